@@ -1,0 +1,65 @@
+// The C++ SDK: manage the volumes of a ramvold server.
+//
+//   ramvol::Client client({.server = "unix:/run/ramvol.sock"});
+//   ramvol::v1::CreateVolumeRequest request;
+//   request.set_name("scratch");
+//   request.set_size_bytes(int64_t{1} << 30);
+//   absl::StatusOr<ramvol::v1::Volume> made = client.CreateVolume(request);
+//   absl::StatusOr<ramvol::RemoteVolume> volume = client.Open("scratch");
+//   absl::Status written = volume->Write(0, "hello");
+#ifndef RAMVOL_CLIENT_CLIENT_H_
+#define RAMVOL_CLIENT_CLIENT_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/options.h"
+#include "client/remote_volume.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol {
+
+// The connection behind a Client; an interface so that a user's own tests can
+// give a Client a mock (client/mocks/mock_client_connection.h).
+class ClientConnection;
+
+// Talks to one server. Thread-safe; copies are cheap and share connections.
+// Construction does not wait for the server and cannot fail.
+//
+// Every call returns the server's error with its code and message (GetReason of
+// proto/base/reason.h gives its stable reason), UNAVAILABLE when the server
+// cannot be reached within reconnect_timeout, DEADLINE_EXCEEDED after timeout.
+// All calls are retried while the server is UNAVAILABLE: the reading ones are
+// idempotent, CreateVolume is made so by a request_id (drawn at random when the
+// caller gives none), UpdateVolume sets values, and a repeated DeleteVolume
+// whose first answer was lost answers OK instead of NOT_FOUND.
+class Client {
+ public:
+  explicit Client(ClientOptions options = {});
+  explicit Client(std::shared_ptr<ClientConnection> connection);
+
+  absl::StatusOr<v1::Volume> CreateVolume(
+      v1::CreateVolumeRequest request) const;
+  absl::StatusOr<v1::Volume> GetVolume(std::string_view name) const;
+  // All pages, in order of names.
+  absl::StatusOr<std::vector<v1::Volume>> ListVolumes() const;
+  absl::StatusOr<v1::Volume> UpdateVolume(
+      const v1::UpdateVolumeRequest& request) const;
+  absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) const;
+  absl::StatusOr<v1::VolumeStats> StatVolume(std::string_view name) const;
+  absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
+
+  // Opens the volume for reading and writing; NOT_FOUND when there is none.
+  absl::StatusOr<RemoteVolume> Open(std::string_view name) const;
+
+ private:
+  std::shared_ptr<ClientConnection> connection_;
+};
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_CLIENT_H_

@@ -1,0 +1,91 @@
+// The data path of the C++ SDK: one open volume.
+#ifndef RAMVOL_CLIENT_REMOTE_VOLUME_H_
+#define RAMVOL_CLIENT_REMOTE_VOLUME_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace ramvol {
+
+// A run of bytes in one state.
+struct Extent {
+  int64_t offset = 0;
+  int64_t length = 0;
+  bool hole = false;  // Holds nothing; reads as zero.
+
+  friend bool operator==(const Extent&, const Extent&) = default;
+};
+
+// The machinery behind a RemoteVolume; an interface so that a user's own tests
+// can give a RemoteVolume a mock (client/mocks/mock_volume_connection.h).
+class VolumeConnection;
+
+// An open volume. Thread-safe; copies are cheap and share the connection, which
+// closes with the last of them. Operations are pipelined over several streams;
+// those of different threads, and asynchronous ones, run at once and complete in
+// any order. One that has completed is seen by all that start later.
+//
+// When the server is lost, unanswered operations wait up to reconnect_timeout
+// and are sent again: each of them may be applied twice, which for every
+// operation here has the effect of once, provided that the caller does not
+// write one range twice at a time. When the server that comes back has another
+// volume of this name (it was restarted, and volumes live in memory), nothing is
+// sent again: every operation fails with ABORTED, reason VOLUME_REPLACED, and
+// the caller opens the volume anew.
+//
+// Offsets and lengths are bytes, any of them. Reads and writes of any length
+// are cut into operations that the server accepts; a failed one reports the
+// first error, and other parts of it may have been applied.
+//
+// Errors: the server's (OUT_OF_RANGE, RESOURCE_EXHAUSTED, FAILED_PRECONDITION,
+// DATA_LOSS, NOT_FOUND), UNAVAILABLE, DEADLINE_EXCEEDED.
+class RemoteVolume {
+ public:
+  using Done = std::function<void(absl::Status)>;
+  using ExtentsDone =
+      std::function<void(absl::StatusOr<std::vector<Extent>>)>;
+
+  explicit RemoteVolume(std::shared_ptr<VolumeConnection> connection);
+
+  absl::Status Read(int64_t offset, absl::Span<char> out) const;
+  absl::StatusOr<std::string> Read(int64_t offset, int64_t length) const;
+  absl::Status Write(int64_t offset, std::string_view data) const;
+  absl::Status Trim(int64_t offset, int64_t length) const;
+  absl::Status WriteZeroes(int64_t offset, int64_t length,
+                           bool no_hole = false) const;
+  absl::Status Flush() const;
+  // All extents of the range, neighbours of one state joined.
+  absl::StatusOr<std::vector<Extent>> Extents(int64_t offset,
+                                              int64_t length) const;
+
+  // As above, but return at once (or when max_inflight_bytes allows) and call
+  // `done` exactly once, from a thread of the SDK that must not be blocked for
+  // long; it may start further operations. Buffers must stay until then.
+  void ReadAsync(int64_t offset, absl::Span<char> out, Done done) const;
+  void WriteAsync(int64_t offset, std::string_view data, Done done) const;
+  void TrimAsync(int64_t offset, int64_t length, Done done) const;
+  void WriteZeroesAsync(int64_t offset, int64_t length, bool no_hole,
+                        Done done) const;
+  void FlushAsync(Done done) const;
+  void ExtentsAsync(int64_t offset, int64_t length, ExtentsDone done) const;
+
+  // As of when the volume was opened, or of the last reconnection.
+  int64_t size_bytes() const;
+  bool read_only() const;
+
+ private:
+  std::shared_ptr<VolumeConnection> connection_;
+};
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_REMOTE_VOLUME_H_

@@ -1,0 +1,90 @@
+// All memory of the volumes: 4 KiB pages and small objects, carved out of one
+// address range that is as large as the memory limit and grows and shrinks page
+// by page. What is resident is what is counted, so the limit is a promise.
+#ifndef RAMVOL_SERVER_ENGINE_ARENA_H_
+#define RAMVOL_SERVER_ENGINE_ARENA_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+namespace ramvol::engine {
+
+// Names a page. 0 names none.
+using PageId = uint32_t;
+
+inline constexpr size_t kPageBytes = 4096;
+// Largest object that Allocate serves.
+inline constexpr size_t kMaxObjectBytes = 4352;
+
+enum class Priority {
+  // Fails when less than the reserve would be left under the limit.
+  kNormal,
+  // May use the reserve, and after that exceed the limit by what it asks for;
+  // never fails while the machine has memory. For work that frees more than it
+  // takes, and for metadata of writes that were admitted.
+  kGuaranteed,
+};
+
+// Thread-safe; every call holds a lock for a few instructions only, except that
+// giving memory back to the kernel takes a system call outside of any lock that
+// allocation needs.
+class Arena {
+ public:
+  // RESOURCE_EXHAUSTED when the address space cannot be had.
+  static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t limit_bytes);
+  ~Arena();
+
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // A page with one reference and unspecified content, or 0 at the limit.
+  PageId AllocatePage(Priority priority);
+  void RefPage(PageId page);
+  // Frees the page with its last reference.
+  void UnrefPage(PageId page);
+  char* PageData(PageId page) const;
+
+  // `bytes` bytes aligned to 16, or nullptr at the limit. `bytes` is 1 to
+  // kMaxObjectBytes.
+  void* Allocate(size_t bytes, Priority priority);
+  // `bytes` as it was given to Allocate.
+  void Free(void* object, size_t bytes);
+  // What an object of `bytes` takes: its size rounded up to its size class.
+  static size_t AllocatedBytes(size_t bytes);
+  // True for an object in a slab so empty that moving its objects elsewhere
+  // (Allocate, copy, Free) would give memory back.
+  bool ShouldMove(const void* object) const;
+
+  // Takes `bytes` out of the limit without any memory behind them; false at the
+  // limit. Unreserve gives them back.
+  bool Reserve(uint64_t bytes);
+  void Unreserve(uint64_t bytes);
+
+  // Gives free pages that are kept for reuse back to the kernel, all of them.
+  // Allocation does so by itself when it would else fail, and freeing does when
+  // more than a tenth of what is in use (at least 1 MiB) is kept.
+  void ReleaseFreeMemory();
+
+  uint64_t limit_bytes() const;
+  // Resident pages (in use, kept for reuse, partly filled slabs, own tables)
+  // and reservations.
+  uint64_t used_bytes() const;
+  // Of them: pages and objects in use (rounded to their classes), reservations.
+  uint64_t allocated_bytes() const;
+
+  // From the n-th allocation on (0: the next one), those of Priority::kNormal
+  // fail; negative: none do.
+  void FailAllocationsAfterForTest(int64_t n);
+
+ private:
+  struct Impl;
+  explicit Arena(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_ARENA_H_

@@ -1,0 +1,79 @@
+// What a user can choose about the engine and about one volume.
+#ifndef RAMVOL_SERVER_ENGINE_OPTIONS_H_
+#define RAMVOL_SERVER_ENGINE_OPTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace ramvol::engine {
+
+inline constexpr uint64_t kBlockBytes = 4096;
+inline constexpr uint64_t kChunkBytes = 65536;
+inline constexpr int kBlocksPerChunk = 16;
+inline constexpr uint64_t kMaxVolumeBytes = std::numeric_limits<int64_t>::max();
+// Most bytes that one Read or Write may carry (NBD's largest payload).
+inline constexpr uint64_t kMaxDataBytes = 32 << 20;
+inline constexpr int kMinLevel = -50;
+inline constexpr int kMaxLevel = 19;
+inline constexpr uint64_t kMinMemoryLimitBytes = 16 << 20;
+inline constexpr size_t kMaxNameBytes = 63;
+
+struct EngineOptions {
+  // Ceiling for everything that all volumes take: frames, slack, index, hot
+  // blocks and reservations. At least kMinMemoryLimitBytes.
+  uint64_t memory_limit_bytes = uint64_t{1} << 30;
+  // Bound of the uncompressed blocks held for speed, for all volumes together;
+  // part of memory_limit_bytes. 0 means an eighth of memory_limit_bytes, at
+  // most 1 GiB; else at least 1 MiB and at most half of memory_limit_bytes.
+  uint64_t hot_cache_bytes = 0;
+  // Threads that compress hot blocks and merge cold chunks; 0 means one for
+  // each core, at most 64.
+  int background_threads = 0;
+  // A chunk is cold when two visits of the merging worker, this far apart,
+  // found it untouched.
+  int merge_interval_ms = 10000;
+  // Most volumes at a time.
+  int max_volumes = 100000;
+
+  // INVALID_ARGUMENT names the field, its value and the accepted range.
+  absl::Status Validate() const;
+};
+
+enum class Allocator {
+  kZstd,    // Sparse, compressed.
+  kSparse,  // Sparse, not compressed.
+  kMalloc,  // All memory reserved at creation; writes never lack any.
+};
+
+struct VolumeOptions {
+  // [a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?
+  std::string name;
+  // 1 to kMaxVolumeBytes.
+  uint64_t size_bytes = 0;
+  Allocator allocator = Allocator::kZstd;
+  // Powers of two from kBlockBytes to kChunkBytes, min at most max. Bound the
+  // run of bytes that is compressed together.
+  uint32_t min_frame_bytes = 4096;
+  uint32_t max_frame_bytes = 65536;
+  // zstd levels, kMinLevel to kMaxLevel, not 0. Low for writes, which wait.
+  int write_level = 1;
+  int merge_level = 3;
+  // 0: none of its own. Must be 0 for kMalloc.
+  uint64_t memory_limit_bytes = 0;
+  bool read_only = false;
+
+  // INVALID_ARGUMENT names the field, its value and the accepted range.
+  absl::Status Validate() const;
+};
+
+// INVALID_ARGUMENT, reason INVALID_NAME, unless `name` is a volume name.
+absl::Status ValidateName(std::string_view name);
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_OPTIONS_H_

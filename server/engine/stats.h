@@ -1,0 +1,83 @@
+// What the engine measures about itself. Plain numbers, copied out.
+#ifndef RAMVOL_SERVER_ENGINE_STATS_H_
+#define RAMVOL_SERVER_ENGINE_STATS_H_
+
+#include <array>
+#include <cstdint>
+
+namespace ramvol::engine {
+
+// Runs of 1, 2, 4, 8 and 16 blocks.
+inline constexpr int kSpans = 5;
+
+// Of one volume. Read while others write: the numbers agree with each other
+// only once the volume is at rest.
+struct VolumeStats {
+  uint64_t size_bytes = 0;
+  // Blocks that are not holes, times kBlockBytes.
+  uint64_t logical_bytes = 0;
+  // The content itself: compressed frames, raw blocks, dirty blocks.
+  uint64_t stored_bytes = 0;
+  // All that the volume takes: stored bytes, rounding, index, hot blocks,
+  // reservation.
+  uint64_t memory_bytes = 0;
+  uint64_t memory_limit_bytes = 0;  // 0: none.
+
+  // Non-hole blocks by state; the states do not overlap.
+  uint64_t compressed_blocks = 0;
+  uint64_t raw_blocks = 0;
+  uint64_t same_filled_blocks = 0;
+  uint64_t dirty_blocks = 0;
+
+  // Frames by span, and the compressed bytes in them.
+  std::array<uint64_t, kSpans> frames = {};
+  std::array<uint64_t, kSpans> frame_bytes = {};
+  // Compressed bytes (by share of blocks) of frames that no block uses any more.
+  uint64_t dead_bytes = 0;
+
+  // Hot cache: everything of this volume in it, and the dirty part.
+  uint64_t hot_bytes = 0;
+  uint64_t dirty_bytes = 0;
+
+  // Counters since creation.
+  uint64_t read_operations = 0;
+  uint64_t write_operations = 0;
+  uint64_t trim_operations = 0;
+  uint64_t zero_operations = 0;
+  uint64_t flush_operations = 0;
+  uint64_t extents_operations = 0;
+  uint64_t failed_operations = 0;
+  uint64_t read_bytes = 0;
+  uint64_t written_bytes = 0;
+  uint64_t trimmed_bytes = 0;
+  uint64_t zeroed_bytes = 0;
+  uint64_t cache_hits = 0;    // Blocks.
+  uint64_t cache_misses = 0;  // Blocks.
+  uint64_t merged_frames = 0;
+  uint64_t split_frames = 0;
+  uint64_t compress_ns = 0;
+  uint64_t decompress_ns = 0;
+  uint64_t compressions = 0;
+  uint64_t decompressions = 0;
+  uint64_t corrupt_frames = 0;
+
+  int attached_clients = 0;
+};
+
+// Of the whole engine.
+struct EngineStats {
+  uint64_t memory_limit_bytes = 0;
+  // Counted against the limit: pages held, and what MALLOC volumes reserve.
+  uint64_t memory_used_bytes = 0;
+  // Of used: in live objects and reservations.
+  uint64_t memory_allocated_bytes = 0;
+  uint64_t hot_cache_limit_bytes = 0;
+  uint64_t hot_cache_bytes = 0;
+  uint64_t hot_cache_dirty_bytes = 0;
+  uint64_t hot_cache_evictions = 0;  // Blocks.
+  uint64_t volumes = 0;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_STATS_H_

@@ -1,0 +1,146 @@
+// One volume: a sparse, compressed byte array in memory.
+#ifndef RAMVOL_SERVER_ENGINE_VOLUME_H_
+#define RAMVOL_SERVER_ENGINE_VOLUME_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "server/engine/options.h"
+#include "server/engine/stats.h"
+
+namespace ramvol::engine {
+
+class VolumeCore;
+
+// A run of bytes in one state. Boundaries are multiples of kBlockBytes, except
+// at the ends of the range asked for.
+struct Extent {
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+  bool hole = false;  // Holds nothing; reads as zero.
+
+  friend bool operator==(const Extent&, const Extent&) = default;
+};
+
+struct Extents {
+  std::vector<Extent> extents;
+  // Where to go on; the end of the range when all of it was answered.
+  uint64_t next_offset_bytes = 0;
+};
+
+// What Update changes; what is left out stays.
+struct VolumeUpdate {
+  std::optional<uint64_t> size_bytes;
+  std::optional<int> write_level;
+  std::optional<int> merge_level;
+  std::optional<uint64_t> memory_limit_bytes;
+  std::optional<bool> read_only;
+};
+
+// A Volume is a byte array of size_bytes() bytes, cut into chunks of 64 KiB and
+// blocks of 4 KiB; blocks never written are holes. Engine makes it and, with
+// the last reference, frees it.
+//
+// Thread-safe. Ranges may begin and end at any byte. The part of a call within
+// one chunk is atomic against other calls; a longer call is so chunk by chunk.
+// No lock is held while bytes are copied, compressed or decompressed.
+//
+// Errors of every data call: NOT_FOUND (reason VOLUME_DELETED) once the volume
+// is deleted, OUT_OF_RANGE when a byte of the range lies past the end.
+class Volume {
+ public:
+  explicit Volume(std::unique_ptr<VolumeCore> core);
+  ~Volume();
+
+  Volume(const Volume&) = delete;
+  Volume& operator=(const Volume&) = delete;
+
+  // Fills all of `out` with the bytes from `offset` on. DATA_LOSS when a frame
+  // fails its check, and then `out` is unspecified; INVALID_ARGUMENT for more
+  // than kMaxDataBytes.
+  absl::Status Read(uint64_t offset, absl::Span<char> out);
+
+  // Stores `data` at `offset`; blocks that become all zeroes become holes.
+  // RESOURCE_EXHAUSTED at a memory limit, and nothing has changed then;
+  // FAILED_PRECONDITION when read-only; DATA_LOSS when a frame that has to be
+  // read for an unaligned end fails its check; INVALID_ARGUMENT for more than
+  // kMaxDataBytes.
+  absl::Status Write(uint64_t offset, absl::Span<const char> data);
+
+  // Makes the range read as zero and gives its whole blocks' memory back. Never
+  // fails for lack of memory. FAILED_PRECONDITION when read-only.
+  absl::Status Trim(uint64_t offset, uint64_t length);
+
+  // As Trim when `no_hole` is false. Else the range is left allocated, as
+  // same-filled blocks of zeroes, and RESOURCE_EXHAUSTED is possible (parts of
+  // the range may then be zero already).
+  absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool no_hole);
+
+  // All that returned before is in memory already: checks only that the volume
+  // still exists.
+  absl::Status Flush();
+
+  // The extents of [offset, offset + length), at most `max_extents` of them
+  // (at least 1), neighbours of one state joined.
+  absl::StatusOr<Extents> GetExtents(uint64_t offset, uint64_t length,
+                                     size_t max_extents);
+
+  // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
+  // VolumeOptions::Validate says; RESOURCE_EXHAUSTED when a kMalloc volume
+  // cannot grow. After a shrink, what was cut off is gone.
+  absl::Status Update(const VolumeUpdate& update);
+
+  const std::string& name() const;
+  // Random; differs between all volumes ever created, also of one name.
+  uint64_t uid() const;
+  uint64_t size_bytes() const;
+  bool read_only() const;
+  // As of now.
+  VolumeOptions options() const;
+  VolumeStats Stats() const;
+
+  // Counts a client that holds the volume open; Detach takes it back. NOT_FOUND
+  // once the volume is deleted. Prefer Attachment.
+  absl::Status Attach();
+  void Detach();
+
+ private:
+  friend class Engine;
+  const std::unique_ptr<VolumeCore> core_;
+};
+
+// Keeps a volume attached for its own lifetime. Movable.
+class Attachment {
+ public:
+  static absl::StatusOr<Attachment> Make(std::shared_ptr<Volume> volume) {
+    absl::Status attached = volume->Attach();
+    if (!attached.ok()) return attached;
+    return Attachment(std::move(volume));
+  }
+  Attachment(Attachment&&) = default;
+  Attachment& operator=(Attachment&& other) {
+    std::swap(volume_, other.volume_);
+    return *this;
+  }
+  ~Attachment() {
+    if (volume_ != nullptr) volume_->Detach();
+  }
+
+  Volume& volume() const { return *volume_; }
+
+ private:
+  explicit Attachment(std::shared_ptr<Volume> volume)
+      : volume_(std::move(volume)) {}
+  std::shared_ptr<Volume> volume_;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_VOLUME_H_
