@@ -31,16 +31,16 @@ class VolumeConnection;
 
 // An open volume. Thread-safe; copies are cheap and share the connection, which
 // closes with the last of them. Operations are pipelined over several streams;
-// those of different threads, and asynchronous ones, run at once and complete in
-// any order. One that has completed is seen by all that start later.
+// those of different threads, and asynchronous ones, run at once and complete
+// in any order. One that has completed is seen by all that start later.
 //
 // When the server is lost, unanswered operations wait up to reconnect_timeout
 // and are sent again: each of them may be applied twice, which for every
 // operation here has the effect of once, provided that the caller does not
 // write one range twice at a time. When the server that comes back has another
-// volume of this name (it was restarted, and volumes live in memory), nothing is
-// sent again: every operation fails with ABORTED, reason VOLUME_REPLACED, and
-// the caller opens the volume anew.
+// volume of this name (it was restarted, and volumes live in memory), nothing
+// is sent again: every operation fails with ABORTED, reason VOLUME_REPLACED,
+// and the caller opens the volume anew.
 //
 // Offsets and lengths are bytes, any of them. Reads and writes of any length
 // are cut into operations that the server accepts; a failed one reports the
@@ -51,8 +51,7 @@ class VolumeConnection;
 class RemoteVolume {
  public:
   using Done = std::function<void(absl::Status)>;
-  using ExtentsDone =
-      std::function<void(absl::StatusOr<std::vector<Extent>>)>;
+  using ExtentsDone = std::function<void(absl::StatusOr<std::vector<Extent>>)>;
 
   explicit RemoteVolume(std::shared_ptr<VolumeConnection> connection);
 

@@ -191,10 +191,9 @@ bool Arena::ShouldMove(const void* object) const {
   return impl_->slabs[impl_->units->unit(id).owner].ShouldMove(object);
 }
 
-bool Arena::Reserve(uint64_t bytes) {
-  const bool reserved = impl_->Retry(Priority::kNormal, [&] {
-    return impl_->account.TryCharge(bytes, Priority::kNormal);
-  });
+bool Arena::Reserve(uint64_t bytes, Priority priority) {
+  const bool reserved = impl_->Retry(
+      priority, [&] { return impl_->account.TryCharge(bytes, priority); });
   if (reserved) {
     impl_->reserved_bytes.fetch_add(bytes, std::memory_order_relaxed);
   }

@@ -47,8 +47,8 @@ class Arena {
   bool ShouldMove(const void* object) const;
 
   // Takes `bytes` out of the limit without any memory behind them; false where
-  // Priority::kNormal would fail. Unreserve gives them back.
-  bool Reserve(uint64_t bytes);
+  // an allocation of this priority would fail. Unreserve gives them back.
+  bool Reserve(uint64_t bytes, Priority priority);
   void Unreserve(uint64_t bytes);
 
   // Gives free pages that are kept for reuse back to the kernel, all of them.

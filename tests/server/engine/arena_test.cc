@@ -260,7 +260,7 @@ TEST(ArenaTest, NormalStopsAtTheReserveAndGuaranteedGoesOn) {
     ASSERT_TRUE(owner.AddObject(3000, Priority::kGuaranteed));
     ASSERT_FALSE(owner.AddPage());
     ASSERT_FALSE(owner.AddObject(3000));
-    ASSERT_FALSE(arena->Reserve(1));
+    ASSERT_FALSE(arena->Reserve(1, Priority::kNormal));
   }
   EXPECT_EQ(arena->allocated_bytes(), owner.allocated_bytes());
 }
@@ -329,8 +329,9 @@ TEST(ArenaTest, TakingTurnsAtTheLimitNeverFails) {
   constexpr size_t kPagesEach = 900;  // Of about 4000.
   std::vector<std::thread> workers;
   ASSERT_TRUE(arena->Reserve(arena->limit_bytes() - kReserve -
-                             arena->used_bytes() - kMiB / 2 -
-                             kThreads * kPagesEach * kPageBytes));
+                                 arena->used_bytes() - kMiB / 2 -
+                                 kThreads * kPagesEach * kPageBytes,
+                             Priority::kNormal));
   for (int t = 0; t < kThreads; ++t) {
     workers.emplace_back([&, t] {
       Owner owner(arena.get(), t);
@@ -352,12 +353,12 @@ TEST(ArenaTest, TakingTurnsAtTheLimitNeverFails) {
 TEST(ArenaTest, ReservationsTakeFromTheLimit) {
   constexpr uint64_t kLimit = 16 * kMiB;
   const auto arena = MakeArena(kLimit);
-  EXPECT_FALSE(arena->Reserve(kLimit));
-  EXPECT_FALSE(arena->Reserve(~uint64_t{0}));
-  EXPECT_TRUE(arena->Reserve(0));
+  EXPECT_FALSE(arena->Reserve(kLimit, Priority::kNormal));
+  EXPECT_FALSE(arena->Reserve(~uint64_t{0}, Priority::kNormal));
+  EXPECT_TRUE(arena->Reserve(0, Priority::kNormal));
   const uint64_t room = kLimit - kReserve - arena->used_bytes();
-  EXPECT_FALSE(arena->Reserve(room + 1));
-  ASSERT_TRUE(arena->Reserve(room));
+  EXPECT_FALSE(arena->Reserve(room + 1, Priority::kNormal));
+  ASSERT_TRUE(arena->Reserve(room, Priority::kNormal));
   EXPECT_EQ(arena->allocated_bytes(), room);
   EXPECT_EQ(arena->used_bytes(), kLimit - kReserve);
   EXPECT_EQ(arena->AllocatePage(Priority::kNormal), 0);
@@ -383,7 +384,7 @@ TEST(ArenaTest, InjectedFaultsHitNormalOnly) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_FALSE(owner.AddObject(10));
     EXPECT_FALSE(owner.AddPage());
-    EXPECT_FALSE(arena->Reserve(1));
+    EXPECT_FALSE(arena->Reserve(1, Priority::kNormal));
     EXPECT_TRUE(owner.AddPage(Priority::kGuaranteed));
   }
   arena->FailAllocationsAfterForTest(0);
