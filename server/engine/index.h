@@ -97,7 +97,7 @@ class Index {
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
 
-  StripedLock& lock() ABSL_LOCK_RETURNED(lock_) { return lock_; }
+  StripedLock& lock() const ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
   // The leaf that covers chunk number `chunk`, or nullptr.
   Leaf* Find(uint64_t chunk) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
@@ -139,7 +139,7 @@ class Index {
   void DeleteBelow(void* node, int level);
 
   Account& account_;
-  StripedLock lock_;
+  mutable StripedLock lock_;
   // Level of the root; it covers kFanout^(level + 1) chunks. Written under the
   // exclusive lock.
   int root_level_ = 0;
