@@ -45,39 +45,86 @@ absl::StatusOr<ListenAddress> ParseUnix(absl::string_view text,
   return address;
 }
 
-sockaddr_un UnixSockaddr(const std::string &path) {
+sockaddr_un UnixSockaddr(const std::string& path) {
   sockaddr_un addr{};
   addr.sun_family = AF_UNIX;
   std::memcpy(addr.sun_path, path.data(), path.size());
   return addr;
 }
 
-absl::Status InUse(const ListenAddress &address, absl::string_view why) {
-  return absl::AlreadyExistsError(
+absl::Status CannotListen(const ListenAddress& address, absl::string_view why) {
+  return absl::UnavailableError(
       absl::StrCat("cannot listen on ", address.ToString(), ": ", why));
 }
 
-std::string WhyNotBindableTcp(const ListenAddress &address) {
+// Binds and listens for a moment. "" when that works, else the reason.
+std::string TryToListen(const sockaddr* addr, socklen_t bytes) {
+  const int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return std::strerror(errno);
+  const auto close_fd = absl::MakeCleanup([fd] { close(fd); });
+  // As gRPC does. With it, bind succeeds beside a listener, and listen fails.
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (bind(fd, addr, bytes) != 0) return std::strerror(errno);
+  if (listen(fd, 1) != 0) return std::strerror(errno);
+  return "";
+}
+
+absl::Status CheckTcp(const ListenAddress& address) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
-  addrinfo *found = nullptr;
+  addrinfo* found = nullptr;
   const int error = getaddrinfo(
       address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
-  if (error != 0) return gai_strerror(error);
+  if (error != 0) return CannotListen(address, gai_strerror(error));
   const auto free_found = absl::MakeCleanup([found] { freeaddrinfo(found); });
-  for (const addrinfo *info = found; info != nullptr; info = info->ai_next) {
-    const int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return std::strerror(errno);
-    const auto close_fd = absl::MakeCleanup([fd] { close(fd); });
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    // Binding alone succeeds beside a listener with SO_REUSEADDR.
-    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, 1) != 0) {
-      return std::strerror(errno);
-    }
+  // gRPC is content with one of several; so is this.
+  std::string why;
+  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+    why = TryToListen(info->ai_addr, info->ai_addrlen);
+    if (why.empty()) return absl::OkStatus();
   }
-  return "it was in use a moment ago";
+  return CannotListen(address, why);
+}
+
+// "" when nobody listens on the socket any more, else why it has to stay.
+std::string WhyInUse(const sockaddr_un& addr) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return std::strerror(errno);
+  const auto close_fd = absl::MakeCleanup([fd] { close(fd); });
+  const auto* generic = reinterpret_cast<const sockaddr*>(&addr);
+  if (connect(fd, generic, sizeof(addr)) == 0) {
+    return "another process listens on it";
+  }
+  return errno == ECONNREFUSED ? "" : std::strerror(errno);
+}
+
+absl::Status RemoveStaleSocket(const ListenAddress& address,
+                               const sockaddr_un& addr) {
+  struct stat file {};
+  if (lstat(addr.sun_path, &file) != 0) return absl::OkStatus();
+  if (!S_ISSOCK(file.st_mode)) {
+    return CannotListen(address,
+                        "the file exists and is no socket; move it away");
+  }
+  const std::string in_use = WhyInUse(addr);
+  if (!in_use.empty()) return CannotListen(address, in_use);
+  if (unlink(addr.sun_path) == 0) return absl::OkStatus();
+  return CannotListen(address,
+                      absl::StrCat("its stale socket file cannot be removed: ",
+                                   std::strerror(errno)));
+}
+
+absl::Status CheckUnix(const ListenAddress& address) {
+  const sockaddr_un addr = UnixSockaddr(address.unix_path);
+  absl::Status status = RemoveStaleSocket(address, addr);
+  if (!status.ok()) return status;
+  const std::string why =
+      TryToListen(reinterpret_cast<const sockaddr*>(&addr), sizeof(addr));
+  if (!why.empty()) return CannotListen(address, why);
+  unlink(addr.sun_path);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -133,41 +180,8 @@ absl::StatusOr<std::vector<ListenAddress>> ParseListenAddresses(
   return addresses;
 }
 
-absl::Status PrepareUnixSocket(const ListenAddress &address) {
-  if (!address.is_unix()) return absl::OkStatus();
-  struct stat file {};
-  if (lstat(address.unix_path.c_str(), &file) != 0) return absl::OkStatus();
-  if (!S_ISSOCK(file.st_mode)) {
-    return InUse(address, "the file exists and is no socket; move it away");
-  }
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return absl::ErrnoToStatus(errno, "socket");
-  const auto close_fd = absl::MakeCleanup([fd] { close(fd); });
-  const sockaddr_un addr = UnixSockaddr(address.unix_path);
-  if (connect(fd, reinterpret_cast<const sockaddr *>(&addr), sizeof(addr)) ==
-      0) {
-    return InUse(address, "another process listens on it");
-  }
-  if (errno != ECONNREFUSED) return InUse(address, std::strerror(errno));
-  if (unlink(address.unix_path.c_str()) != 0) {
-    return InUse(address, absl::StrCat("its stale socket file cannot be "
-                                       "removed: ",
-                                       std::strerror(errno)));
-  }
-  return absl::OkStatus();
-}
-
-std::string WhyNotBindable(const ListenAddress &address) {
-  if (!address.is_unix()) return WhyNotBindableTcp(address);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return std::strerror(errno);
-  const auto close_fd = absl::MakeCleanup([fd] { close(fd); });
-  const sockaddr_un addr = UnixSockaddr(address.unix_path);
-  if (bind(fd, reinterpret_cast<const sockaddr *>(&addr), sizeof(addr)) != 0) {
-    return std::strerror(errno);
-  }
-  unlink(address.unix_path.c_str());
-  return "it was in use a moment ago";
+absl::Status CheckListenable(const ListenAddress& address) {
+  return address.is_unix() ? CheckUnix(address) : CheckTcp(address);
 }
 
 }  // namespace ramvol::server

@@ -31,16 +31,12 @@ absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);
 absl::StatusOr<std::vector<ListenAddress>> ParseListenAddresses(
     std::string_view text);
 
-// Makes way for a server at a Unix socket: removes a socket file that nobody
-// listens on any more. OK for TCP.
+// Finds out whether `address` can be listened on, by trying, because gRPC does
+// not tell why it could not. Removes the socket file of a server that is gone:
+// gRPC would also remove that of a living one.
 //
-// ALREADY_EXISTS when somebody listens, or the file is no socket;
-// PERMISSION_DENIED or NOT_FOUND when the path cannot be used.
-absl::Status PrepareUnixSocket(const ListenAddress &address);
-
-// Why `address` cannot be bound, found by trying; for the message after gRPC,
-// which does not tell, has failed to.
-std::string WhyNotBindable(const ListenAddress &address);
+// UNAVAILABLE names the address and the reason.
+absl::Status CheckListenable(const ListenAddress& address);
 
 }  // namespace ramvol::server
 

@@ -2,10 +2,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
+#include <iostream>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,7 +35,7 @@ struct SizeFlag {
   uint64_t bytes = 0;
 };
 
-bool AbslParseFlag(absl::string_view text, SizeFlag *flag, std::string *error) {
+bool AbslParseFlag(absl::string_view text, SizeFlag* flag, std::string* error) {
   auto size = ramvol::ParseSize({text.data(), text.size()});
   if (!size.ok()) {
     *error = std::string(size.status().message());
@@ -86,7 +88,7 @@ constexpr char kUsage[] =
     "with each of them. It logs to standard error. SIGTERM and SIGINT stop it "
     "cleanly.";
 
-void Log(const std::string &message) {
+void Log(const std::string& message) {
   const std::string line =
       absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(),
                                     absl::UTCTimeZone()),
@@ -110,6 +112,19 @@ void ConfigureHelp() {
         "ramvold ", absl::string_view(version.data(), version.size()), "\n");
   };
   absl::SetFlagsUsageConfig(config);
+}
+
+// Abseil exits with 1 after --help; scripts expect 0.
+bool AsksForHelp(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](absl::string_view arg) {
+    return arg == "--help" || arg == "-help";
+  });
+}
+
+void ExitWithSuccess() {
+  std::cout.flush();
+  std::fflush(nullptr);
+  _exit(EXIT_SUCCESS);
 }
 
 absl::StatusOr<uint64_t> MemoryLimit() {
@@ -140,7 +155,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   return options;
 }
 
-void PrintReady(const Server &server) {
+void PrintReady(const Server& server) {
   std::string line = absl::StrCat("ramvold ready: grpc ",
                                   absl::StrJoin(server.grpc_addresses(), ", "));
   if (!server.metrics_url().empty()) {
@@ -162,7 +177,7 @@ sigset_t BlockStopSignals() {
   return signals;
 }
 
-void WaitForStopSignal(const sigset_t &signals) {
+void WaitForStopSignal(const sigset_t& signals) {
   int number = 0;
   sigwait(&signals, &number);
   Log(absl::StrCat("got ", number == SIGINT ? "SIGINT" : "SIGTERM",
@@ -171,7 +186,7 @@ void WaitForStopSignal(const sigset_t &signals) {
 }
 
 // True when the server has shut down in time.
-bool Stop(Server &server) {
+bool Stop(Server& server) {
   const absl::Duration drain = absl::GetFlag(FLAGS_drain_timeout);
   auto done = std::async(std::launch::async,
                          [&server, drain] { server.Shutdown(drain); });
@@ -207,9 +222,10 @@ int Main() {
 
 }  // namespace
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   ConfigureHelp();
-  const std::vector<char *> rest = absl::ParseCommandLine(argc, argv);
+  if (AsksForHelp(argc, argv)) std::atexit(ExitWithSuccess);
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   if (rest.size() > 1) {
     Log(absl::StrCat("unknown argument \"", rest[1],
                      "\"; flags begin with --, and --help lists them"));

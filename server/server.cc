@@ -1,25 +1,27 @@
 #include "server/server.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <exception>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "google/protobuf/message.h"
+#include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/channelz_service_plugin.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "server/metrics/engine_metrics.h"
 #include "server/service/limits.h"
 
 namespace ramvol::server {
 namespace {
 
 constexpr int kMinServiceThreads = 4;
+// For answers that are not counted by the gate, all small, to get out.
+constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 
 int ServiceThreads(int wanted) {
   if (wanted > 0) return wanted;
@@ -30,6 +32,9 @@ int ServiceThreads(int wanted) {
 // gRPC keeps these in globals that a builder reads.
 void EnableStandardServices() {
   static const bool enabled = [] {
+    // gRPC serves health without its description; reflection wants it.
+    google::protobuf::LinkMessageReflection<
+        grpc::health::v1::HealthCheckRequest>();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::channelz::experimental::InitChannelzService();
@@ -38,16 +43,10 @@ void EnableStandardServices() {
   (void)enabled;
 }
 
-// A port with no free one given, filled in by gRPC.
 struct Listener {
   ListenAddress address;
-  int bound_port = 0;
+  int bound_port = 0;  // Filled in by gRPC.
 };
-
-absl::Status CannotListen(const std::string &address, const std::string &why) {
-  return absl::UnavailableError(
-      absl::StrCat("cannot listen on ", address, ": ", why));
-}
 
 }  // namespace
 
@@ -55,15 +54,19 @@ Server::Server(std::unique_ptr<engine::Engine> engine, int service_threads)
     : engine_(std::move(engine)),
       catalog_(engine_.get()),
       executor_(service_threads),
-      volume_service_(engine_.get(), &catalog_, &executor_),
-      block_service_(engine_.get(), &executor_) {}
+      volume_service_(engine_.get(), &catalog_, &executor_, &gate_),
+      block_service_(engine_.get(), &executor_, &gate_) {}
 
 Server::~Server() {
   if (grpc_ != nullptr) Shutdown(absl::ZeroDuration());
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
-    const ServerOptions &options) {
+    const ServerOptions& options) {
+  for (const ListenAddress& address : options.listen) {
+    absl::Status status = CheckListenable(address);
+    if (!status.ok()) return status;
+  }
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
   std::unique_ptr<Server> server(
@@ -74,36 +77,34 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   return server;
 }
 
-absl::Status Server::StartMetrics(const std::string &address) {
-  if (address.empty()) return absl::OkStatus();
-  auto parsed = ParseListenAddress(address);
-  if (!parsed.ok()) return parsed.status();
-  if (parsed->is_unix()) {
-    return CannotListen(address, "metrics are served over TCP only");
+absl::Status Server::StartMetrics(const std::string& text) {
+  if (text.empty()) return absl::OkStatus();
+  auto address = ParseListenAddress(text);
+  if (!address.ok()) return address.status();
+  if (address->is_unix()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("metrics cannot be served on ", text, "; give HOST:PORT"));
   }
-  try {
-    exposer_ = std::make_unique<prometheus::Exposer>(address);
-    parsed->port = exposer_->GetListeningPorts().at(0);
-  } catch (const std::exception &) {
-    return CannotListen(address, WhyNotBindable(*parsed));
-  }
-  engine_metrics_ = std::make_shared<metrics::EngineMetrics>(engine_.get());
-  exposer_->RegisterCollectable(engine_metrics_);
-  metrics_url_ = absl::StrCat("http://", parsed->ToString(), "/metrics");
+  absl::Status status = CheckListenable(*address);
+  if (!status.ok()) return status;
+  auto endpoint = metrics::Endpoint::Start(
+      address->host, address->port,
+      std::make_shared<metrics::EngineMetrics>(engine_.get()));
+  if (!endpoint.ok()) return endpoint.status();
+  metrics_ = *std::move(endpoint);
+  address->port = metrics_->port();
+  metrics_url_ = absl::StrCat("http://", address->ToString(), "/metrics");
   return absl::OkStatus();
 }
 
-absl::Status Server::StartGrpc(const std::vector<ListenAddress> &addresses) {
+absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
   EnableStandardServices();
   grpc::ServerBuilder builder;
   std::vector<Listener> listeners;
-  for (const ListenAddress &address : addresses) {
-    absl::Status status = PrepareUnixSocket(address);
-    if (!status.ok()) return status;
-    listeners.push_back({address});
-  }
-  for (Listener &listener : listeners) {
-    builder.AddListeningPort(listener.address.ToString(),
+  listeners.reserve(addresses.size());  // gRPC keeps pointers into it.
+  for (const ListenAddress& address : addresses) {
+    Listener& listener = listeners.emplace_back(Listener{address});
+    builder.AddListeningPort(address.ToString(),
                              grpc::InsecureServerCredentials(),
                              &listener.bound_port);
   }
@@ -116,27 +117,24 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress> &addresses) {
   // For reflection, health and channelz, the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   grpc_ = builder.BuildAndStart();
-  for (const Listener &listener : listeners) {
-    // gRPC binds in order and gives up at the first failure.
-    if (grpc_ == nullptr && listener.bound_port == 0) {
-      return CannotListen(listener.address.ToString(),
-                          WhyNotBindable(listener.address));
-    }
+  if (grpc_ == nullptr) {
+    return absl::UnavailableError(
+        "gRPC cannot listen on every address; its own message is above");
+  }
+  for (const Listener& listener : listeners) {
     ListenAddress bound = listener.address;
     if (!bound.is_unix()) bound.port = listener.bound_port;
     grpc_addresses_.push_back(bound.ToString());
-    if (bound.is_unix()) unix_paths_.push_back(bound.unix_path);
   }
-  if (grpc_ == nullptr) return absl::InternalError("gRPC did not start");
   volume_service_.set_grpc_addresses(grpc_addresses_);
   SetServing(true);
   return absl::OkStatus();
 }
 
 void Server::SetServing(bool serving) {
-  grpc::HealthCheckServiceInterface *health = grpc_->GetHealthCheckService();
+  grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
   health->SetServingStatus(serving);
-  for (const char *service : {v1::VolumeService::service_full_name(),
+  for (const char* service : {v1::VolumeService::service_full_name(),
                               v1::BlockService::service_full_name()}) {
     health->SetServingStatus(service, serving);
   }
@@ -144,11 +142,15 @@ void Server::SetServing(bool serving) {
 
 void Server::Shutdown(absl::Duration drain_timeout) {
   SetServing(false);
+  gate_.Close();
   block_service_.Drain();
-  grpc_->Shutdown(absl::ToChronoTime(absl::Now() + drain_timeout));
+  const bool drained = gate_.WaitUntilEmpty(drain_timeout);
+  // What is left, such as watches of the health service, ends with this.
+  const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
+  grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));
+  // Removes the Unix sockets.
   grpc_.reset();
-  exposer_.reset();
-  for (const std::string &path : unix_paths_) unlink(path.c_str());
+  metrics_.reset();
 }
 
 }  // namespace ramvol::server

@@ -10,11 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
-#include "prometheus/exposer.h"
 #include "server/engine/engine.h"
 #include "server/listen_address.h"
-#include "server/metrics/engine_metrics.h"
+#include "server/metrics/endpoint.h"
 #include "server/service/block_service.h"
+#include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
 #include "server/service/volume_service.h"
@@ -37,15 +37,15 @@ struct ServerOptions {
 class Server {
  public:
   // Returns when all addresses are bound. INVALID_ARGUMENT for the engine's
-  // options; ALREADY_EXISTS or UNAVAILABLE, naming the address and the reason,
-  // when one cannot be bound.
+  // options; UNAVAILABLE, naming the address and the reason, when one cannot be
+  // bound.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
-      const ServerOptions &options);
+      const ServerOptions& options);
   // Shuts down at once when Shutdown was not called.
   ~Server();
 
-  Server(const Server &) = delete;
-  Server &operator=(const Server &) = delete;
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
 
   // Says NOT_SERVING, accepts nothing more, and answers what is under way; what
   // is not done after `drain_timeout` is cancelled. Returns when all is over.
@@ -53,34 +53,33 @@ class Server {
 
   // The addresses as they were bound, no port 0 among them: "127.0.0.1:7420",
   // "unix:/run/ramvol.sock".
-  const std::vector<std::string> &grpc_addresses() const {
+  const std::vector<std::string>& grpc_addresses() const {
     return grpc_addresses_;
   }
   // "http://127.0.0.1:7421/metrics", or "" when off.
-  const std::string &metrics_url() const { return metrics_url_; }
+  const std::string& metrics_url() const { return metrics_url_; }
 
-  engine::Engine &engine() { return *engine_; }
+  engine::Engine& engine() { return *engine_; }
 
  private:
   Server(std::unique_ptr<engine::Engine> engine, int service_threads);
 
-  absl::Status StartMetrics(const std::string &address);
-  absl::Status StartGrpc(const std::vector<ListenAddress> &addresses);
+  absl::Status StartMetrics(const std::string& address);
+  absl::Status StartGrpc(const std::vector<ListenAddress>& addresses);
   void SetServing(bool serving);
 
   // In the order in which they need each other.
   const std::unique_ptr<engine::Engine> engine_;
   service::Catalog catalog_;
+  service::CallGate gate_;
   service::Executor executor_;
   service::VolumeService volume_service_;
   service::BlockService block_service_;
-  std::shared_ptr<metrics::EngineMetrics> engine_metrics_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<grpc::Server> grpc_;
 
   // Constant after Start.
   std::vector<std::string> grpc_addresses_;
-  std::vector<std::string> unix_paths_;
   std::string metrics_url_;
 };
 

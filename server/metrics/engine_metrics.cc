@@ -19,7 +19,7 @@ constexpr size_t kVolumesPerPage = 1000;
 
 double ToDouble(uint64_t value) { return static_cast<double>(value); }
 
-MetricFamily Family(const char *name, const char *help, MetricType type) {
+MetricFamily Family(const char* name, const char* help, MetricType type) {
   MetricFamily family;
   family.name = name;
   family.help = help;
@@ -27,13 +27,13 @@ MetricFamily Family(const char *name, const char *help, MetricType type) {
   return family;
 }
 
-MetricFamily Gauge(const char *name, const char *help, uint64_t value) {
+MetricFamily Gauge(const char* name, const char* help, uint64_t value) {
   MetricFamily family = Family(name, help, MetricType::Gauge);
   family.metric.emplace_back().gauge.value = ToDouble(value);
   return family;
 }
 
-MetricFamily Counter(const char *name, const char *help, uint64_t value) {
+MetricFamily Counter(const char* name, const char* help, uint64_t value) {
   MetricFamily family = Family(name, help, MetricType::Counter);
   family.metric.emplace_back().counter.value = ToDouble(value);
   return family;
@@ -43,7 +43,7 @@ MetricFamily BuildInfo() {
   MetricFamily family =
       Family("ramvol_build_info", "Always 1; the labels tell the version.",
              MetricType::Gauge);
-  ClientMetric &metric = family.metric.emplace_back();
+  ClientMetric& metric = family.metric.emplace_back();
   metric.label.push_back({"version", std::string(kVersion)});
   metric.gauge.value = 1;
   return family;
@@ -52,11 +52,11 @@ MetricFamily BuildInfo() {
 // One gauge for each volume.
 class VolumeGauge {
  public:
-  VolumeGauge(const char *name, const char *help)
+  VolumeGauge(const char* name, const char* help)
       : family_(Family(name, help, MetricType::Gauge)) {}
 
-  void Add(const std::string &volume, uint64_t value) {
-    ClientMetric &metric = family_.metric.emplace_back();
+  void Add(const std::string& volume, uint64_t value) {
+    ClientMetric& metric = family_.metric.emplace_back();
     metric.label.push_back({"volume", volume});
     metric.gauge.value = ToDouble(value);
   }
@@ -68,7 +68,7 @@ class VolumeGauge {
 
 }  // namespace
 
-EngineMetrics::EngineMetrics(const engine::Engine *engine) : engine_(engine) {}
+EngineMetrics::EngineMetrics(const engine::Engine* engine) : engine_(engine) {}
 
 std::vector<MetricFamily> EngineMetrics::Collect() const {
   VolumeGauge size("ramvol_volume_size_bytes", "Size of the volume.");
@@ -83,7 +83,7 @@ std::vector<MetricFamily> EngineMetrics::Collect() const {
   while (counts.size() < kMaxVolumes) {
     const auto volumes = engine_->List(after, kVolumesPerPage);
     if (volumes.empty()) break;
-    for (const auto &volume : volumes) {
+    for (const auto& volume : volumes) {
       const engine::VolumeStats stats = volume->Stats();
       size.Add(volume->name(), stats.size_bytes);
       logical.Add(volume->name(), stats.logical_bytes);
@@ -133,11 +133,11 @@ std::vector<MetricFamily> EngineMetrics::Collect() const {
 }
 
 EngineMetrics::CacheCounts EngineMetrics::UpdateCacheCounts(
-    const std::vector<std::pair<uint64_t, CacheCounts>> &volumes) const {
+    const std::vector<std::pair<uint64_t, CacheCounts>>& volumes) const {
   MutexLock lock(&mu_);
   absl::flat_hash_map<uint64_t, CacheCounts> now;
-  for (const auto &[uid, counts] : volumes) {
-    const CacheCounts &before = last_[uid];
+  for (const auto& [uid, counts] : volumes) {
+    const CacheCounts& before = last_[uid];
     // Two scrapes at a time may come here in the other order.
     if (counts.hits > before.hits) total_.hits += counts.hits - before.hits;
     if (counts.misses > before.misses) {

@@ -26,7 +26,7 @@ class EngineMetrics final : public prometheus::Collectable {
   static constexpr size_t kMaxVolumes = 10000;
 
   // Borrows `engine`, which must outlive this.
-  explicit EngineMetrics(const engine::Engine *engine);
+  explicit EngineMetrics(const engine::Engine* engine);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -39,10 +39,10 @@ class EngineMetrics final : public prometheus::Collectable {
   // The counts of all volumes there ever were. What a volume counts between the
   // last call and its deletion is lost; the sums never go down.
   CacheCounts UpdateCacheCounts(
-      const std::vector<std::pair<uint64_t, CacheCounts>> &volumes) const
+      const std::vector<std::pair<uint64_t, CacheCounts>>& volumes) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  const engine::Engine *const engine_;
+  const engine::Engine* const engine_;
 
   mutable Mutex mu_;
   // By the volume's uid, as of the last call.

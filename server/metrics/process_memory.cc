@@ -17,7 +17,7 @@ namespace {
 // Deepest nesting of cgroups that is looked at.
 constexpr int kMaxCgroupDepth = 64;
 
-std::optional<uint64_t> ReadNumber(const std::string &path) {
+std::optional<uint64_t> ReadNumber(const std::string& path) {
   std::ifstream file(path);
   std::string word;
   uint64_t number = 0;
@@ -26,7 +26,7 @@ std::optional<uint64_t> ReadNumber(const std::string &path) {
   return number;
 }
 
-std::optional<uint64_t> RamBytes(const std::string &root) {
+std::optional<uint64_t> RamBytes(const std::string& root) {
   std::ifstream file(root + "/proc/meminfo");
   std::string key;
   uint64_t kib = 0;
@@ -47,9 +47,9 @@ std::optional<uint64_t> Least(std::optional<uint64_t> a,
 // The least of the files `name` in `group` below `mount` and in all its
 // parents. In a container the group's path may be the host's, which does not
 // exist here; the mount's own file counts then.
-std::optional<uint64_t> LeastUpwards(const std::string &mount,
+std::optional<uint64_t> LeastUpwards(const std::string& mount,
                                      std::string group,
-                                     const std::string &name) {
+                                     const std::string& name) {
   std::optional<uint64_t> least;
   for (int depth = 0; depth < kMaxCgroupDepth; ++depth) {
     least = Least(least, ReadNumber(absl::StrCat(mount, group, "/", name)));
@@ -61,7 +61,7 @@ std::optional<uint64_t> LeastUpwards(const std::string &mount,
 }
 
 // Lines are "hierarchy:controllers:path"; v2's is "0::path".
-std::optional<uint64_t> CgroupLimitBytes(const std::string &root) {
+std::optional<uint64_t> CgroupLimitBytes(const std::string& root) {
   std::optional<uint64_t> least;
   std::ifstream file(root + "/proc/self/cgroup");
   std::string line;
@@ -94,7 +94,7 @@ uint64_t ResidentBytes() {
   return resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-std::optional<uint64_t> AvailableMemoryBytes(const std::string &root) {
+std::optional<uint64_t> AvailableMemoryBytes(const std::string& root) {
   return Least(RamBytes(root), CgroupLimitBytes(root));
 }
 

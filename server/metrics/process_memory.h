@@ -15,7 +15,7 @@ uint64_t ResidentBytes();
 // limit of the cgroups (v2 or v1) that it is in, when that is less. nullopt
 // when not even RAM is known. `root` is where the files are looked for: "" but
 // in tests.
-std::optional<uint64_t> AvailableMemoryBytes(const std::string &root = "");
+std::optional<uint64_t> AvailableMemoryBytes(const std::string& root = "");
 
 }  // namespace ramvol::metrics
 

@@ -12,7 +12,7 @@
 namespace ramvol::service {
 namespace {
 
-absl::Status CheckNotNegative(const char *field, int64_t value) {
+absl::Status CheckNotNegative(const char* field, int64_t value) {
   if (value >= 0) return absl::OkStatus();
   return InvalidField(
       field, absl::StrCat(field, " is ", value, "; it must not be negative"));
@@ -24,7 +24,7 @@ absl::Status CheckRange(int64_t offset, int64_t length) {
   return status;
 }
 
-absl::Status CheckData(const char *field, int64_t bytes) {
+absl::Status CheckData(const char* field, int64_t bytes) {
   if (bytes <= kMaxDataBytes) return absl::OkStatus();
   return InvalidField(
       field,
@@ -34,8 +34,8 @@ absl::Status CheckData(const char *field, int64_t bytes) {
       reason::kTooMuchData);
 }
 
-absl::Status RunKind(engine::Volume &volume, const v1::IoOperation &operation,
-                     v1::IoResult *result) {
+absl::Status RunKind(engine::Volume& volume, const v1::IoOperation& operation,
+                     v1::IoResult* result) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kRead:
       return ReadBlocks(volume, operation.read().offset(),
@@ -70,8 +70,8 @@ absl::Status RunKind(engine::Volume &volume, const v1::IoOperation &operation,
 
 }  // namespace
 
-absl::Status ReadBlocks(engine::Volume &volume, int64_t offset, int64_t length,
-                        std::string *data) {
+absl::Status ReadBlocks(engine::Volume& volume, int64_t offset, int64_t length,
+                        std::string* data) {
   absl::Status status = CheckRange(offset, length);
   if (status.ok()) status = CheckData("length", length);
   if (!status.ok()) return status;
@@ -82,8 +82,8 @@ absl::Status ReadBlocks(engine::Volume &volume, int64_t offset, int64_t length,
   return status;
 }
 
-absl::Status WriteBlocks(engine::Volume &volume, int64_t offset,
-                         const std::string &data) {
+absl::Status WriteBlocks(engine::Volume& volume, int64_t offset,
+                         const std::string& data) {
   absl::Status status = CheckNotNegative("offset", offset);
   if (status.ok())
     status = CheckData("data", static_cast<int64_t>(data.size()));
@@ -92,7 +92,7 @@ absl::Status WriteBlocks(engine::Volume &volume, int64_t offset,
                       absl::MakeConstSpan(data.data(), data.size()));
 }
 
-absl::Status TrimBlocks(engine::Volume &volume, int64_t offset,
+absl::Status TrimBlocks(engine::Volume& volume, int64_t offset,
                         int64_t length) {
   absl::Status status = CheckRange(offset, length);
   if (!status.ok()) return status;
@@ -100,7 +100,7 @@ absl::Status TrimBlocks(engine::Volume &volume, int64_t offset,
                      static_cast<uint64_t>(length));
 }
 
-absl::Status ZeroBlocks(engine::Volume &volume, int64_t offset, int64_t length,
+absl::Status ZeroBlocks(engine::Volume& volume, int64_t offset, int64_t length,
                         bool no_hole) {
   absl::Status status = CheckRange(offset, length);
   if (!status.ok()) return status;
@@ -109,9 +109,9 @@ absl::Status ZeroBlocks(engine::Volume &volume, int64_t offset, int64_t length,
 }
 
 absl::Status ListExtents(
-    engine::Volume &volume, int64_t offset, int64_t length, int32_t max_extents,
-    google::protobuf::RepeatedPtrField<v1::Extent> *extents,
-    int64_t *next_offset) {
+    engine::Volume& volume, int64_t offset, int64_t length, int32_t max_extents,
+    google::protobuf::RepeatedPtrField<v1::Extent>* extents,
+    int64_t* next_offset) {
   absl::Status status = CheckRange(offset, length);
   if (status.ok()) status = CheckNotNegative("max_extents", max_extents);
   if (!status.ok()) return status;
@@ -125,8 +125,8 @@ absl::Status ListExtents(
   auto found = volume.GetExtents(start, bytes, static_cast<size_t>(most));
   if (!found.ok()) return found.status();
   extents->Reserve(static_cast<int>(found->extents.size()));
-  for (const engine::Extent &extent : found->extents) {
-    v1::Extent *out = extents->Add();
+  for (const engine::Extent& extent : found->extents) {
+    v1::Extent* out = extents->Add();
     out->set_offset(static_cast<int64_t>(extent.offset_bytes));
     out->set_length(static_cast<int64_t>(extent.length_bytes));
     out->set_hole(extent.hole);
@@ -135,8 +135,8 @@ absl::Status ListExtents(
   return absl::OkStatus();
 }
 
-std::unique_ptr<v1::IoResult> RunOperation(engine::Volume &volume,
-                                           const v1::IoOperation &operation) {
+std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
+                                           const v1::IoOperation& operation) {
   auto result = std::make_unique<v1::IoResult>();
   result->set_id(operation.id());
   const absl::Status status = RunKind(volume, operation, result.get());
@@ -144,7 +144,7 @@ std::unique_ptr<v1::IoResult> RunOperation(engine::Volume &volume,
   return result;
 }
 
-Lane LaneOf(const v1::IoOperation &operation) {
+Lane LaneOf(const v1::IoOperation& operation) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kWrite:
       return Lane::kMayWait;
@@ -155,7 +155,7 @@ Lane LaneOf(const v1::IoOperation &operation) {
   }
 }
 
-int64_t DataBytes(const v1::IoOperation &operation) {
+int64_t DataBytes(const v1::IoOperation& operation) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kRead:
       // What is past the limit is refused, and so takes nothing.

@@ -20,7 +20,7 @@ google::protobuf::Timestamp ToProto(absl::Time time) {
   return timestamp;
 }
 
-absl::Status NotFound(const std::string &name) {
+absl::Status NotFound(const std::string& name) {
   return WithMetadata(
       WithReason(absl::NotFoundError(absl::StrCat(
                      "there is no volume \"", name,
@@ -29,14 +29,14 @@ absl::Status NotFound(const std::string &name) {
       "volume", name);
 }
 
-absl::Status Exists(const std::string &name, const std::string &message) {
+absl::Status Exists(const std::string& name, const std::string& message) {
   return WithMetadata(
       WithReason(absl::AlreadyExistsError(message), reason::kVolumeExists),
       "volume", name);
 }
 
-absl::Status CheckEtag(const std::string &name, const std::string &wanted,
-                       const std::string &actual) {
+absl::Status CheckEtag(const std::string& name, const std::string& wanted,
+                       const std::string& actual) {
   if (wanted.empty() || wanted == actual) return absl::OkStatus();
   absl::Status status = WithReason(
       absl::AbortedError(absl::StrCat(
@@ -48,8 +48,8 @@ absl::Status CheckEtag(const std::string &name, const std::string &wanted,
 }
 
 // What has to be the same in a repeated request.
-bool SameRequest(const v1::CreateVolumeRequest &a,
-                 const v1::CreateVolumeRequest &b) {
+bool SameRequest(const v1::CreateVolumeRequest& a,
+                 const v1::CreateVolumeRequest& b) {
   return google::protobuf::util::MessageDifferencer::Equals(a, b);
 }
 
@@ -59,7 +59,7 @@ bool SameRequest(const v1::CreateVolumeRequest &a,
 class Catalog::Entry {
  public:
   Entry(std::shared_ptr<engine::Volume> volume,
-        const v1::CreateVolumeRequest &request, absl::Time now)
+        const v1::CreateVolumeRequest& request, absl::Time now)
       : volume_(std::move(volume)), request_(request) {
     MutexLock lock(&mu_);
     FillVolume(volume_->options(), &settings_);
@@ -75,19 +75,19 @@ class Catalog::Entry {
     }
   }
 
-  const std::string &name() const { return volume_->name(); }
-  const std::shared_ptr<engine::Volume> &volume() const { return volume_; }
-  const v1::CreateVolumeRequest &request() const { return request_; }
-  const v1::Volume &first_answer() const { return first_answer_; }
+  const std::string& name() const { return volume_->name(); }
+  const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
+  const v1::CreateVolumeRequest& request() const { return request_; }
+  const v1::Volume& first_answer() const { return first_answer_; }
 
   v1::Volume settings() const {
     MutexLock lock(&mu_);
     return settings_;
   }
 
-  absl::StatusOr<v1::Volume> Update(const std::string &etag,
-                                    const VolumeChange &change,
-                                    const Clock &clock) {
+  absl::StatusOr<v1::Volume> Update(const std::string& etag,
+                                    const VolumeChange& change,
+                                    const Clock& clock) {
     MutexLock change_lock(&change_mu_);
     absl::Status status = CheckEtag(name(), etag, settings().etag());
     if (status.ok()) status = volume_->Update(change.engine);
@@ -99,8 +99,8 @@ class Catalog::Entry {
     return settings_;
   }
 
-  absl::Status Delete(engine::Engine &engine,
-                      const v1::DeleteVolumeRequest &request) {
+  absl::Status Delete(engine::Engine& engine,
+                      const v1::DeleteVolumeRequest& request) {
     MutexLock change_lock(&change_mu_);
     absl::Status status = CheckEtag(name(), request.etag(), settings().etag());
     return status.ok() ? engine.DeleteVolume(volume_, request.force()) : status;
@@ -125,13 +125,13 @@ class Catalog::Entry {
   uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-Catalog::Catalog(engine::Engine *engine, Clock clock)
+Catalog::Catalog(engine::Engine* engine, Clock clock)
     : engine_(engine), clock_(std::move(clock)) {}
 
 Catalog::~Catalog() = default;
 
 absl::StatusOr<std::shared_ptr<Catalog::Entry>> Catalog::Find(
-    const std::string &name) const {
+    const std::string& name) const {
   if (name.empty()) {
     return InvalidField("name", "name is empty; name a volume",
                         reason::kInvalidName);
@@ -143,12 +143,12 @@ absl::StatusOr<std::shared_ptr<Catalog::Entry>> Catalog::Find(
 }
 
 std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
-    const v1::CreateVolumeRequest &request) const {
+    const v1::CreateVolumeRequest& request) const {
   using Answer = absl::StatusOr<v1::Volume>;
   ReaderMutexLock lock(&map_mu_);
   const auto repeated = by_request_id_.find(request.request_id());
   if (repeated != by_request_id_.end()) {
-    const Entry &entry = *repeated->second;
+    const Entry& entry = *repeated->second;
     v1::CreateVolumeRequest comparable = request;
     comparable.set_validate_only(false);
     if (SameRequest(comparable, entry.request())) {
@@ -169,7 +169,7 @@ std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
 }
 
 absl::StatusOr<v1::Volume> Catalog::Create(
-    const v1::CreateVolumeRequest &request) {
+    const v1::CreateVolumeRequest& request) {
   auto options = ParseCreate(request);
   if (!options.ok()) return options.status();
   MutexLock lock(&create_mu_);
@@ -189,20 +189,20 @@ absl::StatusOr<v1::Volume> Catalog::Create(
 v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
   v1::Volume settings = entry->settings();
   WriterMutexLock lock(&map_mu_);
-  const std::string &id = entry->request().request_id();
+  const std::string& id = entry->request().request_id();
   if (!id.empty()) by_request_id_.emplace(id, entry);
   entries_.emplace(entry->name(), std::move(entry));
   return settings;
 }
 
-absl::StatusOr<v1::Volume> Catalog::Get(const std::string &name) const {
+absl::StatusOr<v1::Volume> Catalog::Get(const std::string& name) const {
   auto entry = Find(name);
   if (!entry.ok()) return entry.status();
   return (*entry)->settings();
 }
 
 absl::StatusOr<v1::Volume> Catalog::Update(
-    const v1::UpdateVolumeRequest &request) {
+    const v1::UpdateVolumeRequest& request) {
   auto change = ParseUpdate(request);
   if (!change.ok()) return change.status();
   auto entry = Find(request.name());
@@ -210,7 +210,7 @@ absl::StatusOr<v1::Volume> Catalog::Update(
   return (*entry)->Update(request.etag(), *change, clock_);
 }
 
-absl::Status Catalog::Delete(const v1::DeleteVolumeRequest &request) {
+absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request) {
   auto entry = Find(request.name());
   if (!entry.ok()) return entry.status();
   absl::Status status = (*entry)->Delete(*engine_, request);
@@ -218,7 +218,7 @@ absl::Status Catalog::Delete(const v1::DeleteVolumeRequest &request) {
   return status;
 }
 
-void Catalog::Erase(const std::shared_ptr<Entry> &entry) {
+void Catalog::Erase(const std::shared_ptr<Entry>& entry) {
   WriterMutexLock lock(&map_mu_);
   const auto it = entries_.find(entry->name());
   if (it != entries_.end() && it->second == entry) entries_.erase(it);
@@ -239,12 +239,12 @@ std::pair<std::vector<v1::Volume>, bool> Catalog::List(std::string_view after,
   }
   std::vector<v1::Volume> volumes;
   volumes.reserve(found.size());
-  for (const auto &entry : found) volumes.push_back(entry->settings());
+  for (const auto& entry : found) volumes.push_back(entry->settings());
   return {std::move(volumes), more};
 }
 
 absl::StatusOr<engine::VolumeStats> Catalog::Stat(
-    const std::string &name) const {
+    const std::string& name) const {
   auto entry = Find(name);
   if (!entry.ok()) return entry.status();
   return (*entry)->volume()->Stats();

@@ -34,35 +34,35 @@ class Catalog {
   using Clock = std::function<absl::Time()>;
 
   // Borrows `engine`, which must outlive the catalog and be empty.
-  explicit Catalog(engine::Engine *engine, Clock clock = absl::Now);
+  explicit Catalog(engine::Engine* engine, Clock clock = absl::Now);
   ~Catalog();
 
-  Catalog(const Catalog &) = delete;
-  Catalog &operator=(const Catalog &) = delete;
+  Catalog(const Catalog&) = delete;
+  Catalog& operator=(const Catalog&) = delete;
 
-  absl::StatusOr<v1::Volume> Create(const v1::CreateVolumeRequest &request);
-  absl::StatusOr<v1::Volume> Get(const std::string &name) const;
-  absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest &request);
-  absl::Status Delete(const v1::DeleteVolumeRequest &request);
+  absl::StatusOr<v1::Volume> Create(const v1::CreateVolumeRequest& request);
+  absl::StatusOr<v1::Volume> Get(const std::string& name) const;
+  absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request);
+  absl::Status Delete(const v1::DeleteVolumeRequest& request);
   // Up to `max` volumes with names greater than `after`, and whether there are
   // more after them.
   std::pair<std::vector<v1::Volume>, bool> List(std::string_view after,
                                                 size_t max) const;
-  absl::StatusOr<engine::VolumeStats> Stat(const std::string &name) const;
+  absl::StatusOr<engine::VolumeStats> Stat(const std::string& name) const;
 
  private:
   class Entry;
 
-  absl::StatusOr<std::shared_ptr<Entry>> Find(const std::string &name) const;
+  absl::StatusOr<std::shared_ptr<Entry>> Find(const std::string& name) const;
   // The answer to a request that needs nothing new: a repeated one, or one that
   // cannot succeed. nullptr when there is none.
   std::unique_ptr<absl::StatusOr<v1::Volume>> AnswerOld(
-      const v1::CreateVolumeRequest &request) const;
+      const v1::CreateVolumeRequest& request) const;
   v1::Volume Enter(std::shared_ptr<Entry> entry);
   // Takes the entry out, if it is still there.
-  void Erase(const std::shared_ptr<Entry> &entry);
+  void Erase(const std::shared_ptr<Entry>& entry);
 
-  engine::Engine *const engine_;
+  engine::Engine* const engine_;
   const Clock clock_;
 
   // Held during a creation: repeated requests wait for the first one's outcome.

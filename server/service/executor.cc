@@ -19,13 +19,13 @@ Executor::~Executor() {
     stopping_ = true;
   }
   wake_.SignalAll();
-  for (std::thread &thread : threads_) thread.join();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 bool Executor::Submit(Lane lane, std::function<void()> task) {
   {
     MutexLock lock(&mu_);
-    auto &queue = queues_[static_cast<size_t>(lane)];
+    auto& queue = queues_[static_cast<size_t>(lane)];
     if (queue.size() >= kMaxQueuedTasks) return false;
     queue.push_back(std::move(task));
   }

@@ -41,8 +41,8 @@ class Executor {
   // Runs what is queued, then joins the threads.
   ~Executor();
 
-  Executor(const Executor &) = delete;
-  Executor &operator=(const Executor &) = delete;
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
 
   // False, and `task` is dropped, when the lane's queue is full.
   [[nodiscard]] bool Submit(Lane lane, std::function<void()> task);

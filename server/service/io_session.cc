@@ -12,12 +12,12 @@
 namespace ramvol::service {
 namespace {
 
-size_t CostBytes(const v1::IoOperation &operation) {
+size_t CostBytes(const v1::IoOperation& operation) {
   return IoSession::kOperationCostBytes +
          static_cast<size_t>(DataBytes(operation));
 }
 
-absl::Status WindowExceeded(const char *what, int64_t unanswered, int64_t more,
+absl::Status WindowExceeded(const char* what, int64_t unanswered, int64_t more,
                             int64_t window) {
   absl::Status status =
       WithReason(absl::FailedPreconditionError(absl::StrCat(
@@ -32,7 +32,7 @@ absl::Status WindowExceeded(const char *what, int64_t unanswered, int64_t more,
 
 }  // namespace
 
-absl::Status IoSession::Receive(v1::IoRequest *request) {
+absl::Status IoSession::Receive(v1::IoRequest* request) {
   absl::Status status = CheckHead(*request);
   if (status.ok()) status = CheckWindow(*request);
   if (status.ok()) status = EnterIds(*request);
@@ -41,18 +41,18 @@ absl::Status IoSession::Receive(v1::IoRequest *request) {
   if (volume_name_.empty())
     volume_name_ = std::move(*request->mutable_volume());
   const int count = request->operations_size();
-  std::vector<v1::IoOperation *> operations(static_cast<size_t>(count));
+  std::vector<v1::IoOperation*> operations(static_cast<size_t>(count));
   // Parsed without an arena, so what is extracted is the caller's.
   request->mutable_operations()->ExtractSubrange(0, count, operations.data());
-  for (v1::IoOperation *operation : operations) {
-    Waiting &waiting = waiting_[static_cast<size_t>(LaneOf(*operation))];
+  for (v1::IoOperation* operation : operations) {
+    Waiting& waiting = waiting_[static_cast<size_t>(LaneOf(*operation))];
     waiting.cost_bytes += CostBytes(*operation);
     waiting.operations.emplace_back(operation);
   }
   return absl::OkStatus();
 }
 
-absl::Status IoSession::CheckHead(const v1::IoRequest &request) const {
+absl::Status IoSession::CheckHead(const v1::IoRequest& request) const {
   if (volume_name_.empty() && request.volume().empty()) {
     return InvalidField("volume",
                         "the first message of an Io stream must name a volume");
@@ -66,7 +66,7 @@ absl::Status IoSession::CheckHead(const v1::IoRequest &request) const {
   return absl::OkStatus();
 }
 
-absl::Status IoSession::CheckWindow(const v1::IoRequest &request) const {
+absl::Status IoSession::CheckWindow(const v1::IoRequest& request) const {
   const size_t window_operations =
       full_window_ ? kMaxWindowOperations : kMaxFirstWindowOperations;
   const int64_t window_bytes =
@@ -78,7 +78,7 @@ absl::Status IoSession::CheckWindow(const v1::IoRequest &request) const {
         static_cast<int64_t>(more), static_cast<int64_t>(window_operations));
   }
   int64_t more_bytes = 0;
-  for (const auto &operation : request.operations()) {
+  for (const auto& operation : request.operations()) {
     more_bytes += DataBytes(operation);
   }
   if (unanswered_bytes_ + more_bytes > window_bytes) {
@@ -88,9 +88,9 @@ absl::Status IoSession::CheckWindow(const v1::IoRequest &request) const {
   return absl::OkStatus();
 }
 
-absl::Status IoSession::EnterIds(const v1::IoRequest &request) {
+absl::Status IoSession::EnterIds(const v1::IoRequest& request) {
   for (int i = 0; i < request.operations_size(); ++i) {
-    const v1::IoOperation &operation = request.operations(i);
+    const v1::IoOperation& operation = request.operations(i);
     absl::Status status;
     if (operation.kind_case() == v1::IoOperation::KIND_NOT_SET) {
       status =
@@ -113,7 +113,7 @@ absl::Status IoSession::EnterIds(const v1::IoRequest &request) {
   return absl::OkStatus();
 }
 
-void IoSession::ForgetIds(const v1::IoRequest &request, int count) {
+void IoSession::ForgetIds(const v1::IoRequest& request, int count) {
   for (int i = 0; i < count; ++i) Answered(request.operations(i).id());
 }
 
@@ -139,16 +139,16 @@ void IoSession::End(absl::Status status) {
 void IoSession::Abandon(absl::Status status) {
   End(std::move(status));
   abandoned_ = true;
-  for (Waiting &waiting : waiting_) waiting = Waiting();
+  for (Waiting& waiting : waiting_) waiting = Waiting();
   ready_.clear();
   ready_bytes_ = 0;
   opened_.reset();
 }
 
-void IoSession::FailWaiting(Lane lane, const absl::Status &error) {
+void IoSession::FailWaiting(Lane lane, const absl::Status& error) {
   Waiting waiting;
   std::swap(waiting, waiting_[static_cast<size_t>(lane)]);
-  for (const auto &operation : waiting.operations) {
+  for (const auto& operation : waiting.operations) {
     auto result = std::make_unique<v1::IoResult>();
     result->set_id(operation->id());
     *result->mutable_error() = ToRpcStatus(error);
@@ -160,7 +160,7 @@ void IoSession::FailWaiting(Lane lane, const absl::Status &error) {
 bool IoSession::TooMuchReady() const { return ready_bytes_ >= kMaxReadyBytes; }
 
 std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
-  Waiting &waiting = waiting_[static_cast<size_t>(lane)];
+  Waiting& waiting = waiting_[static_cast<size_t>(lane)];
   if (waiting.operations.empty() || TooMuchReady()) return nullptr;
   auto operation = std::move(waiting.operations.front());
   waiting.operations.pop_front();
@@ -177,7 +177,7 @@ void IoSession::Complete(std::unique_ptr<v1::IoResult> result) {
   ready_.push_back({std::move(result), bytes});
 }
 
-bool IoSession::NextMessage(v1::IoResponse *response) {
+bool IoSession::NextMessage(v1::IoResponse* response) {
   if (opened_ == nullptr && ready_.empty()) return false;
   response->Clear();
   if (opened_ != nullptr) {
@@ -186,7 +186,7 @@ bool IoSession::NextMessage(v1::IoResponse *response) {
   }
   size_t bytes = 0;
   for (size_t n = 0; n < kMaxBatchResults && !ready_.empty(); ++n) {
-    Ready &next = ready_.front();
+    Ready& next = ready_.front();
     if (n > 0 && bytes + next.bytes > kMaxBatchBytes) break;
     bytes += next.bytes;
     ready_bytes_ -= next.bytes;
@@ -198,7 +198,7 @@ bool IoSession::NextMessage(v1::IoResponse *response) {
 }
 
 bool IoSession::SmallReadWaits() const {
-  const auto &prompt = waiting_[static_cast<size_t>(Lane::kPrompt)].operations;
+  const auto& prompt = waiting_[static_cast<size_t>(Lane::kPrompt)].operations;
   return prompt.size() == 1 && prompt.front()->has_read() &&
          DataBytes(*prompt.front()) <= kMaxInlineReadBytes && !TooMuchReady();
 }
@@ -208,7 +208,7 @@ size_t IoSession::WaitingCostBytes(Lane lane) const {
 }
 
 bool IoSession::Idle() const {
-  for (const Waiting &waiting : waiting_) {
+  for (const Waiting& waiting : waiting_) {
     if (!waiting.operations.empty()) return false;
   }
   return running_ == 0 && ready_.empty() && opened_ == nullptr;

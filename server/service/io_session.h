@@ -29,16 +29,16 @@ namespace ramvol::service {
 class IoSession {
  public:
   IoSession() = default;
-  IoSession(const IoSession &) = delete;
-  IoSession &operator=(const IoSession &) = delete;
+  IoSession(const IoSession&) = delete;
+  IoSession& operator=(const IoSession&) = delete;
 
   // Takes the operations out of `request`; all of them or, on failure, none.
   //
   // INVALID_ARGUMENT for a malformed message, FAILED_PRECONDITION (reason
   // WINDOW_EXCEEDED) for a violated window: the stream has to End with it.
-  absl::Status Receive(v1::IoRequest *request);
+  absl::Status Receive(v1::IoRequest* request);
   // What the first message named; empty before it.
-  const std::string &volume_name() const { return volume_name_; }
+  const std::string& volume_name() const { return volume_name_; }
 
   // The volume is open: `opened` leads the next message, and with it the full
   // window applies. Its window fields are filled in. Call it once.
@@ -51,7 +51,7 @@ class IoSession {
   // has nothing to be told but `status`.
   void Abandon(absl::Status status);
   // Answers what is waiting in `lane` with `error`.
-  void FailWaiting(Lane lane, const absl::Status &error);
+  void FailWaiting(Lane lane, const absl::Status& error);
 
   // The next operation of `lane` to run, or null when none waits or when too
   // many results wait for the client. Complete it, whatever happens.
@@ -59,7 +59,7 @@ class IoSession {
   void Complete(std::unique_ptr<v1::IoResult> result);
 
   // Makes `response` the next message; false when there is nothing to say.
-  bool NextMessage(v1::IoResponse *response);
+  bool NextMessage(v1::IoResponse* response);
 
   // One operation that is cheaper to run at once than to hand over, a small
   // read, waits alone.
@@ -72,7 +72,7 @@ class IoSession {
   static constexpr size_t kOperationCostBytes = 8192;
 
   bool ended() const { return ended_; }
-  const absl::Status &end_status() const { return end_status_; }
+  const absl::Status& end_status() const { return end_status_; }
   // Everything received was answered or thrown away.
   bool Idle() const;
 
@@ -81,11 +81,11 @@ class IoSession {
   int64_t unanswered_bytes() const { return unanswered_bytes_; }
 
  private:
-  absl::Status CheckHead(const v1::IoRequest &request) const;
-  absl::Status CheckWindow(const v1::IoRequest &request) const;
+  absl::Status CheckHead(const v1::IoRequest& request) const;
+  absl::Status CheckWindow(const v1::IoRequest& request) const;
   // Enters the operations of `request` into unanswered_: all or none.
-  absl::Status EnterIds(const v1::IoRequest &request);
-  void ForgetIds(const v1::IoRequest &request, int count);
+  absl::Status EnterIds(const v1::IoRequest& request);
+  void ForgetIds(const v1::IoRequest& request, int count);
   bool TooMuchReady() const;
   void Answered(uint64_t id);
 

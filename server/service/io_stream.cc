@@ -21,13 +21,7 @@ size_t Index(Lane lane) { return static_cast<size_t>(lane); }
 
 }  // namespace
 
-absl::Status ShuttingDownError() {
-  return WithReason(
-      absl::UnavailableError("the server is shutting down; connect again"),
-      reason::kShuttingDown);
-}
-
-IoStream::IoStream(engine::Engine *engine, Executor *executor, IoStreamSet *set)
+IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set)
     : engine_(engine), executor_(executor), set_(set) {}
 
 void IoStream::Start() { StartRead(&request_); }
@@ -110,7 +104,7 @@ int IoStream::MoreRunnersLocked(Lane lane) {
   return std::max(0, static_cast<int>(wanted) - runners_[Index(lane)]);
 }
 
-void IoStream::Act(const Next &next) {
+void IoStream::Act(const Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
@@ -217,34 +211,31 @@ void IoStream::OnDone() { set_->Remove(this); }
 
 bool IoStreamSet::Add(std::shared_ptr<IoStream> stream) {
   MutexLock lock(&mu_);
-  if (draining_ || streams_.size() >= kMaxStreams) return false;
-  IoStream *const key = stream.get();
+  if (streams_.size() >= kMaxStreams) return false;
+  IoStream* const key = stream.get();
   streams_.emplace(key, std::move(stream));
   return true;
 }
 
-void IoStreamSet::Remove(IoStream *stream) {
-  std::shared_ptr<IoStream> last;  // Goes after the lock.
-  MutexLock lock(&mu_);
-  const auto it = streams_.find(stream);
-  last = std::move(it->second);
-  streams_.erase(it);
+void IoStreamSet::Remove(IoStream* stream) {
+  std::shared_ptr<IoStream> last;  // Goes outside of the lock.
+  {
+    MutexLock lock(&mu_);
+    const auto it = streams_.find(stream);
+    last = std::move(it->second);
+    streams_.erase(it);
+  }
+  gate_->Leave();
 }
 
 void IoStreamSet::DrainAll() {
   std::vector<std::shared_ptr<IoStream>> streams;
   {
     MutexLock lock(&mu_);
-    draining_ = true;
     streams.reserve(streams_.size());
-    for (const auto &[key, stream] : streams_) streams.push_back(stream);
+    for (const auto& [key, stream] : streams_) streams.push_back(stream);
   }
-  for (const auto &stream : streams) stream->Drain();
-}
-
-bool IoStreamSet::draining() const {
-  MutexLock lock(&mu_);
-  return draining_;
+  for (const auto& stream : streams) stream->Drain();
 }
 
 }  // namespace ramvol::service

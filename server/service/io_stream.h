@@ -15,6 +15,7 @@
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
+#include "server/service/call_gate.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
 
@@ -32,7 +33,7 @@ class IoStream final
       public std::enable_shared_from_this<IoStream> {
  public:
   // Borrows all three, which must outlive the stream. Start it once.
-  IoStream(engine::Engine *engine, Executor *executor, IoStreamSet *set);
+  IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set);
 
   void Start();
 
@@ -58,7 +59,7 @@ class IoStream final
   // Decides what the state asks for, and enters it as begun.
   Next DecideLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int MoreRunnersLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Act(const Next &next) ABSL_LOCKS_EXCLUDED(mu_);
+  void Act(const Next& next) ABSL_LOCKS_EXCLUDED(mu_);
 
   void StartRunner(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
   // Runs operations of `lane`, at most `most`; false when none is left.
@@ -66,9 +67,9 @@ class IoStream final
   void EndRunner(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
   void RunTurn(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
 
-  engine::Engine *const engine_;
-  Executor *const executor_;
-  IoStreamSet *const set_;
+  engine::Engine* const engine_;
+  Executor* const executor_;
+  IoStreamSet* const set_;
 
   Mutex mu_;
   IoSession session_ ABSL_GUARDED_BY(mu_);
@@ -88,23 +89,23 @@ class IoStream final
 // All streams of a server. Thread-safe.
 class IoStreamSet {
  public:
+  // Borrows `gate`, which every stream that is added has entered.
+  explicit IoStreamSet(CallGate* gate) : gate_(gate) {}
+
   // False when there are kMaxStreams already.
   bool Add(std::shared_ptr<IoStream> stream);
-  void Remove(IoStream *stream);
-  // Drains all streams, and from then on Add returns false.
+  // Takes a stream out that is done, and lets it leave the gate.
+  void Remove(IoStream* stream);
+  // Drains all that are in the set.
   void DrainAll();
-  bool draining() const;
 
  private:
-  mutable Mutex mu_;
-  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  CallGate* const gate_;
+  Mutex mu_;
   // Keeps the streams alive.
-  absl::flat_hash_map<IoStream *, std::shared_ptr<IoStream>> streams_
+  absl::flat_hash_map<IoStream*, std::shared_ptr<IoStream>> streams_
       ABSL_GUARDED_BY(mu_);
 };
-
-// What clients are told while the server shuts down.
-absl::Status ShuttingDownError();
 
 }  // namespace ramvol::service
 

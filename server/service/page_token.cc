@@ -27,7 +27,7 @@ std::string MakePageToken(std::string_view last_name) {
   return absl::WebSafeBase64Escape(absl::StrCat(Check(name), name));
 }
 
-absl::StatusOr<std::string> ParsePageToken(const std::string &token) {
+absl::StatusOr<std::string> ParsePageToken(const std::string& token) {
   if (token.empty()) return std::string();
   std::string text;
   if (absl::WebSafeBase64Unescape(token, &text) && text.size() > kCheckDigits) {

@@ -14,7 +14,7 @@ std::string MakePageToken(std::string_view last_name);
 
 // The name in `token`; "" for the first page, whose token is empty.
 // INVALID_ARGUMENT when MakePageToken did not make it.
-absl::StatusOr<std::string> ParsePageToken(const std::string &token);
+absl::StatusOr<std::string> ParsePageToken(const std::string& token);
 
 }  // namespace ramvol::service
 

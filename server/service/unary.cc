@@ -5,29 +5,45 @@
 #include "proto/status.h"
 
 namespace ramvol::service {
+namespace {
 
-absl::Status OverloadedError() {
-  return absl::UnavailableError(
-      "the server has more requests waiting than it accepts; try again later");
-}
+// Deletes itself when gRPC is done with it.
+class GatedReactor final : public grpc::ServerUnaryReactor {
+ public:
+  explicit GatedReactor(CallGate* gate) : gate_(gate) {}
+  void OnDone() override {
+    gate_->Leave();
+    delete this;
+  }
 
-grpc::ServerUnaryReactor *AnswerUnary(grpc::CallbackServerContext *context,
-                                      const absl::Status &status) {
-  grpc::ServerUnaryReactor *reactor = context->DefaultReactor();
+ private:
+  CallGate* const gate_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* UnaryRunner::Answer(
+    grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
   return reactor;
 }
 
-grpc::ServerUnaryReactor *RunUnary(grpc::CallbackServerContext *context,
-                                   Executor *executor, Lane lane,
-                                   std::function<absl::Status()> call) {
-  grpc::ServerUnaryReactor *reactor = context->DefaultReactor();
+grpc::ServerUnaryReactor* UnaryRunner::Run(
+    grpc::CallbackServerContext* context, Lane lane,
+    std::function<absl::Status()> call) const {
+  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
+  auto* const reactor = new GatedReactor(gate_);
   const bool queued =
-      executor->Submit(lane, [context, reactor, call = std::move(call)] {
+      executor_->Submit(lane, [context, reactor, call = std::move(call)] {
         reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED
                                                : ToGrpcStatus(call()));
       });
-  if (!queued) reactor->Finish(ToGrpcStatus(OverloadedError()));
+  if (!queued) {
+    reactor->Finish(ToGrpcStatus(absl::UnavailableError(
+        "the server has more requests waiting than it accepts; try again "
+        "later")));
+  }
   return reactor;
 }
 

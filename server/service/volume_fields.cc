@@ -14,14 +14,14 @@ constexpr int kDefaultWriteLevel = 1;
 constexpr int kDefaultMergeLevel = 3;
 
 // Prefix "" for CreateVolume, "volume." for UpdateVolume.
-absl::Status CheckSize(const std::string &field, int64_t bytes) {
+absl::Status CheckSize(const std::string& field, int64_t bytes) {
   if (bytes > 0) return absl::OkStatus();
   return InvalidField(field,
                       absl::StrCat(field, " is ", bytes, "; a volume has 1 to ",
                                    engine::kMaxVolumeBytes, " bytes"));
 }
 
-absl::Status CheckLevel(const std::string &field, int level) {
+absl::Status CheckLevel(const std::string& field, int level) {
   if (level >= engine::kMinLevel && level <= engine::kMaxLevel) {
     return absl::OkStatus();
   }
@@ -31,14 +31,14 @@ absl::Status CheckLevel(const std::string &field, int level) {
                           ", and 0 means the default"));
 }
 
-absl::Status CheckMemoryLimit(const std::string &field, int64_t bytes) {
+absl::Status CheckMemoryLimit(const std::string& field, int64_t bytes) {
   if (bytes >= 0) return absl::OkStatus();
   return InvalidField(
       field, absl::StrCat(field, " is ", bytes,
                           "; it must not be negative, and 0 means no limit"));
 }
 
-absl::Status CheckFrame(const char *field, int bytes) {
+absl::Status CheckFrame(const char* field, int bytes) {
   const bool fits = bytes >= static_cast<int>(engine::kBlockBytes) &&
                     bytes <= static_cast<int>(engine::kChunkBytes) &&
                     absl::has_single_bit(static_cast<unsigned>(bytes));
@@ -49,13 +49,13 @@ absl::Status CheckFrame(const char *field, int bytes) {
                           "the default"));
 }
 
-absl::Status CheckLabels(const std::string &field, const Labels &labels) {
+absl::Status CheckLabels(const std::string& field, const Labels& labels) {
   if (labels.size() > kMaxLabels) {
     return InvalidField(
         field, absl::StrCat("there are ", labels.size(),
                             " labels; a volume has at most ", kMaxLabels));
   }
-  for (const auto &[key, value] : labels) {
+  for (const auto& [key, value] : labels) {
     if (!engine::ValidateName(key).ok()) {
       return InvalidField(
           field,
@@ -104,13 +104,13 @@ v1::Allocator AllocatorOf(engine::Allocator allocator) {
 }
 
 absl::Status FirstError(std::initializer_list<absl::Status> checks) {
-  for (const absl::Status &status : checks) {
+  for (const absl::Status& status : checks) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckCreate(const v1::CreateVolumeRequest &request) {
+absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
   absl::Status name = engine::ValidateName(request.name());
   if (!name.ok()) {
     return InvalidField("name", std::string(name.message()),
@@ -135,7 +135,7 @@ absl::Status CheckCreate(const v1::CreateVolumeRequest &request) {
 }
 
 // Fields that only make sense together.
-absl::Status CheckCombination(const engine::VolumeOptions &options) {
+absl::Status CheckCombination(const engine::VolumeOptions& options) {
   if (options.min_frame_bytes > options.max_frame_bytes) {
     return InvalidField(
         "min_frame_bytes",
@@ -152,7 +152,7 @@ absl::Status CheckCombination(const engine::VolumeOptions &options) {
   return absl::OkStatus();
 }
 
-absl::Status UnknownPath(const std::string &path) {
+absl::Status UnknownPath(const std::string& path) {
   return InvalidField(
       "update_mask",
       absl::StrCat("update_mask names \"", path,
@@ -162,10 +162,10 @@ absl::Status UnknownPath(const std::string &path) {
 }
 
 // Takes one field of the mask into `change`.
-absl::Status ParsePath(const std::string &path, const v1::Volume &volume,
-                       VolumeChange *change) {
+absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
+                       VolumeChange* change) {
   const std::string field = absl::StrCat("volume.", path);
-  engine::VolumeUpdate &update = change->engine;
+  engine::VolumeUpdate& update = change->engine;
   if (path == "size_bytes") {
     update.size_bytes = static_cast<uint64_t>(volume.size_bytes());
     return CheckSize(field, volume.size_bytes());
@@ -200,7 +200,7 @@ absl::Status ParsePath(const std::string &path, const v1::Volume &volume,
 }  // namespace
 
 absl::StatusOr<engine::VolumeOptions> ParseCreate(
-    const v1::CreateVolumeRequest &request) {
+    const v1::CreateVolumeRequest& request) {
   absl::Status status = CheckCreate(request);
   if (!status.ok()) return status;
   auto allocator = ParseAllocator(request.allocator());
@@ -230,20 +230,20 @@ absl::StatusOr<engine::VolumeOptions> ParseCreate(
 }
 
 absl::StatusOr<VolumeChange> ParseUpdate(
-    const v1::UpdateVolumeRequest &request) {
+    const v1::UpdateVolumeRequest& request) {
   if (request.update_mask().paths().empty()) {
     return InvalidField("update_mask",
                         "update_mask is empty; name the fields to change");
   }
   VolumeChange change;
-  for (const std::string &path : request.update_mask().paths()) {
+  for (const std::string& path : request.update_mask().paths()) {
     absl::Status status = ParsePath(path, request.volume(), &change);
     if (!status.ok()) return status;
   }
   return change;
 }
 
-void FillVolume(const engine::VolumeOptions &options, v1::Volume *volume) {
+void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume) {
   volume->set_name(options.name);
   volume->set_size_bytes(static_cast<int64_t>(options.size_bytes));
   volume->set_allocator(AllocatorOf(options.allocator));
@@ -256,7 +256,7 @@ void FillVolume(const engine::VolumeOptions &options, v1::Volume *volume) {
   volume->set_read_only(options.read_only);
 }
 
-v1::VolumeStats MakeStats(const engine::VolumeStats &stats) {
+v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {
   v1::VolumeStats out;
   const auto i64 = [](uint64_t value) { return static_cast<int64_t>(value); };
   out.set_size_bytes(i64(stats.size_bytes));
@@ -268,13 +268,13 @@ v1::VolumeStats MakeStats(const engine::VolumeStats &stats) {
     out.set_ratio(static_cast<double>(stats.logical_bytes) /
                   static_cast<double>(stats.stored_bytes));
   }
-  v1::BlockCounts &blocks = *out.mutable_blocks();
+  v1::BlockCounts& blocks = *out.mutable_blocks();
   blocks.set_compressed(i64(stats.compressed_blocks));
   blocks.set_raw(i64(stats.raw_blocks));
   blocks.set_same_filled(i64(stats.same_filled_blocks));
   blocks.set_dirty(i64(stats.dirty_blocks));
   for (size_t span = 0; span < stats.frames.size(); ++span) {
-    v1::FrameCount &frames = *out.add_frames();
+    v1::FrameCount& frames = *out.add_frames();
     frames.set_span_blocks(1 << span);
     frames.set_frames(i64(stats.frames[span]));
     frames.set_stored_bytes(i64(stats.frame_bytes[span]));
@@ -284,7 +284,7 @@ v1::VolumeStats MakeStats(const engine::VolumeStats &stats) {
   out.set_dead_bytes(i64(stats.dead_bytes));
   out.set_attached_clients(stats.attached_clients);
 
-  v1::IoCounters &io = *out.mutable_io();
+  v1::IoCounters& io = *out.mutable_io();
   io.set_read_operations(i64(stats.read_operations));
   io.set_write_operations(i64(stats.write_operations));
   io.set_trim_operations(i64(stats.trim_operations));

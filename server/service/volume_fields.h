@@ -32,15 +32,15 @@ struct VolumeChange {
 // Checks every field and fills in the defaults. INVALID_ARGUMENT names the
 // field as users know it, its value, and what is accepted.
 absl::StatusOr<engine::VolumeOptions> ParseCreate(
-    const v1::CreateVolumeRequest &request);
+    const v1::CreateVolumeRequest& request);
 // Likewise; fields are named "volume.…" and "update_mask".
 absl::StatusOr<VolumeChange> ParseUpdate(
-    const v1::UpdateVolumeRequest &request);
+    const v1::UpdateVolumeRequest& request);
 
 // Sets the fields that the engine knows.
-void FillVolume(const engine::VolumeOptions &options, v1::Volume *volume);
+void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
 
-v1::VolumeStats MakeStats(const engine::VolumeStats &stats);
+v1::VolumeStats MakeStats(const engine::VolumeStats& stats);
 
 }  // namespace ramvol::service
 

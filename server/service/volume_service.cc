@@ -22,7 +22,7 @@ constexpr int32_t kMaxPageSize = 1000;
 
 // Puts the volume, if there is one, into `response`.
 template <typename Response>
-absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response *response) {
+absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response* response) {
   if (!volume.ok()) return volume.status();
   *response->mutable_volume() = *std::move(volume);
   return absl::OkStatus();
@@ -30,11 +30,11 @@ absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response *response) {
 
 }  // namespace
 
-VolumeService::VolumeService(engine::Engine *engine, Catalog *catalog,
-                             Executor *executor)
+VolumeService::VolumeService(engine::Engine* engine, Catalog* catalog,
+                             Executor* executor, CallGate* gate)
     : engine_(engine),
       catalog_(catalog),
-      executor_(executor),
+      runner_(executor, gate),
       start_time_(absl::Now()) {}
 
 void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
@@ -42,31 +42,32 @@ void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
   grpc_addresses_ = std::move(addresses);
 }
 
-grpc::ServerUnaryReactor *VolumeService::CreateVolume(
-    grpc::CallbackServerContext *context,
-    const v1::CreateVolumeRequest *request,
-    v1::CreateVolumeResponse *response) {
-  return RunUnary(context, executor_, Lane::kPrompt, [this, request, response] {
+grpc::ServerUnaryReactor* VolumeService::CreateVolume(
+    grpc::CallbackServerContext* context,
+    const v1::CreateVolumeRequest* request,
+    v1::CreateVolumeResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
     return Answer(catalog_->Create(*request), response);
   });
 }
 
-grpc::ServerUnaryReactor *VolumeService::GetVolume(
-    grpc::CallbackServerContext *context, const v1::GetVolumeRequest *request,
-    v1::GetVolumeResponse *response) {
-  return AnswerUnary(context, Answer(catalog_->Get(request->name()), response));
+grpc::ServerUnaryReactor* VolumeService::GetVolume(
+    grpc::CallbackServerContext* context, const v1::GetVolumeRequest* request,
+    v1::GetVolumeResponse* response) {
+  return UnaryRunner::Answer(context,
+                             Answer(catalog_->Get(request->name()), response));
 }
 
-grpc::ServerUnaryReactor *VolumeService::ListVolumes(
-    grpc::CallbackServerContext *context, const v1::ListVolumesRequest *request,
-    v1::ListVolumesResponse *response) {
-  return RunUnary(context, executor_, Lane::kPrompt, [this, request, response] {
+grpc::ServerUnaryReactor* VolumeService::ListVolumes(
+    grpc::CallbackServerContext* context, const v1::ListVolumesRequest* request,
+    v1::ListVolumesResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
     return List(*request, response);
   });
 }
 
-absl::Status VolumeService::List(const v1::ListVolumesRequest &request,
-                                 v1::ListVolumesResponse *response) const {
+absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
+                                 v1::ListVolumesResponse* response) const {
   if (request.page_size() < 0) {
     return InvalidField("page_size",
                         absl::StrCat("page_size is ", request.page_size(),
@@ -78,7 +79,7 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest &request,
                            ? kDefaultPageSize
                            : std::min(request.page_size(), kMaxPageSize);
   auto [volumes, more] = catalog_->List(*after, static_cast<size_t>(size));
-  for (v1::Volume &volume : volumes) {
+  for (v1::Volume& volume : volumes) {
     *response->add_volumes() = std::move(volume);
   }
   if (more) {
@@ -88,26 +89,26 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest &request,
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor *VolumeService::UpdateVolume(
-    grpc::CallbackServerContext *context,
-    const v1::UpdateVolumeRequest *request,
-    v1::UpdateVolumeResponse *response) {
-  return RunUnary(context, executor_, Lane::kPrompt, [this, request, response] {
+grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
+    grpc::CallbackServerContext* context,
+    const v1::UpdateVolumeRequest* request,
+    v1::UpdateVolumeResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
     return Answer(catalog_->Update(*request), response);
   });
 }
 
-grpc::ServerUnaryReactor *VolumeService::DeleteVolume(
-    grpc::CallbackServerContext *context,
-    const v1::DeleteVolumeRequest *request, v1::DeleteVolumeResponse *) {
-  return RunUnary(context, executor_, Lane::kPrompt,
-                  [this, request] { return catalog_->Delete(*request); });
+grpc::ServerUnaryReactor* VolumeService::DeleteVolume(
+    grpc::CallbackServerContext* context,
+    const v1::DeleteVolumeRequest* request, v1::DeleteVolumeResponse*) {
+  return runner_.Run(context, Lane::kPrompt,
+                     [this, request] { return catalog_->Delete(*request); });
 }
 
-grpc::ServerUnaryReactor *VolumeService::StatVolume(
-    grpc::CallbackServerContext *context, const v1::StatVolumeRequest *request,
-    v1::StatVolumeResponse *response) {
-  return RunUnary(context, executor_, Lane::kPrompt, [this, request, response] {
+grpc::ServerUnaryReactor* VolumeService::StatVolume(
+    grpc::CallbackServerContext* context, const v1::StatVolumeRequest* request,
+    v1::StatVolumeResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
     auto stats = catalog_->Stat(request->name());
     if (!stats.ok()) return stats.status();
     *response->mutable_stats() = MakeStats(*stats);
@@ -115,16 +116,16 @@ grpc::ServerUnaryReactor *VolumeService::StatVolume(
   });
 }
 
-grpc::ServerUnaryReactor *VolumeService::GetServerInfo(
-    grpc::CallbackServerContext *context, const v1::GetServerInfoRequest *,
-    v1::GetServerInfoResponse *response) {
-  return RunUnary(context, executor_, Lane::kPrompt, [this, response] {
+grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
+    grpc::CallbackServerContext* context, const v1::GetServerInfoRequest*,
+    v1::GetServerInfoResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, response] {
     FillInfo(response);
     return absl::OkStatus();
   });
 }
 
-void VolumeService::FillInfo(v1::GetServerInfoResponse *info) const {
+void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
   const auto i64 = [](uint64_t value) { return static_cast<int64_t>(value); };
   const engine::EngineStats stats = engine_->Stats();
   info->set_version(std::string(kVersion));
@@ -142,7 +143,7 @@ void VolumeService::FillInfo(v1::GetServerInfoResponse *info) const {
   info->set_io_window_operations(static_cast<int32_t>(kMaxWindowOperations));
   info->set_io_window_bytes(kMaxWindowBytes);
   MutexLock lock(&mu_);
-  for (const std::string &address : grpc_addresses_) {
+  for (const std::string& address : grpc_addresses_) {
     info->add_grpc_addresses(address);
   }
 }
