@@ -14,8 +14,8 @@ struct ClientOptions {
   // Where ramvold listens: "127.0.0.1:7420", "[::1]:7420", "unix:/path", or any
   // other target that gRPC takes.
   std::string server = "127.0.0.1:7420";
-  // Connections, each with its own socket, over which a RemoteVolume stripes its
-  // operations. 1 to 16.
+  // Connections, each with its own socket, over which a RemoteVolume stripes
+  // its operations. 1 to 16.
   int channels = 2;
   // Longest time that one call may take, retries and reconnection included;
   // DEADLINE_EXCEEDED after that.

@@ -13,17 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/extent.h"
 
 namespace ramvol {
-
-// A run of bytes in one state.
-struct Extent {
-  int64_t offset = 0;
-  int64_t length = 0;
-  bool hole = false;  // Holds nothing; reads as zero.
-
-  friend bool operator==(const Extent&, const Extent&) = default;
-};
 
 // The machinery behind a RemoteVolume; an interface so that a user's own tests
 // can give a RemoteVolume a mock (client/mocks/mock_volume_connection.h).
@@ -31,16 +23,16 @@ class VolumeConnection;
 
 // An open volume. Thread-safe; copies are cheap and share the connection, which
 // closes with the last of them. Operations are pipelined over several streams;
-// those of different threads, and asynchronous ones, run at once and complete in
-// any order. One that has completed is seen by all that start later.
+// those of different threads, and asynchronous ones, run at once and complete
+// in any order. One that has completed is seen by all that start later.
 //
 // When the server is lost, unanswered operations wait up to reconnect_timeout
 // and are sent again: each of them may be applied twice, which for every
 // operation here has the effect of once, provided that the caller does not
 // write one range twice at a time. When the server that comes back has another
-// volume of this name (it was restarted, and volumes live in memory), nothing is
-// sent again: every operation fails with ABORTED, reason VOLUME_REPLACED, and
-// the caller opens the volume anew.
+// volume of this name (it was restarted, and volumes live in memory), nothing
+// is sent again: every operation fails with ABORTED, reason VOLUME_REPLACED,
+// and the caller opens the volume anew.
 //
 // Offsets and lengths are bytes, any of them. Reads and writes of any length
 // are cut into operations that the server accepts; a failed one reports the
@@ -51,8 +43,7 @@ class VolumeConnection;
 class RemoteVolume {
  public:
   using Done = std::function<void(absl::Status)>;
-  using ExtentsDone =
-      std::function<void(absl::StatusOr<std::vector<Extent>>)>;
+  using ExtentsDone = std::function<void(absl::StatusOr<std::vector<Extent>>)>;
 
   explicit RemoteVolume(std::shared_ptr<VolumeConnection> connection);
 
