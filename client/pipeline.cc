@@ -175,6 +175,7 @@ void VolumePipeline::Release() {
   {
     MutexLock lock(&mu_);
     released_ = true;
+    self_ = shared_from_this();
     CollectLocked(work);
   }
   Perform(std::move(work), /*sdk_thread=*/false);

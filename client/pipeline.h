@@ -208,6 +208,9 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   absl::Status ended_ ABSL_GUARDED_BY(mu_);  // Not OK: no call can succeed.
   bool released_ ABSL_GUARDED_BY(mu_) = false;
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
+  // Set from Release to the end of the last call: between two streams nobody
+  // else may hold this. Whoever clears it came here through another reference.
+  std::shared_ptr<VolumePipeline> self_ ABSL_GUARDED_BY(mu_);
   // When streams that do not end by themselves are cancelled.
   absl::Time linger_until_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   absl::Time armed_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();

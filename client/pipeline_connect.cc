@@ -214,6 +214,7 @@ void VolumePipeline::CancelAllLocked(Work& work) {
 void VolumePipeline::ShutDownLocked(Work& work) {
   if (shut_down_) return;
   shut_down_ = true;
+  self_ = nullptr;
   lost_since_ = absl::InfiniteFuture();
   for (Slot& slot : slots_) {
     if (slot.stream != nullptr && slot.CanSend()) {
