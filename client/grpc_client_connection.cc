@@ -91,7 +91,7 @@ class GrpcClientConnection : public ClientConnection {
     }
     control_channel_ = channels.front();
     stub_ = v1::VolumeService::NewStub(control_channel_);
-    transport_ = MakeGrpcIoTransport(std::move(channels));
+    transport_ = MakeGrpcIoTransport(std::move(channels), timer_);
   }
 
   absl::StatusOr<v1::Volume> CreateVolume(

@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "client/io_transport.h"
 #include "client/io_wire.h"
+#include "client/timer.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -39,8 +40,10 @@ class GrpcIoStream : public IoStream,
  public:
   GrpcIoStream(std::shared_ptr<grpc::Channel> channel,
                const std::string& volume,
-               std::shared_ptr<IoStreamHandler> handler)
+               std::shared_ptr<IoStreamHandler> handler,
+               std::shared_ptr<Timer> timer)
       : stub_(std::move(channel)),
+        timer_(std::move(timer)),
         handler_(std::move(handler)),
         outgoing_(EncodeOpen(volume)) {}
 
@@ -93,9 +96,13 @@ class GrpcIoStream : public IoStream,
   }
 
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<GrpcIoStream> self = std::move(self_);
-    const std::shared_ptr<IoStreamHandler> handler = std::move(handler_);
-    handler->OnClosed(fault_.ok() ? FromGrpcStatus(status) : fault_);
+    handler_->OnClosed(fault_.ok() ? FromGrpcStatus(status) : fault_);
+    // These may hold the last reference to the channel, whose destruction waits
+    // for gRPC's callback threads, and this is one. The timer lives until the
+    // function has run, because `self` holds it.
+    Timer& timer = *timer_;
+    timer.RunAt(timer.Now(),
+                [self = std::move(self_), handler = std::move(handler_)] {});
   }
 
  private:
@@ -118,6 +125,7 @@ class GrpcIoStream : public IoStream,
 
   // Set at construction.
   Stub stub_;
+  const std::shared_ptr<Timer> timer_;
   std::shared_ptr<IoStreamHandler> handler_;
 
   grpc::ClientContext context_;
@@ -132,25 +140,29 @@ class GrpcIoStream : public IoStream,
 
 class GrpcIoTransport : public IoTransport {
  public:
-  explicit GrpcIoTransport(std::vector<std::shared_ptr<grpc::Channel>> channels)
-      : channels_(std::move(channels)) {}
+  GrpcIoTransport(std::vector<std::shared_ptr<grpc::Channel>> channels,
+                  std::shared_ptr<Timer> timer)
+      : channels_(std::move(channels)), timer_(std::move(timer)) {}
 
   std::shared_ptr<IoStream> NewStream(
       int index, const std::string& volume,
       std::shared_ptr<IoStreamHandler> handler) override {
     return std::make_shared<GrpcIoStream>(channels_[index % channels_.size()],
-                                          volume, std::move(handler));
+                                          volume, std::move(handler), timer_);
   }
 
  private:
   const std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  const std::shared_ptr<Timer> timer_;
 };
 
 }  // namespace
 
 std::shared_ptr<IoTransport> MakeGrpcIoTransport(
-    std::vector<std::shared_ptr<grpc::Channel>> channels) {
-  return std::make_shared<GrpcIoTransport>(std::move(channels));
+    std::vector<std::shared_ptr<grpc::Channel>> channels,
+    std::shared_ptr<Timer> timer) {
+  return std::make_shared<GrpcIoTransport>(std::move(channels),
+                                           std::move(timer));
 }
 
 }  // namespace ramvol

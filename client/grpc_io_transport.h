@@ -6,13 +6,16 @@
 #include <vector>
 
 #include "client/io_transport.h"
+#include "client/timer.h"
 #include "grpcpp/channel.h"
 
 namespace ramvol {
 
-// Slot i uses channels[i % channels.size()]. Callbacks run on gRPC's threads.
+// Slot i uses channels[i % channels.size()]. Callbacks run on gRPC's threads;
+// what a stream held is released on the timer's.
 std::shared_ptr<IoTransport> MakeGrpcIoTransport(
-    std::vector<std::shared_ptr<grpc::Channel>> channels);
+    std::vector<std::shared_ptr<grpc::Channel>> channels,
+    std::shared_ptr<Timer> timer);
 
 }  // namespace ramvol
 

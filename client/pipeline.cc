@@ -170,7 +170,7 @@ void VolumePipeline::Submit(std::shared_ptr<Call> call) {
   Perform(std::move(work), /*sdk_thread=*/false);
 }
 
-void VolumePipeline::Release() {
+void VolumePipeline::Release(bool wait) {
   Work work;
   {
     MutexLock lock(&mu_);
@@ -179,6 +179,9 @@ void VolumePipeline::Release() {
     CollectLocked(work);
   }
   Perform(std::move(work), /*sdk_thread=*/false);
+  if (!wait || CallbackScope::current() != nullptr) return;
+  MutexLock lock(&mu_);
+  while (shut_down_ && AnyStreamLocked()) stream_gone_.Wait(&mu_);
 }
 
 // ---- Doing what was gathered.

@@ -64,7 +64,10 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   void Submit(std::shared_ptr<Call> call);
 
   // No call will be submitted from now on: end the streams after the last one.
-  void Release();
+  // With `wait`, if there is no such call and this is no callback, returns when
+  // the server has ended the streams and so no longer counts this client; after
+  // a second at most.
+  void Release(bool wait);
 
   int64_t size_bytes() const {
     return size_bytes_.load(std::memory_order_relaxed);
@@ -92,6 +95,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
     uint64_t generation = 0;
     std::shared_ptr<IoStream> stream;
     bool writing = false;  // A message is on its way.
+    bool half_closed = false;
     int64_t window_operations = 0;
     int64_t window_bytes = 0;
     int64_t inflight_bytes = 0;
@@ -163,6 +167,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
 
   // Of connecting.
   bool AnyLocked(SlotState state) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool AnyStreamLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ConnectLocked(Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartLocked(size_t index, Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropStreamLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -194,6 +199,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
 
   Mutex mu_;
   CondVar room_;  // admitted_bytes has fallen, or time has passed.
+  CondVar stream_gone_;
   int waiting_for_room_ ABSL_GUARDED_BY(mu_) = 0;
   absl::BitGen random_ ABSL_GUARDED_BY(mu_);
   CallTable calls_ ABSL_GUARDED_BY(mu_);

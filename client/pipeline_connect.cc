@@ -47,6 +47,11 @@ bool VolumePipeline::AnyLocked(SlotState state) const {
                      [state](const Slot& slot) { return slot.state == state; });
 }
 
+bool VolumePipeline::AnyStreamLocked() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return slot.stream != nullptr; });
+}
+
 void VolumePipeline::ConnectLocked(Work& work) {
   if (AnyLocked(SlotState::kOpen) || AnyLocked(SlotState::kStarting) ||
       AnyLocked(SlotState::kWaiting)) {
@@ -62,6 +67,7 @@ void VolumePipeline::StartLocked(size_t index, Work& work) {
   slot.state = SlotState::kStarting;
   slot.started = timer_->Now();
   slot.writing = true;  // The first message.
+  slot.half_closed = false;
   slot.stream = transport_->NewStream(static_cast<int>(index), volume_,
                                       NewHandler(index, ++slot.generation));
   work.starts.push_back(slot.stream);
@@ -125,6 +131,7 @@ void VolumePipeline::DropStreamLocked(Slot& slot) {
   slot.stream = nullptr;
   slot.writing = false;
   slot.state = SlotState::kIdle;
+  stream_gone_.SignalAll();
 }
 
 std::vector<Part> VolumePipeline::TakeUnansweredLocked(Slot& slot) {
@@ -212,17 +219,18 @@ void VolumePipeline::CancelAllLocked(Work& work) {
 }
 
 void VolumePipeline::ShutDownLocked(Work& work) {
-  if (shut_down_) return;
-  shut_down_ = true;
-  self_ = nullptr;
-  lost_since_ = absl::InfiniteFuture();
+  if (!shut_down_) {
+    shut_down_ = true;
+    self_ = nullptr;
+    lost_since_ = absl::InfiniteFuture();
+    linger_until_ = timer_->Now() + kLinger;
+  }
   for (Slot& slot : slots_) {
-    if (slot.stream != nullptr && slot.CanSend()) {
+    if (slot.stream == nullptr) {
+      slot.state = SlotState::kIdle;
+    } else if (!slot.writing && !slot.half_closed) {
+      slot.half_closed = true;
       work.half_closes.push_back(slot.stream);
-      linger_until_ = timer_->Now() + kLinger;
-    } else {
-      if (slot.stream != nullptr) work.cancels.push_back(slot.stream);
-      DropStreamLocked(slot);
     }
   }
 }

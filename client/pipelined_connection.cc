@@ -32,10 +32,10 @@ std::shared_ptr<Call> NewCall(OperationKind kind, int64_t offset,
 }  // namespace
 
 PipelinedConnection::PipelinedConnection(
-    std::shared_ptr<VolumePipeline> pipeline)
-    : pipeline_(std::move(pipeline)) {}
+    std::shared_ptr<VolumePipeline> pipeline, bool wait)
+    : pipeline_(std::move(pipeline)), wait_(wait) {}
 
-PipelinedConnection::~PipelinedConnection() { pipeline_->Release(); }
+PipelinedConnection::~PipelinedConnection() { pipeline_->Release(wait_); }
 
 void PipelinedConnection::ReadAsync(int64_t offset, absl::Span<char> out,
                                     Done done) {
@@ -93,7 +93,8 @@ absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(
     std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer) {
   auto pipeline = std::make_shared<VolumePipeline>(
       volume, options, std::move(transport), std::move(timer));
-  auto connection = std::make_shared<PipelinedConnection>(pipeline);
+  auto connection =
+      std::make_shared<PipelinedConnection>(pipeline, /*wait=*/true);
   const absl::Status opened = WaitFor<absl::Status>(
       [&](VolumeConnection::Done done) { pipeline->Open(std::move(done)); });
   if (!opened.ok()) return opened;

@@ -17,10 +17,11 @@
 
 namespace ramvol {
 
-// Feeds a pipeline, and releases it in the end. Thread-safe.
+// Feeds a pipeline, and releases it in the end: see VolumePipeline::Release for
+// `wait`. Thread-safe.
 class PipelinedConnection : public VolumeConnection {
  public:
-  explicit PipelinedConnection(std::shared_ptr<VolumePipeline> pipeline);
+  PipelinedConnection(std::shared_ptr<VolumePipeline> pipeline, bool wait);
   ~PipelinedConnection() override;
 
   void ReadAsync(int64_t offset, absl::Span<char> out, Done done) override;
@@ -36,6 +37,7 @@ class PipelinedConnection : public VolumeConnection {
 
  private:
   const std::shared_ptr<VolumePipeline> pipeline_;
+  const bool wait_;
 };
 
 // Opens `volume` over `transport`, which has options.channels slots, and waits

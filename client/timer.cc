@@ -74,9 +74,11 @@ class ThreadTimer : public Timer {
   absl::Time Now() const override { return SteadyNow(); }
 
   void RunAt(absl::Time when, std::function<void()> fn) override {
-    MutexLock lock(&queue_->mu);
-    auto added = queue_->waiting.emplace(when, std::move(fn));
-    if (added == queue_->waiting.begin()) queue_->changed.SignalAll();
+    // `fn` may hold the last reference to this, and run before we return.
+    const std::shared_ptr<Queue> queue = queue_;
+    MutexLock lock(&queue->mu);
+    auto added = queue->waiting.emplace(when, std::move(fn));
+    if (added == queue->waiting.begin()) queue->changed.SignalAll();
   }
 
   void Sleep(absl::Duration duration) override {

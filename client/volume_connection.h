@@ -19,7 +19,8 @@ namespace ramvol {
 // calls every `done` exactly once. Tests of users' code implement it with
 // client/mocks/mock_volume_connection.h.
 //
-// Destruction lets operations that have started finish, and does not wait.
+// Destruction lets operations that have started finish, and does not wait for
+// them.
 class VolumeConnection {
  public:
   using Done = std::function<void(absl::Status)>;

@@ -83,7 +83,7 @@ class PipelineTest : public ::testing::Test {
     options_.channels = channels;
     auto pipeline = std::make_shared<VolumePipeline>("scratch", options_,
                                                      transport_, timer_);
-    volume_ = std::make_unique<PipelinedConnection>(pipeline);
+    volume_ = std::make_unique<PipelinedConnection>(pipeline, /*wait=*/false);
     pipeline->Open(opened_.Done());
   }
 
