@@ -30,6 +30,7 @@ class FakeStream : public IoStream {
   void Start() override { started = true; }
   void Prepare(absl::Span<const Operation> operations) override {
     prepared_.clear();
+    if (ignores_data) return;
     for (const Operation& operation : operations) {
       SentOperation sent{operation, std::string(operation.data)};
       sent.head.data = {};
@@ -72,6 +73,7 @@ class FakeStream : public IoStream {
   }
 
   const int index;
+  bool ignores_data = false;  // What callers gave may be gone.
   bool started = false;
   bool half_closed = false;
   bool cancelled = false;

@@ -62,21 +62,41 @@ OperationResult Data(const SentOperation& operation, std::string_view data) {
   return result;
 }
 
-// What a call has come to.
+// What a call has come to. Its callback may outlive it.
 struct Outcome {
-  int count = 0;
-  absl::Status status;
+  struct State {
+    int count = 0;
+    absl::Status status;
+  };
 
   VolumeConnection::Done Done() {
-    return [this](absl::Status result) {
-      ++count;
-      status = std::move(result);
+    return [state = state](absl::Status result) {
+      ++state->count;
+      state->status = std::move(result);
     };
   }
+
+  const std::shared_ptr<State> state = std::make_shared<State>();
+  int& count = state->count;
+  absl::Status& status = state->status;
 };
 
 class PipelineTest : public ::testing::Test {
  protected:
+  // Ends all calls and streams, which hold the pipeline.
+  void TearDown() override {
+    for (const auto& stream : transport_->streams) stream->ignores_data = true;
+    volume_.reset();
+    for (int i = 0; i < 20; ++i) {
+      const auto streams = transport_->streams;
+      for (const auto& stream : streams) {
+        if (!stream->closed) stream->Close(absl::UnavailableError("test ends"));
+      }
+      timer_->Advance(absl::Seconds(60));
+    }
+    EXPECT_TRUE(pipeline_.expired()) << "something holds the pipeline";
+  }
+
   // Everything up to the streams' start.
   void Create(int channels = 1) {
     options_.server = "unix:/fake";
@@ -84,6 +104,7 @@ class PipelineTest : public ::testing::Test {
     auto pipeline = std::make_shared<VolumePipeline>("scratch", options_,
                                                      transport_, timer_);
     volume_ = std::make_unique<PipelinedConnection>(pipeline, /*wait=*/false);
+    pipeline_ = pipeline;
     pipeline->Open(opened_.Done());
   }
 
@@ -111,6 +132,7 @@ class PipelineTest : public ::testing::Test {
   std::shared_ptr<ManualTimer> timer_ = std::make_shared<ManualTimer>();
   std::shared_ptr<FakeTransport> transport_ = std::make_shared<FakeTransport>();
   Outcome opened_;
+  std::weak_ptr<VolumePipeline> pipeline_;
   std::unique_ptr<PipelinedConnection> volume_;
 };
 
