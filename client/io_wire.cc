@@ -38,7 +38,7 @@ constexpr uint8_t Tag(int field, WireFormatLite::WireType type) {
   return static_cast<uint8_t>(field << 3 | type);
 }
 
-// Proto3: zero is left out.
+// Proto3: what is zero or empty is left out.
 size_t VarintFieldSize(uint64_t value) {
   return value == 0 ? 0 : 1 + CodedOutputStream::VarintSize64(value);
 }
@@ -58,9 +58,14 @@ size_t DelimitedSize(size_t length) {
   return 1 + CodedOutputStream::VarintSize64(length) + length;
 }
 
+size_t BytesFieldSize(std::string_view data) {
+  return data.empty() ? 0 : DelimitedSize(data.size());
+}
+
 uint8_t* PutBytes(int field, std::string_view data, uint8_t* out) {
+  if (data.empty()) return out;
   out = PutLength(field, data.size(), out);
-  if (!data.empty()) std::memcpy(out, data.data(), data.size());
+  std::memcpy(out, data.data(), data.size());
   return out + data.size();
 }
 
@@ -109,7 +114,7 @@ size_t KindSize(const Operation& operation) {
   if (operation.kind == OperationKind::kFlush) return 0;
   const size_t offset = VarintFieldSize(operation.offset);
   if (operation.kind == OperationKind::kWrite) {
-    return offset + DelimitedSize(operation.data.size());
+    return offset + BytesFieldSize(operation.data);
   }
   return offset + VarintFieldSize(operation.length) +
          VarintFieldSize(ThirdField(operation));
@@ -308,7 +313,7 @@ bool ReadResponse(CodedInputStream& in, IncomingMessage& message) {
 }  // namespace
 
 grpc::ByteBuffer EncodeOpen(const std::string& volume) {
-  grpc_slice slice = grpc_slice_malloc(DelimitedSize(volume.size()));
+  grpc_slice slice = grpc_slice_malloc(BytesFieldSize(volume));
   PutBytes(v1::IoRequest::kVolumeFieldNumber, volume,
            GRPC_SLICE_START_PTR(slice));
   return ToByteBuffer(slice);
