@@ -13,17 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/extent.h"
 
 namespace ramvol {
-
-// A run of bytes in one state.
-struct Extent {
-  int64_t offset = 0;
-  int64_t length = 0;
-  bool hole = false;  // Holds nothing; reads as zero.
-
-  friend bool operator==(const Extent&, const Extent&) = default;
-};
 
 // The machinery behind a RemoteVolume; an interface so that a user's own tests
 // can give a RemoteVolume a mock (client/mocks/mock_volume_connection.h).

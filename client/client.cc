@@ -1,0 +1,90 @@
+#include "client/client.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/client_connection.h"
+#include "client/options.h"
+#include "client/remote_volume.h"
+#include "client/volume_connection.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol {
+namespace {
+
+constexpr int kVolumesPerPage = 1000;
+
+}  // namespace
+
+Client::Client(ClientOptions options)
+    : Client(MakeGrpcClientConnection(std::move(options))) {}
+
+Client::Client(std::shared_ptr<ClientConnection> connection)
+    : connection_(std::move(connection)) {}
+
+absl::StatusOr<v1::Volume> Client::CreateVolume(
+    v1::CreateVolumeRequest request) const {
+  return connection_->CreateVolume(request);
+}
+
+absl::StatusOr<v1::Volume> Client::GetVolume(std::string_view name) const {
+  v1::GetVolumeRequest request;
+  request.set_name(name.data(), name.size());
+  return connection_->GetVolume(request);
+}
+
+absl::StatusOr<std::vector<v1::Volume>> Client::ListVolumes() const {
+  std::vector<v1::Volume> all;
+  v1::ListVolumesRequest request;
+  request.set_page_size(kVolumesPerPage);
+  do {
+    absl::StatusOr<v1::ListVolumesResponse> page =
+        connection_->ListVolumes(request);
+    if (!page.ok()) return page.status();
+    for (v1::Volume& volume : *page->mutable_volumes()) {
+      all.push_back(std::move(volume));
+    }
+    if (page->next_page_token() == request.page_token() &&
+        !page->next_page_token().empty()) {
+      return absl::InternalError(
+          "the server gave the same page token twice while listing volumes");
+    }
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<v1::Volume> Client::UpdateVolume(
+    const v1::UpdateVolumeRequest& request) const {
+  return connection_->UpdateVolume(request);
+}
+
+absl::Status Client::DeleteVolume(
+    const v1::DeleteVolumeRequest& request) const {
+  return connection_->DeleteVolume(request);
+}
+
+absl::StatusOr<v1::VolumeStats> Client::StatVolume(
+    std::string_view name) const {
+  v1::StatVolumeRequest request;
+  request.set_name(name.data(), name.size());
+  return connection_->StatVolume(request);
+}
+
+absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {
+  return connection_->GetServerInfo();
+}
+
+absl::StatusOr<RemoteVolume> Client::Open(std::string_view name) const {
+  absl::StatusOr<std::shared_ptr<VolumeConnection>> opened =
+      connection_->Open(std::string(name));
+  if (!opened.ok()) return opened.status();
+  return RemoteVolume(*std::move(opened));
+}
+
+}  // namespace ramvol

@@ -1,0 +1,50 @@
+// What a Client talks through.
+#ifndef RAMVOL_CLIENT_CLIENT_CONNECTION_H_
+#define RAMVOL_CLIENT_CLIENT_CONNECTION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/options.h"
+#include "client/volume_connection.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol {
+
+// The calls of a Client, one virtual function each. An implementation is
+// thread-safe, retries what it may, and bounds every call by a time; Client
+// adds nothing but convenience. Tests of users' code implement it with
+// client/mocks/mock_client_connection.h.
+class ClientConnection {
+ public:
+  virtual ~ClientConnection() = default;
+
+  virtual absl::StatusOr<v1::Volume> CreateVolume(
+      const v1::CreateVolumeRequest& request) = 0;
+  virtual absl::StatusOr<v1::Volume> GetVolume(
+      const v1::GetVolumeRequest& request) = 0;
+  // One page.
+  virtual absl::StatusOr<v1::ListVolumesResponse> ListVolumes(
+      const v1::ListVolumesRequest& request) = 0;
+  virtual absl::StatusOr<v1::Volume> UpdateVolume(
+      const v1::UpdateVolumeRequest& request) = 0;
+  virtual absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) = 0;
+  virtual absl::StatusOr<v1::VolumeStats> StatVolume(
+      const v1::StatVolumeRequest& request) = 0;
+  virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
+
+  // Waits until the volume is open; never answers a null pointer.
+  virtual absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
+      const std::string& name) = 0;
+};
+
+// The connection to a ramvold over gRPC. Does not wait for the server.
+// Options outside of their ranges are moved to the nearest that is inside.
+std::shared_ptr<ClientConnection> MakeGrpcClientConnection(
+    ClientOptions options);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_CLIENT_CONNECTION_H_

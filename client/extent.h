@@ -1,0 +1,19 @@
+// A run of bytes in one state.
+#ifndef RAMVOL_CLIENT_EXTENT_H_
+#define RAMVOL_CLIENT_EXTENT_H_
+
+#include <cstdint>
+
+namespace ramvol {
+
+struct Extent {
+  int64_t offset = 0;
+  int64_t length = 0;
+  bool hole = false;  // Holds nothing; reads as zero.
+
+  friend bool operator==(const Extent&, const Extent&) = default;
+};
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_EXTENT_H_

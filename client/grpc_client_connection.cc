@@ -1,0 +1,227 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "client/client_connection.h"
+#include "client/grpc_io_transport.h"
+#include "client/io_transport.h"
+#include "client/options.h"
+#include "client/pipelined_connection.h"
+#include "client/retry.h"
+#include "client/timer.h"
+#include "client/volume_connection.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/support/channel_arguments.h"
+#include "grpcpp/support/status.h"
+#include "proto/status.h"
+#include "ramvol/v1/volume_service.grpc.pb.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol {
+namespace {
+
+constexpr int kMaxChannels = 16;
+// Far above one Io message (1 MiB of data there, the window's 16 MiB back).
+constexpr int kMaxMessageBytes = 64 << 20;
+// A dead peer on TCP is noticed by these.
+constexpr absl::Duration kKeepaliveTime = absl::Seconds(30);
+constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
+
+ClientOptions Normalize(ClientOptions options) {
+  options.channels = std::clamp(options.channels, 1, kMaxChannels);
+  options.max_inflight_bytes = std::clamp<size_t>(
+      options.max_inflight_bytes, 1, std::numeric_limits<int64_t>::max());
+  for (absl::Duration* duration :
+       {&options.timeout, &options.reconnect_timeout}) {
+    *duration = std::max(*duration, absl::ZeroDuration());
+  }
+  options.initial_backoff =
+      std::max(options.initial_backoff, absl::Milliseconds(1));
+  options.max_backoff = std::max(options.max_backoff, options.initial_backoff);
+  return options;
+}
+
+int ToMilliseconds(absl::Duration duration) {
+  return static_cast<int>(
+      std::min<int64_t>(absl::ToInt64Milliseconds(duration), INT32_MAX));
+}
+
+std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  // Otherwise channels to one address share a socket.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  // Retrying is ours; gRPC's would keep a second copy of what was sent.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+                   ToMilliseconds(options.initial_backoff));
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+                   ToMilliseconds(options.initial_backoff));
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
+                   ToMilliseconds(options.max_backoff));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, ToMilliseconds(kKeepaliveTime));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                   ToMilliseconds(kKeepaliveTimeout));
+  return grpc::CreateCustomChannel(
+      options.server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+class GrpcClientConnection : public ClientConnection {
+ public:
+  explicit GrpcClientConnection(ClientOptions options)
+      : options_(std::move(options)), timer_(MakeThreadTimer()) {
+    std::vector<std::shared_ptr<grpc::Channel>> channels;
+    for (int i = 0; i < options_.channels; ++i) {
+      channels.push_back(NewChannel(options_));
+    }
+    control_channel_ = channels.front();
+    stub_ = v1::VolumeService::NewStub(control_channel_);
+    transport_ = MakeGrpcIoTransport(std::move(channels), timer_);
+  }
+
+  absl::StatusOr<v1::Volume> CreateVolume(
+      const v1::CreateVolumeRequest& request) override {
+    v1::CreateVolumeRequest identified = request;
+    if (identified.request_id().empty()) {
+      // So that a repetition is known as such.
+      absl::BitGen random;
+      identified.set_request_id(
+          absl::StrFormat("%016x%016x", absl::Uniform<uint64_t>(random),
+                          absl::Uniform<uint64_t>(random)));
+    }
+    v1::CreateVolumeResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::CreateVolume, identified, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::StatusOr<v1::Volume> GetVolume(
+      const v1::GetVolumeRequest& request) override {
+    v1::GetVolumeResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::GetVolume, request, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::StatusOr<v1::ListVolumesResponse> ListVolumes(
+      const v1::ListVolumesRequest& request) override {
+    v1::ListVolumesResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::ListVolumes, request, response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::StatusOr<v1::Volume> UpdateVolume(
+      const v1::UpdateVolumeRequest& request) override {
+    v1::UpdateVolumeResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::UpdateVolume, request, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) override {
+    v1::DeleteVolumeResponse response;
+    bool answer_lost = false;
+    return Retry([&](absl::Duration left) {
+      const bool was_ready =
+          control_channel_->GetState(false) == GRPC_CHANNEL_READY;
+      absl::Status status = CallOnce(&v1::VolumeService::Stub::DeleteVolume,
+                                     request, response, left);
+      if (answer_lost && absl::IsNotFound(status)) return absl::OkStatus();
+      // A call that never found a connection has deleted nothing.
+      answer_lost |= absl::IsUnavailable(status) &&
+                     (was_ready || control_channel_->GetState(false) !=
+                                       GRPC_CHANNEL_TRANSIENT_FAILURE);
+      return status;
+    });
+  }
+
+  absl::StatusOr<v1::VolumeStats> StatVolume(
+      const v1::StatVolumeRequest& request) override {
+    v1::StatVolumeResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::StatVolume, request, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_stats());
+  }
+
+  absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override {
+    v1::GetServerInfoResponse response;
+    absl::Status status = Call(&v1::VolumeService::Stub::GetServerInfo,
+                               v1::GetServerInfoRequest(), response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
+      const std::string& name) override {
+    return OpenPipelined(name, options_, transport_, timer_);
+  }
+
+ private:
+  template <typename Request, typename Response>
+  using Method = grpc::Status (v1::VolumeService::Stub::*)(grpc::ClientContext*,
+                                                           const Request&,
+                                                           Response*);
+
+  template <typename Request, typename Response>
+  absl::Status CallOnce(Method<Request, Response> method,
+                        const Request& request, Response& response,
+                        absl::Duration left) {
+    grpc::ClientContext context;
+    if (left < absl::Hours(24 * 365)) {
+      context.set_deadline(std::chrono::system_clock::now() +
+                           absl::ToChronoMicroseconds(left));
+    }
+    response.Clear();
+    return FromGrpcStatus(((*stub_).*method)(&context, request, &response));
+  }
+
+  absl::Status Retry(
+      const std::function<absl::Status(absl::Duration)>& attempt) {
+    absl::BitGen random;
+    return RetryUnavailable(options_, *timer_, random, attempt);
+  }
+
+  template <typename Request, typename Response>
+  absl::Status Call(Method<Request, Response> method, const Request& request,
+                    Response& response) {
+    return Retry([&](absl::Duration left) {
+      return CallOnce(method, request, response, left);
+    });
+  }
+
+  const ClientOptions options_;
+  const std::shared_ptr<Timer> timer_;
+  std::shared_ptr<grpc::Channel> control_channel_;
+  std::unique_ptr<v1::VolumeService::Stub> stub_;
+  std::shared_ptr<IoTransport> transport_;
+};
+
+}  // namespace
+
+std::shared_ptr<ClientConnection> MakeGrpcClientConnection(
+    ClientOptions options) {
+  return std::make_shared<GrpcClientConnection>(Normalize(std::move(options)));
+}
+
+}  // namespace ramvol

@@ -1,0 +1,168 @@
+#include "client/grpc_io_transport.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/io_transport.h"
+#include "client/io_wire.h"
+#include "client/timer.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/client_callback.h"
+#include "grpcpp/support/slice.h"
+#include "grpcpp/support/status.h"
+#include "grpcpp/support/stub_options.h"
+#include "proto/base/mutex.h"
+#include "proto/status.h"
+
+namespace ramvol {
+namespace {
+
+// Messages are raw bytes here; io_wire.h gives them their meaning.
+using Stub = grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer>;
+using Reactor = grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+// Keeps itself alive from Start until OnDone, gRPC's last call.
+//
+// gRPC forbids new operations once a stream may be done. A hold keeps it from
+// being done until the reading side has ended, which marks it dead first.
+class GrpcIoStream : public IoStream,
+                     public Reactor,
+                     public std::enable_shared_from_this<GrpcIoStream> {
+ public:
+  GrpcIoStream(std::shared_ptr<grpc::Channel> channel,
+               const std::string& volume,
+               std::shared_ptr<IoStreamHandler> handler,
+               std::shared_ptr<Timer> timer)
+      : stub_(std::move(channel)),
+        timer_(std::move(timer)),
+        handler_(std::move(handler)),
+        outgoing_(EncodeOpen(volume)) {}
+
+  void Start() override {
+    static const std::string* const kMethod =
+        new std::string("/ramvol.v1.BlockService/Io");
+    self_ = shared_from_this();
+    stub_.PrepareBidiStreamingCall(&context_, *kMethod, grpc::StubOptions(),
+                                   this);
+    MutexLock lock(&mu_);
+    AddHold();
+    StartRead(&incoming_);
+    StartWrite(&outgoing_);
+    alive_ = true;
+    StartCall();
+  }
+
+  void Prepare(absl::Span<const Operation> operations) override {
+    outgoing_ = EncodeOperations(operations);
+  }
+
+  void Send() override {
+    MutexLock lock(&mu_);
+    if (alive_) StartWrite(&outgoing_);
+  }
+
+  void HalfClose() override {
+    MutexLock lock(&mu_);
+    if (alive_) StartWritesDone();
+  }
+
+  void Cancel() override { context_.TryCancel(); }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      {
+        MutexLock lock(&mu_);
+        alive_ = false;
+      }
+      RemoveHold();
+      return;
+    }
+    Deliver();
+    StartRead(&incoming_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    // After a failure the stream is about to end, and says why.
+    if (ok) handler_->OnWritten();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    handler_->OnClosed(fault_.ok() ? FromGrpcStatus(status) : fault_);
+    // These may hold the last reference to the channel, whose destruction waits
+    // for gRPC's callback threads, and this is one. The timer lives until the
+    // function has run, because `self` holds it.
+    Timer& timer = *timer_;
+    timer.RunAt(timer.Now(),
+                [self = std::move(self_), handler = std::move(handler_)] {});
+  }
+
+ private:
+  // Touched only by the reading side's callbacks, then by OnDone.
+  void Deliver() {
+    std::vector<grpc::Slice> slices;
+    absl::StatusOr<IncomingMessage> message;
+    if (incoming_.Dump(&slices).ok()) {
+      message = DecodeResponse(slices);
+    } else {
+      message = absl::InternalError("cannot decompress the server's message");
+    }
+    if (message.ok()) {
+      handler_->OnMessage(*message);
+    } else if (fault_.ok()) {
+      fault_ = message.status();
+      Cancel();
+    }
+  }
+
+  // Set at construction.
+  Stub stub_;
+  const std::shared_ptr<Timer> timer_;
+  std::shared_ptr<IoStreamHandler> handler_;
+
+  grpc::ClientContext context_;
+  std::shared_ptr<GrpcIoStream> self_;
+  grpc::ByteBuffer incoming_;
+  grpc::ByteBuffer outgoing_;  // Owned by the one who may write; see OnWritten.
+  absl::Status fault_;
+
+  Mutex mu_;
+  bool alive_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+class GrpcIoTransport : public IoTransport {
+ public:
+  GrpcIoTransport(std::vector<std::shared_ptr<grpc::Channel>> channels,
+                  std::shared_ptr<Timer> timer)
+      : channels_(std::move(channels)), timer_(std::move(timer)) {}
+
+  std::shared_ptr<IoStream> NewStream(
+      int index, const std::string& volume,
+      std::shared_ptr<IoStreamHandler> handler) override {
+    return std::make_shared<GrpcIoStream>(channels_[index % channels_.size()],
+                                          volume, std::move(handler), timer_);
+  }
+
+ private:
+  const std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  const std::shared_ptr<Timer> timer_;
+};
+
+}  // namespace
+
+std::shared_ptr<IoTransport> MakeGrpcIoTransport(
+    std::vector<std::shared_ptr<grpc::Channel>> channels,
+    std::shared_ptr<Timer> timer) {
+  return std::make_shared<GrpcIoTransport>(std::move(channels),
+                                           std::move(timer));
+}
+
+}  // namespace ramvol

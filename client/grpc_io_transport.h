@@ -1,0 +1,22 @@
+// Io streams over gRPC.
+#ifndef RAMVOL_CLIENT_GRPC_IO_TRANSPORT_H_
+#define RAMVOL_CLIENT_GRPC_IO_TRANSPORT_H_
+
+#include <memory>
+#include <vector>
+
+#include "client/io_transport.h"
+#include "client/timer.h"
+#include "grpcpp/channel.h"
+
+namespace ramvol {
+
+// Slot i uses channels[i % channels.size()]. Callbacks run on gRPC's threads;
+// what a stream held is released on the timer's.
+std::shared_ptr<IoTransport> MakeGrpcIoTransport(
+    std::vector<std::shared_ptr<grpc::Channel>> channels,
+    std::shared_ptr<Timer> timer);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_GRPC_IO_TRANSPORT_H_

@@ -1,0 +1,59 @@
+// A ClientConnection for tests of code that uses the SDK.
+//
+//   auto connection = std::make_shared<MockClientConnection>();
+//   EXPECT_CALL(*connection, StatVolume)
+//       .WillOnce(Return(absl::NotFoundError("no volume \"x\"")));
+//   ramvol::Client client(connection);
+#ifndef RAMVOL_CLIENT_MOCKS_MOCK_CLIENT_CONNECTION_H_
+#define RAMVOL_CLIENT_MOCKS_MOCK_CLIENT_CONNECTION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/client_connection.h"
+#include "client/volume_connection.h"
+#include "gmock/gmock.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol {
+
+// What no expectation covers fails with UNIMPLEMENTED.
+class MockClientConnection : public ClientConnection {
+ public:
+  MockClientConnection() {
+    using ::testing::Return;
+    const absl::Status unexpected =
+        absl::UnimplementedError("the mock expects no such call");
+    ON_CALL(*this, CreateVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, GetVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, ListVolumes).WillByDefault(Return(unexpected));
+    ON_CALL(*this, UpdateVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, DeleteVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, StatVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
+    ON_CALL(*this, Open).WillByDefault(Return(unexpected));
+  }
+
+  MOCK_METHOD(absl::StatusOr<v1::Volume>, CreateVolume,
+              (const v1::CreateVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::Volume>, GetVolume,
+              (const v1::GetVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::ListVolumesResponse>, ListVolumes,
+              (const v1::ListVolumesRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::Volume>, UpdateVolume,
+              (const v1::UpdateVolumeRequest& request), (override));
+  MOCK_METHOD(absl::Status, DeleteVolume,
+              (const v1::DeleteVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::VolumeStats>, StatVolume,
+              (const v1::StatVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
+              (override));
+  MOCK_METHOD(absl::StatusOr<std::shared_ptr<VolumeConnection>>, Open,
+              (const std::string& name), (override));
+};
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_MOCKS_MOCK_CLIENT_CONNECTION_H_

@@ -1,0 +1,90 @@
+// A VolumeConnection for tests of code that uses the SDK.
+//
+//   auto connection = std::make_shared<MockVolumeConnection>();
+//   EXPECT_CALL(*connection, ReadAsync(4096, SizeIs(5), _))
+//       .WillOnce(ReadGives("hello"));
+//   EXPECT_CALL(*connection, WriteAsync(0, _, _))
+//       .WillOnce(OperationGives(absl::ResourceExhaustedError("full")));
+//   ramvol::RemoteVolume volume(connection);
+#ifndef RAMVOL_CLIENT_MOCKS_MOCK_VOLUME_CONNECTION_H_
+#define RAMVOL_CLIENT_MOCKS_MOCK_VOLUME_CONNECTION_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/extent.h"
+#include "client/volume_connection.h"
+#include "gmock/gmock.h"
+
+namespace ramvol {
+
+// An action for every operation but ExtentsAsync: completes it with `status`
+// at once, on the caller's thread.
+inline auto OperationGives(absl::Status status) {
+  return [status = std::move(status)](auto&&... arguments) {
+    auto all = std::forward_as_tuple(arguments...);
+    std::get<sizeof...(arguments) - 1>(all)(status);
+  };
+}
+
+// An action for ReadAsync: gives `data`, cut to the reader's length; what the
+// reader wants beyond it becomes zero.
+inline auto ReadGives(std::string data) {
+  return [data = std::move(data)](int64_t, absl::Span<char> out,
+                                  VolumeConnection::Done done) {
+    const size_t size = std::min(out.size(), data.size());
+    std::copy_n(data.begin(), size, out.begin());
+    std::fill(out.begin() + size, out.end(), '\0');
+    done(absl::OkStatus());
+  };
+}
+
+// An action for ExtentsAsync.
+inline auto ExtentsGive(absl::StatusOr<std::vector<Extent>> extents) {
+  return [extents = std::move(extents)](int64_t, int64_t,
+                                        VolumeConnection::ExtentsDone done) {
+    done(extents);
+  };
+}
+
+// What no expectation covers completes with UNIMPLEMENTED.
+class MockVolumeConnection : public VolumeConnection {
+ public:
+  MockVolumeConnection() {
+    const absl::Status unexpected =
+        absl::UnimplementedError("the mock expects no such operation");
+    ON_CALL(*this, ReadAsync).WillByDefault(OperationGives(unexpected));
+    ON_CALL(*this, WriteAsync).WillByDefault(OperationGives(unexpected));
+    ON_CALL(*this, TrimAsync).WillByDefault(OperationGives(unexpected));
+    ON_CALL(*this, WriteZeroesAsync).WillByDefault(OperationGives(unexpected));
+    ON_CALL(*this, FlushAsync).WillByDefault(OperationGives(unexpected));
+    ON_CALL(*this, ExtentsAsync).WillByDefault(ExtentsGive(unexpected));
+  }
+
+  MOCK_METHOD(void, ReadAsync,
+              (int64_t offset, absl::Span<char> out, Done done), (override));
+  MOCK_METHOD(void, WriteAsync,
+              (int64_t offset, std::string_view data, Done done), (override));
+  MOCK_METHOD(void, TrimAsync, (int64_t offset, int64_t length, Done done),
+              (override));
+  MOCK_METHOD(void, WriteZeroesAsync,
+              (int64_t offset, int64_t length, bool no_hole, Done done),
+              (override));
+  MOCK_METHOD(void, FlushAsync, (Done done), (override));
+  MOCK_METHOD(void, ExtentsAsync,
+              (int64_t offset, int64_t length, ExtentsDone done), (override));
+  MOCK_METHOD(int64_t, size_bytes, (), (const, override));
+  MOCK_METHOD(bool, read_only, (), (const, override));
+};
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_MOCKS_MOCK_VOLUME_CONNECTION_H_

@@ -1,0 +1,46 @@
+// What a RemoteVolume talks through.
+#ifndef RAMVOL_CLIENT_VOLUME_CONNECTION_H_
+#define RAMVOL_CLIENT_VOLUME_CONNECTION_H_
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/extent.h"
+
+namespace ramvol {
+
+// The asynchronous operations of a RemoteVolume, as its header describes them;
+// the synchronous ones wait for these. An implementation is thread-safe and
+// calls every `done` exactly once. Tests of users' code implement it with
+// client/mocks/mock_volume_connection.h.
+//
+// Destruction lets operations that have started finish, and does not wait for
+// them.
+class VolumeConnection {
+ public:
+  using Done = std::function<void(absl::Status)>;
+  using ExtentsDone = std::function<void(absl::StatusOr<std::vector<Extent>>)>;
+
+  virtual ~VolumeConnection() = default;
+
+  virtual void ReadAsync(int64_t offset, absl::Span<char> out, Done done) = 0;
+  virtual void WriteAsync(int64_t offset, std::string_view data, Done done) = 0;
+  virtual void TrimAsync(int64_t offset, int64_t length, Done done) = 0;
+  virtual void WriteZeroesAsync(int64_t offset, int64_t length, bool no_hole,
+                                Done done) = 0;
+  virtual void FlushAsync(Done done) = 0;
+  virtual void ExtentsAsync(int64_t offset, int64_t length,
+                            ExtentsDone done) = 0;
+
+  virtual int64_t size_bytes() const = 0;
+  virtual bool read_only() const = 0;
+};
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_VOLUME_CONNECTION_H_
