@@ -102,7 +102,7 @@ std::string WhyInUse(const sockaddr_un& addr) {
 
 absl::Status RemoveStaleSocket(const ListenAddress& address,
                                const sockaddr_un& addr) {
-  struct stat file {};
+  struct stat file{};
   if (lstat(addr.sun_path, &file) != 0) return absl::OkStatus();
   if (!S_ISSOCK(file.st_mode)) {
     return CannotListen(address,

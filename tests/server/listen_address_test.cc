@@ -73,7 +73,7 @@ class CheckListenableTest : public ::testing::Test {
     unlink("s.sock");
   }
   static bool Exists() {
-    struct stat file {};
+    struct stat file{};
     return lstat("s.sock", &file) == 0;
   }
   static absl::Status Check(const std::string& text) {
@@ -87,7 +87,9 @@ TEST_F(CheckListenableTest, AFreePathIsLeftFree) {
 }
 
 TEST_F(CheckListenableTest, AStaleSocketIsRemoved) {
-  { UnixListener gone("s.sock"); }
+  {
+    UnixListener gone("s.sock");
+  }
   ASSERT_TRUE(Exists());
   EXPECT_THAT(Check("unix:s.sock"), IsOk());
   EXPECT_FALSE(Exists());

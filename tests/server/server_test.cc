@@ -121,7 +121,7 @@ TEST(ServerTest, ListensOnSeveralAddresses) {
         grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
     EXPECT_THAT(CheckHealth(channel.get(), ""), IsOk()) << address;
   }
-  struct stat file {};
+  struct stat file{};
   EXPECT_EQ(lstat("both.sock", &file), 0);
   // A second server neither shares the port nor takes the socket away.
   ServerOptions second = TestServerOptions();
