@@ -19,16 +19,16 @@ constexpr size_t kMaxFractionDigits = 18;
 absl::string_view ToAbsl(std::string_view s) { return {s.data(), s.size()}; }
 
 absl::Status Malformed(std::string_view text) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", ToAbsl(text),
-                   "\" is not a size; write a number of bytes, or a number with "
-                   "a unit, such as 512M, 10G or 1.5T"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", ToAbsl(text),
+      "\" is not a size; write a number of bytes, or a number with "
+      "a unit, such as 512M, 10G or 1.5T"));
 }
 
 absl::Status TooLarge(std::string_view text) {
   return absl::InvalidArgumentError(
-      absl::StrCat("\"", ToAbsl(text), "\" is past the largest size, ", kMaxSize,
-                   " bytes (8E - 1)"));
+      absl::StrCat("\"", ToAbsl(text), "\" is past the largest size, ",
+                   kMaxSize, " bytes (8E - 1)"));
 }
 
 // Cuts the digits off the front of `text`.

@@ -9,31 +9,17 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "server/engine/memory_types.h"
 
 namespace ramvol::engine {
 
-// Names a page. 0 names none.
-using PageId = uint32_t;
-
-inline constexpr size_t kPageBytes = 4096;
-// Largest object that Allocate serves.
-inline constexpr size_t kMaxObjectBytes = 4352;
-
-enum class Priority {
-  // Fails when less than the reserve would be left under the limit.
-  kNormal,
-  // May use the reserve, and after that exceed the limit by what it asks for;
-  // never fails while the machine has memory. For work that frees more than it
-  // takes, and for metadata of writes that were admitted.
-  kGuaranteed,
-};
-
-// Thread-safe; every call holds a lock for a few instructions only, except that
-// giving memory back to the kernel takes a system call outside of any lock that
-// allocation needs.
+// Thread-safe; every call holds a lock for a few instructions only. Giving
+// memory back to the kernel takes a system call, outside of any lock that
+// allocation needs; a call that frees may be the one that pays for it.
 class Arena {
  public:
-  // RESOURCE_EXHAUSTED when the address space cannot be had.
+  // RESOURCE_EXHAUSTED when the address space cannot be had: three times the
+  // limit and 1 GiB, of which nothing is resident until it is used.
   static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t limit_bytes);
   ~Arena();
 
@@ -55,12 +41,14 @@ class Arena {
   // What an object of `bytes` takes: its size rounded up to its size class.
   static size_t AllocatedBytes(size_t bytes);
   // True for an object in a slab so empty that moving its objects elsewhere
-  // (Allocate, copy, Free) would give memory back.
+  // (Allocate, copy, Free) would give memory back. Moving every object that it
+  // is true for leaves no slab but one of each class less than half full; none
+  // is moved back and forth.
   bool ShouldMove(const void* object) const;
 
-  // Takes `bytes` out of the limit without any memory behind them; false at the
-  // limit. Unreserve gives them back.
-  bool Reserve(uint64_t bytes);
+  // Takes `bytes` out of the limit without any memory behind them; false where
+  // an allocation of this priority would fail. Unreserve gives them back.
+  bool Reserve(uint64_t bytes, Priority priority);
   void Unreserve(uint64_t bytes);
 
   // Gives free pages that are kept for reuse back to the kernel, all of them.
@@ -75,8 +63,8 @@ class Arena {
   // Of them: pages and objects in use (rounded to their classes), reservations.
   uint64_t allocated_bytes() const;
 
-  // From the n-th allocation on (0: the next one), those of Priority::kNormal
-  // fail; negative: none do.
+  // From the n-th on (0: the next one), allocations of Priority::kNormal and
+  // reservations fail; negative: none do. Guaranteed ones are not counted.
   void FailAllocationsAfterForTest(int64_t n);
 
  private:

@@ -21,7 +21,8 @@ size_t Compress(absl::Span<const char> src, int level, absl::Span<char> dst);
 // holds.
 bool Decompress(absl::Span<const char> src, absl::Span<char> dst);
 
-// The low 32 bits of XXH3-64 (xxHash specification 0.2.0) of uncompressed bytes.
+// The low 32 bits of XXH3-64 (xxHash specification 0.2.0) of uncompressed
+// bytes.
 uint32_t Checksum(absl::Span<const char> data);
 
 // The 8 bytes, in memory order, that the 4096 bytes at `block` repeat, or

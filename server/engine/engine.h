@@ -56,6 +56,9 @@ class Engine {
   // `merge`, every chunk has been merged as if it were cold. For tests and
   // benchmarks.
   void QuiesceForTest(bool merge);
+  // From the n-th allocation on (0: the next one), those that a memory limit
+  // could refuse fail; negative: none do.
+  void FailAllocationsAfterForTest(int64_t n);
 
  private:
   struct Impl;

@@ -21,23 +21,27 @@ inline constexpr uint64_t kMaxDataBytes = 32 << 20;
 inline constexpr int kMinLevel = -50;
 inline constexpr int kMaxLevel = 19;
 inline constexpr uint64_t kMinMemoryLimitBytes = 16 << 20;
+// Page numbers have 32 bits, and the arena wants address space to spare.
+inline constexpr uint64_t kMaxMemoryLimitBytes = uint64_t{4} << 40;
+inline constexpr uint64_t kMinHotCacheBytes = 1 << 20;
+inline constexpr int kMaxBackgroundThreads = 64;
 inline constexpr size_t kMaxNameBytes = 63;
 
 struct EngineOptions {
   // Ceiling for everything that all volumes take: frames, slack, index, hot
-  // blocks and reservations. At least kMinMemoryLimitBytes.
+  // blocks and reservations. kMinMemoryLimitBytes to kMaxMemoryLimitBytes.
   uint64_t memory_limit_bytes = uint64_t{1} << 30;
   // Bound of the uncompressed blocks held for speed, for all volumes together;
   // part of memory_limit_bytes. 0 means an eighth of memory_limit_bytes, at
-  // most 1 GiB; else at least 1 MiB and at most half of memory_limit_bytes.
+  // most 1 GiB; else kMinHotCacheBytes to half of memory_limit_bytes.
   uint64_t hot_cache_bytes = 0;
-  // Threads that compress hot blocks and merge cold chunks; 0 means one for
-  // each core, at most 64.
+  // Threads that compress hot blocks and merge cold chunks, at most
+  // kMaxBackgroundThreads; 0 means one for each core, within that bound.
   int background_threads = 0;
   // A chunk is cold when two visits of the merging worker, this far apart,
-  // found it untouched.
+  // found it untouched. At least 1.
   int merge_interval_ms = 10000;
-  // Most volumes at a time.
+  // Most volumes at a time. At least 1.
   int max_volumes = 100000;
 
   // INVALID_ARGUMENT names the field, its value and the accepted range.

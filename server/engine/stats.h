@@ -32,7 +32,8 @@ struct VolumeStats {
   // Frames by span, and the compressed bytes in them.
   std::array<uint64_t, kSpans> frames = {};
   std::array<uint64_t, kSpans> frame_bytes = {};
-  // Compressed bytes (by share of blocks) of frames that no block uses any more.
+  // Compressed bytes (by share of blocks) of frames that no block uses any
+  // more.
   uint64_t dead_bytes = 0;
 
   // Hot cache: everything of this volume in it, and the dirty part.

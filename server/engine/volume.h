@@ -5,44 +5,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "server/engine/options.h"
 #include "server/engine/stats.h"
+#include "server/engine/volume_types.h"
 
 namespace ramvol::engine {
 
 class VolumeCore;
-
-// A run of bytes in one state. Boundaries are multiples of kBlockBytes, except
-// at the ends of the range asked for.
-struct Extent {
-  uint64_t offset_bytes = 0;
-  uint64_t length_bytes = 0;
-  bool hole = false;  // Holds nothing; reads as zero.
-
-  friend bool operator==(const Extent&, const Extent&) = default;
-};
-
-struct Extents {
-  std::vector<Extent> extents;
-  // Where to go on; the end of the range when all of it was answered.
-  uint64_t next_offset_bytes = 0;
-};
-
-// What Update changes; what is left out stays.
-struct VolumeUpdate {
-  std::optional<uint64_t> size_bytes;
-  std::optional<int> write_level;
-  std::optional<int> merge_level;
-  std::optional<uint64_t> memory_limit_bytes;
-  std::optional<bool> read_only;
-};
 
 // A Volume is a byte array of size_bytes() bytes, cut into chunks of 64 KiB and
 // blocks of 4 KiB; blocks never written are holes. Engine makes it and, with
@@ -56,7 +31,7 @@ struct VolumeUpdate {
 // is deleted, OUT_OF_RANGE when a byte of the range lies past the end.
 class Volume {
  public:
-  explicit Volume(std::unique_ptr<VolumeCore> core);
+  explicit Volume(std::shared_ptr<VolumeCore> core);
   ~Volume();
 
   Volume(const Volume&) = delete;
@@ -111,9 +86,13 @@ class Volume {
   absl::Status Attach();
   void Detach();
 
+  // Flips a bit of the frame that holds the byte at `offset`; false when that
+  // is not in a frame.
+  bool CorruptForTest(uint64_t offset);
+
  private:
   friend class Engine;
-  const std::unique_ptr<VolumeCore> core_;
+  const std::shared_ptr<VolumeCore> core_;
 };
 
 // Keeps a volume attached for its own lifetime. Movable.

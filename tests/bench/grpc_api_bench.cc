@@ -234,9 +234,8 @@ class Caller {
 // The client's process: measures for `seconds` and exits.
 [[noreturn]] void Measure(const char* name, pid_t server, int port, int depth,
                           double seconds) {
-  auto stub = BlockService::NewStub(
-      grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                          grpc::InsecureChannelCredentials()));
+  auto stub = BlockService::NewStub(grpc::CreateChannel(
+      "127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
   std::atomic<bool> stop{false};
   std::atomic<int64_t> done{0};
   std::atomic<int> live{depth};
@@ -252,8 +251,9 @@ class Caller {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
   const double rpcs = static_cast<double>(done - before);
   const double elapsed = Now() - start;
-  std::printf("%-22s depth %3d  %8.0f RPC/s  %6.1f us of server CPU/RPC\n", name,
-              depth, rpcs / elapsed, (CpuSeconds(server) - cpu) / rpcs * 1e6);
+  std::printf("%-22s depth %3d  %8.0f RPC/s  %6.1f us of server CPU/RPC\n",
+              name, depth, rpcs / elapsed,
+              (CpuSeconds(server) - cpu) / rpcs * 1e6);
   std::fflush(stdout);
   stop = true;
   while (live > 0) std::this_thread::yield();

@@ -1,0 +1,226 @@
+#include "server/engine/arena.h"
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "proto/base/check.h"
+#include "server/engine/memory_account.h"
+#include "server/engine/page_pool.h"
+#include "server/engine/poison.h"
+#include "server/engine/size_class.h"
+#include "server/engine/slab_class.h"
+#include "server/engine/unit_table.h"
+
+namespace ramvol::engine {
+namespace {
+
+// Address space is free, so there is plenty: units that are sparse, or of which
+// only the start is resident, must never make it run out before the limit does.
+constexpr uint64_t kRangeShare = 3;
+constexpr uint64_t kSpareRangeBytes = uint64_t{1} << 30;
+
+// Bounds how often an allocation gives memory back, or waits for others that
+// do, before it fails.
+constexpr int kMaxRetries = 100;
+
+// Threads take turns at these. More cost nothing but a kilobyte.
+constexpr size_t kPagePools = 8;
+static_assert(kSizeClasses + kPagePools <= 256, "both fit in Unit::owner");
+
+size_t PoolOfThisThread() {
+  static std::atomic<size_t> threads{0};
+  thread_local const size_t pool =
+      threads.fetch_add(1, std::memory_order_relaxed) % kPagePools;
+  return pool;
+}
+
+uint64_t RangeBytes(uint64_t limit_bytes) {
+  const uint64_t max = ~uint64_t{0} - kSpareRangeBytes;
+  return limit_bytes > max / kRangeShare
+             ? max
+             : limit_bytes * kRangeShare + kSpareRangeBytes;
+}
+
+// Decides which allocations fail in a test.
+class FaultInjector {
+ public:
+  void FailAfter(int64_t n) { left_.store(n, std::memory_order_relaxed); }
+
+  bool ShouldFail(Priority priority) {
+    if (priority != Priority::kNormal) return false;
+    int64_t left = left_.load(std::memory_order_relaxed);
+    while (left > 0) {
+      if (left_.compare_exchange_weak(left, left - 1,
+                                      std::memory_order_relaxed)) {
+        return false;
+      }
+    }
+    return left == 0;
+  }
+
+ private:
+  std::atomic<int64_t> left_{-1};
+};
+
+}  // namespace
+
+struct Arena::Impl {
+  explicit Impl(uint64_t limit_bytes) : account(limit_bytes) {}
+
+  // Gives retained memory back until at most so much is left: that of
+  // `last_pool` after that of the other pools, whose threads may be idle.
+  void ReleaseDownTo(uint64_t retained_bytes, size_t last_pool = 0) {
+    for (size_t i = 1; i <= kPagePools; ++i) {
+      pools[(last_pool + i) % kPagePools].ReleaseDownTo(retained_bytes);
+    }
+    for (SlabClass& slab_class : slabs) {
+      if (account.retained_bytes() <= retained_bytes) return;
+      slab_class.ReleaseDownTo(retained_bytes);
+    }
+  }
+
+  // To be called after memory was freed.
+  void BoundRetained(size_t last_pool = 0) {
+    const uint64_t max_bytes = account.max_retained_bytes();
+    if (account.retained_bytes() <= max_bytes) return;
+    // A quarter more than necessary, so that this is rare.
+    ReleaseDownTo(max_bytes / 4 * 3, last_pool);
+  }
+
+  size_t PoolOf(PageId page) const {
+    return units->unit(page / kUnitPages).owner - kSizeClasses;
+  }
+
+  // Returns what `allocate` returns. While that is nothing and memory can be
+  // given back, does so and calls it again.
+  template <typename Allocate>
+  auto Retry(Priority priority, Allocate allocate) -> decltype(allocate()) {
+    if (faults.ShouldFail(priority)) return {};
+    auto result = allocate();
+    for (int i = 0; !result && i < kMaxRetries; ++i) {
+      // Asked first: what others give back after this, they give in time.
+      const bool is_last = account.reclaimable_bytes() == 0;
+      ReleaseDownTo(0);
+      result = allocate();
+      if (is_last) break;
+      if (!result) std::this_thread::yield();
+    }
+    return result;
+  }
+
+  MemoryAccount account;
+  FaultInjector faults;
+  std::atomic<uint64_t> reserved_bytes{0};
+  std::unique_ptr<UnitTable> units;
+  std::deque<PagePool> pools;
+  std::deque<SlabClass> slabs;  // By size class.
+};
+
+absl::StatusOr<std::unique_ptr<Arena>> Arena::Create(uint64_t limit_bytes) {
+  auto impl = std::make_unique<Impl>(limit_bytes);
+  absl::StatusOr<std::unique_ptr<UnitTable>> units =
+      UnitTable::Create(RangeBytes(limit_bytes), &impl->account);
+  if (!units.ok()) return units.status();
+  impl->units = *std::move(units);
+  for (size_t i = 0; i < kPagePools; ++i) {
+    impl->pools.emplace_back(static_cast<uint8_t>(kSizeClasses + i),
+                             impl->units.get(), &impl->account);
+  }
+  for (size_t i = 0; i < kSizeClasses; ++i) {
+    impl->slabs.emplace_back(i, impl->units.get(), &impl->account);
+  }
+  impl->account.TryCharge(sizeof(Impl) + kPagePools * sizeof(PagePool) +
+                              kSizeClasses * sizeof(SlabClass),
+                          Priority::kGuaranteed);
+  return absl::WrapUnique(new Arena(std::move(impl)));
+}
+
+Arena::Arena(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Arena::~Arena() = default;
+
+PageId Arena::AllocatePage(Priority priority) {
+  PagePool& pool = impl_->pools[PoolOfThisThread()];
+  return impl_->Retry(priority, [&] { return pool.Allocate(priority); });
+}
+
+void Arena::RefPage(PageId page) {
+  impl_->pools[impl_->PoolOf(page)].Ref(page);
+}
+
+void Arena::UnrefPage(PageId page) {
+  const size_t pool = impl_->PoolOf(page);
+  impl_->pools[pool].Unref(page);
+  impl_->BoundRetained(pool);
+}
+
+char* Arena::PageData(PageId page) const {
+  return impl_->units->page_data(page);
+}
+
+void* Arena::Allocate(size_t bytes, Priority priority) {
+  RAMVOL_CHECK(bytes > 0 && bytes <= kMaxObjectBytes);
+  SlabClass& slab_class = impl_->slabs[SizeClassOf(bytes)];
+  void* const object =
+      impl_->Retry(priority, [&] { return slab_class.Allocate(priority); });
+  if (object != nullptr) {
+    Poison(object, AllocatedBytes(bytes));
+    Unpoison(object, bytes);
+  }
+  return object;
+}
+
+void Arena::Free(void* object, size_t bytes) {
+  RAMVOL_CHECK(bytes > 0 && bytes <= kMaxObjectBytes);
+  const size_t index = SizeClassOf(bytes);
+  RAMVOL_CHECK(impl_->units->unit(impl_->units->UnitOf(object)).owner == index);
+  impl_->slabs[index].Free(object);
+  impl_->BoundRetained();
+}
+
+size_t Arena::AllocatedBytes(size_t bytes) {
+  return GetSizeClass(SizeClassOf(bytes)).object_bytes;
+}
+
+bool Arena::ShouldMove(const void* object) const {
+  const UnitId id = impl_->units->UnitOf(object);
+  return impl_->slabs[impl_->units->unit(id).owner].ShouldMove(object);
+}
+
+bool Arena::Reserve(uint64_t bytes, Priority priority) {
+  const bool reserved = impl_->Retry(
+      priority, [&] { return impl_->account.TryCharge(bytes, priority); });
+  if (reserved) {
+    impl_->reserved_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  return reserved;
+}
+
+void Arena::Unreserve(uint64_t bytes) {
+  impl_->reserved_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+  impl_->account.Credit(bytes);
+}
+
+void Arena::ReleaseFreeMemory() { impl_->ReleaseDownTo(0); }
+
+uint64_t Arena::limit_bytes() const { return impl_->account.limit_bytes(); }
+uint64_t Arena::used_bytes() const { return impl_->account.used_bytes(); }
+
+uint64_t Arena::allocated_bytes() const {
+  uint64_t bytes = impl_->reserved_bytes.load(std::memory_order_relaxed);
+  for (const PagePool& pool : impl_->pools) bytes += pool.allocated_bytes();
+  for (const SlabClass& slab_class : impl_->slabs) {
+    bytes += slab_class.allocated_bytes();
+  }
+  return bytes;
+}
+
+void Arena::FailAllocationsAfterForTest(int64_t n) {
+  impl_->faults.FailAfter(n);
+}
+
+}  // namespace ramvol::engine

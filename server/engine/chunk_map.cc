@@ -1,0 +1,191 @@
+#include "server/engine/chunk_map.h"
+
+#include <bit>
+#include <cstring>
+#include <new>
+
+#include "server/engine/hot_cache.h"
+
+namespace ramvol::engine {
+namespace {
+
+// Blocks that share a slot (those of one frame) name it by number, so a chunk
+// of four frames takes 24 + 4 * 8 bytes and a lone block 24 + 8.
+struct PackedChunk {
+  HotNode* hot;
+  uint64_t slot_of;   // 4 bits for each block.
+  uint32_t kinds;     // 2 bits for each slot.
+  BlockMask present;  // Blocks that have a slot.
+  uint8_t slots;
+  uint8_t unused;
+  // Followed by the slots' values, 8 bytes each.
+
+  uint64_t* values() { return reinterpret_cast<uint64_t*>(this + 1); }
+  const uint64_t* values() const {
+    return reinterpret_cast<const uint64_t*>(this + 1);
+  }
+  static size_t Bytes(int slots) {
+    return sizeof(PackedChunk) + slots * sizeof(uint64_t);
+  }
+};
+static_assert(sizeof(PackedChunk) == 24);
+
+constexpr ChunkEntry kFrameTag = 1;
+constexpr ChunkEntry kPackedTag = 2;
+
+PackedChunk* AsPacked(ChunkEntry entry) {
+  return (entry & 3) == kPackedTag
+             ? reinterpret_cast<PackedChunk*>(entry & ~ChunkEntry{3})
+             : nullptr;
+}
+
+// Slots in packed form, not yet in memory of their own.
+struct Layout {
+  PackedChunk head = {};
+  std::array<uint64_t, kBlocksPerChunk> values;
+
+  // The number of the slot; frames and patterns are shared.
+  int NumberOf(const Slot& slot) {
+    for (int i = head.slots - 1; i >= 0; --i) {
+      if (values[i] == slot.value &&
+          ((head.kinds >> (2 * i)) & 3) == static_cast<uint32_t>(slot.kind)) {
+        return i;
+      }
+    }
+    head.kinds |= static_cast<uint32_t>(slot.kind) << (2 * head.slots);
+    values[head.slots] = slot.value;
+    return head.slots++;
+  }
+};
+
+Layout LayOut(const ChunkMap& map) {
+  Layout layout;
+  layout.head.hot = map.hot;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    const Slot& slot = map.cold[block];
+    if (slot.kind == SlotKind::kHole) continue;
+    layout.head.present |= BlockMask{1} << block;
+    layout.head.slot_of |= static_cast<uint64_t>(layout.NumberOf(slot))
+                           << (4 * block);
+  }
+  return layout;
+}
+
+bool IsWholeFrame(const Layout& layout) {
+  return layout.head.hot == nullptr && layout.head.slots == 1 &&
+         layout.head.present == 0xffff &&
+         layout.head.kinds == static_cast<uint32_t>(SlotKind::kFrame);
+}
+
+void FreePacked(PackedChunk* packed, Account& account) {
+  if (packed == nullptr) return;
+  account.Delete(packed, PackedChunk::Bytes(packed->slots));
+}
+
+}  // namespace
+
+ChunkMap ChunkMap::Unpack(ChunkEntry entry) {
+  ChunkMap map;
+  if (Frame* frame = WholeFrame(entry)) {
+    map.cold.fill(Slot::OfFrame(frame));
+    return map;
+  }
+  const PackedChunk* packed = AsPacked(entry);
+  if (packed == nullptr) return map;
+  map.hot = packed->hot;
+  for (unsigned left = packed->present; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    const int slot = (packed->slot_of >> (4 * block)) & 15;
+    map.cold[block] = {static_cast<SlotKind>((packed->kinds >> (2 * slot)) & 3),
+                       packed->values()[slot]};
+  }
+  return map;
+}
+
+void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry) {
+  const Layout layout = LayOut(map);
+  PackedChunk* packed = AsPacked(*entry);
+  if (IsWholeFrame(layout)) {
+    FreePacked(packed, account);
+    *entry = layout.values[0] | kFrameTag;
+    return;
+  }
+  if (map.hot == nullptr && layout.head.present == 0) {
+    FreePacked(packed, account);
+    *entry = 0;
+    return;
+  }
+  if (packed == nullptr || packed->slots != layout.head.slots) {
+    FreePacked(packed, account);
+    packed = static_cast<PackedChunk*>(account.New(
+        PackedChunk::Bytes(layout.head.slots), Priority::kGuaranteed));
+  }
+  *packed = layout.head;
+  std::memcpy(packed->values(), layout.values.data(),
+              layout.head.slots * sizeof(uint64_t));
+  *entry = reinterpret_cast<uintptr_t>(packed) | kPackedTag;
+}
+
+BlockMask PresentBlocks(ChunkEntry entry) {
+  if (WholeFrame(entry) != nullptr) return 0xffff;
+  const PackedChunk* packed = AsPacked(entry);
+  if (packed == nullptr) return 0;
+  return packed->present | (packed->hot == nullptr ? 0 : packed->hot->dirty);
+}
+
+BlockMask ChunkMap::PresentBlocks() const {
+  BlockMask present = hot == nullptr ? 0 : hot->dirty;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    if (cold[block].kind != SlotKind::kHole) present |= BlockMask{1} << block;
+  }
+  return present;
+}
+
+BlockMask ChunkMap::BlocksOf(const Frame* frame) const {
+  BlockMask blocks = 0;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    if (cold[block].frame() == frame) blocks |= BlockMask{1} << block;
+  }
+  return blocks;
+}
+
+Census ChunkMap::TakeCensus() const {
+  Census census = {};
+  const auto add = [&census](Gauge gauge, int offset, int64_t amount) {
+    census[static_cast<size_t>(gauge) + offset] += amount;
+  };
+  BlockMask counted = 0;  // Blocks of frames that were counted.
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    const Slot& slot = cold[block];
+    switch (slot.kind) {
+      case SlotKind::kHole:
+        break;
+      case SlotKind::kPattern:
+        add(Gauge::kSameFilledBlocks, 0, 1);
+        break;
+      case SlotKind::kPage:
+        add(Gauge::kRawBlocks, 0, 1);
+        break;
+      case SlotKind::kFrame: {
+        add(Gauge::kCompressedBlocks, 0, 1);
+        if ((counted >> block & 1) != 0) break;
+        const Frame* frame = slot.frame();
+        const BlockMask live = BlocksOf(frame);
+        counted |= live;
+        const int all = std::popcount(frame->blocks);
+        const int dead = all - std::popcount(live);
+        add(Gauge::kFrames0, frame->SpanLog2(), 1);
+        add(Gauge::kFrameBytes0, frame->SpanLog2(), frame->stored);
+        add(Gauge::kDeadBytes, 0, int64_t{frame->stored} * dead / all);
+        break;
+      }
+    }
+  }
+  if (hot != nullptr) {
+    add(Gauge::kDirtyBlocks, 0, std::popcount(hot->dirty));
+    add(Gauge::kHotBlocks, 0, std::popcount(hot->present));
+  }
+  return census;
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,99 @@
+// Where the blocks of one chunk are: the unpacked form that code works on, and
+// the packed one that the index keeps.
+#ifndef RAMVOL_SERVER_ENGINE_CHUNK_MAP_H_
+#define RAMVOL_SERVER_ENGINE_CHUNK_MAP_H_
+
+#include <array>
+#include <cstdint>
+
+#include "server/engine/account.h"
+#include "server/engine/counters.h"
+#include "server/engine/frame.h"
+#include "server/engine/options.h"
+#include "server/engine/stats.h"
+
+namespace ramvol::engine {
+
+struct HotNode;
+
+enum class SlotKind : uint8_t {
+  kHole = 0,
+  kFrame = 1,    // `value` is a Frame*.
+  kPattern = 2,  // `value` is repeated.
+  kPage = 3,     // `value` is a PageId: stored raw.
+};
+
+// What holds one block.
+struct Slot {
+  SlotKind kind = SlotKind::kHole;
+  uint64_t value = 0;
+
+  static Slot OfFrame(Frame* frame) {
+    return {SlotKind::kFrame, reinterpret_cast<uintptr_t>(frame)};
+  }
+  static Slot OfPage(PageId page) { return {SlotKind::kPage, page}; }
+  static Slot OfPattern(uint64_t pattern) {
+    return {SlotKind::kPattern, pattern};
+  }
+  Frame* frame() const {
+    return kind == SlotKind::kFrame ? reinterpret_cast<Frame*>(value) : nullptr;
+  }
+  PageId page() const { return static_cast<PageId>(value); }
+
+  friend bool operator==(const Slot&, const Slot&) = default;
+};
+
+// What the index keeps of a chunk: 0 for a hole; a Frame* tagged with 1 that
+// holds all 16 blocks; or a PackedChunk* tagged with 2.
+using ChunkEntry = uint64_t;
+
+// What the blocks of a chunk add to its volume's statistics.
+enum class Gauge {
+  kCompressedBlocks,
+  kRawBlocks,
+  kSameFilledBlocks,
+  kDirtyBlocks,
+  kHotBlocks,
+  kDeadBytes,
+  kFrames0,  // kSpans of them, by SpanLog2.
+  kFrameBytes0 = kFrames0 + kSpans,
+  kCount = kFrameBytes0 + kSpans,
+};
+using Gauges = Counters<Gauge>;
+using Census = std::array<int64_t, static_cast<size_t>(Gauge::kCount)>;
+
+// The unpacked form. It has two layers: a block in the hot overlay is read from
+// there, else from `cold`. A clean hot block has its cold slot still; a dirty
+// one has none. The map owns one reference to each distinct frame and page in
+// it.
+struct ChunkMap {
+  std::array<Slot, kBlocksPerChunk> cold = {};
+  HotNode* hot = nullptr;
+
+  static ChunkMap Unpack(ChunkEntry entry);
+
+  // Blocks that are not holes.
+  BlockMask PresentBlocks() const;
+  // Blocks whose cold slot is `frame`.
+  BlockMask BlocksOf(const Frame* frame) const;
+  // What it adds to the statistics.
+  Census TakeCensus() const;
+};
+
+// Makes `*entry` say what `map` says. Its memory is charged to `account` at
+// Priority::kGuaranteed: callers have admitted it before. References move from
+// `map` to the entry.
+void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry);
+
+// The non-hole blocks of an entry, found faster than by unpacking it.
+BlockMask PresentBlocks(ChunkEntry entry);
+
+// The frame of an entry that is one whole frame, else nullptr.
+inline Frame* WholeFrame(ChunkEntry entry) {
+  return (entry & 3) == 1 ? reinterpret_cast<Frame*>(entry & ~ChunkEntry{3})
+                          : nullptr;
+}
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_CHUNK_MAP_H_

@@ -1,0 +1,35 @@
+// What the hot cache and the background threads know of a volume.
+#ifndef RAMVOL_SERVER_ENGINE_CHUNK_OWNER_H_
+#define RAMVOL_SERVER_ENGINE_CHUNK_OWNER_H_
+
+#include <cstdint>
+#include <memory>
+
+namespace ramvol::engine {
+
+// Why a chunk's frames are to be made anew.
+enum class RewriteReason {
+  kMostlyDead,  // Most blocks of a frame were overwritten or trimmed.
+  kReadApart,   // Parts of a large frame are read at random.
+  kCold,        // Nobody touched the chunk for a while: merge what it holds.
+};
+
+// Thread-safe. None of the calls can fail: what cannot be done is left as it
+// is.
+class ChunkOwner : public std::enable_shared_from_this<ChunkOwner> {
+ public:
+  virtual ~ChunkOwner() = default;
+
+  // Compresses the chunk's dirty blocks. The caller took the chunk's node out
+  // of its queue; it is linked again.
+  virtual void FlushChunk(uint64_t chunk) = 0;
+  // Drops the chunk's clean hot blocks; likewise.
+  virtual void DropClean(uint64_t chunk) = 0;
+  // Makes the chunk's frames anew as `reason` asks for, unless that gains
+  // nothing or somebody changes the chunk meanwhile.
+  virtual void RewriteChunk(uint64_t chunk, RewriteReason reason) = 0;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_CHUNK_OWNER_H_

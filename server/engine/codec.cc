@@ -1,0 +1,164 @@
+#include "server/engine/codec.h"
+
+// For ZSTD_c_format and ZSTD_d_format: frames without the magic number. Their
+// values may change between releases, so build with the headers of the library
+// that is linked; the functions that take them are exported. Frames never leave
+// the process, so no other release ever reads them.
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "server/engine/options.h"
+
+namespace ramvol::engine::codec {
+namespace {
+
+// The first byte of every frame: neither content size, nor checksum, nor
+// dictionary. Frames hold nothing that the index knows anyway, which saves six
+// bytes on each.
+constexpr char kFrameHeaderDescriptor = 0;
+
+struct FreeContext {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+
+bool Set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
+  return !ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value));
+}
+
+// One thread's compressor. Setting parameters costs time, so they stay set.
+class Compressor {
+ public:
+  // The context at `level`, or nullptr when out of memory.
+  ZSTD_CCtx* Get(int level) {
+    if (context_ == nullptr && !Make()) return nullptr;
+    if (level != level_) {
+      if (!Set(context_.get(), ZSTD_c_compressionLevel, level)) return nullptr;
+      level_ = level;
+    }
+    return context_.get();
+  }
+
+ private:
+  bool Make() {
+    std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
+    if (context == nullptr ||
+        !Set(context.get(), ZSTD_c_format, ZSTD_f_zstd1_magicless) ||
+        !Set(context.get(), ZSTD_c_contentSizeFlag, 0) ||
+        !Set(context.get(), ZSTD_c_checksumFlag, 0)) {
+      return false;
+    }
+    context_ = std::move(context);
+    return true;
+  }
+
+  std::unique_ptr<ZSTD_CCtx, FreeContext> context_;
+  int level_ = 0;  // zstd's own default; no volume has it.
+};
+
+// One thread's decompressor.
+class Decompressor {
+ public:
+  ZSTD_DCtx* Get() {
+    if (context_ == nullptr) Make();
+    return context_.get();
+  }
+
+ private:
+  void Make() {
+    std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
+    if (context == nullptr ||
+        ZSTD_isError(ZSTD_DCtx_setParameter(context.get(), ZSTD_d_format,
+                                            ZSTD_f_zstd1_magicless))) {
+      return;
+    }
+    context_ = std::move(context);
+  }
+
+  std::unique_ptr<ZSTD_DCtx, FreeContext> context_;
+};
+
+thread_local Compressor compressor;
+thread_local Decompressor decompressor;
+
+// Compressions that still succeed in a test; negative when it wants no faults.
+std::atomic<int64_t> compressions_left{-1};
+
+bool ShouldFail() {
+  int64_t left = compressions_left.load(std::memory_order_relaxed);
+  while (left > 0) {
+    if (compressions_left.compare_exchange_weak(left, left - 1,
+                                                std::memory_order_relaxed)) {
+      return false;
+    }
+  }
+  return left == 0;
+}
+
+uint64_t LoadWord(const char* from) {
+  uint64_t word;
+  std::memcpy(&word, from, sizeof(word));
+  return word;
+}
+
+}  // namespace
+
+size_t Compress(absl::Span<const char> src, int level, absl::Span<char> dst) {
+  if (ShouldFail()) return 0;
+  ZSTD_CCtx* const context = compressor.Get(level);
+  if (context == nullptr) return 0;
+  const size_t size =
+      ZSTD_compress2(context, dst.data(), dst.size(), src.data(), src.size());
+  return ZSTD_isError(size) ? 0 : size;
+}
+
+bool Decompress(absl::Span<const char> src, absl::Span<char> dst) {
+  // Without this, zstd 1.5.4 would take a damaged frame that happens to begin
+  // with the magic number of an ancient format for one, and decode it as such.
+  if (src.empty() || src[0] != kFrameHeaderDescriptor) return false;
+  ZSTD_DCtx* const context = decompressor.Get();
+  if (context == nullptr) return false;
+  const size_t size = ZSTD_decompressDCtx(context, dst.data(), dst.size(),
+                                          src.data(), src.size());
+  return !ZSTD_isError(size) && size == dst.size();
+}
+
+uint32_t Checksum(absl::Span<const char> data) {
+  return static_cast<uint32_t>(XXH3_64bits(data.data(), data.size()));
+}
+
+std::optional<uint64_t> SameFilledPattern(const char* block) {
+  const uint64_t pattern = LoadWord(block);
+  // Blocks often begin with zeroes and hold something later: look at three
+  // places before comparing from the start on.
+  for (const size_t offset :
+       {kBlockBytes - sizeof(pattern), kBlockBytes / 2, kBlockBytes / 4}) {
+    if (LoadWord(block + offset) != pattern) return std::nullopt;
+  }
+  // The block repeats its first 8 bytes if it equals itself 8 bytes further on.
+  if (std::memcmp(block, block + sizeof(pattern),
+                  kBlockBytes - sizeof(pattern)) != 0) {
+    return std::nullopt;
+  }
+  return pattern;
+}
+
+void FillPattern(uint64_t pattern, char* block) {
+  for (size_t offset = 0; offset < kBlockBytes; offset += sizeof(pattern)) {
+    std::memcpy(block + offset, &pattern, sizeof(pattern));
+  }
+}
+
+void FailCompressionsAfterForTest(int64_t n) {
+  compressions_left.store(n, std::memory_order_relaxed);
+}
+
+}  // namespace ramvol::engine::codec

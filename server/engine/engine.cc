@@ -1,0 +1,180 @@
+#include "server/engine/engine.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/mutex.h"
+#include "proto/base/reason.h"
+#include "server/engine/arena.h"
+#include "server/engine/hot_cache.h"
+#include "server/engine/maintainer.h"
+#include "server/engine/volume_core.h"
+#include "server/engine/work_queue.h"
+
+namespace ramvol::engine {
+namespace {
+
+constexpr uint64_t kMaxDefaultHotCacheBytes = uint64_t{1} << 30;
+
+EngineOptions WithDefaults(EngineOptions options) {
+  if (options.hot_cache_bytes == 0) {
+    options.hot_cache_bytes =
+        std::min(options.memory_limit_bytes / 8, kMaxDefaultHotCacheBytes);
+  }
+  if (options.background_threads == 0) {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    options.background_threads = std::clamp(cores, 1, 64);
+  }
+  return options;
+}
+
+uint64_t RandomUid() {
+  std::random_device device;
+  return static_cast<uint64_t>(device()) << 32 | device();
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(const EngineOptions& wanted, std::unique_ptr<Arena> memory)
+      : options(wanted),
+        arena(std::move(memory)),
+        hot(options.hot_cache_bytes),
+        shared{*arena, hot, work},
+        maintainer(
+            shared, [this] { return Cores(); }, options.background_threads,
+            absl::Milliseconds(options.merge_interval_ms)) {}
+
+  std::vector<std::weak_ptr<VolumeCore>> Cores() {
+    MutexLock lock(&mu);
+    std::vector<std::weak_ptr<VolumeCore>> cores;
+    for (const auto& [name, volume] : volumes) cores.push_back(volume->core_);
+    return cores;
+  }
+
+  const EngineOptions options;
+  const std::unique_ptr<Arena> arena;
+  HotCache hot;
+  WorkQueue work;
+  const Shared shared;
+  Mutex mu;
+  std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes
+      ABSL_GUARDED_BY(mu);
+  // Last, so that its threads end first.
+  Maintainer maintainer;
+};
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
+    const EngineOptions& options) {
+  absl::Status valid = options.Validate();
+  if (!valid.ok()) return valid;
+  absl::StatusOr<std::unique_ptr<Arena>> arena =
+      Arena::Create(options.memory_limit_bytes);
+  if (!arena.ok()) return arena.status();
+  return std::unique_ptr<Engine>(new Engine(
+      std::make_unique<Impl>(WithDefaults(options), *std::move(arena))));
+}
+
+absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
+    const VolumeOptions& options) {
+  absl::Status valid = options.Validate();
+  if (!valid.ok()) return valid;
+  auto core = std::make_shared<VolumeCore>(impl_->shared, options, RandomUid());
+  absl::Status reserved = core->Reserve();
+  if (!reserved.ok()) return reserved;
+  auto volume = std::make_shared<Volume>(std::move(core));
+  MutexLock lock(&impl_->mu);
+  if (impl_->volumes.contains(options.name)) {
+    return WithReason(
+        absl::AlreadyExistsError(absl::StrCat(
+            "volume \"", options.name,
+            "\" exists already; choose another name, or delete it first")),
+        reason::kVolumeExists);
+  }
+  if (impl_->volumes.size() >=
+      static_cast<size_t>(impl_->options.max_volumes)) {
+    return WithReason(
+        absl::ResourceExhaustedError(
+            absl::StrCat("the server has ", impl_->volumes.size(),
+                         " volumes, its greatest number; delete some, or raise "
+                         "--max_volumes")),
+        reason::kTooManyVolumes);
+  }
+  impl_->volumes.emplace(options.name, volume);
+  return volume;
+}
+
+absl::StatusOr<std::shared_ptr<Volume>> Engine::Find(
+    std::string_view name) const {
+  MutexLock lock(&impl_->mu);
+  const auto found = impl_->volumes.find(name);
+  if (found != impl_->volumes.end()) return found->second;
+  return WithReason(
+      absl::NotFoundError(absl::StrCat(
+          "there is no volume \"", absl::string_view(name.data(), name.size()),
+          "\"; create it, or list the volumes there are")),
+      reason::kVolumeNotFound);
+}
+
+absl::Status Engine::DeleteVolume(const std::shared_ptr<Volume>& volume,
+                                  bool force) {
+  // Freeing the content may take a while, so no registry lock is held for it;
+  // the name is taken until it is done.
+  absl::Status deleted = volume->core_->Delete(force);
+  if (!deleted.ok()) return deleted;
+  MutexLock lock(&impl_->mu);
+  const auto found = impl_->volumes.find(volume->name());
+  if (found != impl_->volumes.end() && found->second == volume) {
+    impl_->volumes.erase(found);
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<Volume>> Engine::List(std::string_view after,
+                                                  size_t max) const {
+  MutexLock lock(&impl_->mu);
+  std::vector<std::shared_ptr<Volume>> listed;
+  for (auto next = impl_->volumes.upper_bound(after);
+       next != impl_->volumes.end() && listed.size() < max; ++next) {
+    listed.push_back(next->second);
+  }
+  return listed;
+}
+
+EngineStats Engine::Stats() const {
+  EngineStats stats;
+  stats.memory_limit_bytes = impl_->arena->limit_bytes();
+  stats.memory_used_bytes = impl_->arena->used_bytes();
+  stats.memory_allocated_bytes = impl_->arena->allocated_bytes();
+  stats.hot_cache_limit_bytes = impl_->hot.capacity_bytes();
+  stats.hot_cache_bytes = impl_->hot.hot_blocks() * kBlockBytes;
+  stats.hot_cache_dirty_bytes = impl_->hot.dirty_blocks() * kBlockBytes;
+  stats.hot_cache_evictions = impl_->hot.evictions();
+  MutexLock lock(&impl_->mu);
+  stats.volumes = impl_->volumes.size();
+  return stats;
+}
+
+const EngineOptions& Engine::options() const { return impl_->options; }
+
+void Engine::FailAllocationsAfterForTest(int64_t n) {
+  impl_->arena->FailAllocationsAfterForTest(n);
+}
+
+void Engine::QuiesceForTest(bool merge) {
+  impl_->maintainer.FlushAll();
+  if (!merge) return;
+  impl_->maintainer.MergePass(/*all_cold=*/true);
+  impl_->maintainer.MergePass(/*all_cold=*/true);
+}
+
+}  // namespace ramvol::engine

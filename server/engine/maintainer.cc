@@ -1,0 +1,110 @@
+#include "server/engine/maintainer.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+namespace ramvol::engine {
+namespace {
+
+// A thread without work looks again after this; so long may a block stay dirty
+// when nothing else pushes it out.
+constexpr absl::Duration kIdle = absl::Milliseconds(200);
+// Background work yields to requests.
+constexpr int kNice = 5;
+
+void LowerPriority() {
+  // Only a wish: a failure changes nothing that matters.
+  (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)),
+                    kNice);
+}
+
+}  // namespace
+
+Maintainer::Maintainer(const Shared& shared, VolumeList list_volumes,
+                       int threads, absl::Duration merge_interval)
+    : shared_(shared),
+      list_volumes_(std::move(list_volumes)),
+      merge_interval_(merge_interval) {
+  for (int i = 0; i < threads; ++i) {
+    threads_.emplace_back([this] { Run(/*merges=*/false); });
+  }
+  threads_.emplace_back([this] { Run(/*merges=*/true); });
+}
+
+Maintainer::~Maintainer() {
+  shared_.work.Stop();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+bool Maintainer::Step(bool idle) {
+  if (idle || shared_.hot.OverDirtyLow()) {
+    const HotChunk dirty = shared_.hot.PickDirty(nullptr);
+    if (dirty.owner != nullptr) {
+      dirty.owner->FlushChunk(dirty.chunk);
+      return true;
+    }
+  }
+  if (std::optional<RewriteRequest> request = shared_.work.Pop()) {
+    const std::shared_ptr<ChunkOwner> owner = request->owner.lock();
+    if (owner != nullptr) owner->RewriteChunk(request->chunk, request->reason);
+    return true;
+  }
+  return false;
+}
+
+void Maintainer::Run(bool merges) {
+  LowerPriority();
+  absl::Time next_pass = absl::Now() + merge_interval_;
+  int64_t dirty_before = 0;
+  while (!shared_.work.stopped()) {
+    if (merges && absl::Now() >= next_pass) {
+      MergePass(/*all_cold=*/false);
+      next_pass = absl::Now() + merge_interval_;
+    }
+    if (Step(/*idle=*/false)) continue;
+    shared_.work.Sleep(kIdle);
+    // Nothing was written in the meantime: use the quiet to compress.
+    const int64_t dirty = shared_.hot.dirty_blocks();
+    while (dirty != 0 && dirty == dirty_before && !shared_.work.stopped() &&
+           shared_.hot.dirty_blocks() <= dirty && Step(/*idle=*/true)) {
+    }
+    dirty_before = shared_.hot.dirty_blocks();
+  }
+}
+
+void Maintainer::FlushAll() {
+  for (;;) {
+    const HotChunk dirty = shared_.hot.PickDirty(nullptr);
+    if (dirty.owner == nullptr) return;
+    dirty.owner->FlushChunk(dirty.chunk);
+  }
+}
+
+void Maintainer::MergePass(bool all_cold) {
+  for (const std::weak_ptr<VolumeCore>& listed : list_volumes_()) {
+    std::optional<uint64_t> chunk = 0;
+    while (chunk.has_value() && !shared_.work.stopped()) {
+      const std::shared_ptr<VolumeCore> volume = listed.lock();
+      if (volume == nullptr) break;
+      const uint64_t activity = volume->ActivityForPacing();
+      const absl::Time start = absl::Now();
+      chunk = volume->VisitLeaf(*chunk, all_cold);
+      if (!all_cold) Pace(*volume, activity, absl::Now() - start);
+    }
+  }
+}
+
+void Maintainer::Pace(const VolumeCore& volume, uint64_t activity,
+                      absl::Duration work) const {
+  if (work < absl::Milliseconds(1)) return;
+  if (volume.ActivityForPacing() == activity) return;
+  shared_.work.Sleep(3 * work);
+}
+
+}  // namespace ramvol::engine

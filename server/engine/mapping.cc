@@ -1,0 +1,70 @@
+#include "server/engine/mapping.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "server/engine/memory_types.h"
+
+namespace ramvol::engine {
+namespace {
+
+// More than any machine can address.
+constexpr size_t kMaxBytes = size_t{1} << 62;
+
+absl::Status MapFailed(size_t bytes, int error) {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "cannot map ", bytes, " bytes of address space (", std::strerror(error),
+      "); lower the memory limit, or raise `ulimit -v` or set "
+      "vm.overcommit_memory to 0 or 1"));
+}
+
+void Unmap(char* start, size_t bytes) {
+  if (bytes > 0) RAMVOL_CHECK(munmap(start, bytes) == 0);
+}
+
+}  // namespace
+
+absl::StatusOr<Mapping> Mapping::Create(size_t bytes, size_t alignment) {
+  if (bytes > kMaxBytes) return MapFailed(bytes, ENOMEM);
+  bytes = (bytes + kPageBytes - 1) & ~(kPageBytes - 1);
+  const size_t padded = bytes + alignment;
+  void* const mapped = mmap(nullptr, padded, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return MapFailed(bytes, errno);
+
+  char* const start = static_cast<char*>(mapped);
+  const size_t head = -reinterpret_cast<uintptr_t>(start) & (alignment - 1);
+  Unmap(start, head);
+  Unmap(start + head + bytes, padded - head - bytes);
+  Mapping mapping(start + head, bytes);
+  // EINVAL: this kernel knows no huge pages, which is as good.
+  if (madvise(mapping.data_, bytes, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) {
+    return MapFailed(bytes, errno);
+  }
+  return mapping;
+}
+
+Mapping::Mapping(Mapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Mapping::~Mapping() { Unmap(data_, bytes_); }
+
+bool Mapping::GiveBack(char* start, size_t bytes) const {
+  return madvise(start, bytes, MADV_DONTNEED) == 0;
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,57 @@
+#include "server/engine/packer.h"
+
+#include <bit>
+#include <chrono>
+
+#include "absl/types/span.h"
+#include "server/engine/codec.h"
+#include "server/engine/scratch.h"
+
+namespace ramvol::engine {
+namespace {
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+void PartitionRun(BlockMask blocks, int first, int span, int min_span,
+                  int max_span, Groups* groups) {
+  const BlockMask here = blocks & RunMask(first, span);
+  if (here == 0) return;
+  const bool dense = 2 * std::popcount(here) > span;
+  if (span <= min_span || (span <= max_span && dense)) {
+    groups->push_back(here);
+    return;
+  }
+  PartitionRun(blocks, first, span / 2, min_span, max_span, groups);
+  PartitionRun(blocks, first + span / 2, span / 2, min_span, max_span, groups);
+}
+
+}  // namespace
+
+Groups Partition(BlockMask blocks, int min_span, int max_span) {
+  Groups groups;
+  PartitionRun(blocks, 0, kBlocksPerChunk, min_span, max_span, &groups);
+  return groups;
+}
+
+bool PackGroup(Account& account, Priority priority, BlockMask blocks,
+               const char* content, int level, Frame** frame, PackCost* cost) {
+  *frame = nullptr;
+  const int count = std::popcount(blocks);
+  const absl::Span<const char> source(content, count * kBlockBytes);
+  char* compressed = ThreadScratch().compressed;
+  const int64_t start = NowNs();
+  const size_t size =
+      codec::Compress(source, level, {compressed, MaxStoredBytes(count)});
+  cost->compress_ns += NowNs() - start;
+  ++cost->compressions;
+  if (size == 0) return true;
+  *frame = NewFrame(account, priority, blocks, codec::Checksum(source),
+                    {compressed, size});
+  return *frame != nullptr;
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,258 @@
+#include "server/engine/slab_class.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "proto/base/check.h"
+#include "server/engine/poison.h"
+
+namespace ramvol::engine {
+namespace {
+
+// A slab that retains so many pages gives them back: few enough to waste
+// little, many enough to be worth a system call.
+constexpr int kReleaseBatchPages = 8;
+constexpr uint32_t kWordBits = 64;
+// Holds the bitmap, so it is occupied while any object lives.
+constexpr uint64_t kHeaderPage = 1;
+
+uint64_t WordBit(uint32_t slot) { return uint64_t{1} << (slot % kWordBits); }
+
+int64_t BytesIn(uint64_t pages) {
+  return int64_t{std::popcount(pages)} * static_cast<int64_t>(kPageBytes);
+}
+
+// Whether any of the bits first to last of `words` is set.
+bool AnyBit(const uint64_t* words, uint32_t first, uint32_t last) {
+  const uint64_t head = ~uint64_t{0} << (first % kWordBits);
+  const uint64_t tail = ~uint64_t{0} >> (kWordBits - 1 - last % kWordBits);
+  uint32_t word = first / kWordBits;
+  const uint32_t last_word = last / kWordBits;
+  if (word == last_word) return (words[word] & head & tail) != 0;
+  if ((words[word] & head) != 0) return true;
+  while (++word < last_word) {
+    if (words[word] != 0) return true;
+  }
+  return (words[last_word] & tail) != 0;
+}
+
+static_assert(SizeClass::Of(kObjectAlignment).header_bytes < kPageBytes,
+              "the bitmap lies in the header page");
+
+}  // namespace
+
+SlabClass::SlabClass(size_t index, UnitTable* units, MemoryAccount* account)
+    : class_(GetSizeClass(index)),
+      index_(static_cast<uint8_t>(index)),
+      units_(*units),
+      account_(*account),
+      partial_(0, units),
+      retaining_(1, units) {}
+
+void* SlabClass::Allocate(Priority priority) {
+  MutexLock lock(&mu_);
+  UnitId id = partial_.Fullest();
+  const bool is_new = id == 0;
+  if (is_new) id = units_.Take(index_, priority);
+  if (id == 0) return nullptr;
+
+  const Place place{id, FirstFreeSlotLocked(id)};
+  const uint64_t missing =
+      (PagesOf(place.slot) | kHeaderPage) & ~units_.unit(id).resident;
+  if (!account_.TryCharge(BytesIn(missing), priority)) {
+    if (is_new) units_.Put(id);
+    return nullptr;
+  }
+  slabs_ += is_new;
+  CommitLocked(place);
+  return ObjectAt(place);
+}
+
+void SlabClass::CommitLocked(Place place) {
+  Unit& unit = units_.unit(place.unit);
+  const uint64_t pages = PagesOf(place.slot) | kHeaderPage;
+  Bitmap(place.unit)[place.slot / kWordBits] |= WordBit(place.slot);
+  ++unit.live_objects;
+  SetOccupiedLocked(place.unit, unit.occupied | pages);
+  unit.resident |= pages;
+  RelistLocked(place.unit);
+  live_objects_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void SlabClass::Free(void* object) {
+  const Place place = PlaceOf(object);
+  RAMVOL_CHECK(ObjectAt(place) == object);
+  Poison(object, class_.object_bytes);
+  bool must_release;
+  {
+    MutexLock lock(&mu_);
+    FreeLocked(place);
+    must_release = MaybeStartReleaseLocked(place.unit);
+  }
+  if (must_release) Release(place.unit);
+}
+
+void SlabClass::FreeLocked(Place place) {
+  Unit& unit = units_.unit(place.unit);
+  const uint32_t word = place.slot / kWordBits;
+  uint64_t& bits = Bitmap(place.unit)[word];
+  RAMVOL_CHECK((bits & WordBit(place.slot)) != 0);  // Else freed twice.
+  bits &= ~WordBit(place.slot);
+  unit.search_word = std::min<uint32_t>(unit.search_word, word);
+  --unit.live_objects;
+  live_objects_.fetch_sub(1, std::memory_order_relaxed);
+  SetOccupiedLocked(place.unit, unit.occupied & ~PagesFreedLocked(place));
+  RelistLocked(place.unit);
+}
+
+bool SlabClass::ShouldMove(const void* object) {
+  const Place place = PlaceOf(object);
+  MutexLock lock(&mu_);
+  const Unit& unit = units_.unit(place.unit);
+  const uint64_t live = unit.live_objects;
+  const uint64_t live_bytes = live * class_.object_bytes;
+  const uint64_t occupied_bytes = BytesIn(unit.occupied);
+  if (live_bytes * 2 > occupied_bytes) return false;
+
+  if (partial_.Fullest() == place.unit) {
+    // The copy would land in this slab, at a lower slot. That is of use until
+    // the objects lie end to end from slot 0 on.
+    return place.slot >= live &&
+           class_.header_bytes + live_bytes + kPageBytes <= occupied_bytes;
+  }
+  const uint64_t free = slabs_ * class_.slots - live_objects_;
+  const uint64_t free_here = class_.slots - live;
+  return free - free_here >= live;
+}
+
+void SlabClass::SetOccupiedLocked(UnitId id, uint64_t occupied) {
+  Unit& unit = units_.unit(id);
+  const int64_t before = BytesIn(unit.retained());
+  unit.occupied = occupied;
+  account_.AddRetained(BytesIn(unit.retained()) - before);
+}
+
+void SlabClass::RelistLocked(UnitId id) {
+  const Unit& unit = units_.unit(id);
+  if (unit.releasing != 0) return;  // Out of use.
+  if (unit.live_objects < class_.slots) {
+    partial_.Put(id, unit.live_objects, class_.slots);
+  } else {
+    partial_.Remove(id);
+  }
+  if (unit.retained() != 0) {
+    retaining_.Put(id, unit.live_objects, class_.slots);
+  } else {
+    retaining_.Remove(id);
+  }
+}
+
+// ---- Giving back ----------------------------------------------------------
+
+void SlabClass::ReleaseDownTo(uint64_t retained_bytes) {
+  while (account_.retained_bytes() > retained_bytes) {
+    UnitId id;
+    {
+      MutexLock lock(&mu_);
+      id = retaining_.Emptiest();
+      if (id == 0) return;
+      StartReleaseLocked(id);
+    }
+    if (!Release(id)) return;
+  }
+}
+
+bool SlabClass::MaybeStartReleaseLocked(UnitId id) {
+  const Unit& unit = units_.unit(id);
+  if (std::popcount(unit.retained()) < kReleaseBatchPages) return false;
+  // Whoever is giving pages of it back right now will look again.
+  if (unit.releasing != 0) return false;
+  StartReleaseLocked(id);
+  return true;
+}
+
+void SlabClass::StartReleaseLocked(UnitId id) {
+  Unit& unit = units_.unit(id);
+  partial_.Remove(id);
+  retaining_.Remove(id);
+  account_.StartRelease(BytesIn(unit.retained()));
+  unit.releasing = unit.retained();
+}
+
+bool SlabClass::Release(UnitId id) {
+  bool is_more = true;
+  while (is_more) {
+    // Set by this thread, and no other thread changes it.
+    const bool given_back = units_.GiveBack(id, units_.unit(id).releasing);
+    MutexLock lock(&mu_);
+    is_more = FinishReleaseLocked(id, given_back) && given_back &&
+              MaybeStartReleaseLocked(id);
+    if (!given_back) return false;
+  }
+  return true;
+}
+
+bool SlabClass::FinishReleaseLocked(UnitId id, bool given_back) {
+  Unit& unit = units_.unit(id);
+  if (given_back) unit.resident &= ~unit.releasing;
+  account_.FinishRelease(BytesIn(unit.releasing), given_back);
+  unit.releasing = 0;
+  if (unit.resident == 0) {
+    --slabs_;
+    units_.Put(id);
+    return false;
+  }
+  RelistLocked(id);
+  return true;
+}
+
+// ---- Layout ---------------------------------------------------------------
+
+SlabClass::Place SlabClass::PlaceOf(const void* object) const {
+  const UnitId id = units_.UnitOf(object);
+  const size_t offset = static_cast<const char*>(object) - units_.data(id);
+  return {id, class_.SlotAt(offset)};
+}
+
+char* SlabClass::ObjectAt(Place place) const {
+  return units_.data(place.unit) + class_.OffsetOf(place.slot);
+}
+
+uint64_t* SlabClass::Bitmap(UnitId id) const {
+  return reinterpret_cast<uint64_t*>(units_.data(id));
+}
+
+uint64_t SlabClass::PagesOf(uint32_t slot) const {
+  const size_t first = class_.OffsetOf(slot) / kPageBytes;
+  const size_t last = (class_.OffsetOf(slot + 1) - 1) / kPageBytes;
+  return (~uint64_t{0} << first) & (~uint64_t{0} >> (kUnitPages - 1 - last));
+}
+
+uint32_t SlabClass::FirstFreeSlotLocked(UnitId id) {
+  Unit& unit = units_.unit(id);
+  const uint64_t* const words = Bitmap(id);
+  // Ends: a slab in use has a free slot, and all words before have none.
+  while (words[unit.search_word] == ~uint64_t{0}) ++unit.search_word;
+  return unit.search_word * kWordBits +
+         std::countr_one(words[unit.search_word]);
+}
+
+bool SlabClass::AnyLiveOnPageLocked(UnitId id, size_t page) {
+  const size_t start = std::max<size_t>(page * kPageBytes, class_.header_bytes);
+  const uint32_t first = class_.SlotAt(start);
+  const uint32_t last = class_.SlotAt((page + 1) * kPageBytes - 1);
+  return AnyBit(Bitmap(id), first, std::min(last, class_.slots - 1));
+}
+
+uint64_t SlabClass::PagesFreedLocked(Place place) {
+  if (units_.unit(place.unit).live_objects == 0) return ~uint64_t{0};
+  uint64_t freed = 0;
+  for (uint64_t rest = PagesOf(place.slot) & ~kHeaderPage; rest != 0;
+       rest &= rest - 1) {
+    const int page = std::countr_zero(rest);
+    if (!AnyLiveOnPageLocked(place.unit, page)) freed |= rest & -rest;
+  }
+  return freed;
+}
+
+}  // namespace ramvol::engine

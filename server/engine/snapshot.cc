@@ -1,0 +1,171 @@
+#include "server/engine/snapshot.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstring>
+
+#include "server/engine/codec.h"
+#include "server/engine/hot_cache.h"
+#include "server/engine/scratch.h"
+
+namespace ramvol::engine {
+namespace {
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+bool TimedReadFrame(const Arena& arena, const Frame& frame,
+                    absl::Span<char> out, ReadCost* cost) {
+  const int64_t start = NowNs();
+  const bool good = ReadFrame(arena, frame, out);
+  cost->decompress_ns += NowNs() - start;
+  ++cost->decompressions;
+  if (!good) ++cost->corrupt_frames;
+  return good;
+}
+
+}  // namespace
+
+Slot ChunkSnapshot::Current(const ChunkMap& map, int block) {
+  if (map.hot != nullptr && (map.hot->present >> block & 1) != 0) {
+    return Slot::OfPage(map.hot->pages[block]);
+  }
+  return map.cold[block];
+}
+
+void ChunkSnapshot::Take(const ChunkMap& map, BlockMask blocks) {
+  Clear();
+  taken_ = blocks;
+  hot_ = map.hot == nullptr ? 0 : blocks & map.hot->present;
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    slots_[block] = Current(map, block);
+    if (Frame* frame = slots_[block].frame()) {
+      RefFrame(frame);
+    } else if (slots_[block].kind == SlotKind::kPage) {
+      arena_.RefPage(slots_[block].page());
+    }
+  }
+}
+
+void ChunkSnapshot::Clear() {
+  for (unsigned left = taken_; left != 0; left &= left - 1) {
+    const Slot& slot = slots_[std::countr_zero(left)];
+    if (Frame* frame = slot.frame()) {
+      UnrefFrame(arena_, frame);
+    } else if (slot.kind == SlotKind::kPage) {
+      arena_.UnrefPage(slot.page());
+    }
+  }
+  taken_ = hot_ = 0;
+}
+
+bool ChunkSnapshot::SameIn(const ChunkMap& map, BlockMask blocks) const {
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    if (slots_[block] != Current(map, block)) return false;
+  }
+  return true;
+}
+
+BlockMask ChunkSnapshot::BlocksOfFrame(int first, BlockMask of) const {
+  BlockMask blocks = 0;
+  for (unsigned left = of; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    if (slots_[block] == slots_[first]) blocks |= BlockMask{1} << block;
+  }
+  return blocks;
+}
+
+bool ChunkSnapshot::CopyFromFrame(int first, BlockMask blocks, size_t begin,
+                                  size_t end, char* out, ReadCost* cost) {
+  const Frame& frame = *slots_[first].frame();
+  const int count = std::popcount(blocks);
+  const bool whole =
+      blocks == frame.blocks && blocks == RunMask(first, count) &&
+      first * kBlockBytes >= begin && (first + count) * kBlockBytes <= end;
+  if (whole) {
+    return TimedReadFrame(
+        arena_, frame,
+        {out + (first * kBlockBytes - begin), frame.content_bytes()}, cost);
+  }
+  absl::Span<char> content(ThreadScratch().content, frame.content_bytes());
+  if (!TimedReadFrame(arena_, frame, content, cost)) return false;
+  frame_in_scratch_ = &frame;
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    const size_t from = std::max(begin, block * kBlockBytes);
+    const size_t to = std::min(end, (block + 1) * kBlockBytes);
+    std::memcpy(
+        out + (from - begin),
+        content.data() + frame.OffsetOf(block) + (from - block * kBlockBytes),
+        to - from);
+  }
+  return true;
+}
+
+bool ChunkSnapshot::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
+  frame_in_scratch_ = nullptr;
+  const int first = static_cast<int>(begin / kBlockBytes);
+  const int last = static_cast<int>((end - 1) / kBlockBytes);
+  BlockMask left = RunMask(first, last - first + 1);
+  while (left != 0) {
+    const int block = std::countr_zero(left);
+    const Slot& slot = slots_[block];
+    if (slot.kind == SlotKind::kFrame) {
+      const BlockMask blocks = BlocksOfFrame(block, left);
+      if (!CopyFromFrame(block, blocks, begin, end, out, cost)) return false;
+      left &= ~blocks;
+      continue;
+    }
+    left &= left - 1;
+    const size_t from = std::max(begin, block * kBlockBytes);
+    const size_t to = std::min(end, (block + 1) * kBlockBytes);
+    char* target = out + (from - begin);
+    if (slot.kind == SlotKind::kHole) {
+      std::memset(target, 0, to - from);
+    } else if (slot.kind == SlotKind::kPage) {
+      std::memcpy(target,
+                  arena_.PageData(slot.page()) + (from - block * kBlockBytes),
+                  to - from);
+    } else {
+      char filled[kBlockBytes];
+      codec::FillPattern(slot.value, filled);
+      std::memcpy(target, filled + (from - block * kBlockBytes), to - from);
+    }
+  }
+  return true;
+}
+
+BlockMask ChunkSnapshot::CopyBlocks(BlockMask blocks, char* chunk,
+                                    ReadCost* cost) {
+  BlockMask damaged = 0;
+  for (BlockMask left = blocks; left != 0;) {
+    const int block = std::countr_zero(left);
+    BlockMask now = BlockMask{1} << block;
+    bool good;
+    if (slots_[block].kind == SlotKind::kFrame) {
+      now = BlocksOfFrame(block, left);
+      good = CopyFromFrame(block, now, 0, kChunkBytes, chunk, cost);
+    } else {
+      good = Copy(block * kBlockBytes, (block + 1) * kBlockBytes,
+                  chunk + block * kBlockBytes, cost);
+    }
+    if (!good) damaged |= now;
+    left &= ~now;
+  }
+  return damaged;
+}
+
+bool ChunkSnapshot::AllPages(BlockMask blocks) const {
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    if (slots_[std::countr_zero(left)].kind != SlotKind::kPage) return false;
+  }
+  return true;
+}
+
+}  // namespace ramvol::engine

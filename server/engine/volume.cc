@@ -1,0 +1,53 @@
+#include "server/engine/volume.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/volume_core.h"
+
+namespace ramvol::engine {
+
+Volume::Volume(std::shared_ptr<VolumeCore> core) : core_(std::move(core)) {}
+Volume::~Volume() = default;
+
+absl::Status Volume::Read(uint64_t offset, absl::Span<char> out) {
+  return core_->Read(offset, out);
+}
+
+absl::Status Volume::Write(uint64_t offset, absl::Span<const char> data) {
+  return core_->Write(offset, data);
+}
+
+absl::Status Volume::Trim(uint64_t offset, uint64_t length) {
+  return core_->Trim(offset, length);
+}
+
+absl::Status Volume::WriteZeroes(uint64_t offset, uint64_t length,
+                                 bool no_hole) {
+  return core_->WriteZeroes(offset, length, no_hole);
+}
+
+absl::Status Volume::Flush() { return core_->Flush(); }
+
+absl::StatusOr<Extents> Volume::GetExtents(uint64_t offset, uint64_t length,
+                                           size_t max_extents) {
+  return core_->GetExtents(offset, length, std::max<size_t>(1, max_extents));
+}
+
+absl::Status Volume::Update(const VolumeUpdate& update) {
+  return core_->Update(update);
+}
+
+const std::string& Volume::name() const { return core_->name(); }
+uint64_t Volume::uid() const { return core_->uid(); }
+uint64_t Volume::size_bytes() const { return core_->size_bytes(); }
+bool Volume::read_only() const { return core_->read_only(); }
+VolumeOptions Volume::options() const { return core_->options(); }
+VolumeStats Volume::Stats() const { return core_->Stats(); }
+absl::Status Volume::Attach() { return core_->Attach(); }
+void Volume::Detach() { core_->Detach(); }
+bool Volume::CorruptForTest(uint64_t offset) {
+  return core_->CorruptForTest(offset);
+}
+
+}  // namespace ramvol::engine

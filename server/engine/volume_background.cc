@@ -1,0 +1,367 @@
+// What background threads do to a volume: compress what is dirty, drop what is
+// clean, merge what is cold, split what is read apart.
+#include <array>
+#include <bit>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "server/engine/scratch.h"
+#include "server/engine/volume_core.h"
+
+namespace ramvol::engine {
+
+// A group of blocks in its new form: one frame, or a raw page for each.
+struct VolumeCore::NewGroup {
+  BlockMask blocks = 0;
+  Frame* frame = nullptr;
+};
+
+bool VolumeCore::PackGroups(const Groups& groups, const char* content,
+                            int level, Priority priority,
+                            absl::InlinedVector<NewGroup, 4>* made) {
+  PackCost cost;
+  bool good = true;
+  for (BlockMask blocks : groups) {
+    const int first = std::countr_zero(blocks);
+    const char* source = content + first * kBlockBytes;
+    if (blocks != RunMask(first, std::popcount(blocks))) {
+      char* gathered = ThreadScratch().gathered;
+      source = gathered;
+      for (unsigned left = blocks; left != 0; left &= left - 1) {
+        std::memcpy(gathered, content + std::countr_zero(left) * kBlockBytes,
+                    kBlockBytes);
+        gathered += kBlockBytes;
+      }
+    }
+    NewGroup group{blocks, nullptr};
+    good = PackGroup(account_, priority, blocks, source, level, &group.frame,
+                     &cost);
+    if (!good) break;
+    made->push_back(group);
+  }
+  AddPackCost(cost);
+  return good;
+}
+
+bool VolumeCore::PlanFlush(uint64_t chunk, ChunkSnapshot* snapshot,
+                           Groups* groups) {
+  StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(0).ok()) return false;
+  Leaf* leaf = index_.Find(chunk);
+  if (leaf == nullptr) return false;
+  MutexLock lock(&leaf->mu);
+  const ChunkMap map = ChunkMap::Unpack(leaf->entries[chunk % kFanout]);
+  if (map.hot == nullptr || map.hot->dirty == 0) return false;
+  *groups = Partition(map.hot->dirty, min_span(), max_span());
+  BlockMask all = 0;
+  for (BlockMask& group : *groups) {
+    // The smallest frame takes in what else its run holds; when that is one
+    // block, nothing needs to be decompressed.
+    const int first = std::countr_zero(group) / min_span() * min_span();
+    if (std::bit_width(group) <= first + min_span()) {
+      group = map.PresentBlocks() & RunMask(first, min_span());
+    }
+    all |= group;
+  }
+  snapshot->Take(map, all);
+  return true;
+}
+
+void VolumeCore::FlushChunk(uint64_t chunk) {
+  Dropped dropped;
+  ChunkSnapshot snapshot(shared_.arena);
+  Groups groups;
+  absl::InlinedVector<NewGroup, 4> made;
+  bool keep_clean = true;
+  if (PlanFlush(chunk, &snapshot, &groups)) {
+    char* content = ThreadScratch().chunk;
+    ReadCost cost;
+    BlockMask all = 0;
+    for (BlockMask group : groups) all |= group;
+    const BlockMask damaged = snapshot.CopyBlocks(all, content, &cost);
+    // A neighbour in a damaged frame stays where it is.
+    for (BlockMask& group : groups) group &= ~damaged;
+    AddReadCost(cost);
+    const int level = write_level_.load(std::memory_order_relaxed);
+    if (!PackGroups(groups, content, level, Priority::kNormal, &made)) {
+      // At the limit: go beyond it for a moment, and give the pages back.
+      keep_clean = false;
+      const Groups rest(groups.begin() + made.size(), groups.end());
+      PackGroups(rest, content, level, Priority::kGuaranteed, &made);
+    }
+  }
+  BlockMask used = 0;  // Groups, by number, that were committed.
+  EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
+    for (size_t i = 0; i < made.size(); ++i) {
+      const NewGroup& group = made[i];
+      if (!snapshot.SameIn(map, group.blocks)) continue;
+      if (group.frame == nullptr) {
+        StoreRaw(map, group.blocks);
+        continue;
+      }
+      used |= BlockMask{1} << i;
+      for (unsigned left = group.blocks; left != 0; left &= left - 1) {
+        map.cold[std::countr_zero(left)] = Slot::OfFrame(group.frame);
+      }
+      if (map.hot != nullptr) map.hot->dirty &= ~group.blocks;
+      if (!keep_clean) DropHot(map, group.blocks, &dropped);
+    }
+    if (map.hot != nullptr && map.hot->present != 0) shared_.hot.Link(map.hot);
+  });
+  for (size_t i = 0; i < made.size(); ++i) {
+    if ((used >> i & 1) == 0 && made[i].frame != nullptr) {
+      dropped.frames.push_back(made[i].frame);
+    }
+  }
+  Free(chunk, &dropped);
+}
+
+// Dirty blocks that do not compress stay in the pages that they are in; those
+// pages leave the hot cache.
+void VolumeCore::StoreRaw(ChunkMap& map, BlockMask blocks) {
+  if (map.hot == nullptr) return;
+  const BlockMask moved = blocks & map.hot->dirty;
+  for (unsigned left = moved; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    map.cold[block] = Slot::OfPage(map.hot->pages[block]);
+  }
+  map.hot->present &= ~moved;
+  map.hot->dirty &= ~moved;
+}
+
+void VolumeCore::DropClean(uint64_t chunk) {
+  Dropped dropped;
+  EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
+    if (map.hot == nullptr) return;
+    DropHot(map, map.hot->present & ~map.hot->dirty, &dropped);
+    if (map.hot->present != 0) shared_.hot.Link(map.hot);
+  });
+  shared_.hot.CountEviction(static_cast<int64_t>(dropped.pages.size()));
+  Free(chunk, &dropped);
+}
+
+bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
+                             ChunkSnapshot* snapshot, Groups* groups,
+                             uint64_t* old_stored, int* old_frames) {
+  StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(0).ok()) return false;
+  Leaf* leaf = index_.Find(chunk);
+  if (leaf == nullptr) return false;
+  MutexLock lock(&leaf->mu);
+  const ChunkMap map = ChunkMap::Unpack(leaf->entries[chunk % kFanout]);
+  BlockMask chosen = 0;
+  BlockMask seen = 0;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    const Slot& slot = map.cold[block];
+    const BlockMask bit = BlockMask{1} << block;
+    if (slot.kind == SlotKind::kPage && reason == RewriteReason::kCold) {
+      chosen |= bit;
+      *old_stored += kBlockBytes;
+    }
+    const Frame* frame = slot.frame();
+    if (frame == nullptr || (seen & bit) != 0) continue;
+    const BlockMask live = map.BlocksOf(frame);
+    seen |= live;
+    const bool dead = 2 * std::popcount(live) <= std::popcount(frame->blocks);
+    const bool apart = 1 << frame->SpanLog2() > min_span() &&
+                       (frame->heat.load(std::memory_order_relaxed) & 0x7f) > 1;
+    if (reason == RewriteReason::kMostlyDead  ? !dead
+        : reason == RewriteReason::kReadApart ? !apart
+                                              : false) {
+      continue;
+    }
+    chosen |= live;
+    *old_stored += frame->stored;
+    ++*old_frames;
+  }
+  if (*old_frames == 0) return false;
+  int most = max_span();
+  if (reason == RewriteReason::kReadApart)
+    most = std::max(min_span(), most / 4);
+  *groups = Partition(chosen, min_span(), most);
+  ChunkMap cold = map;
+  cold.hot = nullptr;  // A clean hot block's cold slot counts.
+  snapshot->Take(cold, chosen);
+  return true;
+}
+
+void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
+  ChunkSnapshot snapshot(shared_.arena);
+  Groups groups;
+  uint64_t old_stored = 0;
+  int old_frames = 0;
+  if (!PlanRewrite(chunk, reason, &snapshot, &groups, &old_stored,
+                   &old_frames)) {
+    return;
+  }
+  char* content = ThreadScratch().chunk;
+  ReadCost cost;
+  BlockMask chosen = 0;
+  for (BlockMask group : groups) chosen |= group;
+  bool good = snapshot.CopyBlocks(chosen, content, &cost) == 0;
+  AddReadCost(cost);
+  if (!good) return;  // Left for its reader to find.
+  const bool cold = reason == RewriteReason::kCold;
+  absl::InlinedVector<NewGroup, 4> made;
+  good = PackGroups(groups, content,
+                    cold ? merge_level_.load(std::memory_order_relaxed)
+                         : write_level_.load(std::memory_order_relaxed),
+                    reason == RewriteReason::kReadApart ? Priority::kNormal
+                                                        : Priority::kGuaranteed,
+                    &made);
+  uint64_t new_stored = 0;
+  for (const NewGroup& group : made) {
+    // What compressed before and does not now is left as it is.
+    if (group.frame == nullptr) good = good && snapshot.AllPages(group.blocks);
+    new_stored += group.frame != nullptr
+                      ? group.frame->stored
+                      : std::popcount(group.blocks) * kBlockBytes;
+  }
+  const bool gains = !cold || new_stored < old_stored;
+  bool committed = false;
+  Dropped dropped;
+  if (good && gains) {
+    EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
+      ChunkMap now = map;
+      now.hot = nullptr;
+      if (!snapshot.SameIn(now, chosen)) return;
+      committed = true;
+      for (const NewGroup& group : made) {
+        if (group.frame == nullptr) continue;
+        group.frame->merged.store(cold, std::memory_order_relaxed);
+        if (cold) group.frame->heat.store(0, std::memory_order_relaxed);
+        for (unsigned left = group.blocks; left != 0; left &= left - 1) {
+          map.cold[std::countr_zero(left)] = Slot::OfFrame(group.frame);
+        }
+      }
+    });
+  }
+  if (!committed) {
+    for (const NewGroup& group : made) {
+      if (group.frame != nullptr) dropped.frames.push_back(group.frame);
+    }
+    if (good && cold) MarkMerged(chunk);
+  } else if (cold) {
+    counters_.Add(IoCounter::kMergedFrames, old_frames);
+  } else if (reason == RewriteReason::kReadApart) {
+    counters_.Add(IoCounter::kSplitFrames, old_frames);
+  }
+  Free(chunk, &dropped);
+}
+
+void VolumeCore::MarkMerged(uint64_t chunk) {
+  Dropped dropped;
+  EditIfThere(chunk, 0, &dropped, [](ChunkMap& map) {
+    for (const Slot& slot : map.cold) {
+      if (Frame* frame = slot.frame()) {
+        frame->merged.store(true, std::memory_order_relaxed);
+      }
+    }
+  });
+}
+
+void VolumeCore::MoveFrames(uint64_t chunk) {
+  Dropped dropped;
+  ChunkSnapshot snapshot(shared_.arena);
+  if (!TakeSnapshot(chunk, 0xffff, 0, false, &snapshot).ok()) return;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    Frame* old = snapshot.slot(block).frame();
+    if (old == nullptr || !shared_.arena.ShouldMove(old)) continue;
+    Frame* moved = CopyFrame(account_, Priority::kGuaranteed, *old);
+    bool used = false;
+    EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
+      for (Slot& slot : map.cold) {
+        if (slot.frame() != old) continue;
+        slot = Slot::OfFrame(moved);
+        used = true;
+      }
+    });
+    if (!used) dropped.frames.push_back(moved);
+  }
+  dropped.mostly_dead = false;
+  Free(chunk, &dropped);
+}
+
+std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
+  uint64_t to_merge = 0;  // Bits, as in Leaf::present.
+  uint64_t to_move = 0;
+  uint64_t first_chunk;
+  {
+    StripedReaderLock index_lock(&index_.lock());
+    if (!CheckLocked(0).ok()) return std::nullopt;
+    const std::optional<Index::Position> position = index_.Next(chunk);
+    if (!position.has_value()) return std::nullopt;
+    first_chunk = position->first_chunk;
+    Leaf* leaf = position->leaf;
+    MutexLock lock(&leaf->mu);
+    const bool look = leaf->unsettled || all_cold;
+    leaf->unsettled = false;
+    for (uint64_t left = leaf->present; left != 0; left &= left - 1) {
+      const int i = std::countr_zero(left);
+      const uint64_t bit = uint64_t{1} << i;
+      const ChunkMap map = ChunkMap::Unpack(leaf->entries[i]);
+      const Age age = look ? AgeOf(map, all_cold) : Age::kSettled;
+      if (age == Age::kCold) to_merge |= bit;
+      if (age == Age::kYoung) leaf->unsettled = true;
+      if (HasFrameToMove(map)) to_move |= bit;
+    }
+  }
+  for (; to_merge != 0; to_merge &= to_merge - 1) {
+    RewriteChunk(first_chunk + std::countr_zero(to_merge),
+                 RewriteReason::kCold);
+  }
+  for (; to_move != 0; to_move &= to_move - 1) {
+    MoveFrames(first_chunk + std::countr_zero(to_move));
+  }
+  return first_chunk + kFanout;
+}
+
+VolumeCore::Age VolumeCore::AgeOf(const ChunkMap& map, bool all_cold) const {
+  // What is still to be compressed changes the chunk soon.
+  bool young = map.hot != nullptr && map.hot->dirty != 0;
+  bool mergeable = false;
+  BlockMask seen = 0;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    Frame* frame = map.cold[block].frame();
+    if (frame == nullptr || (seen >> block & 1) != 0) continue;
+    const BlockMask live = map.BlocksOf(frame);
+    seen |= live;
+    // A read that touches the frame just now may be overlooked.
+    const uint8_t heat = frame->heat.load(std::memory_order_relaxed);
+    if (heat != 0) frame->heat.store(0, std::memory_order_relaxed);
+    young |= (heat & Frame::kYoung) != 0 && !all_cold;
+    mergeable |=
+        !frame->merged.load(std::memory_order_relaxed) || live != frame->blocks;
+  }
+  if (young) return Age::kYoung;
+  return mergeable ? Age::kCold : Age::kSettled;
+}
+
+bool VolumeCore::CorruptForTest(uint64_t offset) {
+  const int block = static_cast<int>(offset % kChunkBytes / kBlockBytes);
+  ChunkSnapshot snapshot(shared_.arena);
+  if (!TakeSnapshot(offset / kChunkBytes, BlockMask{1} << block, 0, false,
+                    &snapshot)
+           .ok()) {
+    return false;
+  }
+  Frame* frame = snapshot.slot(block).frame();
+  if (frame == nullptr) return false;
+  char* byte = frame->page_count() > 0
+                   ? shared_.arena.PageData(frame->pages()[0]) + 100
+                   : const_cast<char*>(frame->tail()) + frame->stored / 2;
+  *byte ^= 0x10;
+  return true;
+}
+
+bool VolumeCore::HasFrameToMove(const ChunkMap& map) const {
+  for (const Slot& slot : map.cold) {
+    if (slot.frame() != nullptr && shared_.arena.ShouldMove(slot.frame())) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,393 @@
+#include "server/engine/volume_core.h"
+
+#include <bit>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/reason.h"
+
+namespace ramvol::engine {
+namespace {
+
+// A kMalloc volume's index, for each chunk: its map with 16 slots, and a 64th
+// of its leaf with the nodes above.
+constexpr uint64_t kIndexBytesPerChunk = 192;
+// And what writes hold on top while old and new content exist together.
+constexpr uint64_t kReservationSlackBytes = 1 << 20;
+
+}  // namespace
+
+VolumeCore::VolumeCore(const Shared& shared, const VolumeOptions& options,
+                       uint64_t uid)
+    : shared_(shared),
+      name_(options.name),
+      uid_(uid),
+      options_(options),
+      size_bytes_(options.size_bytes),
+      write_level_(options.write_level),
+      merge_level_(options.merge_level),
+      read_only_(options.read_only),
+      account_(shared.arena, options.memory_limit_bytes),
+      index_(account_, (options.size_bytes - 1) / kChunkBytes + 1) {}
+
+VolumeCore::~VolumeCore() {
+  ClearChunks(0, kMaxVolumeBytes / kChunkBytes);
+  shared_.arena.Unreserve(fixed_bytes_);
+}
+
+uint64_t VolumeCore::ReservationFor(uint64_t size_bytes) const {
+  if (options_.allocator != Allocator::kMalloc) return 0;
+  const uint64_t chunks = (size_bytes - 1) / kChunkBytes + 1;
+  return chunks * (kChunkBytes + kIndexBytesPerChunk) + kReservationSlackBytes;
+}
+
+absl::Status VolumeCore::Reserve() {
+  const uint64_t bytes = ReservationFor(size_bytes());
+  if (shared_.arena.Reserve(kFixedBytes, Priority::kNormal)) {
+    fixed_bytes_ = kFixedBytes;
+    if (bytes == 0 || account_.GrowReservation(bytes)) return absl::OkStatus();
+  }
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "volume \"", name_, "\" of ", size_bytes(), " bytes needs ",
+          bytes + kFixedBytes, " bytes of memory at once, but ",
+          shared_.arena.used_bytes(), " bytes of the server's limit of ",
+          shared_.arena.limit_bytes(), " are in use; delete others",
+          bytes == 0 ? "" : ", make it smaller, or use ZSTD or SPARSE")),
+      reason::kServerMemoryLimit);
+}
+
+absl::Status VolumeCore::Deleted() const {
+  return WithReason(absl::NotFoundError(absl::StrCat(
+                        "volume \"", name_,
+                        "\" was deleted; open another, or create it again")),
+                    reason::kVolumeDeleted);
+}
+
+absl::Status VolumeCore::CheckRange(absl::string_view what, uint64_t offset,
+                                    uint64_t length) const {
+  if (deleted_.load(std::memory_order_acquire)) return Deleted();
+  const uint64_t size = size_bytes();
+  if (length <= size && offset <= size - length) return absl::OkStatus();
+  return WithReason(absl::OutOfRangeError(absl::StrCat(
+                        what, " of ", length, " bytes at offset ", offset,
+                        " ends past volume \"", name_, "\" of ", size,
+                        " bytes; shorten it, or resize the volume")),
+                    reason::kPastEnd);
+}
+
+absl::Status VolumeCore::CheckWritable(absl::string_view what) const {
+  if (!read_only()) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError(
+          absl::StrCat(what, " refused: volume \"", name_,
+                       "\" is read-only; set read_only to false to change it")),
+      reason::kVolumeReadOnly);
+}
+
+absl::Status VolumeCore::CheckLocked(uint64_t end) const {
+  if (deleted_.load(std::memory_order_relaxed)) return Deleted();
+  if (end <= size_bytes()) return absl::OkStatus();
+  return WithReason(absl::OutOfRangeError(absl::StrCat(
+                        "volume \"", name_, "\" was shrunk to ", size_bytes(),
+                        " bytes while an operation went up to byte ", end,
+                        "; repeat it within the new size")),
+                    reason::kPastEnd);
+}
+
+absl::Status VolumeCore::OutOfMemory(absl::string_view what, uint64_t offset,
+                                     uint64_t length) const {
+  const std::string operation =
+      absl::StrCat(what, " of ", length, " bytes at offset ", offset,
+                   " of volume \"", name_, "\"");
+  if (account_.AtOwnLimit(kBlockBytes)) {
+    return WithReason(
+        absl::ResourceExhaustedError(absl::StrCat(
+            operation, " does not fit: ", account_.used_bytes(),
+            " bytes of its memory limit of ", account_.limit_bytes(),
+            " are in use; trim it or raise memory_limit_bytes")),
+        reason::kVolumeMemoryLimit);
+  }
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat(
+          operation, " does not fit: ", shared_.arena.used_bytes(),
+          " bytes of the server's memory limit of ",
+          shared_.arena.limit_bytes(),
+          " are in use; trim or delete volumes, or raise --memory_limit")),
+      reason::kServerMemoryLimit);
+}
+
+absl::Status VolumeCore::Corrupt(uint64_t chunk) const {
+  return WithReason(
+      absl::DataLossError(absl::StrCat(
+          "a frame of volume \"", name_, "\" at offset ", chunk * kChunkBytes,
+          " does not pass its check, its content is lost; write or trim these ",
+          kChunkBytes, " bytes, and test the machine's memory")),
+      reason::kCorruptFrame);
+}
+
+absl::Status VolumeCore::Count(IoCounter operation, IoCounter bytes,
+                               uint64_t length, absl::Status status) {
+  if (!status.ok()) {
+    counters_.Add(IoCounter::kFailures, 1);
+    return status;
+  }
+  counters_.Add(operation, 1);
+  if (bytes != IoCounter::kCount) {
+    counters_.Add(bytes, static_cast<int64_t>(length));
+  }
+  return status;
+}
+
+void VolumeCore::CollectDropped(const ChunkMap& before, const ChunkMap& after,
+                                Dropped* dropped) const {
+  BlockMask seen = 0;  // Blocks of frames that were looked at.
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    const Slot& slot = before.cold[block];
+    if (slot.kind == SlotKind::kPage && slot != after.cold[block]) {
+      dropped->pages.push_back(slot.page());
+    }
+    Frame* frame = slot.frame();
+    if (frame == nullptr || (seen >> block & 1) != 0) continue;
+    seen |= before.BlocksOf(frame);
+    const BlockMask live = after.BlocksOf(frame);
+    if (live == 0) {
+      dropped->frames.push_back(frame);
+    } else if (2 * std::popcount(live) <= std::popcount(frame->blocks)) {
+      dropped->mostly_dead = true;
+    }
+  }
+}
+
+void VolumeCore::AddCensus(const Census& before, const Census& after) {
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (before[i] == after[i]) continue;
+    gauges_.Add(static_cast<Gauge>(i), after[i] - before[i]);
+  }
+  const auto delta = [&](Gauge gauge) {
+    return after[static_cast<size_t>(gauge)] -
+           before[static_cast<size_t>(gauge)];
+  };
+  shared_.hot.AddBlocks(delta(Gauge::kHotBlocks), delta(Gauge::kDirtyBlocks));
+}
+
+void VolumeCore::EditLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped,
+                            absl::FunctionRef<void(ChunkMap&)> change) {
+  ChunkEntry& entry = leaf->entries[chunk % kFanout];
+  const ChunkMap before = ChunkMap::Unpack(entry);
+  const Census census = before.TakeCensus();
+  const BlockMask was_dirty = before.hot == nullptr ? 0 : before.hot->dirty;
+  ChunkMap map = before;
+  change(map);
+  AddCensus(census, map.TakeCensus());
+  CollectDropped(before, map, dropped);
+  if (map.hot != nullptr && map.hot->present == 0) {
+    shared_.hot.Unlink(map.hot);
+    map.hot->~HotNode();
+    account_.Delete(map.hot, sizeof(HotNode));
+    map.hot = nullptr;
+  } else if (map.hot != nullptr && before.hot == nullptr) {
+    shared_.hot.Link(map.hot);
+  } else if (map.hot != nullptr && was_dirty == 0 && map.hot->dirty != 0) {
+    shared_.hot.MarkDirty(map.hot);
+  }
+  Pack(map, account_, &entry);
+  const uint64_t bit = uint64_t{1} << (chunk % kFanout);
+  leaf->present = entry != 0 ? leaf->present | bit : leaf->present & ~bit;
+  leaf->unsettled = true;
+}
+
+bool VolumeCore::EditIfThere(uint64_t chunk, uint64_t end, Dropped* dropped,
+                             absl::FunctionRef<void(ChunkMap&)> change) {
+  StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(end).ok()) return false;
+  Leaf* leaf = index_.Find(chunk);
+  if (leaf == nullptr) return false;
+  MutexLock lock(&leaf->mu);
+  EditLocked(leaf, chunk, dropped, change);
+  return true;
+}
+
+void VolumeCore::ClearEntryLocked(Leaf* leaf, uint64_t chunk,
+                                  Dropped* dropped) {
+  EditLocked(leaf, chunk, dropped, [&](ChunkMap& map) {
+    map.cold.fill({});
+    if (map.hot != nullptr) DropHot(map, map.hot->present, dropped);
+  });
+}
+
+void VolumeCore::Free(uint64_t chunk, Dropped* dropped) {
+  for (Frame* frame : dropped->frames) ReleaseFrame(account_, frame);
+  for (PageId page : dropped->pages) account_.FreePage(page);
+  dropped->frames.clear();
+  dropped->pages.clear();
+  if (!dropped->mostly_dead) return;
+  dropped->mostly_dead = false;
+  shared_.work.Push({weak_from_this(), chunk, RewriteReason::kMostlyDead});
+}
+
+void VolumeCore::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
+                        bool dirty) {
+  if (map.hot == nullptr) {
+    // Admitted before; see NewPageOrReclaim and CacheBlocks.
+    map.hot =
+        new (account_.New(sizeof(HotNode), Priority::kGuaranteed)) HotNode;
+    map.hot->owner = this;
+    map.hot->chunk = chunk;
+  }
+  const BlockMask bit = BlockMask{1} << block;
+  map.hot->pages[block] = page;
+  map.hot->present |= bit;
+  if (dirty) map.hot->dirty |= bit;
+}
+
+void VolumeCore::DropHot(ChunkMap& map, BlockMask blocks, Dropped* dropped) {
+  if (map.hot == nullptr) return;
+  for (unsigned left = blocks & map.hot->present; left != 0; left &= left - 1) {
+    dropped->pages.push_back(map.hot->pages[std::countr_zero(left)]);
+  }
+  map.hot->present &= ~blocks;
+  map.hot->dirty &= ~blocks;
+}
+
+absl::Status VolumeCore::Flush() {
+  absl::Status status;
+  if (deleted_.load(std::memory_order_acquire)) status = Deleted();
+  return Count(IoCounter::kFlushes, IoCounter::kCount, 0, status);
+}
+
+absl::Status VolumeCore::Attach() {
+  StripedReaderLock lock(&index_.lock());
+  if (deleted_.load(std::memory_order_relaxed)) return Deleted();
+  attached_.fetch_add(1, std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+void VolumeCore::Detach() { attached_.fetch_sub(1, std::memory_order_relaxed); }
+
+absl::Status VolumeCore::Delete(bool force) {
+  MutexLock update_lock(&update_mu_);
+  {
+    StripedWriterLock lock(&index_.lock());
+    if (deleted_.load(std::memory_order_relaxed)) return Deleted();
+    const int attached = attached_.load(std::memory_order_relaxed);
+    if (attached > 0 && !force) {
+      return WithReason(
+          absl::FailedPreconditionError(absl::StrCat(
+              "volume \"", name_, "\" is attached by ", attached,
+              attached == 1 ? " client" : " clients",
+              "; detach first, or set force to delete it all the same")),
+          reason::kVolumeAttached);
+    }
+    deleted_.store(true, std::memory_order_release);
+  }
+  ClearChunks(0, kMaxVolumeBytes / kChunkBytes);
+  account_.ShrinkReservation(ReservationFor(size_bytes()));
+  shared_.arena.Unreserve(std::exchange(fixed_bytes_, 0));
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::Update(const VolumeUpdate& update) {
+  MutexLock update_lock(&update_mu_);
+  if (deleted_.load(std::memory_order_acquire)) return Deleted();
+  VolumeOptions wanted = options();
+  if (update.size_bytes) wanted.size_bytes = *update.size_bytes;
+  if (update.write_level) wanted.write_level = *update.write_level;
+  if (update.merge_level) wanted.merge_level = *update.merge_level;
+  if (update.memory_limit_bytes) {
+    wanted.memory_limit_bytes = *update.memory_limit_bytes;
+  }
+  if (update.read_only) wanted.read_only = *update.read_only;
+  absl::Status valid = wanted.Validate();
+  if (!valid.ok()) return valid;
+  // Resizing is the only part that can fail, so it goes first.
+  if (wanted.size_bytes != size_bytes()) {
+    absl::Status resized = Resize(wanted.size_bytes);
+    if (!resized.ok()) return resized;
+  }
+  write_level_.store(wanted.write_level, std::memory_order_relaxed);
+  merge_level_.store(wanted.merge_level, std::memory_order_relaxed);
+  account_.set_limit_bytes(wanted.memory_limit_bytes);
+  read_only_.store(wanted.read_only, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+VolumeOptions VolumeCore::options() const {
+  VolumeOptions options = options_;
+  options.size_bytes = size_bytes();
+  options.write_level = write_level_.load(std::memory_order_relaxed);
+  options.merge_level = merge_level_.load(std::memory_order_relaxed);
+  options.memory_limit_bytes = account_.limit_bytes();
+  options.read_only = read_only();
+  return options;
+}
+
+uint64_t VolumeCore::ActivityForPacing() const {
+  return counters_.Sum(IoCounter::kReads) + counters_.Sum(IoCounter::kWrites);
+}
+
+VolumeStats VolumeCore::Stats() const {
+  VolumeStats stats;
+  stats.size_bytes = size_bytes();
+  stats.compressed_blocks = gauges_.Sum(Gauge::kCompressedBlocks);
+  stats.raw_blocks = gauges_.Sum(Gauge::kRawBlocks);
+  stats.same_filled_blocks = gauges_.Sum(Gauge::kSameFilledBlocks);
+  stats.dirty_blocks = gauges_.Sum(Gauge::kDirtyBlocks);
+  stats.dead_bytes = gauges_.Sum(Gauge::kDeadBytes);
+  stats.hot_bytes = gauges_.Sum(Gauge::kHotBlocks) * kBlockBytes;
+  stats.dirty_bytes = stats.dirty_blocks * kBlockBytes;
+  stats.stored_bytes = (stats.raw_blocks + stats.dirty_blocks) * kBlockBytes;
+  for (int span = 0; span < kSpans; ++span) {
+    stats.frames[span] = gauges_.Sum(
+        static_cast<Gauge>(static_cast<int>(Gauge::kFrames0) + span));
+    stats.frame_bytes[span] = gauges_.Sum(
+        static_cast<Gauge>(static_cast<int>(Gauge::kFrameBytes0) + span));
+    stats.stored_bytes += stats.frame_bytes[span];
+  }
+  stats.logical_bytes = (stats.compressed_blocks + stats.raw_blocks +
+                         stats.same_filled_blocks + stats.dirty_blocks) *
+                        kBlockBytes;
+  stats.memory_bytes = account_.used_bytes() + kFixedBytes;
+  stats.memory_limit_bytes = account_.limit_bytes();
+
+  const auto sum = [this](IoCounter counter) { return counters_.Sum(counter); };
+  stats.read_operations = sum(IoCounter::kReads);
+  stats.write_operations = sum(IoCounter::kWrites);
+  stats.trim_operations = sum(IoCounter::kTrims);
+  stats.zero_operations = sum(IoCounter::kZeroes);
+  stats.flush_operations = sum(IoCounter::kFlushes);
+  stats.extents_operations = sum(IoCounter::kExtents);
+  stats.failed_operations = sum(IoCounter::kFailures);
+  stats.read_bytes = sum(IoCounter::kReadBytes);
+  stats.written_bytes = sum(IoCounter::kWrittenBytes);
+  stats.trimmed_bytes = sum(IoCounter::kTrimmedBytes);
+  stats.zeroed_bytes = sum(IoCounter::kZeroedBytes);
+  stats.cache_hits = sum(IoCounter::kHits);
+  stats.cache_misses = sum(IoCounter::kMisses);
+  stats.merged_frames = sum(IoCounter::kMergedFrames);
+  stats.split_frames = sum(IoCounter::kSplitFrames);
+  stats.compress_ns = sum(IoCounter::kCompressNs);
+  stats.decompress_ns = sum(IoCounter::kDecompressNs);
+  stats.compressions = sum(IoCounter::kCompressions);
+  stats.decompressions = sum(IoCounter::kDecompressions);
+  stats.corrupt_frames = sum(IoCounter::kCorruptFrames);
+  stats.attached_clients = attached_.load(std::memory_order_relaxed);
+  return stats;
+}
+
+void VolumeCore::AddReadCost(const ReadCost& cost) {
+  if (cost.decompressions == 0) return;
+  counters_.Add(IoCounter::kDecompressions, cost.decompressions);
+  counters_.Add(IoCounter::kDecompressNs, cost.decompress_ns);
+  counters_.Add(IoCounter::kCorruptFrames, cost.corrupt_frames);
+}
+
+void VolumeCore::AddPackCost(const PackCost& cost) {
+  if (cost.compressions == 0) return;
+  counters_.Add(IoCounter::kCompressions, cost.compressions);
+  counters_.Add(IoCounter::kCompressNs, cost.compress_ns);
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,261 @@
+// The machinery of a Volume. The engine's own; users see volume.h.
+#ifndef RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_
+#define RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "proto/base/mutex.h"
+#include "server/engine/account.h"
+#include "server/engine/arena.h"
+#include "server/engine/chunk_map.h"
+#include "server/engine/chunk_owner.h"
+#include "server/engine/counters.h"
+#include "server/engine/hot_cache.h"
+#include "server/engine/index.h"
+#include "server/engine/options.h"
+#include "server/engine/packer.h"
+#include "server/engine/snapshot.h"
+#include "server/engine/stats.h"
+#include "server/engine/volume_types.h"
+#include "server/engine/work_queue.h"
+
+namespace ramvol::engine {
+
+// What all volumes of an engine share.
+struct Shared {
+  Arena& arena;
+  HotCache& hot;
+  WorkQueue& work;
+};
+
+struct PieceWrite;
+
+enum class IoCounter {
+  kReads,
+  kWrites,
+  kTrims,
+  kZeroes,
+  kFlushes,
+  kExtents,
+  kFailures,
+  kReadBytes,
+  kWrittenBytes,
+  kTrimmedBytes,
+  kZeroedBytes,
+  kHits,
+  kMisses,
+  kMergedFrames,
+  kSplitFrames,
+  kCompressNs,
+  kDecompressNs,
+  kCompressions,
+  kDecompressions,
+  kCorruptFrames,
+  kCount,
+};
+
+// See volume.h for what the data calls promise. The calls below them are for
+// background work.
+//
+// Every change of a chunk is prepared without a lock (compressing, copying,
+// allocating) and committed by EditLocked, which cannot fail. Lock order:
+// ARCHITECTURE.md, "Locks".
+//
+// Thread-safe. Borrows what `shared` refers to, which must outlive it.
+class VolumeCore : public ChunkOwner {
+ public:
+  // Memory outside of the arena that a volume takes, about; counted.
+  static constexpr uint64_t kFixedBytes = 8192;
+
+  // `options` validate. Call Reserve next.
+  VolumeCore(const Shared& shared, const VolumeOptions& options, uint64_t uid);
+  ~VolumeCore() override;
+
+  // Takes kFixedBytes and what a kMalloc volume promises out of the limit;
+  // RESOURCE_EXHAUSTED when there is not enough, and then the volume must go.
+  absl::Status Reserve();
+
+  absl::Status Read(uint64_t offset, absl::Span<char> out);
+  absl::Status Write(uint64_t offset, absl::Span<const char> data);
+  absl::Status Trim(uint64_t offset, uint64_t length);
+  absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool no_hole);
+  absl::Status Flush();
+  absl::StatusOr<Extents> GetExtents(uint64_t offset, uint64_t length,
+                                     size_t max_extents);
+  absl::Status Update(const VolumeUpdate& update);
+
+  // Ends all data calls with NOT_FOUND and frees the content. `force` as
+  // Engine::DeleteVolume says.
+  absl::Status Delete(bool force);
+  absl::Status Attach();
+  void Detach();
+
+  const std::string& name() const { return name_; }
+  uint64_t uid() const { return uid_; }
+  uint64_t size_bytes() const {
+    return size_bytes_.load(std::memory_order_acquire);
+  }
+  bool read_only() const { return read_only_.load(std::memory_order_acquire); }
+  VolumeOptions options() const;
+  VolumeStats Stats() const;
+
+  void FlushChunk(uint64_t chunk) override;
+  void DropClean(uint64_t chunk) override;
+  void RewriteChunk(uint64_t chunk, RewriteReason reason) override;
+  // Looks at the first leaf that covers `chunk` or a later one: merges what is
+  // cold in it and marks the rest as cold from now on; with `all_cold`,
+  // everything is. Returns the chunk to go on with, or nullopt at the end.
+  std::optional<uint64_t> VisitLeaf(uint64_t chunk, bool all_cold);
+  // Changes with every data call; tells whether the volume is in use.
+  uint64_t ActivityForPacing() const;
+  bool CorruptForTest(uint64_t offset);
+
+ private:
+  // What a commit let go of, freed once no lock is held.
+  struct Dropped {
+    absl::InlinedVector<Frame*, 4> frames;
+    absl::InlinedVector<PageId, kBlocksPerChunk> pages;
+    bool mostly_dead = false;
+  };
+
+  // Checks. `what` begins the message: "read", "write", ...
+  absl::Status CheckRange(absl::string_view what, uint64_t offset,
+                          uint64_t length) const;
+  absl::Status CheckWritable(absl::string_view what) const;
+  // That the volume exists, and is as large as `end`, under the index's lock.
+  absl::Status CheckLocked(uint64_t end) const
+      ABSL_SHARED_LOCKS_REQUIRED(index_.lock());
+  absl::Status Deleted() const;
+  absl::Status OutOfMemory(absl::string_view what, uint64_t offset,
+                           uint64_t length) const;
+  absl::Status Corrupt(uint64_t chunk) const;
+  absl::Status Count(IoCounter operation, IoCounter bytes, uint64_t length,
+                     absl::Status status);
+
+  // The only way in which a chunk changes: unpacks the entry, lets `change`
+  // edit the map, links hot nodes, brings the statistics up to date, packs.
+  void EditLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped,
+                  absl::FunctionRef<void(ChunkMap&)> change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
+  // Finds the leaf, if there is one, and edits the chunk unless the volume is
+  // deleted or smaller than `end`; false then or when there is no leaf.
+  bool EditIfThere(uint64_t chunk, uint64_t end, Dropped* dropped,
+                   absl::FunctionRef<void(ChunkMap&)> change);
+  void CollectDropped(const ChunkMap& before, const ChunkMap& after,
+                      Dropped* dropped) const;
+  void AddCensus(const Census& before, const Census& after);
+  void Free(uint64_t chunk, Dropped* dropped);
+  // Frees all content of a chunk whose entry is cleared.
+  void ClearEntryLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
+
+  // The hot overlay, edited within EditLocked's `change`.
+  void SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
+              bool dirty);
+  static void DropHot(ChunkMap& map, BlockMask blocks, Dropped* dropped);
+
+  // Reading: volume_read.cc.
+  absl::Status ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
+                         bool sequential);
+  absl::Status TakeSnapshot(uint64_t chunk, BlockMask blocks, uint64_t end,
+                            bool small, ChunkSnapshot* snapshot);
+  void CacheBlocks(uint64_t chunk, const Frame& frame, const char* content,
+                   BlockMask blocks);
+  // Brings the hot cache back to its capacity.
+  void EvictSome();
+  void AddReadCost(const ReadCost& cost);
+  void AddPackCost(const PackCost& cost);
+
+  // Writing: volume_write.cc.
+  absl::Status Prepare(uint64_t offset, absl::Span<const char> data,
+                       PieceWrite* piece);
+  absl::Status PreparePartial(PieceWrite* piece);
+  // RESOURCE_EXHAUSTED when there is no room for a chunk's metadata.
+  absl::Status Admit(absl::string_view what);
+  absl::Status PrepareWhole(PieceWrite* piece);
+  static const char* GatherWhole(BlockMask blocks, const PieceWrite& piece);
+  absl::Status PackWhole(BlockMask blocks, PieceWrite* piece);
+  absl::Status PageWhole(BlockMask blocks, PieceWrite* piece);
+  absl::Status FillPartial(int block, PieceWrite* piece);
+  absl::Status Commit(PieceWrite* piece);
+  void Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped);
+  void Discard(PieceWrite* piece);
+  PageId NewPageOrReclaim();
+  // Drops clean or compresses dirty blocks; false when there is nothing to.
+  bool Reclaim();
+  // Slows a writer down while there is too much dirty.
+  void Throttle();
+
+  // Trimming: volume_trim.cc.
+  absl::Status ZeroPiece(uint64_t chunk, size_t begin, size_t end, Slot fill,
+                         bool check_end);
+  absl::Status ZeroRange(uint64_t offset, uint64_t length, Slot fill,
+                         bool check_end);
+  void ClearChunks(uint64_t first, uint64_t last);
+  absl::Status Resize(uint64_t size_bytes);
+  uint64_t ReservationFor(uint64_t size_bytes) const;
+
+  // Background: volume_background.cc.
+  struct NewGroup;
+  bool PlanFlush(uint64_t chunk, ChunkSnapshot* snapshot, Groups* groups);
+  bool PlanRewrite(uint64_t chunk, RewriteReason reason,
+                   ChunkSnapshot* snapshot, Groups* groups,
+                   uint64_t* old_stored, int* old_frames);
+  bool PackGroups(const Groups& groups, const char* content, int level,
+                  Priority priority, absl::InlinedVector<NewGroup, 4>* made);
+  static void StoreRaw(ChunkMap& map, BlockMask blocks);
+  void MarkMerged(uint64_t chunk);
+  // Moves frames out of sparse slabs, so that these can be given back.
+  void MoveFrames(uint64_t chunk);
+  bool HasFrameToMove(const ChunkMap& map) const;
+  enum class Age { kYoung, kCold, kSettled };
+  // Whether the chunk was touched since the last call, else whether merging may
+  // gain something.
+  Age AgeOf(const ChunkMap& map, bool all_cold) const;
+
+  int min_span() const { return options_.min_frame_bytes / kBlockBytes; }
+  int max_span() const { return options_.max_frame_bytes / kBlockBytes; }
+
+  const Shared shared_;
+  const std::string name_;
+  const uint64_t uid_;
+  // As created; what can change is in the atomics below.
+  const VolumeOptions options_;
+
+  std::atomic<uint64_t> size_bytes_;
+  std::atomic<int> write_level_;
+  std::atomic<int> merge_level_;
+  std::atomic<bool> read_only_;
+  // Written under the index's exclusive lock.
+  std::atomic<bool> deleted_{false};
+  std::atomic<int> attached_{0};
+  // Where the last small read ended, to recognise sequential ones.
+  std::atomic<uint64_t> last_read_end_{0};
+
+  Account account_;
+  Index index_;
+  Gauges gauges_;
+  mutable Counters<IoCounter> counters_;
+
+  // One Update or Delete at a time.
+  Mutex update_mu_;
+  // Of kFixedBytes, what is taken out of the limit. Set by Reserve, before
+  // others see the volume, and by Delete.
+  uint64_t fixed_bytes_ = 0;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_

@@ -1,0 +1,141 @@
+// Trimming, zeroing and resizing.
+#include <algorithm>
+#include <bit>
+#include <memory>
+#include <utility>
+
+#include "server/engine/piece_write.h"
+#include "server/engine/volume_core.h"
+
+namespace ramvol::engine {
+namespace {
+
+constexpr char kZeroes[kChunkBytes] = {};
+// Emptied leaves that may stay behind before the index is pruned.
+constexpr int kMaxEmptied = 256;
+
+}  // namespace
+
+absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
+                                   Slot fill, bool check_end) {
+  PieceWrite piece(shared_.arena);
+  piece.SetRange(chunk, begin, end);
+  piece.data = kZeroes;
+  piece.zero = fill;
+  piece.check_end = check_end;
+  piece.must_succeed = fill.kind == SlotKind::kHole;
+  absl::Status status =
+      TakeSnapshot(chunk, piece.partial, check_end ? piece.EndOffset() : 0,
+                   false, &piece.base);
+  if (!status.ok()) return status;
+  // The rest of a hole needs no zeroing.
+  for (unsigned left = piece.partial; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    if (piece.must_succeed && piece.base.slot(block) == Slot()) {
+      piece.partial &= ~(BlockMask{1} << block);
+    }
+  }
+  for (unsigned left = piece.touched & ~piece.partial; left != 0;
+       left &= left - 1) {
+    piece.fresh[std::countr_zero(left)] = fill;
+  }
+  if (!piece.must_succeed) status = Admit("write of zeroes");
+  if (status.ok()) status = PreparePartial(&piece);
+  if (status.ok()) status = Commit(&piece);
+  Discard(&piece);
+  return status;
+}
+
+absl::Status VolumeCore::ZeroRange(uint64_t offset, uint64_t length, Slot fill,
+                                   bool check_end) {
+  const uint64_t end = offset + length;
+  absl::Status status;
+  for (uint64_t at = offset; status.ok() && at < end;) {
+    const uint64_t chunk = at / kChunkBytes;
+    const size_t begin = at % kChunkBytes;
+    const uint64_t last_whole = end / kChunkBytes;  // One past.
+    if (begin == 0 && chunk < last_whole && fill.kind == SlotKind::kHole) {
+      ClearChunks(chunk, last_whole - 1);
+      at = last_whole * kChunkBytes;
+      continue;
+    }
+    const size_t piece_end =
+        std::min<uint64_t>(kChunkBytes, begin + (end - at));
+    status = ZeroPiece(chunk, begin, piece_end, fill, check_end);
+    at += piece_end - begin;
+  }
+  return status;
+}
+
+void VolumeCore::ClearChunks(uint64_t first, uint64_t last) {
+  Dropped dropped;
+  uint64_t prune_from = first;
+  int emptied = 0;
+  for (uint64_t next = first; next <= last;) {
+    {
+      StripedReaderLock index_lock(&index_.lock());
+      const std::optional<Index::Position> position = index_.Next(next);
+      if (!position.has_value() || position->first_chunk > last) break;
+      Leaf* leaf = position->leaf;
+      const uint64_t from = std::max(next, position->first_chunk);
+      next = position->first_chunk + kFanout;
+      for (uint64_t chunk = from; chunk < next && chunk <= last; ++chunk) {
+        MutexLock lock(&leaf->mu);
+        if (leaf->entries[chunk % kFanout] == 0) continue;
+        ClearEntryLocked(leaf, chunk, &dropped);
+        if (leaf->present == 0) ++emptied;
+      }
+    }
+    Free(next, &dropped);
+    if (emptied < kMaxEmptied) continue;
+    StripedWriterLock index_lock(&index_.lock());
+    index_.Prune(prune_from, std::min(next - 1, last));
+    prune_from = next;
+    emptied = 0;
+  }
+  if (emptied == 0) return;
+  StripedWriterLock index_lock(&index_.lock());
+  index_.Prune(prune_from, last);
+}
+
+absl::Status VolumeCore::Trim(uint64_t offset, uint64_t length) {
+  absl::Status status = CheckRange("trim", offset, length);
+  if (status.ok()) status = CheckWritable("trim");
+  if (status.ok()) status = ZeroRange(offset, length, Slot(), true);
+  return Count(IoCounter::kTrims, IoCounter::kTrimmedBytes, length, status);
+}
+
+absl::Status VolumeCore::WriteZeroes(uint64_t offset, uint64_t length,
+                                     bool no_hole) {
+  absl::Status status = CheckRange("write of zeroes", offset, length);
+  if (status.ok()) status = CheckWritable("write of zeroes");
+  if (status.ok()) {
+    status =
+        ZeroRange(offset, length, no_hole ? Slot::OfPattern(0) : Slot(), true);
+  }
+  return Count(IoCounter::kZeroes, IoCounter::kZeroedBytes, length, status);
+}
+
+absl::Status VolumeCore::Resize(uint64_t size_bytes) {
+  const uint64_t old_size = this->size_bytes();
+  const uint64_t old_reservation = ReservationFor(old_size);
+  const uint64_t new_reservation = ReservationFor(size_bytes);
+  if (new_reservation > old_reservation &&
+      !account_.GrowReservation(new_reservation - old_reservation)) {
+    return OutOfMemory("growth", old_size, size_bytes - old_size);
+  }
+  {
+    StripedWriterLock index_lock(&index_.lock());
+    index_.Grow((size_bytes - 1) / kChunkBytes + 1);
+    size_bytes_.store(size_bytes, std::memory_order_release);
+  }
+  absl::Status status;
+  if (size_bytes < old_size) {
+    // Nothing new comes in past the new end, so what is there can go.
+    status = ZeroRange(size_bytes, old_size - size_bytes, Slot(), false);
+    account_.ShrinkReservation(old_reservation - new_reservation);
+  }
+  return status;
+}
+
+}  // namespace ramvol::engine

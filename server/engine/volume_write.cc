@@ -1,0 +1,320 @@
+// Writing: each chunk's part is prepared, with everything that can fail, and
+// then all are committed, which cannot.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/reason.h"
+#include "server/engine/codec.h"
+#include "server/engine/piece_write.h"
+#include "server/engine/scratch.h"
+#include "server/engine/volume_core.h"
+
+namespace ramvol::engine {
+namespace {
+
+// Whole blocks of one chunk that are compressed by the writer itself, together;
+// fewer go to the hot cache and are compressed later with their neighbours.
+constexpr int kMinStreamBlocks = 4;
+// Room for index nodes, a hot node and a chunk's map, per chunk.
+constexpr uint64_t kMetadataBytes = 1024;
+// Attempts to make room before a write fails.
+constexpr int kMaxReclaims = 100000;
+// A writer compresses so many chunks in return for one write, at most.
+constexpr int kMaxHelp = 2;
+constexpr int kMaxEvictions = 8;
+
+}  // namespace
+
+bool VolumeCore::Reclaim() {
+  const ChunkOwner* only = account_.AtOwnLimit(kBlockBytes) ? this : nullptr;
+  if (HotChunk clean = shared_.hot.PickClean(only); clean.owner != nullptr) {
+    clean.owner->DropClean(clean.chunk);
+    return true;
+  }
+  if (HotChunk dirty = shared_.hot.PickDirty(only); dirty.owner != nullptr) {
+    dirty.owner->FlushChunk(dirty.chunk);
+    return true;
+  }
+  if (auto request = shared_.work.Pop()) {
+    if (auto owner = request->owner.lock()) {
+      owner->RewriteChunk(request->chunk, request->reason);
+    }
+    return true;
+  }
+  return false;
+}
+
+PageId VolumeCore::NewPageOrReclaim() {
+  for (int i = 0; i < kMaxReclaims; ++i) {
+    const PageId page = account_.NewPage(Priority::kNormal);
+    if (page != 0 || !Reclaim()) return page;
+  }
+  return 0;
+}
+
+void VolumeCore::Throttle() {
+  if (!shared_.hot.OverDirtyLow() && !shared_.hot.OverCapacity()) return;
+  shared_.work.Wake();
+  for (int i = 0; i < kMaxHelp && shared_.hot.OverDirtyHigh(); ++i) {
+    HotChunk dirty = shared_.hot.PickDirty(nullptr);
+    if (dirty.owner == nullptr) break;
+    dirty.owner->FlushChunk(dirty.chunk);
+  }
+  EvictSome();
+}
+
+void VolumeCore::EvictSome() {
+  for (int i = 0; i < kMaxEvictions && shared_.hot.OverCapacity(); ++i) {
+    HotChunk clean = shared_.hot.PickClean(nullptr);
+    if (clean.owner == nullptr) return;
+    clean.owner->DropClean(clean.chunk);
+  }
+}
+
+absl::Status VolumeCore::PageWhole(BlockMask blocks, PieceWrite* piece) {
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    const PageId page = NewPageOrReclaim();
+    if (page == 0) return OutOfMemory("write", 0, 0);
+    std::memcpy(shared_.arena.PageData(page), piece->DataOf(block),
+                kBlockBytes);
+    piece->fresh[block] = Slot::OfPage(page);
+  }
+  return absl::OkStatus();
+}
+
+const char* VolumeCore::GatherWhole(BlockMask blocks, const PieceWrite& piece) {
+  const int first = std::countr_zero(blocks);
+  if (blocks == RunMask(first, std::popcount(blocks))) {
+    return piece.DataOf(first);
+  }
+  char* gathered = ThreadScratch().gathered;
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    std::memcpy(gathered, piece.DataOf(std::countr_zero(left)), kBlockBytes);
+    gathered += kBlockBytes;
+  }
+  return ThreadScratch().gathered;
+}
+
+absl::Status VolumeCore::PackWhole(BlockMask blocks, PieceWrite* piece) {
+  PackCost cost;
+  Frame* frame = nullptr;
+  bool packed = false;
+  for (int i = 0; i < kMaxReclaims && !packed; ++i) {
+    // Gathered anew each time: reclaiming uses the scratch too.
+    packed = PackGroup(
+        account_, Priority::kNormal, blocks, GatherWhole(blocks, *piece),
+        write_level_.load(std::memory_order_relaxed), &frame, &cost);
+    if (!packed && !Reclaim()) break;
+  }
+  AddPackCost(cost);
+  if (!packed) return OutOfMemory("write", 0, 0);
+  if (frame == nullptr) return PageWhole(blocks, piece);
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    piece->fresh[std::countr_zero(left)] = Slot::OfFrame(frame);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::PrepareWhole(PieceWrite* piece) {
+  BlockMask rest = 0;
+  for (unsigned left = piece->touched & ~piece->partial; left != 0;
+       left &= left - 1) {
+    const int block = std::countr_zero(left);
+    const std::optional<uint64_t> pattern =
+        codec::SameFilledPattern(piece->DataOf(block));
+    if (!pattern.has_value()) {
+      rest |= BlockMask{1} << block;
+    } else if (*pattern != 0) {
+      piece->fresh[block] = Slot::OfPattern(*pattern);
+    }
+  }
+  if (rest == 0) return absl::OkStatus();
+  if (options_.allocator != Allocator::kZstd) return PageWhole(rest, piece);
+  const BlockMask whole = piece->touched & ~piece->partial;
+  for (BlockMask group : Partition(rest, min_span(), max_span())) {
+    // What may get neighbours soon waits for them in the hot cache: small
+    // writes, and less than the smallest frame when the rest of that is not in
+    // this write.
+    const int first = std::countr_zero(group) / min_span() * min_span();
+    const bool waits = std::popcount(whole) < kMinStreamBlocks ||
+                       (std::bit_width(group) <= first + min_span() &&
+                        (RunMask(first, min_span()) & ~whole) != 0);
+    if (waits) piece->dirty |= group;
+    absl::Status status =
+        waits ? PageWhole(group, piece) : PackWhole(group, piece);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::FillPartial(int block, PieceWrite* piece) {
+  const size_t block_begin = block * kBlockBytes;
+  const size_t from = std::max(piece->begin, block_begin);
+  const size_t to = std::min(piece->end, block_begin + kBlockBytes);
+  char content[kBlockBytes];
+  ReadCost cost;
+  const bool good =
+      piece->base.Copy(block_begin, block_begin + kBlockBytes, content, &cost);
+  AddReadCost(cost);
+  if (!good) return Corrupt(piece->chunk);
+  std::memcpy(content + (from - block_begin),
+              piece->data + (from - piece->begin), to - from);
+  Slot& fresh = piece->fresh[block];
+  const std::optional<uint64_t> pattern = codec::SameFilledPattern(content);
+  if (pattern.has_value()) {
+    if (fresh.kind == SlotKind::kPage) account_.FreePage(fresh.page());
+    fresh = *pattern == 0 ? piece->zero : Slot::OfPattern(*pattern);
+    piece->dirty &= ~(BlockMask{1} << block);
+    return absl::OkStatus();
+  }
+  if (fresh.kind != SlotKind::kPage) {
+    PageId page = NewPageOrReclaim();
+    if (page == 0 && piece->must_succeed) {
+      page = account_.NewPage(Priority::kGuaranteed);
+    }
+    if (page == 0) return OutOfMemory("write", 0, 0);
+    fresh = Slot::OfPage(page);
+  }
+  std::memcpy(shared_.arena.PageData(fresh.page()), content, kBlockBytes);
+  if (options_.allocator == Allocator::kZstd) {
+    piece->dirty |= BlockMask{1} << block;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::PreparePartial(PieceWrite* piece) {
+  for (unsigned left = piece->partial; left != 0; left &= left - 1) {
+    absl::Status status = FillPartial(std::countr_zero(left), piece);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::Admit(absl::string_view what) {
+  for (int i = 0; i < kMaxReclaims; ++i) {
+    if (account_.HasRoom(kMetadataBytes)) return absl::OkStatus();
+    if (!Reclaim()) break;
+  }
+  return OutOfMemory(what, 0, 0);
+}
+
+absl::Status VolumeCore::Prepare(uint64_t offset, absl::Span<const char> data,
+                                 PieceWrite* piece) {
+  const size_t begin = offset % kChunkBytes;
+  piece->SetRange(offset / kChunkBytes, begin, begin + data.size());
+  piece->data = data.data();
+  absl::Status status = Admit("write");
+  if (status.ok()) status = PrepareWhole(piece);
+  if (!status.ok() || piece->partial == 0) return status;
+  status = TakeSnapshot(piece->chunk, piece->partial, piece->EndOffset(), false,
+                        &piece->base);
+  if (!status.ok()) return status;
+  return PreparePartial(piece);
+}
+
+absl::Status VolumeCore::Commit(PieceWrite* piece) {
+  Dropped dropped;
+  absl::Status status;
+  bool emptied = false;
+  for (bool done = false; !done;) {
+    {
+      StripedReaderLock index_lock(&index_.lock());
+      status = CheckLocked(piece->check_end ? piece->EndOffset() : 0);
+      if (!status.ok()) return status;
+      Leaf* leaf =
+          piece->OnlyHoles() && piece->partial == 0
+              ? index_.Find(piece->chunk)
+              : index_.FindOrCreate(piece->chunk, Priority::kGuaranteed);
+      if (leaf == nullptr) break;  // Holes in a hole.
+      MutexLock lock(&leaf->mu);
+      ChunkMap now = ChunkMap::Unpack(leaf->entries[piece->chunk % kFanout]);
+      done = piece->base.SameIn(now, piece->partial);
+      if (done) {
+        EditLocked(leaf, piece->chunk, &dropped,
+                   [&](ChunkMap& map) { Apply(piece, map, &dropped); });
+        emptied = leaf->present == 0;
+      } else {
+        piece->base.Take(now, piece->partial);
+      }
+    }
+    // Somebody changed what the partial blocks were made from: make them again.
+    if (!done) status = PreparePartial(piece);
+    if (!status.ok()) return status;
+  }
+  Free(piece->chunk, &dropped);
+  if (emptied) {
+    StripedWriterLock index_lock(&index_.lock());
+    index_.Prune(piece->chunk, piece->chunk);
+  }
+  return absl::OkStatus();
+}
+
+void VolumeCore::Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped) {
+  if (map.hot != nullptr && (map.hot->present & piece->touched) != 0) {
+    map.hot->Use();
+  }
+  DropHot(map, piece->touched, dropped);
+  for (unsigned left = piece->touched; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    const Slot fresh = std::exchange(piece->fresh[block], Slot());
+    if ((piece->dirty >> block & 1) != 0) {
+      map.cold[block] = Slot();
+      SetHot(map, piece->chunk, block, fresh.page(), true);
+    } else {
+      map.cold[block] = fresh;
+    }
+  }
+}
+
+void VolumeCore::Discard(PieceWrite* piece) {
+  Frame* freed = nullptr;  // The blocks of a frame lie in one group, in order.
+  for (Slot& slot : piece->fresh) {
+    if (slot.kind == SlotKind::kPage) account_.FreePage(slot.page());
+    Frame* frame = slot.frame();
+    if (frame != nullptr && frame != freed) {
+      ReleaseFrame(account_, frame);
+      freed = frame;
+    }
+    slot = Slot();
+  }
+}
+
+absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
+  absl::Status status = CheckRange("write", offset, data.size());
+  if (status.ok()) status = CheckWritable("write");
+  if (status.ok() && data.size() > kMaxDataBytes) {
+    status = InvalidField(
+        "data",
+        absl::StrCat("a write of ", data.size(), " bytes is longer than ",
+                     kMaxDataBytes, "; cut it"),
+        reason::kTooMuchData);
+  }
+  absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
+  for (size_t done = 0; status.ok() && done < data.size();) {
+    const size_t room = kChunkBytes - (offset + done) % kChunkBytes;
+    const size_t length = std::min(room, data.size() - done);
+    pieces.push_back(std::make_unique<PieceWrite>(shared_.arena));
+    status =
+        Prepare(offset + done, data.subspan(done, length), pieces.back().get());
+    done += length;
+  }
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    status = OutOfMemory("write", offset, data.size());
+  }
+  for (auto& piece : pieces) {
+    if (status.ok()) status = Commit(piece.get());
+  }
+  for (auto& piece : pieces) Discard(piece.get());
+  pieces.clear();
+  Throttle();
+  return Count(IoCounter::kWrites, IoCounter::kWrittenBytes, data.size(),
+               status);
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,47 @@
+#include "server/engine/work_queue.h"
+
+#include <utility>
+
+namespace ramvol::engine {
+
+void WorkQueue::Push(RewriteRequest request) {
+  {
+    MutexLock lock(&mu_);
+    if (requests_.size() >= kMaxRequests) return;
+    requests_.push_back(std::move(request));
+    size_.store(requests_.size(), std::memory_order_relaxed);
+  }
+  Wake();
+}
+
+std::optional<RewriteRequest> WorkQueue::Pop() {
+  if (size_.load(std::memory_order_relaxed) == 0) return std::nullopt;
+  MutexLock lock(&mu_);
+  if (requests_.empty()) return std::nullopt;
+  RewriteRequest request = std::move(requests_.front());
+  requests_.pop_front();
+  size_.store(requests_.size(), std::memory_order_relaxed);
+  return request;
+}
+
+void WorkQueue::Wake() {
+  if (sleeping_.load(std::memory_order_relaxed) == 0) return;
+  changed_.Signal();
+}
+
+void WorkQueue::Sleep(absl::Duration timeout) {
+  MutexLock lock(&mu_);
+  if (stopped() || !requests_.empty()) return;
+  sleeping_.fetch_add(1, std::memory_order_relaxed);
+  // A wake-up that comes just before this is missed; the timeout bounds that.
+  changed_.WaitFor(&mu_, timeout);
+  sleeping_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void WorkQueue::Stop() {
+  MutexLock lock(&mu_);
+  stopped_.store(true, std::memory_order_relaxed);
+  changed_.SignalAll();
+}
+
+}  // namespace ramvol::engine

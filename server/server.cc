@@ -1,0 +1,156 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "google/protobuf/message.h"
+#include "grpc/health/v1/health.pb.h"
+#include "grpcpp/ext/channelz_service_plugin.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "server/metrics/engine_metrics.h"
+#include "server/service/limits.h"
+
+namespace ramvol::server {
+namespace {
+
+constexpr int kMinServiceThreads = 4;
+// For answers that are not counted by the gate, all small, to get out.
+constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
+
+int ServiceThreads(int wanted) {
+  if (wanted > 0) return wanted;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(cores, kMinServiceThreads);
+}
+
+// gRPC keeps these in globals that a builder reads.
+void EnableStandardServices() {
+  static const bool enabled = [] {
+    // gRPC serves health without its description; reflection wants it.
+    google::protobuf::LinkMessageReflection<
+        grpc::health::v1::HealthCheckRequest>();
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::channelz::experimental::InitChannelzService();
+    return true;
+  }();
+  (void)enabled;
+}
+
+struct Listener {
+  ListenAddress address;
+  int bound_port = 0;  // Filled in by gRPC.
+};
+
+}  // namespace
+
+Server::Server(std::unique_ptr<engine::Engine> engine, int service_threads)
+    : engine_(std::move(engine)),
+      catalog_(engine_.get()),
+      executor_(service_threads),
+      volume_service_(engine_.get(), &catalog_, &executor_, &gate_),
+      block_service_(engine_.get(), &executor_, &gate_) {}
+
+Server::~Server() {
+  if (grpc_ != nullptr) Shutdown(absl::ZeroDuration());
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(
+    const ServerOptions& options) {
+  for (const ListenAddress& address : options.listen) {
+    absl::Status status = CheckListenable(address);
+    if (!status.ok()) return status;
+  }
+  auto engine = engine::Engine::Create(options.engine);
+  if (!engine.ok()) return engine.status();
+  std::unique_ptr<Server> server(
+      new Server(*std::move(engine), ServiceThreads(options.service_threads)));
+  absl::Status status = server->StartMetrics(options.metrics_listen);
+  if (status.ok()) status = server->StartGrpc(options.listen);
+  if (!status.ok()) return status;
+  return server;
+}
+
+absl::Status Server::StartMetrics(const std::string& text) {
+  if (text.empty()) return absl::OkStatus();
+  auto address = ParseListenAddress(text);
+  if (!address.ok()) return address.status();
+  if (address->is_unix()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("metrics cannot be served on ", text, "; give HOST:PORT"));
+  }
+  absl::Status status = CheckListenable(*address);
+  if (!status.ok()) return status;
+  auto endpoint = metrics::Endpoint::Start(
+      address->host, address->port,
+      std::make_shared<metrics::EngineMetrics>(engine_.get()));
+  if (!endpoint.ok()) return endpoint.status();
+  metrics_ = *std::move(endpoint);
+  address->port = metrics_->port();
+  metrics_url_ = absl::StrCat("http://", address->ToString(), "/metrics");
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
+  EnableStandardServices();
+  grpc::ServerBuilder builder;
+  std::vector<Listener> listeners;
+  listeners.reserve(addresses.size());  // gRPC keeps pointers into it.
+  for (const ListenAddress& address : addresses) {
+    Listener& listener = listeners.emplace_back(Listener{address});
+    builder.AddListeningPort(address.ToString(),
+                             grpc::InsecureServerCredentials(),
+                             &listener.bound_port);
+  }
+  builder.RegisterService(&volume_service_);
+  builder.RegisterService(&block_service_);
+  builder.SetMaxReceiveMessageSize(service::kMaxReceiveBytes);
+  builder.SetMaxSendMessageSize(-1);
+  // Else a second server would share the port silently.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // For reflection, health and channelz, the only synchronous services.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  grpc_ = builder.BuildAndStart();
+  if (grpc_ == nullptr) {
+    return absl::UnavailableError(
+        "gRPC cannot listen on every address; its own message is above");
+  }
+  for (const Listener& listener : listeners) {
+    ListenAddress bound = listener.address;
+    if (!bound.is_unix()) bound.port = listener.bound_port;
+    grpc_addresses_.push_back(bound.ToString());
+  }
+  volume_service_.set_grpc_addresses(grpc_addresses_);
+  SetServing(true);
+  return absl::OkStatus();
+}
+
+void Server::SetServing(bool serving) {
+  grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  for (const char* service : {v1::VolumeService::service_full_name(),
+                              v1::BlockService::service_full_name()}) {
+    health->SetServingStatus(service, serving);
+  }
+}
+
+void Server::Shutdown(absl::Duration drain_timeout) {
+  SetServing(false);
+  gate_.Close();
+  block_service_.Drain();
+  const bool drained = gate_.WaitUntilEmpty(drain_timeout);
+  // What is left, such as watches of the health service, ends with this.
+  const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
+  grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));
+  // Removes the Unix sockets.
+  grpc_.reset();
+  metrics_.reset();
+}
+
+}  // namespace ramvol::server

@@ -1,0 +1,88 @@
+// The whole server in one object: engine, services, listeners.
+#ifndef RAMVOL_SERVER_SERVER_H_
+#define RAMVOL_SERVER_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/server.h"
+#include "server/engine/engine.h"
+#include "server/listen_address.h"
+#include "server/metrics/endpoint.h"
+#include "server/service/block_service.h"
+#include "server/service/call_gate.h"
+#include "server/service/catalog.h"
+#include "server/service/executor.h"
+#include "server/service/volume_service.h"
+
+namespace ramvol::server {
+
+struct ServerOptions {
+  engine::EngineOptions engine;
+  // gRPC listens on all of them. At least one.
+  std::vector<ListenAddress> listen;
+  // Where Prometheus finds /metrics: "HOST:PORT", or "" for nowhere.
+  std::string metrics_listen;
+  // Threads for each of the executor's two lanes; 0 means one for each core, at
+  // least 4.
+  int service_threads = 0;
+};
+
+// Serves from Start to Shutdown. Thread-safe, except that Shutdown is called
+// once.
+class Server {
+ public:
+  // Returns when all addresses are bound. INVALID_ARGUMENT for the engine's
+  // options; UNAVAILABLE, naming the address and the reason, when one cannot be
+  // bound.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(
+      const ServerOptions& options);
+  // Shuts down at once when Shutdown was not called.
+  ~Server();
+
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Says NOT_SERVING, accepts nothing more, and answers what is under way; what
+  // is not done after `drain_timeout` is cancelled. Returns when all is over.
+  void Shutdown(absl::Duration drain_timeout);
+
+  // The addresses as they were bound, no port 0 among them: "127.0.0.1:7420",
+  // "unix:/run/ramvol.sock".
+  const std::vector<std::string>& grpc_addresses() const {
+    return grpc_addresses_;
+  }
+  // "http://127.0.0.1:7421/metrics", or "" when off.
+  const std::string& metrics_url() const { return metrics_url_; }
+
+  engine::Engine& engine() { return *engine_; }
+
+ private:
+  Server(std::unique_ptr<engine::Engine> engine, int service_threads);
+
+  absl::Status StartMetrics(const std::string& address);
+  absl::Status StartGrpc(const std::vector<ListenAddress>& addresses);
+  void SetServing(bool serving);
+
+  // In the order in which they need each other.
+  const std::unique_ptr<engine::Engine> engine_;
+  service::Catalog catalog_;
+  service::CallGate gate_;
+  service::Executor executor_;
+  service::VolumeService volume_service_;
+  service::BlockService block_service_;
+  std::unique_ptr<metrics::Endpoint> metrics_;
+  std::unique_ptr<grpc::Server> grpc_;
+
+  // Constant after Start.
+  std::vector<std::string> grpc_addresses_;
+  std::string metrics_url_;
+};
+
+}  // namespace ramvol::server
+
+#endif  // RAMVOL_SERVER_SERVER_H_

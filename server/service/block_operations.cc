@@ -1,0 +1,170 @@
+#include "server/service/block_operations.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "proto/base/reason.h"
+#include "proto/status.h"
+#include "server/service/limits.h"
+
+namespace ramvol::service {
+namespace {
+
+absl::Status CheckNotNegative(const char* field, int64_t value) {
+  if (value >= 0) return absl::OkStatus();
+  return InvalidField(
+      field, absl::StrCat(field, " is ", value, "; it must not be negative"));
+}
+
+absl::Status CheckRange(int64_t offset, int64_t length) {
+  absl::Status status = CheckNotNegative("offset", offset);
+  if (status.ok()) status = CheckNotNegative("length", length);
+  return status;
+}
+
+absl::Status CheckData(const char* field, int64_t bytes) {
+  if (bytes <= kMaxDataBytes) return absl::OkStatus();
+  return InvalidField(
+      field,
+      absl::StrCat(field, " asks for ", bytes,
+                   " bytes of data; the limit for one operation is ",
+                   kMaxDataBytes, " bytes (16 MiB), so split it"),
+      reason::kTooMuchData);
+}
+
+absl::Status RunKind(engine::Volume& volume, const v1::IoOperation& operation,
+                     v1::IoResult* result) {
+  switch (operation.kind_case()) {
+    case v1::IoOperation::kRead:
+      return ReadBlocks(volume, operation.read().offset(),
+                        operation.read().length(), result->mutable_data());
+    case v1::IoOperation::kWrite:
+      return WriteBlocks(volume, operation.write().offset(),
+                         operation.write().data());
+    case v1::IoOperation::kTrim:
+      return TrimBlocks(volume, operation.trim().offset(),
+                        operation.trim().length());
+    case v1::IoOperation::kWriteZeroes:
+      return ZeroBlocks(volume, operation.write_zeroes().offset(),
+                        operation.write_zeroes().length(),
+                        operation.write_zeroes().no_hole());
+    case v1::IoOperation::kFlush:
+      return volume.Flush();
+    case v1::IoOperation::kGetExtents: {
+      int64_t next_offset = 0;
+      absl::Status status =
+          ListExtents(volume, operation.get_extents().offset(),
+                      operation.get_extents().length(),
+                      operation.get_extents().max_extents(),
+                      result->mutable_extents(), &next_offset);
+      result->set_next_offset(next_offset);
+      return status;
+    }
+    case v1::IoOperation::KIND_NOT_SET:
+      break;
+  }
+  return absl::InternalError("an operation without kind was let in");
+}
+
+}  // namespace
+
+absl::Status ReadBlocks(engine::Volume& volume, int64_t offset, int64_t length,
+                        std::string* data) {
+  absl::Status status = CheckRange(offset, length);
+  if (status.ok()) status = CheckData("length", length);
+  if (!status.ok()) return status;
+  data->resize(static_cast<size_t>(length));
+  status = volume.Read(static_cast<uint64_t>(offset),
+                       absl::MakeSpan(data->data(), data->size()));
+  if (!status.ok()) std::string().swap(*data);
+  return status;
+}
+
+absl::Status WriteBlocks(engine::Volume& volume, int64_t offset,
+                         const std::string& data) {
+  absl::Status status = CheckNotNegative("offset", offset);
+  if (status.ok())
+    status = CheckData("data", static_cast<int64_t>(data.size()));
+  if (!status.ok()) return status;
+  return volume.Write(static_cast<uint64_t>(offset),
+                      absl::MakeConstSpan(data.data(), data.size()));
+}
+
+absl::Status TrimBlocks(engine::Volume& volume, int64_t offset,
+                        int64_t length) {
+  absl::Status status = CheckRange(offset, length);
+  if (!status.ok()) return status;
+  return volume.Trim(static_cast<uint64_t>(offset),
+                     static_cast<uint64_t>(length));
+}
+
+absl::Status ZeroBlocks(engine::Volume& volume, int64_t offset, int64_t length,
+                        bool no_hole) {
+  absl::Status status = CheckRange(offset, length);
+  if (!status.ok()) return status;
+  return volume.WriteZeroes(static_cast<uint64_t>(offset),
+                            static_cast<uint64_t>(length), no_hole);
+}
+
+absl::Status ListExtents(
+    engine::Volume& volume, int64_t offset, int64_t length, int32_t max_extents,
+    google::protobuf::RepeatedPtrField<v1::Extent>* extents,
+    int64_t* next_offset) {
+  absl::Status status = CheckRange(offset, length);
+  if (status.ok()) status = CheckNotNegative("max_extents", max_extents);
+  if (!status.ok()) return status;
+  const uint64_t start = static_cast<uint64_t>(offset);
+  const uint64_t size = volume.size_bytes();
+  uint64_t bytes = static_cast<uint64_t>(length);
+  // An offset past the end is left to the engine to refuse.
+  if (length == 0 && start < size) bytes = size - start;
+  const int32_t most =
+      max_extents == 0 ? kDefaultExtents : std::min(max_extents, kMaxExtents);
+  auto found = volume.GetExtents(start, bytes, static_cast<size_t>(most));
+  if (!found.ok()) return found.status();
+  extents->Reserve(static_cast<int>(found->extents.size()));
+  for (const engine::Extent& extent : found->extents) {
+    v1::Extent* out = extents->Add();
+    out->set_offset(static_cast<int64_t>(extent.offset_bytes));
+    out->set_length(static_cast<int64_t>(extent.length_bytes));
+    out->set_hole(extent.hole);
+  }
+  *next_offset = static_cast<int64_t>(found->next_offset_bytes);
+  return absl::OkStatus();
+}
+
+std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
+                                           const v1::IoOperation& operation) {
+  auto result = std::make_unique<v1::IoResult>();
+  result->set_id(operation.id());
+  const absl::Status status = RunKind(volume, operation, result.get());
+  if (!status.ok()) *result->mutable_error() = ToRpcStatus(status);
+  return result;
+}
+
+Lane LaneOf(const v1::IoOperation& operation) {
+  switch (operation.kind_case()) {
+    case v1::IoOperation::kWrite:
+      return Lane::kMayWait;
+    case v1::IoOperation::kWriteZeroes:
+      return Lane::kMayWait;
+    default:
+      return Lane::kPrompt;
+  }
+}
+
+int64_t DataBytes(const v1::IoOperation& operation) {
+  switch (operation.kind_case()) {
+    case v1::IoOperation::kRead:
+      // What is past the limit is refused, and so takes nothing.
+      return std::clamp(operation.read().length(), int64_t{0}, kMaxDataBytes);
+    case v1::IoOperation::kWrite:
+      return static_cast<int64_t>(operation.write().data().size());
+    default:
+      return 0;
+  }
+}
+
+}  // namespace ramvol::service

@@ -1,0 +1,46 @@
+// What the operations of BlockService do, for the unary calls and for Io alike:
+// check the numbers that came over the wire, then ask the engine.
+#ifndef RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_
+#define RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "google/protobuf/repeated_ptr_field.h"
+#include "ramvol/v1/block_service.pb.h"
+#include "server/engine/volume.h"
+#include "server/service/executor.h"
+
+namespace ramvol::service {
+
+// Errors of all of these: those of engine::Volume, and INVALID_ARGUMENT, which
+// names the field, for a negative number or too much data.
+
+// Makes `data` the `length` bytes at `offset`; it is empty on failure.
+absl::Status ReadBlocks(engine::Volume& volume, int64_t offset, int64_t length,
+                        std::string* data);
+absl::Status WriteBlocks(engine::Volume& volume, int64_t offset,
+                         const std::string& data);
+absl::Status TrimBlocks(engine::Volume& volume, int64_t offset, int64_t length);
+absl::Status ZeroBlocks(engine::Volume& volume, int64_t offset, int64_t length,
+                        bool no_hole);
+// `length` 0: to the end of the volume. `max_extents` 0: kDefaultExtents.
+absl::Status ListExtents(
+    engine::Volume& volume, int64_t offset, int64_t length, int32_t max_extents,
+    google::protobuf::RepeatedPtrField<v1::Extent>* extents,
+    int64_t* next_offset);
+
+// Runs `operation`; its failure is in the result. The kind must be set.
+std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
+                                           const v1::IoOperation& operation);
+
+// Where `operation` has to run.
+Lane LaneOf(const v1::IoOperation& operation);
+// Bytes of data that it carries or asks for: what counts for the window.
+int64_t DataBytes(const v1::IoOperation& operation);
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_

@@ -1,0 +1,39 @@
+// Counts the calls under way, so that a shutdown can wait for them.
+#ifndef RAMVOL_SERVER_SERVICE_CALL_GATE_H_
+#define RAMVOL_SERVER_SERVICE_CALL_GATE_H_
+
+#include <cstddef>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "proto/base/mutex.h"
+
+namespace ramvol::service {
+
+// Open until Close. Thread-safe.
+class CallGate {
+ public:
+  // False once closed; else Leave has to follow.
+  [[nodiscard]] bool Enter();
+  void Leave();
+
+  // Lets nobody in any more.
+  void Close();
+  // Waits until everybody has left; false when that takes longer than
+  // `timeout`.
+  bool WaitUntilEmpty(absl::Duration timeout);
+
+ private:
+  Mutex mu_;
+  CondVar empty_;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  size_t inside_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+// What those are told who come too late: UNAVAILABLE, reason SHUTTING_DOWN.
+absl::Status ShuttingDownError();
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_CALL_GATE_H_

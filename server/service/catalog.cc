@@ -1,0 +1,253 @@
+#include "server/service/catalog.h"
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/timestamp.pb.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "proto/base/reason.h"
+#include "proto/status.h"
+#include "server/service/uid.h"
+#include "server/service/volume_fields.h"
+
+namespace ramvol::service {
+namespace {
+
+google::protobuf::Timestamp ToProto(absl::Time time) {
+  google::protobuf::Timestamp timestamp;
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  timestamp.set_seconds(seconds);
+  timestamp.set_nanos(static_cast<int32_t>(
+      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+  return timestamp;
+}
+
+absl::Status NotFound(const std::string& name) {
+  return WithMetadata(
+      WithReason(absl::NotFoundError(absl::StrCat(
+                     "there is no volume \"", name,
+                     "\"; ListVolumes shows those that there are")),
+                 reason::kVolumeNotFound),
+      "volume", name);
+}
+
+absl::Status Exists(const std::string& name, const std::string& message) {
+  return WithMetadata(
+      WithReason(absl::AlreadyExistsError(message), reason::kVolumeExists),
+      "volume", name);
+}
+
+absl::Status CheckEtag(const std::string& name, const std::string& wanted,
+                       const std::string& actual) {
+  if (wanted.empty() || wanted == actual) return absl::OkStatus();
+  absl::Status status = WithReason(
+      absl::AbortedError(absl::StrCat(
+          "volume \"", name, "\" has etag \"", actual, "\", not \"", wanted,
+          "\": it has changed since; get it again and decide anew")),
+      reason::kEtagMismatch);
+  status = WithMetadata(std::move(status), "volume", name);
+  return WithMetadata(std::move(status), "etag", actual);
+}
+
+// What has to be the same in a repeated request.
+bool SameRequest(const v1::CreateVolumeRequest& a,
+                 const v1::CreateVolumeRequest& b) {
+  return google::protobuf::util::MessageDifferencer::Equals(a, b);
+}
+
+}  // namespace
+
+// One volume's part of the catalog. Thread-safe.
+class Catalog::Entry {
+ public:
+  Entry(std::shared_ptr<engine::Volume> volume,
+        const v1::CreateVolumeRequest& request, absl::Time now)
+      : volume_(std::move(volume)), request_(request) {
+    MutexLock lock(&mu_);
+    FillVolume(volume_->options(), &settings_);
+    *settings_.mutable_labels() = request.labels();
+    settings_.set_uid(FormatUid(volume_->uid()));
+    *settings_.mutable_create_time() = ToProto(now);
+    StampLocked(now);
+    // Only a request with an id can be repeated.
+    if (request.request_id().empty()) {
+      request_.Clear();
+    } else {
+      first_answer_ = settings_;
+    }
+  }
+
+  const std::string& name() const { return volume_->name(); }
+  const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
+  const v1::CreateVolumeRequest& request() const { return request_; }
+  const v1::Volume& first_answer() const { return first_answer_; }
+
+  v1::Volume settings() const {
+    MutexLock lock(&mu_);
+    return settings_;
+  }
+
+  absl::StatusOr<v1::Volume> Update(const std::string& etag,
+                                    const VolumeChange& change,
+                                    const Clock& clock) {
+    MutexLock change_lock(&change_mu_);
+    absl::Status status = CheckEtag(name(), etag, settings().etag());
+    if (status.ok()) status = volume_->Update(change.engine);
+    if (!status.ok()) return status;
+    MutexLock lock(&mu_);
+    FillVolume(volume_->options(), &settings_);
+    if (change.set_labels) *settings_.mutable_labels() = change.labels;
+    StampLocked(clock());
+    return settings_;
+  }
+
+  absl::Status Delete(engine::Engine& engine,
+                      const v1::DeleteVolumeRequest& request) {
+    MutexLock change_lock(&change_mu_);
+    absl::Status status = CheckEtag(name(), request.etag(), settings().etag());
+    return status.ok() ? engine.DeleteVolume(volume_, request.force()) : status;
+  }
+
+ private:
+  void StampLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    *settings_.mutable_update_time() = ToProto(now);
+    settings_.set_etag(absl::StrCat(settings_.uid(), "-", ++generation_));
+  }
+
+  // Constant after construction.
+  const std::shared_ptr<engine::Volume> volume_;
+  v1::CreateVolumeRequest request_;
+  v1::Volume first_answer_;
+
+  // Held during a whole change, the engine's part included, so that no other
+  // one comes between the check of the etag and the change.
+  Mutex change_mu_ ABSL_ACQUIRED_BEFORE(mu_);
+  mutable Mutex mu_;
+  v1::Volume settings_ ABSL_GUARDED_BY(mu_);
+  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+Catalog::Catalog(engine::Engine* engine, Clock clock)
+    : engine_(engine), clock_(std::move(clock)) {}
+
+Catalog::~Catalog() = default;
+
+absl::StatusOr<std::shared_ptr<Catalog::Entry>> Catalog::Find(
+    const std::string& name) const {
+  if (name.empty()) {
+    return InvalidField("name", "name is empty; name a volume",
+                        reason::kInvalidName);
+  }
+  ReaderMutexLock lock(&map_mu_);
+  const auto it = entries_.find(name);
+  if (it == entries_.end()) return NotFound(name);
+  return it->second;
+}
+
+std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
+    const v1::CreateVolumeRequest& request) const {
+  using Answer = absl::StatusOr<v1::Volume>;
+  ReaderMutexLock lock(&map_mu_);
+  const auto repeated = by_request_id_.find(request.request_id());
+  if (repeated != by_request_id_.end()) {
+    const Entry& entry = *repeated->second;
+    v1::CreateVolumeRequest comparable = request;
+    comparable.set_validate_only(false);
+    if (SameRequest(comparable, entry.request())) {
+      return std::make_unique<Answer>(entry.first_answer());
+    }
+    return std::make_unique<Answer>(
+        Exists(entry.name(),
+               absl::StrCat("request_id \"", request.request_id(),
+                            "\" created volume \"", entry.name(),
+                            "\" with other fields; give each request an id of "
+                            "its own")));
+  }
+  if (entries_.find(request.name()) == entries_.end()) return nullptr;
+  return std::make_unique<Answer>(
+      Exists(request.name(),
+             absl::StrCat("there is a volume \"", request.name(),
+                          "\" already; take another name or delete it first")));
+}
+
+absl::StatusOr<v1::Volume> Catalog::Create(
+    const v1::CreateVolumeRequest& request) {
+  auto options = ParseCreate(request);
+  if (!options.ok()) return options.status();
+  MutexLock lock(&create_mu_);
+  const auto old = AnswerOld(request);
+  if (old != nullptr) return *old;
+  if (request.validate_only()) {
+    v1::Volume volume;
+    FillVolume(*options, &volume);
+    *volume.mutable_labels() = request.labels();
+    return volume;
+  }
+  auto volume = engine_->CreateVolume(*options);
+  if (!volume.ok()) return volume.status();
+  return Enter(std::make_shared<Entry>(*std::move(volume), request, clock_()));
+}
+
+v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
+  v1::Volume settings = entry->settings();
+  WriterMutexLock lock(&map_mu_);
+  const std::string& id = entry->request().request_id();
+  if (!id.empty()) by_request_id_.emplace(id, entry);
+  entries_.emplace(entry->name(), std::move(entry));
+  return settings;
+}
+
+absl::StatusOr<v1::Volume> Catalog::Get(const std::string& name) const {
+  auto entry = Find(name);
+  if (!entry.ok()) return entry.status();
+  return (*entry)->settings();
+}
+
+absl::StatusOr<v1::Volume> Catalog::Update(
+    const v1::UpdateVolumeRequest& request) {
+  auto change = ParseUpdate(request);
+  if (!change.ok()) return change.status();
+  auto entry = Find(request.name());
+  if (!entry.ok()) return entry.status();
+  return (*entry)->Update(request.etag(), *change, clock_);
+}
+
+absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request) {
+  auto entry = Find(request.name());
+  if (!entry.ok()) return entry.status();
+  absl::Status status = (*entry)->Delete(*engine_, request);
+  if (status.ok()) Erase(*entry);
+  return status;
+}
+
+void Catalog::Erase(const std::shared_ptr<Entry>& entry) {
+  WriterMutexLock lock(&map_mu_);
+  const auto it = entries_.find(entry->name());
+  if (it != entries_.end() && it->second == entry) entries_.erase(it);
+  by_request_id_.erase(entry->request().request_id());
+}
+
+std::pair<std::vector<v1::Volume>, bool> Catalog::List(std::string_view after,
+                                                       size_t max) const {
+  std::vector<std::shared_ptr<Entry>> found;
+  bool more = false;
+  {
+    ReaderMutexLock lock(&map_mu_);
+    auto it = entries_.upper_bound(after);
+    for (; it != entries_.end() && found.size() < max; ++it) {
+      found.push_back(it->second);
+    }
+    more = it != entries_.end();
+  }
+  std::vector<v1::Volume> volumes;
+  volumes.reserve(found.size());
+  for (const auto& entry : found) volumes.push_back(entry->settings());
+  return {std::move(volumes), more};
+}
+
+absl::StatusOr<engine::VolumeStats> Catalog::Stat(
+    const std::string& name) const {
+  auto entry = Find(name);
+  if (!entry.ok()) return entry.status();
+  return (*entry)->volume()->Stats();
+}
+
+}  // namespace ramvol::service

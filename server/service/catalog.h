@@ -1,0 +1,80 @@
+// The control plane's memory: what users said about their volumes beyond what
+// the engine needs to know.
+#ifndef RAMVOL_SERVER_SERVICE_CATALOG_H_
+#define RAMVOL_SERVER_SERVICE_CATALOG_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "proto/base/mutex.h"
+#include "ramvol/v1/volume_service.pb.h"
+#include "server/engine/engine.h"
+
+namespace ramvol::service {
+
+// Creates, changes and deletes volumes in the engine, and keeps their labels,
+// etags, times and request ids. All of these go through one Catalog; the data
+// path asks the engine directly.
+//
+// Thread-safe. Errors are those that volume_service.proto states.
+class Catalog {
+ public:
+  using Clock = std::function<absl::Time()>;
+
+  // Borrows `engine`, which must outlive the catalog and be empty.
+  explicit Catalog(engine::Engine* engine, Clock clock = absl::Now);
+  ~Catalog();
+
+  Catalog(const Catalog&) = delete;
+  Catalog& operator=(const Catalog&) = delete;
+
+  absl::StatusOr<v1::Volume> Create(const v1::CreateVolumeRequest& request);
+  absl::StatusOr<v1::Volume> Get(const std::string& name) const;
+  absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request);
+  absl::Status Delete(const v1::DeleteVolumeRequest& request);
+  // Up to `max` volumes with names greater than `after`, and whether there are
+  // more after them.
+  std::pair<std::vector<v1::Volume>, bool> List(std::string_view after,
+                                                size_t max) const;
+  absl::StatusOr<engine::VolumeStats> Stat(const std::string& name) const;
+
+ private:
+  class Entry;
+
+  absl::StatusOr<std::shared_ptr<Entry>> Find(const std::string& name) const;
+  // The answer to a request that needs nothing new: a repeated one, or one that
+  // cannot succeed. nullptr when there is none.
+  std::unique_ptr<absl::StatusOr<v1::Volume>> AnswerOld(
+      const v1::CreateVolumeRequest& request) const;
+  v1::Volume Enter(std::shared_ptr<Entry> entry);
+  // Takes the entry out, if it is still there.
+  void Erase(const std::shared_ptr<Entry>& entry);
+
+  engine::Engine* const engine_;
+  const Clock clock_;
+
+  // Held during a creation: repeated requests wait for the first one's outcome.
+  Mutex create_mu_ ABSL_ACQUIRED_BEFORE(map_mu_);
+  // Held for lookups and insertions only.
+  mutable SharedMutex map_mu_;
+  std::map<std::string, std::shared_ptr<Entry>, std::less<>> entries_
+      ABSL_GUARDED_BY(map_mu_);
+  absl::flat_hash_map<std::string, std::shared_ptr<Entry>> by_request_id_
+      ABSL_GUARDED_BY(map_mu_);
+};
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_CATALOG_H_

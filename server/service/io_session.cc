@@ -1,0 +1,217 @@
+#include "server/service/io_session.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/reason.h"
+#include "proto/status.h"
+#include "server/service/block_operations.h"
+#include "server/service/limits.h"
+
+namespace ramvol::service {
+namespace {
+
+size_t CostBytes(const v1::IoOperation& operation) {
+  return IoSession::kOperationCostBytes +
+         static_cast<size_t>(DataBytes(operation));
+}
+
+absl::Status WindowExceeded(const char* what, int64_t unanswered, int64_t more,
+                            int64_t window) {
+  absl::Status status =
+      WithReason(absl::FailedPreconditionError(absl::StrCat(
+                     "the window of this stream is ", window, " ", what, ": ",
+                     unanswered, " were unanswered when a message with ", more,
+                     " more arrived; wait for answers before sending more")),
+                 reason::kWindowExceeded);
+  status = WithMetadata(std::move(status), "window", absl::StrCat(window));
+  return WithMetadata(std::move(status), "unanswered",
+                      absl::StrCat(unanswered));
+}
+
+}  // namespace
+
+absl::Status IoSession::Receive(v1::IoRequest* request) {
+  absl::Status status = CheckHead(*request);
+  if (status.ok()) status = CheckWindow(*request);
+  if (status.ok()) status = EnterIds(*request);
+  if (!status.ok()) return status;
+
+  if (volume_name_.empty())
+    volume_name_ = std::move(*request->mutable_volume());
+  const int count = request->operations_size();
+  std::vector<v1::IoOperation*> operations(static_cast<size_t>(count));
+  // Parsed without an arena, so what is extracted is the caller's.
+  request->mutable_operations()->ExtractSubrange(0, count, operations.data());
+  for (v1::IoOperation* operation : operations) {
+    Waiting& waiting = waiting_[static_cast<size_t>(LaneOf(*operation))];
+    waiting.cost_bytes += CostBytes(*operation);
+    waiting.operations.emplace_back(operation);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IoSession::CheckHead(const v1::IoRequest& request) const {
+  if (volume_name_.empty() && request.volume().empty()) {
+    return InvalidField("volume",
+                        "the first message of an Io stream must name a volume");
+  }
+  if (!volume_name_.empty() && !request.volume().empty()) {
+    return InvalidField(
+        "volume", absl::StrCat("only the first message of an Io stream names a "
+                               "volume; this stream is on \"",
+                               volume_name_, "\""));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IoSession::CheckWindow(const v1::IoRequest& request) const {
+  const size_t window_operations =
+      full_window_ ? kMaxWindowOperations : kMaxFirstWindowOperations;
+  const int64_t window_bytes =
+      full_window_ ? kMaxWindowBytes : kMaxFirstWindowBytes;
+  const size_t more = static_cast<size_t>(request.operations_size());
+  if (unanswered_.size() + more > window_operations) {
+    return WindowExceeded(
+        "operations", static_cast<int64_t>(unanswered_.size()),
+        static_cast<int64_t>(more), static_cast<int64_t>(window_operations));
+  }
+  int64_t more_bytes = 0;
+  for (const auto& operation : request.operations()) {
+    more_bytes += DataBytes(operation);
+  }
+  if (unanswered_bytes_ + more_bytes > window_bytes) {
+    return WindowExceeded("bytes of data", unanswered_bytes_, more_bytes,
+                          window_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IoSession::EnterIds(const v1::IoRequest& request) {
+  for (int i = 0; i < request.operations_size(); ++i) {
+    const v1::IoOperation& operation = request.operations(i);
+    absl::Status status;
+    if (operation.kind_case() == v1::IoOperation::KIND_NOT_SET) {
+      status =
+          InvalidField(absl::StrCat("operations[", i, "]"),
+                       absl::StrCat("operation ", operation.id(),
+                                    " has no kind that this server knows"));
+    } else if (!unanswered_.emplace(operation.id(), DataBytes(operation))
+                    .second) {
+      status = InvalidField(
+          absl::StrCat("operations[", i, "].id"),
+          absl::StrCat("id ", operation.id(),
+                       " is in use by an operation that is not answered yet"));
+    }
+    if (!status.ok()) {
+      ForgetIds(request, i);
+      return status;
+    }
+    unanswered_bytes_ += DataBytes(operation);
+  }
+  return absl::OkStatus();
+}
+
+void IoSession::ForgetIds(const v1::IoRequest& request, int count) {
+  for (int i = 0; i < count; ++i) Answered(request.operations(i).id());
+}
+
+void IoSession::Answered(uint64_t id) {
+  const auto it = unanswered_.find(id);
+  unanswered_bytes_ -= it->second;
+  unanswered_.erase(it);
+}
+
+void IoSession::Open(v1::IoOpened opened) {
+  opened_ = std::make_unique<v1::IoOpened>(std::move(opened));
+  opened_->set_window_operations(static_cast<int32_t>(kMaxWindowOperations));
+  opened_->set_window_bytes(kMaxWindowBytes);
+  opened_->set_max_data_bytes(kMaxDataBytes);
+}
+
+void IoSession::End(absl::Status status) {
+  if (ended_) return;
+  ended_ = true;
+  end_status_ = std::move(status);
+}
+
+void IoSession::Abandon(absl::Status status) {
+  End(std::move(status));
+  abandoned_ = true;
+  for (Waiting& waiting : waiting_) waiting = Waiting();
+  ready_.clear();
+  ready_bytes_ = 0;
+  opened_.reset();
+}
+
+void IoSession::FailWaiting(Lane lane, const absl::Status& error) {
+  Waiting waiting;
+  std::swap(waiting, waiting_[static_cast<size_t>(lane)]);
+  for (const auto& operation : waiting.operations) {
+    auto result = std::make_unique<v1::IoResult>();
+    result->set_id(operation->id());
+    *result->mutable_error() = ToRpcStatus(error);
+    ++running_;
+    Complete(std::move(result));
+  }
+}
+
+bool IoSession::TooMuchReady() const { return ready_bytes_ >= kMaxReadyBytes; }
+
+std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
+  Waiting& waiting = waiting_[static_cast<size_t>(lane)];
+  if (waiting.operations.empty() || TooMuchReady()) return nullptr;
+  auto operation = std::move(waiting.operations.front());
+  waiting.operations.pop_front();
+  waiting.cost_bytes -= CostBytes(*operation);
+  ++running_;
+  return operation;
+}
+
+void IoSession::Complete(std::unique_ptr<v1::IoResult> result) {
+  --running_;
+  if (abandoned_) return;
+  const size_t bytes = result->ByteSizeLong();
+  ready_bytes_ += bytes;
+  ready_.push_back({std::move(result), bytes});
+}
+
+bool IoSession::NextMessage(v1::IoResponse* response) {
+  if (opened_ == nullptr && ready_.empty()) return false;
+  response->Clear();
+  if (opened_ != nullptr) {
+    response->set_allocated_opened(opened_.release());
+    full_window_ = true;
+  }
+  size_t bytes = 0;
+  for (size_t n = 0; n < kMaxBatchResults && !ready_.empty(); ++n) {
+    Ready& next = ready_.front();
+    if (n > 0 && bytes + next.bytes > kMaxBatchBytes) break;
+    bytes += next.bytes;
+    ready_bytes_ -= next.bytes;
+    Answered(next.result->id());
+    response->mutable_results()->AddAllocated(next.result.release());
+    ready_.pop_front();
+  }
+  return true;
+}
+
+bool IoSession::SmallReadWaits() const {
+  const auto& prompt = waiting_[static_cast<size_t>(Lane::kPrompt)].operations;
+  return prompt.size() == 1 && prompt.front()->has_read() &&
+         DataBytes(*prompt.front()) <= kMaxInlineReadBytes && !TooMuchReady();
+}
+
+size_t IoSession::WaitingCostBytes(Lane lane) const {
+  return TooMuchReady() ? 0 : waiting_[static_cast<size_t>(lane)].cost_bytes;
+}
+
+bool IoSession::Idle() const {
+  for (const Waiting& waiting : waiting_) {
+    if (!waiting.operations.empty()) return false;
+  }
+  return running_ == 0 && ready_.empty() && opened_ == nullptr;
+}
+
+}  // namespace ramvol::service

@@ -1,0 +1,50 @@
+// Bounds of what one request, one stream and all streams may ask for.
+// ARCHITECTURE.md, "Limits", lists them for users.
+#ifndef RAMVOL_SERVER_SERVICE_LIMITS_H_
+#define RAMVOL_SERVER_SERVICE_LIMITS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ramvol::service {
+
+// Most bytes of data in one Read, one Write and one Io operation.
+inline constexpr int64_t kMaxDataBytes = int64_t{16} << 20;
+
+// Window of an Io stream: most operations, and most bytes of data, unanswered.
+inline constexpr size_t kMaxWindowOperations = 256;
+inline constexpr int64_t kMaxWindowBytes = int64_t{32} << 20;
+// The same until the server has sent `opened`.
+inline constexpr size_t kMaxFirstWindowOperations = 16;
+inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
+
+// Largest request that gRPC takes in: a full window of writes and their heads.
+// Larger than kMaxDataBytes by far, so that a unary Write past that is refused
+// by us, with a message that names the limit.
+inline constexpr int kMaxReceiveBytes = (32 << 20) + (1 << 20);
+
+// Most results, and most bytes of results, in one IoResponse; one result may be
+// larger by itself. Below the 4 MiB that gRPC's clients accept by default.
+inline constexpr size_t kMaxBatchResults = 256;
+inline constexpr size_t kMaxBatchBytes = (4 << 20) - (64 << 10);
+// While so many bytes of results wait for a client to read, its stream begins
+// no further operation.
+inline constexpr size_t kMaxReadyBytes = 8 << 20;
+
+// Most Io streams of a server at a time.
+inline constexpr size_t kMaxStreams = 1024;
+// Most threads that work for one stream at a time, in each lane.
+inline constexpr int kMaxStreamRunners = 8;
+// Most operations of one stream that a thread runs before other streams' turn.
+inline constexpr int kMaxOperationsPerTurn = 16;
+
+// A read of at most so many bytes runs on gRPC's own thread: handing it over
+// costs more than it takes (ARCHITECTURE.md, "Decisions").
+inline constexpr int64_t kMaxInlineReadBytes = 64 << 10;
+
+inline constexpr int32_t kDefaultExtents = 1000;
+inline constexpr int32_t kMaxExtents = 10000;
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_LIMITS_H_

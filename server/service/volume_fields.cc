@@ -1,0 +1,309 @@
+#include "server/service/volume_fields.h"
+
+#include <string_view>
+#include <utility>
+
+#include "absl/numeric/bits.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/reason.h"
+
+namespace ramvol::service {
+namespace {
+
+constexpr int kDefaultWriteLevel = 1;
+constexpr int kDefaultMergeLevel = 3;
+
+// Prefix "" for CreateVolume, "volume." for UpdateVolume.
+absl::Status CheckSize(const std::string& field, int64_t bytes) {
+  if (bytes > 0) return absl::OkStatus();
+  return InvalidField(field,
+                      absl::StrCat(field, " is ", bytes, "; a volume has 1 to ",
+                                   engine::kMaxVolumeBytes, " bytes"));
+}
+
+absl::Status CheckLevel(const std::string& field, int level) {
+  if (level >= engine::kMinLevel && level <= engine::kMaxLevel) {
+    return absl::OkStatus();
+  }
+  return InvalidField(
+      field, absl::StrCat(field, " is ", level, "; zstd levels go from ",
+                          engine::kMinLevel, " to ", engine::kMaxLevel,
+                          ", and 0 means the default"));
+}
+
+absl::Status CheckMemoryLimit(const std::string& field, int64_t bytes) {
+  if (bytes >= 0) return absl::OkStatus();
+  return InvalidField(
+      field, absl::StrCat(field, " is ", bytes,
+                          "; it must not be negative, and 0 means no limit"));
+}
+
+absl::Status CheckFrame(const char* field, int bytes) {
+  const bool fits = bytes >= static_cast<int>(engine::kBlockBytes) &&
+                    bytes <= static_cast<int>(engine::kChunkBytes) &&
+                    absl::has_single_bit(static_cast<unsigned>(bytes));
+  if (bytes == 0 || fits) return absl::OkStatus();
+  return InvalidField(
+      field, absl::StrCat(field, " is ", bytes,
+                          "; use 4096, 8192, 16384, 32768 or 65536, or 0 for "
+                          "the default"));
+}
+
+absl::Status CheckLabels(const std::string& field, const Labels& labels) {
+  if (labels.size() > kMaxLabels) {
+    return InvalidField(
+        field, absl::StrCat("there are ", labels.size(),
+                            " labels; a volume has at most ", kMaxLabels));
+  }
+  for (const auto& [key, value] : labels) {
+    if (!engine::ValidateName(key).ok()) {
+      return InvalidField(
+          field,
+          absl::StrCat("label key \"", key,
+                       "\" is not 1 to 63 characters of [a-z0-9._-] that "
+                       "begin and end with a letter or a digit"));
+    }
+    if (value.size() > kMaxLabelValueBytes) {
+      return InvalidField(
+          field,
+          absl::StrCat("the value of label \"", key, "\" has ", value.size(),
+                       " bytes; a value has at most ", kMaxLabelValueBytes));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<engine::Allocator> ParseAllocator(v1::Allocator allocator) {
+  switch (allocator) {
+    case v1::ALLOCATOR_UNSPECIFIED:
+    case v1::ALLOCATOR_ZSTD:
+      return engine::Allocator::kZstd;
+    case v1::ALLOCATOR_SPARSE:
+      return engine::Allocator::kSparse;
+    case v1::ALLOCATOR_MALLOC:
+      return engine::Allocator::kMalloc;
+    default:
+      return InvalidField(
+          "allocator",
+          absl::StrCat("allocator is ", static_cast<int>(allocator),
+                       "; use ALLOCATOR_ZSTD, ALLOCATOR_SPARSE or "
+                       "ALLOCATOR_MALLOC"));
+  }
+}
+
+v1::Allocator AllocatorOf(engine::Allocator allocator) {
+  switch (allocator) {
+    case engine::Allocator::kZstd:
+      return v1::ALLOCATOR_ZSTD;
+    case engine::Allocator::kSparse:
+      return v1::ALLOCATOR_SPARSE;
+    case engine::Allocator::kMalloc:
+      return v1::ALLOCATOR_MALLOC;
+  }
+  return v1::ALLOCATOR_UNSPECIFIED;
+}
+
+absl::Status FirstError(std::initializer_list<absl::Status> checks) {
+  for (const absl::Status& status : checks) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
+  absl::Status name = engine::ValidateName(request.name());
+  if (!name.ok()) {
+    return InvalidField("name", std::string(name.message()),
+                        reason::kInvalidName);
+  }
+  absl::Status fields = FirstError(
+      {CheckSize("size_bytes", request.size_bytes()),
+       CheckFrame("min_frame_bytes", request.min_frame_bytes()),
+       CheckFrame("max_frame_bytes", request.max_frame_bytes()),
+       CheckLevel("zstd_level", request.zstd_level()),
+       CheckLevel("merge_zstd_level", request.merge_zstd_level()),
+       CheckMemoryLimit("memory_limit_bytes", request.memory_limit_bytes()),
+       CheckLabels("labels", request.labels())});
+  if (!fields.ok()) return fields;
+  if (request.request_id().size() > kMaxRequestIdBytes) {
+    return InvalidField(
+        "request_id",
+        absl::StrCat("request_id has ", request.request_id().size(),
+                     " bytes; it has at most ", kMaxRequestIdBytes));
+  }
+  return absl::OkStatus();
+}
+
+// Fields that only make sense together.
+absl::Status CheckCombination(const engine::VolumeOptions& options) {
+  if (options.min_frame_bytes > options.max_frame_bytes) {
+    return InvalidField(
+        "min_frame_bytes",
+        absl::StrCat("min_frame_bytes is ", options.min_frame_bytes,
+                     ", more than max_frame_bytes, ", options.max_frame_bytes));
+  }
+  if (options.allocator == engine::Allocator::kMalloc &&
+      options.memory_limit_bytes != 0) {
+    return InvalidField(
+        "memory_limit_bytes",
+        "a volume of ALLOCATOR_MALLOC has all its memory reserved; it takes no "
+        "memory_limit_bytes");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UnknownPath(const std::string& path) {
+  return InvalidField(
+      "update_mask",
+      absl::StrCat("update_mask names \"", path,
+                   "\", which cannot change; size_bytes, zstd_level, "
+                   "merge_zstd_level, memory_limit_bytes, read_only and labels "
+                   "can"));
+}
+
+// Takes one field of the mask into `change`.
+absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
+                       VolumeChange* change) {
+  const std::string field = absl::StrCat("volume.", path);
+  engine::VolumeUpdate& update = change->engine;
+  if (path == "size_bytes") {
+    update.size_bytes = static_cast<uint64_t>(volume.size_bytes());
+    return CheckSize(field, volume.size_bytes());
+  }
+  if (path == "zstd_level") {
+    const int level = volume.zstd_level();
+    update.write_level = level == 0 ? kDefaultWriteLevel : level;
+    return CheckLevel(field, level);
+  }
+  if (path == "merge_zstd_level") {
+    const int level = volume.merge_zstd_level();
+    update.merge_level = level == 0 ? kDefaultMergeLevel : level;
+    return CheckLevel(field, level);
+  }
+  if (path == "memory_limit_bytes") {
+    update.memory_limit_bytes =
+        static_cast<uint64_t>(volume.memory_limit_bytes());
+    return CheckMemoryLimit(field, volume.memory_limit_bytes());
+  }
+  if (path == "read_only") {
+    update.read_only = volume.read_only();
+    return absl::OkStatus();
+  }
+  if (path == "labels") {
+    change->set_labels = true;
+    change->labels = volume.labels();
+    return CheckLabels(field, volume.labels());
+  }
+  return UnknownPath(path);
+}
+
+}  // namespace
+
+absl::StatusOr<engine::VolumeOptions> ParseCreate(
+    const v1::CreateVolumeRequest& request) {
+  absl::Status status = CheckCreate(request);
+  if (!status.ok()) return status;
+  auto allocator = ParseAllocator(request.allocator());
+  if (!allocator.ok()) return allocator.status();
+
+  engine::VolumeOptions options;
+  options.name = request.name();
+  options.size_bytes = static_cast<uint64_t>(request.size_bytes());
+  options.allocator = *allocator;
+  if (request.min_frame_bytes() != 0) {
+    options.min_frame_bytes = static_cast<uint32_t>(request.min_frame_bytes());
+  }
+  if (request.max_frame_bytes() != 0) {
+    options.max_frame_bytes = static_cast<uint32_t>(request.max_frame_bytes());
+  }
+  options.write_level =
+      request.zstd_level() == 0 ? kDefaultWriteLevel : request.zstd_level();
+  options.merge_level = request.merge_zstd_level() == 0
+                            ? kDefaultMergeLevel
+                            : request.merge_zstd_level();
+  options.memory_limit_bytes =
+      static_cast<uint64_t>(request.memory_limit_bytes());
+  options.read_only = request.read_only();
+  status = CheckCombination(options);
+  if (!status.ok()) return status;
+  return options;
+}
+
+absl::StatusOr<VolumeChange> ParseUpdate(
+    const v1::UpdateVolumeRequest& request) {
+  if (request.update_mask().paths().empty()) {
+    return InvalidField("update_mask",
+                        "update_mask is empty; name the fields to change");
+  }
+  VolumeChange change;
+  for (const std::string& path : request.update_mask().paths()) {
+    absl::Status status = ParsePath(path, request.volume(), &change);
+    if (!status.ok()) return status;
+  }
+  return change;
+}
+
+void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume) {
+  volume->set_name(options.name);
+  volume->set_size_bytes(static_cast<int64_t>(options.size_bytes));
+  volume->set_allocator(AllocatorOf(options.allocator));
+  volume->set_min_frame_bytes(static_cast<int32_t>(options.min_frame_bytes));
+  volume->set_max_frame_bytes(static_cast<int32_t>(options.max_frame_bytes));
+  volume->set_zstd_level(options.write_level);
+  volume->set_merge_zstd_level(options.merge_level);
+  volume->set_memory_limit_bytes(
+      static_cast<int64_t>(options.memory_limit_bytes));
+  volume->set_read_only(options.read_only);
+}
+
+v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {
+  v1::VolumeStats out;
+  const auto i64 = [](uint64_t value) { return static_cast<int64_t>(value); };
+  out.set_size_bytes(i64(stats.size_bytes));
+  out.set_logical_bytes(i64(stats.logical_bytes));
+  out.set_stored_bytes(i64(stats.stored_bytes));
+  out.set_memory_bytes(i64(stats.memory_bytes));
+  out.set_memory_limit_bytes(i64(stats.memory_limit_bytes));
+  if (stats.stored_bytes != 0) {
+    out.set_ratio(static_cast<double>(stats.logical_bytes) /
+                  static_cast<double>(stats.stored_bytes));
+  }
+  v1::BlockCounts& blocks = *out.mutable_blocks();
+  blocks.set_compressed(i64(stats.compressed_blocks));
+  blocks.set_raw(i64(stats.raw_blocks));
+  blocks.set_same_filled(i64(stats.same_filled_blocks));
+  blocks.set_dirty(i64(stats.dirty_blocks));
+  for (size_t span = 0; span < stats.frames.size(); ++span) {
+    v1::FrameCount& frames = *out.add_frames();
+    frames.set_span_blocks(1 << span);
+    frames.set_frames(i64(stats.frames[span]));
+    frames.set_stored_bytes(i64(stats.frame_bytes[span]));
+  }
+  out.set_hot_bytes(i64(stats.hot_bytes));
+  out.set_dirty_bytes(i64(stats.dirty_bytes));
+  out.set_dead_bytes(i64(stats.dead_bytes));
+  out.set_attached_clients(stats.attached_clients);
+
+  v1::IoCounters& io = *out.mutable_io();
+  io.set_read_operations(i64(stats.read_operations));
+  io.set_write_operations(i64(stats.write_operations));
+  io.set_trim_operations(i64(stats.trim_operations));
+  io.set_zero_operations(i64(stats.zero_operations));
+  io.set_flush_operations(i64(stats.flush_operations));
+  io.set_extents_operations(i64(stats.extents_operations));
+  io.set_failed_operations(i64(stats.failed_operations));
+  io.set_read_bytes(i64(stats.read_bytes));
+  io.set_written_bytes(i64(stats.written_bytes));
+  io.set_trimmed_bytes(i64(stats.trimmed_bytes));
+  io.set_zeroed_bytes(i64(stats.zeroed_bytes));
+  io.set_cache_hits(i64(stats.cache_hits));
+  io.set_cache_misses(i64(stats.cache_misses));
+  io.set_merged_frames(i64(stats.merged_frames));
+  io.set_split_frames(i64(stats.split_frames));
+  io.set_compress_nanoseconds(i64(stats.compress_ns));
+  io.set_decompress_nanoseconds(i64(stats.decompress_ns));
+  io.set_corrupt_frames(i64(stats.corrupt_frames));
+  return out;
+}
+
+}  // namespace ramvol::service

@@ -1,0 +1,47 @@
+// Fields of the Volume messages to and from the engine's options.
+#ifndef RAMVOL_SERVER_SERVICE_VOLUME_FIELDS_H_
+#define RAMVOL_SERVER_SERVICE_VOLUME_FIELDS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/map.h"
+#include "ramvol/v1/volume_service.pb.h"
+#include "server/engine/options.h"
+#include "server/engine/stats.h"
+#include "server/engine/volume.h"
+
+namespace ramvol::service {
+
+inline constexpr size_t kMaxLabels = 64;
+inline constexpr size_t kMaxLabelValueBytes = 256;
+inline constexpr size_t kMaxRequestIdBytes = 128;
+
+using Labels = google::protobuf::Map<std::string, std::string>;
+
+// What UpdateVolume changes.
+struct VolumeChange {
+  engine::VolumeUpdate engine;
+  bool set_labels = false;
+  Labels labels;
+};
+
+// Checks every field and fills in the defaults. INVALID_ARGUMENT names the
+// field as users know it, its value, and what is accepted.
+absl::StatusOr<engine::VolumeOptions> ParseCreate(
+    const v1::CreateVolumeRequest& request);
+// Likewise; fields are named "volume.…" and "update_mask".
+absl::StatusOr<VolumeChange> ParseUpdate(
+    const v1::UpdateVolumeRequest& request);
+
+// Sets the fields that the engine knows.
+void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
+
+v1::VolumeStats MakeStats(const engine::VolumeStats& stats);
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_VOLUME_FIELDS_H_

@@ -1,0 +1,151 @@
+#include "server/service/volume_service.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "proto/base/reason.h"
+#include "proto/base/version.h"
+#include "server/metrics/process_memory.h"
+#include "server/service/limits.h"
+#include "server/service/page_token.h"
+#include "server/service/unary.h"
+#include "server/service/volume_fields.h"
+
+namespace ramvol::service {
+namespace {
+
+constexpr int32_t kDefaultPageSize = 100;
+constexpr int32_t kMaxPageSize = 1000;
+
+// Puts the volume, if there is one, into `response`.
+template <typename Response>
+absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response* response) {
+  if (!volume.ok()) return volume.status();
+  *response->mutable_volume() = *std::move(volume);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+VolumeService::VolumeService(engine::Engine* engine, Catalog* catalog,
+                             Executor* executor, CallGate* gate)
+    : engine_(engine),
+      catalog_(catalog),
+      runner_(executor, gate),
+      start_time_(absl::Now()) {}
+
+void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
+  MutexLock lock(&mu_);
+  grpc_addresses_ = std::move(addresses);
+}
+
+grpc::ServerUnaryReactor* VolumeService::CreateVolume(
+    grpc::CallbackServerContext* context,
+    const v1::CreateVolumeRequest* request,
+    v1::CreateVolumeResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
+    return Answer(catalog_->Create(*request), response);
+  });
+}
+
+grpc::ServerUnaryReactor* VolumeService::GetVolume(
+    grpc::CallbackServerContext* context, const v1::GetVolumeRequest* request,
+    v1::GetVolumeResponse* response) {
+  return UnaryRunner::Answer(context,
+                             Answer(catalog_->Get(request->name()), response));
+}
+
+grpc::ServerUnaryReactor* VolumeService::ListVolumes(
+    grpc::CallbackServerContext* context, const v1::ListVolumesRequest* request,
+    v1::ListVolumesResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
+    return List(*request, response);
+  });
+}
+
+absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
+                                 v1::ListVolumesResponse* response) const {
+  if (request.page_size() < 0) {
+    return InvalidField("page_size",
+                        absl::StrCat("page_size is ", request.page_size(),
+                                     "; it must not be negative"));
+  }
+  const auto after = ParsePageToken(request.page_token());
+  if (!after.ok()) return after.status();
+  const int32_t size = request.page_size() == 0
+                           ? kDefaultPageSize
+                           : std::min(request.page_size(), kMaxPageSize);
+  auto [volumes, more] = catalog_->List(*after, static_cast<size_t>(size));
+  for (v1::Volume& volume : volumes) {
+    *response->add_volumes() = std::move(volume);
+  }
+  if (more) {
+    response->set_next_page_token(
+        MakePageToken(response->volumes().rbegin()->name()));
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
+    grpc::CallbackServerContext* context,
+    const v1::UpdateVolumeRequest* request,
+    v1::UpdateVolumeResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
+    return Answer(catalog_->Update(*request), response);
+  });
+}
+
+grpc::ServerUnaryReactor* VolumeService::DeleteVolume(
+    grpc::CallbackServerContext* context,
+    const v1::DeleteVolumeRequest* request, v1::DeleteVolumeResponse*) {
+  return runner_.Run(context, Lane::kPrompt,
+                     [this, request] { return catalog_->Delete(*request); });
+}
+
+grpc::ServerUnaryReactor* VolumeService::StatVolume(
+    grpc::CallbackServerContext* context, const v1::StatVolumeRequest* request,
+    v1::StatVolumeResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
+    auto stats = catalog_->Stat(request->name());
+    if (!stats.ok()) return stats.status();
+    *response->mutable_stats() = MakeStats(*stats);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
+    grpc::CallbackServerContext* context, const v1::GetServerInfoRequest*,
+    v1::GetServerInfoResponse* response) {
+  return runner_.Run(context, Lane::kPrompt, [this, response] {
+    FillInfo(response);
+    return absl::OkStatus();
+  });
+}
+
+void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
+  const auto i64 = [](uint64_t value) { return static_cast<int64_t>(value); };
+  const engine::EngineStats stats = engine_->Stats();
+  info->set_version(std::string(kVersion));
+  info->mutable_start_time()->set_seconds(absl::ToUnixSeconds(start_time_));
+  info->set_volumes(static_cast<int32_t>(stats.volumes));
+  info->set_max_volumes(engine_->options().max_volumes);
+  info->set_memory_limit_bytes(i64(stats.memory_limit_bytes));
+  info->set_memory_used_bytes(i64(stats.memory_used_bytes));
+  info->set_memory_allocated_bytes(i64(stats.memory_allocated_bytes));
+  info->set_memory_resident_bytes(i64(metrics::ResidentBytes()));
+  info->set_hot_cache_limit_bytes(i64(stats.hot_cache_limit_bytes));
+  info->set_hot_cache_bytes(i64(stats.hot_cache_bytes));
+  info->set_hot_cache_dirty_bytes(i64(stats.hot_cache_dirty_bytes));
+  info->set_max_data_bytes(kMaxDataBytes);
+  info->set_io_window_operations(static_cast<int32_t>(kMaxWindowOperations));
+  info->set_io_window_bytes(kMaxWindowBytes);
+  MutexLock lock(&mu_);
+  for (const std::string& address : grpc_addresses_) {
+    info->add_grpc_addresses(address);
+  }
+}
+
+}  // namespace ramvol::service

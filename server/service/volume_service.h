@@ -1,0 +1,76 @@
+// The control plane: ramvol.v1.VolumeService over the catalog.
+#ifndef RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
+#define RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpcpp/support/server_callback.h"
+#include "proto/base/mutex.h"
+#include "ramvol/v1/volume_service.grpc.pb.h"
+#include "server/engine/engine.h"
+#include "server/service/call_gate.h"
+#include "server/service/catalog.h"
+#include "server/service/executor.h"
+#include "server/service/unary.h"
+
+namespace ramvol::service {
+
+// Thread-safe. volume_service.proto is the contract.
+class VolumeService final : public v1::VolumeService::CallbackService {
+ public:
+  // Borrows all of them; they must outlive the service and its calls.
+  VolumeService(engine::Engine* engine, Catalog* catalog, Executor* executor,
+                CallGate* gate);
+
+  // What GetServerInfo answers as grpc_addresses. Call it before anyone learns
+  // of the server.
+  void set_grpc_addresses(std::vector<std::string> addresses);
+
+  grpc::ServerUnaryReactor* CreateVolume(
+      grpc::CallbackServerContext* context,
+      const v1::CreateVolumeRequest* request,
+      v1::CreateVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* GetVolume(grpc::CallbackServerContext* context,
+                                      const v1::GetVolumeRequest* request,
+                                      v1::GetVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* ListVolumes(
+      grpc::CallbackServerContext* context,
+      const v1::ListVolumesRequest* request,
+      v1::ListVolumesResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateVolume(
+      grpc::CallbackServerContext* context,
+      const v1::UpdateVolumeRequest* request,
+      v1::UpdateVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteVolume(
+      grpc::CallbackServerContext* context,
+      const v1::DeleteVolumeRequest* request,
+      v1::DeleteVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* StatVolume(
+      grpc::CallbackServerContext* context,
+      const v1::StatVolumeRequest* request,
+      v1::StatVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* GetServerInfo(
+      grpc::CallbackServerContext* context,
+      const v1::GetServerInfoRequest* request,
+      v1::GetServerInfoResponse* response) override;
+
+ private:
+  absl::Status List(const v1::ListVolumesRequest& request,
+                    v1::ListVolumesResponse* response) const;
+  void FillInfo(v1::GetServerInfoResponse* info) const;
+
+  engine::Engine* const engine_;
+  Catalog* const catalog_;
+  const UnaryRunner runner_;
+  const absl::Time start_time_;
+  mutable Mutex mu_;
+  std::vector<std::string> grpc_addresses_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
