@@ -48,6 +48,7 @@ CLI::App* CommandSet::Add(const std::string& name,
                           const std::string& description, Action action) {
   CLI::App* command = app_.add_subcommand(name, description);
   command->fallthrough();  // Common flags may follow the command.
+  command->footer(kCommonHelp);
   command->callback([this, name, action = std::move(action)] {
     used_ = name;
     action_ = action;

@@ -41,6 +41,10 @@ class CommandSet {
   Action action_;
 };
 
+// Ends the help of every command.
+inline constexpr char kCommonHelp[] =
+    "--server, --timeout, --output and exit codes: see \"ramvol --help\".";
+
 // A size such as 10G or 4096. `names` as CLI11 takes them: "--limit" or "SIZE".
 CLI::Option* AddSize(CLI::App* command, const std::string& names, int64_t* size,
                      const std::string& description);

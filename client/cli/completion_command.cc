@@ -76,7 +76,9 @@ void AddCompletionCommand(CommandSet& commands) {
       ->required()
       ->type_name("")
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  command->footer("For bash: source <(ramvol completion bash)");
+  command->footer(
+      std::string("For bash: source <(ramvol completion bash)\n\n") +
+      kCommonHelp);
 }
 
 }  // namespace ramvol::cli

@@ -25,6 +25,12 @@
 namespace ramvol::cli {
 namespace {
 
+constexpr char kHelp[] =
+    R"(Holes are neither read nor written: a regular file stays sparse. When the
+export fails or is interrupted, a file that it made is removed.
+
+)";
+
 struct ExportArguments {
   std::string name;
   std::string file;
@@ -117,9 +123,7 @@ void AddExportCommand(CommandSet& commands) {
       ->type_name("");
   command->add_flag("--keep-partial", arguments->keep_partial,
                     "Keep a new file when the export fails");
-  command->footer(
-      "Holes are neither read nor written: a regular file stays sparse. When\n"
-      "the export fails or is interrupted, a file that it made is removed.");
+  command->footer(std::string(kHelp) + kCommonHelp);
 }
 
 }  // namespace ramvol::cli

@@ -29,6 +29,13 @@
 namespace ramvol::cli {
 namespace {
 
+constexpr char kHelp[] =
+    R"(Holes and blocks of zeroes are not sent. In a volume that is there they are
+trimmed, and what lies past the file's length stays as it is. When the import
+fails or is interrupted, a volume that it made is removed.
+
+)";
+
 struct ImportArguments {
   std::string file;
   std::string name;
@@ -263,11 +270,7 @@ void AddImportCommand(CommandSet& commands) {
   command->add_flag("--keep-partial", arguments->keep_partial,
                     "Keep a new volume when the import fails");
   arguments->flags.AddTo(command);
-  command->footer(
-      "Holes and blocks of zeroes are not sent. In a volume that is there, "
-      "they\n"
-      "are trimmed, and what lies past the file's length stays as it is. When\n"
-      "the import fails or is interrupted, a volume that it made is removed.");
+  command->footer(std::string(kHelp) + kCommonHelp);
 }
 
 }  // namespace ramvol::cli

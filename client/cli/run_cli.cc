@@ -64,13 +64,19 @@ void AddCommonFlags(CLI::App& app, CommonFlags& flags) {
       ->check(CLI::IsMember({"table", "json"}));
 }
 
+// App::help() itself explains the command that was parsed, if there was one.
+std::string OverallHelp(const CLI::App& app) {
+  return app.get_formatter()->make_help(&app, "ramvol",
+                                        CLI::AppFormatMode::Normal);
+}
+
 void AddHelpCommand(CommandSet& commands) {
   auto topic = std::make_shared<std::string>();
   CLI::App& app = commands.app();
   Session& session = commands.session();
   CLI::App* command = commands.Add(
       "help", "Explain a command", [&app, &session, topic]() -> absl::Status {
-        if (topic->empty()) return session.Print(app.help());
+        if (topic->empty()) return session.Print(OverallHelp(app));
         for (const CLI::App* found :
              app.get_subcommands([&topic](CLI::App* one) {
                return one->get_name() == *topic;
@@ -124,9 +130,6 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
   app.require_subcommand(1);
   app.set_version_flag("--version",
                        absl::StrCat("ramvol ", std::string(kVersion)));
-  app.footer(
-      std::string("\nSizes: 4096, 512M, 10G, 1.5T (powers of 1024).\n\n") +
-      kExitCodeHelp);
   AddCommonFlags(app, session.flags());
   AddVolumeCommands(commands);
   AddShowCommands(commands);
@@ -136,6 +139,10 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
   AddExportCommand(commands);
   AddHelpCommand(commands);
   AddCompletionCommand(commands);
+  // Last, so that commands do not inherit it.
+  app.footer(
+      std::string("\nSizes: 4096, 512M, 10G, 1.5T (powers of 1024).\n\n") +
+      kExitCodeHelp);
 
   std::string text;
   absl::Status parsed = Parse(app, arguments, &text);

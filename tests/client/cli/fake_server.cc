@@ -26,6 +26,13 @@ namespace {
 
 constexpr int64_t kBlock = 4096;
 
+// The end of a block in a range; the last block of the largest volume ends past
+// what an int64_t holds.
+int64_t BlockEnd(int64_t index, int64_t range_end) {
+  const int64_t begin = index * kBlock;
+  return range_end - begin < kBlock ? range_end : begin + kBlock;
+}
+
 }  // namespace
 
 FakeVolume::FakeVolume(int64_t size_bytes)
@@ -97,7 +104,7 @@ std::string FakeVolume::LoadLocked(int64_t offset, int64_t length) {
   for (auto it = blocks_.lower_bound(offset / kBlock);
        it != blocks_.end() && it->first * kBlock < offset + length; ++it) {
     const int64_t begin = std::max(it->first * kBlock, offset);
-    const int64_t end = std::min((it->first + 1) * kBlock, offset + length);
+    const int64_t end = BlockEnd(it->first, offset + length);
     std::copy_n(it->second.data() + (begin - it->first * kBlock), end - begin,
                 out.data() + (begin - offset));
   }
@@ -154,7 +161,7 @@ void FakeVolume::TrimAsync(int64_t offset, int64_t length, Done done) {
       }
       for (const int64_t index : indexes) {
         const int64_t begin = std::max(index * kBlock, offset);
-        const int64_t end = std::min((index + 1) * kBlock, offset + length);
+        const int64_t end = BlockEnd(index, offset + length);
         StoreLocked(begin, std::string(end - begin, '\0'));
       }
     }
@@ -189,7 +196,7 @@ void FakeVolume::ExtentsAsync(int64_t offset, int64_t length,
     for (auto it = blocks_.lower_bound(offset / kBlock);
          it != blocks_.end() && it->first * kBlock < offset + length; ++it) {
       const int64_t begin = std::max(it->first * kBlock, offset);
-      const int64_t end = std::min((it->first + 1) * kBlock, offset + length);
+      const int64_t end = BlockEnd(it->first, offset + length);
       add(position, begin, true);
       add(begin, end, false);
       position = end;
