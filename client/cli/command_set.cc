@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/errors.h"
 #include "client/cli/session.h"
 #include "proto/base/size.h"
@@ -70,6 +71,14 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
                      std::optional<int64_t>* size,
                      const std::string& description) {
   return AddSizeTo(command, names, size, description);
+}
+
+CLI::Option* Restrict(CLI::Option* option,
+                      const std::vector<std::string>& words) {
+  CLI::IsMember member(words, CLI::ignore_case);
+  member.description("");  // The type's name says it more briefly.
+  return option->type_name(absl::StrCat("{", absl::StrJoin(words, ","), "}"))
+      ->check(member);
 }
 
 CLI::Option* AddVolumeName(CLI::App* command, std::string* name) {

@@ -52,6 +52,10 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
                      std::optional<int64_t>* size,
                      const std::string& description);
 
+// Restricts an option to these words, in either case.
+CLI::Option* Restrict(CLI::Option* option,
+                      const std::vector<std::string>& words);
+
 // The required volume's name.
 CLI::Option* AddVolumeName(CLI::App* command, std::string* name);
 

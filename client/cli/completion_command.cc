@@ -16,7 +16,7 @@
 namespace ramvol::cli {
 namespace {
 
-// CLI11 shows choices as "{a,b}" at the end of the type's name.
+// Restrict shows choices as "{a,b}" in the type's name.
 std::vector<std::string> Choices(const std::string& type_name) {
   const size_t open = type_name.find('{');
   const size_t close = type_name.rfind('}');
@@ -72,10 +72,9 @@ void AddCompletionCommand(CommandSet& commands) {
         if (*shell == "zsh") return session.Print(ZshCompletion(all));
         return session.Print(FishCompletion(all));
       });
-  command->add_option("SHELL", *shell, "bash, zsh or fish")
-      ->required()
-      ->type_name("")
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  Restrict(command->add_option("SHELL", *shell, "The shell"),
+           {"bash", "zsh", "fish"})
+      ->required();
   command->footer(
       std::string("For bash: source <(ramvol completion bash)\n\n") +
       kCommonHelp);

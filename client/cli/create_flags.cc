@@ -26,13 +26,11 @@ int32_t ToInt32(int64_t value) {
 
 void CreateFlags::AddTo(CLI::App* command) {
   options_ = {
-      command
-          ->add_option("--allocator", allocator_,
-                       "How it holds its bytes (default zstd): compressed, "
-                       "sparse, or with all memory reserved at once")
-          ->type_name("")
-          ->check(
-              CLI::IsMember({"zstd", "sparse", "malloc"}, CLI::ignore_case)),
+      Restrict(command->add_option(
+                   "--allocator", allocator_,
+                   "How it holds its bytes (default zstd): compressed, sparse, "
+                   "or with all memory reserved at once"),
+               {"zstd", "sparse", "malloc"}),
       command
           ->add_option("--level", level_,
                        "zstd level for writes, -50 to 19 (default 1)")

@@ -6,6 +6,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -53,15 +54,15 @@ void AddCommonFlags(CLI::App& app, CommonFlags& flags) {
          },
          "Longest time for one call to the server (default 60s)")
       ->type_name("TIME");
-  app.add_option_function<std::string>(
-         "--output",
-         [&flags](const std::string& format) {
-           flags.output =
-               format == "json" ? OutputFormat::kJson : OutputFormat::kTable;
-         },
-         "json for scripts, table (the default) for people")
-      ->type_name("")
-      ->check(CLI::IsMember({"table", "json"}));
+  Restrict(app.add_option_function<std::string>(
+               "--output",
+               [&flags](const std::string& format) {
+                 flags.output = absl::EqualsIgnoreCase(format, "json")
+                                    ? OutputFormat::kJson
+                                    : OutputFormat::kTable;
+               },
+               "json for scripts, table (the default) for people"),
+           {"table", "json"});
 }
 
 // App::help() itself explains the command that was parsed, if there was one.

@@ -133,11 +133,9 @@ void AddSet(CommandSet& commands) {
       ->type_name("LEVEL");
   AddSize(command, "--memory-limit", &arguments->memory_limit,
           "Most memory that it may take; 0 means no limit of its own");
-  command
-      ->add_option("--read-only", arguments->read_only,
-                   "Whether it refuses writes")
-      ->type_name("")
-      ->transform(CLI::IsMember({"true", "false"}, CLI::ignore_case));
+  Restrict(command->add_option("--read-only", arguments->read_only,
+                               "Whether it refuses writes"),
+           {"true", "false"});
   AddLabels(command, &arguments->labels, "Add or change a label");
   command->add_option("--unlabel", arguments->unlabels, "Remove a label")
       ->type_name("KEY")

@@ -13,6 +13,7 @@ export RAMVOL_SERVER=unix:$sockets/s
 server_pid=
 failures=0
 
+# shellcheck disable=SC2317  # The trap calls it.
 finish() {
   [[ -n $server_pid ]] && kill "$server_pid" 2>/dev/null && wait "$server_pid"
   rm -rf "$work" "$sockets"
@@ -129,6 +130,7 @@ same image exported
 "$cli" export golden - >piped || fail "export to standard output"
 same image piped
 "$cli" export golden - | cmp - image || fail "export into a pipe"
+# shellcheck disable=SC2002  # A pipe is the point.
 cat image | "$cli" import - from-pipe --read-only || fail "import from a pipe"
 expect 0 export from-pipe exported
 same image exported
@@ -197,7 +199,7 @@ source ./completion.bash || fail "bash does not take the completion"
 COMP_WORDS=(ramvol cre) COMP_CWORD=1
 _ramvol
 [[ ${COMPREPLY[*]} == create ]] || fail "completion of cre: ${COMPREPLY[*]}"
-COMP_WORDS=(ramvol create --allocator = sp) COMP_CWORD=4
+COMP_WORDS=(ramvol create --allocator "=" sp) COMP_CWORD=4
 _ramvol
 [[ ${COMPREPLY[*]} == sparse ]] || fail "completion of sp: ${COMPREPLY[*]}"
 
