@@ -190,6 +190,9 @@ class VolumeCore : public ChunkOwner {
   absl::Status PageWhole(BlockMask blocks, PieceWrite* piece);
   absl::Status FillPartial(int block, PieceWrite* piece);
   absl::Status Commit(PieceWrite* piece);
+  // False, with its base taken anew, when that has changed.
+  bool CommitLocked(Leaf* leaf, PieceWrite* piece, Dropped* dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
   void Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped);
   void Discard(PieceWrite* piece);
   PageId NewPageOrReclaim();

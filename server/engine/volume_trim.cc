@@ -28,13 +28,6 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
       TakeSnapshot(chunk, piece.partial, check_end ? piece.EndOffset() : 0,
                    false, &piece.base);
   if (!status.ok()) return status;
-  // The rest of a hole needs no zeroing.
-  for (unsigned left = piece.partial; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
-    if (piece.must_succeed && piece.base.slot(block) == Slot()) {
-      piece.partial &= ~(BlockMask{1} << block);
-    }
-  }
   for (unsigned left = piece.touched & ~piece.partial; left != 0;
        left &= left - 1) {
     piece.fresh[std::countr_zero(left)] = fill;

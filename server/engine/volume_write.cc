@@ -218,6 +218,17 @@ absl::Status VolumeCore::Prepare(uint64_t offset, absl::Span<const char> data,
   return PreparePartial(piece);
 }
 
+bool VolumeCore::CommitLocked(Leaf* leaf, PieceWrite* piece, Dropped* dropped) {
+  const ChunkMap now = ChunkMap::Unpack(leaf->entries[piece->chunk % kFanout]);
+  if (!piece->base.SameIn(now, piece->partial)) {
+    piece->base.Take(now, piece->partial);
+    return false;
+  }
+  EditLocked(leaf, piece->chunk, dropped,
+             [&](ChunkMap& map) { Apply(piece, map, dropped); });
+  return true;
+}
+
 absl::Status VolumeCore::Commit(PieceWrite* piece) {
   Dropped dropped;
   absl::Status status;
@@ -228,23 +239,23 @@ absl::Status VolumeCore::Commit(PieceWrite* piece) {
       status = CheckLocked(piece->check_end ? piece->EndOffset() : 0);
       if (!status.ok()) return status;
       Leaf* leaf =
-          piece->OnlyHoles() && piece->partial == 0
+          piece->OnlyHoles()
               ? index_.Find(piece->chunk)
               : index_.FindOrCreate(piece->chunk, Priority::kGuaranteed);
-      if (leaf == nullptr) break;  // Holes in a hole.
-      MutexLock lock(&leaf->mu);
-      ChunkMap now = ChunkMap::Unpack(leaf->entries[piece->chunk % kFanout]);
-      done = piece->base.SameIn(now, piece->partial);
-      if (done) {
-        EditLocked(leaf, piece->chunk, &dropped,
-                   [&](ChunkMap& map) { Apply(piece, map, &dropped); });
-        emptied = leaf->present == 0;
+      if (leaf == nullptr) {  // Holes in a hole.
+        done = piece->base.SameIn(ChunkMap(), piece->partial);
+        if (!done) piece->base.Take(ChunkMap(), piece->partial);
       } else {
-        piece->base.Take(now, piece->partial);
+        MutexLock lock(&leaf->mu);
+        done = CommitLocked(leaf, piece, &dropped);
+        emptied = leaf->present == 0;
       }
     }
+    if (done) continue;
     // Somebody changed what the partial blocks were made from: make them again.
-    if (!done) status = PreparePartial(piece);
+    // Other pieces may be committed already, so memory must not be lacking.
+    piece->must_succeed = true;
+    status = PreparePartial(piece);
     if (!status.ok()) return status;
   }
   Free(piece->chunk, &dropped);

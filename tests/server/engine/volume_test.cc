@@ -1,11 +1,14 @@
 #include "server/engine/volume.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -572,6 +575,29 @@ TEST_F(VolumeTest, RegistryListsByNameAndRefusesDuplicates) {
     names.push_back(volume->name());
   }
   EXPECT_THAT(names, ElementsAre("b", "c"));
+}
+
+// The trim's snapshot finds a hole; the write comes before its commit.
+TEST_F(VolumeTest, TrimNextToAWriteIntoAHoleLosesNothing) {
+  Volume& volume = Make(kGiB);
+  constexpr uint64_t kBlocks = 20000;
+  std::atomic<uint64_t> current{0};
+  std::thread trimmer([&] {
+    for (uint64_t at; (at = current.load()) < kBlocks;) {
+      ASSERT_TRUE(volume.Trim(at * 4096, 100).ok());
+    }
+  });
+  for (uint64_t i = 0; i < kBlocks; ++i) {
+    current.store(i);
+    ASSERT_TRUE(Write(volume, i * 4096 + 200, "abc").ok());
+  }
+  current.store(kBlocks);
+  trimmer.join();
+  uint64_t lost = 0;
+  for (uint64_t i = 0; i < kBlocks; ++i) {
+    lost += Read(volume, i * 4096 + 200, 3) != "abc";
+  }
+  EXPECT_EQ(lost, 0u);
 }
 
 }  // namespace
