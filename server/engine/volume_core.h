@@ -207,6 +207,8 @@ class VolumeCore : public ChunkOwner {
   absl::Status ZeroRange(uint64_t offset, uint64_t length, Slot fill,
                          bool check_end);
   void ClearChunks(uint64_t first, uint64_t last);
+  // Frees what lies past the new end.
+  void CutOff(uint64_t end, uint64_t old_end);
   absl::Status Resize(uint64_t size_bytes);
   uint64_t ReservationFor(uint64_t size_bytes) const;
 

@@ -109,6 +109,16 @@ absl::Status VolumeCore::WriteZeroes(uint64_t offset, uint64_t length,
   return Count(IoCounter::kZeroes, IoCounter::kZeroedBytes, length, status);
 }
 
+void VolumeCore::CutOff(uint64_t end, uint64_t old_end) {
+  // Nothing new comes in past the end, so what is there can go: the rest of the
+  // end's block last, as that is the only step that can fail. When it does, the
+  // block is damaged, and reads say so.
+  const uint64_t from = (end + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  const uint64_t to = (old_end / kChunkBytes + 1) * kChunkBytes;
+  ZeroRange(from, to - from, Slot(), false).IgnoreError();
+  ZeroRange(end, from - end, Slot(), false).IgnoreError();
+}
+
 absl::Status VolumeCore::Resize(uint64_t size_bytes) {
   const uint64_t old_size = this->size_bytes();
   const uint64_t old_reservation = ReservationFor(old_size);
@@ -122,13 +132,11 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes) {
     index_.Grow((size_bytes - 1) / kChunkBytes + 1);
     size_bytes_.store(size_bytes, std::memory_order_release);
   }
-  absl::Status status;
   if (size_bytes < old_size) {
-    // Nothing new comes in past the new end, so what is there can go.
-    status = ZeroRange(size_bytes, old_size - size_bytes, Slot(), false);
+    CutOff(size_bytes, old_size);
     account_.ShrinkReservation(old_reservation - new_reservation);
   }
-  return status;
+  return absl::OkStatus();
 }
 
 }  // namespace ramvol::engine

@@ -600,5 +600,25 @@ TEST_F(VolumeTest, TrimNextToAWriteIntoAHoleLosesNothing) {
   EXPECT_EQ(lost, 0u);
 }
 
+TEST_F(VolumeTest, WhatAShrinkCutsOffStaysGoneThoughItsEdgeIsCorrupt) {
+  Volume& volume = Make(kGiB);
+  const std::string data = Text(random_, 300000);
+  ASSERT_TRUE(Write(volume, 0, data).ok());
+  ASSERT_TRUE(volume.CorruptForTest(70000));
+  VolumeUpdate update;
+  update.size_bytes = 70000;
+  update.read_only = true;
+  EXPECT_TRUE(volume.Update(update).ok());
+  EXPECT_TRUE(volume.read_only());
+  EXPECT_EQ(volume.Stats().logical_bytes, 18u * 4096);
+  update.size_bytes = kGiB;
+  ASSERT_TRUE(volume.Update(update).ok());
+  EXPECT_EQ(Read(volume, 0, kChunkBytes), data.substr(0, kChunkBytes));
+  EXPECT_TRUE(Read(volume, 18 * 4096, 300000) == std::string(300000, '\0'));
+  std::string out(1, 'x');
+  EXPECT_EQ(volume.Read(70000, absl::MakeSpan(out)).code(),
+            absl::StatusCode::kDataLoss);
+}
+
 }  // namespace
 }  // namespace ramvol::engine
