@@ -179,11 +179,13 @@ class VolumeCore : public ChunkOwner {
   void AddPackCost(const PackCost& cost);
 
   // Writing: volume_write.cc.
+  absl::Status WritePieces(uint64_t offset, absl::Span<const char> data);
+  // The last of `pieces` that were prepared and not committed.
   absl::Status Prepare(uint64_t offset, absl::Span<const char> data,
-                       PieceWrite* piece);
+                       size_t pieces, PieceWrite* piece);
   absl::Status PreparePartial(PieceWrite* piece);
-  // RESOURCE_EXHAUSTED when there is no room for a chunk's metadata.
-  absl::Status Admit(absl::string_view what);
+  // RESOURCE_EXHAUSTED when there is no room for the metadata of `chunks`.
+  absl::Status Admit(absl::string_view what, size_t chunks);
   absl::Status PrepareWhole(PieceWrite* piece);
   static const char* GatherWhole(BlockMask blocks, const PieceWrite& piece);
   absl::Status PackWhole(BlockMask blocks, PieceWrite* piece);
@@ -195,9 +197,14 @@ class VolumeCore : public ChunkOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
   void Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped);
   void Discard(PieceWrite* piece);
-  PageId NewPageOrReclaim();
-  // Drops clean or compresses dirty blocks; false when there is nothing to.
-  bool Reclaim();
+  PageId NewPageFor(const PieceWrite& piece);
+  // After an allocation of up to `bytes` failed: drops clean or compresses
+  // dirty blocks, a chunk's; false when there is nothing to.
+  bool Reclaim(uint64_t bytes);
+  // Reclaims until there is room; false when nothing was to be had.
+  bool MakeRoom(uint64_t bytes);
+  // Reclaims what must go so that `bytes` can be reserved, if that is enough.
+  void MakeRoomToReserve(uint64_t bytes);
   // Slows a writer down while there is too much dirty.
   void Throttle();
 

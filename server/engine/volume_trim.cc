@@ -23,7 +23,8 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
   piece.data = kZeroes;
   piece.zero = fill;
   piece.check_end = check_end;
-  piece.must_succeed = fill.kind == SlotKind::kHole;
+  piece.must_succeed =
+      fill.kind == SlotKind::kHole || options_.allocator == Allocator::kMalloc;
   absl::Status status =
       TakeSnapshot(chunk, piece.partial, check_end ? piece.EndOffset() : 0,
                    false, &piece.base);
@@ -32,7 +33,7 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
        left &= left - 1) {
     piece.fresh[std::countr_zero(left)] = fill;
   }
-  if (!piece.must_succeed) status = Admit("write of zeroes");
+  if (!piece.must_succeed) status = Admit("write of zeroes", 1);
   if (status.ok()) status = PreparePartial(&piece);
   if (status.ok()) status = Commit(&piece);
   Discard(&piece);
@@ -123,9 +124,12 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes) {
   const uint64_t old_size = this->size_bytes();
   const uint64_t old_reservation = ReservationFor(old_size);
   const uint64_t new_reservation = ReservationFor(size_bytes);
-  if (new_reservation > old_reservation &&
-      !account_.GrowReservation(new_reservation - old_reservation)) {
-    return OutOfMemory("growth", old_size, size_bytes - old_size);
+  if (new_reservation > old_reservation) {
+    const uint64_t bytes = new_reservation - old_reservation;
+    MakeRoomToReserve(bytes);
+    if (!account_.GrowReservation(bytes)) {
+      return OutOfMemory("growth", old_size, size_bytes - old_size);
+    }
   }
   {
     StripedWriterLock index_lock(&index_.lock());

@@ -620,5 +620,75 @@ TEST_F(VolumeTest, WhatAShrinkCutsOffStaysGoneThoughItsEdgeIsCorrupt) {
             absl::StatusCode::kDataLoss);
 }
 
+TEST_F(VolumeTest, MallocVolumeTakesTheLongestWriteAtTheLimit) {
+  options_.memory_limit_bytes = 48 << 20;
+  Restart();
+  Volume& reserved = Make(32 << 20, Allocator::kMalloc);
+  const std::shared_ptr<Volume> keep = volume_;
+  VolumeOptions other;
+  other.name = "greedy";
+  other.size_bytes = kGiB;
+  Volume& greedy = Make(other);
+  absl::Status status;
+  for (uint64_t at = 0; status.ok(); at += 65536) {
+    status = Write(greedy, at, Noise(random_, 65536));
+  }
+  for (int round = 0; round < 2; ++round) {
+    const std::string data = Noise(random_, kMaxDataBytes);
+    status = Write(reserved, 0, data);
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_TRUE(Read(reserved, 0, data.size()) == data);
+    EXPECT_LE(engine_->Stats().memory_used_bytes, 48u << 20);
+  }
+  ASSERT_TRUE(reserved.Trim(0, 32 << 20).ok());
+  EXPECT_LE(engine_->Stats().memory_used_bytes, 48u << 20);
+}
+
+TEST_F(VolumeTest, VolumeAtItsOwnLimitLeavesTheCacheToOthers) {
+  Volume& other = Make(kGiB);
+  const std::shared_ptr<Volume> keep = volume_;
+  for (uint64_t at = 0; at < 300; ++at) {
+    ASSERT_TRUE(Write(other, at << 20, Text(random_, 4096)).ok());
+  }
+  ASSERT_EQ(other.Stats().hot_bytes, 300u * 4096);
+  VolumeOptions options;
+  options.name = "limited";
+  options.size_bytes = kGiB;
+  options.memory_limit_bytes = 1 << 20;
+  Volume& limited = Make(options);
+  absl::Status status;
+  for (uint64_t at = 0; status.ok(); at += kChunkBytes) {
+    status = Write(limited, at, Text(random_, kChunkBytes));
+  }
+  EXPECT_EQ(GetReason(status), reason::kVolumeMemoryLimit);
+  EXPECT_EQ(other.Stats().hot_bytes, 300u * 4096);
+}
+
+TEST_F(VolumeTest, CachedBlocksMakeRoomForANewVolume) {
+  options_.memory_limit_bytes = 16 << 20;
+  options_.hot_cache_bytes = 8 << 20;
+  Restart();
+  VolumeOptions options;
+  options.name = "full";
+  options.size_bytes = kGiB;
+  Volume& full = Make(options);
+  const std::shared_ptr<Volume> keep = volume_;
+  for (uint64_t at = 0; at < 8 << 20; at += kChunkBytes) {
+    ASSERT_TRUE(Write(full, at, Noise(random_, kChunkBytes)).ok());
+  }
+  for (uint64_t i = 0; i < 3000; ++i) {
+    ASSERT_TRUE(
+        Write(full, (i << 20) % kGiB + 4096 * (i / 1024), Text(random_, 4096))
+            .ok());
+  }
+  options.name = "malloc";
+  options.allocator = Allocator::kMalloc;
+  options.size_bytes = 1 << 20;
+  const auto made = engine_->CreateVolume(options);
+  EXPECT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(GetReason(engine_->CreateVolume(options).status()),
+            reason::kVolumeExists);
+}
+
 }  // namespace
 }  // namespace ramvol::engine
