@@ -2,6 +2,7 @@
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -228,6 +229,9 @@ class VolumeCore : public ChunkOwner {
   bool PackGroups(const Groups& groups, const char* content, int level,
                   Priority priority, absl::InlinedVector<NewGroup, 4>* made);
   static void StoreRaw(ChunkMap& map, BlockMask blocks);
+  void MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
+                 const char* content,
+                 std::array<PageId, kBlocksPerChunk>* pages);
   void MarkMerged(uint64_t chunk);
   // Moves frames out of sparse slabs, so that these can be given back.
   void MoveFrames(uint64_t chunk);
@@ -239,6 +243,8 @@ class VolumeCore : public ChunkOwner {
 
   int min_span() const { return options_.min_frame_bytes / kBlockBytes; }
   int max_span() const { return options_.max_frame_bytes / kBlockBytes; }
+  // Longest frames that are not split when they are read apart.
+  int split_span() const { return std::max(min_span(), max_span() / 4); }
 
   const Shared shared_;
   const std::string name_;

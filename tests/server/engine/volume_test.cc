@@ -664,6 +664,35 @@ TEST_F(VolumeTest, VolumeAtItsOwnLimitLeavesTheCacheToOthers) {
   EXPECT_EQ(other.Stats().hot_bytes, 300u * 4096);
 }
 
+TEST_F(VolumeTest, MostlyDeadFramesGoThoughWhatIsLeftDoesNotCompress) {
+  Volume& volume = Make(kGiB);
+  std::string data = Noise(random_, kChunkBytes);
+  for (size_t at = 4096; at < data.size(); at += 4096) {
+    std::fill_n(data.begin() + at, 2048, 'a');
+  }
+  ASSERT_TRUE(Write(volume, 0, data).ok());
+  EXPECT_THAT(volume.Stats().frames, ElementsAre(0, 0, 0, 0, 1));
+  ASSERT_TRUE(volume.Trim(4096, 15 * 4096).ok());
+  for (int i = 0; i < 1000 && volume.Stats().dead_bytes > 0; ++i) {
+    engine_->QuiesceForTest(true);
+  }
+  EXPECT_EQ(volume.Stats().dead_bytes, 0u);
+  EXPECT_EQ(volume.Stats().raw_blocks, 1u);
+  EXPECT_EQ(Read(volume, 0, 4096), data.substr(0, 4096));
+}
+
+TEST_F(VolumeTest, FramesReadApartAreSplitOnce) {
+  options_.hot_cache_bytes = kMinHotCacheBytes;
+  Restart();
+  Volume& volume = Make(kGiB);
+  ASSERT_TRUE(Write(volume, 0, Text(random_, 4 << 20)).ok());
+  for (int i = 0; i < 30000; ++i) {
+    Read(volume, random_() % 1024 * 4096, 4096);
+  }
+  EXPECT_GT(volume.Stats().split_frames, 0u);
+  EXPECT_LE(volume.Stats().split_frames, 64u);
+}
+
 TEST_F(VolumeTest, CachedBlocksMakeRoomForANewVolume) {
   options_.memory_limit_bytes = 16 << 20;
   options_.hot_cache_bytes = 8 << 20;
