@@ -21,29 +21,31 @@ bool Account::Charge(uint64_t bytes, Priority priority) {
 }
 
 uint64_t Account::DrawReservation(uint64_t bytes) {
-  if (promised_bytes_.load(std::memory_order_relaxed) == 0) return 0;
   uint64_t unused = unused_bytes_.load(std::memory_order_relaxed);
   uint64_t drawn;
   do {
     drawn = std::min(unused, bytes);
+    if (drawn == 0) return 0;
   } while (!unused_bytes_.compare_exchange_weak(unused, unused - drawn,
-                                                std::memory_order_relaxed));
+                                                std::memory_order_acq_rel));
   return drawn;
 }
 
 void Account::RefillReservation() {
-  const uint64_t promised = promised_bytes_.load(std::memory_order_relaxed);
-  if (promised == 0) return;
+  if (promised_bytes_.load(std::memory_order_relaxed) == 0) return;
   // All that is missing, not only what was just freed: a charge that is being
   // made meanwhile may have hidden some of it last time.
-  uint64_t unused = unused_bytes_.load(std::memory_order_relaxed);
+  uint64_t unused = unused_bytes_.load(std::memory_order_acquire);
   uint64_t refill;
   do {
+    // Read after `unused`: see GrowReservation.
+    const uint64_t promised = promised_bytes_.load(std::memory_order_relaxed);
     const uint64_t covered =
         charged_bytes_.load(std::memory_order_relaxed) + unused;
     refill = promised > covered ? promised - covered : 0;
   } while (!unused_bytes_.compare_exchange_weak(unused, unused + refill,
-                                                std::memory_order_relaxed));
+                                                std::memory_order_acq_rel,
+                                                std::memory_order_acquire));
   // Not refused: the memory that was just freed makes room for it.
   if (refill > 0) arena_.Reserve(refill, Priority::kGuaranteed);
 }
@@ -92,25 +94,35 @@ void Account::Uncharge(uint64_t bytes) {
   RefillReservation();
 }
 
-bool Account::HasRoom(uint64_t bytes) {
-  if (unused_bytes_.load(std::memory_order_relaxed) >= bytes) return true;
-  if (AtOwnLimit(bytes)) return false;
+bool Account::ArenaHasRoom(uint64_t bytes) const {
   if (!arena_.Reserve(bytes, Priority::kNormal)) return false;
   arena_.Unreserve(bytes);
   return true;
 }
 
+bool Account::HasRoom(uint64_t bytes) const {
+  if (unused_bytes_.load(std::memory_order_relaxed) >= bytes) return true;
+  return !AtOwnLimit(bytes) && ArenaHasRoom(bytes);
+}
+
+bool Account::OwnLimitRefuses(uint64_t bytes) const {
+  if (limit_bytes() == 0) return false;
+  return AtOwnLimit(std::min<uint64_t>(bytes, kPageBytes)) ||
+         ArenaHasRoom(bytes);
+}
+
 bool Account::GrowReservation(uint64_t bytes) {
   if (!arena_.Reserve(bytes, Priority::kNormal)) return false;
-  promised_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  unused_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  // In this order, and the other way round when shrinking: at no moment may
+  // more be promised than is covered, or a refill would add it once more.
+  unused_bytes_.fetch_add(bytes, std::memory_order_acq_rel);
+  promised_bytes_.fetch_add(bytes, std::memory_order_release);
   return true;
 }
 
 void Account::ShrinkReservation(uint64_t bytes) {
-  const uint64_t drawn = DrawReservation(bytes);
   promised_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-  arena_.Unreserve(drawn);
+  arena_.Unreserve(DrawReservation(bytes));
 }
 
 uint64_t Account::used_bytes() const {

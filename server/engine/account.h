@@ -44,7 +44,10 @@ class Account {
 
   // True when `bytes` more could be charged now. For admission of what is
   // allocated later at Priority::kGuaranteed.
-  bool HasRoom(uint64_t bytes);
+  bool HasRoom(uint64_t bytes) const;
+  // To be asked when an allocation of up to `bytes` failed: true when that was
+  // for the account's own limit, not the arena's.
+  bool OwnLimitRefuses(uint64_t bytes) const;
 
   // Changes the reservation by taking more out of the arena's limit (false at
   // the limit, nothing changed) or giving some back.
@@ -60,13 +63,13 @@ class Account {
   }
   // All charges and what is left of the reservation.
   uint64_t used_bytes() const;
-  // True when the account's own limit, not the arena's, refuses `bytes` more.
-  bool AtOwnLimit(uint64_t bytes) const;
 
   Arena& arena() const { return arena_; }
 
  private:
   bool Charge(uint64_t bytes, Priority priority);
+  bool AtOwnLimit(uint64_t bytes) const;
+  bool ArenaHasRoom(uint64_t bytes) const;
   // Turns up to `bytes` of the reservation into a charge; returns how much.
   uint64_t DrawReservation(uint64_t bytes);
   void RefillReservation();

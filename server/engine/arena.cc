@@ -110,6 +110,9 @@ struct Arena::Impl {
       if (is_last) break;
       if (!result) std::this_thread::yield();
     }
+    // What is guaranteed never waits for this, but the limit holds for it too
+    // while there is anything to give back.
+    if (account.used_bytes() > account.limit_bytes()) ReleaseDownTo(0);
     return result;
   }
 

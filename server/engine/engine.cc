@@ -51,6 +51,27 @@ struct Engine::Impl {
             shared, [this] { return Cores(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
 
+  // That one more volume, called `name`, may be.
+  absl::Status CheckFree(const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    if (volumes.contains(name)) {
+      return WithReason(
+          absl::AlreadyExistsError(absl::StrCat(
+              "volume \"", name,
+              "\" exists already; choose another name, or delete it first")),
+          reason::kVolumeExists);
+    }
+    if (volumes.size() < static_cast<size_t>(options.max_volumes)) {
+      return absl::OkStatus();
+    }
+    return WithReason(
+        absl::ResourceExhaustedError(
+            absl::StrCat("the server has ", volumes.size(),
+                         " volumes, its greatest number; delete some, or raise "
+                         "--max_volumes")),
+        reason::kTooManyVolumes);
+  }
+
   std::vector<std::weak_ptr<VolumeCore>> Cores() {
     MutexLock lock(&mu);
     std::vector<std::weak_ptr<VolumeCore>> cores;
@@ -88,27 +109,19 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
     const VolumeOptions& options) {
   absl::Status valid = options.Validate();
   if (!valid.ok()) return valid;
+  {
+    // Before anything is reserved, which may push out what others have cached.
+    MutexLock lock(&impl_->mu);
+    absl::Status free = impl_->CheckFree(options.name);
+    if (!free.ok()) return free;
+  }
   auto core = std::make_shared<VolumeCore>(impl_->shared, options, RandomUid());
   absl::Status reserved = core->Reserve();
   if (!reserved.ok()) return reserved;
   auto volume = std::make_shared<Volume>(std::move(core));
   MutexLock lock(&impl_->mu);
-  if (impl_->volumes.contains(options.name)) {
-    return WithReason(
-        absl::AlreadyExistsError(absl::StrCat(
-            "volume \"", options.name,
-            "\" exists already; choose another name, or delete it first")),
-        reason::kVolumeExists);
-  }
-  if (impl_->volumes.size() >=
-      static_cast<size_t>(impl_->options.max_volumes)) {
-    return WithReason(
-        absl::ResourceExhaustedError(
-            absl::StrCat("the server has ", impl_->volumes.size(),
-                         " volumes, its greatest number; delete some, or raise "
-                         "--max_volumes")),
-        reason::kTooManyVolumes);
-  }
+  absl::Status free = impl_->CheckFree(options.name);
+  if (!free.ok()) return free;
   impl_->volumes.emplace(options.name, volume);
   return volume;
 }

@@ -15,6 +15,8 @@ namespace {
 // A thread without work looks again after this; so long may a block stay dirty
 // when nothing else pushes it out.
 constexpr absl::Duration kIdle = absl::Milliseconds(200);
+// Milliseconds that FlushAll waits for other threads.
+constexpr int kMaxWaits = 1000;
 // Background work yields to requests.
 constexpr int kNice = 5;
 
@@ -79,10 +81,16 @@ void Maintainer::Run(bool merges) {
 }
 
 void Maintainer::FlushAll() {
-  for (;;) {
+  // What is dirty and in no queue is in the hands of another thread.
+  for (int waits = 0; waits < kMaxWaits;) {
     const HotChunk dirty = shared_.hot.PickDirty(nullptr);
-    if (dirty.owner == nullptr) return;
-    dirty.owner->FlushChunk(dirty.chunk);
+    if (dirty.owner != nullptr) {
+      dirty.owner->FlushChunk(dirty.chunk);
+      continue;
+    }
+    if (shared_.hot.dirty_blocks() == 0) return;
+    ++waits;
+    absl::SleepFor(absl::Milliseconds(1));
   }
 }
 
@@ -104,7 +112,7 @@ void Maintainer::Pace(const VolumeCore& volume, uint64_t activity,
                       absl::Duration work) const {
   if (work < absl::Milliseconds(1)) return;
   if (volume.ActivityForPacing() == activity) return;
-  shared_.work.Sleep(3 * work);
+  shared_.work.Pause(3 * work);
 }
 
 }  // namespace ramvol::engine

@@ -164,7 +164,7 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
     const BlockMask live = map.BlocksOf(frame);
     seen |= live;
     const bool dead = 2 * std::popcount(live) <= std::popcount(frame->blocks);
-    const bool apart = 1 << frame->SpanLog2() > min_span() &&
+    const bool apart = 1 << frame->SpanLog2() > split_span() &&
                        (frame->heat.load(std::memory_order_relaxed) & 0x7f) > 1;
     if (reason == RewriteReason::kMostlyDead  ? !dead
         : reason == RewriteReason::kReadApart ? !apart
@@ -176,14 +176,27 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
     ++*old_frames;
   }
   if (*old_frames == 0) return false;
-  int most = max_span();
-  if (reason == RewriteReason::kReadApart)
-    most = std::max(min_span(), most / 4);
-  *groups = Partition(chosen, min_span(), most);
+  *groups = Partition(
+      chosen, min_span(),
+      reason == RewriteReason::kReadApart ? split_span() : max_span());
   ChunkMap cold = map;
   cold.hot = nullptr;  // A clean hot block's cold slot counts.
   snapshot->Take(cold, chosen);
   return true;
+}
+
+// Puts those of `blocks` that are in frames into pages of their own.
+void VolumeCore::MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
+                           const char* content,
+                           std::array<PageId, kBlocksPerChunk>* pages) {
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    if (snapshot.slot(block).kind == SlotKind::kPage) continue;
+    const PageId page = account_.NewPage(Priority::kGuaranteed);
+    std::memcpy(shared_.arena.PageData(page), content + block * kBlockBytes,
+                kBlockBytes);
+    (*pages)[block] = page;
+  }
 }
 
 void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
@@ -211,14 +224,18 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
                                                         : Priority::kGuaranteed,
                     &made);
   uint64_t new_stored = 0;
+  BlockMask raw = 0;
   for (const NewGroup& group : made) {
-    // What compressed before and does not now is left as it is.
-    if (group.frame == nullptr) good = good && snapshot.AllPages(group.blocks);
+    if (group.frame == nullptr) raw |= group.blocks;
     new_stored += group.frame != nullptr
                       ? group.frame->stored
                       : std::popcount(group.blocks) * kBlockBytes;
   }
-  const bool gains = !cold || new_stored < old_stored;
+  const bool gains = reason == RewriteReason::kReadApart
+                         ? snapshot.AllPages(raw)
+                         : new_stored < old_stored;
+  std::array<PageId, kBlocksPerChunk> pages = {};
+  if (good && gains) MakePages(raw, snapshot, content, &pages);
   bool committed = false;
   Dropped dropped;
   if (good && gains) {
@@ -227,6 +244,9 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
       now.hot = nullptr;
       if (!snapshot.SameIn(now, chosen)) return;
       committed = true;
+      for (int block = 0; block < kBlocksPerChunk; ++block) {
+        if (pages[block] != 0) map.cold[block] = Slot::OfPage(pages[block]);
+      }
       for (const NewGroup& group : made) {
         if (group.frame == nullptr) continue;
         group.frame->merged.store(cold, std::memory_order_relaxed);
@@ -241,7 +261,10 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
     for (const NewGroup& group : made) {
       if (group.frame != nullptr) dropped.frames.push_back(group.frame);
     }
-    if (good && cold) MarkMerged(chunk);
+    for (PageId page : pages) {
+      if (page != 0) dropped.pages.push_back(page);
+    }
+    if (good && cold && !gains) MarkMerged(chunk);
   } else if (cold) {
     counters_.Add(IoCounter::kMergedFrames, old_frames);
   } else if (reason == RewriteReason::kReadApart) {
@@ -267,6 +290,8 @@ void VolumeCore::MoveFrames(uint64_t chunk) {
   if (!TakeSnapshot(chunk, 0xffff, 0, false, &snapshot).ok()) return;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     Frame* old = snapshot.slot(block).frame();
+    // A frame's blocks are mostly neighbours.
+    if (block > 0 && snapshot.slot(block - 1).frame() == old) continue;
     if (old == nullptr || !shared_.arena.ShouldMove(old)) continue;
     Frame* moved = CopyFrame(account_, Priority::kGuaranteed, *old);
     bool used = false;
@@ -356,10 +381,12 @@ bool VolumeCore::CorruptForTest(uint64_t offset) {
 }
 
 bool VolumeCore::HasFrameToMove(const ChunkMap& map) const {
+  const Frame* previous = nullptr;  // A frame's blocks are mostly neighbours.
   for (const Slot& slot : map.cold) {
-    if (slot.frame() != nullptr && shared_.arena.ShouldMove(slot.frame())) {
-      return true;
-    }
+    const Frame* frame = slot.frame();
+    if (frame == nullptr || frame == previous) continue;
+    if (shared_.arena.ShouldMove(frame)) return true;
+    previous = frame;
   }
   return false;
 }

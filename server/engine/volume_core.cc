@@ -45,6 +45,7 @@ uint64_t VolumeCore::ReservationFor(uint64_t size_bytes) const {
 
 absl::Status VolumeCore::Reserve() {
   const uint64_t bytes = ReservationFor(size_bytes());
+  MakeRoomToReserve(bytes + kFixedBytes);
   if (shared_.arena.Reserve(kFixedBytes, Priority::kNormal)) {
     fixed_bytes_ = kFixedBytes;
     if (bytes == 0 || account_.GrowReservation(bytes)) return absl::OkStatus();
@@ -102,7 +103,7 @@ absl::Status VolumeCore::OutOfMemory(absl::string_view what, uint64_t offset,
   const std::string operation =
       absl::StrCat(what, " of ", length, " bytes at offset ", offset,
                    " of volume \"", name_, "\"");
-  if (account_.AtOwnLimit(kBlockBytes)) {
+  if (account_.OwnLimitRefuses(kChunkBytes)) {
     return WithReason(
         absl::ResourceExhaustedError(absl::StrCat(
             operation, " does not fit: ", account_.used_bytes(),
@@ -231,7 +232,7 @@ void VolumeCore::Free(uint64_t chunk, Dropped* dropped) {
 void VolumeCore::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
                         bool dirty) {
   if (map.hot == nullptr) {
-    // Admitted before; see NewPageOrReclaim and CacheBlocks.
+    // Admitted before; see Admit and CacheBlocks.
     map.hot =
         new (account_.New(sizeof(HotNode), Priority::kGuaranteed)) HotNode;
     map.hot->owner = this;

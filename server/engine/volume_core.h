@@ -2,6 +2,7 @@
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_CORE_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -179,22 +180,32 @@ class VolumeCore : public ChunkOwner {
   void AddPackCost(const PackCost& cost);
 
   // Writing: volume_write.cc.
+  absl::Status WritePieces(uint64_t offset, absl::Span<const char> data);
+  // The last of `pieces` that were prepared and not committed.
   absl::Status Prepare(uint64_t offset, absl::Span<const char> data,
-                       PieceWrite* piece);
+                       size_t pieces, PieceWrite* piece);
   absl::Status PreparePartial(PieceWrite* piece);
-  // RESOURCE_EXHAUSTED when there is no room for a chunk's metadata.
-  absl::Status Admit(absl::string_view what);
+  // RESOURCE_EXHAUSTED when there is no room for the metadata of `chunks`.
+  absl::Status Admit(absl::string_view what, size_t chunks);
   absl::Status PrepareWhole(PieceWrite* piece);
   static const char* GatherWhole(BlockMask blocks, const PieceWrite& piece);
   absl::Status PackWhole(BlockMask blocks, PieceWrite* piece);
   absl::Status PageWhole(BlockMask blocks, PieceWrite* piece);
   absl::Status FillPartial(int block, PieceWrite* piece);
   absl::Status Commit(PieceWrite* piece);
+  // False, with its base taken anew, when that has changed.
+  bool CommitLocked(Leaf* leaf, PieceWrite* piece, Dropped* dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
   void Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped);
   void Discard(PieceWrite* piece);
-  PageId NewPageOrReclaim();
-  // Drops clean or compresses dirty blocks; false when there is nothing to.
-  bool Reclaim();
+  PageId NewPageFor(const PieceWrite& piece);
+  // After an allocation of up to `bytes` failed: drops clean or compresses
+  // dirty blocks, a chunk's; false when there is nothing to.
+  bool Reclaim(uint64_t bytes);
+  // Reclaims until there is room; false when nothing was to be had.
+  bool MakeRoom(uint64_t bytes);
+  // Reclaims what must go so that `bytes` can be reserved, if that is enough.
+  void MakeRoomToReserve(uint64_t bytes);
   // Slows a writer down while there is too much dirty.
   void Throttle();
 
@@ -204,6 +215,8 @@ class VolumeCore : public ChunkOwner {
   absl::Status ZeroRange(uint64_t offset, uint64_t length, Slot fill,
                          bool check_end);
   void ClearChunks(uint64_t first, uint64_t last);
+  // Frees what lies past the new end.
+  void CutOff(uint64_t end, uint64_t old_end);
   absl::Status Resize(uint64_t size_bytes);
   uint64_t ReservationFor(uint64_t size_bytes) const;
 
@@ -216,6 +229,9 @@ class VolumeCore : public ChunkOwner {
   bool PackGroups(const Groups& groups, const char* content, int level,
                   Priority priority, absl::InlinedVector<NewGroup, 4>* made);
   static void StoreRaw(ChunkMap& map, BlockMask blocks);
+  void MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
+                 const char* content,
+                 std::array<PageId, kBlocksPerChunk>* pages);
   void MarkMerged(uint64_t chunk);
   // Moves frames out of sparse slabs, so that these can be given back.
   void MoveFrames(uint64_t chunk);
@@ -227,6 +243,8 @@ class VolumeCore : public ChunkOwner {
 
   int min_span() const { return options_.min_frame_bytes / kBlockBytes; }
   int max_span() const { return options_.max_frame_bytes / kBlockBytes; }
+  // Longest frames that are not split when they are read apart.
+  int split_span() const { return std::max(min_span(), max_span() / 4); }
 
   const Shared shared_;
   const std::string name_;

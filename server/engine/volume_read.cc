@@ -99,6 +99,10 @@ absl::Status VolumeCore::ReadPiece(uint64_t chunk, size_t begin, size_t end,
   absl::Status taken =
       TakeSnapshot(chunk, blocks, chunk * kChunkBytes + end, small, &snapshot);
   if (!taken.ok()) return taken;
+  const int hits = std::popcount(snapshot.hot_blocks());
+  if (hits > 0) counters_.Add(IoCounter::kHits, hits);
+  const int misses = std::popcount(blocks) - hits;
+  if (misses > 0) counters_.Add(IoCounter::kMisses, misses);
   ReadCost cost;
   const bool good = snapshot.Copy(begin, end, out, &cost);
   AddReadCost(cost);
@@ -142,14 +146,10 @@ absl::Status VolumeCore::TakeSnapshot(uint64_t chunk, BlockMask blocks,
       if (frame == nullptr) continue;
       leaf->unsettled = true;
       split |= frame->Touch() >= kReadsBeforeSplit &&
-               1 << frame->SpanLog2() > min_span();
+               1 << frame->SpanLog2() > split_span();
       break;  // A small read rarely sees two.
     }
   }
-  const int hits = std::popcount(snapshot->hot_blocks());
-  if (hits > 0) counters_.Add(IoCounter::kHits, hits);
-  const int misses = std::popcount(blocks) - hits;
-  if (misses > 0) counters_.Add(IoCounter::kMisses, misses);
   if (split) {
     shared_.work.Push({weak_from_this(), chunk, RewriteReason::kReadApart});
   }

@@ -23,24 +23,17 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
   piece.data = kZeroes;
   piece.zero = fill;
   piece.check_end = check_end;
-  piece.must_succeed = fill.kind == SlotKind::kHole;
+  piece.must_succeed =
+      fill.kind == SlotKind::kHole || options_.allocator == Allocator::kMalloc;
   absl::Status status =
       TakeSnapshot(chunk, piece.partial, check_end ? piece.EndOffset() : 0,
                    false, &piece.base);
   if (!status.ok()) return status;
-  // The rest of a hole needs no zeroing.
-  for (unsigned left = piece.partial; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
-    if (piece.must_succeed && piece.base.slot(block) == Slot()) {
-      piece.partial &= ~(BlockMask{1} << block);
-      piece.still_holes |= BlockMask{1} << block;
-    }
-  }
   for (unsigned left = piece.touched & ~piece.partial; left != 0;
        left &= left - 1) {
     piece.fresh[std::countr_zero(left)] = fill;
   }
-  if (!piece.must_succeed) status = Admit("write of zeroes");
+  if (!piece.must_succeed) status = Admit("write of zeroes", 1);
   if (status.ok()) status = PreparePartial(&piece);
   if (status.ok()) status = Commit(&piece);
   Discard(&piece);
@@ -117,26 +110,37 @@ absl::Status VolumeCore::WriteZeroes(uint64_t offset, uint64_t length,
   return Count(IoCounter::kZeroes, IoCounter::kZeroedBytes, length, status);
 }
 
+void VolumeCore::CutOff(uint64_t end, uint64_t old_end) {
+  // Nothing new comes in past the end, so what is there can go: the rest of the
+  // end's block last, as that is the only step that can fail. When it does, the
+  // block is damaged, and reads say so.
+  const uint64_t from = (end + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  const uint64_t to = (old_end / kChunkBytes + 1) * kChunkBytes;
+  ZeroRange(from, to - from, Slot(), false).IgnoreError();
+  ZeroRange(end, from - end, Slot(), false).IgnoreError();
+}
+
 absl::Status VolumeCore::Resize(uint64_t size_bytes) {
   const uint64_t old_size = this->size_bytes();
   const uint64_t old_reservation = ReservationFor(old_size);
   const uint64_t new_reservation = ReservationFor(size_bytes);
-  if (new_reservation > old_reservation &&
-      !account_.GrowReservation(new_reservation - old_reservation)) {
-    return OutOfMemory("growth", old_size, size_bytes - old_size);
+  if (new_reservation > old_reservation) {
+    const uint64_t bytes = new_reservation - old_reservation;
+    MakeRoomToReserve(bytes);
+    if (!account_.GrowReservation(bytes)) {
+      return OutOfMemory("growth", old_size, size_bytes - old_size);
+    }
   }
   {
     StripedWriterLock index_lock(&index_.lock());
     index_.Grow((size_bytes - 1) / kChunkBytes + 1);
     size_bytes_.store(size_bytes, std::memory_order_release);
   }
-  absl::Status status;
   if (size_bytes < old_size) {
-    // Nothing new comes in past the new end, so what is there can go.
-    status = ZeroRange(size_bytes, old_size - size_bytes, Slot(), false);
+    CutOff(size_bytes, old_size);
     account_.ShrinkReservation(old_reservation - new_reservation);
   }
-  return status;
+  return absl::OkStatus();
 }
 
 }  // namespace ramvol::engine

@@ -30,15 +30,18 @@ constexpr int kMaxEvictions = 8;
 
 }  // namespace
 
-bool VolumeCore::Reclaim() {
-  const ChunkOwner* only = account_.AtOwnLimit(kBlockBytes) ? this : nullptr;
-  if (HotChunk clean = shared_.hot.PickClean(only); clean.owner != nullptr) {
-    clean.owner->DropClean(clean.chunk);
-    return true;
-  }
-  if (HotChunk dirty = shared_.hot.PickDirty(only); dirty.owner != nullptr) {
-    dirty.owner->FlushChunk(dirty.chunk);
-    return true;
+bool VolumeCore::Reclaim(uint64_t bytes) {
+  const ChunkOwner* only = account_.OwnLimitRefuses(bytes) ? this : nullptr;
+  // The search for blocks of one volume is long, so not in vain.
+  if (only == nullptr || gauges_.Sum(Gauge::kHotBlocks) > 0) {
+    if (HotChunk clean = shared_.hot.PickClean(only); clean.owner != nullptr) {
+      clean.owner->DropClean(clean.chunk);
+      return true;
+    }
+    if (HotChunk dirty = shared_.hot.PickDirty(only); dirty.owner != nullptr) {
+      dirty.owner->FlushChunk(dirty.chunk);
+      return true;
+    }
   }
   if (auto request = shared_.work.Pop()) {
     if (auto owner = request->owner.lock()) {
@@ -49,12 +52,31 @@ bool VolumeCore::Reclaim() {
   return false;
 }
 
-PageId VolumeCore::NewPageOrReclaim() {
+bool VolumeCore::MakeRoom(uint64_t bytes) {
+  for (int i = 0; i < kMaxReclaims; ++i) {
+    if (!Reclaim(bytes)) return i > 0;
+    if (account_.HasRoom(bytes)) return true;
+  }
+  return false;
+}
+
+void VolumeCore::MakeRoomToReserve(uint64_t bytes) {
+  if (account_.HasRoom(bytes)) return;
+  const Arena& arena = shared_.arena;
+  const uint64_t hot_bytes = shared_.hot.hot_blocks() * kBlockBytes;
+  const uint64_t rest =
+      arena.used_bytes() - std::min(arena.used_bytes(), hot_bytes);
+  // Nobody's cache is emptied for what would not fit then either.
+  if (rest + bytes <= arena.limit_bytes()) MakeRoom(bytes);
+}
+
+PageId VolumeCore::NewPageFor(const PieceWrite& piece) {
   for (int i = 0; i < kMaxReclaims; ++i) {
     const PageId page = account_.NewPage(Priority::kNormal);
-    if (page != 0 || !Reclaim()) return page;
+    if (page != 0) return page;
+    if (!Reclaim(kBlockBytes)) break;
   }
-  return 0;
+  return piece.must_succeed ? account_.NewPage(Priority::kGuaranteed) : 0;
 }
 
 void VolumeCore::Throttle() {
@@ -79,7 +101,7 @@ void VolumeCore::EvictSome() {
 absl::Status VolumeCore::PageWhole(BlockMask blocks, PieceWrite* piece) {
   for (unsigned left = blocks; left != 0; left &= left - 1) {
     const int block = std::countr_zero(left);
-    const PageId page = NewPageOrReclaim();
+    const PageId page = NewPageFor(*piece);
     if (page == 0) return OutOfMemory("write", 0, 0);
     std::memcpy(shared_.arena.PageData(page), piece->DataOf(block),
                 kBlockBytes);
@@ -110,7 +132,7 @@ absl::Status VolumeCore::PackWhole(BlockMask blocks, PieceWrite* piece) {
     packed = PackGroup(
         account_, Priority::kNormal, blocks, GatherWhole(blocks, *piece),
         write_level_.load(std::memory_order_relaxed), &frame, &cost);
-    if (!packed && !Reclaim()) break;
+    if (!packed && !MakeRoom(std::popcount(blocks) * kBlockBytes)) break;
   }
   AddPackCost(cost);
   if (!packed) return OutOfMemory("write", 0, 0);
@@ -174,10 +196,7 @@ absl::Status VolumeCore::FillPartial(int block, PieceWrite* piece) {
     return absl::OkStatus();
   }
   if (fresh.kind != SlotKind::kPage) {
-    PageId page = NewPageOrReclaim();
-    if (page == 0 && piece->must_succeed) {
-      page = account_.NewPage(Priority::kGuaranteed);
-    }
+    const PageId page = NewPageFor(*piece);
     if (page == 0) return OutOfMemory("write", 0, 0);
     fresh = Slot::OfPage(page);
   }
@@ -196,26 +215,39 @@ absl::Status VolumeCore::PreparePartial(PieceWrite* piece) {
   return absl::OkStatus();
 }
 
-absl::Status VolumeCore::Admit(absl::string_view what) {
+absl::Status VolumeCore::Admit(absl::string_view what, size_t chunks) {
+  const uint64_t bytes = chunks * kMetadataBytes;
   for (int i = 0; i < kMaxReclaims; ++i) {
-    if (account_.HasRoom(kMetadataBytes)) return absl::OkStatus();
-    if (!Reclaim()) break;
+    if (account_.HasRoom(bytes)) return absl::OkStatus();
+    if (!Reclaim(bytes)) break;
   }
   return OutOfMemory(what, 0, 0);
 }
 
 absl::Status VolumeCore::Prepare(uint64_t offset, absl::Span<const char> data,
-                                 PieceWrite* piece) {
+                                 size_t pieces, PieceWrite* piece) {
   const size_t begin = offset % kChunkBytes;
   piece->SetRange(offset / kChunkBytes, begin, begin + data.size());
   piece->data = data.data();
-  absl::Status status = Admit("write");
+  absl::Status status;
+  if (!piece->must_succeed) status = Admit("write", pieces);
   if (status.ok()) status = PrepareWhole(piece);
   if (!status.ok() || piece->partial == 0) return status;
   status = TakeSnapshot(piece->chunk, piece->partial, piece->EndOffset(), false,
                         &piece->base);
   if (!status.ok()) return status;
   return PreparePartial(piece);
+}
+
+bool VolumeCore::CommitLocked(Leaf* leaf, PieceWrite* piece, Dropped* dropped) {
+  const ChunkMap now = ChunkMap::Unpack(leaf->entries[piece->chunk % kFanout]);
+  if (!piece->base.SameIn(now, piece->partial)) {
+    piece->base.Take(now, piece->partial);
+    return false;
+  }
+  EditLocked(leaf, piece->chunk, dropped,
+             [&](ChunkMap& map) { Apply(piece, map, dropped); });
+  return true;
 }
 
 absl::Status VolumeCore::Commit(PieceWrite* piece) {
@@ -228,25 +260,23 @@ absl::Status VolumeCore::Commit(PieceWrite* piece) {
       status = CheckLocked(piece->check_end ? piece->EndOffset() : 0);
       if (!status.ok()) return status;
       Leaf* leaf =
-          piece->OnlyHoles() && piece->partial == 0
+          piece->OnlyHoles()
               ? index_.Find(piece->chunk)
               : index_.FindOrCreate(piece->chunk, Priority::kGuaranteed);
-      if (leaf == nullptr) break;  // Holes in a hole.
-      MutexLock lock(&leaf->mu);
-      ChunkMap now = ChunkMap::Unpack(leaf->entries[piece->chunk % kFanout]);
-      done = piece->base.SameIn(now, piece->based());
-      if (done) {
-        EditLocked(leaf, piece->chunk, &dropped,
-                   [&](ChunkMap& map) { Apply(piece, map, &dropped); });
-        emptied = leaf->present == 0;
+      if (leaf == nullptr) {  // Holes in a hole.
+        done = piece->base.SameIn(ChunkMap(), piece->partial);
+        if (!done) piece->base.Take(ChunkMap(), piece->partial);
       } else {
-        piece->partial = piece->based();
-        piece->still_holes = 0;
-        piece->base.Take(now, piece->partial);
+        MutexLock lock(&leaf->mu);
+        done = CommitLocked(leaf, piece, &dropped);
+        emptied = leaf->present == 0;
       }
     }
+    if (done) continue;
     // Somebody changed what the partial blocks were made from: make them again.
-    if (!done) status = PreparePartial(piece);
+    // Other pieces may be committed already, so memory must not be lacking.
+    piece->must_succeed = true;
+    status = PreparePartial(piece);
     if (!status.ok()) return status;
   }
   Free(piece->chunk, &dropped);
@@ -287,6 +317,37 @@ void VolumeCore::Discard(PieceWrite* piece) {
   }
 }
 
+absl::Status VolumeCore::WritePieces(uint64_t offset,
+                                     absl::Span<const char> data) {
+  absl::Status status;
+  absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
+  const auto commit = [&] {
+    for (auto& piece : pieces) {
+      if (status.ok()) status = Commit(piece.get());
+      Discard(piece.get());
+    }
+    pieces.clear();
+  };
+  // The reservation covers the old content and not much of the new on top, so
+  // both exist for one chunk at a time. Its memory cannot be refused.
+  const bool reserved = options_.allocator == Allocator::kMalloc;
+  for (size_t done = 0; status.ok() && done < data.size();) {
+    const size_t room = kChunkBytes - (offset + done) % kChunkBytes;
+    const size_t length = std::min(room, data.size() - done);
+    pieces.push_back(std::make_unique<PieceWrite>(shared_.arena));
+    pieces.back()->must_succeed = reserved;
+    status = Prepare(offset + done, data.subspan(done, length), pieces.size(),
+                     pieces.back().get());
+    done += length;
+    if (reserved) commit();
+  }
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    status = OutOfMemory("write", offset, data.size());
+  }
+  commit();
+  return status;
+}
+
 absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
   absl::Status status = CheckRange("write", offset, data.size());
   if (status.ok()) status = CheckWritable("write");
@@ -297,23 +358,7 @@ absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
                      kMaxDataBytes, "; cut it"),
         reason::kTooMuchData);
   }
-  absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
-  for (size_t done = 0; status.ok() && done < data.size();) {
-    const size_t room = kChunkBytes - (offset + done) % kChunkBytes;
-    const size_t length = std::min(room, data.size() - done);
-    pieces.push_back(std::make_unique<PieceWrite>(shared_.arena));
-    status =
-        Prepare(offset + done, data.subspan(done, length), pieces.back().get());
-    done += length;
-  }
-  if (status.code() == absl::StatusCode::kResourceExhausted) {
-    status = OutOfMemory("write", offset, data.size());
-  }
-  for (auto& piece : pieces) {
-    if (status.ok()) status = Commit(piece.get());
-  }
-  for (auto& piece : pieces) Discard(piece.get());
-  pieces.clear();
+  if (status.ok()) status = WritePieces(offset, data);
   Throttle();
   return Count(IoCounter::kWrites, IoCounter::kWrittenBytes, data.size(),
                status);

@@ -38,9 +38,15 @@ void WorkQueue::Sleep(absl::Duration timeout) {
   sleeping_.fetch_sub(1, std::memory_order_relaxed);
 }
 
+void WorkQueue::Pause(absl::Duration timeout) {
+  MutexLock lock(&mu_);
+  if (!stopped()) stopping_.WaitFor(&mu_, timeout);
+}
+
 void WorkQueue::Stop() {
   MutexLock lock(&mu_);
   stopped_.store(true, std::memory_order_relaxed);
+  stopping_.SignalAll();
   changed_.SignalAll();
 }
 

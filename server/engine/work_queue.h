@@ -34,12 +34,15 @@ class WorkQueue {
   void Wake();
   // Sleeps until Wake, Push, Stop or the timeout.
   void Sleep(absl::Duration timeout);
+  // Sleeps until Stop or the timeout; takes no wake-up from others.
+  void Pause(absl::Duration timeout);
   void Stop();
   bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
  private:
   Mutex mu_;
   CondVar changed_;
+  CondVar stopping_;
   std::deque<RewriteRequest> requests_ ABSL_GUARDED_BY(mu_);
   std::atomic<size_t> size_{0};
   std::atomic<int> sleeping_{0};

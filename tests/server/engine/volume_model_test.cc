@@ -206,6 +206,7 @@ TEST_P(VolumeModelTest, EqualsAByteArray) {
   (*engine)->QuiesceForTest(true);
   for (auto& part : parts) part->CheckAll();
   ExpectStatsAddUp((*volume)->Stats());
+  EXPECT_EQ((*volume)->Stats().dirty_blocks, 0u) << "left out of its queue";
   const EngineStats stats = (*engine)->Stats();
   EXPECT_LE(stats.memory_used_bytes, stats.memory_limit_bytes);
   int refused = 0;
