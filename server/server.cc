@@ -20,6 +20,11 @@ namespace ramvol::server {
 namespace {
 
 constexpr int kMinServiceThreads = 4;
+// A connection that was silent for so long is asked whether it lives, and has
+// so long to answer.
+constexpr int kKeepaliveMs = 60'000;
+constexpr int kKeepaliveWaitMs = 20'000;
+constexpr int kMinClientKeepaliveMs = 5'000;
 // For answers that are not counted by the gate, all small, to get out.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 
@@ -112,6 +117,14 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
   builder.RegisterService(&block_service_);
   builder.SetMaxReceiveMessageSize(service::kMaxReceiveBytes);
   builder.SetMaxSendMessageSize(-1);
+  // A client that vanished is noticed, and its volumes are let go.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveWaitMs);
+  // Clients may do the same to the server.
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+      kMinClientKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   // Else a second server would share the port silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // For reflection, health and channelz, the only synchronous services.

@@ -24,7 +24,8 @@ inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
 inline constexpr int kMaxReceiveBytes = (32 << 20) + (1 << 20);
 
 // Most results, and most bytes of results, in one IoResponse; one result may be
-// larger by itself. Below the 4 MiB that gRPC's clients accept by default.
+// larger by itself. Below the 4 MiB that gRPC's clients accept by default. A
+// page of ListVolumes has no more bytes either.
 inline constexpr size_t kMaxBatchResults = 256;
 inline constexpr size_t kMaxBatchBytes = (4 << 20) - (64 << 10);
 // While so many bytes of results wait for a client to read, its stream begins

@@ -79,7 +79,13 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
                            ? kDefaultPageSize
                            : std::min(request.page_size(), kMaxPageSize);
   auto [volumes, more] = catalog_->List(*after, static_cast<size_t>(size));
+  size_t bytes = 0;
   for (v1::Volume& volume : volumes) {
+    bytes += volume.ByteSizeLong();
+    if (bytes > kMaxBatchBytes) {
+      more = true;
+      break;
+    }
     *response->add_volumes() = std::move(volume);
   }
   if (more) {

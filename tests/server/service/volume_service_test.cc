@@ -308,6 +308,29 @@ TEST_F(VolumeServiceTest, ListsInOrderPageByPage) {
   EXPECT_EQ(List(5, "")->next_page_token(), "");
 }
 
+// A client with gRPC's default limits can take any page in.
+TEST_F(VolumeServiceTest, ListKeepsPagesBelowFourMebibytes) {
+  constexpr int kVolumes = 300;
+  v1::CreateVolumeRequest request = CreateRequest();
+  for (int i = 0; i < 64; ++i) {
+    (*request.mutable_labels())[absl::StrCat("k", i)] = std::string(256, 'x');
+  }
+  for (int i = 0; i < kVolumes; ++i) {
+    request.set_name(absl::StrCat("v", i));
+    ASSERT_THAT(Create(request), IsOk());
+  }
+  int listed = 0;
+  std::string token;
+  do {
+    auto page = List(1000, token);
+    ASSERT_THAT(page, IsOk());
+    EXPECT_LT(page->ByteSizeLong(), 4u << 20);
+    listed += page->volumes_size();
+    token = page->next_page_token();
+  } while (!token.empty());
+  EXPECT_EQ(listed, kVolumes);
+}
+
 TEST_F(VolumeServiceTest, ListGoesOnWhenTheLastOneListedIsGone) {
   for (const char* name : {"a", "b", "c"}) server_.CreateVolume(name, 1);
   const std::string token = List(2, "")->next_page_token();
