@@ -1,0 +1,185 @@
+// What every way into a volume must do alike.
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/base/reason.h"
+#include "tests/conformance/device.h"
+#include "tests/support/random_data.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int64_t kGreatest = std::numeric_limits<int64_t>::max();
+constexpr int64_t kSize = (int64_t{1} << 30) + 777;
+
+struct Way {
+  const char* name;
+  std::unique_ptr<DeviceFactory> (*make)();
+};
+
+class ConformanceTest : public ::testing::TestWithParam<Way> {
+ protected:
+  std::unique_ptr<Device> Open(int64_t size_bytes = kSize) {
+    return factory_->Open("volume", size_bytes);
+  }
+
+  std::unique_ptr<DeviceFactory> factory_ = GetParam().make();
+  std::mt19937_64 random_{11};
+};
+
+TEST_P(ConformanceTest, ReadsZeroesWhereNothingWasWritten) {
+  auto device = Open();
+  EXPECT_EQ(*device->Read(12345, 100000), std::string(100000, '\0'));
+  EXPECT_EQ(*device->Read(kSize - 1, 1), std::string(1, '\0'));
+}
+
+TEST_P(ConformanceTest, ReadsBackWhatWasWrittenAtEveryBoundary) {
+  auto device = Open();
+  for (int64_t offset : {0, 1, 4095, 4096, 65535, 65536, 65537, 131071}) {
+    for (int64_t length : {1, 4095, 4096, 4097, 65536, 65537, 200000}) {
+      const std::string data = RandomData(random_, length);
+      ASSERT_THAT(device->Write(offset, data), IsOk());
+      ASSERT_EQ(*device->Read(offset, length), data) << offset << ' ' << length;
+    }
+  }
+}
+
+TEST_P(ConformanceTest, CarriesSixteenMebibytes) {
+  auto device = Open();
+  const std::string data = RandomData(random_, 16 << 20);
+  ASSERT_THAT(device->Write(1234567, data), IsOk());
+  EXPECT_EQ(*device->Read(1234567, 16 << 20), data);
+}
+
+TEST_P(ConformanceTest, HoldsTheLastByteOfTheGreatestVolume) {
+  auto device = Open(kGreatest);
+  ASSERT_THAT(device->Write(kGreatest - 3, "end"), IsOk());
+  EXPECT_EQ(*device->Read(kGreatest - 5, 5), std::string("\0\0end", 5));
+  ASSERT_THAT(device->Trim(0, kGreatest), IsOk());
+  EXPECT_EQ(*device->Read(kGreatest - 5, 5), std::string(5, '\0'));
+}
+
+TEST_P(ConformanceTest, RefusesWhatEndsPastTheVolume) {
+  auto device = Open();
+  const auto past =
+      StatusIs(absl::StatusCode::kOutOfRange, HasSubstr(std::to_string(kSize)));
+  EXPECT_THAT(device->Read(kSize, 1), past);
+  EXPECT_THAT(device->Read(kSize - 9, 10), past);
+  EXPECT_THAT(device->Write(kSize - 1, "ab"), past);
+  EXPECT_THAT(device->Trim(kGreatest - 3, 2), past);
+  EXPECT_THAT(device->WriteZeroes(1, kGreatest - 1, true), past);
+  EXPECT_THAT(device->Extents(kSize - 1, 2), past);
+  EXPECT_EQ(GetReason(device->Trim(kSize, 1)), reason::kPastEnd);
+}
+
+TEST_P(ConformanceTest, TrimsAndZeroesAtAnyByte) {
+  auto device = Open();
+  std::string expected = RandomData(random_, 500000);
+  ASSERT_THAT(device->Write(0, expected), IsOk());
+  ASSERT_THAT(device->Trim(1000, 100000), IsOk());
+  std::fill_n(expected.begin() + 1000, 100000, '\0');
+  ASSERT_THAT(device->WriteZeroes(200001, 70000, false), IsOk());
+  std::fill_n(expected.begin() + 200001, 70000, '\0');
+  ASSERT_THAT(device->WriteZeroes(300001, 99999, true), IsOk());
+  std::fill_n(expected.begin() + 300001, 99999, '\0');
+  EXPECT_EQ(*device->Read(0, expected.size()), expected);
+}
+
+TEST_P(ConformanceTest, ExtentsTellDataFromHoles) {
+  auto device = Open(1 << 20);
+  EXPECT_THAT(*device->Extents(0, 1 << 20),
+              ElementsAre(DeviceExtent{0, 1 << 20, true}));
+  ASSERT_THAT(device->Write(100000, "x"), IsOk());
+  ASSERT_THAT(device->WriteZeroes(200704, 8192, /*no_hole=*/true), IsOk());
+  EXPECT_THAT(*device->Extents(50, (1 << 20) - 50),
+              ElementsAre(DeviceExtent{50, 98304 - 50, true},
+                          DeviceExtent{98304, 4096, false},
+                          DeviceExtent{102400, 98304, true},
+                          DeviceExtent{200704, 8192, false},
+                          DeviceExtent{208896, (1 << 20) - 208896, true}));
+}
+
+TEST_P(ConformanceTest, ReadOnlyVolumeIsReadOnly) {
+  auto device = Open();
+  ASSERT_THAT(device->Write(0, "kept"), IsOk());
+  ASSERT_THAT(factory_->SetReadOnly("volume"), IsOk());
+  const auto refused = StatusIs(absl::StatusCode::kFailedPrecondition,
+                                HasSubstr("read-only"));
+  EXPECT_THAT(device->Write(0, "lost"), refused);
+  EXPECT_THAT(device->Trim(0, 1), refused);
+  EXPECT_THAT(device->WriteZeroes(0, 1, false), refused);
+  EXPECT_EQ(*device->Read(0, 4), "kept");
+  EXPECT_THAT(device->Flush(), IsOk());
+}
+
+TEST_P(ConformanceTest, DeletedVolumeIsGoneForThoseWhoHaveItOpen) {
+  auto device = Open();
+  ASSERT_THAT(device->Write(0, "gone"), IsOk());
+  ASSERT_THAT(factory_->Delete("volume"), IsOk());
+  const auto gone =
+      StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"volume\""));
+  EXPECT_THAT(device->Read(0, 4), gone);
+  EXPECT_THAT(device->Write(0, "x"), gone);
+  EXPECT_THAT(device->Flush(), gone);
+}
+
+TEST_P(ConformanceTest, EqualsAByteArrayUnderManyThreads) {
+  const uint64_t seed = TestSeed(20261123);
+  const int steps = TestSteps(150);
+  auto device = Open();
+  constexpr int64_t kPart = 333333;
+  std::vector<std::thread> threads;
+  for (int part = 0; part < 4; ++part) {
+    threads.emplace_back([&, part] {
+      std::mt19937_64 random(seed + part);
+      std::string expected(kPart, '\0');
+      const int64_t base = part * kPart;
+      for (int step = 0; step < steps; ++step) {
+        const int64_t begin = random() % kPart;
+        const int64_t length = std::min<int64_t>(
+            kPart - begin, 1 + SkewedBelow(random, 200000));
+        if (random() % 4 == 0) {
+          ASSERT_THAT(random() % 2 == 0
+                          ? device->Trim(base + begin, length)
+                          : device->WriteZeroes(base + begin, length, true),
+                      IsOk());
+          std::fill_n(expected.begin() + begin, length, '\0');
+        } else if (random() % 2 == 0) {
+          const std::string data = RandomData(random, length);
+          ASSERT_THAT(device->Write(base + begin, data), IsOk());
+          expected.replace(begin, length, data);
+        } else {
+          const auto data = device->Read(base + begin, length);
+          ASSERT_THAT(data, IsOk());
+          ASSERT_TRUE(*data == expected.substr(begin, length))
+              << "step " << step << " of part " << part;
+        }
+      }
+      ASSERT_TRUE(*device->Read(base, kPart) == expected);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ConformanceTest,
+    ::testing::Values(Way{"Engine", MakeEngineFactory},
+                      Way{"Unary", MakeUnaryFactory}, Way{"Io", MakeIoFactory},
+                      Way{"Sdk", MakeSdkFactory}),
+    [](const ::testing::TestParamInfo<Way>& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace ramvol::testing

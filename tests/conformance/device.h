@@ -1,0 +1,58 @@
+// One interface over every way into a volume, for the conformance suite.
+#ifndef RAMVOL_TESTS_CONFORMANCE_DEVICE_H_
+#define RAMVOL_TESTS_CONFORMANCE_DEVICE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace ramvol::testing {
+
+struct DeviceExtent {
+  int64_t offset = 0;
+  int64_t length = 0;
+  bool hole = false;
+
+  friend bool operator==(const DeviceExtent&, const DeviceExtent&) = default;
+};
+
+// An open volume. Calls wait for their answer; several threads may call.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual absl::StatusOr<std::string> Read(int64_t offset, int64_t length) = 0;
+  virtual absl::Status Write(int64_t offset, const std::string& data) = 0;
+  virtual absl::Status Trim(int64_t offset, int64_t length) = 0;
+  virtual absl::Status WriteZeroes(int64_t offset, int64_t length,
+                                   bool no_hole) = 0;
+  virtual absl::Status Flush() = 0;
+  virtual absl::StatusOr<std::vector<DeviceExtent>> Extents(int64_t offset,
+                                                            int64_t length) = 0;
+};
+
+// A server, or an engine, and one way into it.
+class DeviceFactory {
+ public:
+  virtual ~DeviceFactory() = default;
+
+  // Makes a volume, when there is none of that name, and opens it.
+  virtual std::unique_ptr<Device> Open(const std::string& name,
+                                       int64_t size_bytes) = 0;
+  virtual absl::Status SetReadOnly(const std::string& name) = 0;
+  virtual absl::Status Delete(const std::string& name) = 0;
+};
+
+// The ways.
+std::unique_ptr<DeviceFactory> MakeEngineFactory();
+std::unique_ptr<DeviceFactory> MakeUnaryFactory();
+std::unique_ptr<DeviceFactory> MakeIoFactory();
+std::unique_ptr<DeviceFactory> MakeSdkFactory();
+
+}  // namespace ramvol::testing
+
+#endif  // RAMVOL_TESTS_CONFORMANCE_DEVICE_H_
