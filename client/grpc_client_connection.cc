@@ -20,6 +20,7 @@
 #include "client/retry.h"
 #include "client/timer.h"
 #include "client/volume_connection.h"
+#include "grpc/grpc.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
@@ -221,6 +222,9 @@ class GrpcClientConnection : public ClientConnection {
 
 std::shared_ptr<ClientConnection> MakeGrpcClientConnection(
     ClientOptions options) {
+  // Once in the process and never undone: when its last object goes, gRPC waits
+  // for a poller of its own, for ten seconds at times.
+  [[maybe_unused]] static const bool initialized = (grpc_init(), true);
   return std::make_shared<GrpcClientConnection>(Normalize(std::move(options)));
 }
 

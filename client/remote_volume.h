@@ -38,6 +38,13 @@ class VolumeConnection;
 // are cut into operations that the server accepts; a failed one reports the
 // first error, and other parts of it may have been applied.
 //
+// When the last copy goes, operations under way still finish, and call `done`.
+// If there is none, the destructor waits up to a second for the server to let
+// go of the volume, so that DeleteVolume may follow.
+//
+// A change that failed with UNAVAILABLE or DEADLINE_EXCEEDED may have happened,
+// and may happen yet.
+//
 // Errors: the server's (OUT_OF_RANGE, RESOURCE_EXHAUSTED, FAILED_PRECONDITION,
 // DATA_LOSS, NOT_FOUND), UNAVAILABLE, DEADLINE_EXCEEDED.
 class RemoteVolume {
@@ -47,6 +54,8 @@ class RemoteVolume {
 
   explicit RemoteVolume(std::shared_ptr<VolumeConnection> connection);
 
+  // Synchronous: they wait. FAILED_PRECONDITION in a callback of the SDK, which
+  // would wait for itself.
   absl::Status Read(int64_t offset, absl::Span<char> out) const;
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) const;
   absl::Status Write(int64_t offset, std::string_view data) const;
@@ -54,13 +63,15 @@ class RemoteVolume {
   absl::Status WriteZeroes(int64_t offset, int64_t length,
                            bool no_hole = false) const;
   absl::Status Flush() const;
-  // All extents of the range, neighbours of one state joined.
+  // All extents of the range, neighbours of one state joined. A length of 0
+  // reaches up to the volume's end.
   absl::StatusOr<std::vector<Extent>> Extents(int64_t offset,
                                               int64_t length) const;
 
   // As above, but return at once (or when max_inflight_bytes allows) and call
   // `done` exactly once, from a thread of the SDK that must not be blocked for
-  // long; it may start further operations. Buffers must stay until then.
+  // long; it may start further operations, which then never wait here. Buffers
+  // must stay until then.
   void ReadAsync(int64_t offset, absl::Span<char> out, Done done) const;
   void WriteAsync(int64_t offset, std::string_view data, Done done) const;
   void TrimAsync(int64_t offset, int64_t length, Done done) const;

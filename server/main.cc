@@ -1,5 +1,7 @@
 // ramvold: compressed RAM volumes over gRPC.
+#include <malloc.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,8 +80,17 @@ using ramvol::server::ServerOptions;
 
 // Of the machine's or cgroup's memory, when --memory_limit is not given.
 constexpr uint64_t kDefaultMemoryPercent = 80;
+constexpr absl::Duration kMaxDrainTimeout = absl::Hours(24);
 // For what may outlast the draining: a call of the engine that does not return.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+
+// Few arenas hold little; the service's threads allocate large buffers, seldom.
+constexpr int kMallocArenas = 2;
+// Larger buffers go back to the system when they are freed. Smaller ones are
+// reused: taking pages anew costs more than the copy.
+constexpr int kMallocMmapBytes = 4 << 20;
+constexpr int kMallocTrimBytes = 32 << 20;
+constexpr absl::Duration kMallocTrimInterval = absl::Seconds(5);
 
 constexpr char kUsage[] =
     "ramvold serves named, compressed RAM volumes over gRPC.\n\n"
@@ -155,6 +166,16 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   return options;
 }
 
+absl::StatusOr<absl::Duration> DrainTimeout() {
+  const absl::Duration timeout = absl::GetFlag(FLAGS_drain_timeout);
+  if (timeout >= absl::ZeroDuration() && timeout <= kMaxDrainTimeout) {
+    return timeout;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--drain_timeout is ", absl::FormatDuration(timeout),
+                   "; give 0 to ", absl::FormatDuration(kMaxDrainTimeout)));
+}
+
 void PrintReady(const Server& server) {
   std::string line = absl::StrCat("ramvold ready: grpc ",
                                   absl::StrJoin(server.grpc_addresses(), ", "));
@@ -177,23 +198,37 @@ sigset_t BlockStopSignals() {
   return signals;
 }
 
+// Buffers of requests are allocated and freed in sizes up to 16 MiB by many
+// threads. Left alone, malloc keeps several times what is in use, outside of
+// --memory_limit (measured in ARCHITECTURE.md, "Limits").
+void BoundMalloc() {
+  mallopt(M_ARENA_MAX, kMallocArenas);
+  mallopt(M_MMAP_THRESHOLD, kMallocMmapBytes);
+  mallopt(M_TRIM_THRESHOLD, kMallocTrimBytes);
+}
+
+// Gives memory that malloc keeps back to the system now and then meanwhile.
 void WaitForStopSignal(const sigset_t& signals) {
-  int number = 0;
-  sigwait(&signals, &number);
+  const timespec interval = absl::ToTimespec(kMallocTrimInterval);
+  int number = -1;
+  while (number < 0) {
+    number = sigtimedwait(&signals, nullptr, &interval);
+    if (number < 0) malloc_trim(0);
+  }
   Log(absl::StrCat("got ", number == SIGINT ? "SIGINT" : "SIGTERM",
                    ", finishing what is under way; once more stops at once"));
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
-// True when the server has shut down in time.
-bool Stop(Server& server) {
-  const absl::Duration drain = absl::GetFlag(FLAGS_drain_timeout);
-  auto done = std::async(std::launch::async,
-                         [&server, drain] { server.Shutdown(drain); });
-  const bool in_time =
-      done.wait_for(absl::ToChronoMilliseconds(drain + kShutdownGrace)) ==
-      std::future_status::ready;
-  if (in_time) return true;
+// Shuts the server down, or ends the process when it takes too long.
+void Stop(Server& server, absl::Duration drain_timeout) {
+  auto done = std::async(std::launch::async, [&server, drain_timeout] {
+    server.Shutdown(drain_timeout);
+  });
+  if (done.wait_for(absl::ToChronoMilliseconds(
+          drain_timeout + kShutdownGrace)) == std::future_status::ready) {
+    return;
+  }
   Log("requests are still under way after --drain_timeout; leaving them");
   std::fflush(nullptr);
   _exit(EXIT_FAILURE);
@@ -205,6 +240,12 @@ int Main() {
     Log(std::string(options.status().message()));
     return EXIT_FAILURE;
   }
+  const auto drain_timeout = DrainTimeout();
+  if (!drain_timeout.ok()) {
+    Log(std::string(drain_timeout.status().message()));
+    return EXIT_FAILURE;
+  }
+  BoundMalloc();
   const sigset_t signals = BlockStopSignals();
   auto server = Server::Start(*options);
   if (!server.ok()) {
@@ -215,7 +256,7 @@ int Main() {
                    ramvol::FormatSize(options->engine.memory_limit_bytes)));
   PrintReady(**server);
   WaitForStopSignal(signals);
-  Stop(**server);
+  Stop(**server, *drain_timeout);
   Log("stopped");
   return EXIT_SUCCESS;
 }

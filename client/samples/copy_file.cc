@@ -107,6 +107,6 @@ int main(int argc, char** argv) {
   }
   const absl::Status status =
       Run(argv[1], argv[2], argc > 3 ? argv[3] : "127.0.0.1:7420");
-  if (!status.ok()) std::cerr << status << "\n";
+  if (!status.ok()) std::cerr << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }

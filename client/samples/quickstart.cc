@@ -44,6 +44,6 @@ absl::Status Run(const std::string& server) {
 
 int main(int argc, char** argv) {
   const absl::Status status = Run(argc > 1 ? argv[1] : "127.0.0.1:7420");
-  if (!status.ok()) std::cerr << status << "\n";
+  if (!status.ok()) std::cerr << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }

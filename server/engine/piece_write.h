@@ -32,9 +32,13 @@ struct PieceWrite {
 
   BlockMask touched = 0;  // All blocks in the range.
   BlockMask partial = 0;  // Those not written whole; at most two.
-  BlockMask dirty = 0;    // Those whose fresh page goes to the hot cache.
+  // Not written whole and to become zero, but holes before: they stay so,
+  // unless somebody writes there meanwhile. Not in `partial` then.
+  BlockMask still_holes = 0;
+  BlockMask dirty = 0;  // Those whose fresh page goes to the hot cache.
   std::array<Slot, kBlocksPerChunk> fresh = {};
-  ChunkSnapshot base;  // What the partial blocks were made from.
+  // What the partial blocks were made from, and those of `still_holes`.
+  ChunkSnapshot base;
 
   void SetRange(uint64_t chunk_number, size_t begin_bytes, size_t end_bytes) {
     chunk = chunk_number;
@@ -49,6 +53,8 @@ struct PieceWrite {
   const char* DataOf(int block) const {
     return data + (block * kBlockBytes - begin);
   }
+  // The blocks that have to be in `base` still when the piece is committed.
+  BlockMask based() const { return partial | still_holes; }
   uint64_t EndOffset() const { return chunk * kChunkBytes + end; }
   // True when all that it writes is holes.
   bool OnlyHoles() const {

@@ -33,6 +33,7 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
     const int block = std::countr_zero(left);
     if (piece.must_succeed && piece.base.slot(block) == Slot()) {
       piece.partial &= ~(BlockMask{1} << block);
+      piece.still_holes |= BlockMask{1} << block;
     }
   }
   for (unsigned left = piece.touched & ~piece.partial; left != 0;

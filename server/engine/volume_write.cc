@@ -234,12 +234,14 @@ absl::Status VolumeCore::Commit(PieceWrite* piece) {
       if (leaf == nullptr) break;  // Holes in a hole.
       MutexLock lock(&leaf->mu);
       ChunkMap now = ChunkMap::Unpack(leaf->entries[piece->chunk % kFanout]);
-      done = piece->base.SameIn(now, piece->partial);
+      done = piece->base.SameIn(now, piece->based());
       if (done) {
         EditLocked(leaf, piece->chunk, &dropped,
                    [&](ChunkMap& map) { Apply(piece, map, &dropped); });
         emptied = leaf->present == 0;
       } else {
+        piece->partial = piece->based();
+        piece->still_holes = 0;
         piece->base.Take(now, piece->partial);
       }
     }

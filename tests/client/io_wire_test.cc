@@ -166,8 +166,8 @@ TEST(IoWireTest, SkipsFieldsThatItDoesNotKnow) {
   result.GetReflection()->MutableUnknownFields(&result)->AddVarint(99, 1);
   response.GetReflection()->MutableUnknownFields(&response)->AddLengthDelimited(
       77, "from the future");
-  absl::StatusOr<IncomingMessage> message =
-      DecodeResponse(Cut(response.SerializeAsString(), 3));
+  const std::vector<grpc::Slice> slices = Cut(response.SerializeAsString(), 3);
+  absl::StatusOr<IncomingMessage> message = DecodeResponse(slices);
   ASSERT_TRUE(message.ok()) << message.status();
   ASSERT_THAT(message->results, SizeIs(1));
   EXPECT_EQ(message->results[0].id, 5u);
@@ -187,7 +187,8 @@ TEST(IoWireTest, DecodesAllThatProtobufDoesAndSurvivesTheRest) {
     }
     v1::IoResponse parsed;
     const bool valid = parsed.ParseFromString(bytes);
-    absl::StatusOr<IncomingMessage> message = DecodeResponse(Cut(bytes, 5));
+    const std::vector<grpc::Slice> slices = Cut(bytes, 5);
+    absl::StatusOr<IncomingMessage> message = DecodeResponse(slices);
     if (valid) {
       ASSERT_TRUE(message.ok()) << message.status();
       ASSERT_EQ(static_cast<int>(message->results.size()),

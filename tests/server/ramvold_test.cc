@@ -137,6 +137,8 @@ TEST(RamvoldTest, BadFlagsAreNamed) {
       {"--listen=192.0.2.1:80", "192.0.2.1:80"},
       {"--listen=unix:/nonexistent/x", "/nonexistent/x"},
       {"--metrics_listen=foo", "\"foo\""},
+      {"--drain_timeout=-1s", "--drain_timeout is -1s"},
+      {"--drain_timeout=inf", "--drain_timeout is inf"},
       {"--nonsense", "nonsense"},
       {"surplus", "\"surplus\""},
   };

@@ -1,11 +1,13 @@
 #include "server/engine/volume.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -160,6 +162,27 @@ TEST_F(VolumeTest, AnUnalignedWriteThatLeavesOnlyZeroesMakesAHole) {
   EXPECT_EQ(volume.Stats().logical_bytes, 4096u);
   ASSERT_TRUE(Write(volume, 100, std::string(3, '\0')).ok());
   EXPECT_EQ(volume.Stats().logical_bytes, 0u);
+}
+
+TEST_F(VolumeTest, ATrimOfAPartOfAHoleKeepsWhatIsWrittenBesideItMeanwhile) {
+  constexpr int kBlocks = 4000;
+  Volume& volume = Make(kBlocks * kBlockBytes);
+  std::atomic<int> written{0};
+  std::thread trimmer([&] {
+    for (int i = 0; i < kBlocks; ++i) {
+      do {
+        EXPECT_TRUE(volume.Trim(i * kBlockBytes, 100).ok());
+      } while (written.load() <= i);
+    }
+  });
+  for (int i = 0; i < kBlocks; ++i) {
+    EXPECT_TRUE(Write(volume, i * kBlockBytes + 2000, "kept").ok());
+    written.store(i + 1);
+  }
+  trimmer.join();
+  for (int i = 0; i < kBlocks; ++i) {
+    ASSERT_EQ(Read(volume, i * kBlockBytes + 2000, 4), "kept") << i;
+  }
 }
 
 TEST_F(VolumeTest, WriteZeroesKeepsTheRangeAllocatedWhenAsked) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <random>
 #include <string>
 
 #include "absl/status/status.h"
@@ -10,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "proto/base/reason.h"
 #include "server/service/limits.h"
+#include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 
@@ -175,7 +177,8 @@ TEST_F(BlockServiceTest, VolumeMemoryLimit) {
   ASSERT_THAT(TestServer::Call(&v1::VolumeService::Stub::CreateVolume,
                                server_.volumes(), request),
               IsOk());
-  EXPECT_THAT(Write(0, std::string(1 << 20, 'x'), "tight"),
+  std::mt19937_64 random(1);
+  EXPECT_THAT(Write(0, ::ramvol::testing::Noise(random, 1 << 20), "tight"),
               HasReason(absl::StatusCode::kResourceExhausted,
                         reason::kVolumeMemoryLimit));
 }

@@ -1,0 +1,38 @@
+// What the command line needs from its process. Tests give it another one.
+#ifndef RAMVOL_CLIENT_CLI_CLI_CONTEXT_H_
+#define RAMVOL_CLIENT_CLI_CLI_CONTEXT_H_
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/client.h"
+#include "client/options.h"
+
+namespace ramvol::cli {
+
+struct CliContext {
+  int in_fd = 0;
+  int out_fd = 1;
+  int err_fd = 2;
+  // Whether progress is shown, and how wide it may be.
+  bool err_is_terminal = false;
+  std::function<int()> terminal_columns = [] { return 80; };
+
+  std::function<absl::Time()> now = absl::Now;
+  // The value of an environment variable.
+  std::function<std::optional<std::string>(const std::string& name)> env =
+      [](const std::string&) { return std::nullopt; };
+  std::function<Client(const ClientOptions&)> connect =
+      [](const ClientOptions& options) { return Client(options); };
+
+  // Set by a signal handler; commands that take long look at it.
+  const std::atomic<bool>* interrupted = nullptr;  // Required.
+};
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_CLI_CONTEXT_H_

@@ -1,0 +1,58 @@
+// The ramvol command line: its process, and nothing else.
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/cli/cli_context.h"
+#include "client/cli/run_cli.h"
+
+namespace {
+
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void Interrupt(int) { interrupted.store(true); }
+
+// The first signal stops cleanly, the second at once. System calls are not
+// restarted, so that a wait for a pipe ends.
+void CatchSignals() {
+  struct sigaction action = {};
+  action.sa_handler = Interrupt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  // A closed pipe is an error of write, not the end of the process.
+  signal(SIGPIPE, SIG_IGN);
+}
+
+int TerminalColumns() {
+  winsize size = {};
+  const bool known =
+      ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
+}
+
+std::optional<std::string> Environment(const std::string& name) {
+  const char* value = getenv(name.c_str());
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CatchSignals();
+  ramvol::cli::CliContext context;
+  context.err_is_terminal = isatty(STDERR_FILENO) == 1;
+  context.terminal_columns = TerminalColumns;
+  context.env = Environment;
+  context.interrupted = &interrupted;
+  return ramvol::cli::RunCli(std::vector<std::string>(argv + 1, argv + argc),
+                             context);
+}

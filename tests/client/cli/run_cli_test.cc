@@ -1,0 +1,387 @@
+#include "client/cli/run_cli.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/base/reason.h"
+#include "ramvol/v1/volume_service.pb.h"
+#include "tests/client/cli/cli_harness.h"
+
+namespace ramvol::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+class RunCliTest : public ::testing::Test {
+ protected:
+  // Words apart by spaces.
+  CliHarness::Result Run(const std::string& line) {
+    std::vector<std::string> words;
+    std::string word;
+    for (const char c : line + " ") {
+      if (c != ' ') {
+        word += c;
+      } else if (!word.empty()) {
+        words.push_back(word);
+        word.clear();
+      }
+    }
+    return cli_.Run(words);
+  }
+  // The line must be refused as wrong usage, and say so.
+  std::string UsageErrorOf(const std::string& line) {
+    const auto result = Run(line);
+    EXPECT_EQ(result.exit_code, 2) << line;
+    EXPECT_EQ(result.out, "") << line;
+    EXPECT_THAT(result.err, StartsWith("ramvol: ")) << line;
+    EXPECT_THAT(result.err, HasSubstr("(USAGE)")) << line;
+    return result.err;
+  }
+
+  CliHarness cli_;
+};
+
+TEST_F(RunCliTest, WrongUsageExitsWithTwo) {
+  UsageErrorOf("");
+  UsageErrorOf("frobnicate");
+  UsageErrorOf("create");
+  UsageErrorOf("create a");
+  UsageErrorOf("create a 1G surplus");
+  UsageErrorOf("create a 1G --no-such-flag");
+  UsageErrorOf("ls --output=xml");
+  UsageErrorOf("ls --timeout=soon");
+  UsageErrorOf("ls --timeout=0");
+  UsageErrorOf("create a 1G --label novalue");
+  UsageErrorOf("create a 1G --level x");
+  UsageErrorOf("create a 1G --allocator=best");
+  UsageErrorOf("help frobnicate");
+  UsageErrorOf("completion tcsh");
+  UsageErrorOf("set a --read-only=perhaps");
+  EXPECT_THAT(UsageErrorOf("create a 10Q"),
+              HasSubstr("\"10Q\" is not a size; write a number of bytes"));
+}
+
+TEST_F(RunCliTest, HelpAndVersionGoToStandardOutput) {
+  for (const char* line : {"--help", "help", "-h"}) {
+    const auto result = Run(line);
+    EXPECT_EQ(result.exit_code, 0) << line;
+    EXPECT_EQ(result.err, "") << line;
+    for (const char* word :
+         {"create", "ls", "show", "stat", "set", "resize", "rm", "read",
+          "write", "trim", "import", "export", "extents", "server",
+          "completion", "help", "--server", "RAMVOL_SERVER", "Exit codes"}) {
+      EXPECT_THAT(result.out, HasSubstr(word)) << line;
+    }
+  }
+  EXPECT_THAT(Run("create --help").out, HasSubstr("--merge-level"));
+  EXPECT_THAT(Run("help create").out, HasSubstr("--merge-level"));
+  EXPECT_THAT(Run("--version").out, StartsWith("ramvol 0."));
+}
+
+TEST_F(RunCliTest, CreateSendsEveryFlagInAnyOrder) {
+  const auto result = Run(
+      "--output json create --level -5 scratch --merge-level=7 1.5G "
+      "--allocator ZSTD --min-frame 8K --max-frame=32768 --memory-limit 1G "
+      "--read-only --label a=b --label c=d=e --server other:1 --timeout 5s");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  const v1::CreateVolumeRequest& sent = cli_.server().last_create;
+  EXPECT_EQ(sent.name(), "scratch");
+  EXPECT_EQ(sent.size_bytes(), 3 * kGiB / 2);
+  EXPECT_EQ(sent.zstd_level(), -5);
+  EXPECT_EQ(sent.merge_zstd_level(), 7);
+  EXPECT_EQ(sent.allocator(), v1::ALLOCATOR_ZSTD);
+  EXPECT_EQ(sent.min_frame_bytes(), 8192);
+  EXPECT_EQ(sent.max_frame_bytes(), 32768);
+  EXPECT_EQ(sent.memory_limit_bytes(), kGiB);
+  EXPECT_TRUE(sent.read_only());
+  EXPECT_EQ(sent.labels().at("a"), "b");
+  EXPECT_EQ(sent.labels().at("c"), "d=e");
+  EXPECT_FALSE(sent.validate_only());
+  EXPECT_EQ(cli_.options().server, "other:1");
+  EXPECT_EQ(cli_.options().timeout, absl::Seconds(5));
+  EXPECT_THAT(result.out, HasSubstr("\"sizeBytes\": \"1610612736\""));
+}
+
+TEST_F(RunCliTest, ServerComesFromFlagThenEnvironmentThenDefault) {
+  Run("ls");
+  EXPECT_EQ(cli_.options().server, "127.0.0.1:7420");
+  cli_.env()["RAMVOL_SERVER"] = "unix:/run/a";
+  Run("ls");
+  EXPECT_EQ(cli_.options().server, "unix:/run/a");
+  Run("ls --server b:1");
+  EXPECT_EQ(cli_.options().server, "b:1");
+}
+
+TEST_F(RunCliTest, DryRunMakesNothing) {
+  const auto result = Run("create a 1G --dry-run");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_TRUE(cli_.server().last_create.validate_only());
+  EXPECT_FALSE(cli_.server().Has("a"));
+  EXPECT_EQ(result.out,
+            "Name:          a\n"
+            "Size:          1 GiB (1073741824 bytes)\n"
+            "Allocator:     zstd\n"
+            "Frames:        4 KiB to 64 KiB\n"
+            "Levels:        1 writing, 3 merging\n"
+            "Memory limit:  none\n"
+            "Access:        read-write\n"
+            "Labels:        none\n");
+}
+
+TEST_F(RunCliTest, ErrorsOfTheServerHaveTheirExitCodes) {
+  Run("create a 1G");
+  const auto exists = Run("create a 1G");
+  EXPECT_EQ(exists.exit_code, 4);
+  EXPECT_EQ(exists.err,
+            "ramvol: create: volume \"a\" exists (VOLUME_EXISTS)\n");
+  EXPECT_EQ(exists.out, "");
+  const auto missing = Run("stat b");
+  EXPECT_EQ(missing.exit_code, 3);
+  EXPECT_EQ(missing.err,
+            "ramvol: stat: no volume is named \"b\" (VOLUME_NOT_FOUND)\n");
+  cli_.server().set_failure(WithReason(absl::ResourceExhaustedError("full"),
+                                       reason::kServerMemoryLimit));
+  EXPECT_EQ(Run("create c 1G --allocator=malloc").exit_code, 6);
+  cli_.server().set_failure(absl::UnavailableError("refused"));
+  const auto unreachable = Run("--server x:1 ls");
+  EXPECT_EQ(unreachable.exit_code, 5);
+  EXPECT_THAT(unreachable.err, AllOf(HasSubstr("no server answers at x:1"),
+                                     HasSubstr("ramvold --listen=x:1")));
+}
+
+TEST_F(RunCliTest, ControlCommandsDoNotWaitForAServer) {
+  Run("ls");
+  EXPECT_EQ(cli_.options().reconnect_timeout, absl::ZeroDuration());
+}
+
+TEST_F(RunCliTest, ListShowsATable) {
+  Run("create scratch 10G --label team=x");
+  Run("create a 512 --allocator=malloc --read-only");
+  EXPECT_EQ(Run("ls").out,
+            "NAME       SIZE  ALLOCATOR  ACCESS  LABELS\n"
+            "a         512 B  malloc     ro\n"
+            "scratch  10 GiB  zstd       rw      team=x\n");
+  EXPECT_EQ(Run("ls --quiet").out, "a\nscratch\n");
+  cli_.server().stats.set_ratio(2.5);
+  cli_.server().stats.set_stored_bytes(4096);
+  cli_.server().stats.set_memory_bytes(8192);
+  EXPECT_EQ(Run("ls -l").out,
+            "NAME       SIZE  ALLOCATOR  ACCESS  DATA  STORED  MEMORY  RATIO  "
+            "LABELS\n"
+            "a         512 B  malloc     ro       0 B   4 KiB   8 KiB   2.50\n"
+            "scratch  10 GiB  zstd       rw       0 B   4 KiB   8 KiB   2.50  "
+            "team=x\n");
+  EXPECT_THAT(Run("ls --output=json").out,
+              AllOf(StartsWith("{\n \"volumes\": [\n"),
+                    HasSubstr("\"name\": \"scratch\"")));
+}
+
+TEST_F(RunCliTest, EmptyListIsEmpty) {
+  EXPECT_EQ(Run("ls").out, "NAME  SIZE  ALLOCATOR  ACCESS  LABELS\n");
+  EXPECT_EQ(Run("ls -q").out, "");
+  EXPECT_THAT(Run("ls --output=json").out, HasSubstr("\"volumes\": []"));
+}
+
+TEST_F(RunCliTest, StatIsReadable) {
+  Run("create a 1G");
+  v1::VolumeStats& stats = cli_.server().stats;
+  stats.set_stored_bytes(100 << 20);
+  stats.set_memory_bytes(110 << 20);
+  stats.set_ratio(4);
+  stats.mutable_blocks()->set_compressed(300);
+  stats.mutable_blocks()->set_raw(100);
+  v1::FrameCount* frames = stats.add_frames();
+  frames->set_span_blocks(16);
+  frames->set_frames(10);
+  frames->set_stored_bytes(10 * 16384);
+  stats.mutable_io()->set_write_operations(7);
+  stats.mutable_io()->set_written_bytes(7 << 20);
+  stats.mutable_io()->set_cache_hits(3);
+  stats.mutable_io()->set_cache_misses(1);
+  stats.mutable_io()->set_compress_nanoseconds(1500000000);
+  EXPECT_EQ(Run("stat a").out, R"(Name:          a
+Size:          1 GiB (1073741824 bytes)
+Data:          0 bytes
+Stored:        100 MiB (104857600 bytes)
+Ratio:         4.00
+Memory:        110 MiB (115343360 bytes)
+Memory limit:  none
+Hot:           0 B, of which 0 B not yet compressed
+Dead:          0 B
+Attached:      0 clients
+
+BLOCKS       COUNT    BYTES  SHARE
+compressed     300  1.1 MiB  75.0%
+raw            100  400 KiB  25.0%
+same-filled      0      0 B   0.0%
+dirty            0      0 B   0.0%
+
+FRAMES  COUNT   STORED  RATIO
+64 KiB     10  160 KiB   4.00
+
+I/O      OPERATIONS  BYTES
+read              0    0 B
+write             7  7 MiB
+trim              0    0 B
+zero              0    0 B
+flush             0      -
+extents           0      -
+failed            0      -
+
+Cache:       3 hits, 1 misses (75.0% hits)
+Background:  0 frames merged, 0 split
+zstd:        1.500 s compressing, 0.000 s decompressing
+Corrupt:     0 frames
+)");
+  EXPECT_THAT(Run("stat a --output=json").out,
+              HasSubstr("\"storedBytes\": \"104857600\""));
+}
+
+TEST_F(RunCliTest, ServerIsDescribed) {
+  cli_.context().now = [] { return absl::FromUnixSeconds(1000 + 3725); };
+  EXPECT_THAT(Run("server").out,
+              AllOf(HasSubstr("Version:       9.8.7\n"),
+                    HasSubstr("1h2m5s since 1970-01-01 00:16:40 UTC"),
+                    HasSubstr("256 MiB (268435456 bytes), 25.0%")));
+  EXPECT_THAT(Run("server --output=json").out,
+              HasSubstr("\"version\": \"9.8.7\""));
+}
+
+TEST_F(RunCliTest, SetNamesOnlyWhatChanges) {
+  Run("create a 1G --label keep=1 --label drop=2");
+  EXPECT_EQ(Run("set a --level 9 --read-only=true").exit_code, 0);
+  EXPECT_THAT(cli_.server().last_update.update_mask().paths(),
+              ElementsAre("zstd_level", "read_only"));
+  EXPECT_TRUE(cli_.server().settings("a").read_only());
+  EXPECT_EQ(Run("set a --read-only false").exit_code, 0);
+  EXPECT_FALSE(cli_.server().settings("a").read_only());
+  EXPECT_EQ(Run("set a --memory-limit=0").exit_code, 0);
+  EXPECT_THAT(cli_.server().last_update.update_mask().paths(),
+              ElementsAre("memory_limit_bytes"));
+  EXPECT_THAT(UsageErrorOf("set a"), HasSubstr("nothing to change"));
+}
+
+TEST_F(RunCliTest, LabelsAreMerged) {
+  Run("create a 1G --label keep=1 --label drop=2 --label change=3");
+  const auto result =
+      Run("set a --label change=4 --label new=5 --unlabel drop");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Labels:        change=4,keep=1,new=5\n"));
+  EXPECT_EQ(cli_.server().last_update.etag(),
+            cli_.server().settings("a").etag());
+}
+
+TEST_F(RunCliTest, ShrinkingNeedsAFlag) {
+  Run("create a 2G");
+  EXPECT_EQ(Run("resize a 3G").exit_code, 0);
+  const auto refused = Run("resize a 1G");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("3221225472"), HasSubstr("--shrink"),
+                                 HasSubstr("(SHRINK_LOSES_DATA)")));
+  EXPECT_EQ(cli_.server().settings("a").size_bytes(), 3 * kGiB);
+  EXPECT_EQ(Run("resize a 1G --shrink").exit_code, 0);
+  EXPECT_EQ(cli_.server().settings("a").size_bytes(), kGiB);
+}
+
+TEST_F(RunCliTest, RemoveGoesOnAfterAFailureAndReportsAll) {
+  Run("create a 1G");
+  Run("create c 1G");
+  const auto result = Run("rm a b c d --force");
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("named \"b\""), HasSubstr("named \"d\"")));
+  EXPECT_EQ(result.out, "");
+  EXPECT_FALSE(cli_.server().Has("a"));
+  EXPECT_FALSE(cli_.server().Has("c"));
+  EXPECT_TRUE(cli_.server().last_delete.force());
+}
+
+TEST_F(RunCliTest, VolumesMayBeNamedLikeCommands) {
+  EXPECT_EQ(Run("create create 1G").exit_code, 0);
+  EXPECT_EQ(Run("rm create").exit_code, 0);
+  EXPECT_FALSE(cli_.server().Has("create"));
+}
+
+TEST_F(RunCliTest, ReadWriteAndTrim) {
+  FakeVolume& volume = cli_.AddVolume("a", 1 << 20);
+  cli_.in().Set("hello");
+  EXPECT_EQ(Run("write a 4K").exit_code, 0);
+  EXPECT_EQ(volume.Content(4096, 5), "hello");
+  const auto read = Run("read a 4095 7");
+  EXPECT_EQ(read.exit_code, 0);
+  EXPECT_EQ(read.out, std::string("\0hello\0", 7));
+  const std::string path = TempPath("out");
+  EXPECT_EQ(cli_.Run({"read", "a", "4K", "5", "-o", path}).out, "");
+  EXPECT_EQ(ReadFile(path), "hello");
+  EXPECT_EQ(cli_.Run({"write", "a", "0", path}).exit_code, 0);
+  EXPECT_EQ(volume.Content(0, 5), "hello");
+  EXPECT_EQ(Run("trim a 4K 4K").exit_code, 0);
+  EXPECT_EQ(volume.Content(4096, 5), std::string(5, '\0'));
+  EXPECT_EQ(volume.Content(0, 5), "hello");
+  EXPECT_EQ(Run("trim a --all").exit_code, 0);
+  EXPECT_EQ(volume.allocated_bytes(), 0);
+}
+
+TEST_F(RunCliTest, TrimOfEverythingMustBeSaid) {
+  cli_.AddVolume("a", 1 << 20);
+  UsageErrorOf("trim a");
+  UsageErrorOf("trim a 0");
+  UsageErrorOf("trim a 0 4K --all");
+  EXPECT_THAT(cli_.server().data("a").trims(), IsEmpty());
+}
+
+TEST_F(RunCliTest, RangePastTheEndTouchesNoFile) {
+  cli_.AddVolume("a", 4096);
+  const std::string path = TempPath("out");
+  WriteFile(path, "precious");
+  const auto result = cli_.Run({"read", "a", "4000", "97", "-o", path});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("(PAST_END)"));
+  EXPECT_EQ(ReadFile(path), "precious");
+  EXPECT_EQ(Run("read a 4000 96").exit_code, 0);
+  cli_.in().Set("x");
+  EXPECT_EQ(Run("write a 4096").exit_code, 1);
+  EXPECT_EQ(Run("write a 4097").exit_code, 1);
+  EXPECT_EQ(Run("write a 4095").exit_code, 0);
+}
+
+TEST_F(RunCliTest, ExtentsAsTableAndJson) {
+  cli_.AddVolume("a", 1 << 20).Fill(8192, "x");
+  EXPECT_EQ(Run("extents a").out,
+            " OFFSET   LENGTH  STATE\n"
+            "      0     8192  hole\n"
+            "   8192     4096  data\n"
+            "  12288  1036288  hole\n"
+            "\n"
+            "Extents:  3\n"
+            "Data:     4 KiB (4096 bytes)\n"
+            "Holes:    1020 KiB (1044480 bytes)\n");
+  EXPECT_EQ(Run("extents a --offset 8K --length 8K --output=json").out,
+            "{\n \"extents\": [\n"
+            "  {\"offset\": \"8192\", \"length\": \"4096\", \"hole\": false},\n"
+            "  {\"offset\": \"12288\", \"length\": \"4096\", \"hole\": true}\n"
+            " ],\n \"extentCount\": \"2\",\n \"dataBytes\": \"4096\",\n"
+            " \"holeBytes\": \"4096\"\n}\n");
+  EXPECT_EQ(Run("extents a --totals").out,
+            "Extents:  3\n"
+            "Data:     4 KiB (4096 bytes)\n"
+            "Holes:    1020 KiB (1044480 bytes)\n");
+  EXPECT_EQ(Run("extents a --totals --output=json").out,
+            "{\n \"extentCount\": \"3\",\n \"dataBytes\": \"4096\",\n"
+            " \"holeBytes\": \"1044480\"\n}\n");
+  EXPECT_EQ(Run("extents a --offset 2M").exit_code, 1);
+}
+
+}  // namespace
+}  // namespace ramvol::cli

@@ -1,0 +1,210 @@
+#!/bin/bash
+# The command line against the server, both as they are shipped, over a Unix
+# socket. Arguments: the paths of ramvold and ramvol.
+set -u
+
+ramvold=$(realpath "$1")
+cli=$(realpath "$2")
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/cli.XXXXXX")
+cd "$work" || exit 1
+# Short, because a socket's path may have 107 bytes at most.
+sockets=$(mktemp -d /tmp/ramvol-cli.XXXXXX)
+export RAMVOL_SERVER=unix:$sockets/s
+server_pid=
+failures=0
+
+# shellcheck disable=SC2317  # The trap calls it.
+finish() {
+  [[ -n $server_pid ]] && kill "$server_pid" 2>/dev/null && wait "$server_pid"
+  rm -rf "$work" "$sockets"
+}
+trap finish EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  failures=$((failures + 1))
+}
+
+# expect CODE ARGUMENT...: runs ramvol; its output is in out and err.
+expect() {
+  local wanted=$1 got
+  shift
+  "$cli" "$@" >out 2>err </dev/null
+  got=$?
+  [[ $got == "$wanted" ]] ||
+    fail "ramvol $* exited with $got, not $wanted: $(cat err)"
+  [[ $wanted == 0 || -s err ]] || fail "ramvol $* failed and said nothing"
+  [[ $wanted != 0 || ! -s err ]] || fail "ramvol $* said: $(cat err)"
+}
+
+expect_text() {
+  grep -qF -- "$2" "$1" || fail "no \"$2\" in: $(cat "$1")"
+}
+
+same() {
+  cmp "$1" "$2" || fail "$1 and $2 differ"
+}
+
+disk_kib() {
+  du -k "$1" | cut -f1
+}
+
+# Nothing listens yet.
+expect 5 ls
+expect_text err "$RAMVOL_SERVER"
+expect_text err "ramvold --listen"
+
+"$ramvold" --listen="$RAMVOL_SERVER" --metrics_listen=127.0.0.1:0 \
+  --memory_limit=256M >server.out 2>server.err &
+server_pid=$!
+for ((i = 0; i < 200; i++)); do
+  grep -q ready server.out server.err && break
+  sleep 0.05
+done
+expect 0 server
+expect_text out "256 MiB"
+
+# Management.
+expect 0 create scratch 1G --level 3 --label team=x
+expect_text out "1073741824 bytes"
+expect 4 create scratch 2G
+expect_text err "(VOLUME_EXISTS)"
+expect 1 create Bad_Name 1G
+expect 0 create never 1G --dry-run
+expect 3 show never
+expect_text err "(VOLUME_NOT_FOUND)"
+expect 0 ls --quiet
+expect_text out scratch
+expect 0 set scratch --level=-5 --memory-limit 100M --label a=b --unlabel team
+expect_text out "a=b"
+expect 0 resize scratch 2G
+expect 1 resize scratch 1G
+expect_text err "--shrink"
+expect 0 resize scratch 1G --shrink
+expect 0 set scratch --read-only=true
+expect 1 trim scratch --all
+expect_text err "(VOLUME_READ_ONLY)"
+expect 0 set scratch --read-only=false
+expect 2 set scratch
+expect 2 trim scratch
+expect 0 show scratch --output=json
+python3 -c 'import json,sys; v=json.load(open("out")); sys.exit(v["sizeBytes"] != "1073741824" or v["zstdLevel"] != -5)' ||
+  fail "show: $(cat out)"
+for command in "ls" "server" "stat scratch" "extents scratch"; do
+  # shellcheck disable=SC2086
+  expect 0 $command --output=json
+  python3 -m json.tool out >/dev/null || fail "$command: not JSON"
+done
+
+# Bytes at odd places.
+head -c 300001 /dev/urandom >bytes
+"$cli" write scratch 12345 <bytes || fail "write"
+expect 0 read scratch 12345 300001
+same bytes out
+expect 0 read scratch 12345 300001 --out copy
+same bytes copy
+expect 0 extents scratch --totals
+expect_text out "Extents:  3"
+expect 0 trim scratch 12345 300001
+expect 0 trim scratch --all
+expect 0 extents scratch --totals
+expect_text out "Data:     0 bytes"
+expect 1 read scratch 1G 1
+expect_text err "(PAST_END)"
+expect 1 write scratch 0 no-such-file
+expect_text err "(ENOENT)"
+
+# A sparse image: data, holes, zeroes that are no holes, an odd end.
+truncate -s 200000001 image
+tar -c /usr/include 2>/dev/null | head -c 20000000 |
+  dd of=image bs=4k seek=10 conv=notrunc status=none
+head -c 3000001 /dev/urandom |
+  dd of=image bs=1M seek=100 conv=notrunc status=none
+dd if=/dev/zero of=image bs=1M count=10 seek=150 conv=notrunc status=none
+expect 0 import image golden --output=json
+expect_text out '"sourceBytes": "200000001"'
+expect 0 export golden exported
+same image exported
+(($(disk_kib exported) <= $(disk_kib image))) ||
+  fail "exported takes $(disk_kib exported) KiB, image $(disk_kib image)"
+"$cli" export golden - >piped || fail "export to standard output"
+same image piped
+"$cli" export golden - | cmp - image || fail "export into a pipe"
+# shellcheck disable=SC2002  # A pipe is the point.
+cat image | "$cli" import - from-pipe --read-only || fail "import from a pipe"
+expect 0 export from-pipe exported
+same image exported
+"$cli" import - from-file <image || fail "import from a file as input"
+expect 0 export from-file exported
+same image exported
+# Over another content; the rest stays.
+expect 0 rm from-pipe from-file
+expect 0 create over 210000000
+head -c 10000000 /dev/urandom >noise
+expect 0 write over 0 noise
+expect 0 write over 200000000 noise
+expect 0 import image over
+expect 0 read over 0 200000001 --out over.head
+same image over.head
+expect 0 read over 200000001 9999999 --out over.tail
+tail -c 9999999 noise >noise.tail
+same over.tail noise.tail
+expect 2 import image over --level 3
+expect 4 import image over --create
+
+# What goes wrong.
+expect 0 rm over
+head -c 320000000 /dev/urandom >too-much
+expect 6 import too-much full
+expect_text err "(SERVER_MEMORY_LIMIT)"
+expect 3 show full
+expect 3 export missing nothing
+[[ -e nothing ]] && fail "export of no volume made a file"
+expect 1 export golden /dev/full
+expect_text err "(ENOSPC)"
+"$cli" export golden - 2>err | head -c 1000 >/dev/null
+[[ ! -s err ]] || fail "a closed pipe is noise: $(cat err)"
+mkfifo fifo
+"$cli" import fifo interrupted >out 2>err &
+import_pid=$!
+exec 3>fifo
+head -c 5000000 noise >&3
+kill -INT "$import_pid"
+wait "$import_pid"
+code=$?
+exec 3>&-
+[[ $code == 130 ]] || fail "interrupted import exited with $code: $(cat err)"
+expect 3 show interrupted
+
+# The largest volume.
+expect 0 create largest 9223372036854775807
+printf x | "$cli" write largest 9223372036854775806 || fail "last byte"
+expect 0 read largest 9223372036854775806 1
+[[ $(cat out) == x ]] || fail "last byte: $(cat out)"
+expect 0 extents largest --totals
+expect_text out "Extents:  2"
+expect 0 trim largest --all
+
+expect 0 rm scratch golden largest
+expect 0 ls --quiet
+[[ ! -s out ]] || fail "left: $(cat out)"
+for shell in bash zsh fish; do
+  expect 0 completion $shell
+done
+
+# The same flags, with completion in bash itself.
+"$cli" completion bash >completion.bash
+# shellcheck disable=SC1091
+source ./completion.bash || fail "bash does not take the completion"
+COMP_WORDS=(ramvol cre) COMP_CWORD=1
+_ramvol
+[[ ${COMPREPLY[*]} == create ]] || fail "completion of cre: ${COMPREPLY[*]}"
+COMP_WORDS=(ramvol create --allocator "=" sp) COMP_CWORD=4
+_ramvol
+[[ ${COMPREPLY[*]} == sparse ]] || fail "completion of sp: ${COMPREPLY[*]}"
+
+kill -TERM "$server_pid"
+wait "$server_pid" || fail "the server did not stop cleanly"
+server_pid=
+((failures == 0)) && echo "all passed"
+exit $((failures > 0))
