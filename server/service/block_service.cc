@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"

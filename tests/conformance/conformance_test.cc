@@ -116,8 +116,8 @@ TEST_P(ConformanceTest, ReadOnlyVolumeIsReadOnly) {
   auto device = Open();
   ASSERT_THAT(device->Write(0, "kept"), IsOk());
   ASSERT_THAT(factory_->SetReadOnly("volume"), IsOk());
-  const auto refused = StatusIs(absl::StatusCode::kFailedPrecondition,
-                                HasSubstr("read-only"));
+  const auto refused =
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("read-only"));
   EXPECT_THAT(device->Write(0, "lost"), refused);
   EXPECT_THAT(device->Trim(0, 1), refused);
   EXPECT_THAT(device->WriteZeroes(0, 1, false), refused);
@@ -149,8 +149,8 @@ TEST_P(ConformanceTest, EqualsAByteArrayUnderManyThreads) {
       const int64_t base = part * kPart;
       for (int step = 0; step < steps; ++step) {
         const int64_t begin = random() % kPart;
-        const int64_t length = std::min<int64_t>(
-            kPart - begin, 1 + SkewedBelow(random, 200000));
+        const int64_t length =
+            std::min<int64_t>(kPart - begin, 1 + SkewedBelow(random, 200000));
         if (random() % 4 == 0) {
           ASSERT_THAT(random() % 2 == 0
                           ? device->Trim(base + begin, length)
@@ -174,12 +174,14 @@ TEST_P(ConformanceTest, EqualsAByteArrayUnderManyThreads) {
   for (std::thread& thread : threads) thread.join();
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, ConformanceTest,
-    ::testing::Values(Way{"Engine", MakeEngineFactory},
-                      Way{"Unary", MakeUnaryFactory}, Way{"Io", MakeIoFactory},
-                      Way{"Sdk", MakeSdkFactory}),
-    [](const ::testing::TestParamInfo<Way>& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, ConformanceTest,
+                         ::testing::Values(Way{"Engine", MakeEngineFactory},
+                                           Way{"Unary", MakeUnaryFactory},
+                                           Way{"Io", MakeIoFactory},
+                                           Way{"Sdk", MakeSdkFactory}),
+                         [](const ::testing::TestParamInfo<Way>& info) {
+                           return info.param.name;
+                         });
 
 }  // namespace
 }  // namespace ramvol::testing

@@ -85,8 +85,7 @@ class IoDevice : public Device {
     if (!stream_->Write(request) || !stream_->Read(&response)) {
       return absl::UnavailableError("the stream has ended");
     }
-    if (response.results_size() != 1 ||
-        response.results(0).id() != last_id_) {
+    if (response.results_size() != 1 || response.results(0).id() != last_id_) {
       return absl::InternalError(
           absl::StrCat("a wrong answer: ", response.ShortDebugString()));
     }

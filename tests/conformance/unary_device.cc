@@ -15,9 +15,8 @@ class UnaryDevice : public Device {
       : stub_(stub), name_(std::move(name)) {}
 
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) override {
-    auto response =
-        TestServer::Call(&Stub::Read, stub_,
-                         Ranged<v1::ReadRequest>(offset, length));
+    auto response = TestServer::Call(&Stub::Read, stub_,
+                                     Ranged<v1::ReadRequest>(offset, length));
     if (!response.ok()) return response.status();
     return std::move(*response->mutable_data());
   }
