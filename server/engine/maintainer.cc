@@ -106,6 +106,8 @@ void Maintainer::MergePass(bool all_cold) {
       if (!all_cold) Pace(*volume, activity, absl::Now() - start);
     }
   }
+  // Merging leaves free pages behind; at rest nobody is going to reuse them.
+  shared_.arena.ReleaseFreeMemory();
 }
 
 void Maintainer::Pace(const VolumeCore& volume, uint64_t activity,
