@@ -247,12 +247,12 @@ class Driver {
     }
   }
 
-  // A zeroing that failed may have done a part of its work.
+  // A zeroing that failed may have done a part of its work. Asks for each block
+  // alone: those in damaged frames do not answer.
   void LearnWhatIsZero(Range range) {
     for (size_t at = range.begin; at < range.end();) {
-      const size_t length =
-          std::min(range.end(), at / kChunkBytes * kChunkBytes + kChunkBytes) -
-          at;
+      const size_t length = std::min<size_t>(
+          range.end() - at, kBlockBytes - (base_ + at) % kBlockBytes);
       std::string now(length, 'x');
       const absl::Status status =
           volume_->Read(base_ + at, absl::MakeSpan(now));
