@@ -22,7 +22,10 @@ google::rpc::ErrorInfo MetadataPayload(const absl::Status& status) {
 
 void SetMetadataPayload(const google::rpc::ErrorInfo& info,
                         absl::Status* status) {
-  status->SetPayload(kMetadataUrl, absl::Cord(info.SerializeAsString()));
+  // Cord from a view: from a std::string it is a template, which clang mangles
+  // unlike the g++ that built Abseil.
+  const std::string bytes = info.SerializeAsString();
+  status->SetPayload(kMetadataUrl, absl::Cord(absl::string_view(bytes)));
 }
 
 google::rpc::ErrorInfo MakeErrorInfo(const absl::Status& status) {
