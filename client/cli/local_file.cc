@@ -248,7 +248,11 @@ absl::Status LocalFile::Truncate(int64_t size_bytes) const {
   do {
     result = ftruncate(fd_, base_offset_ + size_bytes);
   } while (result != 0 && errno == EINTR);
-  if (result == 0) return absl::OkStatus();
+  if (result == 0) {
+    // Others may go on writing to standard output: behind this, not over it.
+    lseek(fd_, base_offset_ + size_bytes, SEEK_SET);
+    return absl::OkStatus();
+  }
   return FileError(errno, absl::StrCat("cannot make ", name_, " ", size_bytes,
                                        " bytes long"));
 }

@@ -5,10 +5,19 @@
 namespace ramvol::engine {
 
 Account::~Account() {
-  arena_.Unreserve(unused_bytes_.load(std::memory_order_relaxed));
+  MutexLock lock(&mu_);
+  arena_.Unreserve(promised_bytes_ - drawn_bytes_);
 }
 
-bool Account::Charge(uint64_t bytes, Priority priority) {
+bool Account::Charge(uint64_t bytes, Priority priority, uint64_t* drawn) {
+  *drawn = 0;
+  if (reserves_.load(std::memory_order_acquire)) {
+    MutexLock lock(&mu_);
+    charged_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    *drawn = std::min(bytes, promised_bytes_ - drawn_bytes_);
+    drawn_bytes_ += *drawn;
+    return true;
+  }
   const uint64_t limit = limit_bytes();
   const uint64_t before =
       charged_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -20,47 +29,40 @@ bool Account::Charge(uint64_t bytes, Priority priority) {
   return false;
 }
 
-uint64_t Account::DrawReservation(uint64_t bytes) {
-  uint64_t unused = unused_bytes_.load(std::memory_order_relaxed);
-  uint64_t drawn;
-  do {
-    drawn = std::min(unused, bytes);
-    if (drawn == 0) return 0;
-  } while (!unused_bytes_.compare_exchange_weak(unused, unused - drawn,
-                                                std::memory_order_acq_rel));
-  return drawn;
+void Account::UndoCharge(uint64_t bytes, uint64_t drawn) {
+  MutexLock lock(&mu_);
+  charged_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  drawn_bytes_ -= drawn;
 }
 
-void Account::RefillReservation() {
-  if (promised_bytes_.load(std::memory_order_relaxed) == 0) return;
-  // All that is missing, not only what was just freed: a charge that is being
-  // made meanwhile may have hidden some of it last time.
-  uint64_t unused = unused_bytes_.load(std::memory_order_acquire);
+void Account::Uncharge(uint64_t bytes) {
+  if (!reserves_.load(std::memory_order_acquire)) {
+    charged_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    return;
+  }
   uint64_t refill;
-  do {
-    // Read after `unused`: see GrowReservation.
-    const uint64_t promised = promised_bytes_.load(std::memory_order_relaxed);
-    const uint64_t covered =
-        charged_bytes_.load(std::memory_order_relaxed) + unused;
-    refill = promised > covered ? promised - covered : 0;
-  } while (!unused_bytes_.compare_exchange_weak(unused, unused + refill,
-                                                std::memory_order_acq_rel,
-                                                std::memory_order_acquire));
+  {
+    MutexLock lock(&mu_);
+    const uint64_t charged =
+        charged_bytes_.fetch_sub(bytes, std::memory_order_relaxed) - bytes;
+    // What is charged beyond the reservation goes first.
+    refill = drawn_bytes_ - std::min(drawn_bytes_, charged);
+    drawn_bytes_ -= refill;
+  }
   // Not refused: the memory that was just freed makes room for it.
   if (refill > 0) arena_.Reserve(refill, Priority::kGuaranteed);
 }
 
 PageId Account::NewPage(Priority priority) {
-  if (!Charge(kPageBytes, priority)) return 0;
-  const uint64_t drawn = DrawReservation(kPageBytes);
+  uint64_t drawn;
+  if (!Charge(kPageBytes, priority, &drawn)) return 0;
   const PageId page = arena_.AllocatePage(
       drawn == kPageBytes ? Priority::kGuaranteed : priority);
   if (page == 0) {
-    charged_bytes_.fetch_sub(kPageBytes, std::memory_order_relaxed);
-    unused_bytes_.fetch_add(drawn, std::memory_order_relaxed);
-    return 0;
+    UndoCharge(kPageBytes, drawn);
+  } else if (drawn > 0) {
+    arena_.Unreserve(drawn);
   }
-  if (drawn > 0) arena_.Unreserve(drawn);
   return page;
 }
 
@@ -71,27 +73,21 @@ void Account::FreePage(PageId page) {
 
 void* Account::New(size_t bytes, Priority priority) {
   const uint64_t taken = Arena::AllocatedBytes(bytes);
-  if (!Charge(taken, priority)) return nullptr;
-  const uint64_t drawn = DrawReservation(taken);
+  uint64_t drawn;
+  if (!Charge(taken, priority, &drawn)) return nullptr;
   void* object =
       arena_.Allocate(bytes, drawn == taken ? Priority::kGuaranteed : priority);
   if (object == nullptr) {
-    charged_bytes_.fetch_sub(taken, std::memory_order_relaxed);
-    unused_bytes_.fetch_add(drawn, std::memory_order_relaxed);
-    return nullptr;
+    UndoCharge(taken, drawn);
+  } else if (drawn > 0) {
+    arena_.Unreserve(drawn);
   }
-  if (drawn > 0) arena_.Unreserve(drawn);
   return object;
 }
 
 void Account::Delete(void* object, size_t bytes) {
   arena_.Free(object, bytes);
   Uncharge(Arena::AllocatedBytes(bytes));
-}
-
-void Account::Uncharge(uint64_t bytes) {
-  charged_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-  RefillReservation();
 }
 
 bool Account::ArenaHasRoom(uint64_t bytes) const {
@@ -101,8 +97,8 @@ bool Account::ArenaHasRoom(uint64_t bytes) const {
 }
 
 bool Account::HasRoom(uint64_t bytes) const {
-  if (unused_bytes_.load(std::memory_order_relaxed) >= bytes) return true;
-  return !AtOwnLimit(bytes) && ArenaHasRoom(bytes);
+  return UnusedReservation() >= bytes ||
+         (!AtOwnLimit(bytes) && ArenaHasRoom(bytes));
 }
 
 bool Account::OwnLimitRefuses(uint64_t bytes) const {
@@ -113,21 +109,30 @@ bool Account::OwnLimitRefuses(uint64_t bytes) const {
 
 bool Account::GrowReservation(uint64_t bytes) {
   if (!arena_.Reserve(bytes, Priority::kNormal)) return false;
-  // In this order, and the other way round when shrinking: at no moment may
-  // more be promised than is covered, or a refill would add it once more.
-  unused_bytes_.fetch_add(bytes, std::memory_order_acq_rel);
-  promised_bytes_.fetch_add(bytes, std::memory_order_release);
+  MutexLock lock(&mu_);
+  promised_bytes_ += bytes;
+  reserves_.store(true, std::memory_order_release);
   return true;
 }
 
 void Account::ShrinkReservation(uint64_t bytes) {
-  promised_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-  arena_.Unreserve(DrawReservation(bytes));
+  MutexLock lock(&mu_);
+  const uint64_t unused_before = promised_bytes_ - drawn_bytes_;
+  promised_bytes_ -= bytes;
+  drawn_bytes_ = std::min(drawn_bytes_, promised_bytes_);
+  arena_.Unreserve(unused_before - (promised_bytes_ - drawn_bytes_));
+}
+
+uint64_t Account::UnusedReservation() const {
+  if (!reserves_.load(std::memory_order_acquire)) return 0;
+  MutexLock lock(&mu_);
+  return promised_bytes_ - drawn_bytes_;
 }
 
 uint64_t Account::used_bytes() const {
-  return charged_bytes_.load(std::memory_order_relaxed) +
-         unused_bytes_.load(std::memory_order_relaxed);
+  MutexLock lock(&mu_);
+  return charged_bytes_.load(std::memory_order_relaxed) + promised_bytes_ -
+         drawn_bytes_;
 }
 
 bool Account::AtOwnLimit(uint64_t bytes) const {

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/base/thread_annotations.h"
+#include "proto/base/mutex.h"
 #include "server/engine/arena.h"
 
 namespace ramvol::engine {
@@ -67,19 +69,25 @@ class Account {
   Arena& arena() const { return arena_; }
 
  private:
-  bool Charge(uint64_t bytes, Priority priority);
+  // Charges `bytes`; `*drawn` of them come out of the reservation.
+  bool Charge(uint64_t bytes, Priority priority, uint64_t* drawn);
+  void UndoCharge(uint64_t bytes, uint64_t drawn);
   bool AtOwnLimit(uint64_t bytes) const;
   bool ArenaHasRoom(uint64_t bytes) const;
-  // Turns up to `bytes` of the reservation into a charge; returns how much.
-  uint64_t DrawReservation(uint64_t bytes);
-  void RefillReservation();
+  // What is promised and has no memory behind it.
+  uint64_t UnusedReservation() const;
 
   Arena& arena_;
   std::atomic<uint64_t> limit_bytes_;
   std::atomic<uint64_t> charged_bytes_{0};
-  // What the reservation promises, and what of it has no memory behind it.
-  std::atomic<uint64_t> promised_bytes_{0};
-  std::atomic<uint64_t> unused_bytes_{0};
+
+  // Only an account that reserves takes the lock to charge: its charges and its
+  // reservation have to change together.
+  std::atomic<bool> reserves_{false};
+  mutable Mutex mu_;
+  // What is reserved in all, and what of that is charged.
+  uint64_t promised_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t drawn_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace ramvol::engine

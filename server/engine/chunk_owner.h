@@ -20,8 +20,8 @@ class ChunkOwner : public std::enable_shared_from_this<ChunkOwner> {
  public:
   virtual ~ChunkOwner() = default;
 
-  // Compresses the chunk's dirty blocks. The caller took the chunk's node out
-  // of its queue; it is linked again.
+  // Compresses the chunk's dirty blocks. If the caller took the chunk's node
+  // out of its queue, it is linked again.
   virtual void FlushChunk(uint64_t chunk) = 0;
   // Drops the chunk's clean hot blocks; likewise.
   virtual void DropClean(uint64_t chunk) = 0;

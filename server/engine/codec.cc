@@ -24,6 +24,11 @@ namespace {
 // dictionary. Frames hold nothing that the index knows anyway, which saves six
 // bytes on each.
 constexpr char kFrameHeaderDescriptor = 0;
+// What follows it: the window descriptor, and then blocks, each with a header
+// of three bytes (RFC 8878, 3.1.1).
+constexpr size_t kFrameHeaderBytes = 2;
+constexpr size_t kBlockHeaderBytes = 3;
+constexpr uint32_t kRepeatedByteBlock = 1;
 
 struct FreeContext {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
@@ -103,6 +108,25 @@ bool ShouldFail() {
   return left == 0;
 }
 
+// True when `src` is one frame from its first to its last byte. zstd would go
+// on to decode what follows a frame as another, and 1.5.4 then reads up to
+// three bytes past the end of `src`.
+bool IsOneFrame(absl::Span<const char> src) {
+  // Without this, zstd 1.5.4 would take a damaged frame that happens to begin
+  // with the magic number of an ancient format for one, and decode it as such.
+  if (src.empty() || src[0] != kFrameHeaderDescriptor) return false;
+  size_t at = kFrameHeaderBytes;
+  for (bool last = false; !last;) {
+    if (at > src.size() || src.size() - at < kBlockHeaderBytes) return false;
+    uint32_t header = 0;
+    std::memcpy(&header, src.data() + at, kBlockHeaderBytes);
+    last = (header & 1) != 0;
+    const bool repeated = (header >> 1 & 3) == kRepeatedByteBlock;
+    at += kBlockHeaderBytes + (repeated ? 1 : header >> 3);
+  }
+  return at == src.size();
+}
+
 uint64_t LoadWord(const char* from) {
   uint64_t word;
   std::memcpy(&word, from, sizeof(word));
@@ -121,9 +145,7 @@ size_t Compress(absl::Span<const char> src, int level, absl::Span<char> dst) {
 }
 
 bool Decompress(absl::Span<const char> src, absl::Span<char> dst) {
-  // Without this, zstd 1.5.4 would take a damaged frame that happens to begin
-  // with the magic number of an ancient format for one, and decode it as such.
-  if (src.empty() || src[0] != kFrameHeaderDescriptor) return false;
+  if (!IsOneFrame(src)) return false;
   ZSTD_DCtx* const context = decompressor.Get();
   if (context == nullptr) return false;
   const size_t size = ZSTD_decompressDCtx(context, dst.data(), dst.size(),

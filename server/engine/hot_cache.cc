@@ -10,6 +10,29 @@ constexpr size_t kMaxSteps = 64;
 
 }  // namespace
 
+void HotNodes::Add(HotNode* node) {
+  MutexLock lock(&mu_);
+  if (newest_ == nullptr) newest_ = node->older = node->newer = node;
+  node->older = newest_;
+  node->newer = newest_->newer;
+  node->older->newer = node->newer->older = node;
+  newest_ = node;
+}
+
+void HotNodes::Remove(HotNode* node) {
+  MutexLock lock(&mu_);
+  node->older->newer = node->newer;
+  node->newer->older = node->older;
+  if (newest_ == node) newest_ = node->older == node ? nullptr : node->older;
+}
+
+std::optional<uint64_t> HotNodes::Rotate() {
+  MutexLock lock(&mu_);
+  if (newest_ == nullptr) return std::nullopt;
+  newest_ = newest_->newer;
+  return newest_->chunk;
+}
+
 HotCache::HotCache(uint64_t capacity_bytes)
     : capacity_blocks_(static_cast<int64_t>(capacity_bytes / kBlockBytes)) {}
 
@@ -99,13 +122,6 @@ HotNode* HotCache::CleanVictimLocked(Shard& shard) {
   return probation.oldest != nullptr ? probation.oldest : main.oldest;
 }
 
-HotNode* HotCache::FindLocked(Shard& shard, HotQueue queue,
-                              const ChunkOwner* only) {
-  HotNode* node = shard.lists[static_cast<size_t>(queue)].oldest;
-  while (node != nullptr && node->owner != only) node = node->previous;
-  return node;
-}
-
 HotChunk HotCache::TakeLocked(Shard& shard, HotNode* node) {
   if (node == nullptr) return {};
   // The owner is there as long as its node is linked, but may be on its way
@@ -116,32 +132,23 @@ HotChunk HotCache::TakeLocked(Shard& shard, HotNode* node) {
   return {std::move(owner), node->chunk};
 }
 
-HotChunk HotCache::PickDirty(const ChunkOwner* only) {
+HotChunk HotCache::PickDirty() {
   const uint32_t start = next_shard_.fetch_add(1, std::memory_order_relaxed);
   for (size_t i = 0; i < shards_.size(); ++i) {
     Shard& shard = shards_[(start + i) % shards_.size()];
     MutexLock lock(&shard.mu);
-    HotChunk taken = TakeLocked(
-        shard, only == nullptr ? OldestDirtyLocked(shard)
-                               : FindLocked(shard, HotQueue::kDirty, only));
+    HotChunk taken = TakeLocked(shard, OldestDirtyLocked(shard));
     if (taken.owner != nullptr) return taken;
   }
   return {};
 }
 
-HotChunk HotCache::PickClean(const ChunkOwner* only) {
+HotChunk HotCache::PickClean() {
   const uint32_t start = next_shard_.fetch_add(1, std::memory_order_relaxed);
   for (size_t i = 0; i < shards_.size(); ++i) {
     Shard& shard = shards_[(start + i) % shards_.size()];
     MutexLock lock(&shard.mu);
-    HotNode* node = nullptr;
-    if (only == nullptr) {
-      node = CleanVictimLocked(shard);
-    } else {
-      node = FindLocked(shard, HotQueue::kProbation, only);
-      if (node == nullptr) node = FindLocked(shard, HotQueue::kMain, only);
-    }
-    HotChunk taken = TakeLocked(shard, node);
+    HotChunk taken = TakeLocked(shard, CleanVictimLocked(shard));
     if (taken.owner != nullptr) return taken;
   }
   return {};

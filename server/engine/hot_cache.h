@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
@@ -36,6 +37,10 @@ struct HotNode {
   // Uses since the queue last looked, at most 3. A hint, written without lock.
   std::atomic<uint8_t> uses{0};
 
+  // Guarded by the lock of the HotNodes that it is in.
+  HotNode* older = nullptr;
+  HotNode* newer = nullptr;
+
   // Guarded by the lock of the chunk's leaf. `dirty` is a part of `present`;
   // each present block owns a reference to its page, whose content never
   // changes.
@@ -51,6 +56,23 @@ struct HotNode {
     const uint8_t before = uses.load(std::memory_order_relaxed);
     if (before < 3) uses.store(before + 1, std::memory_order_relaxed);
   }
+};
+
+// The hot nodes of one volume, whatever queue they are in, as a ring: a volume
+// at its own limit makes room among them, without a search through all others.
+//
+// Thread-safe. Lock order: its lock comes after a leaf's.
+class HotNodes {
+ public:
+  void Add(HotNode* node);
+  void Remove(HotNode* node);
+  // Names the chunk of the oldest node, which becomes the newest.
+  std::optional<uint64_t> Rotate();
+
+ private:
+  Mutex mu_;
+  HotNode* newest_ ABSL_GUARDED_BY(mu_) =
+      nullptr;  // Whose newer one is oldest.
 };
 
 // Names a chunk whose node was taken from a queue; keeps its owner alive.
@@ -85,10 +107,9 @@ class HotCache {
   void MarkDirty(HotNode* node);
 
   // Takes the oldest node out of the dirty queues (out of the clean ones, by
-  // S3-FIFO) and names its chunk. With `only`, nodes of that owner alone, and
-  // of them any.
-  HotChunk PickDirty(const ChunkOwner* only);
-  HotChunk PickClean(const ChunkOwner* only);
+  // S3-FIFO) and names its chunk.
+  HotChunk PickDirty();
+  HotChunk PickClean();
 
   // Counts blocks that came (or, negative, went).
   void AddBlocks(int64_t hot, int64_t dirty) {
@@ -134,9 +155,6 @@ class HotCache {
   static HotNode* OldestDirtyLocked(Shard& shard)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   static HotNode* CleanVictimLocked(Shard& shard)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
-  static HotNode* FindLocked(Shard& shard, HotQueue queue,
-                             const ChunkOwner* only)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   static HotChunk TakeLocked(Shard& shard, HotNode* node)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);

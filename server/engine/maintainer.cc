@@ -46,7 +46,7 @@ Maintainer::~Maintainer() {
 
 bool Maintainer::Step(bool idle) {
   if (idle || shared_.hot.OverDirtyLow()) {
-    const HotChunk dirty = shared_.hot.PickDirty(nullptr);
+    const HotChunk dirty = shared_.hot.PickDirty();
     if (dirty.owner != nullptr) {
       dirty.owner->FlushChunk(dirty.chunk);
       return true;
@@ -83,7 +83,7 @@ void Maintainer::Run(bool merges) {
 void Maintainer::FlushAll() {
   // What is dirty and in no queue is in the hands of another thread.
   for (int waits = 0; waits < kMaxWaits;) {
-    const HotChunk dirty = shared_.hot.PickDirty(nullptr);
+    const HotChunk dirty = shared_.hot.PickDirty();
     if (dirty.owner != nullptr) {
       dirty.owner->FlushChunk(dirty.chunk);
       continue;
@@ -106,6 +106,8 @@ void Maintainer::MergePass(bool all_cold) {
       if (!all_cold) Pace(*volume, activity, absl::Now() - start);
     }
   }
+  // Merging leaves free pages behind; at rest nobody is going to reuse them.
+  shared_.arena.ReleaseFreeMemory();
 }
 
 void Maintainer::Pace(const VolumeCore& volume, uint64_t activity,

@@ -186,6 +186,7 @@ void VolumeCore::EditLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped,
   CollectDropped(before, map, dropped);
   if (map.hot != nullptr && map.hot->present == 0) {
     shared_.hot.Unlink(map.hot);
+    hot_nodes_.Remove(map.hot);
     map.hot->~HotNode();
     account_.Delete(map.hot, sizeof(HotNode));
     map.hot = nullptr;
@@ -237,6 +238,7 @@ void VolumeCore::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
         new (account_.New(sizeof(HotNode), Priority::kGuaranteed)) HotNode;
     map.hot->owner = this;
     map.hot->chunk = chunk;
+    hot_nodes_.Add(map.hot);
   }
   const BlockMask bit = BlockMask{1} << block;
   map.hot->pages[block] = page;

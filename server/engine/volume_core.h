@@ -264,6 +264,7 @@ class VolumeCore : public ChunkOwner {
 
   Account account_;
   Index index_;
+  HotNodes hot_nodes_;
   Gauges gauges_;
   mutable Counters<IoCounter> counters_;
 

@@ -31,17 +31,18 @@ constexpr int kMaxEvictions = 8;
 }  // namespace
 
 bool VolumeCore::Reclaim(uint64_t bytes) {
-  const ChunkOwner* only = account_.OwnLimitRefuses(bytes) ? this : nullptr;
-  // The search for blocks of one volume is long, so not in vain.
-  if (only == nullptr || gauges_.Sum(Gauge::kHotBlocks) > 0) {
-    if (HotChunk clean = shared_.hot.PickClean(only); clean.owner != nullptr) {
-      clean.owner->DropClean(clean.chunk);
+  if (account_.OwnLimitRefuses(bytes)) {
+    if (const std::optional<uint64_t> chunk = hot_nodes_.Rotate()) {
+      FlushChunk(*chunk);
+      DropClean(*chunk);
       return true;
     }
-    if (HotChunk dirty = shared_.hot.PickDirty(only); dirty.owner != nullptr) {
-      dirty.owner->FlushChunk(dirty.chunk);
-      return true;
-    }
+  } else if (HotChunk clean = shared_.hot.PickClean(); clean.owner != nullptr) {
+    clean.owner->DropClean(clean.chunk);
+    return true;
+  } else if (HotChunk dirty = shared_.hot.PickDirty(); dirty.owner != nullptr) {
+    dirty.owner->FlushChunk(dirty.chunk);
+    return true;
   }
   if (auto request = shared_.work.Pop()) {
     if (auto owner = request->owner.lock()) {
@@ -83,7 +84,7 @@ void VolumeCore::Throttle() {
   if (!shared_.hot.OverDirtyLow() && !shared_.hot.OverCapacity()) return;
   shared_.work.Wake();
   for (int i = 0; i < kMaxHelp && shared_.hot.OverDirtyHigh(); ++i) {
-    HotChunk dirty = shared_.hot.PickDirty(nullptr);
+    HotChunk dirty = shared_.hot.PickDirty();
     if (dirty.owner == nullptr) break;
     dirty.owner->FlushChunk(dirty.chunk);
   }
@@ -92,7 +93,7 @@ void VolumeCore::Throttle() {
 
 void VolumeCore::EvictSome() {
   for (int i = 0; i < kMaxEvictions && shared_.hot.OverCapacity(); ++i) {
-    HotChunk clean = shared_.hot.PickClean(nullptr);
+    HotChunk clean = shared_.hot.PickClean();
     if (clean.owner == nullptr) return;
     clean.owner->DropClean(clean.chunk);
   }

@@ -1,4 +1,4 @@
-// What is done with one input of the Io fuzzer; the replay test does the same.
+// What is done with one input of the Io fuzzer.
 #ifndef RAMVOL_TESTS_FUZZ_IO_SESSION_DRIVER_H_
 #define RAMVOL_TESTS_FUZZ_IO_SESSION_DRIVER_H_
 

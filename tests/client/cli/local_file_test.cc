@@ -118,6 +118,23 @@ TEST(LocalFileTest, ClosedPipeIsABrokenPipe) {
   close(ends[1]);
 }
 
+TEST(LocalFileTest, WhoSharesTheDescriptorGoesOnBehindTheEnd) {
+  const std::string path = TempPath("shared");
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600);
+  ASSERT_EQ(write(fd, "before ", 7), 7);
+  auto file = OpenToWrite("-", fd);
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(file->random_access());
+  ASSERT_TRUE(file->WriteAt(0, "data").ok());
+  ASSERT_TRUE(file->Truncate(6).ok());
+  ASSERT_TRUE(file->Close().ok());
+  ASSERT_EQ(write(fd, " after", 6), 6);
+  std::string content(19, 'x');
+  EXPECT_EQ(pread(fd, content.data(), content.size(), 0), 19);
+  EXPECT_EQ(content, std::string("before data\0\0 after", 19));
+  close(fd);
+}
+
 TEST(LocalFileTest, AppendedFileIsWrittenInOrder) {
   const std::string path = TempPath("append");
   WriteFile(path, "old");

@@ -21,7 +21,7 @@ TEST(AccountTest, ReservationIsExactAfterResizingItWhileItIsInUse) {
     while (!done) account.FreePage(account.NewPage(Priority::kNormal));
   });
   uint64_t most = 0;
-  for (int i = 0; i < 3000000; ++i) {
+  for (int i = 0; i < 300000; ++i) {
     ASSERT_TRUE(account.GrowReservation(kMore));
     most = std::max(most, account.used_bytes());
     account.ShrinkReservation(kMore);

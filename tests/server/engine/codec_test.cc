@@ -126,6 +126,19 @@ TEST(CodecTest, RefusesAnotherNumberOfBytes) {
   }
 }
 
+TEST(CodecTest, RefusesWhatFollowsAFrame) {
+  const Bytes frame = CompressAll(TextBytes(kBlock, 5), 1);
+  Bytes out(2 * kBlock);
+  Bytes longer = frame;
+  for (int i = 0; i < 5; ++i) {
+    longer.push_back('x');
+    EXPECT_FALSE(Decompress(longer, absl::MakeSpan(out).first(kBlock))) << i;
+  }
+  Bytes twice = frame;
+  twice.insert(twice.end(), frame.begin(), frame.end());
+  EXPECT_FALSE(Decompress(twice, absl::MakeSpan(out)));
+}
+
 TEST(CodecTest, RefusesWhatIsNoFrame) {
   Bytes out(kBlock);
   EXPECT_FALSE(Decompress({}, absl::MakeSpan(out)));
