@@ -23,7 +23,8 @@ using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 
 #ifdef RAMVOL_TSAN
-constexpr int kSteps = 600;  // Of each thread; TSan makes them ten times slower.
+constexpr int kSteps =
+    600;  // Of each thread; TSan makes them ten times slower.
 #else
 constexpr int kSteps = 3000;
 #endif
