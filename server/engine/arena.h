@@ -53,7 +53,7 @@ class Arena {
 
   // Gives free pages that are kept for reuse back to the kernel, all of them.
   // Allocation does so by itself when it would else fail, and freeing does when
-  // more than a tenth of what is in use (at least 1 MiB) is kept.
+  // more than a 32nd of what is in use (at least 1 MiB) is kept.
   void ReleaseFreeMemory();
 
   uint64_t limit_bytes() const;

@@ -79,7 +79,7 @@ class MemoryAccount {
   uint64_t reclaimable_bytes() const {
     return releasing_bytes_.load(std::memory_order_acquire) + retained_bytes();
   }
-  // How much may be retained: a tenth of what is in use, at least 1 MiB.
+  // How much may be retained: a 32nd of what is in use, at least 1 MiB.
   uint64_t max_retained_bytes() const {
     return std::max(kMinRetainedBytes, used_bytes() / kRetainedShare);
   }
@@ -88,8 +88,8 @@ class MemoryAccount {
   static constexpr uint64_t kMinReserveBytes = 256 << 10;
   static constexpr uint64_t kReserveShare = 256;
   static constexpr uint64_t kMinRetainedBytes = 1 << 20;
-  // Used counts the retained too: an 11th of both is a tenth of the rest.
-  static constexpr uint64_t kRetainedShare = 11;
+  // Used counts the retained too: a 33rd of both is a 32nd of the rest.
+  static constexpr uint64_t kRetainedShare = 33;
 
   const uint64_t limit_bytes_;
   const uint64_t normal_limit_bytes_;
