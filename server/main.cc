@@ -25,6 +25,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "proto/base/listen_address.h"
 #include "proto/base/size.h"
 #include "proto/base/version.h"
 #include "server/metrics/process_memory.h"
@@ -159,7 +160,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.engine.background_threads = absl::GetFlag(FLAGS_background_threads);
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
   auto listen =
-      ramvol::server::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
+      ramvol::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
   if (!listen.ok()) return listen.status();
   options.listen = *std::move(listen);
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);

@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
 #include "server/engine/engine.h"
-#include "server/listen_address.h"
+#include "proto/base/listen_address.h"
 #include "server/metrics/endpoint.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"

@@ -1,4 +1,4 @@
-#include "server/listen_address.h"
+#include "proto/base/listen_address.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 
-namespace ramvol::server {
+namespace ramvol {
 namespace {
 
 using ::ramvol::testing::IsOk;
@@ -128,4 +128,4 @@ TEST_F(CheckListenableTest, TcpPorts) {
 }
 
 }  // namespace
-}  // namespace ramvol::server
+}  // namespace ramvol

@@ -1,4 +1,4 @@
-#include "server/listen_address.h"
+#include "proto/base/listen_address.h"
 
 #include <netdb.h>
 #include <sys/socket.h>
@@ -17,7 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
-namespace ramvol::server {
+namespace ramvol {
 namespace {
 
 constexpr int kMaxPort = 65535;
@@ -184,4 +184,4 @@ absl::Status CheckListenable(const ListenAddress& address) {
   return address.is_unix() ? CheckUnix(address) : CheckTcp(address);
 }
 
-}  // namespace ramvol::server
+}  // namespace ramvol

@@ -1,6 +1,6 @@
 // The addresses that --listen takes.
-#ifndef RAMVOL_SERVER_LISTEN_ADDRESS_H_
-#define RAMVOL_SERVER_LISTEN_ADDRESS_H_
+#ifndef RAMVOL_PROTO_BASE_LISTEN_ADDRESS_H_
+#define RAMVOL_PROTO_BASE_LISTEN_ADDRESS_H_
 
 #include <cstddef>
 #include <string>
@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace ramvol::server {
+namespace ramvol {
 
 inline constexpr size_t kMaxListenAddresses = 32;
 
@@ -38,6 +38,6 @@ absl::StatusOr<std::vector<ListenAddress>> ParseListenAddresses(
 // UNAVAILABLE names the address and the reason.
 absl::Status CheckListenable(const ListenAddress& address);
 
-}  // namespace ramvol::server
+}  // namespace ramvol
 
-#endif  // RAMVOL_SERVER_LISTEN_ADDRESS_H_
+#endif  // RAMVOL_PROTO_BASE_LISTEN_ADDRESS_H_

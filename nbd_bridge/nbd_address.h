@@ -1,0 +1,38 @@
+// The addresses that an NBD server listens on.
+#ifndef RAMVOL_NBD_BRIDGE_NBD_ADDRESS_H_
+#define RAMVOL_NBD_BRIDGE_NBD_ADDRESS_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/base/listen_address.h"
+
+namespace ramvol::nbd {
+
+// "unix:PATH", "HOST:PORT", "[IPV6]:PORT", "vsock:PORT" (any context) or
+// "systemd" (the sockets that systemd, or a client such as nbdcopy, passed to
+// this process).
+struct NbdAddress {
+  enum class Kind { kStream, kVsock, kSystemd };
+
+  Kind kind = Kind::kStream;
+  ListenAddress stream;     // For kStream.
+  uint32_t vsock_port = 0;  // For kVsock.
+};
+
+// Addresses with commas between them; at least one. INVALID_ARGUMENT says what
+// is wrong with which.
+absl::StatusOr<std::vector<NbdAddress>> ParseNbdAddresses(
+    std::string_view text);
+
+// The sockets that systemd passed, by the variables LISTEN_PID and LISTEN_FDS
+// (`pid` and `fds` are their values, null when unset); none when they are meant
+// for another process. See sd_listen_fds(3).
+std::vector<int> SystemdSockets(const char* pid, const char* fds);
+
+}  // namespace ramvol::nbd
+
+#endif  // RAMVOL_NBD_BRIDGE_NBD_ADDRESS_H_
