@@ -36,8 +36,8 @@ enum class ErrorKind : uint8_t {
   kShutdown,
 };
 inline constexpr std::array<const char*, 8> kErrorNames = {
-    "none", "eperm", "eio", "einval", "enospc", "eoverflow", "enotsup",
-    "eshutdown"};
+    "none",   "eperm",     "eio",     "einval",
+    "enospc", "eoverflow", "enotsup", "eshutdown"};
 
 // Counts of all sessions of one server. Thread-safe; recording takes no lock.
 // Threads write to different shards, which Get adds up.

@@ -1,4 +1,4 @@
-// ramvold: compressed RAM volumes over gRPC.
+// ramvold: compressed RAM volumes over gRPC and NBD.
 #include <malloc.h>
 #include <signal.h>
 #include <time.h>
@@ -25,6 +25,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "nbd_bridge/nbd_address.h"
 #include "proto/base/listen_address.h"
 #include "proto/base/size.h"
 #include "proto/base/version.h"
@@ -59,6 +60,16 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:7420",
           "with commas between them. Port 0 takes any free port.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7421",
           "Where Prometheus finds /metrics: HOST:PORT. Empty turns it off.");
+ABSL_FLAG(std::string, nbd_listen, "",
+          "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
+          "vsock:PORT, or systemd for the sockets of a .socket unit; several "
+          "with commas between them. Port 0 takes any free port. Empty: "
+          "nowhere.");
+ABSL_FLAG(std::string, default_export, "",
+          "The volume that NBD clients mean by the empty name. Empty: none.");
+ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
+ABSL_FLAG(int, nbd_max_connections, 4096,
+          "Most NBD connections at a time, 1 to 65536; further clients wait.");
 ABSL_FLAG(SizeFlag, memory_limit, {},
           "Most memory that all volumes may take together, such as 2G or 512M; "
           "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
@@ -94,7 +105,7 @@ constexpr int kMallocTrimBytes = 32 << 20;
 constexpr absl::Duration kMallocTrimInterval = absl::Seconds(5);
 
 constexpr char kUsage[] =
-    "ramvold serves named, compressed RAM volumes over gRPC.\n\n"
+    "ramvold serves named, compressed RAM volumes over gRPC and NBD.\n\n"
     "Usage: ramvold [flags]\n\n"
     "When all addresses are bound it prints one line, \"ramvold ready: ...\", "
     "with each of them. It logs to standard error. SIGTERM and SIGINT stop it "
@@ -159,11 +170,20 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.engine.hot_cache_bytes = absl::GetFlag(FLAGS_hot_cache).bytes;
   options.engine.background_threads = absl::GetFlag(FLAGS_background_threads);
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
-  auto listen =
-      ramvol::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
+  auto listen = ramvol::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
   if (!listen.ok()) return listen.status();
   options.listen = *std::move(listen);
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
+  options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
+  options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);
+  options.nbd.systemd_sockets = ramvol::nbd::SystemdSockets(
+      std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"));
+  const std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
+  if (nbd_listen.empty()) return options;
+  auto nbd = ramvol::nbd::ParseNbdAddresses(nbd_listen);
+  if (!nbd.ok()) return nbd.status();
+  options.nbd.listen = *std::move(nbd);
   return options;
 }
 
@@ -180,6 +200,9 @@ absl::StatusOr<absl::Duration> DrainTimeout() {
 void PrintReady(const Server& server) {
   std::string line = absl::StrCat("ramvold ready: grpc ",
                                   absl::StrJoin(server.grpc_addresses(), ", "));
+  if (const auto nbd = server.nbd_addresses(); !nbd.empty()) {
+    absl::StrAppend(&line, "; nbd ", absl::StrJoin(nbd, ", "));
+  }
   if (!server.metrics_url().empty()) {
     absl::StrAppend(&line, "; metrics ", server.metrics_url());
   }
