@@ -112,10 +112,7 @@ class RemoteDeviceTest : public ::testing::Test {
     folder_ = mkdtemp(pattern);
     StartServer();
     server_->CreateVolume("disk", kSize);
-    ClientOptions options;
-    options.server = "unix:" + folder_ + "/s";
-    options.reconnect_timeout = absl::Seconds(10);
-    exports_ = std::make_unique<RemoteExports>(Client(options));
+    Connect(/*channels=*/2);
   }
   ~RemoteDeviceTest() override {
     exports_.reset();
@@ -128,6 +125,14 @@ class RemoteDeviceTest : public ::testing::Test {
     auto options = testing::TestServerOptions();
     options.listen = {{.host = "", .port = 0, .unix_path = folder_ + "/s"}};
     server_ = std::make_unique<TestServer>(options);
+  }
+
+  void Connect(int channels) {
+    ClientOptions options;
+    options.server = "unix:" + folder_ + "/s";
+    options.channels = channels;
+    options.reconnect_timeout = absl::Seconds(10);
+    exports_ = std::make_unique<RemoteExports>(Client(options));
   }
 
   std::unique_ptr<BlockDevice> Open() {
@@ -225,6 +230,7 @@ TEST_F(RemoteDeviceTest, EachDeviceCountsAsOneClient) {
 }
 
 TEST_F(RemoteDeviceTest, ADeletedVolumeIsNotFound) {
+  Connect(/*channels=*/1);  // No other may be opening meanwhile.
   const auto device = Open();
   ASSERT_THAT(Write(*device, 0, "x"), IsOk());
   Delete();
