@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
@@ -64,10 +65,12 @@ constexpr char kUsage[] =
     "ramvol-nbd serves the volumes of a ramvold elsewhere to NBD clients.\n\n"
     "Usage: ramvol-nbd [flags]\n\n"
     "An NBD URI is nbd://HOST:PORT/VOLUME or nbd+unix:///VOLUME?socket=PATH. "
-    "Clients can start it themselves: nbdinfo --map [ ramvol-nbd "
+    "Clients can start it themselves: nbdinfo --map -- [ ramvol-nbd "
     "--default_export=VOLUME ]. When all addresses are bound it prints one "
-    "line, \"ramvol-nbd ready: ...\", with each of them; ramvold need not be "
-    "there yet. It logs to standard error. SIGTERM and SIGINT stop it cleanly.";
+    "line, \"ramvol-nbd ready: ...\", with each of them (to standard error, "
+    "when "
+    "the sockets were passed); ramvold need not be there yet. It logs to "
+    "standard error. SIGTERM and SIGINT stop it cleanly.";
 
 std::string ServerAddress() {
   std::string flag = absl::GetFlag(FLAGS_server);
@@ -145,7 +148,13 @@ int Run(ramvol::Program& program) {
   if (*metrics != nullptr) {
     absl::StrAppend(&ready, "; metrics ", (*metrics)->url());
   }
-  program.PrintReady(ready);
+  if ((*server)->addresses() == std::vector<std::string>{"systemd"}) {
+    // Whoever passed the sockets need not be told, and may be writing an image
+    // to the standard output that it shares with this process.
+    program.Log(absl::StrCat("ready: ", ready));
+  } else {
+    program.PrintReady(ready);
+  }
   program.WaitForStopSignal();
   program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
   return EXIT_SUCCESS;
