@@ -14,6 +14,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/metrics/engine_metrics.h"
+#include "server/metrics/nbd_metrics.h"
 #include "server/service/limits.h"
 
 namespace ramvol::server {
@@ -86,21 +87,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
 
 absl::Status Server::StartMetrics(const std::string& text) {
   if (text.empty()) return absl::OkStatus();
-  auto address = ParseListenAddress(text);
-  if (!address.ok()) return address.status();
-  if (address->is_unix()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("metrics cannot be served on ", text, "; give HOST:PORT"));
-  }
-  absl::Status status = CheckListenable(*address);
-  if (!status.ok()) return status;
   auto endpoint = metrics::Endpoint::Start(
-      address->host, address->port,
-      std::make_shared<metrics::EngineMetrics>(engine_.get()));
+      text, {std::make_shared<metrics::EngineMetrics>(engine_.get()),
+             std::make_shared<metrics::NbdMetrics>(&nbd_stats_)});
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
-  address->port = metrics_->port();
-  metrics_url_ = absl::StrCat("http://", address->ToString(), "/metrics");
+  metrics_url_ = metrics_->url();
   return absl::OkStatus();
 }
 
