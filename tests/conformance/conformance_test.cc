@@ -154,7 +154,7 @@ TEST_P(ConformanceTest, MemoryLimitRefusesAndChangesNothing) {
   auto device = Open();
   const std::string kept = RandomData(random_, 4 << 20);
   ASSERT_THAT(device->Write(5, kept), IsOk());
-  const std::string large = RandomData(random_, 16 << 20);
+  const std::string large = Noise(random_, 16 << 20);
   absl::Status status;
   int64_t offset = 8 << 20;
   for (; status.ok(); offset += large.size()) {
