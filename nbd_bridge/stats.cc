@@ -46,7 +46,8 @@ void NbdStats::RequestEnded(CommandKind command, ErrorKind error,
 
 NbdStats::Snapshot NbdStats::Get() const {
   Snapshot sum;
-  for (const Shard& shard : shards_) {
+  for (size_t i = 0; i < kShards; ++i) {
+    const Shard& shard = shards_[i];
     sum.connections += shard.connections.load(kRelaxed);
     sum.inflight_requests += shard.inflight.load(kRelaxed);
     for (size_t kind = 0; kind < kCommandNames.size(); ++kind) {

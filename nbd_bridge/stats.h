@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace ramvol::nbd {
 
@@ -86,7 +87,7 @@ class NbdStats {
 
   Shard& MyShard();
 
-  std::array<Shard, kShards> shards_;
+  const std::unique_ptr<Shard[]> shards_ = std::make_unique<Shard[]>(kShards);
 };
 
 }  // namespace ramvol::nbd
