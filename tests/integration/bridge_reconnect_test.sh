@@ -1,7 +1,9 @@
 #!/bin/bash
 # ramvol-nbd while its way to ramvold breaks again and again: fio writes and
 # verifies through it, over a proxy that is killed and started. Then the proxy
-# stays dead, and then ramvold is restarted, which loses the volumes.
+# stays dead, then it leaves ramvold connections that nobody uses any more and
+# that bring old writes late, and then ramvold is restarted, which loses the
+# volumes.
 # Arguments: the paths of ramvold, ramvol and ramvol-nbd.
 set -u
 
@@ -51,17 +53,36 @@ s = socket.create_server(("127.0.0.1", 0))
 print(s.getsockname()[1])')
 cat >control <<TEXT
 #!/bin/bash
-# proxy up|down, server up|down
+# proxy up|down|freeze|thaw, server up|down. The proxy is two in a row, and each
+# has children, one for a connection.
 case "\$1 \$2" in
   "proxy up")
+    middle=\$(mktemp -u $sockets/XXXXXX)
+    setsid socat UNIX-LISTEN:\$middle,fork UNIX-CONNECT:$sockets/server \
+      >>proxy.out 2>>proxy.err &
+    echo \$! >back.pid
+    while [[ ! -e \$middle ]]; do sleep 0.01; done
     setsid socat TCP-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork \
-      UNIX-CONNECT:$sockets/server >>proxy.out 2>>proxy.err &
-    echo \$! >proxy.pid
+      UNIX-CONNECT:\$middle >>proxy.out 2>>proxy.err &
+    echo \$! >front.pid
     ;;
   "proxy down")
-    # With its children, one for each connection.
-    [[ -s proxy.pid ]] && kill -KILL -- "-\$(cat proxy.pid)"
-    : >proxy.pid
+    for end in front back; do
+      [[ -s \$end.pid ]] && kill -KILL -- "-\$(cat \$end.pid)"
+      : >\$end.pid
+    done
+    ;;
+  "proxy freeze")
+    # The server sees open connections; what is on its way to it stays there.
+    kill -STOP -- "-\$(cat back.pid)"
+    mv back.pid frozen.pid
+    sleep 0.2
+    kill -KILL -- "-\$(cat front.pid)"
+    ;;
+  "proxy thaw")
+    kill -CONT -- "-\$(cat frozen.pid)"
+    sleep 0.2
+    kill -KILL -- "-\$(cat frozen.pid)"
     ;;
   "server up")
     : >server.out
@@ -124,7 +145,9 @@ echo "fio verified its data across $cuts cuts, $reconnects reconnections"
 
 cat >rest.py <<'TEXT'
 import errno
+import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import time
@@ -154,6 +177,65 @@ def expect_eio(what, call):
     raise AssertionError(f"{what} succeeded")
 
 
+BLOCK = 16384
+BLOCKS = 4
+
+
+def write_versions(worker, stop, failed):
+    """Writes its blocks again and again; each must hold what came last."""
+    handle = connect()
+    versions = {}
+
+    def content(block):
+        return b"%15d\n" % versions[block] * (BLOCK // 16)
+
+    def offset(block):
+        return (1 << 20) * (worker + 1) + block * BLOCK
+
+    def check(block, when):
+        if handle.pread(BLOCK, offset(block)) != content(block):
+            failed.set()
+            raise AssertionError(f"an old version is back {when}")
+
+    version = 0
+    try:
+        while not stop.is_set():
+            version += 1
+            block = random.randrange(BLOCKS)
+            versions[block] = version
+            handle.pwrite(content(block), offset(block))
+            if version % 10 == 0:
+                check(random.choice(list(versions)), f"in version {version}")
+        for block in versions:
+            check(block, "in the end")
+    except nbd.Error:
+        failed.set()
+        raise
+
+
+def late_writes():
+    stop = multiprocessing.Event()
+    failed = multiprocessing.Event()
+    workers = [multiprocessing.Process(target=write_versions,
+                                       args=(i, stop, failed))
+               for i in range(8)]
+    for worker in workers:
+        worker.start()
+    for _ in range(8):
+        time.sleep(0.3)
+        control("proxy", "freeze")
+        control("proxy", "up")
+        time.sleep(0.7)  # They go on, over the old blocks too.
+        control("proxy", "thaw")
+    time.sleep(0.3)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    assert not failed.is_set()
+    print("writes that came late changed nothing")
+
+
+late_writes()
 h = connect()
 h.pwrite(b"before" * 1000, 12345)
 
