@@ -172,6 +172,9 @@ void Session::Execute(std::unique_ptr<Request> owned) {
   Request& request = *owned.release();  // Finish takes it back.
   request.began_ns = NowNs();
   const RequestHeader& header = request.header;
+  if (lost_.load(std::memory_order_relaxed) && !Changes(request.command())) {
+    request.error = Error::kIo;  // Nobody will be told.
+  }
   if (request.error != Error::kNone) return Finish(&request, absl::OkStatus());
   switch (request.command()) {
     case Command::kRead:
@@ -293,6 +296,7 @@ bool Session::SendParts(bool may_wait) {
     if (sent == 0) return false;
     if (sent < 0) {
       // Nobody is there any more: what is to come is thrown away.
+      lost_.store(true, std::memory_order_relaxed);
       socket_.Shutdown();
       unsent_parts_ = {};
       break;

@@ -103,6 +103,9 @@ class Session final : private RequestOwner {
   const Shared shared_;
   // What carrying out a request takes of late.
   std::atomic<int64_t> cost_ns_{0};
+  // A reply could not be sent: what only asks is not carried out any more. A
+  // client can leave hundreds of gigabytes to read in a few packets.
+  std::atomic<bool> lost_{false};
 
   // Belong to whoever has reading_.
   RequestReader reader_;
