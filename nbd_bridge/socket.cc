@@ -95,6 +95,8 @@ ssize_t Socket::Send(absl::Span<iovec> parts, bool wait) {
 
 void Socket::ShutdownReceiving() { shutdown(fd_, SHUT_RD); }
 
+void Socket::ShutdownSending() { shutdown(fd_, SHUT_WR); }
+
 void Socket::Shutdown() { shutdown(fd_, SHUT_RDWR); }
 
 absl::Span<iovec> Advance(absl::Span<iovec> parts, size_t bytes) {

@@ -39,7 +39,9 @@ class Socket {
 
   // No more is received than what has arrived; the receiver wakes up.
   void ShutdownReceiving();
-  // As above, and who sends fails.
+  // The peer sees the end of what was sent.
+  void ShutdownSending();
+  // Both, and whoever sends fails.
   void Shutdown();
 
  private:
