@@ -60,7 +60,7 @@ void IoStream::OnReadDone(bool ok) {
       run_here = true;
     }
     next = DecideLocked();
-    next.replaced = std::exchange(replaced_, {});
+    next.replaced.swap(replaced_);
     next.read = ok && !session_.ended();
   }
   Act(next);
@@ -130,7 +130,7 @@ void IoStream::Replace(std::shared_ptr<const void> hold) {
 
 IoStream::Next IoStream::DecideLocked() {
   Next next;
-  if (session_.running() == 0) next.holds = std::exchange(holds_, {});
+  if (!holds_.empty() && session_.running() == 0) next.holds.swap(holds_);
   if (finished_) return next;
   for (const Lane lane : kAllLanes) {
     next.runners[Index(lane)] = MoreRunnersLocked(lane);

@@ -16,7 +16,8 @@ cd "$work" || exit 1
 sockets=$(mktemp -d /tmp/ramvol-bridge.XXXXXX)
 export RAMVOL_SERVER=unix:$sockets/server
 export uri="nbd+unix:///disk?socket=$sockets/nbd"
-readonly reconnect_seconds=4
+# Far longer than the cuts: the machine may be busy.
+readonly reconnect_seconds=10
 server_pid=
 bridge_pid=
 
@@ -32,7 +33,7 @@ trap finish EXIT
 
 die() {
   echo "FAILED: $*" >&2
-  tail -n 20 ./*.err >&2
+  tail -n 20 ./*.err control.log >&2
   exit 1
 }
 
@@ -55,6 +56,7 @@ cat >control <<TEXT
 #!/bin/bash
 # proxy up|down|freeze|thaw, server up|down. The proxy is two in a row, and each
 # has children, one for a connection.
+trap 'date "+%T.%N \$*" >>control.log' EXIT
 case "\$1 \$2" in
   "proxy up")
     middle=\$(mktemp -u $sockets/XXXXXX)
