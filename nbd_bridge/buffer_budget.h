@@ -10,7 +10,8 @@
 namespace ramvol::nbd {
 
 // Shares a number of bytes among connections so that none can take all: each
-// may take half of what is free, and always kReservedBytes. (A dynamic
+// may hold half as much as is free, and always kReservedBytes. So one that
+// takes what it can holds a third, and another finds as much. (A dynamic
 // threshold, as switches share their buffers by: Choudhury and Hahne, 1998.)
 //
 // Connections that ask at the same time may together take a little more.
@@ -27,8 +28,8 @@ class BufferBudget {
     const int64_t free =
         limit_bytes_ - used_bytes_.load(std::memory_order_relaxed);
     const size_t share = free > 0 ? static_cast<size_t>(free / 2) : 0;
-    const size_t reserved = kReservedBytes - std::min(held, kReservedBytes);
-    return std::max(share, reserved);
+    const size_t allowed = std::max(share, kReservedBytes);
+    return allowed - std::min(held, allowed);
   }
 
   void Take(size_t bytes) {

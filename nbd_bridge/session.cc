@@ -117,9 +117,10 @@ void Session::ReadLocked() {
     if (!more) parsed = RequestReader::Parsed::kEnd;
   } else {
     // Other connections make room, too, and tell nobody.
-    while (RoomLocked() < reader_.needed_bytes()) {
+    while (RoomLocked() < reader_.needed_bytes() && !lost_) {
       wake_reader_.WaitFor(&mu_, kAskForRoomAgain);
     }
+    if (lost_) parsed = RequestReader::Parsed::kEnd;
   }
   if (parsed != RequestReader::Parsed::kEnd) {
     parsed = reader_.Parse(RoomLocked(), &arrived);
