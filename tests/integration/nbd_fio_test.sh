@@ -42,9 +42,9 @@ run "$(tcp_uri fio)" --rw=randwrite --bsrange=512-256k --blockalign=512 \
   "${verify[@]}" --refill_buffers
 # Any byte. From 128, because what is left of smaller blocks is too small for the
 # header by which fio verifies.
-run "$(unix_uri fio)" --rw=randwrite --bs_unaligned=1 --bsrange=128-130000 \
+run "$(unix_uri fio)" --rw=randwrite --bs_unaligned=1 --bsrange=128-131072 \
   "${verify[@]}"
-run "$(tcp_uri fio)" --rw=randrw --bs_unaligned=1 --bsrange=128-130000 \
+run "$(tcp_uri fio)" --rw=randrw --bs_unaligned=1 --bsrange=128-131072 \
   "${verify[@]}" --verify_backlog=64
 run "$(tcp_uri fio)" --rw=write --bs=1M "${verify[@]}" \
   --buffer_compress_percentage=60 --refill_buffers

@@ -37,7 +37,7 @@ grep -q second out && fail "a deleted volume is listed: $(cat out)"
 say "What nbdinfo tells people about a volume"
 for uri in "$(unix_uri disk)" "$(tcp_uri disk)" "$(unix_uri '')"; do
   works nbdinfo "$uri"
-  says 'protocol: newstyle-fixed without TLS' 'structured packets' \
+  says 'protocol: newstyle-fixed without TLS' ' packets' \
     'export-size: 1073741824 (1G)' 'base:allocation' 'is_rotational: false' \
     'is_read_only: false' 'can_cache: true' 'can_df: true' \
     'can_fast_zero: true' 'can_flush: true' 'can_fua: true' \
