@@ -19,6 +19,7 @@
 #include "client/cli/export_command.h"
 #include "client/cli/extents_command.h"
 #include "client/cli/import_command.h"
+#include "client/cli/nbd_commands.h"
 #include "client/cli/session.h"
 #include "client/cli/show_commands.h"
 #include "client/cli/volume_commands.h"
@@ -138,6 +139,7 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
   AddExtentsCommand(commands);
   AddImportCommand(commands);
   AddExportCommand(commands);
+  AddNbdCommands(commands);
   AddHelpCommand(commands);
   AddCompletionCommand(commands);
   // Last, so that commands do not inherit it.
