@@ -142,7 +142,8 @@ void CallTable::FinishExtents(const Part& part, std::vector<Extent> extents,
   const int64_t end = RangeEnd(*call, volume_size_bytes);
   const bool moved = next_offset > part.offset;
   AppendExtents(call->extents, std::move(extents));
-  if (next_offset >= end || (call->length == 0 && !moved)) {
+  const bool enough = call->max_extents > 0 && moved;
+  if (enough || next_offset >= end || (call->length == 0 && !moved)) {
     Finish(part, absl::OkStatus());
   } else if (!moved) {
     Finish(part, absl::InternalError(absl::StrCat(

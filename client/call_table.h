@@ -26,6 +26,7 @@ struct Call {
   const char* data = nullptr;
   char* out = nullptr;
   bool no_hole = false;
+  int32_t max_extents = 0;  // Of kGetExtents; 0: all, in as many parts.
   // Exactly one is set.
   VolumeConnection::Done done;
   VolumeConnection::ExtentsDone extents_done;

@@ -1,5 +1,6 @@
 #include "client/client.h"
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -86,5 +87,7 @@ absl::StatusOr<RemoteVolume> Client::Open(std::string_view name) const {
   if (!opened.ok()) return opened.status();
   return RemoteVolume(*std::move(opened));
 }
+
+uint64_t Client::reconnects() const { return connection_->reconnects(); }
 
 }  // namespace ramvol

@@ -10,6 +10,7 @@
 #ifndef RAMVOL_CLIENT_CLIENT_H_
 #define RAMVOL_CLIENT_CLIENT_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -55,6 +56,9 @@ class Client {
 
   // Opens the volume for reading and writing; NOT_FOUND when there is none.
   absl::StatusOr<RemoteVolume> Open(std::string_view name) const;
+
+  // How many connections of open volumes were lost and made again so far.
+  uint64_t reconnects() const;
 
  private:
   std::shared_ptr<ClientConnection> connection_;

@@ -2,6 +2,7 @@
 #ifndef RAMVOL_CLIENT_CLIENT_CONNECTION_H_
 #define RAMVOL_CLIENT_CLIENT_CONNECTION_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,9 @@ class ClientConnection {
   // Waits until the volume is open; never answers a null pointer.
   virtual absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name) = 0;
+
+  // How many streams of open volumes were opened in the place of lost ones.
+  virtual uint64_t reconnects() const = 0;
 };
 
 // The connection to a ramvold over gRPC. Does not wait for the server.

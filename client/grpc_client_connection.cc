@@ -16,6 +16,7 @@
 #include "client/grpc_io_transport.h"
 #include "client/io_transport.h"
 #include "client/options.h"
+#include "client/pipeline.h"
 #include "client/pipelined_connection.h"
 #include "client/retry.h"
 #include "client/timer.h"
@@ -175,7 +176,11 @@ class GrpcClientConnection : public ClientConnection {
 
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name) override {
-    return OpenPipelined(name, options_, transport_, timer_);
+    return OpenPipelined(name, options_, transport_, timer_, counters_);
+  }
+
+  uint64_t reconnects() const override {
+    return counters_->reconnects.load(std::memory_order_relaxed);
   }
 
  private:
@@ -216,6 +221,8 @@ class GrpcClientConnection : public ClientConnection {
   std::shared_ptr<grpc::Channel> control_channel_;
   std::unique_ptr<v1::VolumeService::Stub> stub_;
   std::shared_ptr<IoTransport> transport_;
+  const std::shared_ptr<ClientCounters> counters_ =
+      std::make_shared<ClientCounters>();
 };
 
 }  // namespace

@@ -39,13 +39,13 @@ class GrpcIoStream : public IoStream,
                      public std::enable_shared_from_this<GrpcIoStream> {
  public:
   GrpcIoStream(std::shared_ptr<grpc::Channel> channel,
-               const std::string& volume,
+               const StreamOpening& opening,
                std::shared_ptr<IoStreamHandler> handler,
                std::shared_ptr<Timer> timer)
       : stub_(std::move(channel)),
         timer_(std::move(timer)),
         handler_(std::move(handler)),
-        outgoing_(EncodeOpen(volume)) {}
+        outgoing_(EncodeOpen(opening)) {}
 
   void Start() override {
     static const std::string* const kMethod =
@@ -145,10 +145,10 @@ class GrpcIoTransport : public IoTransport {
       : channels_(std::move(channels)), timer_(std::move(timer)) {}
 
   std::shared_ptr<IoStream> NewStream(
-      int index, const std::string& volume,
+      int index, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) override {
     return std::make_shared<GrpcIoStream>(channels_[index % channels_.size()],
-                                          volume, std::move(handler), timer_);
+                                          opening, std::move(handler), timer_);
   }
 
  private:

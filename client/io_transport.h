@@ -62,6 +62,15 @@ struct IncomingMessage {
   std::vector<OperationResult> results;
 };
 
+// The first IoRequest of a stream, but for operations.
+struct StreamOpening {
+  std::string volume;
+  uint64_t stream_id = 0;
+  // Streams that must be at rest before this one is open.
+  std::vector<uint64_t> replaces;
+  uint64_t client_id = 0;
+};
+
 // What a stream reports, never two of one kind at once, OnClosed last. Calls
 // come from threads of the transport, and none from within a call of IoStream.
 class IoStreamHandler {
@@ -83,7 +92,7 @@ class IoStream {
  public:
   virtual ~IoStream() = default;
 
-  // Connects and sends the first message, which only names the volume.
+  // Connects and sends the first message, which has no operations.
   virtual void Start() = 0;
   // Encodes the next message. What `operations` point at has been copied when
   // it returns. Only before Send, by the thread that will call it.
@@ -105,7 +114,7 @@ class IoTransport {
   // A stream for slot `index` (each slot has a connection of its own) that has
   // not started. It holds `handler` until it has ended.
   virtual std::shared_ptr<IoStream> NewStream(
-      int index, const std::string& volume,
+      int index, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) = 0;
 };
 

@@ -312,11 +312,14 @@ bool ReadResponse(CodedInputStream& in, IncomingMessage& message) {
 
 }  // namespace
 
-grpc::ByteBuffer EncodeOpen(const std::string& volume) {
-  grpc_slice slice = grpc_slice_malloc(BytesFieldSize(volume));
-  PutBytes(v1::IoRequest::kVolumeFieldNumber, volume,
-           GRPC_SLICE_START_PTR(slice));
-  return ToByteBuffer(slice);
+grpc::ByteBuffer EncodeOpen(const StreamOpening& opening) {
+  v1::IoRequest request;
+  request.set_volume(opening.volume);
+  request.set_stream_id(opening.stream_id);
+  for (const uint64_t id : opening.replaces) request.add_replaces(id);
+  request.set_client_id(opening.client_id);
+  const grpc::Slice slice(request.SerializeAsString());
+  return grpc::ByteBuffer(&slice, 1);
 }
 
 grpc::ByteBuffer EncodeOperations(absl::Span<const Operation> operations) {

@@ -14,8 +14,8 @@
 
 namespace ramvol {
 
-// An IoRequest that only names the volume.
-grpc::ByteBuffer EncodeOpen(const std::string& volume);
+// An IoRequest without operations.
+grpc::ByteBuffer EncodeOpen(const StreamOpening& opening);
 
 // An IoRequest of operations; their data is copied.
 grpc::ByteBuffer EncodeOperations(absl::Span<const Operation> operations);

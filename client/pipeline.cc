@@ -37,7 +37,9 @@ Operation ToOperation(uint64_t id, const Part& part) {
         std::string_view(call.data + (part.offset - call.offset), part.length);
   }
   if (call.kind == OperationKind::kGetExtents) {
-    operation.max_extents = kMaxExtents;
+    operation.max_extents = call.max_extents == 0
+                                ? kMaxExtents
+                                : std::min(call.max_extents, kMaxExtents);
   }
   return operation;
 }
@@ -119,11 +121,13 @@ class VolumePipeline::Handler : public IoStreamHandler {
 
 VolumePipeline::VolumePipeline(std::string volume, ClientOptions options,
                                std::shared_ptr<IoTransport> transport,
-                               std::shared_ptr<Timer> timer)
+                               std::shared_ptr<Timer> timer,
+                               std::shared_ptr<ClientCounters> counters)
     : volume_(std::move(volume)),
       options_(std::move(options)),
       transport_(std::move(transport)),
-      timer_(std::move(timer)) {
+      timer_(std::move(timer)),
+      counters_(std::move(counters)) {
   for (int i = 0; i < options_.channels; ++i) {
     slots_.emplace_back(options_.initial_backoff, options_.max_backoff);
   }
@@ -254,8 +258,8 @@ void VolumePipeline::WaitForRoomLocked(absl::Time deadline) {
 }
 
 void VolumePipeline::ArmLocked() {
-  absl::Time next =
-      std::min({calls_.next_deadline(), GiveUpTimeLocked(), linger_until_});
+  absl::Time next = std::min({calls_.next_deadline(), GiveUpTimeLocked(),
+                              GiveUpLostTimeLocked(), linger_until_});
   for (const Slot& slot : slots_) {
     if (slot.state == SlotState::kWaiting) next = std::min(next, slot.wake);
   }
@@ -419,6 +423,7 @@ void VolumePipeline::OnTimer() {
     }
     if (linger_until_ <= now) CancelAllLocked(work);
     if (GiveUpTimeLocked() <= now) GiveUpLocked(work);
+    if (GiveUpLostTimeLocked() <= now) GiveUpLostLocked();
     for (size_t i = 0; i < slots_.size(); ++i) {
       if (slots_[i].state == SlotState::kWaiting && slots_[i].wake <= now) {
         StartLocked(i, work);

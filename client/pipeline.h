@@ -31,6 +31,14 @@ inline constexpr int kMaxBatchOperations = 256;
 inline constexpr int64_t kMaxBatchBytes = int64_t{1} << 20;
 // Most extents asked for at once; the server allows no more.
 inline constexpr int32_t kMaxExtents = 10000;
+// Most lost streams that one stream replaces; the server allows no more.
+inline constexpr size_t kMaxReplaces = 64;
+
+// What the volumes of one client count. Thread-safe.
+struct ClientCounters {
+  // Streams that were opened in the place of lost ones.
+  std::atomic<uint64_t> reconnects{0};
+};
 
 // Runs the operations of one volume over one stream for each of the transport's
 // connections. Thread-safe. Lives until Release was called and all calls and
@@ -42,9 +50,15 @@ inline constexpr int32_t kMaxExtents = 10000;
 // goes into the next one together. No operation is sent before the stream's
 // `opened` has shown that the volume is the one that was opened first.
 //
-// When a stream is lost, its unanswered parts go over the others, or wait until
-// one is back. When all have been lost for reconnect_timeout, all calls fail
-// with UNAVAILABLE, and the next call tries anew. When the volume is gone
+// When a stream is lost, what it has not answered is sent again. Reads go over
+// the other streams. Changes wait, for the server may still be running them: a
+// new stream names the lost ones, the server opens it when nothing of them runs
+// any more, and only then are their changes sent again, over any stream. Else
+// the first sending could land after what the caller writes later.
+//
+// When all streams have been lost for reconnect_timeout, all calls fail with
+// UNAVAILABLE, and the next call tries anew; changes that have waited for that
+// long fail likewise. When the volume is gone
 // (NOT_FOUND) or is another one (ABORTED, VOLUME_REPLACED), all calls fail from
 // then on. A stream that ends with another error fails its unanswered parts.
 //
@@ -54,7 +68,9 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
  public:
   VolumePipeline(std::string volume, ClientOptions options,
                  std::shared_ptr<IoTransport> transport,
-                 std::shared_ptr<Timer> timer);
+                 std::shared_ptr<Timer> timer,
+                 std::shared_ptr<ClientCounters> counters =
+                     std::make_shared<ClientCounters>());
 
   // Starts all streams; `done` is called when the first of them is open.
   void Open(VolumeConnection::Done done);
@@ -94,7 +110,10 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
     // Tells reports of this stream from those of earlier ones.
     uint64_t generation = 0;
     std::shared_ptr<IoStream> stream;
-    bool writing = false;  // A message is on its way.
+    uint64_t stream_id = 0;
+    std::vector<uint64_t> replaces;  // Until it is open.
+    bool was_open = false;           // This stream, or an earlier one.
+    bool writing = false;            // A message is on its way.
     bool half_closed = false;
     int64_t window_operations = 0;
     int64_t window_bytes = 0;
@@ -104,6 +123,14 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
     Backoff backoff;
     absl::Time started;  // In kStarting.
     absl::Time wake;     // In kWaiting.
+  };
+
+  // A lost stream that the server may still be running changes of.
+  struct LostStream {
+    uint64_t id = 0;
+    absl::Time since;
+    std::vector<Part>
+        changes;  // To be sent again; of calls that may have ended.
   };
 
   // One message to be sent.
@@ -170,7 +197,10 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   bool AnyStreamLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ConnectLocked(Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartLocked(size_t index, Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReplayReplacedLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropStreamLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The parts that are to be sent again. If there are changes, of ended calls
+  // too, the stream is entered into lost_.
   std::vector<Part> TakeUnansweredLocked(Slot& slot)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LostLocked(Slot& slot, absl::Status status, Work& work)
@@ -178,8 +208,15 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   void RefusedLocked(Slot& slot, absl::Status status, Work& work)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RetryLaterLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Time WithGraceLocked(absl::Time when) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Time GiveUpTimeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status UnavailableLocked(absl::Time since) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void GiveUpLocked(Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The same for the changes of lost streams alone.
+  absl::Time GiveUpLostTimeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void GiveUpLostLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndForEverLocked(absl::Status status, Work& work)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CancelAllLocked(Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -194,6 +231,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   // Synchronise themselves.
   const std::shared_ptr<IoTransport> transport_;
   const std::shared_ptr<Timer> timer_;
+  const std::shared_ptr<ClientCounters> counters_;
   std::atomic<int64_t> size_bytes_{0};
   std::atomic<bool> read_only_{false};
 
@@ -206,6 +244,10 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   std::vector<Slot> slots_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<Call> open_call_ ABSL_GUARDED_BY(mu_);
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t client_id_ ABSL_GUARDED_BY(mu_) = 0;  // Drawn for the first stream.
+  // Oldest first. Few: each stream that opens empties it of what was there when
+  // it started.
+  std::vector<LostStream> lost_ ABSL_GUARDED_BY(mu_);
   int64_t inflight_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // Of all slots.
   std::string uid_ ABSL_GUARDED_BY(mu_);  // Empty until first opened.
   // Since when no stream is open; infinite while one is, or none is wanted.

@@ -2,11 +2,13 @@
 // anew.
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -28,6 +30,20 @@ constexpr absl::Duration kLinger = absl::Seconds(1);
 bool IsLoss(const absl::Status& status) {
   return status.ok() || absl::IsUnavailable(status) ||
          absl::IsCancelled(status);
+}
+
+bool IsChange(const Part& part) {
+  switch (part.call->kind) {
+    case OperationKind::kWrite:
+    case OperationKind::kTrim:
+    case OperationKind::kWriteZeroes:
+      return true;
+    case OperationKind::kRead:
+    case OperationKind::kFlush:
+    case OperationKind::kGetExtents:
+      return false;
+  }
+  return true;
 }
 
 absl::Status Annotate(const absl::Status& status, const std::string& prefix) {
@@ -68,7 +84,20 @@ void VolumePipeline::StartLocked(size_t index, Work& work) {
   slot.started = timer_->Now();
   slot.writing = true;  // The first message.
   slot.half_closed = false;
-  slot.stream = transport_->NewStream(static_cast<int>(index), volume_,
+  while (client_id_ == 0) client_id_ = random_();
+  do {
+    slot.stream_id = random_();
+  } while (slot.stream_id == 0);
+  slot.replaces.clear();
+  for (const LostStream& lost : lost_) {
+    if (slot.replaces.size() == kMaxReplaces) break;
+    slot.replaces.push_back(lost.id);
+  }
+  slot.stream = transport_->NewStream(static_cast<int>(index),
+                                      {.volume = volume_,
+                                       .stream_id = slot.stream_id,
+                                       .replaces = slot.replaces,
+                                       .client_id = client_id_},
                                       NewHandler(index, ++slot.generation));
   work.starts.push_back(slot.stream);
 }
@@ -98,11 +127,32 @@ void VolumePipeline::OpenedLocked(Slot& slot, const VolumeOpened& opened,
     if (limit > 0) part_bytes = std::min(part_bytes, limit);
   }
   calls_.set_part_bytes(part_bytes);
+  if (std::exchange(slot.was_open, true)) {
+    counters_->reconnects.fetch_add(1, std::memory_order_relaxed);
+  }
+  ReplayReplacedLocked(slot);
   lost_since_ = absl::InfiniteFuture();
   if (open_call_ != nullptr) {
     calls_.End(open_call_, absl::OkStatus());
     open_call_ = nullptr;
   }
+}
+
+// Nothing of the streams that this one replaced runs any more.
+void VolumePipeline::ReplayReplacedLocked(Slot& slot) {
+  if (slot.replaces.empty()) return;
+  std::vector<Part> changes;
+  std::vector<LostStream> others;
+  for (LostStream& lost : lost_) {
+    if (absl::c_linear_search(slot.replaces, lost.id)) {
+      absl::c_move(lost.changes, std::back_inserter(changes));
+    } else {
+      others.push_back(std::move(lost));
+    }
+  }
+  lost_ = std::move(others);
+  slot.replaces.clear();
+  calls_.Replay(std::move(changes));
 }
 
 void VolumePipeline::OnClosed(size_t index, uint64_t generation,
@@ -121,6 +171,7 @@ void VolumePipeline::OnClosed(size_t index, uint64_t generation,
     } else {
       RefusedLocked(*slot, std::move(status), work);
     }
+    if (GiveUpLostTimeLocked() <= timer_->Now()) GiveUpLostLocked();
     CollectLocked(work);
   }
   Perform(std::move(work), /*sdk_thread=*/true);
@@ -136,13 +187,19 @@ void VolumePipeline::DropStreamLocked(Slot& slot) {
 
 std::vector<Part> VolumePipeline::TakeUnansweredLocked(Slot& slot) {
   std::vector<std::pair<uint64_t, Part>> sorted;
+  bool changes = false;
   for (auto& [id, part] : slot.unanswered) {
+    changes |= IsChange(part);
     if (!part.call->ended) sorted.emplace_back(id, std::move(part));
   }
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Part> parts;
   for (auto& [id, part] : sorted) parts.push_back(std::move(part));
+  if (changes) {
+    lost_.push_back(
+        {.id = slot.stream_id, .since = timer_->Now(), .changes = {}});
+  }
   slot.unanswered.clear();
   inflight_bytes_ -= slot.inflight_bytes;
   slot.inflight_bytes = 0;
@@ -151,7 +208,15 @@ std::vector<Part> VolumePipeline::TakeUnansweredLocked(Slot& slot) {
 
 void VolumePipeline::LostLocked(Slot& slot, absl::Status status, Work& work) {
   last_loss_ = std::move(status);
-  calls_.Replay(TakeUnansweredLocked(slot));
+  std::vector<Part> others;
+  for (Part& part : TakeUnansweredLocked(slot)) {
+    if (IsChange(part)) {
+      lost_.back().changes.push_back(std::move(part));
+    } else {
+      others.push_back(std::move(part));
+    }
+  }
+  calls_.Replay(std::move(others));
   RetryLaterLocked(slot);
   if (!AnyLocked(SlotState::kOpen) && lost_since_ == absl::InfiniteFuture()) {
     lost_since_ = timer_->Now();
@@ -177,9 +242,8 @@ void VolumePipeline::RetryLaterLocked(Slot& slot) {
   slot.wake = timer_->Now() + slot.backoff.Next(random_);
 }
 
-absl::Time VolumePipeline::GiveUpTimeLocked() const {
-  if (lost_since_ == absl::InfiniteFuture()) return lost_since_;
-  absl::Time when = lost_since_ + options_.reconnect_timeout;
+// An attempt that has begun may end.
+absl::Time VolumePipeline::WithGraceLocked(absl::Time when) const {
   for (const Slot& slot : slots_) {
     if (slot.state == SlotState::kStarting) {
       when = std::max(when, slot.started + kConnectGrace);
@@ -188,18 +252,48 @@ absl::Time VolumePipeline::GiveUpTimeLocked() const {
   return when;
 }
 
-void VolumePipeline::GiveUpLocked(Work& work) {
+absl::Time VolumePipeline::GiveUpTimeLocked() const {
+  if (lost_since_ == absl::InfiniteFuture()) return lost_since_;
+  return WithGraceLocked(lost_since_ + options_.reconnect_timeout);
+}
+
+absl::Time VolumePipeline::GiveUpLostTimeLocked() const {
+  // The first that has changes is the oldest.
+  for (const LostStream& lost : lost_) {
+    if (!lost.changes.empty()) {
+      return WithGraceLocked(lost.since + options_.reconnect_timeout);
+    }
+  }
+  return absl::InfiniteFuture();
+}
+
+absl::Status VolumePipeline::UnavailableLocked(absl::Time since) const {
   absl::Status loss =
       last_loss_.ok() ? absl::UnavailableError("the server ended the stream")
                       : last_loss_;
   if (!absl::IsUnavailable(loss)) {
     loss = absl::UnavailableError(loss.message());
   }
-  calls_.EndAll(Annotate(
-      loss, absl::StrCat("volume \"", volume_, "\": no connection to ",
-                         options_.server, " for ",
-                         absl::FormatDuration(timer_->Now() - lost_since_))));
+  return Annotate(loss,
+                  absl::StrCat("volume \"", volume_, "\": no connection to ",
+                               options_.server, " for ",
+                               absl::FormatDuration(timer_->Now() - since)));
+}
+
+void VolumePipeline::GiveUpLocked(Work& work) {
+  calls_.EndAll(UnavailableLocked(lost_since_));
   CancelAllLocked(work);
+}
+
+// The streams stay in lost_: what comes later must not be overtaken either.
+void VolumePipeline::GiveUpLostLocked() {
+  for (LostStream& lost : lost_) {
+    if (lost.since + options_.reconnect_timeout > timer_->Now()) continue;
+    const absl::Status status = UnavailableLocked(lost.since);
+    for (const Part& part : std::exchange(lost.changes, {})) {
+      calls_.End(part.call, status);
+    }
+  }
 }
 
 void VolumePipeline::EndForEverLocked(absl::Status status, Work& work) {
@@ -213,6 +307,8 @@ void VolumePipeline::CancelAllLocked(Work& work) {
     if (slot.stream != nullptr) work.cancels.push_back(slot.stream);
     DropStreamLocked(slot);
   }
+  // Their calls have ended.
+  for (LostStream& lost : lost_) lost.changes.clear();
   open_call_ = nullptr;
   lost_since_ = absl::InfiniteFuture();
   linger_until_ = absl::InfiniteFuture();

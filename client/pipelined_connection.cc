@@ -76,8 +76,9 @@ void PipelinedConnection::FlushAsync(Done done) {
 }
 
 void PipelinedConnection::ExtentsAsync(int64_t offset, int64_t length,
-                                       ExtentsDone done) {
+                                       int32_t max_extents, ExtentsDone done) {
   auto call = NewCall(OperationKind::kGetExtents, offset, length);
+  call->max_extents = max_extents;
   call->extents_done = std::move(done);
   pipeline_->Submit(std::move(call));
 }
@@ -90,9 +91,11 @@ bool PipelinedConnection::read_only() const { return pipeline_->read_only(); }
 
 absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(
     const std::string& volume, const ClientOptions& options,
-    std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer) {
-  auto pipeline = std::make_shared<VolumePipeline>(
-      volume, options, std::move(transport), std::move(timer));
+    std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer,
+    std::shared_ptr<ClientCounters> counters) {
+  auto pipeline =
+      std::make_shared<VolumePipeline>(volume, options, std::move(transport),
+                                       std::move(timer), std::move(counters));
   auto connection =
       std::make_shared<PipelinedConnection>(pipeline, /*wait=*/true);
   const absl::Status opened = WaitFor<absl::Status>(

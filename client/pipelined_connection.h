@@ -30,7 +30,8 @@ class PipelinedConnection : public VolumeConnection {
   void WriteZeroesAsync(int64_t offset, int64_t length, bool no_hole,
                         Done done) override;
   void FlushAsync(Done done) override;
-  void ExtentsAsync(int64_t offset, int64_t length, ExtentsDone done) override;
+  void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
+                    ExtentsDone done) override;
 
   int64_t size_bytes() const override;
   bool read_only() const override;
@@ -46,7 +47,9 @@ class PipelinedConnection : public VolumeConnection {
 // called from a callback of the SDK.
 absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(
     const std::string& volume, const ClientOptions& options,
-    std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer);
+    std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer,
+    std::shared_ptr<ClientCounters> counters =
+        std::make_shared<ClientCounters>());
 
 }  // namespace ramvol
 

@@ -1,5 +1,6 @@
 #include "client/remote_volume.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -108,7 +109,14 @@ void RemoteVolume::FlushAsync(Done done) const {
 
 void RemoteVolume::ExtentsAsync(int64_t offset, int64_t length,
                                 ExtentsDone done) const {
-  connection_->ExtentsAsync(offset, length, std::move(done));
+  connection_->ExtentsAsync(offset, length, /*max_extents=*/0, std::move(done));
+}
+
+void RemoteVolume::FirstExtentsAsync(int64_t offset, int64_t length,
+                                     int32_t max_extents,
+                                     ExtentsDone done) const {
+  connection_->ExtentsAsync(offset, length, std::max(1, max_extents),
+                            std::move(done));
 }
 
 int64_t RemoteVolume::size_bytes() const { return connection_->size_bytes(); }

@@ -29,10 +29,12 @@ class VolumeConnection;
 // When the server is lost, unanswered operations wait up to reconnect_timeout
 // and are sent again: each of them may be applied twice, which for every
 // operation here has the effect of once, provided that the caller does not
-// write one range twice at a time. When the server that comes back has another
-// volume of this name (it was restarted, and volumes live in memory), nothing
-// is sent again: every operation fails with ABORTED, reason VOLUME_REPLACED,
-// and the caller opens the volume anew.
+// write one range twice at a time. A change is sent again only once the server
+// has confirmed that it runs nothing of the lost connection any more, so that
+// its first sending cannot land after what the caller writes later. When the
+// server that comes back has another volume of this name (it was restarted, and
+// volumes live in memory), nothing is sent again: every operation fails with
+// ABORTED, reason VOLUME_REPLACED, and the caller opens the volume anew.
 //
 // Offsets and lengths are bytes, any of them. Reads and writes of any length
 // are cut into operations that the server accepts; a failed one reports the
@@ -79,6 +81,10 @@ class RemoteVolume {
                         Done done) const;
   void FlushAsync(Done done) const;
   void ExtentsAsync(int64_t offset, int64_t length, ExtentsDone done) const;
+  // The first extents of the range, in one round trip: at least one, unless the
+  // range is empty, and at most `max_extents` (1 to 10000).
+  void FirstExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
+                         ExtentsDone done) const;
 
   // As of when the volume was opened, or of the last reconnection.
   int64_t size_bytes() const;

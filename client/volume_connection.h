@@ -34,7 +34,8 @@ class VolumeConnection {
   virtual void WriteZeroesAsync(int64_t offset, int64_t length, bool no_hole,
                                 Done done) = 0;
   virtual void FlushAsync(Done done) = 0;
-  virtual void ExtentsAsync(int64_t offset, int64_t length,
+  // All extents when `max_extents` is 0.
+  virtual void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                             ExtentsDone done) = 0;
 
   virtual int64_t size_bytes() const = 0;

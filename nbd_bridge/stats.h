@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace ramvol::nbd {
 
@@ -36,8 +37,8 @@ enum class ErrorKind : uint8_t {
   kShutdown,
 };
 inline constexpr std::array<const char*, 8> kErrorNames = {
-    "none", "eperm", "eio", "einval", "enospc", "eoverflow", "enotsup",
-    "eshutdown"};
+    "none",   "eperm",     "eio",     "einval",
+    "enospc", "eoverflow", "enotsup", "eshutdown"};
 
 // Counts of all sessions of one server. Thread-safe; recording takes no lock.
 // Threads write to different shards, which Get adds up.
@@ -86,7 +87,7 @@ class NbdStats {
 
   Shard& MyShard();
 
-  std::array<Shard, kShards> shards_;
+  const std::unique_ptr<Shard[]> shards_ = std::make_unique<Shard[]>(kShards);
 };
 
 }  // namespace ramvol::nbd

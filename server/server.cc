@@ -14,6 +14,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/metrics/engine_metrics.h"
+#include "server/metrics/nbd_metrics.h"
 #include "server/service/limits.h"
 
 namespace ramvol::server {
@@ -60,7 +61,8 @@ Server::Server(std::unique_ptr<engine::Engine> engine, int service_threads)
       catalog_(engine_.get()),
       executor_(service_threads),
       volume_service_(engine_.get(), &catalog_, &executor_, &gate_),
-      block_service_(engine_.get(), &executor_, &gate_) {}
+      block_service_(engine_.get(), &executor_, &gate_),
+      exports_(engine_.get()) {}
 
 Server::~Server() {
   if (grpc_ != nullptr) Shutdown(absl::ZeroDuration());
@@ -77,6 +79,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   std::unique_ptr<Server> server(
       new Server(*std::move(engine), ServiceThreads(options.service_threads)));
   absl::Status status = server->StartMetrics(options.metrics_listen);
+  if (status.ok()) status = server->StartNbd(options.nbd);
   if (status.ok()) status = server->StartGrpc(options.listen);
   if (!status.ok()) return status;
   return server;
@@ -84,21 +87,20 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
 
 absl::Status Server::StartMetrics(const std::string& text) {
   if (text.empty()) return absl::OkStatus();
-  auto address = ParseListenAddress(text);
-  if (!address.ok()) return address.status();
-  if (address->is_unix()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("metrics cannot be served on ", text, "; give HOST:PORT"));
-  }
-  absl::Status status = CheckListenable(*address);
-  if (!status.ok()) return status;
   auto endpoint = metrics::Endpoint::Start(
-      address->host, address->port,
-      std::make_shared<metrics::EngineMetrics>(engine_.get()));
+      text, {std::make_shared<metrics::EngineMetrics>(engine_.get()),
+             std::make_shared<metrics::NbdMetrics>(&nbd_stats_)});
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
-  address->port = metrics_->port();
-  metrics_url_ = absl::StrCat("http://", address->ToString(), "/metrics");
+  metrics_url_ = metrics_->url();
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
+  if (options.listen.empty()) return absl::OkStatus();
+  auto server = nbd::NbdServer::Start(options, &exports_, &nbd_stats_);
+  if (!server.ok()) return server.status();
+  nbd_ = *std::move(server);
   return absl::OkStatus();
 }
 
@@ -157,7 +159,11 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   SetServing(false);
   gate_.Close();
   block_service_.Drain();
-  const bool drained = gate_.WaitUntilEmpty(drain_timeout);
+  const absl::Time deadline = absl::Now() + drain_timeout;
+  if (nbd_ != nullptr) nbd_->Shutdown(drain_timeout);
+  nbd_.reset();
+  const bool drained = gate_.WaitUntilEmpty(
+      std::max(deadline - absl::Now(), absl::ZeroDuration()));
   // What is left, such as watches of the health service, ends with this.
   const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
   grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));

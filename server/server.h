@@ -10,8 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
-#include "server/engine/engine.h"
+#include "nbd_bridge/nbd_server.h"
+#include "nbd_bridge/stats.h"
 #include "proto/base/listen_address.h"
+#include "server/engine/engine.h"
+#include "server/engine_exports.h"
 #include "server/metrics/endpoint.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
@@ -27,6 +30,8 @@ struct ServerOptions {
   std::vector<ListenAddress> listen;
   // Where Prometheus finds /metrics: "HOST:PORT", or "" for nowhere.
   std::string metrics_listen;
+  // Where NBD clients are served; listens nowhere when `listen` is empty.
+  nbd::NbdServerOptions nbd;
   // Threads for each of the executor's two lanes; 0 means one for each core, at
   // least 4.
   int service_threads = 0;
@@ -59,12 +64,18 @@ class Server {
   // "http://127.0.0.1:7421/metrics", or "" when off.
   const std::string& metrics_url() const { return metrics_url_; }
 
+  // As NbdServer::addresses; none when there is no NBD server.
+  std::vector<std::string> nbd_addresses() const {
+    return nbd_ == nullptr ? std::vector<std::string>() : nbd_->addresses();
+  }
+
   engine::Engine& engine() { return *engine_; }
 
  private:
   Server(std::unique_ptr<engine::Engine> engine, int service_threads);
 
   absl::Status StartMetrics(const std::string& address);
+  absl::Status StartNbd(const nbd::NbdServerOptions& options);
   absl::Status StartGrpc(const std::vector<ListenAddress>& addresses);
   void SetServing(bool serving);
 
@@ -75,7 +86,10 @@ class Server {
   service::Executor executor_;
   service::VolumeService volume_service_;
   service::BlockService block_service_;
+  EngineExports exports_;
+  nbd::NbdStats nbd_stats_;
   std::unique_ptr<metrics::Endpoint> metrics_;
+  std::unique_ptr<nbd::NbdServer> nbd_;
   std::unique_ptr<grpc::Server> grpc_;
 
   // Constant after Start.

@@ -52,6 +52,7 @@ class MockClientConnection : public ClientConnection {
               (override));
   MOCK_METHOD(absl::StatusOr<std::shared_ptr<VolumeConnection>>, Open,
               (const std::string& name), (override));
+  MOCK_METHOD(uint64_t, reconnects, (), (const, override));
 };
 
 }  // namespace ramvol

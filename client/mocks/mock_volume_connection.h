@@ -49,7 +49,7 @@ inline auto ReadGives(std::string data) {
 
 // An action for ExtentsAsync.
 inline auto ExtentsGive(absl::StatusOr<std::vector<Extent>> extents) {
-  return [extents = std::move(extents)](int64_t, int64_t,
+  return [extents = std::move(extents)](int64_t, int64_t, int32_t,
                                         VolumeConnection::ExtentsDone done) {
     done(extents);
   };
@@ -80,7 +80,9 @@ class MockVolumeConnection : public VolumeConnection {
               (override));
   MOCK_METHOD(void, FlushAsync, (Done done), (override));
   MOCK_METHOD(void, ExtentsAsync,
-              (int64_t offset, int64_t length, ExtentsDone done), (override));
+              (int64_t offset, int64_t length, int32_t max_extents,
+               ExtentsDone done),
+              (override));
   MOCK_METHOD(int64_t, size_bytes, (), (const, override));
   MOCK_METHOD(bool, read_only, (), (const, override));
 };

@@ -10,8 +10,8 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/listen_address.h"
 
 namespace ramvol::metrics {
 namespace {
@@ -37,20 +37,30 @@ void Knock(const std::string& host, int port) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
-    const std::string& host, int port,
-    std::shared_ptr<prometheus::Collectable> metrics) {
-  const bool ipv6 = absl::StrContains(host, ":");
-  const std::string address = ipv6 ? absl::StrCat("[", host, "]:", port)
-                                   : absl::StrCat(host, ":", port);
-  std::unique_ptr<Endpoint> endpoint(new Endpoint(host, std::move(metrics)));
+    const std::string& address, Metrics metrics) {
+  auto parsed = ParseListenAddress(address);
+  if (!parsed.ok()) return parsed.status();
+  if (parsed->is_unix()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metrics cannot be served on ", address, "; give HOST:PORT"));
+  }
+  absl::Status status = CheckListenable(*parsed);
+  if (!status.ok()) return status;
+  std::unique_ptr<Endpoint> endpoint(
+      new Endpoint(parsed->host, std::move(metrics)));
   try {
-    endpoint->exposer_ = std::make_unique<prometheus::Exposer>(address);
+    endpoint->exposer_ =
+        std::make_unique<prometheus::Exposer>(parsed->ToString());
     endpoint->port_ = endpoint->exposer_->GetListeningPorts().at(0);
   } catch (const std::exception& error) {
     return absl::UnavailableError(
         absl::StrCat("cannot serve metrics on ", address, ": ", error.what()));
   }
-  endpoint->exposer_->RegisterCollectable(endpoint->metrics_);
+  for (const auto& metrics : endpoint->metrics_) {
+    endpoint->exposer_->RegisterCollectable(metrics);
+  }
+  parsed->port = endpoint->port_;
+  endpoint->url_ = absl::StrCat("http://", parsed->ToString(), "/metrics");
   return endpoint;
 }
 

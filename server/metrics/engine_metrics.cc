@@ -4,7 +4,7 @@
 #include <memory>
 #include <utility>
 
-#include "proto/base/version.h"
+#include "server/metrics/family.h"
 #include "server/metrics/process_memory.h"
 
 namespace ramvol::metrics {
@@ -18,36 +18,6 @@ using prometheus::MetricType;
 constexpr size_t kVolumesPerPage = 1000;
 
 double ToDouble(uint64_t value) { return static_cast<double>(value); }
-
-MetricFamily Family(const char* name, const char* help, MetricType type) {
-  MetricFamily family;
-  family.name = name;
-  family.help = help;
-  family.type = type;
-  return family;
-}
-
-MetricFamily Gauge(const char* name, const char* help, uint64_t value) {
-  MetricFamily family = Family(name, help, MetricType::Gauge);
-  family.metric.emplace_back().gauge.value = ToDouble(value);
-  return family;
-}
-
-MetricFamily Counter(const char* name, const char* help, uint64_t value) {
-  MetricFamily family = Family(name, help, MetricType::Counter);
-  family.metric.emplace_back().counter.value = ToDouble(value);
-  return family;
-}
-
-MetricFamily BuildInfo() {
-  MetricFamily family =
-      Family("ramvol_build_info", "Always 1; the labels tell the version.",
-             MetricType::Gauge);
-  ClientMetric& metric = family.metric.emplace_back();
-  metric.label.push_back({"version", std::string(kVersion)});
-  metric.gauge.value = 1;
-  return family;
-}
 
 // One gauge for each volume.
 class VolumeGauge {

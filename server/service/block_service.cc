@@ -126,9 +126,10 @@ grpc::ServerUnaryReactor* BlockService::GetExtents(
 }
 
 grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>* BlockService::Io(
-    grpc::CallbackServerContext*) {
+    grpc::CallbackServerContext* context) {
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
-  auto stream = std::make_shared<IoStream>(engine_, executor_, &streams_);
+  auto stream =
+      std::make_shared<IoStream>(engine_, executor_, &streams_, context);
   if (!streams_.Add(stream)) {
     gate_->Leave();
     return new RefusedStream(TooManyStreams());

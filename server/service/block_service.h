@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
@@ -25,6 +26,11 @@ class BlockService final : public v1::BlockService::CallbackService {
   // Returns at once: the gate, which has to be closed already, tells when they
   // are gone.
   void Drain();
+
+  // See IoStreamSet.
+  void SetOperationHookForTest(IoStreamSet::Hook hook) {
+    streams_.set_hook_for_test(std::move(hook));
+  }
 
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
                                  const v1::ReadRequest* request,

@@ -57,13 +57,27 @@ absl::Status IoSession::CheckHead(const v1::IoRequest& request) const {
     return InvalidField("volume",
                         "the first message of an Io stream must name a volume");
   }
-  if (!volume_name_.empty() && !request.volume().empty()) {
+  if (volume_name_.empty()) return CheckFirst(request);
+  if (!request.volume().empty()) {
     return InvalidField(
         "volume", absl::StrCat("only the first message of an Io stream names a "
                                "volume; this stream is on \"",
                                volume_name_, "\""));
   }
+  if (request.stream_id() != 0 || request.client_id() != 0 ||
+      request.replaces_size() > 0) {
+    return InvalidField("stream_id",
+                        "only the first message of an Io stream has stream_id, "
+                        "client_id or replaces");
+  }
   return absl::OkStatus();
+}
+
+absl::Status IoSession::CheckFirst(const v1::IoRequest& request) const {
+  if (request.replaces_size() <= kMaxReplacedStreams) return absl::OkStatus();
+  return InvalidField(
+      "replaces", absl::StrCat("this stream replaces ", request.replaces_size(),
+                               " others; the limit is ", kMaxReplacedStreams));
 }
 
 absl::Status IoSession::CheckWindow(const v1::IoRequest& request) const {
@@ -124,6 +138,8 @@ void IoSession::Answered(uint64_t id) {
 }
 
 void IoSession::Open(v1::IoOpened opened) {
+  if (abandoned_) return;
+  open_ = true;
   opened_ = std::make_unique<v1::IoOpened>(std::move(opened));
   opened_->set_window_operations(static_cast<int32_t>(kMaxWindowOperations));
   opened_->set_window_bytes(kMaxWindowBytes);
@@ -157,11 +173,13 @@ void IoSession::FailWaiting(Lane lane, const absl::Status& error) {
   }
 }
 
-bool IoSession::TooMuchReady() const { return ready_bytes_ >= kMaxReadyBytes; }
+bool IoSession::HeldBack() const {
+  return !open_ || ready_bytes_ >= kMaxReadyBytes;
+}
 
 std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
   Waiting& waiting = waiting_[static_cast<size_t>(lane)];
-  if (waiting.operations.empty() || TooMuchReady()) return nullptr;
+  if (waiting.operations.empty() || HeldBack()) return nullptr;
   auto operation = std::move(waiting.operations.front());
   waiting.operations.pop_front();
   waiting.cost_bytes -= CostBytes(*operation);
@@ -200,18 +218,19 @@ bool IoSession::NextMessage(v1::IoResponse* response) {
 bool IoSession::SmallReadWaits() const {
   const auto& prompt = waiting_[static_cast<size_t>(Lane::kPrompt)].operations;
   return prompt.size() == 1 && prompt.front()->has_read() &&
-         DataBytes(*prompt.front()) <= kMaxInlineReadBytes && !TooMuchReady();
+         DataBytes(*prompt.front()) <= kMaxInlineReadBytes && !HeldBack();
 }
 
 size_t IoSession::WaitingCostBytes(Lane lane) const {
-  return TooMuchReady() ? 0 : waiting_[static_cast<size_t>(lane)].cost_bytes;
+  return HeldBack() ? 0 : waiting_[static_cast<size_t>(lane)].cost_bytes;
 }
 
 bool IoSession::Idle() const {
   for (const Waiting& waiting : waiting_) {
     if (!waiting.operations.empty()) return false;
   }
-  return running_ == 0 && ready_.empty() && opened_ == nullptr;
+  const bool to_be_opened = !volume_name_.empty() && !open_ && !abandoned_;
+  return running_ == 0 && ready_.empty() && opened_ == nullptr && !to_be_opened;
 }
 
 }  // namespace ramvol::service

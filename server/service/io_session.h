@@ -17,7 +17,7 @@
 namespace ramvol::service {
 
 // Follows an operation from the message that brought it to the message that
-// answers it:
+// answers it (operations wait until Open):
 //
 //   Receive -> waiting -> NextOperation -> running -> Complete -> ready
 //           -> NextMessage -> answered
@@ -41,7 +41,8 @@ class IoSession {
   const std::string& volume_name() const { return volume_name_; }
 
   // The volume is open: `opened` leads the next message, and with it the full
-  // window applies. Its window fields are filled in. Call it once.
+  // window applies. Its window fields are filled in. Call it once, after the
+  // first message; nothing if the session was abandoned meanwhile.
   void Open(v1::IoOpened opened);
 
   // Nothing more will be received; the stream ends with `status` once it is
@@ -75,6 +76,8 @@ class IoSession {
   const absl::Status& end_status() const { return end_status_; }
   // Everything received was answered or thrown away.
   bool Idle() const;
+  // Operations that NextOperation gave and Complete has not taken back.
+  size_t running() const { return running_; }
 
   // Unanswered operations, and their bytes of data.
   size_t unanswered_operations() const { return unanswered_.size(); }
@@ -82,11 +85,13 @@ class IoSession {
 
  private:
   absl::Status CheckHead(const v1::IoRequest& request) const;
+  absl::Status CheckFirst(const v1::IoRequest& request) const;
   absl::Status CheckWindow(const v1::IoRequest& request) const;
   // Enters the operations of `request` into unanswered_: all or none.
   absl::Status EnterIds(const v1::IoRequest& request);
   void ForgetIds(const v1::IoRequest& request, int count);
-  bool TooMuchReady() const;
+  // That no operation may begin.
+  bool HeldBack() const;
   void Answered(uint64_t id);
 
   struct Waiting {
@@ -99,6 +104,7 @@ class IoSession {
   };
 
   std::string volume_name_;
+  bool open_ = false;
   std::unique_ptr<v1::IoOpened> opened_;  // Until it is sent.
   bool full_window_ = false;
   bool ended_ = false;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "grpcpp/server_context.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
@@ -21,8 +23,23 @@ size_t Index(Lane lane) { return static_cast<size_t>(lane); }
 
 }  // namespace
 
-IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set)
-    : engine_(engine), executor_(executor), set_(set) {}
+// Opens its stream when the last of those that hold it lets go: the streams
+// that are replaced, and the one who tells them.
+class IoStream::OpenLater {
+ public:
+  explicit OpenLater(std::shared_ptr<IoStream> stream)
+      : stream_(std::move(stream)) {}
+  OpenLater(const OpenLater&) = delete;
+  OpenLater& operator=(const OpenLater&) = delete;
+  ~OpenLater() { stream_->Open(); }
+
+ private:
+  const std::shared_ptr<IoStream> stream_;
+};
+
+IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
+                   grpc::CallbackServerContext* context)
+    : engine_(engine), executor_(executor), set_(set), context_(context) {}
 
 void IoStream::Start() { StartRead(&request_); }
 
@@ -43,6 +60,7 @@ void IoStream::OnReadDone(bool ok) {
       run_here = true;
     }
     next = DecideLocked();
+    next.replaced = std::exchange(replaced_, {});
     next.read = ok && !session_.ended();
   }
   Act(next);
@@ -53,30 +71,66 @@ void IoStream::OnReadDone(bool ok) {
 
 absl::Status IoStream::ReceiveLocked() {
   absl::Status status = session_.Receive(&request_);
-  if (status.ok() && !attachment_.has_value()) {
-    status = OpenLocked();
+  if (status.ok() && attachment_ == nullptr) {
+    status = EnterLocked();
     if (!status.ok()) session_.Abandon(status);
   }
   request_.Clear();
   return status;
 }
 
-absl::Status IoStream::OpenLocked() {
+absl::Status IoStream::EnterLocked() {
   auto volume = engine_->Find(session_.volume_name());
   if (!volume.ok()) return volume.status();
-  auto attachment = engine::Attachment::Make(*volume);
+  auto attachment = set_->Attach(request_.client_id(), *std::move(volume));
   if (!attachment.ok()) return attachment.status();
-  attachment_.emplace(*std::move(attachment));
+  attachment_ = *std::move(attachment);
+  replaced_ = set_->FindAll(request_.replaces());
+  const absl::Status named = set_->Name(this, request_.stream_id());
+  if (named.ok() && replaced_.empty()) OpenLocked();
+  return named;
+}
+
+void IoStream::OpenLocked() {
+  const engine::Volume& volume = attachment_->volume();
   v1::IoOpened opened;
-  opened.set_size_bytes(static_cast<int64_t>((*volume)->size_bytes()));
-  opened.set_read_only((*volume)->read_only());
-  opened.set_uid(FormatUid((*volume)->uid()));
+  opened.set_size_bytes(static_cast<int64_t>(volume.size_bytes()));
+  opened.set_read_only(volume.read_only());
+  opened.set_uid(FormatUid(volume.uid()));
   session_.Open(std::move(opened));
-  return absl::OkStatus();
+}
+
+void IoStream::Open() {
+  Next next;
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    OpenLocked();
+    next = DecideLocked();
+  }
+  Act(next);
+}
+
+void IoStream::Replace(std::shared_ptr<const void> hold) {
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    session_.Abandon(
+        absl::CancelledError("another stream of the client replaces this one"));
+    if (session_.running() > 0) holds_.push_back(std::move(hold));
+    // As a runner, for it keeps the stream from finishing and so context_
+    // there.
+    ++runners_[Index(Lane::kPrompt)];
+  }
+  // The client may be unreachable: a message that is being written would
+  // otherwise hold the stream, and its attachment, for long.
+  context_->TryCancel();
+  EndRunner(Lane::kPrompt);
 }
 
 IoStream::Next IoStream::DecideLocked() {
   Next next;
+  if (session_.running() == 0) next.holds = std::exchange(holds_, {});
   if (finished_) return next;
   for (const Lane lane : kAllLanes) {
     next.runners[Index(lane)] = MoreRunnersLocked(lane);
@@ -104,7 +158,7 @@ int IoStream::MoreRunnersLocked(Lane lane) {
   return std::max(0, static_cast<int>(wanted) - runners_[Index(lane)]);
 }
 
-void IoStream::Act(const Next& next) {
+void IoStream::Act(Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
@@ -123,6 +177,11 @@ void IoStream::Act(const Next& next) {
     attachment_.reset();
     Finish(ToGrpcStatus(status));
   }
+  if (!next.replaced.empty()) {
+    const auto open_later = std::make_shared<OpenLater>(self);
+    for (const auto& stream : next.replaced) stream->Replace(open_later);
+  }
+  next.holds.clear();
 }
 
 void IoStream::StartRunner(Lane lane) {
@@ -152,6 +211,7 @@ bool IoStream::RunOperations(Lane lane, int most) {
     Act(next);
     if (n == most) return true;
     if (operation == nullptr) return false;
+    set_->CallHookForTest(*operation);
     result = RunOperation(attachment_->volume(), *operation);
   }
 }
@@ -213,7 +273,7 @@ bool IoStreamSet::Add(std::shared_ptr<IoStream> stream) {
   MutexLock lock(&mu_);
   if (streams_.size() >= kMaxStreams) return false;
   IoStream* const key = stream.get();
-  streams_.emplace(key, std::move(stream));
+  streams_.emplace(key, Member{.stream = std::move(stream)});
   return true;
 }
 
@@ -222,7 +282,8 @@ void IoStreamSet::Remove(IoStream* stream) {
   {
     MutexLock lock(&mu_);
     const auto it = streams_.find(stream);
-    last = std::move(it->second);
+    last = std::move(it->second.stream);
+    if (it->second.id != 0) named_.erase(it->second.id);
     streams_.erase(it);
   }
   gate_->Leave();
@@ -233,9 +294,54 @@ void IoStreamSet::DrainAll() {
   {
     MutexLock lock(&mu_);
     streams.reserve(streams_.size());
-    for (const auto& [key, stream] : streams_) streams.push_back(stream);
+    for (const auto& [key, member] : streams_) streams.push_back(member.stream);
   }
   for (const auto& stream : streams) stream->Drain();
+}
+
+absl::Status IoStreamSet::Name(IoStream* stream, uint64_t id) {
+  if (id == 0) return absl::OkStatus();
+  MutexLock lock(&mu_);
+  if (!named_.emplace(id, stream).second) {
+    return InvalidField("stream_id",
+                        absl::StrCat("another stream has the id ", id,
+                                     "; draw ids of 64 bits at random"));
+  }
+  streams_.at(stream).id = id;
+  return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<IoStream>> IoStreamSet::FindAll(
+    const google::protobuf::RepeatedField<uint64_t>& ids) {
+  std::vector<std::shared_ptr<IoStream>> found;
+  if (ids.empty()) return found;
+  MutexLock lock(&mu_);
+  for (const uint64_t id : ids) {
+    const auto named = named_.find(id);
+    if (named != named_.end())
+      found.push_back(streams_.at(named->second).stream);
+  }
+  return found;
+}
+
+absl::StatusOr<std::shared_ptr<engine::Attachment>> IoStreamSet::Attach(
+    uint64_t client_id, std::shared_ptr<engine::Volume> volume) {
+  const ClientKey key(client_id, volume->uid());
+  MutexLock lock(&mu_);
+  const auto known = clients_.find(key);
+  if (known != clients_.end()) {
+    if (auto shared = known->second.lock()) return shared;
+  }
+  auto made = engine::Attachment::Make(std::move(volume));
+  if (!made.ok()) return made.status();
+  auto attachment = std::make_shared<engine::Attachment>(*std::move(made));
+  if (client_id == 0) return attachment;
+  if (clients_.size() >= 2 * kMaxStreams) {
+    absl::erase_if(clients_,
+                   [](const auto& entry) { return entry.second.expired(); });
+  }
+  clients_[key] = attachment;
+  return attachment;
 }
 
 }  // namespace ramvol::service

@@ -3,13 +3,17 @@
 #define RAMVOL_SERVER_SERVICE_IO_STREAM_H_
 
 #include <array>
+#include <cstdint>
+#include <functional>
 #include <memory>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/repeated_field.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.pb.h"
@@ -32,13 +36,19 @@ class IoStream final
     : public grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>,
       public std::enable_shared_from_this<IoStream> {
  public:
-  // Borrows all three, which must outlive the stream. Start it once.
-  IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set);
+  // Borrows the first three, which must outlive the stream, and `context` until
+  // OnDone. Start it once.
+  IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
+           grpc::CallbackServerContext* context);
 
   void Start();
 
   // Answers what was received and ends the stream with UNAVAILABLE.
   void Drain();
+
+  // Another stream takes this one's place: begins no further operation, ends
+  // the stream, and drops `hold` once no operation runs any more.
+  void Replace(std::shared_ptr<const void> hold);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -46,8 +56,12 @@ class IoStream final
   void OnDone() override;
 
  private:
+  class OpenLater;
+
   // What has to be done once mu_ is let go.
   struct Next {
+    std::vector<std::shared_ptr<const void>> holds;  // To be dropped.
+    std::vector<std::shared_ptr<IoStream>> replaced;
     std::array<int, kLanes> runners = {};
     bool write = false;
     bool finish = false;
@@ -55,11 +69,15 @@ class IoStream final
   };
 
   absl::Status ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status OpenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Takes up the first message; says `opened`, unless streams are replaced_.
+  absl::Status EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OpenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The replaced streams are at rest.
+  void Open() ABSL_LOCKS_EXCLUDED(mu_);
   // Decides what the state asks for, and enters it as begun.
   Next DecideLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int MoreRunnersLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Act(const Next& next) ABSL_LOCKS_EXCLUDED(mu_);
+  void Act(Next& next) ABSL_LOCKS_EXCLUDED(mu_);
 
   void StartRunner(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
   // Runs operations of `lane`, at most `most`; false when none is left.
@@ -70,15 +88,20 @@ class IoStream final
   engine::Engine* const engine_;
   Executor* const executor_;
   IoStreamSet* const set_;
+  grpc::CallbackServerContext* const context_;  // Until finished_.
 
   Mutex mu_;
   IoSession session_ ABSL_GUARDED_BY(mu_);
   std::array<int, kLanes> runners_ ABSL_GUARDED_BY(mu_) = {};
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  // Streams that this one has to replace before it is open; for Next.
+  std::vector<std::shared_ptr<IoStream>> replaced_ ABSL_GUARDED_BY(mu_);
+  // Of those that replace this one while its operations run.
+  std::vector<std::shared_ptr<const void>> holds_ ABSL_GUARDED_BY(mu_);
 
   // Set by the first message, then constant until the stream finishes.
-  std::optional<engine::Attachment> attachment_;
+  std::shared_ptr<engine::Attachment> attachment_;
   // Written under mu_ when writing_ becomes true, then gRPC's until
   // OnWriteDone.
   v1::IoResponse response_;
@@ -86,9 +109,11 @@ class IoStream final
   v1::IoRequest request_;
 };
 
-// All streams of a server. Thread-safe.
+// All streams of a server. Thread-safe; its lock comes after the streams'.
 class IoStreamSet {
  public:
+  using Hook = std::function<void(const v1::IoOperation&)>;
+
   // Borrows `gate`, which every stream that is added has entered.
   explicit IoStreamSet(CallGate* gate) : gate_(gate) {}
 
@@ -99,11 +124,39 @@ class IoStreamSet {
   // Drains all that are in the set.
   void DrainAll();
 
+  // Gives `stream`, which is in the set, its id; INVALID_ARGUMENT when another
+  // has it. 0 is no id.
+  absl::Status Name(IoStream* stream, uint64_t id);
+  // The streams of these ids, as far as there are any.
+  std::vector<std::shared_ptr<IoStream>> FindAll(
+      const google::protobuf::RepeatedField<uint64_t>& ids);
+  // Attaches a client: its streams, those of one `client_id`, share one
+  // attachment. 0 stands for a client of its own.
+  absl::StatusOr<std::shared_ptr<engine::Attachment>> Attach(
+      uint64_t client_id, std::shared_ptr<engine::Volume> volume);
+
+  // Called before each operation; set it before there is any.
+  void set_hook_for_test(Hook hook) { hook_ = std::move(hook); }
+  void CallHookForTest(const v1::IoOperation& operation) {
+    if (hook_) hook_(operation);
+  }
+
  private:
+  struct Member {
+    std::shared_ptr<IoStream> stream;
+    uint64_t id = 0;
+  };
+  // Of a client and a volume's uid.
+  using ClientKey = std::pair<uint64_t, uint64_t>;
+
   CallGate* const gate_;
+  Hook hook_;
   Mutex mu_;
   // Keeps the streams alive.
-  absl::flat_hash_map<IoStream*, std::shared_ptr<IoStream>> streams_
+  absl::flat_hash_map<IoStream*, Member> streams_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint64_t, IoStream*> named_ ABSL_GUARDED_BY(mu_);
+  // Those that are gone are taken out when there are many.
+  absl::flat_hash_map<ClientKey, std::weak_ptr<engine::Attachment>> clients_
       ABSL_GUARDED_BY(mu_);
 };
 

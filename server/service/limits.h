@@ -34,6 +34,8 @@ inline constexpr size_t kMaxReadyBytes = 8 << 20;
 
 // Most Io streams of a server at a time.
 inline constexpr size_t kMaxStreams = 1024;
+// Most streams that one stream replaces.
+inline constexpr int kMaxReplacedStreams = 64;
 // Most threads that work for one stream at a time, in each lane.
 inline constexpr int kMaxStreamRunners = 8;
 // Most operations of one stream that a thread runs before other streams' turn.

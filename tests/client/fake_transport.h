@@ -24,8 +24,11 @@ struct SentOperation {
 // Records what is sent; reports what the test says. Not thread-safe.
 class FakeStream : public IoStream {
  public:
-  FakeStream(int index, std::shared_ptr<IoStreamHandler> handler)
-      : index(index), handler_(std::move(handler)) {}
+  FakeStream(int index, StreamOpening opening,
+             std::shared_ptr<IoStreamHandler> handler)
+      : index(index),
+        opening(std::move(opening)),
+        handler_(std::move(handler)) {}
 
   void Start() override { started = true; }
   void Prepare(absl::Span<const Operation> operations) override {
@@ -73,6 +76,7 @@ class FakeStream : public IoStream {
   }
 
   const int index;
+  const StreamOpening opening;
   bool ignores_data = false;  // What callers gave may be gone.
   bool started = false;
   bool half_closed = false;
@@ -89,14 +93,13 @@ class FakeStream : public IoStream {
 class FakeTransport : public IoTransport {
  public:
   std::shared_ptr<IoStream> NewStream(
-      int index, const std::string& volume,
+      int index, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) override {
-    last_volume = volume;
-    streams.push_back(std::make_shared<FakeStream>(index, std::move(handler)));
+    streams.push_back(
+        std::make_shared<FakeStream>(index, opening, std::move(handler)));
     return streams.back();
   }
 
-  std::string last_volume;
   std::vector<std::shared_ptr<FakeStream>> streams;  // In order of creation.
 };
 

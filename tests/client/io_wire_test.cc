@@ -93,9 +93,15 @@ v1::IoResponse SomeResponse() {
 }
 
 TEST(IoWireTest, EncodesTheVolume) {
-  const v1::IoRequest request = Parse(EncodeOpen("scratch"));
+  const v1::IoRequest request = Parse(EncodeOpen({.volume = "scratch",
+                                                  .stream_id = 5,
+                                                  .replaces = {6, UINT64_MAX},
+                                                  .client_id = 7}));
   EXPECT_EQ(request.volume(), "scratch");
   EXPECT_EQ(request.operations_size(), 0);
+  EXPECT_EQ(request.stream_id(), 5u);
+  EXPECT_THAT(request.replaces(), ElementsAre(6u, UINT64_MAX));
+  EXPECT_EQ(request.client_id(), 7u);
 }
 
 TEST(IoWireTest, EncodesEveryKind) {

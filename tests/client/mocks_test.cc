@@ -29,7 +29,7 @@ TEST(MocksTest, StandInForAServer) {
       .WillOnce(ReadGives("hello"));
   EXPECT_CALL(*volume_mock, WriteAsync(0, std::string_view("x"), _))
       .WillOnce(OperationGives(absl::ResourceExhaustedError("full")));
-  EXPECT_CALL(*volume_mock, ExtentsAsync(0, 10, _))
+  EXPECT_CALL(*volume_mock, ExtentsAsync(0, 10, 0, _))
       .WillOnce(ExtentsGive(std::vector<Extent>{{0, 10, true}}));
   EXPECT_CALL(*volume_mock, size_bytes).WillOnce(Return(123));
   auto client_mock = std::make_shared<MockClientConnection>();

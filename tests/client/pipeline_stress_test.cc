@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -55,12 +56,36 @@ class Store {
                                                        '\0');
 };
 
+class ServedStream;
+
+// The streams by their ids, those too that the client believes dead.
+class StreamTable {
+ public:
+  void Add(uint64_t id, std::shared_ptr<ServedStream> stream) {
+    MutexLock lock(&mu_);
+    streams_[id] = std::move(stream);
+  }
+  std::shared_ptr<ServedStream> Find(uint64_t id) {
+    MutexLock lock(&mu_);
+    return streams_[id];
+  }
+
+ private:
+  Mutex mu_;
+  std::map<uint64_t, std::shared_ptr<ServedStream>> streams_
+      ABSL_GUARDED_BY(mu_);
+};
+
 // A stream with a thread that plays the server.
 class ServedStream : public IoStream {
  public:
-  ServedStream(Store& store, uint64_t seed,
-               std::shared_ptr<IoStreamHandler> handler)
-      : store_(store), random_(seed), handler_(std::move(handler)) {}
+  ServedStream(Store& store, StreamTable& table, StreamOpening opening,
+               uint64_t seed, std::shared_ptr<IoStreamHandler> handler)
+      : store_(store),
+        table_(table),
+        opening_(std::move(opening)),
+        random_(seed),
+        handler_(std::move(handler)) {}
 
   void Start() override { Push({.kind = Event::kStart, .operations = {}}); }
   void Prepare(absl::Span<const Operation> operations) override {
@@ -83,6 +108,7 @@ class ServedStream : public IoStream {
       if (event.kind == Event::kEnd) break;
       if (event.kind == Event::kStart) {
         if (Chance(10)) break;
+        for (const uint64_t id : opening_.replaces) table_.Find(id)->Stop();
         handler_->OnWritten();
         IncomingMessage message;
         message.opened = {.size_bytes = kThreads * kRegionBytes,
@@ -94,7 +120,10 @@ class ServedStream : public IoStream {
         handler_->OnMessage(message);
         continue;
       }
-      if (Chance(50)) break;        // Before anything took effect.
+      if (Chance(50)) {  // Before anything took effect.
+        still_to_run_ = std::move(event.operations);
+        break;
+      }
       const bool late = Chance(2);  // OnWritten comes after the answers.
       if (!late) handler_->OnWritten();
       if (!Answer(event.operations)) break;
@@ -102,6 +131,13 @@ class ServedStream : public IoStream {
     }
     std::exchange(handler_, nullptr)
         ->OnClosed(absl::UnavailableError("the stream died"));
+    Haunt();
+  }
+
+  // Returns when nothing of this stream takes effect any more.
+  void Stop() {
+    MutexLock lock(&mu_);
+    stopped_ = true;
   }
 
  private:
@@ -111,6 +147,20 @@ class ServedStream : public IoStream {
   };
 
   bool Chance(int one_in) { return random_() % one_in == 0; }
+
+  // The client believes that the stream is dead, and the server knows nothing
+  // of it: what it has received takes effect late, unless it is stopped.
+  void Haunt() {
+    for (const SentOperation& operation : still_to_run_) {
+      for (uint64_t left = random_() % 1000; left > 0; --left) {
+        std::this_thread::yield();
+      }
+      MutexLock lock(&mu_);
+      if (stopped_) return;
+      std::string read;
+      store_.Apply(operation, read);
+    }
+  }
 
   // In random order and groups. False if the stream died on the way.
   bool Answer(std::vector<SentOperation>& operations) {
@@ -127,7 +177,10 @@ class ServedStream : public IoStream {
         result.data = {all.substr(0, all.size() / 2),
                        all.substr(all.size() / 2)};
       } while (++at < operations.size() && Chance(2));
-      if (Chance(50)) return false;  // Took effect, and nobody knows.
+      if (Chance(50)) {  // Some took effect, and nobody knows.
+        still_to_run_.assign(operations.begin() + at, operations.end());
+        return false;
+      }
       handler_->OnMessage(message);
     }
     return true;
@@ -148,13 +201,17 @@ class ServedStream : public IoStream {
   }
 
   Store& store_;
+  StreamTable& table_;
+  const StreamOpening opening_;
   std::mt19937_64 random_;
   std::shared_ptr<IoStreamHandler> handler_;
   std::vector<SentOperation> prepared_;
+  std::vector<SentOperation> still_to_run_;
 
   Mutex mu_;
   CondVar pushed_;
   std::deque<Event> events_ ABSL_GUARDED_BY(mu_);
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 class ServedTransport : public IoTransport {
@@ -162,11 +219,12 @@ class ServedTransport : public IoTransport {
   ServedTransport(Store& store, uint64_t seed) : store_(store), seed_(seed) {}
 
   std::shared_ptr<IoStream> NewStream(
-      int, const std::string&,
+      int, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) override {
     MutexLock lock(&mu_);
-    auto stream =
-        std::make_shared<ServedStream>(store_, ++seed_, std::move(handler));
+    auto stream = std::make_shared<ServedStream>(store_, table_, opening,
+                                                 ++seed_, std::move(handler));
+    table_.Add(opening.stream_id, stream);
     threads_.emplace_back([stream] { stream->Serve(); });
     return stream;
   }
@@ -186,6 +244,7 @@ class ServedTransport : public IoTransport {
 
  private:
   Store& store_;
+  StreamTable table_;
   Mutex mu_;
   uint64_t seed_ ABSL_GUARDED_BY(mu_);
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);

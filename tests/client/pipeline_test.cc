@@ -368,22 +368,6 @@ TEST_F(PipelineTest, EmptyAndNegativeRangesAreTheServersToJudge) {
 
 // ---- Losing streams.
 
-TEST_F(PipelineTest, ALostStreamsPartsGoOverAnother) {
-  CreateOpen(2);
-  Outcome outcome;
-  volume_->WriteAsync(0, "a", outcome.Done());
-  volume_->WriteAsync(1, "b", outcome.Done());
-  ASSERT_THAT(stream(0).sent(), SizeIs(1));
-  ASSERT_THAT(stream(1).sent(), SizeIs(1));
-  stream(1).Written();
-  stream(0).Close(absl::UnavailableError("reset"));
-  ASSERT_THAT(stream(1).sent(), SizeIs(2));
-  EXPECT_EQ(stream(1).sent()[1].data, "a");
-  stream(1).Answer({Ok(stream(1).sent()[0]), Ok(stream(1).sent()[1])});
-  EXPECT_EQ(outcome.count, 2);
-  EXPECT_TRUE(outcome.status.ok());
-}
-
 TEST_F(PipelineTest, ReplaysInOrderWhatWasNotAnswered) {
   CreateOpen();
   Outcome outcome;
@@ -404,6 +388,144 @@ TEST_F(PipelineTest, ReplaysInOrderWhatWasNotAnswered) {
   for (const SentOperation& operation : sent) last().Answer({Ok(operation)});
   EXPECT_EQ(outcome.count, 5);
   EXPECT_TRUE(outcome.status.ok());
+}
+
+TEST_F(PipelineTest, ChangesOfALostStreamWaitForOneThatReplacesIt) {
+  CreateOpen(2);
+  EXPECT_THAT(stream(0).opening.replaces, IsEmpty());
+  EXPECT_NE(stream(0).opening.stream_id, 0u);
+  EXPECT_NE(stream(0).opening.stream_id, stream(1).opening.stream_id);
+  EXPECT_NE(stream(0).opening.client_id, 0u);
+  EXPECT_EQ(stream(0).opening.client_id, stream(1).opening.client_id);
+  Outcome outcome;
+  std::string in(1, ' ');
+  volume_->WriteAsync(0, "a", outcome.Done());
+  stream(0).Written();
+  ASSERT_THAT(stream(0).sent(), SizeIs(1));
+  volume_->FlushAsync(outcome.Done());  // Goes over the other one.
+  stream(1).Written();
+  volume_->ReadAsync(0, absl::MakeSpan(in), outcome.Done());
+  stream(0).Close(absl::UnavailableError("reset"));
+  volume_->WriteAsync(1, "b", outcome.Done());
+  stream(1).Written();
+  for (const SentOperation& sent : stream(1).sent()) {
+    EXPECT_NE(sent.data, "a") << "sent again while the server may run it";
+  }
+  AwaitNextStream();
+  EXPECT_THAT(last().opening.replaces,
+              ElementsAre(stream(0).opening.stream_id));
+  EXPECT_EQ(last().opening.client_id, stream(0).opening.client_id);
+  last().Open(SomeVolume());
+  stream(1).Written();
+  std::vector<std::string> written;
+  for (FakeStream* each : {&stream(1), &last()}) {
+    for (const SentOperation& sent : each->sent()) {
+      written.push_back(sent.data);
+      if (sent.data == "a") each->Answer({Ok(sent)});
+    }
+  }
+  EXPECT_THAT(written, ::testing::Contains("a").Times(1));
+  EXPECT_EQ(outcome.count, 1);
+}
+
+TEST_F(PipelineTest, ReadsOfALostStreamGoOverTheOthersAtOnce) {
+  CreateOpen(2);
+  Outcome outcome;
+  std::string in(4, ' ');
+  volume_->ReadAsync(0, absl::MakeSpan(in), outcome.Done());
+  ASSERT_THAT(stream(0).sent(), SizeIs(1));
+  stream(0).Close(absl::UnavailableError("reset"));
+  ASSERT_THAT(stream(1).sent(), SizeIs(1));
+  stream(1).Answer({Data(stream(1).sent()[0], "data")});
+  EXPECT_EQ(in, "data");
+  AwaitNextStream();
+  EXPECT_THAT(last().opening.replaces, IsEmpty()) << "there is nothing to stop";
+}
+
+TEST_F(PipelineTest, AStreamReplacesWhatWasLostBeforeItStarted) {
+  CreateOpen(2);
+  Outcome outcome;
+  const std::string large(kMiB, 'x');
+  volume_->WriteAsync(0, large, outcome.Done());
+  volume_->WriteAsync(kMiB, "b", outcome.Done());
+  ASSERT_THAT(stream(0).sent(), SizeIs(1));
+  ASSERT_THAT(stream(1).sent(), SizeIs(1));
+  stream(0).Close(absl::UnavailableError("reset"));
+  AwaitNextStream();
+  const std::shared_ptr<FakeStream> third = transport_->streams.back();
+  stream(1).Close(absl::UnavailableError("reset"));
+  third->Open(SomeVolume());
+  ASSERT_THAT(third->sent(), SizeIs(1));
+  EXPECT_EQ(third->sent()[0].data, large);
+  AwaitNextStream();
+  EXPECT_THAT(last().opening.replaces,
+              ElementsAre(stream(1).opening.stream_id));
+  // Lost before it was open: the next one replaces the same.
+  last().Close(absl::UnavailableError("reset"));
+  AwaitNextStream();
+  EXPECT_THAT(last().opening.replaces,
+              ElementsAre(stream(1).opening.stream_id));
+  last().Open(SomeVolume());
+  third->Written();
+  std::vector<SentOperation> sent = third->sent();
+  for (const SentOperation& one : last().sent()) sent.push_back(one);
+  ASSERT_THAT(sent, SizeIs(2));
+  EXPECT_EQ(sent[1].data, "b");
+}
+
+TEST_F(PipelineTest, WhatFailedIsStoppedAllTheSameBeforeLaterCalls) {
+  options_.reconnect_timeout = absl::ZeroDuration();
+  CreateOpen();
+  Outcome lost;
+  volume_->WriteAsync(0, "old", lost.Done());
+  stream(0).Close(absl::UnavailableError("reset"));
+  EXPECT_TRUE(absl::IsUnavailable(lost.status)) << lost.status;
+  Outcome next;
+  volume_->WriteAsync(0, "new", next.Done());
+  ASSERT_THAT(transport_->streams, SizeIs(2));
+  EXPECT_THAT(last().opening.replaces,
+              ElementsAre(stream(0).opening.stream_id));
+  last().Open(SomeVolume());
+  ASSERT_THAT(last().sent(), SizeIs(1));
+  EXPECT_EQ(last().sent()[0].data, "new");
+}
+
+TEST_F(PipelineTest, ChangesWaitForNoLongerThanReconnectTimeout) {
+  options_.reconnect_timeout = absl::Seconds(10);
+  CreateOpen(2);
+  Outcome outcome;
+  volume_->WriteAsync(0, "a", outcome.Done());
+  stream(0).Close(absl::UnavailableError("reset"));
+  for (int i = 0; i < 100 && outcome.count == 0; ++i) {
+    timer_->Advance(absl::Seconds(1));
+    if (!last().closed && &last() != &stream(1)) {
+      last().Close(absl::UnavailableError("refused"));
+    }
+  }
+  EXPECT_TRUE(absl::IsUnavailable(outcome.status)) << outcome.status;
+  EXPECT_THAT(outcome.status.message(), HasSubstr("refused"));
+  Outcome other;
+  volume_->FlushAsync(other.Done());
+  EXPECT_THAT(stream(1).sent(), SizeIs(1)) << "the other stream lives";
+}
+
+TEST_F(PipelineTest, CountsReconnections) {
+  options_.channels = 1;
+  auto counters = std::make_shared<ClientCounters>();
+  auto pipeline = std::make_shared<VolumePipeline>(
+      "scratch", options_, transport_, timer_, counters);
+  volume_ = std::make_unique<PipelinedConnection>(pipeline, /*wait=*/false);
+  pipeline_ = pipeline;
+  pipeline->Open(opened_.Done());
+  pipeline.reset();
+  stream(0).Close(absl::UnavailableError("not up yet"));
+  AwaitNextStream();
+  last().Open(SomeVolume());
+  EXPECT_EQ(counters->reconnects, 0u);
+  last().Close(absl::UnavailableError("reset"));
+  AwaitNextStream();
+  last().Open(SomeVolume());
+  EXPECT_EQ(counters->reconnects, 1u);
 }
 
 TEST_F(PipelineTest, ALateReportOfALostStreamDoesNothing) {
@@ -801,7 +923,8 @@ TEST_F(PipelineTest, FlushIsOneOperation) {
 TEST_F(PipelineTest, ExtentsAreFetchedInPagesAndJoined) {
   CreateOpen();
   absl::StatusOr<std::vector<Extent>> extents;
-  volume_->ExtentsAsync(0, 100 << 10, [&](auto result) { extents = result; });
+  volume_->ExtentsAsync(0, 100 << 10, 0,
+                        [&](auto result) { extents = result; });
   stream(0).Written();
   ASSERT_THAT(stream(0).sent(), SizeIs(1));
   EXPECT_EQ(stream(0).sent()[0].head.max_extents, kMaxExtents);
@@ -822,10 +945,26 @@ TEST_F(PipelineTest, ExtentsAreFetchedInPagesAndJoined) {
                                     Extent{4096, (100 << 10) - 4096, false}));
 }
 
+TEST_F(PipelineTest, FirstExtentsAreOneOperation) {
+  CreateOpen();
+  absl::StatusOr<std::vector<Extent>> extents;
+  volume_->ExtentsAsync(0, 100 << 10, 2,
+                        [&](auto result) { extents = result; });
+  ASSERT_THAT(stream(0).sent(), SizeIs(1));
+  EXPECT_EQ(stream(0).sent()[0].head.max_extents, 2);
+  OperationResult page = Ok(stream(0).sent()[0]);
+  page.extents = {{0, 4096, true}, {4096, 8192, false}};
+  page.next_offset = 12288;
+  stream(0).Answer({page});
+  ASSERT_TRUE(extents.ok()) << extents.status();
+  EXPECT_THAT(*extents,
+              ElementsAre(Extent{0, 4096, true}, Extent{4096, 8192, false}));
+}
+
 TEST_F(PipelineTest, ExtentsThatStopShortAreAnError) {
   CreateOpen();
   absl::StatusOr<std::vector<Extent>> extents;
-  volume_->ExtentsAsync(0, 8192, [&](auto result) { extents = result; });
+  volume_->ExtentsAsync(0, 8192, 0, [&](auto result) { extents = result; });
   stream(0).Answer({Ok(stream(0).sent()[0])});
   EXPECT_TRUE(absl::IsInternal(extents.status())) << extents.status();
 }

@@ -1,8 +1,5 @@
 // The program itself: flags, the ready line, signals, exit codes.
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,8 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-
-extern char** environ;
+#include "tests/support/process.h"
 
 namespace ramvol {
 namespace {
@@ -22,78 +18,19 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 
-// A running ramvold, with both of its outputs in pipes.
-class Process {
+using ::ramvol::testing::Process;
+
+// A running ramvold.
+class Ramvold : public Process {
  public:
-  explicit Process(const std::vector<std::string>& flags) {
-    std::vector<char*> argv;
-    std::string program = "server/ramvold";
-    argv.push_back(program.data());
-    std::vector<std::string> copies = flags;
-    for (std::string& flag : copies) argv.push_back(flag.data());
-    argv.push_back(nullptr);
-    int out[2];
-    int err[2];
-    EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);
-    EXPECT_EQ(pipe2(err, O_CLOEXEC), 0);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, err[1], STDERR_FILENO);
-    EXPECT_EQ(posix_spawn(&pid_, program.c_str(), &actions, nullptr,
-                          argv.data(), environ),
-              0);
-    posix_spawn_file_actions_destroy(&actions);
-    close(out[1]);
-    close(err[1]);
-    out_ = out[0];
-    err_ = err[0];
-  }
-  ~Process() {
-    if (pid_ > 0) {
-      kill(pid_, SIGKILL);
-      waitpid(pid_, nullptr, 0);
-    }
-    close(out_);
-    close(err_);
-  }
-
-  std::string ReadLine() {
-    std::string line;
-    char c = 0;
-    while (read(out_, &c, 1) == 1 && c != '\n') line += c;
-    return line;
-  }
-  void Signal(int number) { kill(pid_, number); }
-  // Waits for the end; -1 when a signal ended it.
-  int ExitCode() {
-    int status = 0;
-    waitpid(std::exchange(pid_, -1), &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  std::string RestOfOut() { return ReadAll(out_); }
-  std::string Errors() { return ReadAll(err_); }
-
- private:
-  static std::string ReadAll(int fd) {
-    std::string all;
-    char buffer[4096];
-    ssize_t n = 0;
-    while ((n = read(fd, buffer, sizeof(buffer))) > 0) {
-      all.append(buffer, static_cast<size_t>(n));
-    }
-    return all;
-  }
-
-  pid_t pid_ = -1;
-  int out_ = -1;
-  int err_ = -1;
+  explicit Ramvold(const std::vector<std::string>& flags)
+      : Process("server/ramvold", flags) {}
 };
 
 TEST(RamvoldTest, ReadyLineNamesEveryAddressAndSignalsStopIt) {
   for (const int number : {SIGTERM, SIGINT}) {
     ASSERT_EQ(unlink("ready.sock") == 0 || errno == ENOENT, true);
-    Process ramvold({"--listen=127.0.0.1:0,unix:ready.sock",
+    Ramvold ramvold({"--listen=127.0.0.1:0,unix:ready.sock",
                      "--metrics_listen=127.0.0.1:0", "--memory_limit=64M"});
     EXPECT_THAT(ramvold.ReadLine(),
                 MatchesRegex("ramvold ready: grpc 127.0.0.1:[1-9][0-9]*, "
@@ -108,12 +45,12 @@ TEST(RamvoldTest, ReadyLineNamesEveryAddressAndSignalsStopIt) {
 }
 
 TEST(RamvoldTest, MetricsCanBeOff) {
-  Process ramvold({"--listen=127.0.0.1:0", "--metrics_listen="});
+  Ramvold ramvold({"--listen=127.0.0.1:0", "--metrics_listen="});
   EXPECT_THAT(ramvold.ReadLine(), Not(HasSubstr("metrics")));
 }
 
 TEST(RamvoldTest, HelpNamesEveryFlag) {
-  Process ramvold({"--help"});
+  Ramvold ramvold({"--help"});
   const std::string help = ramvold.RestOfOut();
   EXPECT_EQ(ramvold.ExitCode(), 0);
   for (const char* flag :
@@ -124,7 +61,7 @@ TEST(RamvoldTest, HelpNamesEveryFlag) {
 }
 
 TEST(RamvoldTest, VersionIsPrinted) {
-  Process ramvold({"--version"});
+  Ramvold ramvold({"--version"});
   EXPECT_THAT(ramvold.RestOfOut(), HasSubstr("ramvold 0."));
   EXPECT_EQ(ramvold.ExitCode(), 0);
 }
@@ -143,7 +80,7 @@ TEST(RamvoldTest, BadFlagsAreNamed) {
       {"surplus", "\"surplus\""},
   };
   for (const auto& [flag, message] : cases) {
-    Process ramvold({flag});
+    Ramvold ramvold({flag});
     EXPECT_THAT(ramvold.Errors(), HasSubstr(message)) << flag;
     EXPECT_EQ(ramvold.ExitCode(), 1) << flag;
   }

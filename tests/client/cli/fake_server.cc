@@ -179,7 +179,7 @@ void FakeVolume::FlushAsync(Done done) {
 }
 
 void FakeVolume::ExtentsAsync(int64_t offset, int64_t length,
-                              ExtentsDone done) {
+                              int32_t max_extents, ExtentsDone done) {
   std::vector<Extent> extents;
   {
     MutexLock lock(&mu_);
@@ -203,6 +203,8 @@ void FakeVolume::ExtentsAsync(int64_t offset, int64_t length,
     }
     add(position, offset + length, true);
   }
+  const auto most = static_cast<size_t>(max_extents);
+  if (most > 0 && extents.size() > most) extents.resize(most);
   Later([extents = std::move(extents), done = std::move(done)] {
     done(extents);
   });

@@ -37,7 +37,8 @@ class FakeVolume : public VolumeConnection {
   void WriteZeroesAsync(int64_t offset, int64_t length, bool no_hole,
                         Done done) override;
   void FlushAsync(Done done) override;
-  void ExtentsAsync(int64_t offset, int64_t length, ExtentsDone done) override;
+  void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
+                    ExtentsDone done) override;
   int64_t size_bytes() const override;
   bool read_only() const override { return false; }
 
@@ -99,6 +100,7 @@ class FakeServer : public ClientConnection {
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name) override;
+  uint64_t reconnects() const override { return 0; }
 
   // Test side.
   // Every call but Open fails so, while it is not OK.

@@ -108,6 +108,42 @@ TEST_F(IoSessionTest, OpenedLeadsAndTellsTheWindow) {
   EXPECT_TRUE(session_.Idle());
 }
 
+TEST_F(IoSessionTest, NothingBeginsBeforeItIsOpen) {
+  v1::IoRequest first = Reads(1, 1);
+  first.set_volume("v");
+  ASSERT_THAT(session_.Receive(&first), IsOk());
+  EXPECT_EQ(session_.NextOperation(Lane::kPrompt), nullptr);
+  EXPECT_EQ(session_.WaitingCostBytes(Lane::kPrompt), 0);
+  EXPECT_FALSE(session_.SmallReadWaits());
+  session_.End(absl::OkStatus());
+  EXPECT_FALSE(session_.Idle()) << "the client waits for its answer";
+  session_.Open(v1::IoOpened());
+  EXPECT_TRUE(session_.SmallReadWaits());
+  RunAll();
+  v1::IoResponse response;
+  ASSERT_TRUE(session_.NextMessage(&response));
+  EXPECT_TRUE(session_.Idle());
+}
+
+TEST_F(IoSessionTest, WhatIsAbandonedIsNotOpened) {
+  v1::IoRequest first = Reads(1, 1);
+  first.set_volume("v");
+  ASSERT_THAT(session_.Receive(&first), IsOk());
+  session_.Abandon(absl::CancelledError("gone"));
+  EXPECT_TRUE(session_.Idle());
+  session_.Open(v1::IoOpened());
+  v1::IoResponse response;
+  EXPECT_FALSE(session_.NextMessage(&response));
+  EXPECT_TRUE(session_.Idle());
+}
+
+TEST_F(IoSessionTest, LaterMessagesMustNotReplaceStreams) {
+  Open();
+  v1::IoRequest request = Reads(1, 1);
+  request.add_replaces(5);
+  EXPECT_THAT(Receive(request), IsInvalidField("stream_id"));
+}
+
 TEST_F(IoSessionTest, FirstWindowIsSmaller) {
   v1::IoRequest first = Reads(1, kMaxFirstWindowOperations + 1);
   first.set_volume("v");

@@ -2,6 +2,7 @@
 // io_session_test.cc.
 #include "server/service/io_stream.h"
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,14 +12,26 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "grpcpp/client_context.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "proto/base/mutex.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
+#include "server/engine/engine.h"
+#include "server/engine/volume.h"
+#include "server/service/block_service.h"
+#include "server/service/call_gate.h"
+#include "server/service/executor.h"
 #include "server/service/limits.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
@@ -38,8 +51,9 @@ constexpr int64_t kSize = int64_t{64} << 20;
 // A client's side of one stream.
 class Stream {
  public:
-  explicit Stream(TestServer* server)
-      : stub_(v1::BlockService::NewStub(server->NewChannel())),
+  explicit Stream(TestServer* server) : Stream(server->NewChannel()) {}
+  explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(v1::BlockService::NewStub(channel)),
         stream_(stub_->Io(&context_)) {}
 
   bool Send(const v1::IoRequest& request) { return stream_->Write(request); }
@@ -47,6 +61,9 @@ class Stream {
   void Open(const std::string& volume) {
     v1::IoRequest request;
     request.set_volume(volume);
+    Open(request);
+  }
+  void Open(const v1::IoRequest& request) {
     ASSERT_TRUE(Send(request));
     v1::IoResponse response;
     ASSERT_TRUE(stream_->Read(&response));
@@ -396,6 +413,214 @@ TEST_F(IoStreamTest, ShutdownAnswersAndSaysSo) {
   EXPECT_THAT(idle.Finish(),
               HasReason(absl::StatusCode::kUnavailable, reason::kShuttingDown));
   shutdown.join();
+}
+
+v1::IoRequest FirstMessage(uint64_t stream_id,
+                           const std::vector<uint64_t>& replaces = {}) {
+  v1::IoRequest request;
+  request.set_volume("disk");
+  request.set_stream_id(stream_id);
+  for (const uint64_t id : replaces) request.add_replaces(id);
+  return request;
+}
+
+TEST_F(IoStreamTest, ReplacingUnknownStreamsIsFine) {
+  Stream stream(&server_);
+  stream.Open(FirstMessage(1, {2, 3, 1}));
+  stream.HalfClose();
+  EXPECT_THAT(stream.Finish(), IsOk());
+}
+
+TEST_F(IoStreamTest, ReplacesAreBounded) {
+  Stream stream(&server_);
+  stream.Send(FirstMessage(
+      1, std::vector<uint64_t>(static_cast<size_t>(kMaxReplacedStreams) + 1)));
+  EXPECT_THAT(stream.Finish(), IsInvalidField("replaces"));
+}
+
+TEST_F(IoStreamTest, AStreamIdIsOneStreams) {
+  Stream first(&server_);
+  first.Open(FirstMessage(1));
+  Stream second(&server_);
+  second.Send(FirstMessage(1));
+  EXPECT_THAT(second.Finish(), IsInvalidField("stream_id"));
+  first.HalfClose();
+  EXPECT_THAT(first.Finish(), IsOk());
+  Stream third(&server_);
+  third.Open(FirstMessage(1));
+}
+
+// As when the server does not know yet that the old connection is dead: it is
+// idle, and nobody closes it.
+TEST_F(IoStreamTest, AHalfOpenStreamIsReplaced) {
+  Stream old(&server_);
+  old.Open(FirstMessage(1));
+  v1::IoRequest reads;
+  for (uint64_t id = 0; id < 64; ++id) AddRead(&reads, id, 0, 256 << 10);
+  // Its answers fill the connection, since nobody reads them.
+  ASSERT_TRUE(old.Send(reads));
+  Stream fresh(&server_);
+  fresh.Open(FirstMessage(2, {1}));
+  EXPECT_THAT(old.Finish(),
+              StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  fresh.HalfClose();
+  EXPECT_THAT(fresh.Finish(), IsOk());
+  ExpectDetached();
+}
+
+TEST_F(IoStreamTest, StreamsOfOneClientCountOnce) {
+  v1::IoRequest request;
+  request.set_volume("disk");
+  request.set_client_id(7);
+  Stream first(&server_);
+  first.Open(request);
+  Stream second(&server_);
+  second.Open(request);
+  EXPECT_EQ(server_.AttachedClients("disk"), 1);
+  request.set_client_id(8);
+  Stream other(&server_);
+  other.Open(request);
+  EXPECT_EQ(server_.AttachedClients("disk"), 2);
+  first.HalfClose();
+  EXPECT_THAT(first.Finish(), IsOk());
+  EXPECT_EQ(server_.AttachedClients("disk"), 2);
+  second.HalfClose();
+  EXPECT_THAT(second.Finish(), IsOk());
+  EXPECT_EQ(server_.AttachedClients("disk"), 1);
+}
+
+// A service whose writes stop before they begin until they are let go.
+class ReplaceTest : public ::testing::Test {
+ protected:
+  ReplaceTest() {
+    engine::EngineOptions options;
+    options.memory_limit_bytes = 64 << 20;
+    options.background_threads = 1;
+    engine_ = *engine::Engine::Create(options);
+    engine::VolumeOptions volume;
+    volume.name = "disk";
+    volume.size_bytes = kSize;
+    volume_ = *engine_->CreateVolume(volume);
+    executor_ = std::make_unique<Executor>(1);
+    service_ =
+        std::make_unique<BlockService>(engine_.get(), executor_.get(), &gate_);
+    service_->SetOperationHookForTest([this](const v1::IoOperation& operation) {
+      if (operation.has_write()) Stop();
+    });
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                             &port_);
+    builder.RegisterService(service_.get());
+    server_ = builder.BuildAndStart();
+  }
+
+  ~ReplaceTest() override {
+    LetGo();
+    server_->Shutdown();
+  }
+
+  std::shared_ptr<grpc::Channel> NewChannel() const {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port_),
+                                     grpc::InsecureChannelCredentials(),
+                                     arguments);
+  }
+
+  void Stop() {
+    MutexLock lock(&mu_);
+    ++stopped_;
+    changed_.SignalAll();
+    while (!let_go_) changed_.Wait(&mu_);
+  }
+  void AwaitStopped(int count) {
+    MutexLock lock(&mu_);
+    while (stopped_ < count) changed_.Wait(&mu_);
+  }
+  int stopped() {
+    MutexLock lock(&mu_);
+    return stopped_;
+  }
+  void LetGo() {
+    MutexLock lock(&mu_);
+    let_go_ = true;
+    changed_.SignalAll();
+  }
+
+  std::string Content(size_t length) {
+    std::string content(length, ' ');
+    EXPECT_THAT(volume_->Read(0, absl::MakeSpan(content.data(), length)),
+                IsOk());
+    return content;
+  }
+
+  std::unique_ptr<engine::Engine> engine_;
+  std::shared_ptr<engine::Volume> volume_;
+  std::unique_ptr<Executor> executor_;
+  CallGate gate_;
+  std::unique_ptr<BlockService> service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+
+  Mutex mu_;
+  CondVar changed_;
+  int stopped_ ABSL_GUARDED_BY(mu_) = 0;
+  bool let_go_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+TEST_F(ReplaceTest, ARunningWriteHoldsBackOpened) {
+  Stream old(NewChannel());
+  old.Open(FirstMessage(1));
+  v1::IoRequest writes;
+  for (uint64_t id = 0; id < 10; ++id) {
+    AddWrite(&writes, id, static_cast<int64_t>(id), "o");
+  }
+  ASSERT_TRUE(old.Send(writes));
+  AwaitStopped(1);
+
+  Stream fresh(NewChannel());
+  v1::IoRequest first = FirstMessage(2, {1});
+  AddRead(&first, 1, 0, 10);
+  ASSERT_TRUE(fresh.Send(first));
+  // Tells that the server has taken the message up.
+  EXPECT_THAT(old.Finish(),
+              StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  std::atomic<bool> let_go = false;
+  std::thread reader([&] {
+    auto results = fresh.Results(1);
+    EXPECT_TRUE(let_go) << "opened while a replaced write ran";
+    // The one that ran was finished, and none was begun.
+    EXPECT_EQ(results[1].data(), absl::StrCat("o", std::string(9, '\0')));
+  });
+  EXPECT_EQ(volume_->Stats().attached_clients, 2);
+  let_go = true;
+  LetGo();
+  reader.join();
+  EXPECT_EQ(stopped(), 1);
+  EXPECT_EQ(Content(10), absl::StrCat("o", std::string(9, '\0')));
+}
+
+TEST_F(ReplaceTest, TwoMayReplaceOne) {
+  Stream old(NewChannel());
+  old.Open(FirstMessage(1));
+  v1::IoRequest write;
+  AddWrite(&write, 1, 0, "o");
+  ASSERT_TRUE(old.Send(write));
+  AwaitStopped(1);
+  Stream second(NewChannel());
+  ASSERT_TRUE(second.Send(FirstMessage(2, {1})));
+  EXPECT_THAT(old.Finish(),
+              StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  // The second is lost before it was open; the third replaces both.
+  Stream third(NewChannel());
+  ASSERT_TRUE(third.Send(FirstMessage(3, {1, 2})));
+  EXPECT_THAT(second.Finish(),
+              StatusIs(absl::StatusCode::kCancelled, ::testing::_));
+  LetGo();
+  v1::IoRequest read;
+  AddRead(&read, 1, 0, 1);
+  ASSERT_TRUE(third.Send(read));
+  EXPECT_EQ(third.Results(1)[1].data(), "o");
 }
 
 }  // namespace

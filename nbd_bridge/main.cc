@@ -1,0 +1,168 @@
+// ramvol-nbd: the volumes of a ramvold elsewhere, over NBD.
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "client/client.h"
+#include "client/options.h"
+#include "nbd_bridge/nbd_address.h"
+#include "nbd_bridge/nbd_server.h"
+#include "nbd_bridge/remote_device.h"
+#include "nbd_bridge/stats.h"
+#include "proto/base/program.h"
+#include "server/metrics/endpoint.h"
+#include "server/metrics/nbd_metrics.h"
+
+ABSL_FLAG(
+    std::string, server, "",
+    "Where ramvold listens: HOST:PORT, [IPV6]:PORT or unix:PATH. When not "
+    "given: the environment's RAMVOL_SERVER, or 127.0.0.1:7420.");
+ABSL_FLAG(
+    std::string, listen, "",
+    "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
+    "vsock:PORT, or systemd for the sockets that systemd or a client such "
+    "as nbdcopy passed; several with commas between them. Port 0 takes any "
+    "free port. When not given: systemd if sockets were passed, else "
+    "127.0.0.1:10809.");
+ABSL_FLAG(std::string, metrics_listen, "",
+          "Where Prometheus finds /metrics: HOST:PORT. Off when not given, so "
+          "that several may run side by side.");
+ABSL_FLAG(std::string, default_export, "",
+          "The volume that NBD clients mean by the empty name. Empty: none.");
+ABSL_FLAG(bool, read_only, false, "Whether NBD clients may only read.");
+ABSL_FLAG(int, max_connections, 4096,
+          "Most NBD connections at a time, 1 to 65536; further clients wait.");
+ABSL_FLAG(absl::Duration, reconnect_timeout,
+          ramvol::ClientOptions().reconnect_timeout,
+          "How long requests wait for a ramvold that went away; then they fail "
+          "with EIO, and later ones try anew. 0: they fail at once.");
+ABSL_FLAG(int, channels, ramvol::ClientOptions().channels,
+          "Connections to ramvold, which all NBD connections share: 1 to 16.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
+          "How long requests under way may go on after SIGTERM or SIGINT.");
+
+namespace {
+
+using ramvol::nbd::NbdServer;
+using ramvol::nbd::NbdServerOptions;
+
+constexpr char kDefaultListen[] = "127.0.0.1:10809";
+constexpr int kMaxChannels = 16;
+// A server that lives and is slow is waited for, since a change that failed so
+// might still happen. One that is lost is noticed by other means.
+constexpr absl::Duration kRequestTimeout = absl::Minutes(10);
+// Twice what the session lets in, so that it never waits in the SDK.
+constexpr size_t kMaxInflightBytes = size_t{128} << 20;
+
+constexpr char kUsage[] =
+    "ramvol-nbd serves the volumes of a ramvold elsewhere to NBD clients.\n\n"
+    "Usage: ramvol-nbd [flags]\n\n"
+    "An NBD URI is nbd://HOST:PORT/VOLUME or nbd+unix:///VOLUME?socket=PATH. "
+    "Clients can start it themselves: nbdinfo --map -- [ ramvol-nbd "
+    "--default_export=VOLUME ]. When all addresses are bound it prints one "
+    "line, \"ramvol-nbd ready: ...\", with each of them (to standard error, "
+    "when "
+    "the sockets were passed); ramvold need not be there yet. It logs to "
+    "standard error. SIGTERM and SIGINT stop it cleanly.";
+
+std::string ServerAddress() {
+  std::string flag = absl::GetFlag(FLAGS_server);
+  if (!flag.empty()) return flag;
+  const char* variable = std::getenv("RAMVOL_SERVER");
+  if (variable != nullptr && *variable != '\0') return variable;
+  return ramvol::ClientOptions().server;
+}
+
+absl::StatusOr<ramvol::ClientOptions> ClientOptionsFromFlags() {
+  ramvol::ClientOptions options;
+  options.server = ServerAddress();
+  options.channels = absl::GetFlag(FLAGS_channels);
+  if (options.channels < 1 || options.channels > kMaxChannels) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--channels is ", options.channels, "; give 1 to ", kMaxChannels));
+  }
+  options.reconnect_timeout = absl::GetFlag(FLAGS_reconnect_timeout);
+  absl::Status valid =
+      ramvol::CheckTimeoutFlag("reconnect_timeout", options.reconnect_timeout);
+  if (!valid.ok()) return valid;
+  options.timeout = options.reconnect_timeout + kRequestTimeout;
+  options.max_inflight_bytes = kMaxInflightBytes;
+  return options;
+}
+
+absl::StatusOr<NbdServerOptions> NbdOptionsFromFlags() {
+  NbdServerOptions options;
+  options.default_export = absl::GetFlag(FLAGS_default_export);
+  options.read_only = absl::GetFlag(FLAGS_read_only);
+  options.max_connections = absl::GetFlag(FLAGS_max_connections);
+  options.systemd_sockets = ramvol::nbd::SystemdSockets(
+      std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"));
+  std::string listen = absl::GetFlag(FLAGS_listen);
+  if (listen.empty()) {
+    listen = options.systemd_sockets.empty() ? kDefaultListen : "systemd";
+  }
+  auto addresses = ramvol::nbd::ParseNbdAddresses(listen);
+  if (!addresses.ok()) return addresses.status();
+  options.listen = *std::move(addresses);
+  return options;
+}
+
+// Null, when --metrics_listen is not given.
+absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
+    const ramvol::nbd::NbdStats& stats, const ramvol::Client& client) {
+  const std::string address = absl::GetFlag(FLAGS_metrics_listen);
+  if (address.empty()) return nullptr;
+  return ramvol::metrics::Endpoint::Start(
+      address, {std::make_shared<ramvol::metrics::NbdMetrics>(
+                   &stats, [client] { return client.reconnects(); })});
+}
+
+int Run(ramvol::Program& program) {
+  const auto client_options = ClientOptionsFromFlags();
+  if (!client_options.ok()) return program.Fail(client_options.status());
+  const auto nbd_options = NbdOptionsFromFlags();
+  if (!nbd_options.ok()) return program.Fail(nbd_options.status());
+  const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
+  const absl::Status valid =
+      ramvol::CheckTimeoutFlag("drain_timeout", drain_timeout);
+  if (!valid.ok()) return program.Fail(valid);
+
+  program.Prepare();
+  const ramvol::Client client(*client_options);
+  ramvol::nbd::RemoteExports exports(client);
+  ramvol::nbd::NbdStats stats;
+  const auto metrics = StartMetrics(stats, client);
+  if (!metrics.ok()) return program.Fail(metrics.status());
+  const auto server = NbdServer::Start(*nbd_options, &exports, &stats);
+  if (!server.ok()) return program.Fail(server.status());
+  std::string ready =
+      absl::StrCat("nbd ", absl::StrJoin((*server)->addresses(), ", "),
+                   "; server ", client_options->server);
+  if (*metrics != nullptr) {
+    absl::StrAppend(&ready, "; metrics ", (*metrics)->url());
+  }
+  if ((*server)->addresses() == std::vector<std::string>{"systemd"}) {
+    // Whoever passed the sockets need not be told, and may be writing an image
+    // to the standard output that it shares with this process.
+    program.Log(absl::StrCat("ready: ", ready));
+  } else {
+    program.PrintReady(ready);
+  }
+  program.WaitForStopSignal();
+  program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ramvol::Program program("ramvol-nbd", kUsage, "nbd_bridge/main.cc");
+  return program.ParseFlags(argc, argv) ? Run(program) : EXIT_FAILURE;
+}

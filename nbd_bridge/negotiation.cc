@@ -1,0 +1,307 @@
+#include "nbd_bridge/negotiation.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "nbd_bridge/protocol/constants.h"
+#include "nbd_bridge/protocol/option.h"
+#include "nbd_bridge/protocol/wire.h"
+
+namespace ramvol::nbd {
+namespace {
+
+uint16_t TransmissionFlags(Style style, bool read_only) {
+  uint16_t flags =
+      kHasFlags | kSendFlush | kSendFua | kCanMultiConn | kSendCache;
+  flags |= read_only ? kReadOnly : kSendTrim | kSendWriteZeroes | kSendFastZero;
+  if (style != Style::kSimple) flags |= kSendDf;
+  return flags;
+}
+
+// Whether `query` selects base:allocation. When listing, the namespace alone
+// is a wildcard.
+bool SelectsAllocation(absl::string_view query, bool listing) {
+  return query == kAllocationContext || (listing && query == "base:");
+}
+
+// What ends a loop over options.
+enum class Next { kOption, kTransmission, kEnd };
+
+class Negotiator {
+ public:
+  Negotiator(Socket& socket, Exports& exports,
+             const NegotiationOptions& options)
+      : socket_(socket), exports_(exports), options_(options) {}
+
+  std::optional<Negotiated> Run() {
+    if (!Greet()) return std::nullopt;
+    Next next = Next::kOption;
+    while (next == Next::kOption) next = HandleOption();
+    if (next == Next::kEnd) return std::nullopt;
+    return std::move(result_);
+  }
+
+ private:
+  static absl::Time Deadline() { return absl::Now() + kOptionTimeout; }
+
+  bool Greet() {
+    char flags[4];
+    if (!socket_.SendAll(EncodeGreeting(), Deadline()) ||
+        !socket_.ReceiveAll(absl::MakeSpan(flags), Deadline())) {
+      return false;
+    }
+    client_flags_ = Get<uint32_t>(flags);
+    // The document: drop clients with flags that were not offered.
+    constexpr uint32_t kOffered = kFlagFixedNewstyle | kFlagNoZeroes;
+    return (client_flags_ & ~kOffered) == 0;
+  }
+
+  Next HandleOption() {
+    const absl::Time deadline = Deadline();
+    char head[kOptionHeaderBytes];
+    OptionHeader header;
+    if (!socket_.ReceiveAll(absl::MakeSpan(head), deadline) ||
+        !DecodeOptionHeader(head, &header)) {
+      return Next::kEnd;
+    }
+    option_ = header.option;
+    if (header.length > kMaxOptionBytes) return RefuseTooBig(header, deadline);
+    std::string data(header.length, '\0');
+    if (!socket_.ReceiveAll(absl::MakeSpan(data), deadline)) return Next::kEnd;
+    return Dispatch(data);
+  }
+
+  Next RefuseTooBig(const OptionHeader& header, absl::Time deadline) {
+    if (header.length > kMaxSkippedOptionBytes) return Next::kEnd;
+    // A name of that length cannot be, and this option has no error reply.
+    if (Is(Option::kExportName)) return Next::kEnd;
+    std::string dropped(header.length, '\0');
+    if (!socket_.ReceiveAll(absl::MakeSpan(dropped), deadline)) {
+      return Next::kEnd;
+    }
+    return Reply(OptionReply::kErrTooBig,
+                 absl::StrCat("the option has ", header.length,
+                              " bytes of data; at most ", kMaxOptionBytes,
+                              " are understood"));
+  }
+
+  Next Dispatch(absl::string_view data) {
+    if (Is(Option::kAbort)) {
+      Reply(OptionReply::kAck);
+      return Next::kEnd;
+    }
+    if (Is(Option::kExportName)) return ChooseByName(data);
+    if (options_.draining != nullptr && *options_.draining) {
+      return Reply(OptionReply::kErrShutdown, "the server shuts down");
+    }
+    switch (static_cast<Option>(option_)) {
+      case Option::kList:
+        return NeedsNoData(data) ? List() : refused_;
+      case Option::kInfo:
+      case Option::kGo:
+        return ShowOrGo(data);
+      case Option::kStructuredReply:
+        return NeedsNoData(data) ? UseStructured() : refused_;
+      case Option::kExtendedHeaders:
+        return NeedsNoData(data) ? Use(Style::kExtended) : refused_;
+      case Option::kListMetaContext:
+      case Option::kSetMetaContext:
+        return MetaContexts(data);
+      case Option::kStartTls:
+        if (!NeedsNoData(data)) return refused_;
+        return Reply(OptionReply::kErrUnsupported,
+                     "there is no TLS; use a Unix socket or a tunnel");
+      default:
+        return Reply(OptionReply::kErrUnsupported,
+                     absl::StrCat("option ", option_, " is unknown"));
+    }
+  }
+
+  bool Is(Option option) const {
+    return option_ == static_cast<uint32_t>(option);
+  }
+
+  Next Reply(OptionReply type, absl::string_view data = "") {
+    const bool sent =
+        socket_.SendAll(EncodeOptionReply(option_, type, data), Deadline());
+    return sent ? Next::kOption : Next::kEnd;
+  }
+
+  // Else refuses; refused_ is what to go on with.
+  bool NeedsNoData(absl::string_view data) {
+    if (data.empty()) return true;
+    refused_ = Reply(OptionReply::kErrInvalid,
+                     absl::StrCat("option ", option_, " takes no data, and ",
+                                  data.size(), " bytes were sent"));
+    return false;
+  }
+
+  Next Refuse(const absl::Status& status) {
+    const OptionReply type =
+        absl::IsNotFound(status) ? OptionReply::kErrUnknown
+        : absl::IsInvalidArgument(status)
+            ? OptionReply::kErrInvalid
+            : OptionReply::kErrShutdown;  // The server cannot be reached.
+    return Reply(type, status.message().substr(0, kMaxStringBytes));
+  }
+
+  // The volume that a client means.
+  absl::StatusOr<std::string> Resolve(absl::string_view name) const {
+    if (!name.empty()) return std::string(name);
+    if (!options_.default_export.empty()) return options_.default_export;
+    return absl::NotFoundError(
+        "the empty name means no volume here; name one, or start the server "
+        "with --default_export");
+  }
+
+  Next List() {
+    const auto exports = exports_.List();
+    if (!exports.ok()) return Refuse(exports.status());
+    // In one piece, since there may be thousands.
+    std::string replies;
+    for (const ExportInfo& info : *exports) {
+      replies += EncodeOptionReply(option_, OptionReply::kServer,
+                                   EncodeServer(info.name));
+    }
+    replies += EncodeOptionReply(option_, OptionReply::kAck, "");
+    return socket_.SendAll(replies, Deadline()) ? Next::kOption : Next::kEnd;
+  }
+
+  Next UseStructured() {
+    if (result_.style == Style::kExtended) {
+      return Reply(OptionReply::kErrExtendedHeaderRequired,
+                   "extended headers are in use already");
+    }
+    return Use(Style::kStructured);
+  }
+
+  Next Use(Style style) {
+    result_.style = style;
+    return Reply(OptionReply::kAck);
+  }
+
+  Next ChooseByName(absl::string_view name) {
+    // Extended headers exclude this option, and it has no error reply.
+    if (result_.style == Style::kExtended) return Next::kEnd;
+    if (options_.draining != nullptr && *options_.draining) return Next::kEnd;
+    const auto resolved = Resolve(name);
+    if (!resolved.ok() || !Open(*resolved).ok()) return Next::kEnd;
+    const bool no_zeroes = (client_flags_ & kFlagNoZeroes) != 0;
+    const bool sent = socket_.SendAll(
+        EncodeExportName(result_.device->size_bytes(),
+                         TransmissionFlags(result_.style, result_.read_only),
+                         no_zeroes),
+        Deadline());
+    return sent ? Next::kTransmission : Next::kEnd;
+  }
+
+  absl::Status Open(const std::string& name) {
+    auto device = exports_.Open(name);
+    if (!device.ok()) return device.status();
+    result_.device = *std::move(device);
+    result_.read_only = options_.read_only || result_.device->read_only();
+    result_.block_status = has_context_ && context_export_ == name;
+    return absl::OkStatus();
+  }
+
+  Next ShowOrGo(absl::string_view data) {
+    const auto request = ParseInfoRequest(data);
+    if (!request.ok()) return Refuse(request.status());
+    const auto name = Resolve(request->name);
+    if (!name.ok()) return Refuse(name.status());
+    return Is(Option::kGo) ? Go(*name, *request) : Show(*name, *request);
+  }
+
+  Next Show(const std::string& name, const InfoRequest& request) {
+    const auto info = exports_.Find(name);
+    if (!info.ok()) return Refuse(info.status());
+    const bool read_only = options_.read_only || info->read_only;
+    return SendInfos(name, request, info->size_bytes, read_only) ? Next::kOption
+                                                                 : Next::kEnd;
+  }
+
+  Next Go(const std::string& name, const InfoRequest& request) {
+    const absl::Status opened = Open(name);
+    if (!opened.ok()) return Refuse(opened);
+    return SendInfos(name, request, result_.device->size_bytes(),
+                     result_.read_only)
+               ? Next::kTransmission
+               : Next::kEnd;
+  }
+
+  bool SendInfos(const std::string& name, const InfoRequest& request,
+                 uint64_t size_bytes, bool read_only) {
+    const uint16_t flags = TransmissionFlags(result_.style, read_only);
+    std::vector<std::string> infos = {EncodeInfoExport(size_bytes, flags)};
+    if (request.Wants(Info::kName)) infos.push_back(EncodeInfoName(name));
+    if (request.Wants(Info::kBlockSize)) {
+      infos.push_back(EncodeInfoBlockSize());
+    }
+    std::string replies;
+    for (const std::string& info : infos) {
+      replies += EncodeOptionReply(option_, OptionReply::kInfo, info);
+    }
+    replies += EncodeOptionReply(option_, OptionReply::kAck, "");
+    return socket_.SendAll(replies, Deadline());
+  }
+
+  Next MetaContexts(absl::string_view data) {
+    const bool listing = Is(Option::kListMetaContext);
+    // Selecting replaces what was selected, also when it fails.
+    if (!listing) has_context_ = false;
+    const auto request = ParseMetaContextRequest(data);
+    if (!request.ok()) return Refuse(request.status());
+    if (!listing && result_.style == Style::kSimple) {
+      return Reply(OptionReply::kErrInvalid,
+                   "negotiate structured replies or extended headers first");
+    }
+    const auto name = Resolve(request->name);
+    if (!name.ok()) return Refuse(name.status());
+    const auto info = exports_.Find(*name);
+    if (!info.ok()) return Refuse(info.status());
+    const auto selects = [listing](const std::string& query) {
+      return SelectsAllocation(query, listing);
+    };
+    const bool selected =
+        (listing && request->queries.empty()) ||
+        std::any_of(request->queries.begin(), request->queries.end(), selects);
+    if (!listing) {
+      has_context_ = selected;
+      context_export_ = *name;
+    }
+    if (selected) {
+      const uint32_t id = listing ? 0 : kAllocationContextId;
+      const Next next = Reply(OptionReply::kMetaContext,
+                              EncodeMetaContext(id, kAllocationContext));
+      if (next == Next::kEnd) return next;
+    }
+    return Reply(OptionReply::kAck);
+  }
+
+  Socket& socket_;
+  Exports& exports_;
+  const NegotiationOptions& options_;
+
+  uint32_t client_flags_ = 0;
+  uint32_t option_ = 0;  // The one being handled.
+  Next refused_ = Next::kOption;
+  bool has_context_ = false;
+  std::string context_export_;
+  Negotiated result_;
+};
+
+}  // namespace
+
+std::optional<Negotiated> Negotiate(Socket& socket, Exports& exports,
+                                    const NegotiationOptions& options) {
+  return Negotiator(socket, exports, options).Run();
+}
+
+}  // namespace ramvol::nbd

@@ -1,0 +1,154 @@
+#include "nbd_bridge/remote_device.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "client/extent.h"
+#include "proto/base/reason.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::nbd {
+namespace {
+
+int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
+uint64_t Unsigned(int64_t value) { return static_cast<uint64_t>(value); }
+
+// What BlockDevice promises of codes, the server's and the SDK's do not: they
+// have further uses, which the reason tells apart.
+absl::Status ForDevice(absl::Status status) {
+  const std::string why = GetReason(status);
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      if (why == reason::kVolumeDeleted) return status;
+      return absl::AbortedError(
+          absl::StrCat("the volume is gone from the server that is back: ",
+                       status.message()));
+    case absl::StatusCode::kResourceExhausted:
+      if (why == reason::kServerMemoryLimit ||
+          why == reason::kVolumeMemoryLimit) {
+        return status;
+      }
+      return absl::UnavailableError(status.message());
+    case absl::StatusCode::kFailedPrecondition:
+      if (why == reason::kVolumeReadOnly) return status;
+      return absl::InternalError(status.message());
+    default:
+      return status;
+  }
+}
+
+RemoteVolume::Done Tell(Completion* done) {
+  return [done](absl::Status status) {
+    if (!status.ok()) status = ForDevice(std::move(status));
+    done->Done(std::move(status));
+  };
+}
+
+absl::Status TakeExtents(const std::vector<ramvol::Extent>& found,
+                         std::vector<Extent>* extents) {
+  if (found.empty()) {
+    return absl::InternalError("the server listed no extent of a range");
+  }
+  extents->clear();
+  extents->reserve(found.size());
+  for (const ramvol::Extent& extent : found) {
+    extents->push_back({.offset = Unsigned(extent.offset),
+                        .length = Unsigned(extent.length),
+                        .hole = extent.hole});
+  }
+  return absl::OkStatus();
+}
+
+ExportInfo InfoOf(const v1::Volume& volume) {
+  return {.name = volume.name(),
+          .size_bytes = Unsigned(volume.size_bytes()),
+          .read_only = volume.read_only()};
+}
+
+// Far more than a volume's name has.
+constexpr size_t kMaxNameBytes = 255;
+
+// Names of clients may be anything; what is not UTF-8, or as long as NBD
+// allows, cannot even be asked for.
+bool MayBeAName(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameBytes &&
+         absl::c_all_of(name, [](char c) { return c > ' ' && c < '\x7f'; });
+}
+
+absl::Status NoSuchVolume() {
+  return absl::NotFoundError("no volume can have such a name");
+}
+
+// The server tells what is wrong with a name that no volume can have.
+absl::Status ForExports(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? NoSuchVolume() : status;
+}
+
+}  // namespace
+
+RemoteDevice::RemoteDevice(RemoteVolume volume)
+    : volume_(std::move(volume)),
+      size_bytes_(Unsigned(volume_.size_bytes())),
+      read_only_(volume_.read_only()) {}
+
+void RemoteDevice::Read(uint64_t offset, absl::Span<char> out,
+                        Completion* done) {
+  volume_.ReadAsync(Signed(offset), out, Tell(done));
+}
+
+void RemoteDevice::Write(uint64_t offset, absl::Span<const char> data,
+                         Completion* done) {
+  volume_.WriteAsync(Signed(offset), {data.data(), data.size()}, Tell(done));
+}
+
+void RemoteDevice::Trim(uint64_t offset, uint64_t length, Completion* done) {
+  volume_.TrimAsync(Signed(offset), Signed(length), Tell(done));
+}
+
+void RemoteDevice::WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
+                               Completion* done) {
+  volume_.WriteZeroesAsync(Signed(offset), Signed(length), no_hole, Tell(done));
+}
+
+void RemoteDevice::Flush(Completion* done) { volume_.FlushAsync(Tell(done)); }
+
+void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
+                              size_t max_extents, std::vector<Extent>* extents,
+                              Completion* done) {
+  const auto most = static_cast<int32_t>(std::min<size_t>(max_extents, 10000));
+  volume_.FirstExtentsAsync(
+      Signed(offset), Signed(length), most,
+      [extents,
+       done](const absl::StatusOr<std::vector<ramvol::Extent>>& found) {
+        done->Done(found.ok() ? TakeExtents(*found, extents)
+                              : ForDevice(found.status()));
+      });
+}
+
+absl::StatusOr<std::vector<ExportInfo>> RemoteExports::List() {
+  const auto volumes = client_.ListVolumes();
+  if (!volumes.ok()) return volumes.status();
+  std::vector<ExportInfo> exports;
+  exports.reserve(volumes->size());
+  for (const v1::Volume& volume : *volumes) exports.push_back(InfoOf(volume));
+  return exports;
+}
+
+absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {
+  if (!MayBeAName(name)) return NoSuchVolume();
+  const auto volume = client_.GetVolume(name);
+  if (!volume.ok()) return ForExports(volume.status());
+  return InfoOf(*volume);
+}
+
+absl::StatusOr<std::unique_ptr<BlockDevice>> RemoteExports::Open(
+    std::string_view name) {
+  if (!MayBeAName(name)) return NoSuchVolume();
+  auto volume = client_.Open(name);
+  if (!volume.ok()) return ForExports(volume.status());
+  return std::make_unique<RemoteDevice>(*std::move(volume));
+}
+
+}  // namespace ramvol::nbd

@@ -1,0 +1,75 @@
+// Volumes of a ramvold elsewhere, through the SDK.
+#ifndef RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_
+#define RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/client.h"
+#include "client/remote_volume.h"
+#include "nbd_bridge/block_device.h"
+#include "nbd_bridge/exports.h"
+
+namespace ramvol::nbd {
+
+// One open volume. Calls return soon, as long as those under way fit the SDK's
+// max_inflight_bytes; Done is called by threads of the SDK.
+//
+// When the server is lost, calls wait for up to the SDK's reconnect_timeout and
+// then fail with UNAVAILABLE; later ones try anew. When the server that is back
+// has no volume of this name, or another one (volumes live in memory), all
+// calls fail with ABORTED from then on, however long this lives: what was
+// written is gone, and a new, empty volume must not take its place unseen.
+// NOT_FOUND means that the volume was deleted on a server that was there.
+class RemoteDevice final : public BlockDevice {
+ public:
+  explicit RemoteDevice(RemoteVolume volume);
+
+  uint64_t size_bytes() const override { return size_bytes_; }
+  bool read_only() const override { return read_only_; }
+  bool synchronous() const override { return false; }
+
+  void Read(uint64_t offset, absl::Span<char> out, Completion* done) override;
+  void Write(uint64_t offset, absl::Span<const char> data,
+             Completion* done) override;
+  void Trim(uint64_t offset, uint64_t length, Completion* done) override;
+  void WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
+                   Completion* done) override;
+  void Flush(Completion* done) override;
+  void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
+                  std::vector<Extent>* extents, Completion* done) override;
+
+ private:
+  const RemoteVolume volume_;
+  // As of when it was opened.
+  const uint64_t size_bytes_;
+  const bool read_only_;
+};
+
+// The volumes of the client's server. Every call is a round trip, and waits for
+// up to the SDK's reconnect_timeout for a server that is not there: UNAVAILABLE
+// after that.
+class RemoteExports final : public Exports {
+ public:
+  explicit RemoteExports(Client client) : client_(std::move(client)) {}
+
+  absl::StatusOr<std::vector<ExportInfo>> List() override;
+  absl::StatusOr<ExportInfo> Find(std::string_view name) override;
+  // Each device has streams of its own, over the client's connections.
+  absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
+      std::string_view name) override;
+
+ private:
+  const Client client_;
+};
+
+}  // namespace ramvol::nbd
+
+#endif  // RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_

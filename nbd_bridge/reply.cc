@@ -1,0 +1,192 @@
+#include "nbd_bridge/reply.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/container/inlined_vector.h"
+#include "nbd_bridge/negotiation.h"
+#include "nbd_bridge/protocol/wire.h"
+
+namespace ramvol::nbd {
+namespace {
+
+// A read has at most about so many chunks: shorter holes are sent as zeroes.
+constexpr uint64_t kMaxChunks = 64;
+
+// A part of what was read.
+struct Run {
+  uint64_t begin = 0;  // From the request's offset.
+  uint64_t end = 0;
+  bool hole = false;
+};
+using Runs = absl::InlinedVector<Run, 2>;
+
+bool IsZero(const char* bytes, size_t count) {
+  constexpr size_t kHead = 16;
+  static constexpr char kZeroes[kHead] = {};
+  if (std::memcmp(bytes, kZeroes, std::min(count, kHead)) != 0) return false;
+  return count <= kHead ||
+         std::memcmp(bytes, bytes + kHead, count - kHead) == 0;
+}
+
+uint64_t RoundUp(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+// Cuts what was read at multiples of a unit from the volume's beginning. All
+// runs of zeroes that are worth a chunk, and what is between them.
+Runs FindRuns(const Request& request) {
+  const uint64_t length = request.header.length;
+  const uint64_t unit = std::max<uint64_t>(
+      kPreferredBlockBytes, RoundUp(length / kMaxChunks, kPreferredBlockBytes));
+  Runs runs;
+  uint64_t begin = 0;
+  while (begin < length) {
+    const uint64_t into_unit = (request.header.offset + begin) % unit;
+    const uint64_t end = std::min(length, begin + unit - into_unit);
+    const bool hole = IsZero(request.buffer.get() + begin, end - begin);
+    if (runs.empty() || runs.back().hole != hole) {
+      runs.push_back({begin, end, hole});
+    } else {
+      runs.back().end = end;
+    }
+    begin = end;
+  }
+  return runs;
+}
+
+// Where headers are written that `parts` point to.
+class PartsBuilder {
+ public:
+  // `room` for all that Head will write.
+  PartsBuilder(Request& request, size_t room) : request_(request) {
+    if (room <= sizeof(request.head)) {
+      next_ = request.head;
+    } else {
+      request.text.resize(room);
+      next_ = request.text.data();
+    }
+  }
+
+  char* next() const { return next_; }
+  // What next() pointed to is now full up to `end`.
+  void Head(char* end) {
+    Part(next_, static_cast<size_t>(end - next_));
+    next_ = end;
+  }
+  void Part(char* bytes, size_t count) {
+    request_.parts.push_back({bytes, count});
+  }
+
+ private:
+  Request& request_;
+  char* next_;
+};
+
+void AddRun(Style style, Request& request, const Run& run, bool last,
+            PartsBuilder& parts) {
+  const uint16_t flags = last ? kReplyDone : 0;
+  const uint64_t offset = request.header.offset + run.begin;
+  const uint64_t length = run.end - run.begin;
+  if (run.hole) {
+    char* end =
+        PutChunk(parts.next(), style, request.header, flags,
+                 ReplyType::kOffsetHole, sizeof(offset) + sizeof(uint32_t));
+    end = Put(end, offset);
+    parts.Head(Put(end, static_cast<uint32_t>(length)));
+    return;
+  }
+  char* end = PutChunk(parts.next(), style, request.header, flags,
+                       ReplyType::kOffsetData, sizeof(offset) + length);
+  parts.Head(Put(end, offset));
+  parts.Part(request.buffer.get() + run.begin, length);
+}
+
+void BuildRead(Style style, Request& request) {
+  const uint64_t length = request.header.length;
+  if (style == Style::kSimple) {
+    PartsBuilder parts(request, kMaxReplyHeaderBytes);
+    parts.Head(
+        PutSimpleReply(parts.next(), request.header.cookie, Error::kNone));
+    parts.Part(request.buffer.get(), length);
+    return;
+  }
+  Runs runs;
+  if (request.all_hole) {
+    runs = {{0, length, true}};
+  } else if ((request.header.flags & kCmdDf) != 0) {
+    runs = {{0, length, false}};
+  } else {
+    runs = FindRuns(request);
+  }
+  PartsBuilder parts(request, runs.size() * sizeof(request.head));
+  for (const Run& run : runs) {
+    AddRun(style, request, run, &run == &runs.back(), parts);
+  }
+}
+
+void BuildBlockStatus(Style style, Request& request) {
+  const bool extended = style == Style::kExtended;
+  const size_t descriptor = extended ? 16 : 8;
+  const size_t payload =
+      (extended ? 8 : 4) + request.extents.size() * descriptor;
+  PartsBuilder parts(request, kMaxReplyHeaderBytes + payload);
+  char* end = PutChunk(
+      parts.next(), style, request.header, kReplyDone,
+      extended ? ReplyType::kBlockStatusExt : ReplyType::kBlockStatus, payload);
+  end = Put(end, kAllocationContextId);
+  if (extended) end = Put(end, static_cast<uint32_t>(request.extents.size()));
+  for (const Extent& extent : request.extents) {
+    const uint32_t state = extent.hole ? kStateHole | kStateZero : 0;
+    if (extended) {
+      end = Put(end, extent.length);
+      end = Put(end, uint32_t{0});
+    } else {
+      end = Put(end, static_cast<uint32_t>(extent.length));
+    }
+    end = Put(end, state);
+  }
+  parts.Head(end);
+}
+
+void BuildStatus(Style style, Request& request) {
+  const Error error = request.error;
+  const bool simple = style == Style::kSimple;
+  const size_t message =
+      simple || error == Error::kNone
+          ? 0
+          : std::min(request.message.size(), kMaxStringBytes);
+  PartsBuilder parts(request, kMaxReplyHeaderBytes + sizeof(uint32_t) +
+                                  sizeof(uint16_t) + message);
+  if (simple) {
+    parts.Head(PutSimpleReply(parts.next(), request.header.cookie, error));
+    return;
+  }
+  if (error == Error::kNone) {
+    parts.Head(PutChunk(parts.next(), style, request.header, kReplyDone,
+                        ReplyType::kNone, 0));
+    return;
+  }
+  char* end = PutChunk(parts.next(), style, request.header, kReplyDone,
+                       ReplyType::kError,
+                       sizeof(uint32_t) + sizeof(uint16_t) + message);
+  end = Put(end, static_cast<uint32_t>(error));
+  end = Put(end, static_cast<uint16_t>(message));
+  std::memcpy(end, request.message.data(), message);
+  parts.Head(end + message);
+}
+
+}  // namespace
+
+void BuildReply(Style style, Request& request) {
+  if (request.error == Error::kNone && request.command() == Command::kRead) {
+    BuildRead(style, request);
+  } else if (request.error == Error::kNone &&
+             request.command() == Command::kBlockStatus) {
+    BuildBlockStatus(style, request);
+  } else {
+    BuildStatus(style, request);
+  }
+}
+
+}  // namespace ramvol::nbd

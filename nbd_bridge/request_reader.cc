@@ -1,0 +1,159 @@
+#include "nbd_bridge/request_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "nbd_bridge/error.h"
+
+namespace ramvol::nbd {
+namespace {
+
+// Payloads from here on are worth a receive of their own.
+constexpr uint64_t kLargePayloadBytes = uint64_t{128} << 10;
+// What is received at once where a large payload is expected behind a header.
+constexpr size_t kSmallReceiveBytes = 4096;
+// Less room than this at the slab's end means a new one.
+constexpr size_t kMinReceiveBytes = 4096;
+// Longest payload that is read and dropped. Extended headers allow 2^64.
+constexpr uint64_t kMaxSkippedBytes = std::numeric_limits<uint32_t>::max();
+
+}  // namespace
+
+RequestReader::RequestReader(Socket& socket, const SessionTraits& traits,
+                             RequestOwner* owner)
+    : socket_(socket), traits_(traits), owner_(owner), slab_(FindFreeSlab()) {}
+
+bool RequestReader::Receive() {
+  if (partial_ != nullptr) {
+    iovec rest{partial_->buffer.get() + partial_bytes_,
+               partial_->header.length - partial_bytes_};
+    const size_t got = socket_.Receive({&rest, 1}, /*wait_for_all=*/true);
+    partial_bytes_ += got;
+    return got == rest.iov_len;
+  }
+  PrepareSlab();
+  const size_t room = Slab::kBytes - end_;
+  iovec part{slab_->bytes + end_,
+             expect_large_ ? std::min(room, kSmallReceiveBytes) : room};
+  const size_t got = socket_.Receive({&part, 1}, /*wait_for_all=*/false);
+  end_ += got;
+  return got != 0;
+}
+
+void RequestReader::PrepareSlab() {
+  const bool unused = slab_->users.load(std::memory_order_acquire) == 0;
+  if (unparsed() == 0 && unused) begin_ = end_ = 0;
+  if (Slab::kBytes - end_ >= kMinReceiveBytes) return;
+  // Less than a header, or what waited for room.
+  const size_t rest = unparsed();
+  Slab* next = FindFreeSlab();
+  std::memmove(next->bytes, front(), rest);
+  slab_ = next;
+  begin_ = 0;
+  end_ = rest;
+}
+
+Slab* RequestReader::FindFreeSlab() {
+  for (const std::unique_ptr<Slab>& slab : slabs_) {
+    if (slab->users.load(std::memory_order_acquire) == 0) return slab.get();
+  }
+  return slabs_.emplace_back(new Slab).get();
+}
+
+size_t RequestReader::Charge(const RequestHeader& header) const {
+  switch (static_cast<Command>(header.command)) {
+    case Command::kRead:
+    case Command::kWrite:
+    case Command::kCache:
+      return kRequestBytes + static_cast<size_t>(header.length);
+    default:
+      return kRequestBytes;
+  }
+}
+
+RequestReader::Parsed RequestReader::Parse(
+    size_t room_bytes, std::vector<std::unique_ptr<Request>>* out) {
+  needed_bytes_ = 0;
+  if (partial_ != nullptr) {
+    if (partial_bytes_ < partial_->header.length) return Parsed::kNeedsBytes;
+    out->push_back(std::move(partial_));
+  }
+  const size_t header_bytes = RequestBytes(traits_.style);
+  for (;;) {
+    if (skipping_ != nullptr) {
+      SkipPayload(std::move(skipping_), out);
+      if (skipping_ != nullptr) return Parsed::kNeedsBytes;
+    }
+    if (unparsed() < header_bytes) return Parsed::kNeedsBytes;
+    RequestHeader header;
+    if (!DecodeRequest(traits_.style, front(), &header)) return Parsed::kEnd;
+    if (header.command == static_cast<uint16_t>(Command::kDisconnect)) {
+      return Parsed::kEnd;
+    }
+    Refusal refusal = Validate(traits_, header);
+    const bool refused = refusal.error != Error::kNone;
+    const size_t charge = refused ? kRequestBytes : Charge(header);
+    if (charge > room_bytes) {
+      needed_bytes_ = charge;
+      return Parsed::kNeedsRoom;
+    }
+    room_bytes -= charge;
+    begin_ += header_bytes;
+
+    auto request = std::make_unique<Request>(owner_);
+    request->header = header;
+    request->charged_bytes = charge;
+    request->error = refusal.error;
+    request->message = std::move(refusal.message);
+    if (!HasPayload(traits_, header)) {
+      out->push_back(std::move(request));
+    } else if (refused) {
+      if (header.length > kMaxSkippedBytes) return Parsed::kEnd;
+      skip_bytes_ = header.length;
+      SkipPayload(std::move(request), out);
+    } else {
+      TakePayload(std::move(request), out);
+      if (partial_ != nullptr) return Parsed::kNeedsBytes;
+    }
+  }
+}
+
+void RequestReader::TakePayload(std::unique_ptr<Request> request,
+                                std::vector<std::unique_ptr<Request>>* out) {
+  const auto length = static_cast<size_t>(request->header.length);
+  expect_large_ = length >= kLargePayloadBytes;
+  const size_t arrived = std::min(unparsed(), length);
+  if (arrived == length && slabs_.size() < kMaxSlabs) {
+    request->payload = {front(), length};
+    request->slab = slab_;
+    slab_->users.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    request->buffer.reset(new char[length]);
+    request->payload = {request->buffer.get(), length};
+    std::memcpy(request->buffer.get(), front(), arrived);
+  }
+  begin_ += arrived;
+  if (arrived == length) {
+    out->push_back(std::move(request));
+  } else {
+    partial_ = std::move(request);
+    partial_bytes_ = arrived;
+  }
+}
+
+void RequestReader::SkipPayload(std::unique_ptr<Request> request,
+                                std::vector<std::unique_ptr<Request>>* out) {
+  const auto skipped =
+      static_cast<size_t>(std::min<uint64_t>(skip_bytes_, unparsed()));
+  begin_ += skipped;
+  skip_bytes_ -= skipped;
+  if (skip_bytes_ == 0) {
+    out->push_back(std::move(request));
+  } else {
+    skipping_ = std::move(request);
+  }
+}
+
+}  // namespace ramvol::nbd

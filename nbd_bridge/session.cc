@@ -1,0 +1,316 @@
+#include "nbd_bridge/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "nbd_bridge/error.h"
+#include "nbd_bridge/reply.h"
+
+namespace ramvol::nbd {
+namespace {
+
+// Requests on at least so many bytes are long: meanwhile another thread reads.
+constexpr uint64_t kLongBytes = uint64_t{128} << 10;
+// Another thread helps with what would take longer than this alone: about what
+// it costs to wake one up.
+constexpr int64_t kWorthHelpNs = 50'000;
+// A reply waits at most about so long for others to be sent with it.
+constexpr int64_t kMaxReplyDelayNs = 50'000;
+// Reads of at least so many bytes ask first whether there is anything.
+constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+SessionTraits TraitsOf(const Negotiated& negotiated) {
+  return {negotiated.style, negotiated.device->size_bytes(),
+          negotiated.read_only, negotiated.block_status};
+}
+
+static_assert(kMaxConnectionBytes >=
+                  BlockDevice::kMaxDataBytes + RequestReader::kRequestBytes,
+              "any request is let in when there is no other");
+
+// For devices that are known to end the call before it returns.
+class Immediate final : public Completion {
+ public:
+  void Done(absl::Status status) override { ok_ = status.ok(); }
+  bool ok() const { return ok_; }
+
+ private:
+  bool ok_ = false;
+};
+
+}  // namespace
+
+Session::Session(Socket& socket, Negotiated negotiated, ThreadCache& threads,
+                 NbdStats& stats, const std::atomic<bool>& draining)
+    : socket_(socket),
+      negotiated_(std::move(negotiated)),
+      device_(*negotiated_.device),
+      traits_(TraitsOf(negotiated_)),
+      threads_(threads),
+      stats_(stats),
+      draining_(draining),
+      reader_(socket, traits_, this) {}
+
+void Session::Run() { Work(/*main=*/true); }
+
+void Session::Work(bool main) {
+  while (auto request = Next(main)) Execute(std::move(request));
+}
+
+std::unique_ptr<Request> Session::Next(bool main) {
+  MutexLock lock(&mu_);
+  for (;;) {
+    if (!waiting_.empty()) {
+      if (!replies_.empty() && !sending_ &&
+          NowNs() - replies_since_ns_ > kMaxReplyDelayNs) {
+        SendLocked(/*may_wait=*/true);
+        continue;
+      }
+      auto request = std::move(waiting_.front());
+      waiting_.pop_front();
+      GetHelpLocked(*request);
+      return request;
+    }
+    if (!replies_.empty() && !sending_) {
+      SendLocked(/*may_wait=*/true);
+    } else if (!reading_ && !ended_) {
+      ReadLocked();
+    } else if (!main) {
+      --helpers_;
+      if (OverLocked()) wake_main_.Signal();
+      return nullptr;
+    } else if (OverLocked()) {
+      return nullptr;
+    } else {
+      main_waits_ = true;
+      wake_main_.Wait(&mu_);
+      main_waits_ = false;
+    }
+  }
+}
+
+bool Session::OverLocked() const {
+  return ended_ && unanswered_ == 0 && helpers_ == 0;
+}
+
+size_t Session::RoomLocked() const {
+  return kMaxConnectionBytes - charged_bytes_;
+}
+
+void Session::ReadLocked() {
+  reading_ = true;
+  Requests arrived;
+  auto parsed = RequestReader::Parsed::kNeedsRoom;
+  // What waits for room has arrived already.
+  if (reader_.needed_bytes() == 0) {
+    mu_.Unlock();
+    const bool more = reader_.Receive();
+    mu_.Lock();
+    if (!more) parsed = RequestReader::Parsed::kEnd;
+  } else {
+    while (RoomLocked() < reader_.needed_bytes()) wake_reader_.Wait(&mu_);
+  }
+  if (parsed != RequestReader::Parsed::kEnd) {
+    parsed = reader_.Parse(RoomLocked(), &arrived);
+  }
+  if (parsed == RequestReader::Parsed::kEnd) ended_ = true;
+  AcceptLocked(std::move(arrived));
+  reading_ = false;
+}
+
+void Session::AcceptLocked(Requests arrived) {
+  const int64_t now = NowNs();
+  const bool refuse = draining_.load(std::memory_order_relaxed);
+  for (std::unique_ptr<Request>& request : arrived) {
+    request->arrived_ns = now;
+    if (refuse) {
+      request->error = Error::kShutdown;
+      request->message = "the server shuts down";
+    }
+    stats_.RequestBegan();
+    ++unanswered_;
+    charged_bytes_ += request->charged_bytes;
+    waiting_.push_back(std::move(request));
+  }
+}
+
+void Session::GetHelpLocked(const Request& request) {
+  if (!device_.synchronous()) return;
+  const bool is_long = request.header.length >= kLongBytes;
+  const bool must_read = is_long && !reading_ && !ended_;
+  const auto others = static_cast<int64_t>(waiting_.size());
+  const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
+  if (!must_read && others * cost_ns < kWorthHelpNs) return;
+  if (main_waits_) {
+    main_waits_ = false;
+    wake_main_.Signal();
+  } else {
+    StartHelperLocked();
+  }
+}
+
+bool Session::StartHelperLocked() {
+  if (helpers_ + 1 >= kMaxConnectionThreads) return false;
+  if (!threads_.Run([this] { Work(/*main=*/false); })) return false;
+  ++helpers_;
+  return true;
+}
+
+void Session::Execute(std::unique_ptr<Request> owned) {
+  Request& request = *owned.release();  // Finish takes it back.
+  request.began_ns = NowNs();
+  const RequestHeader& header = request.header;
+  if (request.error != Error::kNone) return Finish(&request, absl::OkStatus());
+  switch (request.command()) {
+    case Command::kRead:
+    case Command::kCache:
+      return ExecuteRead(request);
+    case Command::kWrite:
+      return device_.Write(header.offset, request.payload, &request);
+    case Command::kFlush:
+      return device_.Flush(&request);
+    case Command::kTrim:
+      return device_.Trim(header.offset, header.length, &request);
+    case Command::kWriteZeroes:
+      return device_.WriteZeroes(header.offset, header.length,
+                                 (header.flags & kCmdNoHole) != 0, &request);
+    case Command::kBlockStatus:
+      return device_.GetExtents(
+          header.offset, header.length,
+          (header.flags & kCmdReqOne) != 0 ? 1 : kMaxStatusExtents,
+          &request.extents, &request);
+    case Command::kDisconnect:
+      break;  // Ended the reading.
+  }
+}
+
+// A cache request is a read of which nothing is sent: it leaves in the engine's
+// cache what a read would.
+void Session::ExecuteRead(Request& request) {
+  if (IsAllHole(request)) {
+    request.all_hole = true;
+    return Finish(&request, absl::OkStatus());
+  }
+  request.buffer.reset(new char[request.header.length]);
+  device_.Read(request.header.offset, request.buffer_span(), &request);
+}
+
+bool Session::IsAllHole(const Request& request) {
+  const RequestHeader& header = request.header;
+  if (!device_.synchronous() || header.length < kAskForHolesBytes ||
+      traits_.style == Style::kSimple || (header.flags & kCmdDf) != 0) {
+    return false;
+  }
+  std::vector<Extent> extents;
+  Immediate asked;
+  device_.GetExtents(header.offset, header.length, /*max_extents=*/1, &extents,
+                     &asked);
+  return asked.ok() && extents[0].hole && extents[0].length == header.length;
+}
+
+void Session::Finish(Request* finished, const absl::Status& status) {
+  std::unique_ptr<Request> request(finished);
+  request->ReleasePayload();
+  if (!status.ok()) {
+    request->error = ToNbdError(status, request->command());
+    request->message = std::string(status.message());
+  }
+  if (request->command() == Command::kCache) request->buffer.reset();
+  BuildReply(traits_.style, *request);
+
+  const int64_t now = NowNs();
+  stats_.RequestEnded(KindOf(request->header.command), KindOf(request->error),
+                      static_cast<uint64_t>(now - request->arrived_ns));
+  // A moving average; that threads overwrite each other's does not matter.
+  const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
+  cost_ns_.store(cost_ns + (now - request->began_ns - cost_ns) / 8,
+                 std::memory_order_relaxed);
+  // The volume is gone, and so is the connection once all have been told.
+  if (request->error == Error::kShutdown) socket_.ShutdownReceiving();
+
+  MutexLock lock(&mu_);
+  if (replies_.empty()) replies_since_ns_ = now;
+  replies_.push_back(std::move(request));
+  if (!device_.synchronous()) SendLocked(/*may_wait=*/false);
+}
+
+void Session::SendLocked(bool may_wait) {
+  if (sending_ || replies_.empty()) return;
+  sending_ = true;
+  SendAllLocked(may_wait);
+}
+
+void Session::SendAllLocked(bool may_wait) {
+  while (!batch_.empty() || !replies_.empty()) {
+    if (batch_.empty()) batch_.swap(replies_);
+    mu_.Unlock();
+    const bool sent = SendParts(may_wait);
+    mu_.Lock();
+    if (!sent) {
+      // The client reads too slowly for a thread that must not wait.
+      ++helpers_;
+      const bool started = threads_.Run([this] {
+        {
+          MutexLock lock(&mu_);
+          SendAllLocked(/*may_wait=*/true);
+        }
+        Work(/*main=*/false);
+      });
+      if (started) return;
+      --helpers_;
+      may_wait = true;
+    } else {
+      ForgetSentLocked();
+    }
+  }
+  sending_ = false;
+  if (OverLocked()) wake_main_.Signal();
+}
+
+bool Session::SendParts(bool may_wait) {
+  if (unsent_parts_.empty()) {
+    parts_.clear();
+    for (const std::unique_ptr<Request>& request : batch_) {
+      parts_.insert(parts_.end(), request->parts.begin(), request->parts.end());
+    }
+    unsent_parts_ = absl::MakeSpan(parts_);
+  }
+  while (!unsent_parts_.empty()) {
+    const ssize_t sent = socket_.Send(unsent_parts_, may_wait);
+    if (sent == 0) return false;
+    if (sent < 0) {
+      // Nobody is there any more: what is to come is thrown away.
+      socket_.Shutdown();
+      unsent_parts_ = {};
+      break;
+    }
+    unsent_parts_ = Advance(unsent_parts_, static_cast<size_t>(sent));
+  }
+  return true;
+}
+
+void Session::ForgetSentLocked() {
+  Requests sent;
+  sent.swap(batch_);
+  mu_.Unlock();
+  size_t bytes = 0;
+  for (const std::unique_ptr<Request>& request : sent) {
+    bytes += request->charged_bytes;
+  }
+  const size_t count = sent.size();
+  sent.clear();
+  mu_.Lock();
+  unanswered_ -= count;
+  charged_bytes_ -= bytes;
+  wake_reader_.Signal();
+}
+
+}  // namespace ramvol::nbd

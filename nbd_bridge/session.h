@@ -1,0 +1,126 @@
+// The transmission phase of one connection.
+#ifndef RAMVOL_NBD_BRIDGE_SESSION_H_
+#define RAMVOL_NBD_BRIDGE_SESSION_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "nbd_bridge/negotiation.h"
+#include "nbd_bridge/request.h"
+#include "nbd_bridge/request_reader.h"
+#include "nbd_bridge/socket.h"
+#include "nbd_bridge/stats.h"
+#include "nbd_bridge/thread_cache.h"
+#include "nbd_bridge/validation.h"
+#include "proto/base/mutex.h"
+
+namespace ramvol::nbd {
+
+// Most that the unanswered requests of one connection may hold: their data, and
+// RequestReader::kRequestBytes for each. Whoever has more is not read from.
+// (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
+inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
+// Most threads that one connection has at a time.
+inline constexpr int kMaxConnectionThreads = 8;
+// Most extents in one answer.
+inline constexpr size_t kMaxStatusExtents = 4096;
+
+// Receives requests, carries them out and sends their replies, as they are
+// ready.
+//
+// Threads take turns. Whoever has nothing to carry out reads from the socket;
+// who read carries out what came, and so the only request of a client that
+// waits for each reply never changes threads. When much has come, or something
+// long is to be carried out, another thread is asked to help or to read on.
+// What is ready is sent, by one thread at a time, together. Devices that are
+// not synchronous need no help; their replies are sent by the threads that call
+// Done, as long as the socket has room.
+class Session final : private RequestOwner {
+ public:
+  // Borrows all but the device. `draining` refuses what arrives with ESHUTDOWN.
+  Session(Socket& socket, Negotiated negotiated, ThreadCache& threads,
+          NbdStats& stats, const std::atomic<bool>& draining);
+
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Serves until the client disconnects or is lost, or the volume is deleted,
+  // and all requests have ended. Call it once.
+  void Run() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  using Requests = std::vector<std::unique_ptr<Request>>;
+
+  // Carries out requests until there is no need. Only the main thread waits.
+  void Work(bool main) ABSL_LOCKS_EXCLUDED(mu_);
+  // The next request to carry out; null when this thread shall leave.
+  std::unique_ptr<Request> Next(bool main) ABSL_LOCKS_EXCLUDED(mu_);
+  // Receives what there is.
+  void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Room for requests, in bytes.
+  size_t RoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Gets a thread for what `request` would hold up.
+  void GetHelpLocked(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool StartHelperLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void Execute(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
+  void ExecuteRead(Request& request);
+  bool IsAllHole(const Request& request);
+
+  void Finish(Request* request, const absl::Status& status) override
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Sends what is ready, unless another thread is at it.
+  void SendLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of the thread that has sending_: goes on, until all has been sent.
+  void SendAllLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Sends what is in parts_. False when it would have to wait.
+  bool SendParts(bool may_wait);
+  void ForgetSentLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool OverLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Synchronise themselves, or are constant.
+  Socket& socket_;
+  const Negotiated negotiated_;
+  BlockDevice& device_;
+  const SessionTraits traits_;
+  ThreadCache& threads_;
+  NbdStats& stats_;
+  const std::atomic<bool>& draining_;
+  // What carrying out a request takes of late.
+  std::atomic<int64_t> cost_ns_{0};
+
+  // Belong to whoever has reading_.
+  RequestReader reader_;
+
+  // Belong to whoever has sending_.
+  Requests batch_;
+  std::vector<iovec> parts_;
+  absl::Span<iovec> unsent_parts_;
+
+  Mutex mu_;
+  CondVar wake_main_;
+  CondVar wake_reader_;
+  bool reading_ ABSL_GUARDED_BY(mu_) = false;
+  bool sending_ ABSL_GUARDED_BY(mu_) = false;
+  bool main_waits_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // Nothing more is read.
+  int helpers_ ABSL_GUARDED_BY(mu_) = 0;
+  std::deque<std::unique_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);
+  Requests replies_ ABSL_GUARDED_BY(mu_);
+  int64_t replies_since_ns_ ABSL_GUARDED_BY(mu_) = 0;  // The first of them.
+  // Read, and not yet deleted.
+  size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t charged_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace ramvol::nbd
+
+#endif  // RAMVOL_NBD_BRIDGE_SESSION_H_

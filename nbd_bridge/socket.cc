@@ -1,0 +1,114 @@
+#include "nbd_bridge/socket.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/time/clock.h"
+
+namespace ramvol::nbd {
+namespace {
+
+// False at the deadline, or when poll itself fails.
+bool WaitFor(int fd, short events, absl::Time deadline) {
+  for (;;) {
+    const absl::Duration left =
+        std::clamp(deadline - absl::Now(), absl::ZeroDuration(),
+                   absl::Hours(1)) +
+        absl::Milliseconds(1);
+    pollfd wait{fd, events, 0};
+    const int ready =
+        poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(left)));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+    if (absl::Now() >= deadline) return false;
+  }
+}
+
+bool MustWait() { return errno == EAGAIN || errno == EWOULDBLOCK; }
+
+msghdr Message(absl::Span<iovec> parts) {
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = std::min<size_t>(parts.size(), IOV_MAX);
+  return message;
+}
+
+}  // namespace
+
+Socket::~Socket() { close(fd_); }
+
+bool Socket::ReceiveAll(absl::Span<char> out, absl::Time deadline) {
+  while (!out.empty()) {
+    const ssize_t got = recv(fd_, out.data(), out.size(), MSG_DONTWAIT);
+    if (got > 0) {
+      out.remove_prefix(static_cast<size_t>(got));
+    } else if (got == 0) {
+      return false;
+    } else if (errno == EINTR) {
+      continue;
+    } else if (!MustWait() || !WaitFor(fd_, POLLIN, deadline)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool Socket::SendAll(absl::string_view data, absl::Time deadline) {
+  while (!data.empty()) {
+    const ssize_t sent =
+        send(fd_, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) {
+      data.remove_prefix(static_cast<size_t>(sent));
+    } else if (errno == EINTR) {
+      continue;
+    } else if (!MustWait() || !WaitFor(fd_, POLLOUT, deadline)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+size_t Socket::Receive(absl::Span<iovec> parts, bool wait_for_all) {
+  msghdr message = Message(parts);
+  for (;;) {
+    const ssize_t got = recvmsg(fd_, &message, wait_for_all ? MSG_WAITALL : 0);
+    if (got >= 0) return static_cast<size_t>(got);
+    if (errno != EINTR) return 0;
+  }
+}
+
+ssize_t Socket::Send(absl::Span<iovec> parts, bool wait) {
+  const msghdr message = Message(parts);
+  for (;;) {
+    const ssize_t sent =
+        sendmsg(fd_, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+    if (sent >= 0) return sent;
+    if (MustWait() && !wait) return 0;
+    if (errno != EINTR) return -1;
+  }
+}
+
+void Socket::ShutdownReceiving() { shutdown(fd_, SHUT_RD); }
+
+void Socket::ShutdownSending() { shutdown(fd_, SHUT_WR); }
+
+void Socket::Shutdown() { shutdown(fd_, SHUT_RDWR); }
+
+absl::Span<iovec> Advance(absl::Span<iovec> parts, size_t bytes) {
+  while (!parts.empty() && bytes >= parts[0].iov_len) {
+    bytes -= parts[0].iov_len;
+    parts.remove_prefix(1);
+  }
+  if (!parts.empty()) {
+    parts[0].iov_base = static_cast<char*>(parts[0].iov_base) + bytes;
+    parts[0].iov_len -= bytes;
+  }
+  return parts;
+}
+
+}  // namespace ramvol::nbd

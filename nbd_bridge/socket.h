@@ -1,0 +1,56 @@
+// A connected stream socket.
+#ifndef RAMVOL_NBD_BRIDGE_SOCKET_H_
+#define RAMVOL_NBD_BRIDGE_SOCKET_H_
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace ramvol::nbd {
+
+// Owns a descriptor. One thread may send, one receive and any shut down at a
+// time.
+class Socket {
+ public:
+  explicit Socket(int fd) : fd_(fd) {}
+  ~Socket();
+
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+
+  // Fills all of `out`. False when the peer has ended, the connection is
+  // broken, or it is `deadline`.
+  [[nodiscard]] bool ReceiveAll(absl::Span<char> out, absl::Time deadline);
+  [[nodiscard]] bool SendAll(absl::string_view data, absl::Time deadline);
+
+  // Waits for at least one byte and takes as many as there are; with
+  // `wait_for_all`, waits until all parts are full. How many; 0 when the peer
+  // has ended or the connection is broken.
+  size_t Receive(absl::Span<iovec> parts, bool wait_for_all);
+
+  // Sends something of the parts, waiting for room if `wait`. How many bytes;
+  // 0: there is no room and not `wait`; negative: the connection is broken.
+  ssize_t Send(absl::Span<iovec> parts, bool wait);
+
+  // No more is received than what has arrived; the receiver wakes up.
+  void ShutdownReceiving();
+  // The peer sees the end of what was sent.
+  void ShutdownSending();
+  // Both, and whoever sends fails.
+  void Shutdown();
+
+ private:
+  const int fd_;
+};
+
+// Removes `bytes` from the front of `parts`, and with them empty parts.
+absl::Span<iovec> Advance(absl::Span<iovec> parts, size_t bytes);
+
+}  // namespace ramvol::nbd
+
+#endif  // RAMVOL_NBD_BRIDGE_SOCKET_H_

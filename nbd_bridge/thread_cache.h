@@ -1,0 +1,54 @@
+// Threads that are kept for the next task.
+#ifndef RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
+#define RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "proto/base/mutex.h"
+
+namespace ramvol::nbd {
+
+// Runs each task at once in a thread of its own: in one that waits for work,
+// the last to have run first, or else in a new one. A thread that waited for
+// kIdleTime ends. Tasks may block; who starts them bounds their number.
+//
+// Thread-safe.
+class ThreadCache {
+ public:
+  static constexpr absl::Duration kIdleTime = absl::Seconds(10);
+
+  ThreadCache() = default;
+  // Waits for all tasks to return.
+  ~ThreadCache();
+
+  ThreadCache(const ThreadCache&) = delete;
+  ThreadCache& operator=(const ThreadCache&) = delete;
+
+  // False, and nothing is run, when the system gives no more threads.
+  [[nodiscard]] bool Run(std::function<void()> task);
+
+ private:
+  // A waiting thread's place to be told what to do.
+  struct Idle {
+    CondVar wake;
+    std::function<void()> task;
+  };
+
+  void RunThread(std::function<void()> task);
+  // The next task; empty when it is time to end.
+  std::function<void()> WaitForTask();
+
+  Mutex mu_;
+  CondVar ended_;
+  std::vector<Idle*> idle_ ABSL_GUARDED_BY(mu_);
+  size_t threads_ ABSL_GUARDED_BY(mu_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace ramvol::nbd
+
+#endif  // RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_

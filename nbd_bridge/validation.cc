@@ -1,0 +1,112 @@
+#include "nbd_bridge/validation.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "nbd_bridge/error.h"
+
+namespace ramvol::nbd {
+namespace {
+
+bool IsKnown(uint16_t command) {
+  return command <= static_cast<uint16_t>(Command::kBlockStatus);
+}
+
+// Commands whose length is one of data that is held in memory.
+bool CarriesData(Command command) {
+  return command == Command::kRead || command == Command::kWrite ||
+         command == Command::kCache;
+}
+
+uint16_t AllowedFlags(const SessionTraits& traits, Command command) {
+  switch (command) {
+    case Command::kRead:
+      return kCmdFua | (traits.style == Style::kSimple ? 0 : kCmdDf);
+    case Command::kWrite:
+      return kCmdFua | (traits.style == Style::kExtended ? kCmdPayloadLen : 0);
+    case Command::kWriteZeroes:
+      return kCmdFua | kCmdNoHole | kCmdFastZero;
+    case Command::kBlockStatus:
+      return kCmdFua | kCmdReqOne;
+    default:
+      return kCmdFua;
+  }
+}
+
+template <typename... Parts>
+Refusal Because(Error error, const Parts&... parts) {
+  return {error, absl::StrCat(parts...)};
+}
+
+const char* NameOf(const RequestHeader& header) {
+  return kCommandNames[static_cast<size_t>(KindOf(header.command))];
+}
+
+Refusal CheckRange(const SessionTraits& traits, const RequestHeader& header) {
+  const auto command = static_cast<Command>(header.command);
+  if (header.length == 0) {
+    return Because(Error::kInval, NameOf(header), " of no bytes");
+  }
+  if (CarriesData(command) && header.length > kMaxPayloadBytes) {
+    return Because(Error::kInval, NameOf(header), " of ", header.length,
+                   " bytes; at most ", kMaxPayloadBytes, " are allowed");
+  }
+  if (header.length <= traits.size_bytes &&
+      header.offset <= traits.size_bytes - header.length) {
+    return {};
+  }
+  return Because(Stores(command) ? Error::kNoSpace : Error::kInval,
+                 NameOf(header), " of ", header.length, " bytes at offset ",
+                 header.offset, " ends past the volume's ", traits.size_bytes,
+                 " bytes");
+}
+
+bool CoversWholeBlock(const RequestHeader& header) {
+  const uint64_t skipped = -header.offset % kPreferredBlockBytes;
+  return header.length >= skipped &&
+         header.length - skipped >= kPreferredBlockBytes;
+}
+
+}  // namespace
+
+bool HasPayload(const SessionTraits& traits, const RequestHeader& header) {
+  if (traits.style == Style::kExtended) {
+    return (header.flags & kCmdPayloadLen) != 0;
+  }
+  return header.command == static_cast<uint16_t>(Command::kWrite);
+}
+
+Refusal Validate(const SessionTraits& traits, const RequestHeader& header) {
+  const auto command = static_cast<Command>(header.command);
+  if (!IsKnown(header.command)) {
+    return Because(Error::kInval, "command ", header.command, " is unknown");
+  }
+  const uint16_t unknown = header.flags & ~AllowedFlags(traits, command);
+  if (unknown != 0) {
+    return {Error::kInval, absl::StrFormat("%s does not take the flags 0x%x",
+                                           NameOf(header), unknown)};
+  }
+  if (command == Command::kWrite && !HasPayload(traits, header)) {
+    return Because(Error::kInval, "write without NBD_CMD_FLAG_PAYLOAD_LEN");
+  }
+  if (traits.read_only && Changes(command)) {
+    return Because(Error::kPerm, NameOf(header), " on a read-only export");
+  }
+  if (command == Command::kFlush) {
+    if (header.offset == 0 && header.length == 0) return {};
+    return Because(Error::kInval, "flush of a range");
+  }
+  if (command == Command::kBlockStatus && !traits.block_status) {
+    return Because(Error::kInval, "no metadata context was selected");
+  }
+  Refusal refusal = CheckRange(traits, header);
+  if (refusal.error != Error::kNone) return refusal;
+  if ((header.flags & kCmdFastZero) != 0 && !CoversWholeBlock(header)) {
+    return Because(Error::kNotSupported,
+                   "zeroing parts of blocks is not faster than writing them");
+  }
+  return {};
+}
+
+}  // namespace ramvol::nbd

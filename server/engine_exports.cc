@@ -1,0 +1,100 @@
+#include "server/engine_exports.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "server/engine/volume.h"
+
+namespace ramvol::server {
+namespace {
+
+// Volumes taken from the engine at a time.
+constexpr size_t kListPage = 1000;
+
+// One connection's hold on a volume.
+class EngineDevice final : public nbd::BlockDevice {
+ public:
+  explicit EngineDevice(engine::Attachment attachment)
+      : attachment_(std::move(attachment)),
+        volume_(attachment_.volume()),
+        size_bytes_(volume_.size_bytes()),
+        read_only_(volume_.read_only()) {}
+
+  uint64_t size_bytes() const override { return size_bytes_; }
+  bool read_only() const override { return read_only_; }
+  bool synchronous() const override { return true; }
+
+  void Read(uint64_t offset, absl::Span<char> out,
+            nbd::Completion* done) override {
+    done->Done(volume_.Read(offset, out));
+  }
+
+  void Write(uint64_t offset, absl::Span<const char> data,
+             nbd::Completion* done) override {
+    done->Done(volume_.Write(offset, data));
+  }
+
+  void Trim(uint64_t offset, uint64_t length, nbd::Completion* done) override {
+    done->Done(volume_.Trim(offset, length));
+  }
+
+  void WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
+                   nbd::Completion* done) override {
+    done->Done(volume_.WriteZeroes(offset, length, no_hole));
+  }
+
+  void Flush(nbd::Completion* done) override { done->Done(volume_.Flush()); }
+
+  void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
+                  std::vector<nbd::Extent>* extents,
+                  nbd::Completion* done) override {
+    const auto found = volume_.GetExtents(offset, length, max_extents);
+    if (!found.ok()) return done->Done(found.status());
+    for (const engine::Extent& extent : found->extents) {
+      extents->push_back(
+          {extent.offset_bytes, extent.length_bytes, extent.hole});
+    }
+    done->Done(absl::OkStatus());
+  }
+
+ private:
+  const engine::Attachment attachment_;
+  engine::Volume& volume_;
+  const uint64_t size_bytes_;
+  const bool read_only_;
+};
+
+nbd::ExportInfo InfoOf(const engine::Volume& volume) {
+  return {volume.name(), volume.size_bytes(), volume.read_only()};
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<nbd::ExportInfo>> EngineExports::List() {
+  std::vector<nbd::ExportInfo> infos;
+  for (;;) {
+    const auto page =
+        engine_.List(infos.empty() ? "" : infos.back().name, kListPage);
+    for (const auto& volume : page) infos.push_back(InfoOf(*volume));
+    if (page.size() < kListPage) return infos;
+  }
+}
+
+absl::StatusOr<nbd::ExportInfo> EngineExports::Find(std::string_view name) {
+  const auto volume = engine_.Find(name);
+  if (!volume.ok()) return volume.status();
+  return InfoOf(**volume);
+}
+
+absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
+    std::string_view name) {
+  auto volume = engine_.Find(name);
+  if (!volume.ok()) return volume.status();
+  auto attachment = engine::Attachment::Make(*std::move(volume));
+  if (!attachment.ok()) return attachment.status();
+  return std::make_unique<EngineDevice>(*std::move(attachment));
+}
+
+}  // namespace ramvol::server

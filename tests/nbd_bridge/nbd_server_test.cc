@@ -1,0 +1,196 @@
+#include "nbd_bridge/nbd_server.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nbd_bridge/protocol/constants.h"
+#include "tests/nbd_bridge/nbd_harness.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::testing {
+namespace {
+
+using nbd::Command;
+using nbd::NbdAddress;
+using nbd::NbdServer;
+using nbd::NbdServerOptions;
+using nbd::ParseNbdAddresses;
+using nbd::Style;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+TEST(NbdAddressTest, ReadsAllKinds) {
+  const auto addresses =
+      ParseNbdAddresses("unix:/a,h:1,[::1]:2,vsock:3,systemd");
+  ASSERT_THAT(addresses, IsOk());
+  ASSERT_EQ(addresses->size(), 5);
+  EXPECT_EQ((*addresses)[0].stream.unix_path, "/a");
+  EXPECT_EQ((*addresses)[2].stream.host, "::1");
+  EXPECT_EQ((*addresses)[3].kind, NbdAddress::Kind::kVsock);
+  EXPECT_EQ((*addresses)[3].vsock_port, 3);
+  EXPECT_EQ((*addresses)[4].kind, NbdAddress::Kind::kSystemd);
+}
+
+TEST(NbdAddressTest, RefusesOthersByName) {
+  for (const char* text : {"", "vsock:", "vsock:x", "vsock:-1", "nowhere"}) {
+    EXPECT_THAT(ParseNbdAddresses(text),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)));
+  }
+}
+
+TEST(NbdAddressTest, SystemdSocketsAreForOneProcess) {
+  const std::string me = std::to_string(getpid());
+  EXPECT_EQ(nbd::SystemdSockets(me.c_str(), "2"), (std::vector<int>{3, 4}));
+  EXPECT_TRUE(nbd::SystemdSockets("1", "2").empty());
+  EXPECT_TRUE(nbd::SystemdSockets(nullptr, "2").empty());
+  EXPECT_TRUE(nbd::SystemdSockets(me.c_str(), nullptr).empty());
+  EXPECT_TRUE(nbd::SystemdSockets(me.c_str(), "x").empty());
+}
+
+class NbdServerTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<std::unique_ptr<NbdServer>> Start(NbdServerOptions options) {
+    return NbdServer::Start(options, &exports_, &stats_);
+  }
+
+  static NbdServerOptions ListenOn(const std::string& text) {
+    NbdServerOptions options;
+    options.listen = *ParseNbdAddresses(text);
+    return options;
+  }
+
+  MemoryExports exports_{/*synchronous=*/true};
+  nbd::NbdStats stats_;
+};
+
+int ConnectTcp(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in addr{};
+  addr.sin_family = AF_INET;
+  addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  addr.sin_port = htons(static_cast<uint16_t>(port));
+  EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&addr), sizeof(addr)), 0);
+  return fd;
+}
+
+TEST_F(NbdServerTest, NamesThePortsThatItGot) {
+  exports_.Add("v", 4096);
+  const auto server = Start(ListenOn("127.0.0.1:0,unix:named.sock"));
+  ASSERT_THAT(server, IsOk());
+  const auto& addresses = (*server)->addresses();
+  ASSERT_EQ(addresses.size(), 2);
+  EXPECT_THAT(addresses[0], MatchesRegex("127\\.0\\.0\\.1:[1-9][0-9]*"));
+  EXPECT_EQ(addresses[1], "unix:named.sock");
+  RawClient client(ConnectTcp(std::stoi(addresses[0].substr(10))));
+  client.Enter("v", Style::kStructured);
+  client.Send(Command::kRead, 1, 0, 4096);
+  EXPECT_EQ(client.Read().Data().size(), 4096);
+}
+
+TEST_F(NbdServerTest, SaysWhyItCannotListen) {
+  const auto first = Start(ListenOn("127.0.0.1:0"));
+  ASSERT_THAT(first, IsOk());
+  EXPECT_THAT(Start(ListenOn((*first)->addresses()[0])),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("Address already in use")));
+  EXPECT_THAT(Start(ListenOn("unix:/nowhere/n.sock")),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("/nowhere")));
+  EXPECT_THAT(
+      Start(ListenOn("systemd")),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("LISTEN_FDS")));
+}
+
+TEST_F(NbdServerTest, TakesSocketsThatListenAlready) {
+  exports_.Add("v", 4096);
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in addr{};
+  addr.sin_family = AF_INET;
+  addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&addr), sizeof(addr)), 0);
+  ASSERT_EQ(listen(fd, 1), 0);
+  socklen_t bytes = sizeof(addr);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&addr), &bytes);
+  NbdServerOptions options = ListenOn("systemd");
+  options.systemd_sockets = {fd};
+  const auto server = Start(options);
+  ASSERT_THAT(server, IsOk());
+  EXPECT_EQ((*server)->addresses(), std::vector<std::string>{"systemd"});
+  RawClient client(ConnectTcp(ntohs(addr.sin_port)));
+  client.Enter("v", Style::kSimple);
+}
+
+TEST_F(NbdServerTest, FurtherClientsWaitForAPlace) {
+  exports_.Add("v", 4096);
+  NbdServerOptions options = ListenOn("unix:full.sock");
+  options.max_connections = 2;
+  NbdHarness harness(/*synchronous=*/true, options);
+  harness.exports().Add("v", 4096);
+  auto first = harness.NewClient();
+  auto second = harness.NewClient();
+  first->Enter("v", Style::kStructured);
+  second->Enter("v", Style::kStructured);
+  auto third = harness.NewClient();
+  EXPECT_EQ(harness.stats().Get().connections, 2);
+  first.reset();
+  third->Enter("v", Style::kStructured);
+}
+
+TEST_F(NbdServerTest, ShutdownEndsIdleClients) {
+  NbdHarness harness(/*synchronous=*/true);
+  harness.exports().Add("v", 4096);
+  auto idle = harness.NewClient();
+  idle->Enter("v", Style::kStructured);
+  auto silent = harness.NewClient();
+  silent->Greet();
+  harness.server().Shutdown(absl::Seconds(60));
+  EXPECT_TRUE(idle->SeesEnd());
+  EXPECT_TRUE(silent->SeesEnd());
+  EXPECT_EQ(harness.stats().Get().connections, 0);
+  EXPECT_NE(access("nbd-0.sock", F_OK), 0);
+}
+
+TEST_F(NbdServerTest, CountsRequests) {
+  NbdHarness harness(/*synchronous=*/true);
+  harness.exports().Add("v", 4096);
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  client->Send(Command::kRead, 1, 0, 4096);
+  client->Read();
+  client->Send(Command::kRead, 2, 1, 4096);
+  client->Read();
+  client->Send(static_cast<Command>(9), 3, 0, 1);
+  client->Read();
+  const auto stats = harness.stats().Get();
+  EXPECT_EQ(stats.connections, 1);
+  EXPECT_EQ(stats.inflight_requests, 0);
+  EXPECT_EQ(stats.requests[0][0], 1);  // read, none
+  EXPECT_EQ(stats.requests[0][3], 1);  // read, einval
+  EXPECT_EQ(stats.requests[7][3], 1);  // unknown, einval
+  uint64_t timed = 0;
+  for (const uint64_t count : stats.durations[0].buckets) timed += count;
+  EXPECT_EQ(timed, 2);
+  EXPECT_GT(stats.durations[0].sum_seconds, 0);
+}
+
+TEST_F(NbdServerTest, AThousandClientsAtOnce) {
+  NbdHarness harness(/*synchronous=*/true);
+  harness.exports().Add("v", 4096);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 400; ++i) clients.push_back(harness.NewClient());
+  for (auto& client : clients) client->Enter("v", Style::kStructured);
+  for (auto& client : clients) client->Send(Command::kRead, 1, 0, 4096);
+  for (auto& client : clients) {
+    EXPECT_EQ(client->Read().Data().size(), 4096);
+  }
+}
+
+}  // namespace
+}  // namespace ramvol::testing

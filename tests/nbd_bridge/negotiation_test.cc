@@ -1,0 +1,305 @@
+#include "nbd_bridge/negotiation.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nbd_bridge/protocol/constants.h"
+#include "nbd_bridge/protocol/wire.h"
+#include "tests/nbd_bridge/nbd_harness.h"
+
+namespace ramvol::testing {
+namespace {
+
+using nbd::Get;
+using nbd::Option;
+using nbd::OptionReply;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr uint16_t kWritableFlags = 0b1101'0110'1101;
+
+class NegotiationTest : public ::testing::Test {
+ protected:
+  NegotiationTest() {
+    harness_.exports().Add("apple", 1 << 20);
+    harness_.exports().Add("plum", 12345, /*read_only=*/true);
+    client_ = harness_.NewClient();
+  }
+
+  // Asks for INFO or GO; the information replies by their type.
+  OptionAnswer AskInfo(Option option, const std::string& name,
+                       const std::vector<uint16_t>& infos = {}) {
+    infos_.clear();
+    return client_->Ask(option, RawClient::GoData(name, infos), &infos_);
+  }
+
+  NbdHarness harness_{/*synchronous=*/true};
+  std::unique_ptr<RawClient> client_;
+  std::vector<OptionAnswer> infos_;
+};
+
+TEST_F(NegotiationTest, ListsAllExportsInOrder) {
+  client_->Greet();
+  std::vector<OptionAnswer> exports;
+  EXPECT_EQ(client_->Ask(Option::kList, "", &exports).type, OptionReply::kAck);
+  ASSERT_EQ(exports.size(), 2);
+  EXPECT_EQ(exports[0].data, std::string("\0\0\0\5apple", 9));
+  EXPECT_EQ(exports[1].data, std::string("\0\0\0\4plum", 8));
+}
+
+TEST_F(NegotiationTest, OptionsThatTakeNoDataRefuseIt) {
+  client_->Greet();
+  for (const Option option : {Option::kList, Option::kStructuredReply,
+                              Option::kExtendedHeaders, Option::kStartTls}) {
+    const OptionAnswer answer = client_->Ask(option, "x");
+    EXPECT_EQ(answer.type, OptionReply::kErrInvalid);
+    EXPECT_THAT(answer.data, HasSubstr("takes no data"));
+  }
+}
+
+TEST_F(NegotiationTest, InfoTellsSizeFlagsNameAndBlockSizes) {
+  client_->Greet();
+  EXPECT_EQ(AskInfo(Option::kInfo, "apple", {1, 3, 77}).type,
+            OptionReply::kAck);
+  ASSERT_EQ(infos_.size(), 3);
+  const std::string& exported = infos_[0].data;
+  ASSERT_EQ(exported.size(), 12);
+  EXPECT_EQ(Get<uint16_t>(&exported[0]), 0);
+  EXPECT_EQ(Get<uint64_t>(&exported[2]), 1 << 20);
+  EXPECT_EQ(Get<uint16_t>(&exported[10]), kWritableFlags);
+  EXPECT_EQ(infos_[1].data, std::string("\0\1apple", 7));
+  const std::string& blocks = infos_[2].data;
+  ASSERT_EQ(blocks.size(), 14);
+  EXPECT_EQ(Get<uint16_t>(&blocks[0]), 3);
+  EXPECT_EQ(Get<uint32_t>(&blocks[2]), 1);
+  EXPECT_EQ(Get<uint32_t>(&blocks[6]), 4096);
+  EXPECT_EQ(Get<uint32_t>(&blocks[10]), 32 << 20);
+}
+
+TEST_F(NegotiationTest, ReadOnlyExportsSaySo) {
+  client_->Greet();
+  EXPECT_EQ(AskInfo(Option::kInfo, "plum").type, OptionReply::kAck);
+  const auto flags = Get<uint16_t>(&infos_[0].data[10]);
+  EXPECT_EQ(flags & nbd::kReadOnly, nbd::kReadOnly);
+  EXPECT_EQ(flags & (nbd::kSendTrim | nbd::kSendWriteZeroes), 0);
+}
+
+TEST_F(NegotiationTest, DfComesWithStructuredReplies) {
+  client_->Greet();
+  client_->Ask(Option::kStructuredReply);
+  AskInfo(Option::kInfo, "apple");
+  EXPECT_EQ(Get<uint16_t>(&infos_[0].data[10]), kWritableFlags | nbd::kSendDf);
+}
+
+TEST_F(NegotiationTest, UnknownExportIsRefusedByName) {
+  client_->Greet();
+  for (const Option option : {Option::kInfo, Option::kGo}) {
+    const OptionAnswer answer = AskInfo(option, "pear");
+    EXPECT_EQ(answer.type, OptionReply::kErrUnknown);
+    EXPECT_THAT(answer.data, HasSubstr("\"pear\""));
+    EXPECT_TRUE(infos_.empty());
+  }
+  EXPECT_EQ(harness_.exports().open_devices(), 0);
+}
+
+TEST_F(NegotiationTest, EmptyNameNeedsADefault) {
+  client_->Greet();
+  const OptionAnswer answer = AskInfo(Option::kGo, "");
+  EXPECT_EQ(answer.type, OptionReply::kErrUnknown);
+  EXPECT_THAT(answer.data, HasSubstr("--default_export"));
+}
+
+TEST_F(NegotiationTest, EmptyNameIsTheDefault) {
+  nbd::NbdServerOptions options;
+  options.default_export = "plum";
+  NbdHarness harness(/*synchronous=*/true, options);
+  harness.exports().Add("plum", 12345);
+  client_ = harness.NewClient();
+  client_->Greet();
+  EXPECT_EQ(AskInfo(Option::kInfo, "", {1}).type, OptionReply::kAck);
+  EXPECT_EQ(infos_[1].data, std::string("\0\1plum", 6));
+  // A context chosen by one of the names counts for the other.
+  client_->Ask(Option::kStructuredReply);
+  client_->Ask(Option::kSetMetaContext,
+               RawClient::MetaData("plum", {"base:allocation"}));
+  EXPECT_EQ(AskInfo(Option::kGo, "").type, OptionReply::kAck);
+}
+
+TEST_F(NegotiationTest, MalformedInfoIsRefused) {
+  client_->Greet();
+  const std::string good = RawClient::GoData("apple", {1});
+  std::vector<std::string> bad;
+  for (size_t cut = 0; cut < good.size(); ++cut) {
+    bad.push_back(good.substr(0, cut));
+  }
+  bad.push_back(good + "x");
+  bad.push_back(RawClient::GoData(std::string(4097, 'n')));
+  bad.push_back(std::string("\xff\xff\xff\xff", 4) + good);
+  for (const std::string& data : bad) {
+    const OptionAnswer answer = client_->Ask(Option::kGo, data);
+    EXPECT_EQ(answer.type, OptionReply::kErrInvalid) << data.size();
+    EXPECT_THAT(answer.data, HasSubstr("malformed"));
+  }
+  EXPECT_EQ(AskInfo(Option::kGo, "apple").type, OptionReply::kAck);
+}
+
+TEST_F(NegotiationTest, UnknownOptionsAndTlsAreUnsupported) {
+  client_->Greet();
+  EXPECT_EQ(client_->Ask(Option::kStartTls).type, OptionReply::kErrUnsupported);
+  EXPECT_EQ(client_->Ask(static_cast<Option>(4)).type,
+            OptionReply::kErrUnsupported);
+  const OptionAnswer answer = client_->Ask(static_cast<Option>(99), "data");
+  EXPECT_EQ(answer.type, OptionReply::kErrUnsupported);
+  EXPECT_THAT(answer.data, HasSubstr("99"));
+}
+
+TEST_F(NegotiationTest, AbortIsAcknowledgedAndEnds) {
+  client_->Greet();
+  EXPECT_EQ(client_->Ask(Option::kAbort, "why not").type, OptionReply::kAck);
+  EXPECT_TRUE(client_->SeesEnd());
+}
+
+TEST_F(NegotiationTest, ExportNameAnswersWithPaddingUnlessItIsRefused) {
+  for (const uint32_t flags : {0, 1, 3}) {
+    auto client = harness_.NewClient();
+    client->Greet(flags);
+    client->SendOption(Option::kExportName, "apple");
+    std::string answer(flags == 3 ? 10 : 134, 'x');
+    ASSERT_TRUE(client->socket().ReceiveAll(absl::MakeSpan(answer),
+                                            absl::Now() + absl::Seconds(60)));
+    EXPECT_EQ(Get<uint64_t>(&answer[0]), 1 << 20);
+    EXPECT_EQ(Get<uint16_t>(&answer[8]), kWritableFlags);
+    EXPECT_EQ(answer.substr(10), std::string(answer.size() - 10, '\0'));
+    client->Send(nbd::Command::kRead, 7, 0, 512);
+    EXPECT_EQ(client->Read(512).Data(), std::string(512, '\0'));
+  }
+}
+
+TEST_F(NegotiationTest, ExportNameOfAnUnknownExportEnds) {
+  client_->Greet();
+  client_->SendOption(Option::kExportName, "pear");
+  EXPECT_TRUE(client_->SeesEnd());
+}
+
+TEST_F(NegotiationTest, ExtendedHeadersExcludeWhatIsOlder) {
+  client_->Greet();
+  EXPECT_EQ(client_->Ask(Option::kStructuredReply).type, OptionReply::kAck);
+  EXPECT_EQ(client_->Ask(Option::kExtendedHeaders).type, OptionReply::kAck);
+  EXPECT_EQ(client_->Ask(Option::kStructuredReply).type,
+            OptionReply::kErrExtendedHeaderRequired);
+  client_->SendOption(Option::kExportName, "apple");
+  EXPECT_TRUE(client_->SeesEnd());
+}
+
+TEST_F(NegotiationTest, UnknownClientFlagsEnd) {
+  client_->Greet(7);
+  EXPECT_TRUE(client_->SeesEnd());
+}
+
+TEST_F(NegotiationTest, BadMagicEnds) {
+  client_->Greet();
+  EXPECT_TRUE(client_->socket().SendAll("GET / HTTP/1.1\r\n",
+                                        absl::Now() + absl::Seconds(60)));
+  EXPECT_TRUE(client_->SeesEnd());
+}
+
+TEST_F(NegotiationTest, TooMuchDataIsSkippedAndRefused) {
+  client_->Greet();
+  const std::string large(nbd::kMaxOptionBytes + 1, 'x');
+  EXPECT_EQ(client_->Ask(Option::kInfo, large).type, OptionReply::kErrTooBig);
+  EXPECT_EQ(AskInfo(Option::kGo, "apple").type, OptionReply::kAck);
+}
+
+TEST_F(NegotiationTest, AbsurdlyMuchDataEnds) {
+  client_->Greet();
+  const std::string head = nbd::WireWriter()
+                               .Number(nbd::kOptionMagic)
+                               .Number(uint32_t{6})
+                               .Number(uint32_t{0xffffffff})
+                               .text();
+  EXPECT_TRUE(client_->socket().SendAll(head, absl::Now() + absl::Seconds(60)));
+  EXPECT_TRUE(client_->SeesEnd());
+}
+
+class MetaContextTest : public NegotiationTest {
+ protected:
+  // The contexts that the server answers.
+  std::vector<std::string> Contexts(Option option,
+                                    const std::vector<std::string>& queries) {
+    std::vector<OptionAnswer> answers;
+    EXPECT_EQ(
+        client_->Ask(option, RawClient::MetaData("apple", queries), &answers)
+            .type,
+        OptionReply::kAck);
+    std::vector<std::string> contexts;
+    for (const OptionAnswer& answer : answers) {
+      contexts.push_back(answer.data.substr(4));
+    }
+    return contexts;
+  }
+};
+
+TEST_F(MetaContextTest, ListsByWildcard) {
+  client_->Greet();
+  client_->Ask(Option::kStructuredReply);
+  using Names = std::vector<std::string>;
+  const Names all = {"base:allocation"};
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {}), all);
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {"base:"}), all);
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {"x:", "base:allocation"}), all);
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {"qemu:dirty-bitmap:a"}),
+            Names());
+  EXPECT_EQ(Contexts(Option::kSetMetaContext, {}), Names());
+  EXPECT_EQ(Contexts(Option::kSetMetaContext, {"base:", "base:x"}), Names());
+  EXPECT_EQ(Contexts(Option::kSetMetaContext, {"base:", "base:allocation"}),
+            all);
+}
+
+TEST_F(MetaContextTest, NeedsStructuredRepliesAndAKnownExport) {
+  client_->Greet();
+  const std::string apple = RawClient::MetaData("apple", {"base:allocation"});
+  EXPECT_EQ(client_->Ask(Option::kSetMetaContext, apple).type,
+            OptionReply::kErrInvalid);
+  client_->Ask(Option::kStructuredReply);
+  EXPECT_EQ(client_
+                ->Ask(Option::kSetMetaContext,
+                      RawClient::MetaData("pear", {"base:allocation"}))
+                .type,
+            OptionReply::kErrUnknown);
+  EXPECT_EQ(client_->Ask(Option::kSetMetaContext, apple.substr(0, 12)).type,
+            OptionReply::kErrInvalid);
+}
+
+TEST_F(MetaContextTest, AFailedSelectionClearsTheLastOne) {
+  client_->Greet();
+  client_->Ask(Option::kExtendedHeaders);
+  Contexts(Option::kSetMetaContext, {"base:allocation"});
+  client_->Ask(Option::kSetMetaContext,
+               RawClient::MetaData("pear", {"base:allocation"}));
+  EXPECT_EQ(AskInfo(Option::kGo, "apple").type, OptionReply::kAck);
+  nbd::RequestHeader header;
+  header.command = static_cast<uint16_t>(nbd::Command::kBlockStatus);
+  header.length = 4096;
+  // In the extended style, which Enter would have noted.
+  const std::string request = nbd::WireWriter()
+                                  .Number(nbd::kExtendedRequestMagic)
+                                  .Number(header.flags)
+                                  .Number(header.command)
+                                  .Number(header.cookie)
+                                  .Number(header.offset)
+                                  .Number(header.length)
+                                  .text();
+  ASSERT_TRUE(
+      client_->socket().SendAll(request, absl::Now() + absl::Seconds(60)));
+  std::string reply(36, '\0');
+  ASSERT_TRUE(client_->socket().ReceiveAll(absl::MakeSpan(reply),
+                                           absl::Now() + absl::Seconds(60)));
+  EXPECT_EQ(Get<uint16_t>(&reply[6]), (1 << 15) + 1);
+  EXPECT_EQ(Get<uint32_t>(&reply[32]), 22);
+}
+
+}  // namespace
+}  // namespace ramvol::testing
