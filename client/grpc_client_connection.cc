@@ -38,6 +38,8 @@ namespace {
 constexpr int kMaxChannels = 16;
 // Far above one Io message (1 MiB of data there, the window's 16 MiB back).
 constexpr int kMaxMessageBytes = 64 << 20;
+// For connecting once. Several round trips, the server perhaps far or busy.
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 // A dead peer on TCP is noticed by these.
 constexpr absl::Duration kKeepaliveTime = absl::Seconds(30);
 constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
@@ -72,8 +74,9 @@ std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
                    ToMilliseconds(options.initial_backoff));
+  // Its name misleads: it is the time that one attempt may take.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
-                   ToMilliseconds(options.initial_backoff));
+                   ToMilliseconds(kConnectTimeout));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
                    ToMilliseconds(options.max_backoff));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, ToMilliseconds(kKeepaliveTime));
