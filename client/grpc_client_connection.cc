@@ -38,11 +38,14 @@ namespace {
 constexpr int kMaxChannels = 16;
 // Far above one Io message (1 MiB of data there, the window's 16 MiB back).
 constexpr int kMaxMessageBytes = 64 << 20;
-// For connecting once. Several round trips, the server perhaps far or busy.
-constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 // A dead peer on TCP is noticed by these.
 constexpr absl::Duration kKeepaliveTime = absl::Seconds(30);
 constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
+// How long making a connection may take.
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+// Longest pause between attempts to make one. Short, because a stream that
+// starts meanwhile fails at once, and pauses for max_backoff itself.
+constexpr absl::Duration kMaxConnectPause = absl::Milliseconds(250);
 
 ClientOptions Normalize(ClientOptions options) {
   options.channels = std::clamp(options.channels, 1, kMaxChannels);
@@ -74,11 +77,11 @@ std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
                    ToMilliseconds(options.initial_backoff));
-  // Its name misleads: it is the time that one attempt may take.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
                    ToMilliseconds(kConnectTimeout));
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
-                   ToMilliseconds(options.max_backoff));
+  arguments.SetInt(
+      GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
+      ToMilliseconds(std::min(options.max_backoff, kMaxConnectPause)));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, ToMilliseconds(kKeepaliveTime));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                    ToMilliseconds(kKeepaliveTimeout));

@@ -58,6 +58,8 @@ constexpr int kMaxChannels = 16;
 // A server that lives and is slow is waited for, since a change that failed so
 // might still happen. One that is lost is noticed by other means.
 constexpr absl::Duration kRequestTimeout = absl::Minutes(10);
+// Requests wait for the server to be back, and trying costs little.
+constexpr absl::Duration kMaxBackoff = absl::Milliseconds(500);
 // Twice what the session lets in, so that it never waits in the SDK.
 constexpr size_t kMaxInflightBytes = size_t{128} << 20;
 
@@ -93,6 +95,7 @@ absl::StatusOr<ramvol::ClientOptions> ClientOptionsFromFlags() {
       ramvol::CheckTimeoutFlag("reconnect_timeout", options.reconnect_timeout);
   if (!valid.ok()) return valid;
   options.timeout = options.reconnect_timeout + kRequestTimeout;
+  options.max_backoff = kMaxBackoff;
   options.max_inflight_bytes = kMaxInflightBytes;
   return options;
 }
@@ -136,7 +139,8 @@ int Run(ramvol::Program& program) {
 
   program.Prepare();
   const ramvol::Client client(*client_options);
-  ramvol::nbd::RemoteExports exports(client);
+  ramvol::nbd::RemoteExports exports(
+      client, [&program](const std::string& line) { program.Log(line); });
   ramvol::nbd::NbdStats stats;
   const auto metrics = StartMetrics(stats, client);
   if (!metrics.ok()) return program.Fail(metrics.status());

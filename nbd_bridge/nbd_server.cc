@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "nbd_bridge/buffer_budget.h"
 #include "nbd_bridge/listen_socket.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
@@ -63,6 +64,7 @@ class ServerImpl final : public NbdServer {
         stats_(*stats),
         negotiation_{options.default_export, options.read_only, &draining_},
         max_connections_(static_cast<size_t>(options.max_connections)),
+        buffers_(options.buffer_bytes),
         sockets_(std::move(sockets)),
         wake_fd_(wake_fd) {
     for (const ListenSocket& socket : sockets_) {
@@ -159,7 +161,9 @@ class ServerImpl final : public NbdServer {
   void Serve(Socket& socket) {
     auto negotiated = Negotiate(socket, exports_, negotiation_);
     if (!negotiated.has_value()) return;
-    Session(socket, *std::move(negotiated), threads_, stats_, draining_).Run();
+    Session(socket, *std::move(negotiated),
+            {threads_, buffers_, stats_, draining_})
+        .Run();
   }
 
   void Forget(Socket* connection) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -177,6 +181,7 @@ class ServerImpl final : public NbdServer {
   NbdStats& stats_;
   const NegotiationOptions negotiation_;
   const size_t max_connections_;
+  BufferBudget buffers_;
   std::vector<ListenSocket> sockets_;  // Of the acceptor, while it runs.
   std::vector<std::string> addresses_;
   const int wake_fd_;
@@ -200,6 +205,11 @@ absl::StatusOr<std::unique_ptr<NbdServer>> NbdServer::Start(
     return absl::InvalidArgumentError(
         absl::StrCat("max_connections is ", options.max_connections,
                      "; give 1 to ", kMaxConnections));
+  }
+  if (options.buffer_bytes < kMinBufferBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("buffer_bytes is ", options.buffer_bytes,
+                     "; give at least ", kMinBufferBytes));
   }
   std::vector<ListenSocket> sockets;
   for (const NbdAddress& address : options.listen) {

@@ -2,6 +2,7 @@
 #ifndef RAMVOL_NBD_BRIDGE_NBD_SERVER_H_
 #define RAMVOL_NBD_BRIDGE_NBD_SERVER_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,9 @@
 #include "nbd_bridge/stats.h"
 
 namespace ramvol::nbd {
+
+// Lets the largest request in as long as little else is under way.
+inline constexpr size_t kMinBufferBytes = size_t{72} << 20;
 
 struct NbdServerOptions {
   // At least one.
@@ -26,6 +30,9 @@ struct NbdServerOptions {
   bool read_only = false;
   // Further clients wait to be accepted. 1 to 65536.
   int max_connections = 4096;
+  // What the requests of all connections may hold together, and on top of it
+  // BufferBudget::kReservedBytes each. At least kMinBufferBytes.
+  size_t buffer_bytes = size_t{512} << 20;
 };
 
 // Serves from Start to its end. Thread-safe, except that Shutdown is called at

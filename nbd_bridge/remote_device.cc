@@ -39,13 +39,6 @@ absl::Status ForDevice(absl::Status status) {
   }
 }
 
-RemoteVolume::Done Tell(Completion* done) {
-  return [done](absl::Status status) {
-    if (!status.ok()) status = ForDevice(std::move(status));
-    done->Done(std::move(status));
-  };
-}
-
 absl::Status TakeExtents(const std::vector<ramvol::Extent>& found,
                          std::vector<Extent>* extents) {
   if (found.empty()) {
@@ -81,17 +74,34 @@ absl::Status NoSuchVolume() {
   return absl::NotFoundError("no volume can have such a name");
 }
 
-// The server tells what is wrong with a name that no volume can have.
-absl::Status ForExports(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) ? NoSuchVolume() : status;
-}
-
 }  // namespace
 
-RemoteDevice::RemoteDevice(RemoteVolume volume)
-    : volume_(std::move(volume)),
+RemoteDevice::RemoteDevice(std::string name, RemoteVolume volume,
+                           LogFunction log)
+    : name_(std::move(name)),
+      log_(std::move(log)),
+      volume_(std::move(volume)),
       size_bytes_(Unsigned(volume_.size_bytes())),
       read_only_(volume_.read_only()) {}
+
+absl::Status RemoteDevice::Judge(absl::Status status) {
+  if (!status.ok()) status = ForDevice(std::move(status));
+  // Nobody writes to it while all goes well.
+  if (last_code_.load(std::memory_order_relaxed) == status.code() ||
+      last_code_.exchange(status.code(), std::memory_order_relaxed) ==
+          status.code()) {
+    return status;
+  }
+  log_(absl::StrCat("export \"", name_, "\": ",
+                    status.ok() ? "requests succeed again" : status.message()));
+  return status;
+}
+
+RemoteVolume::Done RemoteDevice::Tell(Completion* done) {
+  return [this, done](absl::Status status) {
+    done->Done(Judge(std::move(status)));
+  };
+}
 
 void RemoteDevice::Read(uint64_t offset, absl::Span<char> out,
                         Completion* done) {
@@ -120,16 +130,26 @@ void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
   const auto most = static_cast<int32_t>(std::min<size_t>(max_extents, 10000));
   volume_.FirstExtentsAsync(
       Signed(offset), Signed(length), most,
-      [extents,
+      [this, extents,
        done](const absl::StatusOr<std::vector<ramvol::Extent>>& found) {
-        done->Done(found.ok() ? TakeExtents(*found, extents)
-                              : ForDevice(found.status()));
+        done->Done(
+            Judge(found.ok() ? TakeExtents(*found, extents) : found.status()));
       });
+}
+
+absl::Status RemoteExports::Judge(std::string_view what,
+                                  absl::Status status) const {
+  if (absl::IsNotFound(status)) return status;
+  // The server tells what is wrong with a name that no volume can have.
+  if (absl::IsInvalidArgument(status)) return NoSuchVolume();
+  log_(absl::StrCat("cannot ", absl::string_view(what.data(), what.size()),
+                    ": ", status.message()));
+  return status;
 }
 
 absl::StatusOr<std::vector<ExportInfo>> RemoteExports::List() {
   const auto volumes = client_.ListVolumes();
-  if (!volumes.ok()) return volumes.status();
+  if (!volumes.ok()) return Judge("list volumes", volumes.status());
   std::vector<ExportInfo> exports;
   exports.reserve(volumes->size());
   for (const v1::Volume& volume : *volumes) exports.push_back(InfoOf(volume));
@@ -139,7 +159,7 @@ absl::StatusOr<std::vector<ExportInfo>> RemoteExports::List() {
 absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {
   if (!MayBeAName(name)) return NoSuchVolume();
   const auto volume = client_.GetVolume(name);
-  if (!volume.ok()) return ForExports(volume.status());
+  if (!volume.ok()) return Judge("find a volume", volume.status());
   return InfoOf(*volume);
 }
 
@@ -147,8 +167,9 @@ absl::StatusOr<std::unique_ptr<BlockDevice>> RemoteExports::Open(
     std::string_view name) {
   if (!MayBeAName(name)) return NoSuchVolume();
   auto volume = client_.Open(name);
-  if (!volume.ok()) return ForExports(volume.status());
-  return std::make_unique<RemoteDevice>(*std::move(volume));
+  if (!volume.ok()) return Judge("open a volume", volume.status());
+  return std::make_unique<RemoteDevice>(std::string(name), *std::move(volume),
+                                        log_);
 }
 
 }  // namespace ramvol::nbd

@@ -2,9 +2,12 @@
 #ifndef RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_
 #define RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -19,6 +22,9 @@
 
 namespace ramvol::nbd {
 
+// Takes a line for people: what NBD cannot tell. From any thread.
+using LogFunction = std::function<void(const std::string&)>;
+
 // One open volume. Calls return soon, as long as those under way fit the SDK's
 // max_inflight_bytes; Done is called by threads of the SDK.
 //
@@ -28,9 +34,12 @@ namespace ramvol::nbd {
 // calls fail with ABORTED from then on, however long this lives: what was
 // written is gone, and a new, empty volume must not take its place unseen.
 // NOT_FOUND means that the volume was deleted on a server that was there.
+//
+// Each beginning of failures is logged: the first, and those that are preceded
+// by a success or by a failure of another code.
 class RemoteDevice final : public BlockDevice {
  public:
-  explicit RemoteDevice(RemoteVolume volume);
+  RemoteDevice(std::string name, RemoteVolume volume, LogFunction log);
 
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return read_only_; }
@@ -47,7 +56,14 @@ class RemoteDevice final : public BlockDevice {
                   std::vector<Extent>* extents, Completion* done) override;
 
  private:
+  RemoteVolume::Done Tell(Completion* done);
+  // What `done` is to be told; logs it when it is news.
+  absl::Status Judge(absl::Status status);
+
+  const std::string name_;
+  const LogFunction log_;
   const RemoteVolume volume_;
+  std::atomic<absl::StatusCode> last_code_{absl::StatusCode::kOk};
   // As of when it was opened.
   const uint64_t size_bytes_;
   const bool read_only_;
@@ -58,7 +74,8 @@ class RemoteDevice final : public BlockDevice {
 // after that.
 class RemoteExports final : public Exports {
  public:
-  explicit RemoteExports(Client client) : client_(std::move(client)) {}
+  RemoteExports(Client client, LogFunction log)
+      : client_(std::move(client)), log_(std::move(log)) {}
 
   absl::StatusOr<std::vector<ExportInfo>> List() override;
   absl::StatusOr<ExportInfo> Find(std::string_view name) override;
@@ -67,7 +84,11 @@ class RemoteExports final : public Exports {
       std::string_view name) override;
 
  private:
+  // What a failed call answers; logs it unless it is about the name.
+  absl::Status Judge(std::string_view what, absl::Status status) const;
+
   const Client client_;
+  const LogFunction log_;
 };
 
 }  // namespace ramvol::nbd

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "nbd_bridge/error.h"
+#include "nbd_bridge/protocol/constants.h"
 
 namespace ramvol::nbd {
 namespace {
@@ -16,8 +17,12 @@ constexpr uint64_t kLargePayloadBytes = uint64_t{128} << 10;
 constexpr size_t kSmallReceiveBytes = 4096;
 // Less room than this at the slab's end means a new one.
 constexpr size_t kMinReceiveBytes = 4096;
-// Longest payload that is read and dropped. Extended headers allow 2^64.
-constexpr uint64_t kMaxSkippedBytes = std::numeric_limits<uint32_t>::max();
+// Longest payload that is read and dropped. With extended headers, which allow
+// 2^64, the document wants clients with more than is allowed disconnected.
+uint64_t MaxSkippedBytes(Style style) {
+  return style == Style::kExtended ? kMaxPayloadBytes
+                                   : std::numeric_limits<uint32_t>::max();
+}
 
 }  // namespace
 
@@ -110,7 +115,7 @@ RequestReader::Parsed RequestReader::Parse(
     if (!HasPayload(traits_, header)) {
       out->push_back(std::move(request));
     } else if (refused) {
-      if (header.length > kMaxSkippedBytes) return Parsed::kEnd;
+      if (header.length > MaxSkippedBytes(traits_.style)) return Parsed::kEnd;
       skip_bytes_ = header.length;
       SkipPayload(std::move(request), out);
     } else {

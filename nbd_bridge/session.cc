@@ -21,6 +21,8 @@ constexpr int64_t kMaxReplyDelayNs = 50'000;
 // Reads of at least so many bytes ask first whether there is anything.
 constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 
+constexpr absl::Duration kAskForRoomAgain = absl::Milliseconds(10);
+
 int64_t NowNs() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
@@ -48,15 +50,12 @@ class Immediate final : public Completion {
 
 }  // namespace
 
-Session::Session(Socket& socket, Negotiated negotiated, ThreadCache& threads,
-                 NbdStats& stats, const std::atomic<bool>& draining)
+Session::Session(Socket& socket, Negotiated negotiated, const Shared& shared)
     : socket_(socket),
       negotiated_(std::move(negotiated)),
       device_(*negotiated_.device),
       traits_(TraitsOf(negotiated_)),
-      threads_(threads),
-      stats_(stats),
-      draining_(draining),
+      shared_(shared),
       reader_(socket, traits_, this) {}
 
 void Session::Run() { Work(/*main=*/true); }
@@ -102,7 +101,8 @@ bool Session::OverLocked() const {
 }
 
 size_t Session::RoomLocked() const {
-  return kMaxConnectionBytes - charged_bytes_;
+  return std::min(kMaxConnectionBytes - charged_bytes_,
+                  shared_.buffers.Room(charged_bytes_));
 }
 
 void Session::ReadLocked() {
@@ -116,7 +116,10 @@ void Session::ReadLocked() {
     mu_.Lock();
     if (!more) parsed = RequestReader::Parsed::kEnd;
   } else {
-    while (RoomLocked() < reader_.needed_bytes()) wake_reader_.Wait(&mu_);
+    // Other connections make room, too, and tell nobody.
+    while (RoomLocked() < reader_.needed_bytes()) {
+      wake_reader_.WaitFor(&mu_, kAskForRoomAgain);
+    }
   }
   if (parsed != RequestReader::Parsed::kEnd) {
     parsed = reader_.Parse(RoomLocked(), &arrived);
@@ -128,16 +131,17 @@ void Session::ReadLocked() {
 
 void Session::AcceptLocked(Requests arrived) {
   const int64_t now = NowNs();
-  const bool refuse = draining_.load(std::memory_order_relaxed);
+  const bool refuse = shared_.draining.load(std::memory_order_relaxed);
   for (std::unique_ptr<Request>& request : arrived) {
     request->arrived_ns = now;
     if (refuse) {
       request->error = Error::kShutdown;
       request->message = "the server shuts down";
     }
-    stats_.RequestBegan();
+    shared_.stats.RequestBegan();
     ++unanswered_;
     charged_bytes_ += request->charged_bytes;
+    shared_.buffers.Take(request->charged_bytes);
     waiting_.push_back(std::move(request));
   }
 }
@@ -159,7 +163,7 @@ void Session::GetHelpLocked(const Request& request) {
 
 bool Session::StartHelperLocked() {
   if (helpers_ + 1 >= kMaxConnectionThreads) return false;
-  if (!threads_.Run([this] { Work(/*main=*/false); })) return false;
+  if (!shared_.threads.Run([this] { Work(/*main=*/false); })) return false;
   ++helpers_;
   return true;
 }
@@ -227,8 +231,9 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   BuildReply(traits_.style, *request);
 
   const int64_t now = NowNs();
-  stats_.RequestEnded(KindOf(request->header.command), KindOf(request->error),
-                      static_cast<uint64_t>(now - request->arrived_ns));
+  shared_.stats.RequestEnded(KindOf(request->header.command),
+                             KindOf(request->error),
+                             static_cast<uint64_t>(now - request->arrived_ns));
   // A moving average; that threads overwrite each other's does not matter.
   const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
   cost_ns_.store(cost_ns + (now - request->began_ns - cost_ns) / 8,
@@ -257,7 +262,7 @@ void Session::SendAllLocked(bool may_wait) {
     if (!sent) {
       // The client reads too slowly for a thread that must not wait.
       ++helpers_;
-      const bool started = threads_.Run([this] {
+      const bool started = shared_.threads.Run([this] {
         {
           MutexLock lock(&mu_);
           SendAllLocked(/*may_wait=*/true);
@@ -310,6 +315,7 @@ void Session::ForgetSentLocked() {
   mu_.Lock();
   unanswered_ -= count;
   charged_bytes_ -= bytes;
+  shared_.buffers.Give(bytes);
   wake_reader_.Signal();
 }
 

@@ -11,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "nbd_bridge/buffer_budget.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/request.h"
 #include "nbd_bridge/request_reader.h"
@@ -43,9 +44,17 @@ inline constexpr size_t kMaxStatusExtents = 4096;
 // Done, as long as the socket has room.
 class Session final : private RequestOwner {
  public:
-  // Borrows all but the device. `draining` refuses what arrives with ESHUTDOWN.
-  Session(Socket& socket, Negotiated negotiated, ThreadCache& threads,
-          NbdStats& stats, const std::atomic<bool>& draining);
+  // What sessions share. Borrowed.
+  struct Shared {
+    ThreadCache& threads;
+    BufferBudget& buffers;
+    NbdStats& stats;
+    // Refuses what arrives with ESHUTDOWN.
+    const std::atomic<bool>& draining;
+  };
+
+  // Borrows `socket`, too.
+  Session(Socket& socket, Negotiated negotiated, const Shared& shared);
 
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -91,9 +100,7 @@ class Session final : private RequestOwner {
   const Negotiated negotiated_;
   BlockDevice& device_;
   const SessionTraits traits_;
-  ThreadCache& threads_;
-  NbdStats& stats_;
-  const std::atomic<bool>& draining_;
+  const Shared shared_;
   // What carrying out a request takes of late.
   std::atomic<int64_t> cost_ns_{0};
 

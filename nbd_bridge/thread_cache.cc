@@ -2,52 +2,70 @@
 
 #include <algorithm>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 namespace ramvol::nbd {
 
+namespace {
+
+void JoinAll(std::list<std::thread> threads) {
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
 ThreadCache::~ThreadCache() {
-  MutexLock lock(&mu_);
-  stopping_ = true;
-  for (Idle* idle : idle_) idle->wake.Signal();
-  while (threads_ != 0) ended_.Wait(&mu_);
+  Threads leaving;
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    for (Idle* idle : idle_) idle->wake.Signal();
+    while (!threads_.empty()) ended_.Wait(&mu_);
+    leaving.swap(leaving_);
+  }
+  JoinAll(std::move(leaving));
 }
 
 bool ThreadCache::Run(std::function<void()> task) {
+  Threads left;
+  bool running = true;
   {
     MutexLock lock(&mu_);
+    left.swap(leaving_);
     if (!idle_.empty()) {
       Idle* idle = idle_.back();
       idle_.pop_back();
       idle->task = std::move(task);
       idle->wake.Signal();
-      return true;
+    } else {
+      const auto me = threads_.emplace(threads_.end());
+      try {
+        *me = std::thread(&ThreadCache::RunThread, this, me, std::move(task));
+      } catch (const std::system_error&) {
+        threads_.erase(me);
+        running = false;
+      }
     }
-    ++threads_;
   }
-  try {
-    std::thread([this, task = std::move(task)]() mutable {
-      RunThread(std::move(task));
-    }).detach();
-    return true;
-  } catch (const std::system_error&) {
-    MutexLock lock(&mu_);
-    --threads_;
-    return false;
-  }
+  JoinAll(std::move(left));
+  return running;
 }
 
-void ThreadCache::RunThread(std::function<void()> task) {
+void ThreadCache::RunThread(Threads::iterator me, std::function<void()> task) {
   while (task != nullptr) {
     task();
+    task = nullptr;  // What it holds goes before the cache can.
+    MutexLock lock(&mu_);
     task = WaitForTask();
+    if (task == nullptr) {
+      leaving_.splice(leaving_.end(), threads_, me);
+      ended_.SignalAll();
+    }
   }
 }
 
 std::function<void()> ThreadCache::WaitForTask() {
   Idle me;
-  MutexLock lock(&mu_);
   idle_.push_back(&me);
   const auto timed_out = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return me.wake.WaitFor(&mu_, kIdleTime);
@@ -56,8 +74,6 @@ std::function<void()> ThreadCache::WaitForTask() {
   }
   if (me.task != nullptr) return std::move(me.task);
   idle_.erase(std::find(idle_.begin(), idle_.end(), &me));
-  --threads_;
-  ended_.SignalAll();
   return nullptr;
 }
 

@@ -2,8 +2,9 @@
 #ifndef RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
 #define RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
 
-#include <cstddef>
 #include <functional>
+#include <list>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -38,14 +39,18 @@ class ThreadCache {
     std::function<void()> task;
   };
 
-  void RunThread(std::function<void()> task);
+  using Threads = std::list<std::thread>;
+
+  void RunThread(Threads::iterator me, std::function<void()> task);
   // The next task; empty when it is time to end.
-  std::function<void()> WaitForTask();
+  std::function<void()> WaitForTask() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Mutex mu_;
   CondVar ended_;
   std::vector<Idle*> idle_ ABSL_GUARDED_BY(mu_);
-  size_t threads_ ABSL_GUARDED_BY(mu_) = 0;
+  Threads threads_ ABSL_GUARDED_BY(mu_);
+  // Have left threads_, and are about to return.
+  Threads leaving_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 

@@ -1,4 +1,5 @@
 // ramvold: compressed RAM volumes over gRPC and NBD.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
@@ -77,6 +78,8 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
+// Of the memory limit, what NBD requests may hold beside it, within bounds.
+constexpr uint64_t kNbdBufferShare = 8;
 // Of the machine's or cgroup's memory, when --memory_limit is not given.
 constexpr uint64_t kDefaultMemoryPercent = 80;
 
@@ -114,6 +117,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);
+  options.nbd.buffer_bytes =
+      std::clamp<size_t>(*limit / kNbdBufferShare, ramvol::nbd::kMinBufferBytes,
+                         ramvol::nbd::NbdServerOptions().buffer_bytes);
   options.nbd.systemd_sockets = ramvol::nbd::SystemdSockets(
       std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"));
   const std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);

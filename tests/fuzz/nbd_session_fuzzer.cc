@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "nbd_bridge/buffer_budget.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
@@ -77,7 +78,11 @@ void Serve(nbd::Socket& socket, bool synchronous) {
   if (!negotiated.has_value()) return;
   nbd::ThreadCache threads;
   nbd::NbdStats stats;
-  nbd::Session(socket, *std::move(negotiated), threads, stats, draining).Run();
+  nbd::BufferBudget buffers(size_t{8} << 20);
+  nbd::Session(socket, *std::move(negotiated),
+               {threads, buffers, stats, draining})
+      .Run();
+  RAMVOL_CHECK(buffers.used_bytes() == 0);
   // Whatever was sent, every request came to an end.
   RAMVOL_CHECK(stats.Get().inflight_requests == 0);
 }

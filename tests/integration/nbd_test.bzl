@@ -2,6 +2,7 @@
 
 _WAYS = {
     "inprocess": [],
+    "bridge": ["//nbd_bridge:ramvol-nbd"],
 }
 
 def nbd_test(name, src, args = [], data = [], tags = [], size = "large", ways = _WAYS.keys()):

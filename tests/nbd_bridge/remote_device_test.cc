@@ -132,7 +132,8 @@ class RemoteDeviceTest : public ::testing::Test {
     options.server = "unix:" + folder_ + "/s";
     options.channels = channels;
     options.reconnect_timeout = absl::Seconds(10);
-    exports_ = std::make_unique<RemoteExports>(Client(options));
+    exports_ = std::make_unique<RemoteExports>(Client(options),
+                                               [](const std::string&) {});
   }
 
   std::unique_ptr<BlockDevice> Open() {
@@ -312,10 +313,32 @@ TEST(RemoteDeviceStatusTest, CodesMeanWhatBlockDeviceSays) {
     auto mock = std::make_shared<NiceMock<MockVolumeConnection>>();
     EXPECT_CALL(*mock, WriteAsync).WillOnce(OperationGives(status));
     EXPECT_CALL(*mock, ExtentsAsync(0, 10, 3, _)).WillOnce(ExtentsGive(status));
-    RemoteDevice device{RemoteVolume(mock)};
+    std::vector<std::string> log;
+    RemoteDevice device("disk", RemoteVolume(mock),
+                        [&](const std::string& line) { log.push_back(line); });
     EXPECT_THAT(Write(device, 0, "x"), StatusIs(code, _)) << status;
     EXPECT_THAT(Extents(device, 0, 10, 3), StatusIs(code, _)) << status;
+    EXPECT_THAT(log, ElementsAre(HasSubstr("export \"disk\": ")));
   }
+}
+
+TEST(RemoteDeviceStatusTest, EachBeginningOfFailuresIsLogged) {
+  auto mock = std::make_shared<NiceMock<MockVolumeConnection>>();
+  const absl::Status lost = absl::UnavailableError("lost");
+  EXPECT_CALL(*mock, WriteAsync)
+      .WillOnce(OperationGives(absl::OkStatus()))
+      .WillOnce(OperationGives(lost))
+      .WillOnce(OperationGives(lost))
+      .WillOnce(OperationGives(absl::OkStatus()))
+      .WillOnce(OperationGives(absl::OkStatus()))
+      .WillOnce(OperationGives(lost))
+      .WillOnce(OperationGives(absl::DataLossError("bad")));
+  std::vector<std::string> log;
+  RemoteDevice device("disk", RemoteVolume(mock),
+                      [&](const std::string& line) { log.push_back(line); });
+  for (int i = 0; i < 7; ++i) Write(device, 0, "x").IgnoreError();
+  EXPECT_THAT(log, ElementsAre(HasSubstr("lost"), HasSubstr("succeed again"),
+                               HasSubstr("lost"), HasSubstr("bad")));
 }
 
 }  // namespace

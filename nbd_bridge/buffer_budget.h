@@ -1,0 +1,54 @@
+// What the requests of all connections may hold.
+#ifndef RAMVOL_NBD_BRIDGE_BUFFER_BUDGET_H_
+#define RAMVOL_NBD_BRIDGE_BUFFER_BUDGET_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace ramvol::nbd {
+
+// Shares a number of bytes among connections so that none can take all: each
+// may take half of what is free, and always kReservedBytes. (A dynamic
+// threshold, as switches share their buffers by: Choudhury and Hahne, 1998.)
+//
+// Connections that ask at the same time may together take a little more.
+// Thread-safe.
+class BufferBudget {
+ public:
+  static constexpr size_t kReservedBytes = size_t{256} << 10;
+
+  explicit BufferBudget(size_t limit_bytes)
+      : limit_bytes_(static_cast<int64_t>(limit_bytes)) {}
+
+  // What a connection that holds `held` bytes may take.
+  size_t Room(size_t held) const {
+    const int64_t free =
+        limit_bytes_ - used_bytes_.load(std::memory_order_relaxed);
+    const size_t share = free > 0 ? static_cast<size_t>(free / 2) : 0;
+    const size_t reserved = kReservedBytes - std::min(held, kReservedBytes);
+    return std::max(share, reserved);
+  }
+
+  void Take(size_t bytes) {
+    used_bytes_.fetch_add(static_cast<int64_t>(bytes),
+                          std::memory_order_relaxed);
+  }
+  void Give(size_t bytes) {
+    used_bytes_.fetch_sub(static_cast<int64_t>(bytes),
+                          std::memory_order_relaxed);
+  }
+
+  int64_t used_bytes() const {
+    return used_bytes_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  const int64_t limit_bytes_;
+  std::atomic<int64_t> used_bytes_{0};
+};
+
+}  // namespace ramvol::nbd
+
+#endif  // RAMVOL_NBD_BRIDGE_BUFFER_BUDGET_H_
