@@ -235,6 +235,10 @@ replaced_volume() {
   dd if=/dev/nbd0 bs=1M count=1 2>/dev/null | cmp -n 1048576 - /dev/zero ||
     fail "the new volume is not empty"
   run "detach" ramvol detach kdisk
+  # As the README has it.
+  mkfs.ext4 -q "$(ramvol attach kdisk)" && mount /dev/nbd0 /mnt ||
+    fail "mkfs and mount"
+  umount /mnt && ramvol detach kdisk || fail "umount and detach"
 }
 
 main() {
