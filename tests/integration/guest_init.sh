@@ -236,9 +236,14 @@ replaced_volume() {
     fail "the new volume is not empty"
   run "detach" ramvol detach kdisk
   # As the README has it.
-  mkfs.ext4 -q "$(ramvol attach kdisk)" && mount /dev/nbd0 /mnt ||
+  if ! { mkfs.ext4 -q "$(ramvol attach kdisk)" && mount /dev/nbd0 /mnt; }; then
     fail "mkfs and mount"
-  umount /mnt && ramvol detach kdisk || fail "umount and detach"
+  fi
+  if ! { umount /mnt && ramvol detach kdisk; }; then
+    fail "umount and detach"
+  fi
+  is_attached && fail "still attached"
+  say "a volume that replaced another is refused, then attached as new"
 }
 
 main() {

@@ -212,7 +212,8 @@ TEST_F(NbdHandshakeTest, SlowServersRunIntoTheSocketsTimeout) {
 
 TEST_F(NbdHandshakeTest, GoodbyeIsADisconnectRequest) {
   DisconnectNbd(fds_[0]);
-  EXPECT_EQ(ClientSaid(), Big(NBD_REQUEST_MAGIC, 4) + Big(2, 4) + Big(0, 20));
+  EXPECT_EQ(ClientSaid(),
+            Big(NBD_REQUEST_MAGIC, 4) + Big(2, 4) + std::string(20, '\0'));
 }
 
 }  // namespace
