@@ -152,20 +152,17 @@ void Session::GetHelpLocked(const Request& request) {
   const bool must_read = is_long && !reading_ && !ended_;
   const auto others = static_cast<int64_t>(waiting_.size());
   const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
-  if (!must_read && others * cost_ns < kWorthHelpNs) return;
+  if (must_read || others * cost_ns >= kWorthHelpNs) WakeThreadLocked();
+}
+
+void Session::WakeThreadLocked() {
   if (main_waits_) {
     main_waits_ = false;
     wake_main_.Signal();
-  } else {
-    StartHelperLocked();
+    return;
   }
-}
-
-bool Session::StartHelperLocked() {
-  if (helpers_ + 1 >= kMaxConnectionThreads) return false;
-  if (!shared_.threads.Run([this] { Work(/*main=*/false); })) return false;
-  ++helpers_;
-  return true;
+  if (helpers_ + 1 >= kMaxConnectionThreads) return;
+  if (shared_.threads.Run([this] { Work(/*main=*/false); })) ++helpers_;
 }
 
 void Session::Execute(std::unique_ptr<Request> owned) {
@@ -257,27 +254,33 @@ void Session::SendAllLocked(bool may_wait) {
   while (!batch_.empty() || !replies_.empty()) {
     if (batch_.empty()) batch_.swap(replies_);
     mu_.Unlock();
-    const bool sent = SendParts(may_wait);
+    const bool sent = SendParts(/*may_wait=*/false);
     mu_.Lock();
     if (!sent) {
-      // The client reads too slowly for a thread that must not wait.
-      ++helpers_;
-      const bool started = shared_.threads.Run([this] {
-        {
-          MutexLock lock(&mu_);
-          SendAllLocked(/*may_wait=*/true);
-        }
-        Work(/*main=*/false);
-      });
-      if (started) return;
-      --helpers_;
-      may_wait = true;
-    } else {
-      ForgetSentLocked();
+      if (!may_wait && SendElsewhereLocked()) return;
+      // The client may be busy sending, and read no reply until it is done.
+      if (!reading_ && !ended_) WakeThreadLocked();
+      mu_.Unlock();
+      SendParts(/*may_wait=*/true);
+      mu_.Lock();
     }
+    ForgetSentLocked();
   }
   sending_ = false;
   if (OverLocked()) wake_main_.Signal();
+}
+
+bool Session::SendElsewhereLocked() {
+  ++helpers_;
+  const bool started = shared_.threads.Run([this] {
+    {
+      MutexLock lock(&mu_);
+      SendAllLocked(/*may_wait=*/true);
+    }
+    Work(/*main=*/false);
+  });
+  if (!started) --helpers_;
+  return started;
 }
 
 bool Session::SendParts(bool may_wait) {

@@ -77,7 +77,8 @@ class Session final : private RequestOwner {
   size_t RoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Gets a thread for what `request` would hold up.
   void GetHelpLocked(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool StartHelperLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // One more thread looks for something to do, if there may be more.
+  void WakeThreadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void Execute(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
   void ExecuteRead(Request& request);
@@ -90,7 +91,9 @@ class Session final : private RequestOwner {
   void SendLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Of the thread that has sending_: goes on, until all has been sent.
   void SendAllLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Sends what is in parts_. False when it would have to wait.
+  // Leaves sending_ to a thread that may wait. False when there is none.
+  bool SendElsewhereLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Sends batch_, or the rest of it. False when it would have to wait.
   bool SendParts(bool may_wait);
   void ForgetSentLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool OverLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

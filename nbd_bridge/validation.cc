@@ -71,10 +71,9 @@ bool CoversWholeBlock(const RequestHeader& header) {
 }  // namespace
 
 bool HasPayload(const SessionTraits& traits, const RequestHeader& header) {
-  if (traits.style == Style::kExtended) {
-    return (header.flags & kCmdPayloadLen) != 0;
-  }
-  return header.command == static_cast<uint16_t>(Command::kWrite);
+  return header.command == static_cast<uint16_t>(Command::kWrite) ||
+         (traits.style == Style::kExtended &&
+          (header.flags & kCmdPayloadLen) != 0);
 }
 
 Refusal Validate(const SessionTraits& traits, const RequestHeader& header) {
@@ -86,9 +85,6 @@ Refusal Validate(const SessionTraits& traits, const RequestHeader& header) {
   if (unknown != 0) {
     return {Error::kInval, absl::StrFormat("%s does not take the flags 0x%x",
                                            NameOf(header), unknown)};
-  }
-  if (command == Command::kWrite && !HasPayload(traits, header)) {
-    return Because(Error::kInval, "write without NBD_CMD_FLAG_PAYLOAD_LEN");
   }
   if (traits.read_only && Changes(command)) {
     return Because(Error::kPerm, NameOf(header), " on a read-only export");

@@ -23,7 +23,9 @@ struct Refusal {
   std::string message;
 };
 
-// Whether data follows the header.
+// Whether data follows the header. With extended headers a write must say so by
+// NBD_CMD_FLAG_PAYLOAD_LEN; QEMU, at least from 8.2 to 10.0, does not, and
+// sends its data all the same.
 bool HasPayload(const SessionTraits& traits, const RequestHeader& header);
 
 // Follows the protocol document; of several errors, the one that tells most.

@@ -101,6 +101,7 @@ absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
   auto server = nbd::NbdServer::Start(options, &exports_, &nbd_stats_);
   if (!server.ok()) return server.status();
   nbd_ = *std::move(server);
+  volume_service_.set_nbd_addresses(nbd_->addresses());
   return absl::OkStatus();
 }
 

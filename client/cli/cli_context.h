@@ -4,11 +4,14 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/cli/attach/nbd_netlink.h"
 #include "client/client.h"
 #include "client/options.h"
 
@@ -28,6 +31,13 @@ struct CliContext {
       [](const std::string&) { return std::nullopt; };
   std::function<Client(const ClientOptions&)> connect =
       [](const ClientOptions& options) { return Client(options); };
+
+  // What attaching needs of the kernel.
+  std::function<absl::StatusOr<std::unique_ptr<NbdNetlink>>()>
+      open_nbd_netlink = OpenNbdNetlink;
+  std::string sys = "/sys";
+  std::string dev = "/dev";
+  int cpus = 1;
 
   // Set by a signal handler; commands that take long look at it.
   const std::atomic<bool>* interrupted = nullptr;  // Required.

@@ -10,8 +10,10 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "client/cli/errors.h"
 #include "client/cli/session.h"
 #include "proto/base/size.h"
@@ -38,6 +40,34 @@ CLI::Option* AddSizeTo(CLI::App* command, const std::string& names,
           },
           description)
       ->type_name(names[0] == '-' ? "SIZE" : "");
+}
+
+absl::Duration ParseTimeOrThrow(const std::string& names,
+                                const std::string& text) {
+  absl::Duration time;
+  double seconds = 0;
+  if (absl::SimpleAtod(text, &seconds)) {
+    time = absl::Seconds(seconds);
+  } else if (!absl::ParseDuration(text, &time)) {
+    time = absl::ZeroDuration();
+  }
+  if (time > absl::ZeroDuration()) return time;
+  throw CLI::ValidationError(
+      names,
+      absl::StrCat("\"", text, "\" is not a time such as 500ms, 10s or 2m"));
+}
+
+template <typename Target>
+CLI::Option* AddTimeTo(CLI::App* command, const std::string& names,
+                       Target* time, const std::string& description) {
+  return command
+      ->add_option_function<std::string>(
+          names,
+          [names, time](const std::string& text) {
+            *time = ParseTimeOrThrow(names, text);
+          },
+          description)
+      ->type_name("TIME");
 }
 
 }  // namespace
@@ -71,6 +101,17 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
                      std::optional<int64_t>* size,
                      const std::string& description) {
   return AddSizeTo(command, names, size, description);
+}
+
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     absl::Duration* time, const std::string& description) {
+  return AddTimeTo(command, names, time, description);
+}
+
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     std::optional<absl::Duration>* time,
+                     const std::string& description) {
+  return AddTimeTo(command, names, time, description);
 }
 
 CLI::Option* Restrict(CLI::Option* option,

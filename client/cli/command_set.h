@@ -10,6 +10,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "client/cli/session.h"
 
 namespace ramvol::cli {
@@ -50,6 +51,13 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names, int64_t* size,
                      const std::string& description);
 CLI::Option* AddSize(CLI::App* command, const std::string& names,
                      std::optional<int64_t>* size,
+                     const std::string& description);
+
+// A time that is not 0, such as 500ms, 10s or 2m; plain seconds too.
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     absl::Duration* time, const std::string& description);
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     std::optional<absl::Duration>* time,
                      const std::string& description);
 
 // Restricts an option to these words, in either case.

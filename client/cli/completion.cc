@@ -45,6 +45,10 @@ _ramvol() {
       COMPREPLY=($(compgen -W "$(@LIST_VOLUMES@)" -- "$current")) ;;
   esac
   case $command in
+    @WITH_DEVICE@)
+      COMPREPLY+=($(compgen -G "$current*" | grep -x '/dev/nbd[0-9]*')) ;;
+  esac
+  case $command in
     @WITH_FILE@)
       compopt -o filenames
       COMPREPLY+=($(compgen -f -- "$current")) ;;
@@ -83,6 +87,10 @@ fi
 )sh";
 bool Takes(const CompletionCommand& command, const std::string& positional) {
   return absl::c_linear_search(command.positionals, positional);
+}
+
+bool TakesDevice(const CompletionCommand& command) {
+  return Takes(command, "DEVICE") || command.name == "detach";
 }
 
 // The names of the commands for which `chosen` holds, joined.
@@ -171,6 +179,8 @@ std::string ZshPositionals(const CompletionCommand& command) {
       action = "_ramvol_volumes";
     } else if (positional == "FILE") {
       action = "_files";
+    } else if (positional == "DEVICE") {
+      action = "_files -g \"/dev/nbd<->\"";
     } else if (positional == "SHELL") {
       action = "(bash zsh fish)";
     }
@@ -217,6 +227,7 @@ std::string BashCompletion(const std::vector<CompletionCommand>& commands) {
   const std::string with_file = NamesWhere(
       commands, "|",
       [](const CompletionCommand& command) { return Takes(command, "FILE"); });
+  const std::string with_device = NamesWhere(commands, "|", TakesDevice);
   return absl::StrReplaceAll(kBashTemplate,
                              {{"@COMMAND_CASES@", AllNames(commands, "|")},
                               {"@COMMANDS@", AllNames(commands, " ")},
@@ -224,6 +235,7 @@ std::string BashCompletion(const std::vector<CompletionCommand>& commands) {
                               {"@FLAGS@", flags},
                               {"@COMMON_FLAGS@", FlagNames(Common(commands))},
                               {"@WITH_NAME@", with_name},
+                              {"@WITH_DEVICE@", with_device},
                               {"@WITH_FILE@", with_file},
                               {"@LIST_VOLUMES@", kListVolumes}});
 }
@@ -273,6 +285,11 @@ std::string FishCompletion(const std::vector<CompletionCommand>& commands) {
     if (Takes(command, "NAME") && command.name != "create") {
       absl::StrAppend(&text, "complete -c ramvol", condition, " -a '(",
                       kListVolumes, ")'\n");
+    }
+    if (TakesDevice(command)) {
+      absl::StrAppend(&text, "complete -c ramvol", condition,
+                      " -a '(for d in /dev/nbd*; string match -r "
+                      "\"^/dev/nbd[0-9]+\" $d; end)'\n");
     }
     if (Takes(command, "FILE")) {
       absl::StrAppend(&text, "complete -c ramvol", condition, " -F\n");

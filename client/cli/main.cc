@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/cli/cli_context.h"
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
   context.err_is_terminal = isatty(STDERR_FILENO) == 1;
   context.terminal_columns = TerminalColumns;
   context.env = Environment;
+  context.cpus = static_cast<int>(std::thread::hardware_concurrency());
   context.interrupted = &interrupted;
   return ramvol::cli::RunCli(std::vector<std::string>(argv + 1, argv + argc),
                              context);

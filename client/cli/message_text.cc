@@ -221,6 +221,9 @@ std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
                        absl::FormatDuration(absl::Trunc(up, absl::Seconds(1))),
                        " since ", TimeText(info.start_time())));
   fields.Add("Addresses", absl::StrJoin(info.grpc_addresses(), ", "));
+  fields.Add("NBD", info.nbd_addresses().empty()
+                        ? "off"
+                        : absl::StrJoin(info.nbd_addresses(), ", "));
   fields.Add("Volumes",
              absl::StrCat(info.volumes(), " of at most ", info.max_volumes()));
   fields.Add("Memory limit", FormatBytes(info.memory_limit_bytes()));

@@ -7,9 +7,8 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
+#include "client/cli/attach_commands.h"
 #include "client/cli/cli_context.h"
 #include "client/cli/command_set.h"
 #include "client/cli/completion_command.h"
@@ -19,6 +18,7 @@
 #include "client/cli/export_command.h"
 #include "client/cli/extents_command.h"
 #include "client/cli/import_command.h"
+#include "client/cli/nbd_commands.h"
 #include "client/cli/session.h"
 #include "client/cli/show_commands.h"
 #include "client/cli/volume_commands.h"
@@ -27,33 +27,14 @@
 namespace ramvol::cli {
 namespace {
 
-absl::Duration ParseTimeoutOrThrow(const std::string& text) {
-  absl::Duration timeout;
-  double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
-    timeout = absl::Seconds(seconds);
-  } else if (!absl::ParseDuration(text, &timeout)) {
-    timeout = absl::ZeroDuration();
-  }
-  if (timeout > absl::ZeroDuration()) return timeout;
-  throw CLI::ValidationError(
-      "--timeout",
-      absl::StrCat("\"", text, "\" is not a time such as 500ms, 10s or 2m"));
-}
-
 void AddCommonFlags(CLI::App& app, CommonFlags& flags) {
   app.add_option("--server", flags.server,
                  absl::StrCat("Where ramvold listens: HOST:PORT or unix:PATH "
                               "(default: RAMVOL_SERVER, or ",
                               flags.server, ")"))
       ->type_name("ADDR");
-  app.add_option_function<std::string>(
-         "--timeout",
-         [&flags](const std::string& text) {
-           flags.timeout = ParseTimeoutOrThrow(text);
-         },
-         "Longest time for one call to the server (default 60s)")
-      ->type_name("TIME");
+  AddTime(&app, "--timeout", &flags.timeout,
+          "Longest time for one call to the server (default 60s)");
   Restrict(app.add_option_function<std::string>(
                "--output",
                [&flags](const std::string& format) {
@@ -138,6 +119,8 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
   AddExtentsCommand(commands);
   AddImportCommand(commands);
   AddExportCommand(commands);
+  AddNbdCommands(commands);
+  AddAttachCommands(commands);
   AddHelpCommand(commands);
   AddCompletionCommand(commands);
   // Last, so that commands do not inherit it.

@@ -42,6 +42,11 @@ void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
   grpc_addresses_ = std::move(addresses);
 }
 
+void VolumeService::set_nbd_addresses(std::vector<std::string> addresses) {
+  MutexLock lock(&mu_);
+  nbd_addresses_ = std::move(addresses);
+}
+
 grpc::ServerUnaryReactor* VolumeService::CreateVolume(
     grpc::CallbackServerContext* context,
     const v1::CreateVolumeRequest* request,
@@ -151,6 +156,9 @@ void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
   MutexLock lock(&mu_);
   for (const std::string& address : grpc_addresses_) {
     info->add_grpc_addresses(address);
+  }
+  for (const std::string& address : nbd_addresses_) {
+    info->add_nbd_addresses(address);
   }
 }
 

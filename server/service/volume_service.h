@@ -29,6 +29,8 @@ class VolumeService final : public v1::VolumeService::CallbackService {
   // What GetServerInfo answers as grpc_addresses. Call it before anyone learns
   // of the server.
   void set_grpc_addresses(std::vector<std::string> addresses);
+  // What GetServerInfo answers as nbd_addresses; none until it is called.
+  void set_nbd_addresses(std::vector<std::string> addresses);
 
   grpc::ServerUnaryReactor* CreateVolume(
       grpc::CallbackServerContext* context,
@@ -69,6 +71,7 @@ class VolumeService final : public v1::VolumeService::CallbackService {
   const absl::Time start_time_;
   mutable Mutex mu_;
   std::vector<std::string> grpc_addresses_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> nbd_addresses_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ramvol::service

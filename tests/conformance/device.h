@@ -3,6 +3,7 @@
 #define RAMVOL_TESTS_CONFORMANCE_DEVICE_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,9 +41,17 @@ class DeviceFactory {
  public:
   virtual ~DeviceFactory() = default;
 
-  // Makes a volume, when there is none of that name, and opens it.
+  // Makes a volume, when there is none of that name, and opens it. Each device
+  // has a connection of its own, where there are connections.
   virtual std::unique_ptr<Device> Open(const std::string& name,
                                        int64_t size_bytes) = 0;
+  // Whether errors have a message and a reason. Else they have a code alone.
+  virtual bool errors_explain() const { return true; }
+  // Longest range that Trim, WriteZeroes and Extents take at once.
+  virtual int64_t max_range_bytes() const {
+    return std::numeric_limits<int64_t>::max();
+  }
+
   virtual absl::Status SetReadOnly(const std::string& name) = 0;
   virtual absl::Status Delete(const std::string& name) = 0;
 };
@@ -52,6 +61,10 @@ std::unique_ptr<DeviceFactory> MakeEngineFactory();
 std::unique_ptr<DeviceFactory> MakeUnaryFactory();
 std::unique_ptr<DeviceFactory> MakeIoFactory();
 std::unique_ptr<DeviceFactory> MakeSdkFactory();
+// NBD, which the server speaks itself.
+std::unique_ptr<DeviceFactory> MakeNbdFactory();
+// NBD, which a bridge speaks in front of the server.
+std::unique_ptr<DeviceFactory> MakeNbdBridgeFactory();
 
 }  // namespace ramvol::testing
 

@@ -18,7 +18,9 @@ class GrpcFactory : public DeviceFactory {
       std::function<std::unique_ptr<Device>(TestServer&, const std::string&)>;
 
   // `open` opens a volume that exists.
-  explicit GrpcFactory(Opener open) : open_(std::move(open)) {}
+  explicit GrpcFactory(
+      Opener open, const server::ServerOptions& options = TestServerOptions())
+      : server_(options), open_(std::move(open)) {}
 
   std::unique_ptr<Device> Open(const std::string& name,
                                int64_t size_bytes) override {
@@ -51,6 +53,7 @@ class GrpcFactory : public DeviceFactory {
 
  private:
   TestServer server_;
+  // What it holds is gone before the server.
   const Opener open_;
 };
 

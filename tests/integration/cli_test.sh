@@ -96,6 +96,18 @@ for command in "ls" "server" "stat scratch" "extents scratch"; do
   python3 -m json.tool out >/dev/null || fail "$command: not JSON"
 done
 
+# A server that takes its time to greet.
+socat "UNIX-LISTEN:$sockets/slow,fork" \
+  "SYSTEM:'sleep 0.5; exec socat - UNIX-CONNECT:$sockets/s'" &
+socat_pid=$!
+for ((i = 0; i < 200; i++)); do
+  [[ -S $sockets/slow ]] && break
+  sleep 0.05
+done
+expect 0 ls --quiet --server "unix:$sockets/slow"
+expect_text out scratch
+kill "$socat_pid"
+
 # Bytes at odd places.
 head -c 300001 /dev/urandom >bytes
 "$cli" write scratch 12345 <bytes || fail "write"

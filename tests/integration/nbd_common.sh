@@ -96,7 +96,7 @@ disk_kib() { du -k "$1" | cut -f1; }
 await_ready() {
   local i
   for ((i = 0; i < 600; i++)); do
-    grep -q ' ready: ' "$1" && return
+    grep -qs ' ready: ' "$1" && return
     kill -0 "$2" 2>/dev/null || break
     sleep 0.05
   done
@@ -104,6 +104,7 @@ await_ready() {
 }
 
 start_ramvold() {
+  rm -f ramvold.out  # An older one's ready line is not to be found.
   "$ramvold" --listen="$RAMVOL_SERVER" --metrics_listen= \
     --memory_limit="$memory_limit" "$@" >ramvold.out 2>ramvold.err &
   server_pid=$!
@@ -111,6 +112,7 @@ start_ramvold() {
 }
 
 start_bridge() {
+  rm -f bridge.out
   "$bridge" --server="$RAMVOL_SERVER" --metrics_listen= "$@" \
     >bridge.out 2>bridge.err &
   bridge_pid=$!

@@ -30,6 +30,7 @@ TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
                       "\"zstd sparse malloc\""),
             HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),
             HasSubstr("resize) flags=\"--help --shrink\""),
+            HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
             HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
 }
 
@@ -38,14 +39,16 @@ TEST(CompletionTest, ZshKnowsCommandsFlagsAndChoices) {
       Script("zsh"),
       AllOf(HasSubstr("#compdef ramvol"), HasSubstr("'*--allocator=["),
             HasSubstr(":value:(zstd sparse malloc)'"),
-            HasSubstr("':NAME:_ramvol_volumes'"), HasSubstr("':FILE:_files'")));
+            HasSubstr("':NAME:_ramvol_volumes'"), HasSubstr("':FILE:_files'"),
+            HasSubstr("':DEVICE:_files -g")));
 }
 
 TEST(CompletionTest, FishKnowsCommandsFlagsAndChoices) {
-  EXPECT_THAT(Script("fish"),
-              AllOf(HasSubstr("-n __fish_use_subcommand -a create"),
-                    HasSubstr("-l allocator -x -a 'zstd sparse malloc'"),
-                    HasSubstr("-l out -s o -r -F")));
+  EXPECT_THAT(
+      Script("fish"),
+      AllOf(HasSubstr("-n __fish_use_subcommand -a create"),
+            HasSubstr("-l allocator -x -a 'zstd sparse malloc'"),
+            HasSubstr("-l out -s o -r -F"), HasSubstr("(for d in /dev/nbd*")));
 }
 
 }  // namespace

@@ -298,6 +298,7 @@ absl::StatusOr<v1::Volume> FakeServer::CreateVolume(
   *volume.mutable_labels() = request.labels();
   if (request.validate_only()) return volume;
   volume.set_etag(absl::StrCat("etag-", ++etags_));
+  volume.set_uid(absl::StrCat("uid-", etags_));
   volumes_[request.name()] = volume;
   data_[request.name()] = std::make_shared<FakeVolume>(request.size_bytes());
   if (on_create) on_create(*data_[request.name()]);
@@ -374,6 +375,9 @@ absl::StatusOr<v1::GetServerInfoResponse> FakeServer::GetServerInfo() {
   info.set_memory_limit_bytes(int64_t{1} << 30);
   info.set_memory_used_bytes(int64_t{1} << 28);
   info.add_grpc_addresses("127.0.0.1:7420");
+  for (const std::string& address : nbd_addresses) {
+    info.add_nbd_addresses(address);
+  }
   return info;
 }
 

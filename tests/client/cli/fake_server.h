@@ -111,6 +111,7 @@ class FakeServer : public ClientConnection {
   // Called with every volume that is created.
   std::function<void(FakeVolume&)> on_create;
   v1::VolumeStats stats;  // What StatVolume answers, but for sizes.
+  std::vector<std::string> nbd_addresses;
   v1::CreateVolumeRequest last_create;
   v1::UpdateVolumeRequest last_update;
   v1::DeleteVolumeRequest last_delete;

@@ -76,10 +76,18 @@ TEST_F(RunCliTest, HelpAndVersionGoToStandardOutput) {
     const auto result = Run(line);
     EXPECT_EQ(result.exit_code, 0) << line;
     EXPECT_EQ(result.err, "") << line;
-    for (const char* word :
-         {"create", "ls", "show", "stat", "set", "resize", "rm", "read",
-          "write", "trim", "import", "export", "extents", "server",
-          "completion", "help", "--server", "RAMVOL_SERVER", "Exit codes"}) {
+    for (const char* word : {"create",     "ls",
+                             "show",       "stat",
+                             "set",        "resize",
+                             "rm",         "read",
+                             "write",      "trim",
+                             "import",     "export",
+                             "extents",    "uri",
+                             "qemu",       "attach",
+                             "detach",     "server",
+                             "completion", "help",
+                             "--server",   "RAMVOL_SERVER",
+                             "Exit codes"}) {
       EXPECT_THAT(result.out, HasSubstr(word)) << line;
     }
   }

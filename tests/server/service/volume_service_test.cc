@@ -491,6 +491,7 @@ TEST_F(VolumeServiceTest, ServerInfoTellsVersionAndLimits) {
   EXPECT_GT(info->start_time().seconds(), 0);
   ASSERT_EQ(info->grpc_addresses_size(), 1);
   EXPECT_EQ(info->grpc_addresses(0), server_.server().grpc_addresses()[0]);
+  EXPECT_EQ(info->nbd_addresses_size(), 0);
 }
 
 TEST_F(VolumeServiceTest, MostVolumes) {
