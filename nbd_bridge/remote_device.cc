@@ -127,7 +127,8 @@ void RemoteDevice::Flush(Completion* done) { volume_.FlushAsync(Tell(done)); }
 void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
                               size_t max_extents, std::vector<Extent>* extents,
                               Completion* done) {
-  const auto most = static_cast<int32_t>(std::min<size_t>(max_extents, 10000));
+  const auto most =
+      static_cast<int32_t>(std::min<size_t>(max_extents, INT32_MAX));
   volume_.FirstExtentsAsync(
       Signed(offset), Signed(length), most,
       [this, extents,

@@ -74,7 +74,8 @@ class RemoteDevice final : public BlockDevice {
 // after that.
 class RemoteExports final : public Exports {
  public:
-  RemoteExports(Client client, LogFunction log)
+  explicit RemoteExports(
+      Client client, LogFunction log = [](const std::string&) {})
       : client_(std::move(client)), log_(std::move(log)) {}
 
   absl::StatusOr<std::vector<ExportInfo>> List() override;

@@ -85,10 +85,11 @@ absl::Status IoStream::EnterLocked() {
   auto attachment = set_->Attach(request_.client_id(), *std::move(volume));
   if (!attachment.ok()) return attachment.status();
   attachment_ = *std::move(attachment);
-  replaced_ = set_->FindAll(request_.replaces());
-  const absl::Status named = set_->Name(this, request_.stream_id());
-  if (named.ok() && replaced_.empty()) OpenLocked();
-  return named;
+  absl::Status named = set_->Name(this, request_.stream_id());
+  if (!named.ok()) return named;
+  replaced_ = set_->FindOthers(this, request_.replaces());
+  if (replaced_.empty()) OpenLocked();
+  return absl::OkStatus();
 }
 
 void IoStream::OpenLocked() {
@@ -311,14 +312,15 @@ absl::Status IoStreamSet::Name(IoStream* stream, uint64_t id) {
   return absl::OkStatus();
 }
 
-std::vector<std::shared_ptr<IoStream>> IoStreamSet::FindAll(
+std::vector<std::shared_ptr<IoStream>> IoStreamSet::FindOthers(
+    const IoStream* stream,
     const google::protobuf::RepeatedField<uint64_t>& ids) {
   std::vector<std::shared_ptr<IoStream>> found;
   if (ids.empty()) return found;
   MutexLock lock(&mu_);
   for (const uint64_t id : ids) {
     const auto named = named_.find(id);
-    if (named != named_.end())
+    if (named != named_.end() && named->second != stream)
       found.push_back(streams_.at(named->second).stream);
   }
   return found;

@@ -127,8 +127,9 @@ class IoStreamSet {
   // Gives `stream`, which is in the set, its id; INVALID_ARGUMENT when another
   // has it. 0 is no id.
   absl::Status Name(IoStream* stream, uint64_t id);
-  // The streams of these ids, as far as there are any.
-  std::vector<std::shared_ptr<IoStream>> FindAll(
+  // The streams of these ids, as far as there are any, but for `stream`.
+  std::vector<std::shared_ptr<IoStream>> FindOthers(
+      const IoStream* stream,
       const google::protobuf::RepeatedField<uint64_t>& ids);
   // Attaches a client: its streams, those of one `client_id`, share one
   // attachment. 0 stands for a client of its own.

@@ -132,8 +132,7 @@ class RemoteDeviceTest : public ::testing::Test {
     options.server = "unix:" + folder_ + "/s";
     options.channels = channels;
     options.reconnect_timeout = absl::Seconds(10);
-    exports_ = std::make_unique<RemoteExports>(Client(options),
-                                               [](const std::string&) {});
+    exports_ = std::make_unique<RemoteExports>(Client(options));
   }
 
   std::unique_ptr<BlockDevice> Open() {
