@@ -32,6 +32,8 @@ namespace ramvol::nbd {
 namespace {
 
 constexpr int kMaxConnections = 65536;
+// How long clients are not yet sent away when the server shuts down.
+constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 // Before accepting is tried again, when the system has no descriptors left.
 constexpr int kRetryAcceptMs = 100;
 // A TCP client that answers nothing for about two minutes is gone.
@@ -85,6 +87,11 @@ class ServerImpl final : public NbdServer {
     sockets_.clear();
     const absl::Time deadline = absl::Now() + drain_timeout;
     MutexLock lock(&mu_);
+    // Who sends meanwhile gets ESHUTDOWN, and may leave by itself.
+    const absl::Time goodbye = std::min(deadline, absl::Now() + kGoodbyeTime);
+    while (!connections_.empty() &&
+           !changed_.WaitFor(&mu_, goodbye - absl::Now())) {
+    }
     // What has arrived is still answered.
     for (Socket* socket : connections_) socket->ShutdownReceiving();
     while (!connections_.empty() &&

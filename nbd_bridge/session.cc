@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "nbd_bridge/error.h"
 #include "nbd_bridge/reply.h"
 
@@ -21,6 +22,10 @@ constexpr int64_t kMaxReplyDelayNs = 50'000;
 // Reads of at least so many bytes ask first whether there is anything.
 constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 
+// How long a client has to leave by itself after ESHUTDOWN. Were it sent away
+// at once, what it is just sending would fail, and it might not read its
+// replies.
+constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
 constexpr absl::Duration kAskForRoomAgain = absl::Milliseconds(10);
 
 int64_t NowNs() {
@@ -125,7 +130,10 @@ void Session::ReadLocked() {
   if (parsed != RequestReader::Parsed::kEnd) {
     parsed = reader_.Parse(RoomLocked(), &arrived);
   }
-  if (parsed == RequestReader::Parsed::kEnd) ended_ = true;
+  if (parsed == RequestReader::Parsed::kEnd) {
+    ended_ = true;
+    wake_ending_.Signal();
+  }
   AcceptLocked(std::move(arrived));
   reading_ = false;
 }
@@ -239,13 +247,32 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
   cost_ns_.store(cost_ns + (now - request->began_ns - cost_ns) / 8,
                  std::memory_order_relaxed);
-  // The volume is gone, and so is the connection once all have been told.
-  if (request->error == Error::kShutdown) socket_.ShutdownReceiving();
+  const bool last_words = request->error == Error::kShutdown;
 
   MutexLock lock(&mu_);
+  if (last_words) EndSoonLocked();
   if (replies_.empty()) replies_since_ns_ = now;
   replies_.push_back(std::move(request));
   if (!device_.synchronous()) SendLocked(/*may_wait=*/false);
+}
+
+void Session::EndSoonLocked() {
+  if (ending_) return;
+  ending_ = true;
+  ++helpers_;
+  const bool started = shared_.threads.Run([this] {
+    const absl::Time deadline = absl::Now() + kGoodbyeTime;
+    MutexLock lock(&mu_);
+    while (!ended_ && absl::Now() < deadline) {
+      wake_ending_.WaitFor(&mu_, deadline - absl::Now());
+    }
+    socket_.ShutdownReceiving();
+    --helpers_;
+    if (OverLocked()) wake_main_.Signal();
+  });
+  if (started) return;
+  --helpers_;
+  socket_.ShutdownReceiving();
 }
 
 void Session::SendLocked(bool may_wait) {

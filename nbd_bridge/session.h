@@ -87,6 +87,9 @@ class Session final : private RequestOwner {
   void Finish(Request* request, const absl::Status& status) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // The client has been told that it is over.
+  void EndSoonLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   // Sends what is ready, unless another thread is at it.
   void SendLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Of the thread that has sending_: goes on, until all has been sent.
@@ -121,10 +124,12 @@ class Session final : private RequestOwner {
   Mutex mu_;
   CondVar wake_main_;
   CondVar wake_reader_;
+  CondVar wake_ending_;
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool sending_ ABSL_GUARDED_BY(mu_) = false;
   bool main_waits_ ABSL_GUARDED_BY(mu_) = false;
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // Nothing more is read.
+  bool ending_ ABSL_GUARDED_BY(mu_) = false;  // ESHUTDOWN has been said.
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;   // Nothing more is read.
   int helpers_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<std::unique_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);
   Requests replies_ ABSL_GUARDED_BY(mu_);
