@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -42,6 +43,13 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
 static_assert(kMaxConnectionBytes >=
                   BlockDevice::kMaxDataBytes + RequestReader::kRequestBytes,
               "any request is let in when there is no other");
+
+// More than can run at once would only wait for each other.
+int MaxThreads() {
+  static const int cores =
+      static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(cores + 1, 2, kMaxConnectionThreads);
+}
 
 // For devices that are known to end the call before it returns.
 class Immediate final : public Completion {
@@ -170,7 +178,7 @@ void Session::WakeThreadLocked() {
     wake_main_.Signal();
     return;
   }
-  if (helpers_ + 1 >= kMaxConnectionThreads) return;
+  if (helpers_ + 1 >= MaxThreads()) return;
   if (shared_.threads.Run([this] { Work(/*main=*/false); })) ++helpers_;
 }
 
@@ -243,10 +251,7 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   shared_.stats.RequestEnded(KindOf(request->header.command),
                              KindOf(request->error),
                              static_cast<uint64_t>(now - request->arrived_ns));
-  // A moving average; that threads overwrite each other's does not matter.
-  const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
-  cost_ns_.store(cost_ns + (now - request->began_ns - cost_ns) / 8,
-                 std::memory_order_relaxed);
+  NoteCost(now - request->began_ns);
   const bool last_words = request->error == Error::kShutdown;
 
   MutexLock lock(&mu_);
@@ -254,6 +259,13 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   if (replies_.empty()) replies_since_ns_ = now;
   replies_.push_back(std::move(request));
   if (!device_.synchronous()) SendLocked(/*may_wait=*/false);
+}
+
+void Session::NoteCost(int64_t took_ns) {
+  const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
+  const int64_t step = cost_ns / 16 + 1;
+  cost_ns_.store(took_ns > cost_ns ? cost_ns + step : cost_ns - step,
+                 std::memory_order_relaxed);
 }
 
 void Session::EndSoonLocked() {

@@ -27,7 +27,8 @@ namespace ramvol::nbd {
 // RequestReader::kRequestBytes for each. Whoever has more is not read from.
 // (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
 inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
-// Most threads that one connection has at a time.
+// Most threads that one connection has at a time; on few cores, one for each
+// and one that reads.
 inline constexpr int kMaxConnectionThreads = 8;
 // Most extents in one answer.
 inline constexpr size_t kMaxStatusExtents = 4096;
@@ -87,6 +88,8 @@ class Session final : private RequestOwner {
   void Finish(Request* request, const absl::Status& status) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  void NoteCost(int64_t took_ns);
+
   // The client has been told that it is over.
   void EndSoonLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -107,7 +110,9 @@ class Session final : private RequestOwner {
   BlockDevice& device_;
   const SessionTraits traits_;
   const Shared shared_;
-  // What carrying out a request takes of late.
+  // What carrying out a request takes of late: about the median, so that a
+  // thread that lost its core now and then does not count. Threads overwrite
+  // each other's; that does not matter.
   std::atomic<int64_t> cost_ns_{0};
   // A reply could not be sent: what only asks is not carried out any more. A
   // client can leave hundreds of gigabytes to read in a few packets.
