@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "client/client.h"
