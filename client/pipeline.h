@@ -198,6 +198,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   void ConnectLocked(Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartLocked(size_t index, Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReplayReplacedLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool AnyStreamIsOpenLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropStreamLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The parts that are to be sent again. If there are changes, of ended calls
   // too, the stream is entered into lost_.

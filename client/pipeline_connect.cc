@@ -167,6 +167,11 @@ void VolumePipeline::OnClosed(size_t index, uint64_t generation,
     } else if (IsLoss(status)) {
       LostLocked(*slot, std::move(status), work);
     } else if (absl::IsNotFound(status)) {
+      // Another stream still has the volume open, so the server was not
+      // restarted: it was deleted before this stream could open it.
+      if (AnyStreamIsOpenLocked()) {
+        status = WithReason(std::move(status), reason::kVolumeDeleted);
+      }
       EndForEverLocked(std::move(status), work);
     } else {
       RefusedLocked(*slot, std::move(status), work);
@@ -175,6 +180,12 @@ void VolumePipeline::OnClosed(size_t index, uint64_t generation,
     CollectLocked(work);
   }
   Perform(std::move(work), /*sdk_thread=*/true);
+}
+
+bool VolumePipeline::AnyStreamIsOpenLocked() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return slot.state == SlotState::kOpen;
+  });
 }
 
 void VolumePipeline::DropStreamLocked(Slot& slot) {

@@ -15,8 +15,8 @@
 
 namespace ramvol::nbd {
 
-// Lets the largest request in as long as little else is under way.
-inline constexpr size_t kMinBufferBytes = size_t{72} << 20;
+// Lets the largest request in beside a client that holds all it can: a third.
+inline constexpr size_t kMinBufferBytes = size_t{100} << 20;
 
 struct NbdServerOptions {
   // At least one.

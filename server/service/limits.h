@@ -33,7 +33,7 @@ inline constexpr size_t kMaxBatchBytes = (4 << 20) - (64 << 10);
 inline constexpr size_t kMaxReadyBytes = 8 << 20;
 
 // Most Io streams of a server at a time.
-inline constexpr size_t kMaxStreams = 1024;
+inline constexpr size_t kMaxStreams = 4096;
 // Most streams that one stream replaces.
 inline constexpr int kMaxReplacedStreams = 64;
 // Most threads that work for one stream at a time, in each lane.
