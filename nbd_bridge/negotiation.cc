@@ -82,14 +82,22 @@ class Negotiator {
     if (header.length > kMaxSkippedOptionBytes) return Next::kEnd;
     // A name of that length cannot be, and this option has no error reply.
     if (Is(Option::kExportName)) return Next::kEnd;
-    std::string dropped(header.length, '\0');
-    if (!socket_.ReceiveAll(absl::MakeSpan(dropped), deadline)) {
-      return Next::kEnd;
-    }
+    if (!Skip(header.length, deadline)) return Next::kEnd;
     return Reply(OptionReply::kErrTooBig,
                  absl::StrCat("the option has ", header.length,
                               " bytes of data; at most ", kMaxOptionBytes,
                               " are understood"));
+  }
+
+  // In pieces: what a client only announces shall take no memory.
+  bool Skip(size_t bytes, absl::Time deadline) {
+    char dropped[4096];
+    while (bytes > 0) {
+      const size_t piece = std::min(bytes, sizeof(dropped));
+      if (!socket_.ReceiveAll({dropped, piece}, deadline)) return false;
+      bytes -= piece;
+    }
+    return true;
   }
 
   Next Dispatch(absl::string_view data) {
