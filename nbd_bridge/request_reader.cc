@@ -125,6 +125,11 @@ RequestReader::Parsed RequestReader::Parse(
   }
 }
 
+size_t RequestReader::unfinished_bytes() const {
+  if (partial_ != nullptr) return partial_->charged_bytes;
+  return skipping_ != nullptr ? skipping_->charged_bytes : 0;
+}
+
 void RequestReader::TakePayload(std::unique_ptr<Request> request,
                                 std::vector<std::unique_ptr<Request>>* out) {
   const auto length = static_cast<size_t>(request->header.length);

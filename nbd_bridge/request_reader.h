@@ -43,6 +43,10 @@ class RequestReader {
   // 0 when Parse did not end with kNeedsRoom.
   size_t needed_bytes() const { return needed_bytes_; }
 
+  // What the request counts whose payload has only begun to arrive, and which
+  // Parse therefore has not appended yet. 0 when there is none.
+  size_t unfinished_bytes() const;
+
  private:
   size_t unparsed() const { return end_ - begin_; }
   char* front() const { return slab_->bytes + begin_; }

@@ -58,7 +58,11 @@ Session::Session(Socket& socket, Negotiated negotiated, const Shared& shared)
       shared_(shared),
       reader_(socket, traits_, this) {}
 
-void Session::Run() { Work(/*main=*/true); }
+void Session::Run() {
+  Work(/*main=*/true);
+  MutexLock lock(&mu_);
+  UnchargeLocked(unfinished_bytes_);  // It never arrived.
+}
 
 void Session::Work(bool main) {
   while (auto request = Next(main)) Execute(std::move(request));
@@ -126,6 +130,7 @@ void Session::ReadLocked() {
   }
   if (parsed == RequestReader::Parsed::kEnd) ended_ = true;
   AcceptLocked(std::move(arrived));
+  ChargeUnfinishedLocked();
   reading_ = false;
 }
 
@@ -140,10 +145,25 @@ void Session::AcceptLocked(Requests arrived) {
     }
     shared_.stats.RequestBegan();
     ++unanswered_;
-    charged_bytes_ += request->charged_bytes;
-    shared_.buffers.Take(request->charged_bytes);
+    ChargeLocked(request->charged_bytes);
     waiting_.push_back(std::move(request));
   }
+}
+
+void Session::ChargeUnfinishedLocked() {
+  UnchargeLocked(unfinished_bytes_);
+  unfinished_bytes_ = reader_.unfinished_bytes();
+  ChargeLocked(unfinished_bytes_);
+}
+
+void Session::ChargeLocked(size_t bytes) {
+  charged_bytes_ += bytes;
+  shared_.buffers.Take(bytes);
+}
+
+void Session::UnchargeLocked(size_t bytes) {
+  charged_bytes_ -= bytes;
+  shared_.buffers.Give(bytes);
 }
 
 void Session::GetHelpLocked(const Request& request) {
@@ -317,8 +337,7 @@ void Session::ForgetSentLocked() {
   sent.clear();
   mu_.Lock();
   unanswered_ -= count;
-  charged_bytes_ -= bytes;
-  shared_.buffers.Give(bytes);
+  UnchargeLocked(bytes);
   wake_reader_.Signal();
 }
 

@@ -73,6 +73,10 @@ class Session final : private RequestOwner {
   // Receives what there is.
   void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Also counts the request whose payload has begun to arrive.
+  void ChargeUnfinishedLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ChargeLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void UnchargeLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Room for requests, in bytes.
   size_t RoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Gets a thread for what `request` would hold up.
@@ -129,6 +133,8 @@ class Session final : private RequestOwner {
   // Read, and not yet deleted.
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
   size_t charged_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // The reader's part of it.
+  size_t unfinished_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace ramvol::nbd

@@ -4,11 +4,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nbd_bridge/protocol/constants.h"
@@ -180,6 +182,38 @@ TEST_F(NbdServerTest, ClientsThatNeverReadTakeNotAllMemory) {
   }
   EXPECT_LE(harness.stats().Get().inflight_requests,
             nbd::kMinBufferBytes / (8 << 20));
+}
+
+// A payload has its buffer from its first byte on.
+TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
+  NbdServerOptions options;
+  options.buffer_bytes = nbd::kMinBufferBytes;
+  NbdHarness harness(/*synchronous=*/true, options);
+  harness.exports().Add("v", 64 << 20);
+  const std::string data(20 << 20, 'x');
+  std::vector<std::unique_ptr<RawClient>> taken;
+  std::vector<std::unique_ptr<RawClient>> refused;
+  for (int i = 0; i < 6; ++i) {
+    auto client = harness.NewClient();
+    client->Enter("v", Style::kStructured);
+    client->Send(Command::kWrite, 1, 0, data.size());
+    const bool sent = client->socket().SendAll(
+        {data.data(), data.size() - 1}, absl::Now() + absl::Milliseconds(500));
+    (sent ? taken : refused).push_back(std::move(client));
+  }
+  EXPECT_GE(taken.size(), 1);
+  EXPECT_LE(taken.size() * data.size(), nbd::kMinBufferBytes);
+  // One that is lost, and others that are complete, give theirs back.
+  taken.pop_back();
+  refused.clear();
+  for (auto& client : taken) {
+    ASSERT_TRUE(client->socket().SendAll("x", absl::Now() + absl::Seconds(60)));
+    EXPECT_EQ(client->Read().error, nbd::Error::kNone);
+  }
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  client->SendWrite(1, 0, std::string(nbd::kMaxPayloadBytes, 'y'));
+  EXPECT_EQ(client->Read().error, nbd::Error::kNone);
 }
 
 TEST_F(NbdServerTest, CountsRequests) {
