@@ -73,6 +73,8 @@ size_t RequestReader::Charge(const RequestHeader& header) const {
     case Command::kWrite:
     case Command::kCache:
       return kRequestBytes + static_cast<size_t>(header.length);
+    case Command::kBlockStatus:
+      return kRequestBytes + MaxExtents(header) * kExtentBytes;
     default:
       return kRequestBytes;
   }

@@ -24,6 +24,9 @@ class RequestReader {
   static constexpr size_t kMaxSlabs = 32;
   // What each request counts beside its data.
   static constexpr size_t kRequestBytes = 512;
+  // What a block status counts for each extent that it may find: that and its
+  // descriptor in the reply.
+  static constexpr size_t kExtentBytes = sizeof(Extent) + 16;
 
   RequestReader(Socket& socket, const SessionTraits& traits,
                 RequestOwner* owner);

@@ -204,10 +204,8 @@ void Session::Execute(std::unique_ptr<Request> owned) {
       return device_.WriteZeroes(header.offset, header.length,
                                  (header.flags & kCmdNoHole) != 0, &request);
     case Command::kBlockStatus:
-      return device_.GetExtents(
-          header.offset, header.length,
-          (header.flags & kCmdReqOne) != 0 ? 1 : kMaxStatusExtents,
-          &request.extents, &request);
+      return device_.GetExtents(header.offset, header.length,
+                                MaxExtents(header), &request.extents, &request);
     case Command::kDisconnect:
       break;  // Ended the reading.
   }

@@ -23,14 +23,12 @@
 
 namespace ramvol::nbd {
 
-// Most that the unanswered requests of one connection may hold: their data, and
-// RequestReader::kRequestBytes for each. Whoever has more is not read from.
-// (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
+// Most that the unanswered requests of one connection may hold: their data and
+// extents, and RequestReader::kRequestBytes for each. Whoever has more is not
+// read from. (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
 inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
 // Most threads that one connection has at a time.
 inline constexpr int kMaxConnectionThreads = 8;
-// Most extents in one answer.
-inline constexpr size_t kMaxStatusExtents = 4096;
 
 // Receives requests, carries them out and sends their replies, as they are
 // ready.
