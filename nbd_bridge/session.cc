@@ -37,6 +37,11 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
 static_assert(kMaxConnectionBytes >=
                   BlockDevice::kMaxDataBytes + RequestReader::kRequestBytes,
               "any request is let in when there is no other");
+static_assert(BufferBudget::kReservedBytes >=
+                  RequestReader::kRequestBytes +
+                      std::max(size_t{256} << 10,
+                               kMaxStatusExtents* RequestReader::kExtentBytes),
+              "these are let in whatever other connections hold");
 
 // For devices that are known to end the call before it returns.
 class Immediate final : public Completion {

@@ -184,6 +184,31 @@ TEST_F(NbdServerTest, ClientsThatNeverReadTakeNotAllMemory) {
             nbd::kMinBufferBytes / (8 << 20));
 }
 
+TEST_F(NbdServerTest, RequestsOfUsualSizesAlwaysFit) {
+  NbdServerOptions options;
+  options.buffer_bytes = nbd::kMinBufferBytes;
+  NbdHarness harness(/*synchronous=*/true, options);
+  MemoryVolume& volume = harness.exports().Add("v", 8 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(8 << 20, 'x')), IsOk());
+  // Together they take nearly all: each size as long as it fits.
+  std::vector<std::unique_ptr<RawClient>> stuck;
+  for (uint64_t size = 8 << 20; size >= 64 << 10; size /= 2) {
+    for (int i = 0; i < 4; ++i) {
+      stuck.push_back(harness.NewClient());
+      stuck.back()->Enter("v", Style::kStructured);
+      for (int j = 0; j < 4; ++j) {
+        stuck.back()->Send(Command::kRead, 1, 0, size);
+      }
+    }
+  }
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  for (int i = 0; i < 100; ++i) {
+    client->Send(Command::kRead, 1, 0, 256 << 10);
+    ASSERT_EQ(client->Read().Data().size(), 256 << 10);
+  }
+}
+
 // A payload has its buffer from its first byte on.
 TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
   NbdServerOptions options;
