@@ -129,6 +129,19 @@ TEST_F(NbdServerTest, TakesSocketsThatListenAlready) {
   client.Enter("v", Style::kSimple);
 }
 
+// As a unit with Accept=yes passes them.
+TEST_F(NbdServerTest, RefusesSocketsThatDoNotListen) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  NbdServerOptions options = ListenOn("systemd");
+  options.systemd_sockets = {ends[0]};
+  EXPECT_THAT(Start(options).status(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("not a listening socket")));
+  close(ends[0]);
+  close(ends[1]);
+}
+
 TEST_F(NbdServerTest, FurtherClientsWaitForAPlace) {
   exports_.Add("v", 4096);
   NbdServerOptions options = ListenOn("unix:full.sock");
