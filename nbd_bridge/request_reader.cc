@@ -36,7 +36,7 @@ bool RequestReader::Receive() {
                partial_->header.length - partial_bytes_};
     const size_t got = socket_.Receive({&rest, 1}, /*wait_for_all=*/true);
     partial_bytes_ += got;
-    return got == rest.iov_len;
+    return got != 0;
   }
   PrepareSlab();
   const size_t room = Slab::kBytes - end_;
