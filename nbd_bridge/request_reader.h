@@ -57,6 +57,8 @@ class RequestReader {
   void PrepareSlab();
   // One that nobody uses; perhaps the present one.
   Slab* FindFreeSlab();
+  // All but the present one; a burst's memory shall not stay for good.
+  void ForgetFreeSlabs();
   size_t Charge(const RequestHeader& header) const;
   // The payload of a request that has arrived, at least in part.
   void TakePayload(std::unique_ptr<Request> request,

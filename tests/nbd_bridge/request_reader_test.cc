@@ -73,6 +73,23 @@ class RequestReaderTest : public ::testing::Test {
   std::unique_ptr<RequestReader> reader_;
 };
 
+TEST_F(RequestReaderTest, SlabsOfABurstAreForgotten) {
+  constexpr size_t kLength = 100'000;
+  Requests held;
+  // Three reach into each slab.
+  for (size_t i = 0; i <= 3 * RequestReader::kMaxSlabs; ++i) {
+    Send(Write(kLength));
+    held.push_back(ReadOne());
+  }
+  Send(Write(1));
+  EXPECT_EQ(ReadOne()->slab, nullptr);
+  held.clear();
+  Send(Write(1));
+  ReadOne();
+  Send(Write(1));
+  EXPECT_NE(ReadOne()->slab, nullptr);
+}
+
 // As stopping and continuing the process does, or a tracer.
 TEST_F(RequestReaderTest, AnInterruptedPayloadGoesOn) {
   struct sigaction action{};
