@@ -72,6 +72,8 @@ class Negotiator {
       return Next::kEnd;
     }
     option_ = header.option;
+    // Selecting replaces what was selected, also when it fails.
+    if (Is(Option::kSetMetaContext)) has_context_ = false;
     if (header.length > kMaxOptionBytes) return RefuseTooBig(header, deadline);
     std::string data(header.length, '\0');
     if (!socket_.ReceiveAll(absl::MakeSpan(data), deadline)) return Next::kEnd;
@@ -262,8 +264,6 @@ class Negotiator {
 
   Next MetaContexts(absl::string_view data) {
     const bool listing = Is(Option::kListMetaContext);
-    // Selecting replaces what was selected, also when it fails.
-    if (!listing) has_context_ = false;
     const auto request = ParseMetaContextRequest(data);
     if (!request.ok()) return Refuse(request.status());
     if (!listing && result_.style == Style::kSimple) {

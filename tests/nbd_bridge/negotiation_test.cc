@@ -305,12 +305,23 @@ TEST_F(MetaContextTest, NeedsStructuredRepliesAndAKnownExport) {
             OptionReply::kErrInvalid);
 }
 
-TEST_F(MetaContextTest, AFailedSelectionClearsTheLastOne) {
+// Because there is no such export, or because it is too long.
+class FailedSelectionTest : public MetaContextTest,
+                            public ::testing::WithParamInterface<bool> {
+ protected:
+  static std::string Failing() {
+    return GetParam() ? std::string(nbd::kMaxOptionBytes + 1, 'x')
+                      : RawClient::MetaData("pear", {"base:allocation"});
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, FailedSelectionTest, ::testing::Bool());
+
+TEST_P(FailedSelectionTest, ClearsTheLastOne) {
   client_->Greet();
   client_->Ask(Option::kExtendedHeaders);
   Contexts(Option::kSetMetaContext, {"base:allocation"});
-  client_->Ask(Option::kSetMetaContext,
-               RawClient::MetaData("pear", {"base:allocation"}));
+  client_->Ask(Option::kSetMetaContext, Failing());
   EXPECT_EQ(AskInfo(Option::kGo, "apple").type, OptionReply::kAck);
   nbd::RequestHeader header;
   header.command = static_cast<uint16_t>(nbd::Command::kBlockStatus);
