@@ -18,7 +18,9 @@ namespace ramvol::nbd {
 // Thread-safe.
 class BufferBudget {
  public:
-  static constexpr size_t kReservedBytes = size_t{256} << 10;
+  // A request of 256 KiB, as nbdcopy sends them, and what it counts beside its
+  // data.
+  static constexpr size_t kReservedBytes = size_t{260} << 10;
 
   explicit BufferBudget(size_t limit_bytes)
       : limit_bytes_(static_cast<int64_t>(limit_bytes)) {}

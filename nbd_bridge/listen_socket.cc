@@ -123,6 +123,14 @@ absl::StatusOr<Sockets> TakeSystemdSockets(const std::vector<int>& fds) {
       return CannotListen(absl::StrCat("descriptor ", fd),
                           std::strerror(errno));
     }
+    int listens = 0;
+    socklen_t bytes = sizeof(listens);
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) != 0 ||
+        listens == 0) {
+      return CannotListen(absl::StrCat("descriptor ", fd),
+                          "it is not a listening socket; the systemd .socket "
+                          "unit must say Accept=no");
+    }
     sockets.emplace_back(fd, sockets.empty() ? "systemd" : "", "");
   }
   return sockets;

@@ -72,6 +72,8 @@ class Negotiator {
       return Next::kEnd;
     }
     option_ = header.option;
+    // Selecting replaces what was selected, also when it fails.
+    if (Is(Option::kSetMetaContext)) has_context_ = false;
     if (header.length > kMaxOptionBytes) return RefuseTooBig(header, deadline);
     std::string data(header.length, '\0');
     if (!socket_.ReceiveAll(absl::MakeSpan(data), deadline)) return Next::kEnd;
@@ -89,13 +91,13 @@ class Negotiator {
                               " are understood"));
   }
 
-  // Holds little, however much is announced.
+  // In pieces: what a client only announces shall take no memory.
   bool Skip(size_t bytes, absl::Time deadline) {
     char dropped[4096];
-    while (bytes != 0) {
-      const size_t part = std::min(bytes, sizeof(dropped));
-      if (!socket_.ReceiveAll({dropped, part}, deadline)) return false;
-      bytes -= part;
+    while (bytes > 0) {
+      const size_t piece = std::min(bytes, sizeof(dropped));
+      if (!socket_.ReceiveAll({dropped, piece}, deadline)) return false;
+      bytes -= piece;
     }
     return true;
   }
@@ -262,8 +264,6 @@ class Negotiator {
 
   Next MetaContexts(absl::string_view data) {
     const bool listing = Is(Option::kListMetaContext);
-    // Selecting replaces what was selected, also when it fails.
-    if (!listing) has_context_ = false;
     const auto request = ParseMetaContextRequest(data);
     if (!request.ok()) return Refuse(request.status());
     if (!listing && result_.style == Style::kSimple) {

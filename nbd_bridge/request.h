@@ -27,6 +27,13 @@ struct Slab {
   char bytes[kBytes];  // Not initialised.
 };
 
+// Most extents in one answer.
+inline constexpr size_t kMaxStatusExtents = 4096;
+// What a block status may ask the device for.
+inline size_t MaxExtents(const RequestHeader& header) {
+  return (header.flags & kCmdReqOne) != 0 ? 1 : kMaxStatusExtents;
+}
+
 struct Request;
 
 // Who is told that a request has been carried out.

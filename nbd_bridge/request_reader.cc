@@ -24,6 +24,10 @@ uint64_t MaxSkippedBytes(Style style) {
                                    : std::numeric_limits<uint32_t>::max();
 }
 
+bool IsFree(const Slab& slab) {
+  return slab.users.load(std::memory_order_acquire) == 0;
+}
+
 }  // namespace
 
 RequestReader::RequestReader(Socket& socket, const SessionTraits& traits,
@@ -36,7 +40,7 @@ bool RequestReader::Receive() {
                partial_->header.length - partial_bytes_};
     const size_t got = socket_.Receive({&rest, 1}, /*wait_for_all=*/true);
     partial_bytes_ += got;
-    return got == rest.iov_len;
+    return got != 0;
   }
   PrepareSlab();
   const size_t room = Slab::kBytes - end_;
@@ -48,8 +52,10 @@ bool RequestReader::Receive() {
 }
 
 void RequestReader::PrepareSlab() {
-  const bool unused = slab_->users.load(std::memory_order_acquire) == 0;
-  if (unparsed() == 0 && unused) begin_ = end_ = 0;
+  if (unparsed() == 0 && IsFree(*slab_)) {
+    begin_ = end_ = 0;
+    ForgetFreeSlabs();
+  }
   if (Slab::kBytes - end_ >= kMinReceiveBytes) return;
   // Less than a header, or what waited for room.
   const size_t rest = unparsed();
@@ -62,9 +68,16 @@ void RequestReader::PrepareSlab() {
 
 Slab* RequestReader::FindFreeSlab() {
   for (const std::unique_ptr<Slab>& slab : slabs_) {
-    if (slab->users.load(std::memory_order_acquire) == 0) return slab.get();
+    if (IsFree(*slab)) return slab.get();
   }
   return slabs_.emplace_back(new Slab).get();
+}
+
+void RequestReader::ForgetFreeSlabs() {
+  if (slabs_.size() == 1) return;
+  std::erase_if(slabs_, [this](const std::unique_ptr<Slab>& slab) {
+    return slab.get() != slab_ && IsFree(*slab);
+  });
 }
 
 size_t RequestReader::Charge(const RequestHeader& header) const {
@@ -73,6 +86,8 @@ size_t RequestReader::Charge(const RequestHeader& header) const {
     case Command::kWrite:
     case Command::kCache:
       return kRequestBytes + static_cast<size_t>(header.length);
+    case Command::kBlockStatus:
+      return kRequestBytes + MaxExtents(header) * kExtentBytes;
     default:
       return kRequestBytes;
   }
@@ -123,6 +138,11 @@ RequestReader::Parsed RequestReader::Parse(
       if (partial_ != nullptr) return Parsed::kNeedsBytes;
     }
   }
+}
+
+size_t RequestReader::unfinished_bytes() const {
+  if (partial_ != nullptr) return partial_->charged_bytes;
+  return skipping_ != nullptr ? skipping_->charged_bytes : 0;
 }
 
 void RequestReader::TakePayload(std::unique_ptr<Request> request,

@@ -24,6 +24,9 @@ class RequestReader {
   static constexpr size_t kMaxSlabs = 32;
   // What each request counts beside its data.
   static constexpr size_t kRequestBytes = 512;
+  // What a block status counts for each extent that it may find: that and its
+  // descriptor in the reply.
+  static constexpr size_t kExtentBytes = sizeof(Extent) + 16;
 
   RequestReader(Socket& socket, const SessionTraits& traits,
                 RequestOwner* owner);
@@ -43,6 +46,10 @@ class RequestReader {
   // 0 when Parse did not end with kNeedsRoom.
   size_t needed_bytes() const { return needed_bytes_; }
 
+  // What the request counts whose payload has only begun to arrive, and which
+  // Parse therefore has not appended yet. 0 when there is none.
+  size_t unfinished_bytes() const;
+
  private:
   size_t unparsed() const { return end_ - begin_; }
   char* front() const { return slab_->bytes + begin_; }
@@ -50,6 +57,8 @@ class RequestReader {
   void PrepareSlab();
   // One that nobody uses; perhaps the present one.
   Slab* FindFreeSlab();
+  // All but the present one; a burst's memory shall not stay for good.
+  void ForgetFreeSlabs();
   size_t Charge(const RequestHeader& header) const;
   // The payload of a request that has arrived, at least in part.
   void TakePayload(std::unique_ptr<Request> request,

@@ -43,6 +43,11 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
 static_assert(kMaxConnectionBytes >=
                   BlockDevice::kMaxDataBytes + RequestReader::kRequestBytes,
               "any request is let in when there is no other");
+static_assert(BufferBudget::kReservedBytes >=
+                  RequestReader::kRequestBytes +
+                      std::max(size_t{256} << 10,
+                               kMaxStatusExtents* RequestReader::kExtentBytes),
+              "these are let in whatever other connections hold");
 
 // More than can run at once would only wait for each other.
 int MaxThreads() {
@@ -71,7 +76,11 @@ Session::Session(Socket& socket, Negotiated negotiated, const Shared& shared)
       shared_(shared),
       reader_(socket, traits_, this) {}
 
-void Session::Run() { Work(/*main=*/true); }
+void Session::Run() {
+  Work(/*main=*/true);
+  MutexLock lock(&mu_);
+  UnchargeLocked(unfinished_bytes_);  // It never arrived.
+}
 
 void Session::Work(bool main) {
   while (auto request = Next(main)) Execute(std::move(request));
@@ -143,6 +152,7 @@ void Session::ReadLocked() {
     wake_ending_.Signal();
   }
   AcceptLocked(std::move(arrived));
+  ChargeUnfinishedLocked();
   reading_ = false;
 }
 
@@ -157,10 +167,25 @@ void Session::AcceptLocked(Requests arrived) {
     }
     shared_.stats.RequestBegan();
     ++unanswered_;
-    charged_bytes_ += request->charged_bytes;
-    shared_.buffers.Take(request->charged_bytes);
+    ChargeLocked(request->charged_bytes);
     waiting_.push_back(std::move(request));
   }
+}
+
+void Session::ChargeUnfinishedLocked() {
+  UnchargeLocked(unfinished_bytes_);
+  unfinished_bytes_ = reader_.unfinished_bytes();
+  ChargeLocked(unfinished_bytes_);
+}
+
+void Session::ChargeLocked(size_t bytes) {
+  charged_bytes_ += bytes;
+  shared_.buffers.Take(bytes);
+}
+
+void Session::UnchargeLocked(size_t bytes) {
+  charged_bytes_ -= bytes;
+  shared_.buffers.Give(bytes);
 }
 
 void Session::GetHelpLocked(const Request& request) {
@@ -204,10 +229,8 @@ void Session::Execute(std::unique_ptr<Request> owned) {
       return device_.WriteZeroes(header.offset, header.length,
                                  (header.flags & kCmdNoHole) != 0, &request);
     case Command::kBlockStatus:
-      return device_.GetExtents(
-          header.offset, header.length,
-          (header.flags & kCmdReqOne) != 0 ? 1 : kMaxStatusExtents,
-          &request.extents, &request);
+      return device_.GetExtents(header.offset, header.length,
+                                MaxExtents(header), &request.extents, &request);
     case Command::kDisconnect:
       break;  // Ended the reading.
   }
@@ -361,8 +384,7 @@ void Session::ForgetSentLocked() {
   sent.clear();
   mu_.Lock();
   unanswered_ -= count;
-  charged_bytes_ -= bytes;
-  shared_.buffers.Give(bytes);
+  UnchargeLocked(bytes);
   wake_reader_.Signal();
 }
 

@@ -23,15 +23,13 @@
 
 namespace ramvol::nbd {
 
-// Most that the unanswered requests of one connection may hold: their data, and
-// RequestReader::kRequestBytes for each. Whoever has more is not read from.
-// (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
+// Most that the unanswered requests of one connection may hold: their data and
+// extents, and RequestReader::kRequestBytes for each. Whoever has more is not
+// read from. (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
 inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
 // Most threads that one connection has at a time; on few cores, one for each
 // and one that reads.
 inline constexpr int kMaxConnectionThreads = 8;
-// Most extents in one answer.
-inline constexpr size_t kMaxStatusExtents = 4096;
 
 // Receives requests, carries them out and sends their replies, as they are
 // ready.
@@ -74,6 +72,10 @@ class Session final : private RequestOwner {
   // Receives what there is.
   void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Also counts the request whose payload has begun to arrive.
+  void ChargeUnfinishedLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ChargeLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void UnchargeLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Room for requests, in bytes.
   size_t RoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Gets a thread for what `request` would hold up.
@@ -142,6 +144,8 @@ class Session final : private RequestOwner {
   // Read, and not yet deleted.
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
   size_t charged_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // The reader's part of it.
+  size_t unfinished_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace ramvol::nbd

@@ -29,8 +29,9 @@ class Socket {
   [[nodiscard]] bool SendAll(absl::string_view data, absl::Time deadline);
 
   // Waits for at least one byte and takes as many as there are; with
-  // `wait_for_all`, waits until all parts are full. How many; 0 when the peer
-  // has ended or the connection is broken.
+  // `wait_for_all`, waits until all parts are full, but may take less when the
+  // process is stopped meanwhile, or traced. How many; 0 when the peer has
+  // ended or the connection is broken.
   size_t Receive(absl::Span<iovec> parts, bool wait_for_all);
 
   // Sends something of the parts, waiting for room if `wait`. How many bytes;

@@ -317,7 +317,7 @@ class Connections(Case):
         before = resident_bytes()
         idle = []
         # Some only greeted, some negotiating, some in transmission. Behind a
-        # bridge each of these takes two of the server's 1024 streams.
+        # bridge each of these takes two of the server's 4096 streams.
         attached = 700 if WAY == "inprocess" else 400
         for i in range(1000):
             wire = self.wire(tcp=i % 2 == 0, greet=i % 10 != 0)

@@ -4,11 +4,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nbd_bridge/protocol/constants.h"
@@ -127,6 +129,19 @@ TEST_F(NbdServerTest, TakesSocketsThatListenAlready) {
   client.Enter("v", Style::kSimple);
 }
 
+// As a unit with Accept=yes passes them.
+TEST_F(NbdServerTest, RefusesSocketsThatDoNotListen) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  NbdServerOptions options = ListenOn("systemd");
+  options.systemd_sockets = {ends[0]};
+  EXPECT_THAT(Start(options).status(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("not a listening socket")));
+  close(ends[0]);
+  close(ends[1]);
+}
+
 TEST_F(NbdServerTest, FurtherClientsWaitForAPlace) {
   exports_.Add("v", 4096);
   NbdServerOptions options = ListenOn("unix:full.sock");
@@ -180,6 +195,63 @@ TEST_F(NbdServerTest, ClientsThatNeverReadTakeNotAllMemory) {
   }
   EXPECT_LE(harness.stats().Get().inflight_requests,
             nbd::kMinBufferBytes / (8 << 20));
+}
+
+TEST_F(NbdServerTest, RequestsOfUsualSizesAlwaysFit) {
+  NbdServerOptions options;
+  options.buffer_bytes = nbd::kMinBufferBytes;
+  NbdHarness harness(/*synchronous=*/true, options);
+  MemoryVolume& volume = harness.exports().Add("v", 8 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(8 << 20, 'x')), IsOk());
+  // Together they take nearly all: each size as long as it fits.
+  std::vector<std::unique_ptr<RawClient>> stuck;
+  for (uint64_t size = 8 << 20; size >= 64 << 10; size /= 2) {
+    for (int i = 0; i < 4; ++i) {
+      stuck.push_back(harness.NewClient());
+      stuck.back()->Enter("v", Style::kStructured);
+      for (int j = 0; j < 4; ++j) {
+        stuck.back()->Send(Command::kRead, 1, 0, size);
+      }
+    }
+  }
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  for (int i = 0; i < 100; ++i) {
+    client->Send(Command::kRead, 1, 0, 256 << 10);
+    ASSERT_EQ(client->Read().Data().size(), 256 << 10);
+  }
+}
+
+// A payload has its buffer from its first byte on.
+TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
+  NbdServerOptions options;
+  options.buffer_bytes = nbd::kMinBufferBytes;
+  NbdHarness harness(/*synchronous=*/true, options);
+  harness.exports().Add("v", 64 << 20);
+  const std::string data(20 << 20, 'x');
+  std::vector<std::unique_ptr<RawClient>> taken;
+  std::vector<std::unique_ptr<RawClient>> refused;
+  for (int i = 0; i < 6; ++i) {
+    auto client = harness.NewClient();
+    client->Enter("v", Style::kStructured);
+    client->Send(Command::kWrite, 1, 0, data.size());
+    const bool sent = client->socket().SendAll(
+        {data.data(), data.size() - 1}, absl::Now() + absl::Milliseconds(500));
+    (sent ? taken : refused).push_back(std::move(client));
+  }
+  EXPECT_GE(taken.size(), 1);
+  EXPECT_LE(taken.size() * data.size(), nbd::kMinBufferBytes);
+  // One that is lost, and others that are complete, give theirs back.
+  taken.pop_back();
+  refused.clear();
+  for (auto& client : taken) {
+    ASSERT_TRUE(client->socket().SendAll("x", absl::Now() + absl::Seconds(60)));
+    EXPECT_EQ(client->Read().error, nbd::Error::kNone);
+  }
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  client->SendWrite(1, 0, std::string(nbd::kMaxPayloadBytes, 'y'));
+  EXPECT_EQ(client->Read().error, nbd::Error::kNone);
 }
 
 TEST_F(NbdServerTest, CountsRequests) {

@@ -1,5 +1,9 @@
 #include "nbd_bridge/negotiation.h"
 
+#include <unistd.h>
+
+#include <fstream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -213,14 +217,42 @@ TEST_F(NegotiationTest, TooMuchDataIsSkippedAndRefused) {
   EXPECT_EQ(AskInfo(Option::kGo, "apple").type, OptionReply::kAck);
 }
 
+// The header of an option, and all of its data but what is missing.
+std::string InfoOption(size_t length, size_t missing) {
+  return nbd::WireWriter()
+      .Number(nbd::kOptionMagic)
+      .Number(static_cast<uint32_t>(Option::kInfo))
+      .Number(static_cast<uint32_t>(length))
+      .Bytes(std::string(length - missing, 'x'))
+      .text();
+}
+
+size_t ResidentBytes() {
+  size_t total_pages = 0;
+  size_t resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  return resident_pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(NegotiationTest, TooMuchDataIsNotHeld) {
+  constexpr size_t kLength = nbd::kMaxSkippedOptionBytes;
+  const std::string option = InfoOption(kLength, /*missing=*/1);
+  std::vector<std::unique_ptr<RawClient>> clients;
+  const size_t before = ResidentBytes();
+  for (int i = 0; i < 16; ++i) {
+    clients.push_back(harness_.NewClient());
+    clients.back()->Greet();
+    ASSERT_TRUE(clients.back()->socket().SendAll(
+        option, absl::Now() + absl::Seconds(60)));
+  }
+  EXPECT_LT(ResidentBytes(), before + 4 * kLength);
+}
+
 TEST_F(NegotiationTest, AbsurdlyMuchDataEnds) {
   client_->Greet();
-  const std::string head = nbd::WireWriter()
-                               .Number(nbd::kOptionMagic)
-                               .Number(uint32_t{6})
-                               .Number(uint32_t{0xffffffff})
-                               .text();
-  EXPECT_TRUE(client_->socket().SendAll(head, absl::Now() + absl::Seconds(60)));
+  constexpr size_t kLength = 0xffffffff;
+  EXPECT_TRUE(client_->socket().SendAll(InfoOption(kLength, kLength),
+                                        absl::Now() + absl::Seconds(60)));
   EXPECT_TRUE(client_->SeesEnd());
 }
 
@@ -273,12 +305,23 @@ TEST_F(MetaContextTest, NeedsStructuredRepliesAndAKnownExport) {
             OptionReply::kErrInvalid);
 }
 
-TEST_F(MetaContextTest, AFailedSelectionClearsTheLastOne) {
+// Because there is no such export, or because it is too long.
+class FailedSelectionTest : public MetaContextTest,
+                            public ::testing::WithParamInterface<bool> {
+ protected:
+  static std::string Failing() {
+    return GetParam() ? std::string(nbd::kMaxOptionBytes + 1, 'x')
+                      : RawClient::MetaData("pear", {"base:allocation"});
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, FailedSelectionTest, ::testing::Bool());
+
+TEST_P(FailedSelectionTest, ClearsTheLastOne) {
   client_->Greet();
   client_->Ask(Option::kExtendedHeaders);
   Contexts(Option::kSetMetaContext, {"base:allocation"});
-  client_->Ask(Option::kSetMetaContext,
-               RawClient::MetaData("pear", {"base:allocation"}));
+  client_->Ask(Option::kSetMetaContext, Failing());
   EXPECT_EQ(AskInfo(Option::kGo, "apple").type, OptionReply::kAck);
   nbd::RequestHeader header;
   header.command = static_cast<uint16_t>(nbd::Command::kBlockStatus);

@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
+#include "nbd_bridge/stats.h"
 #include "tests/nbd_bridge/nbd_harness.h"
 #include "tests/support/random_data.h"
 
@@ -464,6 +465,40 @@ TEST_P(ChunkedSessionTest, BlockStatusTellsHolesAndData) {
       ElementsAre(Status{kBlock - 5, hole}));
   EXPECT_THAT(Ask(Command::kBlockStatus, kBlock + 1, 2).statuses,
               ElementsAre(Status{2, 0}));
+}
+
+// Each has thousands of extents: a client that reads none of them is not let
+// have more than its bound.
+TEST_P(ChunkedSessionTest, ExtentsThatNobodyReadsAreBounded) {
+  const std::string data(kBlock, 'x');
+  const uint64_t length = 2 * nbd::kMaxStatusExtents * kBlock;
+  for (uint64_t at = 0; at < length; at += 2 * kBlock) {
+    ASSERT_TRUE(volume_->Write(at, data).ok());
+  }
+  const bool extended = style() == Style::kExtended;
+  nbd::WireWriter requests;  // In one piece, which the socket has room for.
+  for (uint64_t cookie = 0; cookie < 2000; ++cookie) {
+    requests.Number(extended ? nbd::kExtendedRequestMagic : nbd::kRequestMagic)
+        .Number(uint16_t{0})
+        .Number(static_cast<uint16_t>(Command::kBlockStatus))
+        .Number(cookie)
+        .Number(uint64_t{0});
+    if (extended) {
+      requests.Number(length);
+    } else {
+      requests.Number(static_cast<uint32_t>(length));
+    }
+  }
+  ASSERT_TRUE(client_->socket().SendAll(requests.text(),
+                                        absl::Now() + absl::Seconds(60)));
+  auto other = harness_.NewClient();
+  other->Enter("v", style());
+  for (int i = 0; i < 400; ++i) {
+    other->Send(Command::kBlockStatus, 1, 0, length);
+    EXPECT_EQ(other->Read().statuses.size(), nbd::kMaxStatusExtents);
+  }
+  constexpr auto kKind = static_cast<size_t>(nbd::CommandKind::kBlockStatus);
+  EXPECT_LE(harness_.stats().Get().requests[kKind][0], 400 + 500);
 }
 
 TEST_P(ChunkedSessionTest, BlockStatusNeedsAContext) {
