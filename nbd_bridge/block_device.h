@@ -63,7 +63,8 @@ class BlockDevice {
                            Completion* done) = 0;
   virtual void Flush(Completion* done) = 0;
   // Sets *extents to at least one and at most `max_extents` extents, which
-  // begin at `offset` and follow each other, neighbours differing in state.
+  // begin at `offset`, follow each other, neighbours differing in state, and
+  // end within the range.
   virtual void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
                           std::vector<Extent>* extents, Completion* done) = 0;
 };

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
@@ -16,6 +17,9 @@
 
 namespace ramvol::nbd {
 namespace {
+
+// Of a list, what is sent at once.
+constexpr size_t kListPieceBytes = size_t{64} << 10;
 
 uint16_t TransmissionFlags(Style style, bool read_only) {
   uint16_t flags =
@@ -153,13 +157,22 @@ class Negotiator {
     return false;
   }
 
+  // What is fit to be shown: messages may quote what a client has sent.
+  static std::string Printable(absl::string_view message) {
+    std::string text(message.substr(0, kMaxStringBytes));
+    for (char& c : text) {
+      if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+    }
+    return text;
+  }
+
   Next Refuse(const absl::Status& status) {
     const OptionReply type =
         absl::IsNotFound(status) ? OptionReply::kErrUnknown
         : absl::IsInvalidArgument(status)
             ? OptionReply::kErrInvalid
             : OptionReply::kErrShutdown;  // The server cannot be reached.
-    return Reply(type, status.message().substr(0, kMaxStringBytes));
+    return Reply(type, Printable(status.message()));
   }
 
   // The volume that a client means.
@@ -174,11 +187,13 @@ class Negotiator {
   Next List() {
     const auto exports = exports_.List();
     if (!exports.ok()) return Refuse(exports.status());
-    // In one piece, since there may be thousands.
     std::string replies;
     for (const ExportInfo& info : *exports) {
       replies += EncodeOptionReply(option_, OptionReply::kServer,
                                    EncodeServer(info.name));
+      if (replies.size() < kListPieceBytes) continue;
+      if (!socket_.SendAll(replies, Deadline())) return Next::kEnd;
+      replies.clear();
     }
     replies += EncodeOptionReply(option_, OptionReply::kAck, "");
     return socket_.SendAll(replies, Deadline()) ? Next::kOption : Next::kEnd;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -107,6 +108,28 @@ TEST_F(NegotiationTest, UnknownExportIsRefusedByName) {
     EXPECT_TRUE(infos_.empty());
   }
   EXPECT_EQ(harness_.exports().open_devices(), 0);
+}
+
+TEST_F(NegotiationTest, MessagesQuoteOnlyWhatCanBeShown) {
+  client_->Greet();
+  const OptionAnswer answer =
+      AskInfo(Option::kGo, std::string("a\0b\n\xff", 5));
+  EXPECT_EQ(answer.type, OptionReply::kErrUnknown);
+  EXPECT_THAT(answer.data, HasSubstr("\"a?b??\""));
+}
+
+TEST_F(NegotiationTest, ListsThousandsOfExports) {
+  NbdHarness harness(/*synchronous=*/true);
+  const auto volume = std::make_shared<MemoryVolume>(4096);
+  for (int i = 10000; i < 20000; ++i) {
+    harness.exports().Add(absl::StrCat("volume-", i), volume);
+  }
+  client_ = harness.NewClient();
+  client_->Greet();
+  std::vector<OptionAnswer> exports;
+  EXPECT_EQ(client_->Ask(Option::kList, "", &exports).type, OptionReply::kAck);
+  ASSERT_EQ(exports.size(), 10000);
+  EXPECT_EQ(exports[9999].data.substr(4), "volume-19999");
 }
 
 TEST_F(NegotiationTest, EmptyNameNeedsADefault) {

@@ -131,8 +131,9 @@ void RawClient::Enter(std::string_view name, nbd::Style style,
   style_ = style;
 }
 
-void RawClient::Send(nbd::RequestHeader header, std::string_view payload) {
-  const bool extended = style_ == nbd::Style::kExtended;
+std::string RawClient::Encode(nbd::Style style, nbd::RequestHeader header,
+                              std::string_view payload) {
+  const bool extended = style == nbd::Style::kExtended;
   if (extended && !payload.empty()) header.flags |= nbd::kCmdPayloadLen;
   WireWriter writer;
   writer.Number(extended ? nbd::kExtendedRequestMagic : nbd::kRequestMagic)
@@ -145,8 +146,12 @@ void RawClient::Send(nbd::RequestHeader header, std::string_view payload) {
   } else {
     writer.Number(static_cast<uint32_t>(header.length));
   }
-  writer.Bytes(View(payload));
-  EXPECT_TRUE(socket_.SendAll(writer.text(), absl::Now() + kPatience));
+  return writer.Bytes(View(payload)).text();
+}
+
+void RawClient::Send(nbd::RequestHeader header, std::string_view payload) {
+  EXPECT_TRUE(socket_.SendAll(Encode(style_, header, payload),
+                              absl::Now() + kPatience));
 }
 
 void RawClient::Send(nbd::Command command, uint64_t cookie, uint64_t offset,

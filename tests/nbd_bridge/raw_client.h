@@ -68,7 +68,10 @@ class RawClient {
   static std::string MetaData(std::string_view name,
                               const std::vector<std::string>& queries);
 
-  // `payload` follows the header. In the extended style it sets its flag.
+  // A request's bytes. A payload sets its flag in the extended style.
+  static std::string Encode(nbd::Style style, nbd::RequestHeader header,
+                            std::string_view payload = "");
+
   void Send(nbd::RequestHeader header, std::string_view payload = "");
   void Send(nbd::Command command, uint64_t cookie, uint64_t offset,
             uint64_t length, uint16_t flags = 0);

@@ -17,7 +17,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nbd_bridge/protocol/constants.h"
-#include "nbd_bridge/protocol/wire.h"
 #include "nbd_bridge/stats.h"
 #include "tests/nbd_bridge/nbd_harness.h"
 #include "tests/support/random_data.h"
@@ -257,19 +256,9 @@ TEST_P(SessionTest, AClientThatNeverReadsIsNotReadFrom) {
   std::atomic<int> sent{0};
   std::thread sender([&] {
     for (int i = 0; i < 400; ++i) {
-      nbd::WireWriter writer;
-      const bool extended = style() == Style::kExtended;
-      writer.Number(extended ? nbd::kExtendedRequestMagic : nbd::kRequestMagic)
-          .Number(uint16_t{0})
-          .Number(uint16_t{0})
-          .Number(uint64_t{1})
-          .Number(uint64_t{0});
-      if (extended) {
-        writer.Number(uint64_t{8 << 20});
-      } else {
-        writer.Number(uint32_t{8 << 20});
-      }
-      if (!client_->socket().SendAll(writer.text(), absl::InfiniteFuture())) {
+      const std::string request =
+          RawClient::Encode(style(), {0, 0, 1, 0, 8 << 20});
+      if (!client_->socket().SendAll(request, absl::InfiniteFuture())) {
         return;
       }
       ++sent;
@@ -324,21 +313,13 @@ TEST_P(SessionTest, PayloadsOfRefusedWritesAreSkipped) {
 TEST_P(SessionTest, ManyWritesInOnePiece) {
   std::string all;
   constexpr int kCount = 500;
-  const bool extended = style() == Style::kExtended;
   for (int i = 0; i < kCount; ++i) {
-    nbd::WireWriter writer;
-    writer.Number(extended ? nbd::kExtendedRequestMagic : nbd::kRequestMagic)
-        .Number(static_cast<uint16_t>(extended ? nbd::kCmdPayloadLen : 0))
-        .Number(static_cast<uint16_t>(Command::kWrite))
-        .Number(uint64_t{static_cast<uint64_t>(i)})
-        .Number(uint64_t{static_cast<uint64_t>(i) * 1000});
-    if (extended) {
-      writer.Number(uint64_t{1000});
-    } else {
-      writer.Number(uint32_t{1000});
-    }
-    writer.Bytes(std::string(1000, static_cast<char>('a' + i % 26)));
-    all += writer.text();
+    const auto number = static_cast<uint64_t>(i);
+    all +=
+        RawClient::Encode(style(),
+                          {0, static_cast<uint16_t>(Command::kWrite), number,
+                           number * 1000, 1000},
+                          std::string(1000, static_cast<char>('a' + i % 26)));
   }
   std::thread sender([&] {
     EXPECT_TRUE(client_->socket().SendAll(all, absl::InfiniteFuture()));
@@ -475,22 +456,14 @@ TEST_P(ChunkedSessionTest, ExtentsThatNobodyReadsAreBounded) {
   for (uint64_t at = 0; at < length; at += 2 * kBlock) {
     ASSERT_TRUE(volume_->Write(at, data).ok());
   }
-  const bool extended = style() == Style::kExtended;
-  nbd::WireWriter requests;  // In one piece, which the socket has room for.
+  std::string requests;  // In one piece, which the socket has room for.
   for (uint64_t cookie = 0; cookie < 2000; ++cookie) {
-    requests.Number(extended ? nbd::kExtendedRequestMagic : nbd::kRequestMagic)
-        .Number(uint16_t{0})
-        .Number(static_cast<uint16_t>(Command::kBlockStatus))
-        .Number(cookie)
-        .Number(uint64_t{0});
-    if (extended) {
-      requests.Number(length);
-    } else {
-      requests.Number(static_cast<uint32_t>(length));
-    }
+    requests += RawClient::Encode(
+        style(),
+        {0, static_cast<uint16_t>(Command::kBlockStatus), cookie, 0, length});
   }
-  ASSERT_TRUE(client_->socket().SendAll(requests.text(),
-                                        absl::Now() + absl::Seconds(60)));
+  ASSERT_TRUE(
+      client_->socket().SendAll(requests, absl::Now() + absl::Seconds(60)));
   auto other = harness_.NewClient();
   other->Enter("v", style());
   for (int i = 0; i < 400; ++i) {
