@@ -156,4 +156,16 @@ works nbdcopy --connections=2 image "$(unix_uri to)"
 cat image | nbdcopy - "$(unix_uri to)" || fail "nbdcopy from a pipe"
 nbdcopy "$(unix_uri to)" - | cmp - image || fail "nbdcopy into a pipe"
 
+say "A server that the client starts, and passes a socket to as systemd does"
+if [[ $way == bridge ]]; then
+  works nbdinfo --size -- [ "$bridge" --default_export=to ]
+  [[ $(cat out) == "$size" ]] || fail "it has $(cat out) bytes"
+  nbdcopy -- [ "$bridge" --default_export=to ] - | cmp - image ||
+    fail "nbdcopy from a server of its own"
+else
+  works nbdinfo --list --json -- [ "$ramvold" --listen="unix:$sockets/own" \
+    --metrics_listen= --nbd_listen=systemd --memory_limit=64M ]
+  [[ $(grep -v ^ramvold out | jq .protocol) == '"newstyle-fixed"' ]] || fail "it says: $(cat out)"
+fi
+
 finish_test

@@ -66,7 +66,7 @@ TEST(NbdMetricsTest, DurationsAreACumulativeHistogram) {
                        nanoseconds);
   }
   const auto families = metrics.Collect();
-  const MetricFamily& family =
+  const MetricFamily family =
       Find(families, "ramvol_nbd_request_duration_seconds");
   EXPECT_EQ(family.type, MetricType::Histogram);
   ASSERT_EQ(family.metric.size(), nbd::kCommandNames.size());
