@@ -52,6 +52,33 @@ class BufferBudget {
   std::atomic<int64_t> used_bytes_{0};
 };
 
+// What one connection holds of a budget, which must outlive it. One thread at a
+// time may change it, any may look.
+class BufferHolder {
+ public:
+  explicit BufferHolder(BufferBudget* budget) : budget_(*budget) {}
+
+  BufferHolder(const BufferHolder&) = delete;
+  BufferHolder& operator=(const BufferHolder&) = delete;
+
+  size_t held_bytes() const { return held_.load(std::memory_order_relaxed); }
+  // What may be taken.
+  size_t Room() const { return budget_.Room(held_bytes()); }
+
+  void Take(size_t bytes) {
+    held_.fetch_add(bytes, std::memory_order_relaxed);
+    budget_.Take(bytes);
+  }
+  void Give(size_t bytes) {
+    held_.fetch_sub(bytes, std::memory_order_relaxed);
+    budget_.Give(bytes);
+  }
+
+ private:
+  BufferBudget& budget_;
+  std::atomic<size_t> held_{0};
+};
+
 }  // namespace ramvol::nbd
 
 #endif  // RAMVOL_NBD_BRIDGE_BUFFER_BUDGET_H_

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -56,6 +57,13 @@ void TuneSocket(int fd) {
   SetTcp(fd, TCP_KEEPCNT, kKeepaliveProbes);
 }
 
+struct Connection {
+  Connection(int fd, BufferBudget* budget) : socket(fd), buffers(budget) {}
+
+  Socket socket;
+  BufferHolder buffers;
+};
+
 class ServerImpl final : public NbdServer {
  public:
   ServerImpl(const NbdServerOptions& options, Exports* exports, NbdStats* stats,
@@ -65,6 +73,7 @@ class ServerImpl final : public NbdServer {
         negotiation_{options.default_export, options.read_only, &draining_},
         max_connections_(static_cast<size_t>(options.max_connections)),
         buffers_(options.buffer_bytes),
+        patience_(options.patience),
         sockets_(std::move(sockets)),
         wake_fd_(wake_fd) {
     for (const ListenSocket& socket : sockets_) {
@@ -91,11 +100,13 @@ class ServerImpl final : public NbdServer {
            !changed_.WaitFor(&mu_, goodbye - absl::Now())) {
     }
     // What has arrived is still answered.
-    for (Socket* socket : connections_) socket->ShutdownReceiving();
+    for (Connection* connection : connections_) {
+      connection->socket.ShutdownReceiving();
+    }
     while (!connections_.empty() &&
            !changed_.WaitFor(&mu_, deadline - absl::Now())) {
     }
-    for (Socket* socket : connections_) socket->Shutdown();
+    for (Connection* connection : connections_) connection->socket.Shutdown();
     while (!connections_.empty()) changed_.Wait(&mu_);
   }
 
@@ -147,34 +158,42 @@ class ServerImpl final : public NbdServer {
       return;
     }
     TuneSocket(fd);
-    auto socket = std::make_unique<Socket>(fd);
-    Socket* const connection = socket.get();
+    const auto connection = std::make_shared<Connection>(fd, &buffers_);
     {
       MutexLock lock(&mu_);
-      connections_.insert(connection);
+      connections_.insert(connection.get());
     }
     stats_.ConnectionOpened();
-    // A function of the standard library has to be copyable.
-    auto owner = std::make_shared<std::unique_ptr<Socket>>(std::move(socket));
-    const bool started = threads_.Run([this, owner] {
-      Serve(**owner);
-      Forget(owner->get());
+    const bool started = threads_.Run([this, connection] {
+      Serve(*connection);
+      Forget(connection.get());
     });
-    if (!started) Forget(connection);
+    if (!started) Forget(connection.get());
   }
 
-  void Serve(Socket& socket) {
-    auto negotiated = Negotiate(socket, exports_, negotiation_);
+  void Serve(Connection& connection) {
+    auto negotiated = Negotiate(connection.socket, exports_, negotiation_);
     if (!negotiated.has_value()) return;
-    Session(socket, *std::move(negotiated),
-            {threads_, buffers_, stats_, draining_})
+    Session(connection.socket, connection.buffers, *std::move(negotiated),
+            {threads_, stats_, draining_, patience_, starved_})
         .Run();
   }
 
-  void Forget(Socket* connection) ABSL_LOCKS_EXCLUDED(mu_) {
+  // Sends away those for whom others wait.
+  void EndStuckConnections() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    for (Connection* connection : connections_) {
+      if (connection->buffers.held_bytes() > BufferBudget::kReservedBytes &&
+          connection->socket.SinceProgress() >= patience_) {
+        connection->socket.Shutdown();
+      }
+    }
+  }
+
+  void Forget(Connection* connection) ABSL_LOCKS_EXCLUDED(mu_) {
     stats_.ConnectionClosed();
     // The peer sees the end now; the descriptor goes with its owner.
-    connection->Shutdown();
+    connection->socket.Shutdown();
     MutexLock lock(&mu_);
     const bool was_full = connections_.size() == max_connections_;
     connections_.erase(connection);
@@ -187,6 +206,8 @@ class ServerImpl final : public NbdServer {
   const NegotiationOptions negotiation_;
   const size_t max_connections_;
   BufferBudget buffers_;
+  const absl::Duration patience_;
+  const std::function<void()> starved_ = [this] { EndStuckConnections(); };
   std::vector<ListenSocket> sockets_;  // Of the acceptor, while it runs.
   std::vector<std::string> addresses_;
   const int wake_fd_;
@@ -194,7 +215,7 @@ class ServerImpl final : public NbdServer {
 
   Mutex mu_;
   CondVar changed_;
-  absl::flat_hash_set<Socket*> connections_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_set<Connection*> connections_ ABSL_GUARDED_BY(mu_);
 
   // Ends when all connections have.
   ThreadCache threads_;

@@ -33,6 +33,10 @@ struct NbdServerOptions {
   // What the requests of all connections may hold together, and on top of it
   // BufferBudget::kReservedBytes each. At least kMinBufferBytes.
   size_t buffer_bytes = size_t{512} << 20;
+  // A client that holds more than the reserve, and neither takes its replies
+  // nor sends the rest of a write for so long, is sent away when another one
+  // cannot go on for lack of buffers.
+  absl::Duration patience = absl::Seconds(60);
 };
 
 // Serves from Start to its end. Thread-safe, except that Shutdown is called at

@@ -37,7 +37,8 @@ RequestReader::RequestReader(Socket& socket, const SessionTraits& traits,
 bool RequestReader::Receive() {
   if (partial_ != nullptr) {
     iovec rest{partial_->buffer.get() + partial_bytes_,
-               partial_->header.length - partial_bytes_};
+               std::min<size_t>(partial_->header.length - partial_bytes_,
+                                Socket::kMaxBytesAtOnce)};
     const size_t got = socket_.Receive({&rest, 1}, /*wait_for_all=*/true);
     partial_bytes_ += got;
     return got != 0;

@@ -68,8 +68,10 @@ class Immediate final : public Completion {
 
 }  // namespace
 
-Session::Session(Socket& socket, Negotiated negotiated, const Shared& shared)
+Session::Session(Socket& socket, BufferHolder& buffers, Negotiated negotiated,
+                 const Shared& shared)
     : socket_(socket),
+      buffers_(buffers),
       negotiated_(std::move(negotiated)),
       device_(*negotiated_.device),
       traits_(TraitsOf(negotiated_)),
@@ -79,7 +81,7 @@ Session::Session(Socket& socket, Negotiated negotiated, const Shared& shared)
 void Session::Run() {
   Work(/*main=*/true);
   MutexLock lock(&mu_);
-  UnchargeLocked(unfinished_bytes_);  // It never arrived.
+  buffers_.Give(unfinished_bytes_);  // It never arrived.
 }
 
 void Session::Work(bool main) {
@@ -123,8 +125,22 @@ bool Session::OverLocked() const {
 }
 
 size_t Session::RoomLocked() const {
-  return std::min(kMaxConnectionBytes - charged_bytes_,
-                  shared_.buffers.Room(charged_bytes_));
+  return std::min(kMaxConnectionBytes - buffers_.held_bytes(), buffers_.Room());
+}
+
+void Session::WaitForRoomLocked() {
+  absl::Time starved = absl::Now() + shared_.patience;
+  while (RoomLocked() < reader_.needed_bytes() && !lost_) {
+    // Other connections make room, too, and tell nobody.
+    wake_reader_.WaitFor(&mu_, kAskForRoomAgain);
+    if (buffers_.Room() >= reader_.needed_bytes() || absl::Now() < starved) {
+      continue;
+    }
+    mu_.Unlock();
+    shared_.starved();
+    mu_.Lock();
+    starved = absl::Now() + shared_.patience;
+  }
 }
 
 void Session::ReadLocked() {
@@ -138,10 +154,7 @@ void Session::ReadLocked() {
     mu_.Lock();
     if (!more) parsed = RequestReader::Parsed::kEnd;
   } else {
-    // Other connections make room, too, and tell nobody.
-    while (RoomLocked() < reader_.needed_bytes() && !lost_) {
-      wake_reader_.WaitFor(&mu_, kAskForRoomAgain);
-    }
+    WaitForRoomLocked();
     if (lost_) parsed = RequestReader::Parsed::kEnd;
   }
   if (parsed != RequestReader::Parsed::kEnd) {
@@ -167,25 +180,15 @@ void Session::AcceptLocked(Requests arrived) {
     }
     shared_.stats.RequestBegan();
     ++unanswered_;
-    ChargeLocked(request->charged_bytes);
+    buffers_.Take(request->charged_bytes);
     waiting_.push_back(std::move(request));
   }
 }
 
 void Session::ChargeUnfinishedLocked() {
-  UnchargeLocked(unfinished_bytes_);
+  buffers_.Give(unfinished_bytes_);
   unfinished_bytes_ = reader_.unfinished_bytes();
-  ChargeLocked(unfinished_bytes_);
-}
-
-void Session::ChargeLocked(size_t bytes) {
-  charged_bytes_ += bytes;
-  shared_.buffers.Take(bytes);
-}
-
-void Session::UnchargeLocked(size_t bytes) {
-  charged_bytes_ -= bytes;
-  shared_.buffers.Give(bytes);
+  buffers_.Take(unfinished_bytes_);
 }
 
 void Session::GetHelpLocked(const Request& request) {
@@ -384,7 +387,7 @@ void Session::ForgetSentLocked() {
   sent.clear();
   mu_.Lock();
   unanswered_ -= count;
-  UnchargeLocked(bytes);
+  buffers_.Give(bytes);
   wake_reader_.Signal();
 }
 

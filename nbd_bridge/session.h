@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -46,14 +47,18 @@ class Session final : private RequestOwner {
   // What sessions share. Borrowed.
   struct Shared {
     ThreadCache& threads;
-    BufferBudget& buffers;
     NbdStats& stats;
     // Refuses what arrives with ESHUTDOWN.
     const std::atomic<bool>& draining;
+    // Called when other connections have left no room for one of this one's
+    // requests for so long, and again after as long.
+    absl::Duration patience;
+    const std::function<void()>& starved;
   };
 
-  // Borrows `socket`, too.
-  Session(Socket& socket, Negotiated negotiated, const Shared& shared);
+  // Borrows `socket` and `buffers`, too.
+  Session(Socket& socket, BufferHolder& buffers, Negotiated negotiated,
+          const Shared& shared);
 
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -74,10 +79,10 @@ class Session final : private RequestOwner {
   void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Also counts the request whose payload has begun to arrive.
   void ChargeUnfinishedLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void ChargeLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void UnchargeLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Room for requests, in bytes.
   size_t RoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Waits until there is room for what reader_ needs, or until this is lost_.
+  void WaitForRoomLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Gets a thread for what `request` would hold up.
   void GetHelpLocked(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // One more thread looks for something to do, if there may be more.
@@ -108,6 +113,7 @@ class Session final : private RequestOwner {
 
   // Synchronise themselves, or are constant.
   Socket& socket_;
+  BufferHolder& buffers_;  // Changes under mu_.
   const Negotiated negotiated_;
   BlockDevice& device_;
   const SessionTraits traits_;
@@ -143,7 +149,6 @@ class Session final : private RequestOwner {
   int64_t replies_since_ns_ ABSL_GUARDED_BY(mu_) = 0;  // The first of them.
   // Read, and not yet deleted.
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t charged_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   // The reader's part of it.
   size_t unfinished_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };

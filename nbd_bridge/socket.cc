@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,16 +30,25 @@ bool WaitFor(int fd, short events, absl::Time deadline) {
   }
 }
 
+// Cheap, and some milliseconds old.
+int64_t CoarseNowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return absl::ToInt64Nanoseconds(absl::DurationFromTimespec(now));
+}
+
 bool MustWait() { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 msghdr Message(absl::Span<iovec> parts) {
   msghdr message{};
   message.msg_iov = parts.data();
-  message.msg_iovlen = std::min<size_t>(parts.size(), IOV_MAX);
+  message.msg_iovlen = parts.size();
   return message;
 }
 
 }  // namespace
+
+Socket::Socket(int fd) : fd_(fd), progress_ns_(CoarseNowNs()) {}
 
 Socket::~Socket() { close(fd_); }
 
@@ -77,20 +87,43 @@ size_t Socket::Receive(absl::Span<iovec> parts, bool wait_for_all) {
   msghdr message = Message(parts);
   for (;;) {
     const ssize_t got = recvmsg(fd_, &message, wait_for_all ? MSG_WAITALL : 0);
+    if (got > 0) progress_ns_.store(CoarseNowNs(), std::memory_order_relaxed);
     if (got >= 0) return static_cast<size_t>(got);
     if (errno != EINTR) return 0;
   }
 }
 
 ssize_t Socket::Send(absl::Span<iovec> parts, bool wait) {
+  // As many parts as are allowed, or some of the first.
+  size_t count = 0;
+  size_t bytes = 0;
+  while (count < std::min<size_t>(parts.size(), IOV_MAX) &&
+         parts[count].iov_len <= kMaxBytesAtOnce - bytes) {
+    bytes += parts[count++].iov_len;
+  }
+  const size_t cut = count == 0 ? parts[0].iov_len - kMaxBytesAtOnce : 0;
+  parts[0].iov_len -= cut;
+  const ssize_t sent =
+      SendAtOnce(parts.first(std::max<size_t>(count, 1)), wait);
+  parts[0].iov_len += cut;
+  return sent;
+}
+
+ssize_t Socket::SendAtOnce(absl::Span<iovec> parts, bool wait) {
   const msghdr message = Message(parts);
   for (;;) {
     const ssize_t sent =
         sendmsg(fd_, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+    if (sent > 0) progress_ns_.store(CoarseNowNs(), std::memory_order_relaxed);
     if (sent >= 0) return sent;
     if (MustWait() && !wait) return 0;
     if (errno != EINTR) return -1;
   }
+}
+
+absl::Duration Socket::SinceProgress() const {
+  return absl::Nanoseconds(CoarseNowNs() -
+                           progress_ns_.load(std::memory_order_relaxed));
 }
 
 void Socket::ShutdownReceiving() { shutdown(fd_, SHUT_RD); }

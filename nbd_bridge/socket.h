@@ -5,7 +5,9 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -17,7 +19,11 @@ namespace ramvol::nbd {
 // time.
 class Socket {
  public:
-  explicit Socket(int fd) : fd_(fd) {}
+  // Most that one call of Send moves, and that Receive should be asked for, so
+  // that progress shows.
+  static constexpr size_t kMaxBytesAtOnce = size_t{1} << 20;
+
+  explicit Socket(int fd);
   ~Socket();
 
   Socket(const Socket&) = delete;
@@ -34,9 +40,13 @@ class Socket {
   // ended or the connection is broken.
   size_t Receive(absl::Span<iovec> parts, bool wait_for_all);
 
-  // Sends something of the parts, waiting for room if `wait`. How many bytes;
-  // 0: there is no room and not `wait`; negative: the connection is broken.
+  // Sends something of the parts, at least one, waiting for room if `wait`. How
+  // many bytes; 0: there is no room and not `wait`; negative: the connection is
+  // broken. Changes the parts only while it runs.
   ssize_t Send(absl::Span<iovec> parts, bool wait);
+
+  // When Receive or Send last moved something; when it was made, at first.
+  absl::Duration SinceProgress() const;
 
   // No more is received than what has arrived; the receiver wakes up.
   void ShutdownReceiving();
@@ -46,7 +56,10 @@ class Socket {
   void Shutdown();
 
  private:
+  ssize_t SendAtOnce(absl::Span<iovec> parts, bool wait);
+
   const int fd_;
+  std::atomic<int64_t> progress_ns_;
 };
 
 // Removes `bytes` from the front of `parts`, and with them empty parts.

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -78,11 +79,13 @@ void Serve(nbd::Socket& socket, bool synchronous) {
   if (!negotiated.has_value()) return;
   nbd::ThreadCache threads;
   nbd::NbdStats stats;
-  nbd::BufferBudget buffers(size_t{8} << 20);
-  nbd::Session(socket, *std::move(negotiated),
-               {threads, buffers, stats, draining})
+  nbd::BufferBudget budget(size_t{8} << 20);
+  nbd::BufferHolder buffers(&budget);
+  const std::function<void()> starved = [] {};
+  nbd::Session(socket, buffers, *std::move(negotiated),
+               {threads, stats, draining, absl::Hours(1), starved})
       .Run();
-  RAMVOL_CHECK(buffers.used_bytes() == 0);
+  RAMVOL_CHECK(budget.used_bytes() == 0);
   // Whatever was sent, every request came to an end.
   RAMVOL_CHECK(stats.Get().inflight_requests == 0);
 }

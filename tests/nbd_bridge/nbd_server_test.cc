@@ -254,6 +254,34 @@ TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
   EXPECT_EQ(client->Read().error, nbd::Error::kNone);
 }
 
+TEST_F(NbdServerTest, ClientsThatHoldUpOthersAreSentAway) {
+  NbdServerOptions options;
+  options.buffer_bytes = nbd::kMinBufferBytes;
+  options.patience = absl::Seconds(2);
+  NbdHarness harness(/*synchronous=*/true, options);
+  MemoryVolume& volume = harness.exports().Add("v", 64 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(64 << 20, 'x')), IsOk());
+  auto idle = harness.NewClient();
+  idle->Enter("v", Style::kStructured);
+  std::vector<std::unique_ptr<RawClient>> stuck;
+  for (int i = 0; i < 12; ++i) {
+    stuck.push_back(harness.NewClient());
+    stuck.back()->Enter("v", Style::kStructured);
+    for (int j = 0; j < 8; ++j) {
+      stuck.back()->Send(Command::kRead, 1, 0, 4 << 20);
+    }
+  }
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  for (int i = 0; i < 3; ++i) {
+    client->Send(Command::kRead, 1, 0, 32 << 20);
+    EXPECT_EQ(client->Read().Data().size(), 32 << 20);
+  }
+  // Who holds nothing is not to blame.
+  idle->Send(Command::kRead, 1, 0, 4096);
+  EXPECT_EQ(idle->Read().Data().size(), 4096);
+}
+
 TEST_F(NbdServerTest, CountsRequests) {
   NbdHarness harness(/*synchronous=*/true);
   harness.exports().Add("v", 4096);
