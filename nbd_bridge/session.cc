@@ -15,9 +15,9 @@ namespace {
 
 // Requests on at least so many bytes are long: meanwhile another thread reads.
 constexpr uint64_t kLongBytes = uint64_t{128} << 10;
-// Another thread helps with what would take longer than this alone: about what
-// it costs to wake one up.
-constexpr int64_t kWorthHelpNs = 50'000;
+// Another thread helps with what would take longer than this alone. Waking it
+// costs less, but where the client is on the same machine the core may be its.
+constexpr int64_t kWorthHelpNs = 200'000;
 // A reply waits at most about so long for others to be sent with it.
 constexpr int64_t kMaxReplyDelayNs = 50'000;
 // Reads of at least so many bytes ask first whether there is anything.

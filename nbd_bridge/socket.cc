@@ -2,12 +2,14 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include "absl/time/clock.h"
 
@@ -30,11 +32,21 @@ bool WaitFor(int fd, short events, absl::Time deadline) {
   }
 }
 
+// Going to sleep and being woken up costs about so much; a client that sends
+// something sooner is waited for awake.
+constexpr int64_t kPollNs = 20'000;
+
 // Cheap, and some milliseconds old.
 int64_t CoarseNowNs() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return absl::ToInt64Nanoseconds(absl::DurationFromTimespec(now));
+}
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 bool MustWait() { return errno == EAGAIN || errno == EWOULDBLOCK; }
@@ -84,11 +96,24 @@ bool Socket::SendAll(absl::string_view data, absl::Time deadline) {
 }
 
 size_t Socket::Receive(absl::Span<iovec> parts, bool wait_for_all) {
+  if (wait_for_all) return ReceiveOnce(parts, MSG_WAITALL).value_or(0);
+  const int64_t start = NowNs();
+  while (polls_ && NowNs() - start < kPollNs) {
+    if (const auto got = ReceiveOnce(parts, MSG_DONTWAIT)) return *got;
+    sched_yield();
+  }
+  const size_t got = ReceiveOnce(parts, 0).value_or(0);
+  polls_ = NowNs() - start < kPollNs;
+  return got;
+}
+
+std::optional<size_t> Socket::ReceiveOnce(absl::Span<iovec> parts, int flags) {
   msghdr message = Message(parts);
   for (;;) {
-    const ssize_t got = recvmsg(fd_, &message, wait_for_all ? MSG_WAITALL : 0);
+    const ssize_t got = recvmsg(fd_, &message, flags);
     if (got > 0) progress_ns_.store(CoarseNowNs(), std::memory_order_relaxed);
     if (got >= 0) return static_cast<size_t>(got);
+    if (MustWait()) return std::nullopt;
     if (errno != EINTR) return 0;
   }
 }

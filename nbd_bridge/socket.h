@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -38,6 +39,10 @@ class Socket {
   // `wait_for_all`, waits until all parts are full, but may take less when the
   // process is stopped meanwhile, or traced. How many; 0 when the peer has
   // ended or the connection is broken.
+  //
+  // Without `wait_for_all`, it gives its core to others for a moment before it
+  // sleeps, as long as that was enough the last time: so it finds many small
+  // requests where it would be woken up for each. One thread at a time.
   size_t Receive(absl::Span<iovec> parts, bool wait_for_all);
 
   // Sends something of the parts, at least one, waiting for room if `wait`. How
@@ -56,9 +61,12 @@ class Socket {
   void Shutdown();
 
  private:
+  // As recvmsg, but nullopt when `flags` forbid to wait for what is not there.
+  std::optional<size_t> ReceiveOnce(absl::Span<iovec> parts, int flags);
   ssize_t SendAtOnce(absl::Span<iovec> parts, bool wait);
 
   const int fd_;
+  bool polls_ = true;  // Belongs to whoever receives.
   std::atomic<int64_t> progress_ns_;
 };
 
