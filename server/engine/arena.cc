@@ -1,5 +1,8 @@
 #include "server/engine/arena.h"
 
+#include <sched.h>
+
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <memory>
@@ -28,15 +31,14 @@ constexpr uint64_t kSpareRangeBytes = uint64_t{1} << 30;
 // do, before it fails.
 constexpr int kMaxRetries = 100;
 
-// Threads take turns at these. More cost nothing but a kilobyte.
+// Cores take turns at these. More cost nothing but a kilobyte.
 constexpr size_t kPagePools = 8;
 static_assert(kSizeClasses + kPagePools <= 256, "both fit in Unit::owner");
 
-size_t PoolOfThisThread() {
-  static std::atomic<size_t> threads{0};
-  thread_local const size_t pool =
-      threads.fetch_add(1, std::memory_order_relaxed) % kPagePools;
-  return pool;
+// Threads that run on one core share a pool, so that a page that one of them
+// freed is not faulted in anew for the next.
+size_t PoolOfThisCore() {
+  return static_cast<unsigned>(std::max(sched_getcpu(), 0)) % kPagePools;
 }
 
 uint64_t RangeBytes(uint64_t limit_bytes) {
@@ -90,6 +92,15 @@ struct Arena::Impl {
     if (account.retained_bytes() <= max_bytes) return;
     // A quarter more than necessary, so that this is rare.
     ReleaseDownTo(max_bytes / 4 * 3, last_pool);
+  }
+
+  // Retained pages first, of `pool` and then of the others; 0 at the limit.
+  PageId AllocatePage(size_t pool, Priority priority) {
+    for (size_t i = 0; i < kPagePools; ++i) {
+      PagePool& from = pools[(pool + i) % kPagePools];
+      if (const PageId page = from.AllocateRetained(priority)) return page;
+    }
+    return pools[pool].AllocateFresh(priority);
   }
 
   size_t PoolOf(PageId page) const {
@@ -147,8 +158,9 @@ Arena::Arena(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Arena::~Arena() = default;
 
 PageId Arena::AllocatePage(Priority priority) {
-  PagePool& pool = impl_->pools[PoolOfThisThread()];
-  return impl_->Retry(priority, [&] { return pool.Allocate(priority); });
+  const size_t pool = PoolOfThisCore();
+  return impl_->Retry(priority,
+                      [&] { return impl_->AllocatePage(pool, priority); });
 }
 
 void Arena::RefPage(PageId page) {

@@ -17,21 +17,31 @@ int64_t BytesIn(uint64_t pages) {
 
 }  // namespace
 
-PageId PagePool::Allocate(Priority priority) {
+PageId PagePool::AllocateRetained(Priority priority) {
+  if (!retains_.load(std::memory_order_relaxed)) return 0;
   MutexLock lock(&mu_);
-  UnitId id = retaining_.Fullest();
-  if (id != 0) {
-    if (!account_.TryCharge(0, priority)) return 0;
-    return OccupyLocked(id, units_.unit(id).retained());
-  }
+  const UnitId id = retaining_.Fullest();
+  if (id == 0 || !account_.TryCharge(0, priority)) return 0;
+  return OccupyLocked(id, units_.unit(id).retained());
+}
+
+PageId PagePool::AllocateFresh(Priority priority) {
+  MutexLock lock(&mu_);
   if (!account_.TryCharge(kPageBytes, priority)) return 0;
-  id = partial_.Fullest();
+  UnitId id = partial_.Fullest();
   if (id == 0) id = units_.Take(owner_, priority);
   if (id == 0) {
     account_.Credit(kPageBytes);
     return 0;
   }
-  return OccupyLocked(id, ~units_.unit(id).resident);
+  Unit& unit = units_.unit(id);
+  const uint64_t taken = unit.occupied | unit.releasing;
+  if ((~taken & ~unit.resident) != 0) {
+    return OccupyLocked(id, ~taken & ~unit.resident);
+  }
+  // Its free pages are all retained, since AllocateRetained was asked.
+  account_.Credit(kPageBytes);
+  return OccupyLocked(id, unit.retained());
 }
 
 PageId PagePool::OccupyLocked(UnitId id, uint64_t candidates) {
@@ -62,6 +72,10 @@ void PagePool::RelistLocked(UnitId id) {
     retaining_.Put(id, std::popcount(taken), kUnitPages);
   } else {
     retaining_.Remove(id);
+  }
+  const bool retains = retaining_.Fullest() != 0;
+  if (retains != retains_.load(std::memory_order_relaxed)) {
+    retains_.store(retains, std::memory_order_relaxed);
   }
 }
 

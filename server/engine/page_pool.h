@@ -14,9 +14,9 @@
 
 namespace ramvol::engine {
 
-// Hands out pages of units of its own: retained ones first, which cost neither
-// a charge nor a page fault, and always from the fullest unit. Several pools
-// can share a table, so that not all threads wait for one lock.
+// Hands out pages of units of its own, always from the fullest unit. Retained
+// ones cost neither a charge nor a page fault. Several pools can share a table,
+// so that not all threads wait for one lock.
 //
 // Thread-safe. Borrows `units` and `account`.
 class PagePool {
@@ -32,8 +32,12 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // A page with one reference, or 0 when it cannot be charged.
-  PageId Allocate(Priority priority);
+  // A page with one reference that was retained; 0 when none is, or when the
+  // account refuses `priority`.
+  PageId AllocateRetained(Priority priority);
+  // A page with one reference that is not resident yet; 0 when it cannot be
+  // charged.
+  PageId AllocateFresh(Priority priority);
   void Ref(PageId page);
   // Retains the page with its last reference.
   void Unref(PageId page);
@@ -66,6 +70,7 @@ class PagePool {
   MemoryAccount& account_;
   // Written under mu_, read by anyone.
   std::atomic<uint64_t> allocated_pages_{0};
+  std::atomic<bool> retains_{false};
 
   // Guards the entries of its units, too.
   Mutex mu_;
