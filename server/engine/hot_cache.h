@@ -20,6 +20,11 @@
 
 namespace ramvol::engine {
 
+enum class HotCounter {
+  kDirtied,  // Blocks that were written, those that were dirty already too.
+  kCount,
+};
+
 enum class HotQueue : uint8_t {
   kNone,       // Not linked: somebody is working on the node.
   kDirty,      // Holds blocks to compress; oldest first.
@@ -116,6 +121,13 @@ class HotCache {
     if (hot != 0) hot_blocks_.fetch_add(hot, std::memory_order_relaxed);
     if (dirty != 0) dirty_blocks_.fetch_add(dirty, std::memory_order_relaxed);
   }
+  void CountDirtied(int64_t blocks) {
+    if (blocks != 0) counters_.Add(HotCounter::kDirtied, blocks);
+  }
+  // How many so far; tells background work how busy writers are.
+  uint64_t dirtied_blocks() const {
+    return counters_.Sum(HotCounter::kDirtied);
+  }
   void CountEviction(int64_t blocks) {
     evictions_.fetch_add(blocks, std::memory_order_relaxed);
   }
@@ -132,8 +144,10 @@ class HotCache {
   bool OverCapacity() const { return hot_blocks() > capacity_blocks_; }
   // Background work keeps the dirty blocks below the first mark; beyond the
   // second, writers help.
-  bool OverDirtyLow() const { return dirty_blocks() > capacity_blocks_ / 4; }
-  bool OverDirtyHigh() const { return dirty_blocks() > capacity_blocks_ / 2; }
+  bool OverDirtyLow() const { return dirty_blocks() > capacity_blocks_ / 2; }
+  bool OverDirtyHigh() const {
+    return dirty_blocks() > capacity_blocks_ / 4 * 3;
+  }
   uint64_t capacity_bytes() const { return capacity_blocks_ * kBlockBytes; }
 
  private:
@@ -163,6 +177,7 @@ class HotCache {
   std::atomic<int64_t> hot_blocks_{0};
   std::atomic<int64_t> dirty_blocks_{0};
   std::atomic<uint64_t> evictions_{0};
+  Counters<HotCounter> counters_;
   std::atomic<uint32_t> next_shard_{0};
   std::array<Shard, kStripes> shards_;
 };

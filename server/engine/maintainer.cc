@@ -15,6 +15,8 @@ namespace {
 // A thread without work looks again after this; so long may a block stay dirty
 // when nothing else pushes it out.
 constexpr absl::Duration kIdle = absl::Milliseconds(200);
+// Writers that dirtied no more blocks than this meanwhile are quiet.
+constexpr uint64_t kQuietBlocks = 256;
 // Milliseconds that FlushAll waits for other threads.
 constexpr int kMaxWaits = 1000;
 // Background work yields to requests.
@@ -63,7 +65,10 @@ bool Maintainer::Step(bool idle) {
 void Maintainer::Run(bool merges) {
   LowerPriority();
   absl::Time next_pass = absl::Now() + merge_interval_;
-  int64_t dirty_before = 0;
+  // When, and how many blocks had been dirtied, when writers were last looked
+  // at.
+  absl::Time looked = absl::Now();
+  uint64_t dirtied_before = shared_.hot.dirtied_blocks();
   while (!shared_.work.stopped()) {
     if (merges && absl::Now() >= next_pass) {
       MergePass(/*all_cold=*/false);
@@ -71,12 +76,18 @@ void Maintainer::Run(bool merges) {
     }
     if (Step(/*idle=*/false)) continue;
     shared_.work.Sleep(kIdle);
-    // Nothing was written in the meantime: use the quiet to compress.
-    const int64_t dirty = shared_.hot.dirty_blocks();
-    while (dirty != 0 && dirty == dirty_before && !shared_.work.stopped() &&
-           shared_.hot.dirty_blocks() <= dirty && Step(/*idle=*/true)) {
-    }
-    dirty_before = shared_.hot.dirty_blocks();
+    if (absl::Now() - looked < kIdle) continue;  // Woken up early.
+    const uint64_t dirtied = shared_.hot.dirtied_blocks();
+    if (dirtied - dirtied_before <= kQuietBlocks) FlushWhileQuiet(dirtied);
+    looked = absl::Now();
+    dirtied_before = shared_.hot.dirtied_blocks();
+  }
+}
+
+void Maintainer::FlushWhileQuiet(uint64_t dirtied_before) {
+  while (!shared_.work.stopped() &&
+         shared_.hot.dirtied_blocks() - dirtied_before <= kQuietBlocks &&
+         Step(/*idle=*/true)) {
   }
 }
 

@@ -41,6 +41,9 @@ class Maintainer {
   void Run(bool merges);
   // Does one piece of work; false when there is none to do.
   bool Step(bool idle);
+  // Works, compressing whatever is dirty, until there is nothing to do or many
+  // more than `dirtied_before` blocks have been dirtied.
+  void FlushWhileQuiet(uint64_t dirtied_before);
   void Pace(const VolumeCore& volume, uint64_t activity,
             absl::Duration work) const;
 

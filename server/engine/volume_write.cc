@@ -292,6 +292,7 @@ void VolumeCore::Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped) {
   if (map.hot != nullptr && (map.hot->present & piece->touched) != 0) {
     map.hot->Use();
   }
+  shared_.hot.CountDirtied(std::popcount(piece->dirty));
   DropHot(map, piece->touched, dropped);
   for (unsigned left = piece->touched; left != 0; left &= left - 1) {
     const int block = std::countr_zero(left);
