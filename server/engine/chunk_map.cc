@@ -149,13 +149,14 @@ BlockMask ChunkMap::BlocksOf(const Frame* frame) const {
   return blocks;
 }
 
-Census ChunkMap::TakeCensus() const {
+Census ChunkMap::TakeCensus(BlockMask blocks) const {
   Census census = {};
   const auto add = [&census](Gauge gauge, int offset, int64_t amount) {
     census[static_cast<size_t>(gauge) + offset] += amount;
   };
   BlockMask counted = 0;  // Blocks of frames that were counted.
-  for (int block = 0; block < kBlocksPerChunk; ++block) {
+  for (unsigned left = blocks; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
     const Slot& slot = cold[block];
     switch (slot.kind) {
       case SlotKind::kHole:
@@ -181,11 +182,25 @@ Census ChunkMap::TakeCensus() const {
       }
     }
   }
-  if (hot != nullptr) {
-    add(Gauge::kDirtyBlocks, 0, std::popcount(hot->dirty));
-    add(Gauge::kHotBlocks, 0, std::popcount(hot->present));
-  }
   return census;
+}
+
+BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after) {
+  BlockMask changed = 0;
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    if (before.cold[block] != after.cold[block]) {
+      changed |= BlockMask{1} << block;
+    }
+  }
+  BlockMask affected = changed;
+  for (unsigned left = changed; left != 0; left &= left - 1) {
+    const int block = std::countr_zero(left);
+    for (const ChunkMap* map : {&before, &after}) {
+      const Frame* frame = map->cold[block].frame();
+      if (frame != nullptr) affected |= map->BlocksOf(frame);
+    }
+  }
+  return affected;
 }
 
 }  // namespace ramvol::engine

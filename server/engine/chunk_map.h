@@ -76,9 +76,14 @@ struct ChunkMap {
   BlockMask PresentBlocks() const;
   // Blocks whose cold slot is `frame`.
   BlockMask BlocksOf(const Frame* frame) const;
-  // What it adds to the statistics.
-  Census TakeCensus() const;
+  // What `blocks`, and the frames that these are in, add to the statistics;
+  // but for the hot overlay.
+  Census TakeCensus(BlockMask blocks) const;
 };
+
+// The blocks whose cold slots differ, and all that share a frame with one of
+// them in either map: only what these add to the statistics can differ.
+BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after);
 
 // Makes `*entry` say what `map` says. Its memory is charged to `account` at
 // Priority::kGuaranteed: callers have admitted it before. References move from

@@ -143,16 +143,17 @@ absl::Status VolumeCore::Count(IoCounter operation, IoCounter bytes,
 }
 
 void VolumeCore::CollectDropped(const ChunkMap& before, const ChunkMap& after,
-                                Dropped* dropped) const {
-  BlockMask seen = 0;  // Blocks of frames that were looked at.
-  for (int block = 0; block < kBlocksPerChunk; ++block) {
+                                BlockMask affected, Dropped* dropped) const {
+  for (BlockMask left = affected; left != 0;) {
+    const int block = std::countr_zero(left);
+    left &= left - 1;
     const Slot& slot = before.cold[block];
     if (slot.kind == SlotKind::kPage && slot != after.cold[block]) {
       dropped->pages.push_back(slot.page());
     }
     Frame* frame = slot.frame();
-    if (frame == nullptr || (seen >> block & 1) != 0) continue;
-    seen |= before.BlocksOf(frame);
+    if (frame == nullptr) continue;
+    left &= ~before.BlocksOf(frame);
     const BlockMask live = after.BlocksOf(frame);
     if (live == 0) {
       dropped->frames.push_back(frame);
@@ -167,24 +168,27 @@ void VolumeCore::AddCensus(const Census& before, const Census& after) {
     if (before[i] == after[i]) continue;
     gauges_.Add(static_cast<Gauge>(i), after[i] - before[i]);
   }
-  const auto delta = [&](Gauge gauge) {
-    return after[static_cast<size_t>(gauge)] -
-           before[static_cast<size_t>(gauge)];
-  };
-  shared_.hot.AddBlocks(delta(Gauge::kHotBlocks), delta(Gauge::kDirtyBlocks));
+}
+
+void VolumeCore::AddHotBlocks(int64_t hot, int64_t dirty) {
+  if (hot != 0) gauges_.Add(Gauge::kHotBlocks, hot);
+  if (dirty != 0) gauges_.Add(Gauge::kDirtyBlocks, dirty);
+  shared_.hot.AddBlocks(hot, dirty);
 }
 
 void VolumeCore::EditLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped,
                             absl::FunctionRef<void(ChunkMap&)> change) {
   ChunkEntry& entry = leaf->entries[chunk % kFanout];
   const ChunkMap before = ChunkMap::Unpack(entry);
-  const Census census = before.TakeCensus();
+  const BlockMask was_hot = before.hot == nullptr ? 0 : before.hot->present;
   const BlockMask was_dirty = before.hot == nullptr ? 0 : before.hot->dirty;
   ChunkMap map = before;
   change(map);
-  AddCensus(census, map.TakeCensus());
-  CollectDropped(before, map, dropped);
-  if (map.hot != nullptr && map.hot->present == 0) {
+  const BlockMask is_hot = map.hot == nullptr ? 0 : map.hot->present;
+  const BlockMask is_dirty = map.hot == nullptr ? 0 : map.hot->dirty;
+  AddHotBlocks(std::popcount(is_hot) - std::popcount(was_hot),
+               std::popcount(is_dirty) - std::popcount(was_dirty));
+  if (map.hot != nullptr && is_hot == 0) {
     shared_.hot.Unlink(map.hot);
     hot_nodes_.Remove(map.hot);
     map.hot->~HotNode();
@@ -192,13 +196,17 @@ void VolumeCore::EditLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped,
     map.hot = nullptr;
   } else if (map.hot != nullptr && before.hot == nullptr) {
     shared_.hot.Link(map.hot);
-  } else if (map.hot != nullptr && was_dirty == 0 && map.hot->dirty != 0) {
+  } else if (map.hot != nullptr && was_dirty == 0 && is_dirty != 0) {
     shared_.hot.MarkDirty(map.hot);
   }
+  leaf->unsettled = true;
+  const BlockMask affected = AffectedBlocks(before, map);
+  if (affected == 0 && map.hot == before.hot) return;  // The entry stays.
+  AddCensus(before.TakeCensus(affected), map.TakeCensus(affected));
+  CollectDropped(before, map, affected, dropped);
   Pack(map, account_, &entry);
   const uint64_t bit = uint64_t{1} << (chunk % kFanout);
   leaf->present = entry != 0 ? leaf->present | bit : leaf->present & ~bit;
-  leaf->unsettled = true;
 }
 
 bool VolumeCore::EditIfThere(uint64_t chunk, uint64_t end, Dropped* dropped,

@@ -155,8 +155,9 @@ class VolumeCore : public ChunkOwner {
   bool EditIfThere(uint64_t chunk, uint64_t end, Dropped* dropped,
                    absl::FunctionRef<void(ChunkMap&)> change);
   void CollectDropped(const ChunkMap& before, const ChunkMap& after,
-                      Dropped* dropped) const;
+                      BlockMask affected, Dropped* dropped) const;
   void AddCensus(const Census& before, const Census& after);
+  void AddHotBlocks(int64_t hot, int64_t dirty);
   void Free(uint64_t chunk, Dropped* dropped);
   // Frees all content of a chunk whose entry is cleared.
   void ClearEntryLocked(Leaf* leaf, uint64_t chunk, Dropped* dropped)
