@@ -25,6 +25,7 @@ struct PieceWrite {
   const char* data = nullptr;  // The bytes for [begin, end).
   // What a block that becomes all zeroes is to be.
   Slot zero;
+  int max_span = 1;  // Blocks in the longest frame that is made of it.
   // Take memory beyond the limit rather than fail.
   bool must_succeed = false;
   // Fail when the volume has become smaller than the piece's end.

@@ -53,7 +53,7 @@ bool VolumeCore::PlanFlush(uint64_t chunk, ChunkSnapshot* snapshot,
   MutexLock lock(&leaf->mu);
   const ChunkMap map = ChunkMap::Unpack(leaf->entries[chunk % kFanout]);
   if (map.hot == nullptr || map.hot->dirty == 0) return false;
-  *groups = Partition(map.hot->dirty, min_span(), max_span());
+  *groups = Partition(map.hot->dirty, min_span(), split_span());
   BlockMask all = 0;
   for (BlockMask& group : *groups) {
     // The smallest frame takes in what else its run holds; when that is one
@@ -176,9 +176,9 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
     ++*old_frames;
   }
   if (*old_frames == 0) return false;
-  *groups = Partition(
-      chosen, min_span(),
-      reason == RewriteReason::kReadApart ? split_span() : max_span());
+  *groups =
+      Partition(chosen, min_span(),
+                reason == RewriteReason::kCold ? max_span() : split_span());
   ChunkMap cold = map;
   cold.hot = nullptr;  // A clean hot block's cold slot counts.
   snapshot->Take(cold, chosen);

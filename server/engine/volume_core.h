@@ -242,10 +242,23 @@ class VolumeCore : public ChunkOwner {
   // gain something.
   Age AgeOf(const ChunkMap& map, bool all_cold) const;
 
+  // Frames of so many blocks are read and written at random at little more cost
+  // than single blocks (ARCHITECTURE.md, "Frames").
+  static constexpr int kSmallFrameBlocks = 4;
+  // Writes of so many bytes are part of a stream, likely to be read as one.
+  static constexpr uint64_t kLongWriteBytes = 128 << 10;
   int min_span() const { return options_.min_frame_bytes / kBlockBytes; }
   int max_span() const { return options_.max_frame_bytes / kBlockBytes; }
+  // Longest frames that a write of `bytes` makes.
+  int write_span(uint64_t bytes) const {
+    return bytes < kLongWriteBytes
+               ? split_span()
+               : std::clamp(2 * kSmallFrameBlocks, min_span(), max_span());
+  }
   // Longest frames that are not split when they are read apart.
-  int split_span() const { return std::max(min_span(), max_span() / 4); }
+  int split_span() const {
+    return std::clamp(kSmallFrameBlocks, min_span(), max_span());
+  }
 
   const Shared shared_;
   const std::string name_;

@@ -160,7 +160,7 @@ absl::Status VolumeCore::PrepareWhole(PieceWrite* piece) {
   if (rest == 0) return absl::OkStatus();
   if (options_.allocator != Allocator::kZstd) return PageWhole(rest, piece);
   const BlockMask whole = piece->touched & ~piece->partial;
-  for (BlockMask group : Partition(rest, min_span(), max_span())) {
+  for (BlockMask group : Partition(rest, min_span(), piece->max_span)) {
     // What may get neighbours soon waits for them in the hot cache: small
     // writes, and less than the smallest frame when the rest of that is not in
     // this write.
@@ -338,6 +338,7 @@ absl::Status VolumeCore::WritePieces(uint64_t offset,
     const size_t length = std::min(room, data.size() - done);
     pieces.push_back(std::make_unique<PieceWrite>(shared_.arena));
     pieces.back()->must_succeed = reserved;
+    pieces.back()->max_span = write_span(data.size());
     status = Prepare(offset + done, data.subspan(done, length), pieces.size(),
                      pieces.back().get());
     done += length;
