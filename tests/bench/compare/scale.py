@@ -1,0 +1,3 @@
+"""How cost grows with volumes, size, connections, cores and time."""
+
+PARTS = {}
