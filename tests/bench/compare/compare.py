@@ -1,7 +1,7 @@
 """Compares ramvol with nbdkit on this machine: `./dev bench` runs it.
 
-All servers do the same work in turn, over Unix sockets, for clients that are not
-ours: fio, nbdcopy, qemu-img. It writes results.json, results.md and plots.
+All servers do the same work in turn, over Unix sockets, for clients that are
+not ours: fio, nbdcopy, qemu-img. It writes results.json, results.md and plots.
 """
 
 import argparse
@@ -23,13 +23,13 @@ import plots
 import report
 import scale
 import servers
-from side_by_side import SideBySide
 from errors import BenchError
+from side_by_side import SideBySide
 
 _NOTES = (
-    "Of fio's data, half compresses away; it fills its buffers once and changes "
-    "some bytes for each write, so that the client is not the slowest part. "
-    "Volumes are filled before they are read or overwritten.",
+    "Of fio's data, half compresses away; it fills its buffers once and "
+    "changes some bytes for each write, so that the client is not the slowest "
+    "part. Volumes are filled before they are read or overwritten.",
     "Before the cells of each kind of work it runs unmeasured for a moment, so "
     "that caches are as they stay: warm, or full of what is yet to compress.",
     "Server CPU time is that of /proc/PID/stat, of both processes for "
@@ -61,6 +61,10 @@ class Run:
             "commands": {},
             "notes": list(_NOTES),
         }
+
+    def servers(self, names):
+        """Those of the names that this plan compares."""
+        return [name for name in names if name in self.plan.servers]
 
     def add_samples(self, samples):
         self.results["samples"] += samples
@@ -127,7 +131,7 @@ SECTIONS = {
 
 
 def run_sections(run, names, directory):
-    """Runs them in order; what is finished is on disk even if the rest fails."""
+    """Runs them in order; what is finished is on disk if another fails."""
     os.makedirs(directory, exist_ok=True)
     run.results["meta"]["section_seconds"] = {}
     for name in names:
@@ -144,7 +148,9 @@ def _names(text, known):
     names = text.split(",")
     for name in names:
         if name not in known:
-            raise BenchError(f'no section "{name}"; there are {", ".join(known)}')
+            raise BenchError(
+                f'no section "{name}"; there are {", ".join(known)}'
+            )
     return [name for name in known if name in names]
 
 

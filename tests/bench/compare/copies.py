@@ -60,7 +60,7 @@ class Copies:
     def run(self):
         try:
             for number in range(1, self._plan.copy_rounds + 1):
-                for name in plan.SERVERS:
+                for name in self._plan.servers:
                     self._round(name, number)
         finally:
             self._remove_output()

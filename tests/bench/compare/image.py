@@ -49,7 +49,10 @@ def _make(path, size, data_bytes):
         chosen, total = choose(_regular_files(_SOURCE), data_bytes)
         _copy(chosen, folder)
         loads.run_client(
-            ["mke2fs", "-q", "-t", "ext4", "-F", "-d", folder, path, f"{size >> 10}K"],
+            [
+                *("mke2fs", "-q", "-t", "ext4", "-F", "-d", folder),
+                *(path, f"{size >> 10}K"),
+            ],
             timeout=1800,
         )
     finally:

@@ -8,9 +8,9 @@ import sys
 import plan
 from errors import BenchError
 
-# Half of each buffer compresses away. fio fills its buffers once and changes a
-# few bytes of them for each write: to refill them would make the client, not the
-# server, the slowest part. The data is equal for all servers.
+# Half of each buffer compresses away. fio fills its buffers once and changes
+# a few bytes of them for each write: to refill them would make the client, not
+# the server, the slowest part. The data is equal for all servers.
 COMPRESSIBLE_PERCENT = 50
 _FILL_DEPTH = 4
 _SLACK_SECONDS = 120
@@ -23,7 +23,7 @@ def progress(text):
 def fio_command(uri, kind, size, depth, jobs, seed, *, extra=()):
     """fio's arguments for one kind of work over the first `size` bytes."""
     if not kind.random and jobs > 1:
-        # Each job has its own part, or all would follow in the first one's path.
+        # Each job has its own part, or all would follow the first one.
         size //= jobs
         extra = (*extra, f"--offset_increment={size}")
     return [
@@ -39,6 +39,8 @@ def fio_command(uri, kind, size, depth, jobs, seed, *, extra=()):
         f"--iodepth={depth}",
         f"--size={size}",
         "--norandommap",
+        # Only so does fio heed the seed.
+        "--randrepeat=0",
         f"--randseed={seed}",
         f"--buffer_compress_percentage={COMPRESSIBLE_PERCENT}",
         "--group_reporting",
@@ -53,15 +55,16 @@ def fio_command(uri, kind, size, depth, jobs, seed, *, extra=()):
 
 
 def parse_fio(text):
-    """What fio's JSON says of its one group of jobs, in the report's words."""
+    """What fio's JSON says of its first group of jobs, in the report's words."""
     start = text.find("\n{")
     start = 0 if text.startswith("{") else start
     if start < 0:
         raise BenchError(f"fio printed no JSON but: {text[:500]}")
-    job = json.loads(text[start:])["jobs"][0]
-    if job["error"]:
-        raise BenchError(f"fio failed with error {job['error']}")
-    io = job["mixed"]
+    jobs = json.loads(text[start:])["jobs"]
+    for job in jobs:
+        if job["error"]:
+            raise BenchError(f"fio failed with error {job['error']}")
+    io = jobs[0]["mixed"]
     percentiles = {
         float(name): nanoseconds / 1000
         for name, nanoseconds in io["lat_ns"].get("percentile", {}).items()

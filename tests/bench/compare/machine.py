@@ -50,7 +50,8 @@ def check_memory():
     if available < _LEAST_AVAILABLE_BYTES:
         raise BenchError(
             f"{available >> 20} MiB of memory are available, and "
-            f"{_LEAST_AVAILABLE_BYTES >> 20} MiB are needed; stop other programs"
+            f"{_LEAST_AVAILABLE_BYTES >> 20} MiB are needed; stop other "
+            "programs"
         )
 
 

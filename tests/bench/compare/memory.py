@@ -111,6 +111,8 @@ def measure(settings, factory, image):
     """Figures by server."""
     results = {}
     for name in _SERVERS:
+        if name not in settings.servers:
+            continue
         loads.progress(f"memory: {name}")
         results[name] = {
             **_over_image(settings, factory, name, image),

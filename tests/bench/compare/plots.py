@@ -77,7 +77,8 @@ def _bars(rows, shapes, measure, title, directory, name):
             label=server,
             color=_COLOURS[server],
         )
-    axes.set_yticks([p + _BAR_HEIGHT / 2 - height / 2 for p in range(len(shapes))])
+    middle = (_BAR_HEIGHT - height) / 2
+    axes.set_yticks([place + middle for place in range(len(shapes))])
     axes.set_yticklabels([f"{kind}\n{set_name}" for kind, set_name in shapes])
     axes.invert_yaxis()
     if measure.startswith("p"):
@@ -90,8 +91,9 @@ def _bars(rows, shapes, measure, title, directory, name):
 
 def _fio_plots(results, directory):
     rows = [row for row in results["rows"] if row["section"] == "fio"]
-    small = [s for s in _shapes(rows) if plan.KINDS[s[0]].block_bytes < plan.MIB]
-    large = [s for s in _shapes(rows) if s not in small]
+    shapes = _shapes(rows)
+    small = [s for s in shapes if plan.KINDS[s[0]].block_bytes < plan.MIB]
+    large = [s for s in shapes if s not in small]
     where = "depth 16, 1 connection"
     return [
         _bars(
@@ -147,28 +149,29 @@ def _depth_plot(rows, kind, set_name, directory):
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     name = f"depth {kind} {set_name}".lower()
-    return _save(figure, directory, "".join(
-        c if c.isalnum() else "-" for c in name
-    ))
+    name = "".join(c if c.isalnum() else "-" for c in name)
+    return _save(figure, directory, name)
 
 
-def _scale_plot(name, part, directory):
+def _line_plot(name, title, asked, directory):
     """Draws what a part of the scale section asks for: lines over one axis."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(6, 4))
-    for label, points in part["plot"]["lines"].items():
+    for label, points in asked["lines"].items():
+        if not points:
+            continue
         axes.plot(
             *zip(*points),
             marker="o" if len(points) < 50 else None,
             label=label,
             color=_COLOURS.get(label),
         )
-    if part["plot"].get("log_x"):
+    if asked.get("log_x"):
         axes.set_xscale("log", base=2)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(part["plot"]["x"])
-    axes.set_ylabel(part["plot"]["y"])
-    axes.set_title(part["title"])
+    axes.set_xlabel(asked["x"])
+    axes.set_ylabel(asked["y"])
+    axes.set_title(title, wrap=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     return _save(figure, directory, "scale-" + name)
@@ -177,7 +180,7 @@ def _scale_plot(name, part, directory):
 def draw(results, directory):
     """Draws all that there are figures for; the plots' names."""
     names = _fio_plots(results, directory)
-    for name, part in results.get("scale", {}).items():
-        if part.get("plot"):
-            names.append(_scale_plot(name, part, directory))
+    for part in results.get("scale", {}).values():
+        for name, asked in part["plots"].items():
+            names.append(_line_plot(name, part["title"], asked, directory))
     return [name for name in names if name]

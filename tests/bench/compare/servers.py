@@ -158,6 +158,10 @@ class Server:
 
     export = ""
 
+    @property
+    def main_pid(self):
+        return self._processes[0].pid
+
     def cpu_seconds(self):
         return sum(cpu_seconds_of(p.pid) for p in self._processes)
 

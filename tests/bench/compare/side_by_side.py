@@ -16,7 +16,7 @@ class SideBySide:
     def run(self):
         for session in self._plan.sessions:
             for number in range(1, self._plan.rounds + 1):
-                for name in plan.SERVERS:
+                for name in self._plan.servers:
                     cells = plan.cells_of(session, name)
                     if cells:
                         self._run_session(session, name, cells, number)

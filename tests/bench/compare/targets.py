@@ -12,7 +12,7 @@ DEPTH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A bound on a figure; `figure` gets a run's results, None is unmeasured."""
+    """A bound on a figure, computed from a run's results; None: unmeasured."""
 
     work: str
     bound: float
@@ -193,7 +193,12 @@ TARGETS = (
         at_least=False,
         against=_ZSTD,
     ),
-    Target("nbdcopy of a real image in", 1.7, _copy("nbdcopy in"), against=_ZSTD),
+    Target(
+        "nbdcopy of a real image in",
+        1.7,
+        _copy("nbdcopy in"),
+        against=_ZSTD,
+    ),
     Target(
         "nbdcopy of a real image out",
         1.5,
