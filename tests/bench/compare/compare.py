@@ -37,6 +37,10 @@ _NOTES = (
     "nbdkit null stores nothing: it is what protocol and client cost.",
     "spread: half of what lies between the rounds' extremes.",
 )
+_SMOKE_NOTE = (
+    "This was a smoke run, with sets of some MiB and runs of fractions of a "
+    "second: its figures mean nothing."
+)
 
 
 class Run:
@@ -61,6 +65,8 @@ class Run:
             "commands": {},
             "notes": list(_NOTES),
         }
+        if settings is plan.SMOKE:
+            self.note(_SMOKE_NOTE)
 
     def servers(self, names):
         """Those of the names that this plan compares."""

@@ -38,7 +38,7 @@ def timed(server, argv):
 def _scratch_folder(image):
     """Where copies out go: memory, if it has room, else beside the image."""
     needed = 2 * os.stat(image).st_blocks * 512
-    if os.path.isdir(_SHM) and shutil.disk_usage(_SHM).free > needed:
+    if os.access(_SHM, os.W_OK) and shutil.disk_usage(_SHM).free > needed:
         return _SHM
     return os.path.dirname(image)
 

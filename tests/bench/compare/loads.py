@@ -55,7 +55,7 @@ def fio_command(uri, kind, size, depth, jobs, seed, *, extra=()):
 
 
 def parse_fio(text):
-    """What fio's JSON says of its first group of jobs, in the report's words."""
+    """What fio's JSON says of its first group of jobs, in our words."""
     start = text.find("\n{")
     start = 0 if text.startswith("{") else start
     if start < 0:

@@ -1,7 +1,8 @@
 """Creates, lists and deletes many volumes by gRPC; prints figures as JSON.
 
 A program of its own, because gRPC's threads and starting servers do not mix.
-Arguments: ramvold's address, its process id, how many, the folder of the protos.
+Arguments: ramvold's address, its process id, how many, and the folder of the
+protos.
 """
 
 import json

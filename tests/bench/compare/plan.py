@@ -97,6 +97,7 @@ class Plan:
     # Scale.
     volumes: int
     compressible_bytes: int
+    compressible_segments: int
     connections: tuple
     volume_sizes: tuple
     scale_seconds: float
@@ -207,6 +208,7 @@ FULL = Plan(
     distant_regions=1024,
     volumes=10_000,
     compressible_bytes=100 * GIB,
+    compressible_segments=10,
     connections=(1, 2, 4, 8, 16, 32, 64, 128, 256),
     volume_sizes=(GIB, 16 * GIB, TIB, 64 * TIB, 1024 * TIB),
     scale_seconds=3,
@@ -219,8 +221,8 @@ QUICK = dataclasses.replace(
     FULL,
     name="quick",
     rounds=2,
-    run_seconds=0.8,
-    warm_seconds=0.6,
+    run_seconds=0.7,
+    warm_seconds=0.5,
     sessions=_quick_sessions(),
     image_bytes=GIB,
     image_data_bytes=480 * MIB,
@@ -229,7 +231,7 @@ QUICK = dataclasses.replace(
     compressible_bytes=4 * GIB,
     connections=(1, 4, 16, 64, 256),
     volume_sizes=(GIB, TIB, 1024 * TIB),
-    scale_seconds=1,
+    scale_seconds=0.8,
     soak_seconds=300,
     grpc_seconds=2,
 )
@@ -251,6 +253,7 @@ SMOKE = dataclasses.replace(
     distant_regions=16,
     volumes=50,
     compressible_bytes=64 * MIB,
+    compressible_segments=2,
     connections=(1, 8),
     volume_sizes=(GIB, 1024 * TIB),
     scale_seconds=0.2,
@@ -269,7 +272,7 @@ def cells_of(session, server):
 # --- How long it takes, roughly ---
 
 # What fio takes beyond its run, and a server to start and stop.
-_FIO_OVERHEAD_SECONDS = 0.5
+_FIO_OVERHEAD_SECONDS = 0.35
 _SERVER_SECONDS = 0.5
 _FILL_BYTES_PER_SECOND = 350 * MIB
 # A copy's data a second, averaged over the servers; six copies a server.
@@ -307,7 +310,7 @@ def _memory_seconds(plan):
 
 def _scale_seconds(plan):
     run = plan.scale_seconds + _FIO_OVERHEAD_SECONDS + _SERVER_SECONDS
-    runs = 4 * 2 * len(plan.connections) + 4 * len(plan.volume_sizes) + 24
+    runs = 8 * len(plan.connections) + 4 * len(plan.volume_sizes) + 24
     filling = plan.compressible_bytes / (600 * MIB)
     return plan.soak_seconds + runs * run + filling + plan.volumes / 300
 

@@ -90,7 +90,6 @@ _COMPRESSIBLE = (
     "--buffer_compress_percentage=98",
     "--buffer_compress_chunk=4096",
 )
-_SEGMENTS = 10
 
 
 def compressible(run):
@@ -99,9 +98,10 @@ def compressible(run):
     limit = int(machine.available_bytes() * 0.7)
     factory = servers.Factory(run.programs, str(limit))
     rows, memory, speed = [], [], []
+    segments = run.plan.compressible_segments
+    step = size // segments // plan.MIB * plan.MIB
     with factory.make(plan.RAMVOLD, size) as server:
-        for segment in range(_SEGMENTS):
-            step = size // _SEGMENTS // plan.MIB * plan.MIB
+        for segment in range(segments):
             offset = f"--offset={segment * step}"
             sample = loads.fill(server, step, extra=(*_COMPRESSIBLE, offset))
             row = _compressible_row(server, sample, (segment + 1) * step)
@@ -113,7 +113,7 @@ def compressible(run):
         "title": f"{_label(size)} of highly compressible data",
         "header": (
             "written",
-            "MiB/s of the last tenth",
+            "MiB/s of the last part",
             "server CPU s",
             "stored MiB",
             "memory MiB",
@@ -158,6 +158,19 @@ _CONNECTION_SERVERS = (
     plan.NBDKIT_NULL,
 )
 _CONNECTION_SET = 64 * plan.MIB
+
+
+def _fill_and_warm(run, server, size):
+    """Data everywhere, and caches as they stay under load."""
+    loads.fill(server, size)
+    for kind in (_WRITE, _READ):
+        loads.run_timed(
+            *(server, plan.KINDS[kind], size),
+            depth=16,
+            jobs=1,
+            seconds=run.plan.warm_seconds,
+            seed=1000,
+        )
 
 
 def _random_pair(run, server, size, depth, jobs):
@@ -230,7 +243,7 @@ def connections(run):
             name, _CONNECTION_SET, hot_cache=run.plan.hot_cache
         )
         with server:
-            loads.fill(server, _CONNECTION_SET)
+            _fill_and_warm(run, server, _CONNECTION_SET)
             for jobs in run.plan.connections:
                 read, write = _random_pair(
                     run, server, _CONNECTION_SET, 1, jobs
@@ -258,7 +271,7 @@ _SPARSE_CACHE = "4M"
 def sizes(run):
     """As many random blocks in ever larger volumes."""
     rows, speed, memory = [], {"writes": [], "reads": []}, []
-    written = min(_SPARSE_BYTES, 4 * run.plan.soak_size)
+    written = min(_SPARSE_BYTES, run.plan.soak_size)
     blocks = written // (4 * plan.KIB)
     for size in run.plan.volume_sizes:
         server = run.factory.make(
@@ -329,7 +342,7 @@ def cores(run):
                 name, size, hot_cache=run.plan.hot_cache, cores=count
             )
             with server:
-                loads.fill(server, size)
+                _fill_and_warm(run, server, size)
                 read, write = _random_pair(run, server, size, 16, 4)
                 label = f"{name}, {count}"
                 row = _pair_row(label, server, read, write)
@@ -387,7 +400,8 @@ def _soak_command(server, size, seconds):
     argv = [
         *("fio", "--ioengine=nbd", f"--uri={server.uri}", "--thread"),
         *(f"--size={size}", "--time_based", f"--runtime={seconds}"),
-        *("--norandommap", "--randrepeat=0", "--randseed=1", "--group_reporting"),
+        *("--norandommap", "--randrepeat=0", "--randseed=1"),
+        "--group_reporting",
         *("--unified_rw_reporting=mixed", "--lat_percentiles=1"),
         *("--clat_percentiles=0", "--percentile_list=50:99:99.9"),
         f"--buffer_compress_percentage={loads.COMPRESSIBLE_PERCENT}",
@@ -425,7 +439,7 @@ def soak(run):
     medians = quarters(sampler.points)
     growth = 100 * (medians[3] / medians[1] - 1) if medians[1] else None
     return {
-        "title": f"{seconds / 60:g} minutes of mixed load",
+        "title": f"{seconds / 60:.3g} minutes of mixed load",
         "header": (
             "",
             "operations",
