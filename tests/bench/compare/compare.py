@@ -52,6 +52,7 @@ class Run:
         self.programs = servers.Programs(
             arguments.ramvold, arguments.ramvol, arguments.ramvol_nbd
         )
+        machine.check_programs(self.programs)
         self.factory = servers.Factory(self.programs, settings.memory_limit)
         self.results = {
             "meta": {
@@ -96,17 +97,21 @@ class Run:
 
 def run_fio(run):
     side_by_side = SideBySide(run.plan, run.factory)
-    side_by_side.run()
-    run.add_samples(side_by_side.samples)
-    run.results["commands"].update(side_by_side.commands)
+    try:
+        side_by_side.run()
+    finally:
+        run.add_samples(side_by_side.samples)
+        run.results["commands"].update(side_by_side.commands)
 
 
 def run_copy(run):
     copying = copies.Copies(run.plan, run.factory, run.image_path())
-    copying.run()
-    run.add_samples(copying.samples)
-    for note in copying.notes:
-        run.note(note)
+    try:
+        copying.run()
+    finally:
+        run.add_samples(copying.samples)
+        for note in copying.notes:
+            run.note(note)
 
 
 def run_memory(run):
@@ -117,7 +122,9 @@ def run_memory(run):
 
 def run_grpc(run):
     if run.arguments.grpc_binary:
-        run.results["grpc"] = grpc_api.run(run.arguments.grpc_binary)
+        run.results["grpc"] = grpc_api.run(
+            run.arguments.grpc_binary, run.plan.grpc_seconds
+        )
 
 
 def run_scale(run):
@@ -137,16 +144,18 @@ SECTIONS = {
 
 
 def run_sections(run, names, directory):
-    """Runs them in order; what is finished is on disk if another fails."""
+    """Runs them in order; what was measured is on disk if one fails."""
     os.makedirs(directory, exist_ok=True)
     run.results["meta"]["section_seconds"] = {}
     for name in names:
         started = time.monotonic()
-        SECTIONS[name](run)
-        took = time.monotonic() - started
-        run.results["meta"]["section_seconds"][name] = round(took)
-        run.results["plots"] = plots.draw(run.results, directory)
-        report.write(run.results, directory)
+        try:
+            SECTIONS[name](run)
+        finally:
+            took = time.monotonic() - started
+            run.results["meta"]["section_seconds"][name] = round(took)
+            run.results["plots"] = plots.draw(run.results, directory)
+            report.write(run.results, directory)
         loads.progress(f"{name} took {took:.0f} s")
 
 
@@ -231,11 +240,12 @@ def main(argv):
             print(f"{name}: about {minutes:.0f} minutes")
         return 0
     machine.check_tools()
+    run = Run(arguments.plan, arguments)
     if arguments.plan is not plan.SMOKE:
         machine.check_memory()
     total = sum(plan.section_seconds(arguments.plan, name) for name in names)
     loads.progress(f"{', '.join(names)}: about {total / 60:.0f} minutes")
-    run_sections(Run(arguments.plan, arguments), names, arguments.out)
+    run_sections(run, names, arguments.out)
     print(os.path.join(arguments.out, "results.md"))
     return 0
 

@@ -1,6 +1,7 @@
 """The gRPC part of the comparison: our benchmark binaries, which print JSON.
 
-A binary prints one object, {"rows": [{"name", "ops_per_s", "ratio", "p50_us",
+A binary is called with --seconds=S, how long to measure for each row, and
+prints one object, {"rows": [{"name", "ops_per_s", "ratio", "p50_us",
 "p99_us", "server_cpu_us_per_op"}]}, where ratio is to the row's own peer, such
 as a bare echo server. targets.py knows two rows by their names.
 """
@@ -35,6 +36,10 @@ def run_binary(path, *flags):
     return parse_rows(loads.run_client([path, *flags], _SLACK_SECONDS))
 
 
-def run(binaries):
+def run(binaries, seconds):
     """The rows of all binaries, each given as a path."""
-    return [row for path in binaries for row in run_binary(path)]
+    return [
+        row
+        for path in binaries
+        for row in run_binary(path, f"--seconds={seconds}")
+    ]

@@ -16,7 +16,7 @@ class GrpcApiTest(unittest.TestCase):
 
     def test_a_missing_binary_is_named(self):
         with self.assertRaisesRegex(BenchError, "/nowhere/grpc_compare"):
-            grpc_api.run(["/nowhere/grpc_compare"])
+            grpc_api.run(["/nowhere/grpc_compare"], 1)
 
 
 if __name__ == "__main__":

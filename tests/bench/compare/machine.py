@@ -44,6 +44,15 @@ def check_tools():
         )
 
 
+def check_programs(programs):
+    """Raises if a program under test is not there."""
+    for path in (programs.ramvold, programs.ramvol, programs.bridge):
+        if not shutil.which(path):
+            raise BenchError(
+                f'no program "{path}"; ./dev bench builds it, or give its path'
+            )
+
+
 def check_memory():
     """Raises if the working sets would make the machine swap or worse."""
     available = available_bytes()

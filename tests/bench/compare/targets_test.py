@@ -134,7 +134,10 @@ class TargetsTest(unittest.TestCase):
         """Targets over samples that plans would give are all measured."""
         for settings in (plan.FULL, plan.QUICK):
             rows = [
-                fio(server, cell.kind, 1, session.set_name, cell.depth, cell.jobs, 1)
+                fio(
+                    *(server, cell.kind, 1, session.set_name),
+                    *(cell.depth, cell.jobs, 1),
+                )
                 for session in settings.sessions
                 for cell in session.cells
                 for server in cell.servers
