@@ -37,7 +37,7 @@ class FakeFactory:
 
 
 def run(fragile, error_of_living=False):
-    """All copies with clients that do nothing; `fragile` ends when copied out."""
+    """All copies by clients that do nothing; `fragile` ends at the first."""
     factory = FakeFactory(fragile)
 
     def timed(server, argv):

@@ -38,6 +38,11 @@ def _save(figure, directory, name):
     return name
 
 
+def _add_legend(axes):
+    """Beside the axes, where it hides nothing."""
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
 def _shapes(rows):
     """Kinds and sets that were run with one connection at depth 16."""
     return list(
@@ -55,8 +60,9 @@ def _bars(rows, shapes, measure, title, directory, name):
         return None
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(8, 0.9 * len(shapes) + 1))
-    height = _BAR_HEIGHT / len(plan.SERVERS)
-    for index, server in enumerate(plan.SERVERS):
+    shown = [s for s in plan.SERVERS if figures.find(rows, server=s)]
+    height = _BAR_HEIGHT / len(shown)
+    for index, server in enumerate(shown):
         values = [
             figures.value(
                 rows,
@@ -85,7 +91,7 @@ def _bars(rows, shapes, measure, title, directory, name):
         axes.set_xscale("log")
     axes.set_xlabel(title)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=7)
+    _add_legend(axes)
     return _save(figure, directory, name)
 
 
@@ -147,7 +153,7 @@ def _depth_plot(rows, kind, set_name, directory):
     axes.set_ylabel("p99 latency, µs")
     axes.set_title(f"{kind}, {set_name}, depths 1 to 64, 1 connection")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    _add_legend(axes)
     name = f"depth {kind} {set_name}".lower()
     name = "".join(c if c.isalnum() else "-" for c in name)
     return _save(figure, directory, name)
@@ -168,12 +174,13 @@ def _line_plot(name, title, asked, directory):
         )
     if asked.get("log_x"):
         axes.set_xscale("log", base=2)
-    axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
     axes.set_xlabel(asked["x"])
     axes.set_ylabel(asked["y"])
     axes.set_title(title, wrap=True)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    _add_legend(axes)
     return _save(figure, directory, "scale-" + name)
 
 
