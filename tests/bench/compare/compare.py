@@ -33,7 +33,7 @@ _NOTES = (
     "Before the cells of each kind of work it runs unmeasured for a moment, so "
     "that caches are as they stay: warm, or full of what is yet to compress.",
     "Server CPU time is that of /proc/PID/stat, of both processes for "
-    "ramvol-nbd.",
+    "ramvol-nbd. What ramvold does in the background meanwhile is in it.",
     "nbdkit null stores nothing: it is what protocol and client cost.",
     "spread: half of what lies between the rounds' extremes.",
 )
@@ -105,7 +105,9 @@ def run_fio(run):
 
 
 def run_copy(run):
-    copying = copies.Copies(run.plan, run.factory, run.image_path())
+    path = run.image_path()
+    data_bytes = run.results["image"]["data_bytes"]
+    copying = copies.Copies(run.plan, run.factory, path, data_bytes)
     try:
         copying.run()
     finally:

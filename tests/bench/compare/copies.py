@@ -46,10 +46,11 @@ def _scratch_folder(image):
 class Copies:
     """All copies of all servers, in turn, round by round."""
 
-    def __init__(self, settings, factory, image):
+    def __init__(self, settings, factory, image, data_bytes):
         self._plan = settings
         self._factory = factory
         self._image = image
+        self._data_bytes = data_bytes
         self._out = os.path.join(
             _scratch_folder(image), f"ramvol-bench-{os.getpid()}.img"
         )
@@ -142,9 +143,7 @@ class Copies:
             kind=kind,
             server=server.name,
             round=number,
-            mib_per_s=self._plan.image_data_bytes
-            / plan.MIB
-            / sample["seconds"],
+            mib_per_s=self._data_bytes / plan.MIB / sample["seconds"],
         )
         self.samples.append(sample)
         loads.progress(

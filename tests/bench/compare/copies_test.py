@@ -49,7 +49,7 @@ def run(fragile, error_of_living=False):
     with tempfile.NamedTemporaryFile() as image, mock.patch.object(
         copies, "timed", timed
     ), mock.patch.object(copies.loads, "run_client"):
-        copying = copies.Copies(plan.QUICK, factory, image.name)
+        copying = copies.Copies(plan.QUICK, factory, image.name, plan.MIB)
         copying.run()
     return copying
 

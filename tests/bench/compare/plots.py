@@ -174,7 +174,10 @@ def _line_plot(name, title, asked, directory):
         )
     if asked.get("log_x"):
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+        lines = asked["lines"].values()
+        places = sorted({x for line in lines for x, _ in line})
+        axes.set_xticks(places, [f"{x:,.0f}" for x in places])
+        axes.minorticks_off()
     axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
     axes.set_xlabel(asked["x"])
     axes.set_ylabel(asked["y"])

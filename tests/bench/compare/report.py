@@ -63,6 +63,45 @@ def _targets_section(results):
     return table(("work", "target", "measured", "reached"), rows)
 
 
+# What the first tables show of all servers, at this depth and one connection.
+_SUMMARY_DEPTH = 16
+_SUMMARIES = (
+    ("Operations a second", "ops_per_s"),
+    ("p99 latency, µs", "p99_us"),
+    ("Server CPU, µs an operation", "cpu_us_per_op"),
+)
+
+
+def _summary_table(rows, measure):
+    """Kinds of work down, servers across."""
+    names = [s for s in plan.SERVERS if figures.find(rows, server=s)]
+    shapes = dict.fromkeys((row["kind"], row["set"]) for row in rows)
+    body = []
+    for kind, set_name in shapes:
+        wanted = {"kind": kind, "set": set_name}
+        values = [
+            figures.value(rows, measure, server=name, **wanted)
+            for name in names
+        ]
+        body.append((f"{kind}, {set_name}", *values))
+    return table(("", *names), body)
+
+
+def _summary_section(results):
+    rows = [
+        row
+        for row in results["rows"]
+        if (row["section"], row.get("depth"), row.get("jobs"))
+        == ("fio", _SUMMARY_DEPTH, 1)
+    ]
+    if not rows:
+        return ""
+    return "\n\n".join(
+        f"### {title}\n\n{_summary_table(rows, measure)}"
+        for title, measure in _SUMMARIES
+    )
+
+
 def _fio_row(row, rows):
     same = {
         field: row[field] for field in figures.KEY if field != "server"
@@ -218,12 +257,13 @@ def _notes_section(results):
 
 _SECTIONS = (
     ("Targets", "targets", _targets_section),
+    ("fio, depth 16, 1 connection", "rows", _summary_section),
     ("Plots", "plots", _plots_section),
     ("File system image", "image", _copy_section),
     ("Memory", "memory", _memory_section),
     ("gRPC", "grpc", _grpc_section),
     ("Scale", "scale", _scale_section),
-    ("fio", "rows", _fio_section),
+    ("fio, all runs", "rows", _fio_section),
     ("Servers", "commands", _commands_section),
     ("Notes", "notes", _notes_section),
 )
@@ -232,8 +272,9 @@ _SECTIONS = (
 def markdown(results):
     parts = ["# ramvol side by side", _machine_section(results["meta"])]
     for title, field, section in _SECTIONS:
-        if results.get(field):
-            parts.append(f"## {title}\n\n{section(results)}".rstrip())
+        body = section(results) if results.get(field) else ""
+        if body:
+            parts.append(f"## {title}\n\n{body}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -93,6 +93,18 @@ class MarkdownTest(unittest.TestCase):
             text,
         )
 
+    def test_a_summary_has_kinds_down_and_servers_across(self):
+        text = report.markdown(
+            results(
+                rows=[row(plan.RAMVOLD, 6000), row(plan.NBDKIT_ZSTD, 1000)]
+            )
+        )
+        self.assertIn(
+            "### Operations a second\n\n|  | ramvold | nbdkit zstd |\n"
+            "|---|---:|---:|\n| 4 KiB rand write, 1 GiB | 6,000 | 1,000 |",
+            text,
+        )
+
     def test_parts_of_scale_bring_their_tables(self):
         part = {"title": "Cores", "header": ("", "ops/s"), "rows": [("1", 9)]}
         text = report.markdown(results(scale={"cores": part}))
