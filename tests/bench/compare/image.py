@@ -7,6 +7,7 @@ import tempfile
 import zlib
 
 import loads
+from errors import BenchError
 
 _SOURCE = "/usr"
 # No file may be more than this part of all data.
@@ -58,6 +59,47 @@ def _make(path, size, data_bytes):
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return total
+
+
+def _concatenate(paths, target):
+    with open(target, "wb") as out:
+        for path in paths:
+            try:
+                with open(path, "rb") as file:
+                    shutil.copyfileobj(file, out)
+            except PermissionError:
+                pass
+        return out.tell()
+
+
+def cached_files(cache, size):
+    """A file of exactly so many bytes: files of /usr, one after the other."""
+    os.makedirs(cache, exist_ok=True)
+    path = os.path.join(cache, f"files-{size >> 20}.raw")
+    if not os.path.exists(path):
+        loads.progress(f"collecting {size >> 20} MiB of files")
+        chosen, _ = choose(_regular_files(_SOURCE), size)
+        if not _concatenate(chosen, path + ".new"):
+            raise BenchError(f"{_SOURCE} has no files to fill volumes with")
+        _repeat_to(path + ".new", size)
+        os.rename(path + ".new", path)
+    _read_once(path)
+    return path
+
+
+def _repeat_to(path, size):
+    """Makes up what is missing from the beginning."""
+    with open(path, "r+b") as file:
+        file.seek(0, os.SEEK_END)
+        have = file.tell()
+        while file.tell() < size:
+            missing = min(size - file.tell(), have, 1 << 20)
+            end = file.tell()
+            file.seek(end - have)
+            again = file.read(missing)
+            file.seek(end)
+            file.write(again)
+        file.truncate(size)
 
 
 def _read_once(path):

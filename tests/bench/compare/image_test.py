@@ -1,8 +1,24 @@
+import tempfile
 import unittest
 
 import image
 
 FILES = [(f"/usr/file{number}", 10) for number in range(100)]
+
+
+class RepeatTest(unittest.TestCase):
+    def test_what_is_missing_comes_from_the_beginning(self):
+        for have, size, expected in (
+            (b"abc", 8, b"abcabcab"),
+            (b"abc", 3, b"abc"),
+            (b"abcdef", 4, b"abcd"),
+        ):
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(have)
+                file.flush()
+                image._repeat_to(file.name, size)
+                with open(file.name, "rb") as made:
+                    self.assertEqual(made.read(), expected)
 
 
 class ChooseTest(unittest.TestCase):

@@ -23,6 +23,9 @@ OURS = (RAMVOLD, BRIDGE)
 # The working sets: one that fits ramvold's hot cache, one that does not.
 IN_CACHE = "in cache"
 LARGE = "1 GiB"
+# The second with bytes of real files. What fio makes is decompressed some ten
+# times as fast as these.
+FILES = "1 GiB of files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Session:
     set_name: str
     size: int
     cells: tuple
+    # Whether it is filled with real files, not with what fio makes.
+    files: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +140,8 @@ def _full_sessions():
         )
         sessions.append(Session(set_name, size, reads))
         sessions.append(Session(set_name, size, writes))
+    random_reads = _cells(("4 KiB rand read",), shapes)
+    sessions.append(Session(FILES, GIB, random_reads, files=True))
     return tuple(sessions)
 
 
@@ -167,9 +174,11 @@ def _quick_sessions():
         + _cells(("4 KiB rand write",), _BRIDGE_SHAPE, OURS)
         + _cells(("4 KiB rand 70/30",), one)
     )
+    files_cells = _cells(("4 KiB rand read",), ((16, 1), (16, 4)), _QUICK_PEERS)
     return (
         Session(IN_CACHE, 64 * MIB, cache_cells),
         Session(LARGE, GIB, large_cells),
+        Session(FILES, GIB, files_cells, files=True),
     )
 
 
@@ -188,6 +197,12 @@ def _smoke_sessions():
             LARGE,
             16 * MIB,
             _cells(("1 MiB seq read", "4 KiB rand 70/30"), ((4, 2),), OURS),
+        ),
+        Session(
+            FILES,
+            4 * MIB,
+            _cells(("4 KiB rand read",), ((16, 1),), (RAMVOLD,)),
+            files=True,
         ),
     )
 

@@ -1,15 +1,19 @@
 """fio's part of the comparison: sessions of runs, A B A B over all servers."""
 
+import image
 import loads
 import plan
+
+_COPY_SECONDS = 600
 
 
 class SideBySide:
     """Runs the plan's sessions against all servers, in turn, round by round."""
 
-    def __init__(self, settings, factory):
+    def __init__(self, settings, factory, cache):
         self._plan = settings
         self._factory = factory
+        self._cache = cache
         self.samples = []
         self.commands = {}
 
@@ -28,7 +32,7 @@ class SideBySide:
         with server:
             self.commands[name] = server.commands()
             loads.progress(f"fill {session.set_name}, round {number}: {name}")
-            loads.fill(server, session.size)
+            self._fill(server, session)
             warmed = None
             for index, cell in enumerate(cells):
                 if cell.kind != warmed:
@@ -38,6 +42,13 @@ class SideBySide:
                 # that does not fit the cache must not come in pieces that do.
                 seed = 1000 * number + 1 + session.cells.index(cell)
                 self._run_cell(server, session, cell, number, seed)
+
+    def _fill(self, server, session):
+        if session.files:
+            path = image.cached_files(self._cache, session.size)
+            loads.run_client(["nbdcopy", path, server.uri], _COPY_SECONDS)
+        else:
+            loads.fill(server, session.size)
 
     def _warm(self, server, session, cell, seed):
         loads.run_timed(

@@ -52,10 +52,11 @@ def _speed(kind, peer, server=plan.RAMVOLD, **wanted):
     )
 
 
-def _scaling(kind, server=plan.RAMVOLD):
-    """Four connections against one."""
+def _scaling(kind, **wanted):
+    """Our four connections against one."""
     return lambda results: figures.ratio(
-        _fio(results, server, kind, jobs=4), _fio(results, server, kind)
+        _fio(results, plan.RAMVOLD, kind, jobs=4, **wanted),
+        _fio(results, plan.RAMVOLD, kind, **wanted),
     )
 
 
@@ -144,6 +145,12 @@ TARGETS = (
         against=_ZSTD,
     ),
     Target(
+        "4 KiB random read over 1 GiB of files",
+        1.5,
+        _speed("4 KiB rand read", _ZSTD, set=plan.FILES),
+        against=_ZSTD,
+    ),
+    Target(
         "4 KiB random read in the cache",
         1.2,
         _speed("4 KiB rand read", plan.NBDKIT_SPARSE, set=plan.IN_CACHE),
@@ -171,6 +178,12 @@ TARGETS = (
         "4 connections, random read over 1 GiB",
         1.3,
         _scaling("4 KiB rand read"),
+        against="1 connection",
+    ),
+    Target(
+        "4 connections, random read over 1 GiB of files",
+        1.3,
+        _scaling("4 KiB rand read", set=plan.FILES),
         against="1 connection",
     ),
     Target(
