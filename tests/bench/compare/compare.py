@@ -174,6 +174,25 @@ def _names(text, known):
     return [name for name in known if name in names]
 
 
+def _add_programs(parser):
+    programs = parser.add_argument_group("programs, which ./dev bench builds")
+    for name in ("ramvold", "ramvol", "ramvol-nbd"):
+        programs.add_argument("--" + name, metavar="PATH", default=name)
+    programs.add_argument(
+        "--grpc_binary",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a benchmark of the gRPC API; may be repeated",
+    )
+    programs.add_argument(
+        "--proto_dir",
+        metavar="DIR",
+        default=os.path.join(os.path.dirname(__file__), "../../../proto"),
+        help="where ramvol/v1/*.proto are",
+    )
+
+
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(
         prog="./dev bench", description=__doc__.partition("\n")[0]
@@ -216,22 +235,7 @@ def parse_arguments(argv):
         default=os.path.expanduser("~/.cache/ramvol/bench"),
         help="where the file system image is kept (%(default)s)",
     )
-    programs = parser.add_argument_group("programs, which ./dev bench builds")
-    for name in ("ramvold", "ramvol", "ramvol-nbd"):
-        programs.add_argument("--" + name, metavar="PATH", default=name)
-    programs.add_argument(
-        "--grpc_binary",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="a benchmark of the gRPC API; may be repeated",
-    )
-    programs.add_argument(
-        "--proto_dir",
-        metavar="DIR",
-        default=os.path.join(os.path.dirname(__file__), "../../../proto"),
-        help="where ramvol/v1/*.proto are",
-    )
+    _add_programs(parser)
     parser.set_defaults(plan=plan.FULL)
     return parser.parse_args(argv)
 
