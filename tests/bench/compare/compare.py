@@ -259,13 +259,20 @@ def main(argv):
     return 0
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def _interrupt(*_):
+    """Ends the run once: a second signal would end its cleaning up."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    # As Ctrl-C: the servers are stopped on the way out.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # The servers are stopped on the way out.
+    for signal_number in _SIGNALS:
+        signal.signal(signal_number, _interrupt)
     try:
         sys.exit(main(sys.argv[1:]))
     except BenchError as problem:

@@ -21,16 +21,16 @@ _LOOKS = 20
 
 def _load_module(proto_dir):
     """The messages of VolumeService, generated for this run."""
-    out = tempfile.mkdtemp(prefix="ramvol-proto.")
-    subprocess.run(
-        [
-            *("protoc", f"-I{proto_dir}", f"--python_out={out}"),
-            "ramvol/v1/volume_service.proto",
-        ],
-        check=True,
-    )
-    sys.path.insert(0, out)
-    from ramvol.v1 import volume_service_pb2
+    with tempfile.TemporaryDirectory(prefix="ramvol-proto.") as out:
+        subprocess.run(
+            [
+                *("protoc", f"-I{proto_dir}", f"--python_out={out}"),
+                "ramvol/v1/volume_service.proto",
+            ],
+            check=True,
+        )
+        sys.path.insert(0, out)
+        from ramvol.v1 import volume_service_pb2
 
     return volume_service_pb2
 
