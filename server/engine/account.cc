@@ -91,6 +91,7 @@ void Account::Delete(void* object, size_t bytes) {
 }
 
 bool Account::ArenaHasRoom(uint64_t bytes) const {
+  if (arena_.HasRoom(bytes)) return true;
   if (!arena_.Reserve(bytes, Priority::kNormal)) return false;
   arena_.Unreserve(bytes);
   return true;

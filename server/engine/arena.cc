@@ -206,6 +206,10 @@ bool Arena::ShouldMove(const void* object) const {
   return impl_->slabs[impl_->units->unit(id).owner].ShouldMove(object);
 }
 
+bool Arena::HasRoom(uint64_t bytes) const {
+  return impl_->account.HasRoom(bytes);
+}
+
 bool Arena::Reserve(uint64_t bytes, Priority priority) {
   const bool reserved = impl_->Retry(
       priority, [&] { return impl_->account.TryCharge(bytes, priority); });

@@ -46,6 +46,8 @@ class Arena {
   // is moved back and forth.
   bool ShouldMove(const void* object) const;
 
+  // Whether `bytes` fit without giving anything back first.
+  bool HasRoom(uint64_t bytes) const;
   // Takes `bytes` out of the limit without any memory behind them; false where
   // an allocation of this priority would fail. Unreserve gives them back.
   bool Reserve(uint64_t bytes, Priority priority);

@@ -1,5 +1,6 @@
 #include "server/engine/maintainer.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -74,7 +75,10 @@ void Maintainer::Run(bool merges) {
       MergePass(/*all_cold=*/false);
       next_pass = absl::Now() + merge_interval_;
     }
-    if (Step(/*idle=*/false)) continue;
+    if (Step(/*idle=*/false)) {
+      sched_yield();  // A time slice is long for a request that waits.
+      continue;
+    }
     shared_.work.Sleep(kIdle);
     if (absl::Now() - looked < kIdle) continue;  // Woken up early.
     const uint64_t dirtied = shared_.hot.dirtied_blocks();

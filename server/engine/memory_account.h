@@ -36,13 +36,13 @@ class MemoryAccount {
     }
     uint64_t used = used_bytes();
     do {
-      if (used > normal_limit_bytes_ || bytes > normal_limit_bytes_ - used) {
-        return false;
-      }
+      if (!HasRoom(used, bytes)) return false;
     } while (bytes > 0 && !used_bytes_.compare_exchange_weak(
                               used, used + bytes, std::memory_order_relaxed));
     return true;
   }
+  // Whether TryCharge at kNormal would succeed now.
+  bool HasRoom(uint64_t bytes) const { return HasRoom(used_bytes(), bytes); }
   void Credit(uint64_t bytes) {
     used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   }
@@ -90,6 +90,10 @@ class MemoryAccount {
   static constexpr uint64_t kMinRetainedBytes = 1 << 20;
   // Used counts the retained too: a 33rd of both is a 32nd of the rest.
   static constexpr uint64_t kRetainedShare = 33;
+
+  bool HasRoom(uint64_t used, uint64_t bytes) const {
+    return used <= normal_limit_bytes_ && bytes <= normal_limit_bytes_ - used;
+  }
 
   const uint64_t limit_bytes_;
   const uint64_t normal_limit_bytes_;

@@ -10,8 +10,8 @@
 namespace ramvol::service {
 namespace {
 
-constexpr int kDefaultWriteLevel = 1;
-constexpr int kDefaultMergeLevel = 3;
+constexpr int kDefaultWriteLevel = engine::VolumeOptions{}.write_level;
+constexpr int kDefaultMergeLevel = engine::VolumeOptions{}.merge_level;
 
 // Prefix "" for CreateVolume, "volume." for UpdateVolume.
 absl::Status CheckSize(const std::string& field, int64_t bytes) {
