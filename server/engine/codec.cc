@@ -16,6 +16,9 @@
 #include <xxhash.h>
 
 #include "server/engine/options.h"
+#ifdef __x86_64__
+#include "server/engine/checksum_avx2.h"
+#endif
 
 namespace ramvol::engine::codec {
 namespace {
@@ -154,6 +157,12 @@ bool Decompress(absl::Span<const char> src, absl::Span<char> dst) {
 }
 
 uint32_t Checksum(absl::Span<const char> data) {
+#ifdef __x86_64__
+  static const bool has_avx2 = __builtin_cpu_supports("avx2");
+  if (has_avx2) {
+    return static_cast<uint32_t>(Xxh3WithAvx2(data.data(), data.size()));
+  }
+#endif
   return static_cast<uint32_t>(XXH3_64bits(data.data(), data.size()));
 }
 

@@ -11,6 +11,9 @@
 #include "absl/types/span.h"
 #include "gtest/gtest.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 namespace ramvol::engine::codec {
 namespace {
 
@@ -212,6 +215,15 @@ TEST(CodecTest, ChecksumIsXxh3) {
     Bytes changed = text;
     changed[i] ^= 1;
     ASSERT_NE(Checksum(changed), Checksum(text));
+  }
+}
+
+// Whatever instructions this machine's are computed with.
+TEST(CodecTest, ChecksumIsThatOfTheReferenceCode) {
+  for (size_t blocks = 1; blocks <= 16; ++blocks) {
+    const Bytes text = TextBytes(blocks * kBlock, 11);
+    EXPECT_EQ(Checksum(text),
+              static_cast<uint32_t>(XXH3_64bits(text.data(), text.size())));
   }
 }
 
