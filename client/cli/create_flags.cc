@@ -37,7 +37,7 @@ void CreateFlags::AddTo(CLI::App* command) {
           ->type_name("LEVEL"),
       command
           ->add_option("--merge-level", merge_level_,
-                       "zstd level for what has gone cold (default 6)")
+                       "zstd level for what has gone cold (default 8)")
           ->type_name("LEVEL"),
       AddSize(command, "--min-frame", &min_frame_,
               "Least that is compressed together: 4K to 64K, a power of two "

@@ -42,7 +42,7 @@ class Arena {
   static size_t AllocatedBytes(size_t bytes);
   // True for an object in a slab so empty that moving its objects elsewhere
   // (Allocate, copy, Free) would give memory back. Moving every object that it
-  // is true for leaves no slab but one of each class less than half full; none
+  // is true for leaves no slab but one of each class less than 3/4 full; none
   // is moved back and forth.
   bool ShouldMove(const void* object) const;
 

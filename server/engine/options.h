@@ -66,7 +66,7 @@ struct VolumeOptions {
   uint32_t max_frame_bytes = 65536;
   // zstd levels, kMinLevel to kMaxLevel, not 0. Low for writes, which wait.
   int write_level = 1;
-  int merge_level = 6;
+  int merge_level = 8;
   // 0: none of its own. Must be 0 for kMalloc.
   uint64_t memory_limit_bytes = 0;
   bool read_only = false;

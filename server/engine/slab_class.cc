@@ -112,7 +112,7 @@ bool SlabClass::ShouldMove(const void* object) {
   const uint64_t live = unit.live_objects;
   const uint64_t live_bytes = live * class_.object_bytes;
   const uint64_t occupied_bytes = BytesIn(unit.occupied);
-  if (live_bytes * 2 > occupied_bytes) return false;
+  if (live_bytes * 4 > occupied_bytes * 3) return false;
 
   if (partial_.Fullest() == place.unit) {
     // The copy would land in this slab, at a lower slot. That is of use until

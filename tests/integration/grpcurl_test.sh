@@ -86,7 +86,7 @@ health=$(grpcurl -plaintext "$address" grpc.health.v1.Health/Check)
 
 # A volume's life.
 answers VolumeService/CreateVolume '{"name":"scratch","size_bytes":1073741824}' \
-  '{"volume":{"name":"scratch","sizeBytes":"1073741824","allocator":"ALLOCATOR_ZSTD","minFrameBytes":4096,"maxFrameBytes":65536,"zstdLevel":1,"mergeZstdLevel":6,*}}'
+  '{"volume":{"name":"scratch","sizeBytes":"1073741824","allocator":"ALLOCATOR_ZSTD","minFrameBytes":4096,"maxFrameBytes":65536,"zstdLevel":1,"mergeZstdLevel":8,*}}'
 data=$(printf 'hello, RAM' | base64)
 answers BlockService/Write \
   "{\"volume\":\"scratch\",\"offset\":4090,\"data\":\"$data\"}" '{}'

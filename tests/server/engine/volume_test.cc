@@ -538,8 +538,8 @@ TEST_F(VolumeTest, SparseVolumeStoresRaw) {
 TEST_F(VolumeTest, IndexTakesFewBytesForEachChunk) {
   Volume& volume = Make(kTiB);
   const uint64_t empty = volume.Stats().memory_bytes;
-  const std::string data = Text(random_, kChunkBytes);
   for (int i = 0; i < 64; ++i) {
+    const std::string data = Text(random_, kChunkBytes);
     ASSERT_TRUE(Write(volume, i * kChunkBytes, data).ok());
   }
   engine_->QuiesceForTest(true);

@@ -84,7 +84,7 @@ TEST_F(VolumeServiceTest, CreateFillsInTheDefaults) {
   EXPECT_EQ(volume->min_frame_bytes(), 4096);
   EXPECT_EQ(volume->max_frame_bytes(), 65536);
   EXPECT_EQ(volume->zstd_level(), 1);
-  EXPECT_EQ(volume->merge_zstd_level(), 6);
+  EXPECT_EQ(volume->merge_zstd_level(), 8);
   EXPECT_EQ(volume->memory_limit_bytes(), 0);
   EXPECT_FALSE(volume->read_only());
   EXPECT_FALSE(volume->etag().empty());
@@ -372,7 +372,7 @@ TEST_F(VolumeServiceTest, UpdateChangesWhatTheMaskNames) {
   EXPECT_EQ(after->size_bytes(), 12345);
   EXPECT_EQ(after->memory_limit_bytes(), 1 << 20);
   EXPECT_EQ(after->zstd_level(), 5);
-  EXPECT_EQ(after->merge_zstd_level(), 6);  // 0 means the default.
+  EXPECT_EQ(after->merge_zstd_level(), 8);  // 0 means the default.
   EXPECT_FALSE(after->read_only());
   EXPECT_THAT(after->labels(), ElementsAre(Pair("new", "2")));
   EXPECT_NE(after->etag(), before->etag());
