@@ -36,6 +36,18 @@ bool WaitFor(int fd, short events, absl::Time deadline) {
 // something sooner is waited for awake.
 constexpr int64_t kPollNs = 20'000;
 
+// Of Unix sockets, whose buffers do not grow by themselves as those of TCP do.
+// With Linux's default of 208 KiB, sender and receiver of a large reply wake
+// each other up for each part of it.
+constexpr int kUnixSendBufferBytes = 1 << 20;
+
+bool IsUnix(int fd) {
+  int domain = 0;
+  socklen_t length = sizeof(domain);
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+         domain == AF_UNIX;
+}
+
 // Cheap, and some milliseconds old.
 int64_t CoarseNowNs() {
   timespec now{};
@@ -60,7 +72,13 @@ msghdr Message(absl::Span<iovec> parts) {
 
 }  // namespace
 
-Socket::Socket(int fd) : fd_(fd), progress_ns_(CoarseNowNs()) {}
+Socket::Socket(int fd) : fd_(fd), progress_ns_(CoarseNowNs()) {
+  // Only a wish. What is asked for beyond net.core.wmem_max is cut to that.
+  if (IsUnix(fd)) {
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kUnixSendBufferBytes,
+                     sizeof(kUnixSendBufferBytes));
+  }
+}
 
 Socket::~Socket() { close(fd_); }
 
