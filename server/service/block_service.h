@@ -10,6 +10,7 @@
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"
+#include "server/service/cost_estimate.h"
 #include "server/service/executor.h"
 #include "server/service/io_stream.h"
 #include "server/service/unary.h"
@@ -69,6 +70,7 @@ class BlockService final : public v1::BlockService::CallbackService {
   Executor* const executor_;
   CallGate* const gate_;
   const UnaryRunner runner_;
+  CostEstimate write_cost_;  // Of small writes.
   IoStreamSet streams_;
 };
 
