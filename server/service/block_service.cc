@@ -15,7 +15,7 @@ namespace {
 
 // An Io stream that is refused.
 class RefusedStream final
-    : public grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse> {
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit RefusedStream(const absl::Status& status) {
     Finish(ToGrpcStatus(status));
@@ -137,7 +137,7 @@ grpc::ServerUnaryReactor* BlockService::GetExtents(
                 });
 }
 
-grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>* BlockService::Io(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
     grpc::CallbackServerContext* context) {
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
   auto stream =

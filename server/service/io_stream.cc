@@ -8,6 +8,7 @@
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
+#include "server/service/io_wire.h"
 #include "server/service/limits.h"
 #include "server/service/uid.h"
 
@@ -43,18 +44,20 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
                    grpc::CallbackServerContext* context)
     : engine_(engine), executor_(executor), set_(set), context_(context) {}
 
-void IoStream::Start() { StartRead(&request_); }
+void IoStream::Start() { StartRead(&incoming_); }
 
 void IoStream::OnReadDone(bool ok) {
   Next next;
   std::array<int, kLanes> run_here = {};
+  absl::Status status;
+  if (ok) status = DecodeRequest(&incoming_, &request_);
   {
     MutexLock lock(&mu_);
     if (finished_) return;
     if (!ok) {
       session_.End(absl::OkStatus());
     } else if (!session_.ended()) {
-      const absl::Status status = ReceiveLocked();
+      if (status.ok()) status = ReceiveLocked();
       if (!status.ok()) session_.End(status);
     }
     for (const Lane lane : kAllLanes) {
@@ -172,8 +175,13 @@ void IoStream::Act(Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
-  if (next.write) StartWrite(&response_);
-  if (next.read) StartRead(&request_);
+  if (next.read) StartRead(&incoming_);
+  if (next.write) {
+    outgoing_ = EncodeResponse(&response_);
+    // What was answered is freed now, not when the next answer comes.
+    v1::IoResponse().Swap(&response_);
+    StartWrite(&outgoing_);
+  }
   for (const Lane lane : kAllLanes) {
     for (int i = 0; i < next.runners[Index(lane)]; ++i) StartRunner(lane);
   }
@@ -252,8 +260,7 @@ void IoStream::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mu_);
     writing_ = false;
-    // What was answered is freed now, not when the next answer comes.
-    v1::IoResponse().Swap(&response_);
+    outgoing_.Clear();
     if (!ok) session_.Abandon(absl::CancelledError("the client is gone"));
     next = DecideLocked();
   }

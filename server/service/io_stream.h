@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_field.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.pb.h"
@@ -37,7 +38,7 @@ class IoStreamSet;
 // gRPC's threads, the executor's and Drain's meet here; mu_ is held for a few
 // instructions at a time, never across a call of gRPC or of the engine.
 class IoStream final
-    : public grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>,
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
       public std::enable_shared_from_this<IoStream> {
  public:
   // Borrows the first three, which must outlive the stream, and `context` until
@@ -109,11 +110,13 @@ class IoStream final
 
   // Set by the first message, then constant until the stream finishes.
   std::shared_ptr<engine::Attachment> attachment_;
-  // Written under mu_ when writing_ becomes true, then gRPC's until
-  // OnWriteDone.
+  // Filled under mu_ when writing_ becomes true; then whoever did so encodes
+  // it.
   v1::IoResponse response_;
-  // gRPC's from StartRead to OnReadDone.
-  v1::IoRequest request_;
+  v1::IoRequest request_;  // OnReadDone's.
+  // gRPC's while it reads or writes.
+  grpc::ByteBuffer incoming_;
+  grpc::ByteBuffer outgoing_;
 };
 
 // All streams of a server. Thread-safe; its lock comes after the streams'.
