@@ -155,6 +155,18 @@ Lane LaneOf(const v1::IoOperation& operation) {
   }
 }
 
+bool IsSmall(const v1::IoOperation& operation) {
+  switch (operation.kind_case()) {
+    case v1::IoOperation::kRead:
+    case v1::IoOperation::kWrite:
+      return DataBytes(operation) <= kMaxInlineBytes;
+    case v1::IoOperation::kFlush:
+      return true;
+    default:
+      return false;
+  }
+}
+
 int64_t DataBytes(const v1::IoOperation& operation) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kRead:

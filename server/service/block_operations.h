@@ -38,6 +38,9 @@ std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
 
 // Where `operation` has to run.
 Lane LaneOf(const v1::IoOperation& operation);
+// A small read or write, or what takes no time: no other operation takes about
+// as long each time.
+bool IsSmall(const v1::IoOperation& operation);
 // Bytes of data that it carries or asks for: what counts for the window.
 int64_t DataBytes(const v1::IoOperation& operation);
 

@@ -15,7 +15,7 @@ namespace {
 
 // An Io stream that is refused.
 class RefusedStream final
-    : public grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse> {
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit RefusedStream(const absl::Status& status) {
     Finish(ToGrpcStatus(status));
@@ -65,7 +65,7 @@ grpc::ServerUnaryReactor* BlockService::Read(
     return ReadBlocks(volume, request->offset(), request->length(),
                       response->mutable_data());
   };
-  if (request->length() <= kMaxInlineReadBytes) {
+  if (request->length() <= kMaxInlineBytes) {
     return UnaryRunner::Answer(context, CallVolume(request->volume(), call));
   }
   return Submit(context, Lane::kPrompt, request->volume(), call);
@@ -74,11 +74,23 @@ grpc::ServerUnaryReactor* BlockService::Read(
 grpc::ServerUnaryReactor* BlockService::Write(
     grpc::CallbackServerContext* context, const v1::WriteRequest* request,
     v1::WriteResponse*) {
-  return Submit(context, Lane::kMayWait, request->volume(),
-                [request](engine::Volume& volume) {
-                  return WriteBlocks(volume, request->offset(),
-                                     request->data());
-                });
+  auto call = [request](engine::Volume& volume) {
+    return WriteBlocks(volume, request->offset(), request->data());
+  };
+  if (request->data().size() > kMaxInlineBytes) {
+    return Submit(context, Lane::kMayWait, request->volume(), call);
+  }
+  auto timed = [this, call](engine::Volume& volume) {
+    const int64_t began_ns = CostEstimate::NowNs();
+    absl::Status status = call(volume);
+    write_cost_.Note(CostEstimate::NowNs() - began_ns);
+    return status;
+  };
+  if (!write_cost_.IsCheap(1)) {
+    return Submit(context, Lane::kMayWait, request->volume(), timed);
+  }
+  return runner_.RunHere(context,
+                         [&] { return CallVolume(request->volume(), timed); });
 }
 
 grpc::ServerUnaryReactor* BlockService::Trim(
@@ -125,7 +137,7 @@ grpc::ServerUnaryReactor* BlockService::GetExtents(
                 });
 }
 
-grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>* BlockService::Io(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
     grpc::CallbackServerContext* context) {
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
   auto stream =

@@ -6,18 +6,30 @@
 #include <string>
 #include <utility>
 
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"
+#include "server/service/cost_estimate.h"
 #include "server/service/executor.h"
 #include "server/service/io_stream.h"
 #include "server/service/unary.h"
 
 namespace ramvol::service {
 
+// The generated service, of which Io's messages are bytes: see io_wire.h.
+using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
+    v1::BlockService::WithCallbackMethod_Read<
+        v1::BlockService::WithCallbackMethod_Write<
+            v1::BlockService::WithCallbackMethod_Trim<
+                v1::BlockService::WithCallbackMethod_WriteZeroes<
+                    v1::BlockService::WithCallbackMethod_Flush<
+                        v1::BlockService::WithCallbackMethod_GetExtents<
+                            v1::BlockService::Service>>>>>>>;
+
 // Thread-safe. block_service.proto is the contract.
-class BlockService final : public v1::BlockService::CallbackService {
+class BlockService final : public BlockServiceBase {
  public:
   // Borrows all three; they must outlive the service and its calls.
   BlockService(engine::Engine* engine, Executor* executor, CallGate* gate);
@@ -52,7 +64,7 @@ class BlockService final : public v1::BlockService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::GetExtentsRequest* request,
       v1::GetExtentsResponse* response) override;
-  grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>* Io(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
       grpc::CallbackServerContext* context) override;
 
  private:
@@ -69,6 +81,7 @@ class BlockService final : public v1::BlockService::CallbackService {
   Executor* const executor_;
   CallGate* const gate_;
   const UnaryRunner runner_;
+  CostEstimate write_cost_;  // Of small writes.
   IoStreamSet streams_;
 };
 

@@ -47,6 +47,7 @@ absl::Status IoSession::Receive(v1::IoRequest* request) {
   for (v1::IoOperation* operation : operations) {
     Waiting& waiting = waiting_[static_cast<size_t>(LaneOf(*operation))];
     waiting.cost_bytes += CostBytes(*operation);
+    if (!IsSmall(*operation)) ++waiting.large_ones;
     waiting.operations.emplace_back(operation);
   }
   return absl::OkStatus();
@@ -183,6 +184,7 @@ std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
   auto operation = std::move(waiting.operations.front());
   waiting.operations.pop_front();
   waiting.cost_bytes -= CostBytes(*operation);
+  if (!IsSmall(*operation)) --waiting.large_ones;
   ++running_;
   return operation;
 }
@@ -215,10 +217,9 @@ bool IoSession::NextMessage(v1::IoResponse* response) {
   return true;
 }
 
-bool IoSession::SmallReadWaits() const {
-  const auto& prompt = waiting_[static_cast<size_t>(Lane::kPrompt)].operations;
-  return prompt.size() == 1 && prompt.front()->has_read() &&
-         DataBytes(*prompt.front()) <= kMaxInlineReadBytes && !HeldBack();
+size_t IoSession::SmallOnesWaiting(Lane lane) const {
+  const Waiting& waiting = waiting_[static_cast<size_t>(lane)];
+  return HeldBack() || waiting.large_ones > 0 ? 0 : waiting.operations.size();
 }
 
 size_t IoSession::WaitingCostBytes(Lane lane) const {

@@ -62,9 +62,9 @@ class IoSession {
   // Makes `response` the next message; false when there is nothing to say.
   bool NextMessage(v1::IoResponse* response);
 
-  // One operation that is cheaper to run at once than to hand over, a small
-  // read, waits alone.
-  bool SmallReadWaits() const;
+  // How many operations could begin now in `lane`, when all that wait there are
+  // small; else 0.
+  size_t SmallOnesWaiting(Lane lane) const;
 
   // Bytes that the operations that could begin now in `lane` carry or ask for,
   // and a fixed cost of kOperationCostBytes for each: tells how many threads
@@ -97,6 +97,7 @@ class IoSession {
   struct Waiting {
     std::deque<std::unique_ptr<v1::IoOperation>> operations;
     size_t cost_bytes = 0;
+    size_t large_ones = 0;
   };
   struct Ready {
     std::unique_ptr<v1::IoResult> result;

@@ -8,6 +8,7 @@
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
+#include "server/service/io_wire.h"
 #include "server/service/limits.h"
 #include "server/service/uid.h"
 
@@ -16,6 +17,8 @@ namespace {
 
 constexpr std::array<Lane, kLanes> kAllLanes = {Lane::kPrompt, Lane::kMayWait};
 
+// How long results wait for those of the small operations that follow.
+constexpr int64_t kMaxAnswerDelayNs = 50'000;
 // Waking a thread pays off for about so many bytes of reads or writes.
 constexpr size_t kCostPerRunnerBytes = 64 << 10;
 
@@ -41,32 +44,41 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
                    grpc::CallbackServerContext* context)
     : engine_(engine), executor_(executor), set_(set), context_(context) {}
 
-void IoStream::Start() { StartRead(&request_); }
+void IoStream::Start() { StartRead(&incoming_); }
 
 void IoStream::OnReadDone(bool ok) {
   Next next;
-  bool run_here = false;
+  std::array<int, kLanes> run_here = {};
+  absl::Status status;
+  if (ok) status = DecodeRequest(&incoming_, &request_);
   {
     MutexLock lock(&mu_);
     if (finished_) return;
     if (!ok) {
       session_.End(absl::OkStatus());
     } else if (!session_.ended()) {
-      const absl::Status status = ReceiveLocked();
+      if (status.ok()) status = ReceiveLocked();
       if (!status.ok()) session_.End(status);
     }
-    if (session_.SmallReadWaits() && runners_[Index(Lane::kPrompt)] == 0) {
-      ++runners_[Index(Lane::kPrompt)];
-      run_here = true;
+    for (const Lane lane : kAllLanes) {
+      run_here[Index(lane)] = RunHereLocked(lane);
+      if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
     }
     next = DecideLocked();
     next.replaced.swap(replaced_);
     next.read = ok && !session_.ended();
   }
   Act(next);
-  if (!run_here) return;
-  RunOperations(Lane::kPrompt, 1);
-  EndRunner(Lane::kPrompt);
+  for (const Lane lane : kAllLanes) {
+    if (run_here[Index(lane)] > 0) RunTurn(lane, run_here[Index(lane)]);
+  }
+}
+
+int IoStream::RunHereLocked(Lane lane) const {
+  const auto small = static_cast<int>(session_.SmallOnesWaiting(lane));
+  const bool here =
+      runners_[Index(lane)] == 0 && costs_[Index(lane)].IsCheap(small);
+  return here ? small : 0;
 }
 
 absl::Status IoStream::ReceiveLocked() {
@@ -129,7 +141,7 @@ void IoStream::Replace(std::shared_ptr<const void> hold) {
   EndRunner(Lane::kPrompt);
 }
 
-IoStream::Next IoStream::DecideLocked() {
+IoStream::Next IoStream::DecideLocked(bool may_write) {
   Next next;
   if (!holds_.empty() && session_.running() == 0) next.holds.swap(holds_);
   if (finished_) return next;
@@ -137,7 +149,7 @@ IoStream::Next IoStream::DecideLocked() {
     next.runners[Index(lane)] = MoreRunnersLocked(lane);
     runners_[Index(lane)] += next.runners[Index(lane)];
   }
-  if (!writing_ && session_.NextMessage(&response_)) {
+  if (may_write && !writing_ && session_.NextMessage(&response_)) {
     writing_ = true;
     next.write = true;
   }
@@ -163,8 +175,13 @@ void IoStream::Act(Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
-  if (next.write) StartWrite(&response_);
-  if (next.read) StartRead(&request_);
+  if (next.read) StartRead(&incoming_);
+  if (next.write) {
+    outgoing_ = EncodeResponse(&response_);
+    // What was answered is freed now, not when the next answer comes.
+    v1::IoResponse().Swap(&response_);
+    StartWrite(&outgoing_);
+  }
   for (const Lane lane : kAllLanes) {
     for (int i = 0; i < next.runners[Index(lane)]; ++i) StartRunner(lane);
   }
@@ -186,8 +203,10 @@ void IoStream::Act(Next& next) {
 }
 
 void IoStream::StartRunner(Lane lane) {
-  const bool queued = executor_->Submit(
-      lane, [self = shared_from_this(), lane] { self->RunTurn(lane); });
+  const bool queued =
+      executor_->Submit(lane, [self = shared_from_this(), lane] {
+        self->RunTurn(lane, kMaxOperationsPerTurn);
+      });
   if (queued) return;
   {
     MutexLock lock(&mu_);
@@ -198,30 +217,31 @@ void IoStream::StartRunner(Lane lane) {
   EndRunner(lane);
 }
 
-bool IoStream::RunOperations(Lane lane, int most) {
+void IoStream::RunTurn(Lane lane, int most) {
+  CostEstimate& cost = costs_[Index(lane)];
   std::unique_ptr<v1::IoResult> result;
+  int64_t now_ns = CostEstimate::NowNs();
+  int64_t answered_ns = now_ns;
   for (int n = 0;; ++n) {
     std::unique_ptr<v1::IoOperation> operation;
+    bool small = false;
     Next next;
     {
       MutexLock lock(&mu_);
       if (result != nullptr) session_.Complete(std::move(result));
-      next = DecideLocked();
       if (n < most) operation = session_.NextOperation(lane);
+      small = operation != nullptr && IsSmall(*operation);
+      const bool gather = small && now_ns - answered_ns < kMaxAnswerDelayNs;
+      if (!gather) answered_ns = now_ns;
+      if (operation == nullptr) --runners_[Index(lane)];
+      next = DecideLocked(/*may_write=*/!gather);
     }
     Act(next);
-    if (n == most) return true;
-    if (operation == nullptr) return false;
+    if (operation == nullptr) return;
     set_->CallHookForTest(*operation);
     result = RunOperation(attachment_->volume(), *operation);
-  }
-}
-
-void IoStream::RunTurn(Lane lane) {
-  if (RunOperations(lane, kMaxOperationsPerTurn)) {
-    StartRunner(lane);
-  } else {
-    EndRunner(lane);
+    const int64_t began_ns = std::exchange(now_ns, CostEstimate::NowNs());
+    if (small) cost.Note(now_ns - began_ns);
   }
 }
 
@@ -240,8 +260,7 @@ void IoStream::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mu_);
     writing_ = false;
-    // What was answered is freed now, not when the next answer comes.
-    v1::IoResponse().Swap(&response_);
+    outgoing_.Clear();
     if (!ok) session_.Abandon(absl::CancelledError("the client is gone"));
     next = DecideLocked();
   }

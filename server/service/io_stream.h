@@ -14,12 +14,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_field.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
 #include "server/service/call_gate.h"
+#include "server/service/cost_estimate.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
 
@@ -27,13 +29,16 @@ namespace ramvol::service {
 
 class IoStreamSet;
 
-// Reads messages, runs their operations on the executor, writes the results.
-// While one message is being written, results collect for the next.
+// Reads messages, runs their operations, writes the results. Small operations
+// that are worth no handing over run on gRPC's thread, which brought them, all
+// others on the executor. While one message is being written, results collect
+// for the next; so do, for a moment, those of small operations that follow each
+// other.
 //
 // gRPC's threads, the executor's and Drain's meet here; mu_ is held for a few
 // instructions at a time, never across a call of gRPC or of the engine.
 class IoStream final
-    : public grpc::ServerBidiReactor<v1::IoRequest, v1::IoResponse>,
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
       public std::enable_shared_from_this<IoStream> {
  public:
   // Borrows the first three, which must outlive the stream, and `context` until
@@ -74,16 +79,18 @@ class IoStream final
   void OpenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The replaced streams are at rest.
   void Open() ABSL_LOCKS_EXCLUDED(mu_);
-  // Decides what the state asks for, and enters it as begun.
-  Next DecideLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Decides what the state asks for, and enters it as begun. Without
+  // `may_write` results that are ready are left for another to send.
+  Next DecideLocked(bool may_write = true) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // How many operations of `lane` this thread had better run than hand over.
+  int RunHereLocked(Lane lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int MoreRunnersLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Act(Next& next) ABSL_LOCKS_EXCLUDED(mu_);
 
   void StartRunner(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
-  // Runs operations of `lane`, at most `most`; false when none is left.
-  bool RunOperations(Lane lane, int most) ABSL_LOCKS_EXCLUDED(mu_);
+  // As a runner: runs operations of `lane`, at most `most`.
+  void RunTurn(Lane lane, int most) ABSL_LOCKS_EXCLUDED(mu_);
   void EndRunner(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
-  void RunTurn(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
 
   engine::Engine* const engine_;
   Executor* const executor_;
@@ -92,6 +99,7 @@ class IoStream final
 
   Mutex mu_;
   IoSession session_ ABSL_GUARDED_BY(mu_);
+  std::array<CostEstimate, kLanes> costs_;  // Of small operations.
   std::array<int, kLanes> runners_ ABSL_GUARDED_BY(mu_) = {};
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
@@ -102,11 +110,13 @@ class IoStream final
 
   // Set by the first message, then constant until the stream finishes.
   std::shared_ptr<engine::Attachment> attachment_;
-  // Written under mu_ when writing_ becomes true, then gRPC's until
-  // OnWriteDone.
+  // Filled under mu_ when writing_ becomes true; then whoever did so encodes
+  // it.
   v1::IoResponse response_;
-  // gRPC's from StartRead to OnReadDone.
-  v1::IoRequest request_;
+  v1::IoRequest request_;  // OnReadDone's.
+  // gRPC's while it reads or writes.
+  grpc::ByteBuffer incoming_;
+  grpc::ByteBuffer outgoing_;
 };
 
 // All streams of a server. Thread-safe; its lock comes after the streams'.

@@ -41,9 +41,10 @@ inline constexpr int kMaxStreamRunners = 8;
 // Most operations of one stream that a thread runs before other streams' turn.
 inline constexpr int kMaxOperationsPerTurn = 16;
 
-// A read of at most so many bytes runs on gRPC's own thread: handing it over
-// costs more than it takes (ARCHITECTURE.md, "Decisions").
-inline constexpr int64_t kMaxInlineReadBytes = 64 << 10;
+// Reads and writes of at most so many bytes may run on gRPC's own threads:
+// handing them over costs more than most of them take (CostEstimate;
+// ARCHITECTURE.md, "Decisions").
+inline constexpr int64_t kMaxInlineBytes = 64 << 10;
 
 inline constexpr int32_t kDefaultExtents = 1000;
 inline constexpr int32_t kMaxExtents = 10000;

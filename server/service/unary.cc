@@ -29,6 +29,15 @@ grpc::ServerUnaryReactor* UnaryRunner::Answer(
   return reactor;
 }
 
+grpc::ServerUnaryReactor* UnaryRunner::RunHere(
+    grpc::CallbackServerContext* context,
+    absl::FunctionRef<absl::Status()> call) const {
+  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
+  auto* const reactor = new GatedReactor(gate_);
+  reactor->Finish(ToGrpcStatus(call()));
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* UnaryRunner::Run(
     grpc::CallbackServerContext* context, Lane lane,
     std::function<absl::Status()> call) const {

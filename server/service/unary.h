@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
@@ -26,6 +27,11 @@ class UnaryRunner {
   // until then.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, Lane lane,
                                 std::function<absl::Status()> call) const;
+
+  // The same at once, on this thread.
+  grpc::ServerUnaryReactor* RunHere(
+      grpc::CallbackServerContext* context,
+      absl::FunctionRef<absl::Status()> call) const;
 
   // Answers with `status` at once. For what takes no time.
   static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,

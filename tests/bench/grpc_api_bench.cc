@@ -7,10 +7,8 @@
 #include <grpcpp/grpcpp.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
@@ -24,6 +22,8 @@
 #include <vector>
 
 #include "ramvol/v1/block_service.grpc.pb.h"
+#include "tests/bench/grpc_loads.h"
+#include "tests/bench/load.h"
 
 namespace {
 
@@ -180,83 +180,20 @@ class QueueCall {
   while (true) pause();
 }
 
-double CpuSeconds(pid_t process) {
-  clockid_t clock;
-  timespec time{};
-  if (clock_getcpuclockid(process, &clock) != 0) return 0;
-  clock_gettime(clock, &time);
-  return static_cast<double>(time.tv_sec) +
-         static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-double Now() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<double>(time.tv_sec) +
-         static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-// Keeps one read under way until `stop`.
-class Caller {
- public:
-  Caller(BlockService::Stub* stub, std::atomic<bool>* stop,
-         std::atomic<int64_t>* done, std::atomic<int>* live)
-      : stub_(stub), stop_(stop), done_(done), live_(live) {
-    request_.set_volume("v");
-    request_.set_length(kReadBytes);
-    Next();
-  }
-
- private:
-  void Next() {
-    context_ = std::make_unique<grpc::ClientContext>();
-    stub_->async()->Read(context_.get(), &request_, &response_,
-                         [this](const grpc::Status& status) {
-                           if (!status.ok()) abort();
-                           ++*done_;
-                           if (*stop_) {
-                             --*live_;
-                           } else {
-                             Next();
-                           }
-                         });
-  }
-
-  BlockService::Stub* const stub_;
-  std::atomic<bool>* const stop_;
-  std::atomic<int64_t>* const done_;
-  std::atomic<int>* const live_;
-  ReadRequest request_;
-  ReadResponse response_;
-  std::unique_ptr<grpc::ClientContext> context_;
-};
-
-// The client's process: measures for `seconds` and exits.
-[[noreturn]] void Measure(const char* name, pid_t server, int port, int depth,
-                          double seconds) {
-  auto stub = BlockService::NewStub(grpc::CreateChannel(
-      "127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
-  std::atomic<bool> stop{false};
-  std::atomic<int64_t> done{0};
-  std::atomic<int> live{depth};
-  std::vector<std::unique_ptr<Caller>> callers;
-  for (int i = 0; i < depth; ++i) {
-    callers.push_back(
-        std::make_unique<Caller>(stub.get(), &stop, &done, &live));
-  }
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  const double cpu = CpuSeconds(server);
-  const double start = Now();
-  const int64_t before = done;
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  const double rpcs = static_cast<double>(done - before);
-  const double elapsed = Now() - start;
+// The client's process: measures for `seconds` and exits. The servers are
+// forked before gRPC begins in their process, so this one is forked, too.
+[[noreturn]] void MeasureServer(const char* name, pid_t server, int port,
+                                int depth, double seconds) {
+  const auto load =
+      ramvol::bench::UnaryLoad({.server = "127.0.0.1:" + std::to_string(port),
+                                .volume = "v",
+                                .volume_bytes = kReadBytes,
+                                .bytes = kReadBytes},
+                               depth);
+  const auto result = ramvol::bench::Measure(*load, depth, seconds, server);
   std::printf("%-22s depth %3d  %8.0f RPC/s  %6.1f us of server CPU/RPC\n",
-              name, depth, rpcs / elapsed,
-              (CpuSeconds(server) - cpu) / rpcs * 1e6);
+              name, depth, result.ops_per_s, result.server_cpu_us_per_op);
   std::fflush(stdout);
-  stop = true;
-  while (live > 0) std::this_thread::yield();
   _exit(0);
 }
 
@@ -268,7 +205,7 @@ void Run(Mode mode, const char* name, int depth, double seconds) {
   int port = 0;
   if (read(fds[0], &port, sizeof(port)) != sizeof(port)) abort();
   const pid_t client = fork();
-  if (client == 0) Measure(name, server, port, depth, seconds);
+  if (client == 0) MeasureServer(name, server, port, depth, seconds);
   waitpid(client, nullptr, 0);
   kill(server, SIGKILL);
   waitpid(server, nullptr, 0);

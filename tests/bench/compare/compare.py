@@ -126,9 +126,9 @@ def run_memory(run):
 
 
 def run_grpc(run):
-    if run.arguments.grpc_binary:
+    if run.arguments.grpc_compare:
         run.results["grpc"] = grpc_api.run(
-            run.arguments.grpc_binary, run.plan.grpc_seconds
+            run.arguments, run.plan.grpc_seconds
         )
 
 
@@ -179,11 +179,14 @@ def _add_programs(parser):
     for name in ("ramvold", "ramvol", "ramvol-nbd"):
         programs.add_argument("--" + name, metavar="PATH", default=name)
     programs.add_argument(
-        "--grpc_binary",
+        "--grpc_compare",
         metavar="PATH",
-        action="append",
-        default=[],
-        help="a benchmark of the gRPC API; may be repeated",
+        help="//tests/bench:grpc_compare; without it, nothing of gRPC",
+    )
+    programs.add_argument(
+        "--ghz",
+        metavar="PATH",
+        help="without it, only our own client measures gRPC",
     )
     programs.add_argument(
         "--proto_dir",

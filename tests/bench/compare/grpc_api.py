@@ -1,14 +1,14 @@
-"""The gRPC part of the comparison: our benchmark binaries, which print JSON.
+"""The gRPC part of the comparison: what grpc_compare and ghz measure.
 
-A binary is called with --seconds=S, how long to measure for each row, and
-prints one object, {"rows": [{"name", "ops_per_s", "ratio", "p50_us",
-"p99_us", "server_cpu_us_per_op"}]}, where ratio is to the row's own peer, such
-as a bare echo server. targets.py knows two rows by their names.
+Rows are objects: {"name", "against", "ops_per_s", "ratio", "p50_us", "p99_us",
+"server_cpu_us_per_op"}, where ratio is to the row that `against` names, such as
+a bare echo server. targets.py knows two rows by their names.
 """
 
 import json
 import os
 
+import ghz
 import loads
 from errors import BenchError
 
@@ -16,7 +16,7 @@ _SLACK_SECONDS = 300
 
 
 def parse_rows(text):
-    """The rows that a binary printed, after notes that it may have printed."""
+    """The rows that grpc_compare printed, after notes that may come first."""
     start = text.find("{")
     try:
         rows = json.loads(text[start:])["rows"]
@@ -28,18 +28,15 @@ def parse_rows(text):
     return rows
 
 
-def run_binary(path, *flags):
-    """Runs a benchmark of the gRPC API; its rows."""
-    if not os.access(path, os.X_OK):
-        raise BenchError(f"{path} is no program; build it, or name another")
-    loads.progress(f"grpc: {os.path.basename(path)}")
-    return parse_rows(loads.run_client([path, *flags], _SLACK_SECONDS))
-
-
-def run(binaries, seconds):
-    """The rows of all binaries, each given as a path."""
-    return [
-        row
-        for path in binaries
-        for row in run_binary(path, f"--seconds={seconds}")
-    ]
+def run(programs, seconds):
+    """All rows. `programs` has paths: ramvold, grpc_compare, ghz or None."""
+    compare = programs.grpc_compare
+    if not os.access(compare, os.X_OK):
+        raise BenchError(f"{compare} is no program; build it, or name another")
+    loads.progress("grpc: grpc_compare")
+    flags = (f"--ramvold={programs.ramvold}", f"--seconds={seconds}", "--json")
+    rows = parse_rows(loads.run_client([compare, *flags], _SLACK_SECONDS))
+    if programs.ghz is None:
+        return rows
+    loads.progress("grpc: ghz")
+    return rows + ghz.run(programs.ghz, programs.ramvold, compare, seconds)

@@ -1,3 +1,4 @@
+import types
 import unittest
 
 import grpc_api
@@ -16,7 +17,10 @@ class GrpcApiTest(unittest.TestCase):
 
     def test_a_missing_binary_is_named(self):
         with self.assertRaisesRegex(BenchError, "/nowhere/grpc_compare"):
-            grpc_api.run(["/nowhere/grpc_compare"], 1)
+            programs = types.SimpleNamespace(
+                grpc_compare="/nowhere/grpc_compare"
+            )
+            grpc_api.run(programs, 1)
 
 
 if __name__ == "__main__":

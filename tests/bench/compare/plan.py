@@ -229,7 +229,7 @@ FULL = Plan(
     scale_seconds=3,
     soak_seconds=3600,
     soak_size=GIB,
-    grpc_seconds=10,
+    grpc_seconds=3,
 )
 
 QUICK = dataclasses.replace(
@@ -248,7 +248,7 @@ QUICK = dataclasses.replace(
     volume_sizes=(GIB, TIB, 1024 * TIB),
     scale_seconds=0.8,
     soak_seconds=300,
-    grpc_seconds=2,
+    grpc_seconds=1,
 )
 
 SMOKE = dataclasses.replace(
@@ -336,5 +336,5 @@ def section_seconds(plan, name):
         "copy": _copy_seconds,
         "memory": _memory_seconds,
         "scale": _scale_seconds,
-        "grpc": lambda plan: 12 * plan.grpc_seconds,
+        "grpc": lambda plan: 80 * plan.grpc_seconds,
     }[name](plan)

@@ -221,11 +221,12 @@ def _grpc_section(results):
         "name",
         "ops_per_s",
         "ratio",
+        "against",
         "p50_us",
         "p99_us",
         "server_cpu_us_per_op",
     )
-    header = ("", "ops/s", "ratio", "p50 µs", "p99 µs", "server CPU µs/op")
+    header = ("", "ops/s", "ratio", "to", "p50 µs", "p99 µs", "server CPU µs/op")
     return table(
         header,
         [[row.get(field) for field in fields] for row in results["grpc"]],

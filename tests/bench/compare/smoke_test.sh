@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs all of the comparison with the smallest settings, so that it cannot rot.
 # Arguments: compare.py, the folder of the protos, and the paths of ramvold,
-# ramvol and ramvol-nbd.
+# ramvol, ramvol-nbd and grpc_compare.
 set -euo pipefail
 
 out=$TEST_TMPDIR/results
@@ -15,11 +15,12 @@ fail() {
 }
 
 /usr/bin/python3 -B "$1" --smoke --out="$out" --cache="$TEST_TMPDIR/cache" \
-  --proto_dir="$2" --ramvold="$3" --ramvol="$4" --ramvol-nbd="$5"
+  --proto_dir="$2" --ramvold="$3" --ramvol="$4" --ramvol-nbd="$5" \
+  --grpc_compare="$6"
 
 for field in '.rows[] | select(.section == "fio") | .cpu_us_per_op' \
   '.rows[] | select(.section == "copy") | .seconds' \
-  '.memory.ramvold.rss_trimmed_bytes' '.scale[].rows[0]'; do
+  '.grpc[] | .server_cpu_us_per_op' '.memory.ramvold.rss_trimmed_bytes' '.scale[].rows[0]'; do
   jq -e "$field" "$out/results.json" >/dev/null || fail "no $field"
 done
 [[ $(jq '.scale | length' "$out/results.json") == 6 ]] || fail "parts of scale"

@@ -113,8 +113,8 @@ def _grpc(name):
 
 
 # Names of rows in the report of //tests/bench:grpc_compare.
-GRPC_UNARY_ROW = "unary 4 KiB read"
-GRPC_IO_ROW = "io 4 KiB read"
+GRPC_UNARY_ROW = "ramvold unary read 4K, depth 16"
+GRPC_IO_ROW = "ramvold Io read 4K, depth 64"
 
 _ZSTD = plan.NBDKIT_ZSTD
 _BRIDGED = {"server": plan.BRIDGE, "depth": plan.BRIDGE_DEPTH}

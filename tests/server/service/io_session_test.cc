@@ -114,11 +114,11 @@ TEST_F(IoSessionTest, NothingBeginsBeforeItIsOpen) {
   ASSERT_THAT(session_.Receive(&first), IsOk());
   EXPECT_EQ(session_.NextOperation(Lane::kPrompt), nullptr);
   EXPECT_EQ(session_.WaitingCostBytes(Lane::kPrompt), 0);
-  EXPECT_FALSE(session_.SmallReadWaits());
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 0);
   session_.End(absl::OkStatus());
   EXPECT_FALSE(session_.Idle()) << "the client waits for its answer";
   session_.Open(v1::IoOpened());
-  EXPECT_TRUE(session_.SmallReadWaits());
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 1);
   RunAll();
   v1::IoResponse response;
   ASSERT_TRUE(session_.NextMessage(&response));
@@ -368,15 +368,28 @@ TEST_F(IoSessionTest, FailWaitingAnswersEachWithTheError) {
   EXPECT_TRUE(session_.Idle());
 }
 
-TEST_F(IoSessionTest, OnlyALoneSmallReadRunsAtOnce) {
+TEST_F(IoSessionTest, SmallOnesWaitUntilALargeOneComes) {
   Open();
-  ASSERT_THAT(Receive(Reads(1, 1, kMaxInlineReadBytes)), IsOk());
-  EXPECT_TRUE(session_.SmallReadWaits());
-  ASSERT_THAT(Receive(Reads(2, 1, 1)), IsOk());
-  EXPECT_FALSE(session_.SmallReadWaits());
+  ASSERT_THAT(Receive(Reads(1, 2, kMaxInlineBytes)), IsOk());
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 2);
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kMayWait), 0);
+  ASSERT_THAT(Receive(Reads(3, 1, kMaxInlineBytes + 1)), IsOk());
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 0);
   RunAll();
-  ASSERT_THAT(Receive(Reads(3, 1, kMaxInlineReadBytes + 1)), IsOk());
-  EXPECT_FALSE(session_.SmallReadWaits());
+  ASSERT_THAT(Receive(Reads(4, 1, 1)), IsOk());
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 1);
+  session_.FailWaiting(Lane::kPrompt, absl::UnavailableError("busy"));
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 0);
+}
+
+TEST_F(IoSessionTest, AnOperationOfAnyLengthIsNoSmallOne) {
+  Open();
+  v1::IoRequest request = Reads(1, 1);
+  v1::IoOperation& trim = *request.add_operations();
+  trim.set_id(2);
+  trim.mutable_trim()->set_length(1);
+  ASSERT_THAT(Receive(request), IsOk());
+  EXPECT_EQ(session_.SmallOnesWaiting(Lane::kPrompt), 0);
 }
 
 }  // namespace
