@@ -2,6 +2,8 @@
 #ifndef RAMVOL_CLIENT_CALLBACK_SCOPE_H_
 #define RAMVOL_CLIENT_CALLBACK_SCOPE_H_
 
+#include <cstddef>
+
 namespace ramvol {
 
 // While one lives, this thread runs callbacks on behalf of `owner`. Operations
@@ -15,6 +17,10 @@ class CallbackScope {
 
   // The owner of this thread's innermost scope, or null.
   static const void* current();
+
+  // How many more callbacks this thread will run after the one that it is in.
+  static size_t left();
+  static void set_left(size_t left);
 
  private:
   const void* const outer_;

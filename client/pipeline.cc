@@ -167,9 +167,24 @@ void VolumePipeline::Submit(std::shared_ptr<Call> call) {
     } else {
       ConnectLocked(work);
     }
-    // Whoever runs this thread's callback collects after the last of them, so
-    // that all that they start shares a message.
+    // Whoever runs this thread's callbacks, or Together, collects after the
+    // last of them, so that all that they start shares a message.
     if (CallbackScope::current() != this || !work.empty()) CollectLocked(work);
+  }
+  Perform(std::move(work), /*sdk_thread=*/false);
+}
+
+void VolumePipeline::Together(absl::FunctionRef<void()> start) {
+  const bool outermost = CallbackScope::current() != this;
+  {
+    CallbackScope scope(this);
+    start();
+  }
+  if (!outermost) return;
+  Work work;
+  {
+    MutexLock lock(&mu_);
+    CollectLocked(work);
   }
   Perform(std::move(work), /*sdk_thread=*/false);
 }
@@ -215,7 +230,11 @@ void VolumePipeline::RunCompletions(std::vector<Completion> completions,
                                     bool sdk_thread) {
   if (sdk_thread) {
     CallbackScope scope(this);
-    for (Completion& completion : completions) completion.Run();
+    size_t left = completions.size();
+    for (Completion& completion : completions) {
+      CallbackScope::set_left(--left);
+      completion.Run();
+    }
     return;
   }
   timer_->RunAt(timer_->Now(), [self = shared_from_this(),

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -78,6 +79,10 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   // Starts a call, of which the user's part is filled in except for `deadline`.
   // Waits for max_inflight_bytes unless in a callback.
   void Submit(std::shared_ptr<Call> call);
+
+  // Runs `start`; the calls that it submits here share messages, and do not
+  // wait for max_inflight_bytes.
+  void Together(absl::FunctionRef<void()> start);
 
   // No call will be submitted from now on: end the streams after the last one.
   // With `wait`, if there is no such call and this is no callback, returns when

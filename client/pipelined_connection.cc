@@ -83,6 +83,10 @@ void PipelinedConnection::ExtentsAsync(int64_t offset, int64_t length,
   pipeline_->Submit(std::move(call));
 }
 
+void PipelinedConnection::Together(absl::FunctionRef<void()> start) {
+  pipeline_->Together(start);
+}
+
 int64_t PipelinedConnection::size_bytes() const {
   return pipeline_->size_bytes();
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "client/io_transport.h"
@@ -32,6 +33,8 @@ class PipelinedConnection : public VolumeConnection {
   void FlushAsync(Done done) override;
   void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                     ExtentsDone done) override;
+
+  void Together(absl::FunctionRef<void()> start) override;
 
   int64_t size_bytes() const override;
   bool read_only() const override;

@@ -119,6 +119,10 @@ void RemoteVolume::FirstExtentsAsync(int64_t offset, int64_t length,
                             std::move(done));
 }
 
+void RemoteVolume::Together(absl::FunctionRef<void()> start) const {
+  connection_->Together(start);
+}
+
 int64_t RemoteVolume::size_bytes() const { return connection_->size_bytes(); }
 
 bool RemoteVolume::read_only() const { return connection_->read_only(); }

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -85,6 +86,12 @@ class RemoteVolume {
   // range is empty, and at most `max_extents` (1 to 10000).
   void FirstExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                          ExtentsDone done) const;
+
+  // Runs `start` here and now. The asynchronous operations on this volume that
+  // it starts reach the server in as few messages as they fit in, which costs
+  // much less when they are small. In it, as in a callback, they never wait and
+  // the synchronous ones fail.
+  void Together(absl::FunctionRef<void()> start) const;
 
   // As of when the volume was opened, or of the last reconnection.
   int64_t size_bytes() const;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -37,6 +38,9 @@ class VolumeConnection {
   // All extents when `max_extents` is 0.
   virtual void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                             ExtentsDone done) = 0;
+
+  // See RemoteVolume::Together.
+  virtual void Together(absl::FunctionRef<void()> start) { start(); }
 
   virtual int64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;

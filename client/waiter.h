@@ -15,14 +15,14 @@ namespace ramvol {
 
 // Calls `start` with a callback that takes a `Result`, waits until that is
 // called, and returns what it got. `Result` can be made from an absl::Status.
-// In a callback of the SDK it fails with FAILED_PRECONDITION instead, since it
-// might wait for its own thread.
+// In a callback of the SDK, or in RemoteVolume::Together, it fails with
+// FAILED_PRECONDITION instead, since it might wait for its own thread.
 template <typename Result>
 Result WaitFor(const std::function<void(std::function<void(Result)>)>& start) {
   if (CallbackScope::current() != nullptr) {
     return absl::FailedPreconditionError(
-        "a synchronous operation was started in a callback of the SDK, which "
-        "would wait for itself; start the asynchronous one");
+        "a synchronous operation was started in a callback of the SDK or in "
+        "Together, and would wait for itself; start the asynchronous one");
   }
   Mutex mu;
   CondVar done;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 
@@ -52,6 +53,14 @@ class BlockDevice {
   // Whether calls do their work before they return, and so need threads to run
   // at once. Else they return soon.
   virtual bool synchronous() const = 0;
+
+  // In Completion::Done, of devices that are not synchronous: this thread will
+  // call Done again for the same session as soon as it returns.
+  virtual bool MoreToCome() const { return false; }
+
+  // Runs `start`. The calls that it makes may begin only when it has returned,
+  // all at once.
+  virtual void Together(absl::FunctionRef<void()> start) { start(); }
 
   virtual void Read(uint64_t offset, absl::Span<char> out,
                     Completion* done) = 0;

@@ -12,9 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/callback_scope.h"
 #include "client/client.h"
 #include "client/remote_volume.h"
 #include "nbd_bridge/block_device.h"
@@ -44,6 +46,11 @@ class RemoteDevice final : public BlockDevice {
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return read_only_; }
   bool synchronous() const override { return false; }
+  bool MoreToCome() const override { return CallbackScope::left() > 0; }
+
+  void Together(absl::FunctionRef<void()> start) override {
+    volume_.Together(start);
+  }
 
   void Read(uint64_t offset, absl::Span<char> out, Completion* done) override;
   void Write(uint64_t offset, absl::Span<const char> data,

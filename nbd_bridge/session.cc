@@ -27,6 +27,8 @@ constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 // at once, what it is just sending would fail, and it might not read its
 // replies.
 constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
+// Most replies that wait for each other.
+constexpr size_t kMaxRepliesAtOnce = 16;
 constexpr absl::Duration kAskForRoomAgain = absl::Milliseconds(10);
 
 int64_t NowNs() {
@@ -85,7 +87,25 @@ void Session::Run() {
 }
 
 void Session::Work(bool main) {
-  while (auto request = Next(main)) Execute(std::move(request));
+  while (auto request = Next(main)) {
+    if (device_.synchronous()) {
+      Execute(std::move(request));
+      continue;
+    }
+    device_.Together([&] {
+      for (; request != nullptr; request = NextWaiting()) {
+        Execute(std::move(request));
+      }
+    });
+  }
+}
+
+std::unique_ptr<Request> Session::NextWaiting() {
+  MutexLock lock(&mu_);
+  if (waiting_.empty()) return nullptr;
+  auto request = std::move(waiting_.front());
+  waiting_.pop_front();
+  return request;
 }
 
 std::unique_ptr<Request> Session::Next(bool main) {
@@ -284,7 +304,13 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   if (last_words) EndSoonLocked();
   if (replies_.empty()) replies_since_ns_ = now;
   replies_.push_back(std::move(request));
-  if (!device_.synchronous()) SendLocked(/*may_wait=*/false);
+  if (device_.synchronous() || sending_) return;
+  // Whoever brings several results brings the others right after this one:
+  // their replies go together, as far as they are few.
+  const bool more = device_.MoreToCome();
+  if (!more || replies_.size() >= kMaxRepliesAtOnce) {
+    SendLocked(/*may_wait=*/false);
+  }
 }
 
 void Session::NoteCost(int64_t took_ns) {

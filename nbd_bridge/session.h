@@ -74,6 +74,8 @@ class Session final : private RequestOwner {
   void Work(bool main) ABSL_LOCKS_EXCLUDED(mu_);
   // The next request to carry out; null when this thread shall leave.
   std::unique_ptr<Request> Next(bool main) ABSL_LOCKS_EXCLUDED(mu_);
+  // One that has been received already; null when there is none.
+  std::unique_ptr<Request> NextWaiting() ABSL_LOCKS_EXCLUDED(mu_);
   // Receives what there is.
   void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/callback_scope.h"
 #include "client/extent.h"
 #include "client/io_transport.h"
 #include "client/pipelined_connection.h"
@@ -308,6 +309,33 @@ TEST_F(PipelineTest, WhatCallbacksStartDoesNotBlockAndSharesAMessage) {
   stream(0).Answer({Ok(stream(0).sent()[0])});
   ASSERT_THAT(stream(0).messages, SizeIs(2));
   EXPECT_THAT(stream(0).messages[1], SizeIs(10));
+}
+
+TEST_F(PipelineTest, WhatStartsTogetherDoesNotBlockAndSharesAMessage) {
+  options_.max_inflight_bytes = 1;
+  CreateOpen();
+  Outcome outcome;
+  volume_->Together([&] {
+    for (int i = 0; i < 10; ++i) volume_->TrimAsync(0, i, outcome.Done());
+    volume_->Together([&] { volume_->TrimAsync(0, 10, outcome.Done()); });
+    EXPECT_THAT(stream(0).messages, IsEmpty());
+  });
+  ASSERT_THAT(stream(0).messages, SizeIs(1));
+  EXPECT_THAT(stream(0).messages[0], SizeIs(11));
+}
+
+TEST_F(PipelineTest, CallbacksKnowHowManyFollow) {
+  CreateOpen();
+  std::vector<size_t> left;
+  volume_->Together([&] {
+    for (int i = 0; i < 3; ++i) {
+      volume_->FlushAsync(
+          [&](absl::Status) { left.push_back(CallbackScope::left()); });
+    }
+  });
+  const auto sent = stream(0).sent();
+  stream(0).Answer({Ok(sent[0]), Ok(sent[1]), Ok(sent[2])});
+  EXPECT_THAT(left, ElementsAre(2, 1, 0));
 }
 
 TEST_F(PipelineTest, SynchronousCallInACallbackFails) {
