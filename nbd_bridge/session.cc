@@ -1,7 +1,6 @@
 #include "nbd_bridge/session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -30,12 +29,6 @@ constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
 // Most replies that wait for each other.
 constexpr size_t kMaxRepliesAtOnce = 16;
 constexpr absl::Duration kAskForRoomAgain = absl::Milliseconds(10);
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 SessionTraits TraitsOf(const Negotiated& negotiated) {
   return {negotiated.style, negotiated.device->size_bytes(),
@@ -113,7 +106,7 @@ std::unique_ptr<Request> Session::Next(bool main) {
   for (;;) {
     if (!waiting_.empty()) {
       if (!replies_.empty() && !sending_ &&
-          NowNs() - replies_since_ns_ > kMaxReplyDelayNs) {
+          CostEstimate::NowNs() - replies_since_ns_ > kMaxReplyDelayNs) {
         SendLocked(/*may_wait=*/true);
         continue;
       }
@@ -190,7 +183,7 @@ void Session::ReadLocked() {
 }
 
 void Session::AcceptLocked(Requests arrived) {
-  const int64_t now = NowNs();
+  const int64_t now = CostEstimate::NowNs();
   const bool refuse = shared_.draining.load(std::memory_order_relaxed);
   for (std::unique_ptr<Request>& request : arrived) {
     request->arrived_ns = now;
@@ -216,8 +209,7 @@ void Session::GetHelpLocked(const Request& request) {
   const bool is_long = request.header.length >= kLongBytes;
   const bool must_read = is_long && !reading_ && !ended_;
   const auto others = static_cast<int64_t>(waiting_.size());
-  const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
-  if (must_read || others * cost_ns >= kWorthHelpNs) WakeThreadLocked();
+  if (must_read || others * cost_.ns() >= kWorthHelpNs) WakeThreadLocked();
 }
 
 void Session::WakeThreadLocked() {
@@ -232,7 +224,7 @@ void Session::WakeThreadLocked() {
 
 void Session::Execute(std::unique_ptr<Request> owned) {
   Request& request = *owned.release();  // Finish takes it back.
-  request.began_ns = NowNs();
+  request.began_ns = CostEstimate::NowNs();
   const RequestHeader& header = request.header;
   if (lost_.load(std::memory_order_relaxed) && !Changes(request.command())) {
     request.error = Error::kIo;  // Nobody will be told.
@@ -293,11 +285,11 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   if (request->command() == Command::kCache) request->buffer.reset();
   BuildReply(traits_.style, *request);
 
-  const int64_t now = NowNs();
+  const int64_t now = CostEstimate::NowNs();
   shared_.stats.RequestEnded(KindOf(request->header.command),
                              KindOf(request->error),
                              static_cast<uint64_t>(now - request->arrived_ns));
-  NoteCost(now - request->began_ns);
+  cost_.Note(now - request->began_ns);
   const bool last_words = request->error == Error::kShutdown;
 
   MutexLock lock(&mu_);
@@ -311,13 +303,6 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   if (!more || replies_.size() >= kMaxRepliesAtOnce) {
     SendLocked(/*may_wait=*/false);
   }
-}
-
-void Session::NoteCost(int64_t took_ns) {
-  const int64_t cost_ns = cost_ns_.load(std::memory_order_relaxed);
-  const int64_t step = cost_ns / 16 + 1;
-  cost_ns_.store(took_ns > cost_ns ? cost_ns + step : cost_ns - step,
-                 std::memory_order_relaxed);
 }
 
 void Session::EndSoonLocked() {

@@ -20,6 +20,7 @@
 #include "nbd_bridge/stats.h"
 #include "nbd_bridge/thread_cache.h"
 #include "nbd_bridge/validation.h"
+#include "proto/base/cost_estimate.h"
 #include "proto/base/mutex.h"
 
 namespace ramvol::nbd {
@@ -97,8 +98,6 @@ class Session final : private RequestOwner {
   void Finish(Request* request, const absl::Status& status) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  void NoteCost(int64_t took_ns);
-
   // The client has been told that it is over.
   void EndSoonLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -120,10 +119,7 @@ class Session final : private RequestOwner {
   BlockDevice& device_;
   const SessionTraits traits_;
   const Shared shared_;
-  // What carrying out a request takes of late: about the median, so that a
-  // thread that lost its core now and then does not count. Threads overwrite
-  // each other's; that does not matter.
-  std::atomic<int64_t> cost_ns_{0};
+  CostEstimate cost_;  // Of carrying out a request.
   // A reply could not be sent: what only asks is not carried out any more. A
   // client can leave hundreds of gigabytes to read in a few packets.
   std::atomic<bool> lost_{false};

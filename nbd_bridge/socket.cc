@@ -34,7 +34,7 @@ bool WaitFor(int fd, short events, absl::Time deadline) {
 
 // Going to sleep and being woken up costs about so much; a client that sends
 // something sooner is waited for awake.
-constexpr int64_t kPollNs = 20'000;
+constexpr int64_t kPollNs = 50'000;
 
 // Of Unix sockets, whose buffers do not grow by themselves as those of TCP do.
 // With Linux's default of 208 KiB, sender and receiver of a large reply wake

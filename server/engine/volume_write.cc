@@ -24,8 +24,6 @@ constexpr int kMinStreamBlocks = 4;
 constexpr uint64_t kMetadataBytes = 1024;
 // Attempts to make room before a write fails.
 constexpr int kMaxReclaims = 100000;
-// A writer compresses so many chunks in return for one write, at most.
-constexpr int kMaxHelp = 2;
 constexpr int kMaxEvictions = 8;
 
 }  // namespace
@@ -83,10 +81,9 @@ PageId VolumeCore::NewPageFor(const PieceWrite& piece) {
 void VolumeCore::Throttle() {
   if (!shared_.hot.OverDirtyLow() && !shared_.hot.OverCapacity()) return;
   shared_.work.Wake();
-  for (int i = 0; i < kMaxHelp && shared_.hot.OverDirtyHigh(); ++i) {
+  if (shared_.hot.OverDirtyHigh()) {
     HotChunk dirty = shared_.hot.PickDirty();
-    if (dirty.owner == nullptr) break;
-    dirty.owner->FlushChunk(dirty.chunk);
+    if (dirty.owner != nullptr) dirty.owner->FlushChunk(dirty.chunk);
   }
   EvictSome();
 }

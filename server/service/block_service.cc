@@ -86,7 +86,7 @@ grpc::ServerUnaryReactor* BlockService::Write(
     write_cost_.Note(CostEstimate::NowNs() - began_ns);
     return status;
   };
-  if (!write_cost_.IsCheap(1)) {
+  if (write_cost_.ns() > kWorthHandingOverNs) {
     return Submit(context, Lane::kMayWait, request->volume(), timed);
   }
   return runner_.RunHere(context,

@@ -8,10 +8,10 @@
 
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/base/cost_estimate.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"
-#include "server/service/cost_estimate.h"
 #include "server/service/executor.h"
 #include "server/service/io_stream.h"
 #include "server/service/unary.h"

@@ -76,8 +76,8 @@ void IoStream::OnReadDone(bool ok) {
 
 int IoStream::RunHereLocked(Lane lane) const {
   const auto small = static_cast<int>(session_.SmallOnesWaiting(lane));
-  const bool here =
-      runners_[Index(lane)] == 0 && costs_[Index(lane)].IsCheap(small);
+  const bool here = runners_[Index(lane)] == 0 &&
+                    small * costs_[Index(lane)].ns() <= kWorthHandingOverNs;
   return here ? small : 0;
 }
 

@@ -16,12 +16,12 @@
 #include "google/protobuf/repeated_field.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/base/cost_estimate.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
 #include "server/service/call_gate.h"
-#include "server/service/cost_estimate.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
 

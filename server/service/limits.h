@@ -42,9 +42,12 @@ inline constexpr int kMaxStreamRunners = 8;
 inline constexpr int kMaxOperationsPerTurn = 16;
 
 // Reads and writes of at most so many bytes may run on gRPC's own threads:
-// handing them over costs more than most of them take (CostEstimate;
-// ARCHITECTURE.md, "Decisions").
+// handing them over costs more than most of them take (ARCHITECTURE.md,
+// "Decisions").
 inline constexpr int64_t kMaxInlineBytes = 64 << 10;
+// Unless those that came together take longer than this: it is about what it
+// costs to hand them to another thread.
+inline constexpr int64_t kWorthHandingOverNs = 50'000;
 
 inline constexpr int32_t kDefaultExtents = 1000;
 inline constexpr int32_t kMaxExtents = 10000;

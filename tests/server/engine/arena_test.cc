@@ -1,8 +1,10 @@
 #include "server/engine/arena.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -33,6 +35,20 @@ std::unique_ptr<Arena> MakeArena(uint64_t limit_bytes) {
   absl::StatusOr<std::unique_ptr<Arena>> arena = Arena::Create(limit_bytes);
   EXPECT_TRUE(arena.ok()) << arena.status();
   return *std::move(arena);
+}
+
+// The first and the last core that this process may run on.
+std::array<int, 2> TwoCores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  std::array<int, 2> cores = {-1, -1};
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &allowed)) continue;
+    if (cores[0] < 0) cores[0] = core;
+    cores[1] = core;
+  }
+  return cores;
 }
 
 // Memory from an arena with a pattern by which it knows itself again.
@@ -424,6 +440,25 @@ TEST(ArenaTest, CountsWhatIsResident) {
   EXPECT_LE(arena->used_bytes(), kMaxRetained + kMaxTables);
   arena->ReleaseFreeMemory();
   EXPECT_EQ(ResidentBytesAround(arena->PageData(0)), 0);
+}
+
+// Runs on one core after the other, as far as there are several.
+TEST(ArenaTest, PagesFreedOnOneCoreAreReusedOnAnother) {
+  const std::unique_ptr<Arena> arena = MakeArena(kGiB);
+  constexpr size_t kPages = kMiB / kPageBytes / 2;  // All may be retained.
+  std::vector<uint64_t> used;
+  for (const int core : TwoCores()) {
+    std::thread([&] {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(core, &one);
+      ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+      Owner owner(arena.get());
+      owner.AddPages(kPages);
+      used.push_back(arena->used_bytes());
+    }).join();
+  }
+  EXPECT_EQ(used[1], used[0]) << "no fresh page while others are retained";
 }
 
 TEST(ArenaTest, FreedPagesGoBackButForATenth) {
