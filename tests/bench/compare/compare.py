@@ -206,7 +206,7 @@ def parse_arguments(argv):
         action="store_const",
         dest="plan",
         const=plan.QUICK,
-        help="about fifteen minutes instead of two hours",
+        help="about twenty minutes instead of over two hours",
     )
     size.add_argument(
         "--smoke",
