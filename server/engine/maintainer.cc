@@ -48,6 +48,7 @@ Maintainer::~Maintainer() {
 }
 
 bool Maintainer::Step(bool idle) {
+  if (shared_.work.Help()) return true;
   if (idle || shared_.hot.OverDirtyLow()) {
     const HotChunk dirty = shared_.hot.PickDirty();
     if (dirty.owner != nullptr) {

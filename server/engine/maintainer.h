@@ -16,7 +16,8 @@
 
 namespace ramvol::engine {
 
-// Compresses dirty blocks before writers have to wait for it, makes frames anew
+// Helps with long writes, compresses dirty blocks before writers have to wait
+// for it, makes frames anew
 // where that was asked for, and, on one of its threads, visits all chunks from
 // time to time to merge what is cold. While volumes are in use it spends at
 // most a quarter of that thread on merging.

@@ -182,9 +182,9 @@ class VolumeCore : public ChunkOwner {
 
   // Writing: volume_write.cc.
   absl::Status WritePieces(uint64_t offset, absl::Span<const char> data);
-  // The last of `pieces` that were prepared and not committed.
-  absl::Status Prepare(uint64_t offset, absl::Span<const char> data,
-                       size_t pieces, PieceWrite* piece);
+  // One of `pieces` that are prepared before any is committed.
+  absl::Status Prepare(size_t pieces, PieceWrite* piece);
+  absl::Status PrepareAll(absl::Span<const std::unique_ptr<PieceWrite>> pieces);
   absl::Status PreparePartial(PieceWrite* piece);
   // RESOURCE_EXHAUSTED when there is no room for the metadata of `chunks`.
   absl::Status Admit(absl::string_view what, size_t chunks);

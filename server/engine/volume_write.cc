@@ -2,8 +2,10 @@
 // then all are committed, which cannot.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -22,6 +24,9 @@ namespace {
 constexpr int kMinStreamBlocks = 4;
 // Room for index nodes, a hot node and a chunk's map, per chunk.
 constexpr uint64_t kMetadataBytes = 1024;
+// Writes of so many chunks are compressed by background threads, too, while the
+// writer waits: from half a megabyte on that is worth waking them.
+constexpr size_t kMinSharedPieces = 8;
 // Attempts to make room before a write fails.
 constexpr int kMaxReclaims = 100000;
 constexpr int kMaxEvictions = 8;
@@ -222,11 +227,7 @@ absl::Status VolumeCore::Admit(absl::string_view what, size_t chunks) {
   return OutOfMemory(what, 0, 0);
 }
 
-absl::Status VolumeCore::Prepare(uint64_t offset, absl::Span<const char> data,
-                                 size_t pieces, PieceWrite* piece) {
-  const size_t begin = offset % kChunkBytes;
-  piece->SetRange(offset / kChunkBytes, begin, begin + data.size());
-  piece->data = data.data();
+absl::Status VolumeCore::Prepare(size_t pieces, PieceWrite* piece) {
   absl::Status status;
   if (!piece->must_succeed) status = Admit("write", pieces);
   if (status.ok()) status = PrepareWhole(piece);
@@ -235,6 +236,26 @@ absl::Status VolumeCore::Prepare(uint64_t offset, absl::Span<const char> data,
                         &piece->base);
   if (!status.ok()) return status;
   return PreparePartial(piece);
+}
+
+absl::Status VolumeCore::PrepareAll(
+    absl::Span<const std::unique_ptr<PieceWrite>> pieces) {
+  Mutex mu;
+  absl::Status first_error;
+  std::atomic<bool> failed = false;
+  const auto prepare = [&](size_t i) {
+    if (failed.load(std::memory_order_relaxed)) return;
+    absl::Status status = Prepare(pieces.size(), pieces[i].get());
+    if (status.ok()) return;
+    MutexLock lock(&mu);
+    if (!failed.exchange(true)) first_error = std::move(status);
+  };
+  if (pieces.size() >= kMinSharedPieces) {
+    shared_.work.Share(pieces.size(), prepare);
+  } else {
+    for (size_t i = 0; i < pieces.size(); ++i) prepare(i);
+  }
+  return first_error;
 }
 
 bool VolumeCore::CommitLocked(Leaf* leaf, PieceWrite* piece, Dropped* dropped) {
@@ -318,33 +339,34 @@ void VolumeCore::Discard(PieceWrite* piece) {
 
 absl::Status VolumeCore::WritePieces(uint64_t offset,
                                      absl::Span<const char> data) {
-  absl::Status status;
+  const bool reserved = options_.allocator == Allocator::kMalloc;
   absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
-  const auto commit = [&] {
-    for (auto& piece : pieces) {
+  for (size_t done = 0; done < data.size();) {
+    const size_t begin = (offset + done) % kChunkBytes;
+    const size_t length = std::min(kChunkBytes - begin, data.size() - done);
+    auto piece = std::make_unique<PieceWrite>(shared_.arena);
+    piece->SetRange((offset + done) / kChunkBytes, begin, begin + length);
+    piece->data = data.data() + done;
+    piece->must_succeed = reserved;
+    piece->max_span = write_span(data.size());
+    pieces.push_back(std::move(piece));
+    done += length;
+  }
+  // The reservation covers the old content and not much of the new on top, so
+  // both exist for one chunk at a time. Its memory cannot be refused.
+  const size_t at_once = reserved ? 1 : pieces.size();
+  absl::Status status;
+  for (size_t i = 0; status.ok() && i < pieces.size(); i += at_once) {
+    const auto some = absl::MakeConstSpan(pieces).subspan(i, at_once);
+    status = PrepareAll(some);
+    for (const std::unique_ptr<PieceWrite>& piece : some) {
       if (status.ok()) status = Commit(piece.get());
       Discard(piece.get());
     }
-    pieces.clear();
-  };
-  // The reservation covers the old content and not much of the new on top, so
-  // both exist for one chunk at a time. Its memory cannot be refused.
-  const bool reserved = options_.allocator == Allocator::kMalloc;
-  for (size_t done = 0; status.ok() && done < data.size();) {
-    const size_t room = kChunkBytes - (offset + done) % kChunkBytes;
-    const size_t length = std::min(room, data.size() - done);
-    pieces.push_back(std::make_unique<PieceWrite>(shared_.arena));
-    pieces.back()->must_succeed = reserved;
-    pieces.back()->max_span = write_span(data.size());
-    status = Prepare(offset + done, data.subspan(done, length), pieces.size(),
-                     pieces.back().get());
-    done += length;
-    if (reserved) commit();
   }
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     status = OutOfMemory("write", offset, data.size());
   }
-  commit();
   return status;
 }
 

@@ -7,8 +7,10 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "proto/base/mutex.h"
 #include "server/engine/chunk_owner.h"
@@ -21,6 +23,8 @@ struct RewriteRequest {
   RewriteReason reason = RewriteReason::kMostlyDead;
 };
 
+// Also lets background threads take part in work that a request waits for.
+//
 // Thread-safe. Requests beyond kMaxRequests are dropped: they only save memory
 // or time, and the merging worker comes by later anyway.
 class WorkQueue {
@@ -30,9 +34,15 @@ class WorkQueue {
   void Push(RewriteRequest request);
   std::optional<RewriteRequest> Pop();
 
+  // Calls run(i) once for each i below `count`, on this thread and on those
+  // that call Help meanwhile, and returns when all of these calls have.
+  void Share(size_t count, absl::FunctionRef<void(size_t)> run);
+  // Takes part in what somebody shares; false when there is nothing to do.
+  bool Help();
+
   // Wakes a background thread when one sleeps; cheap when none does.
   void Wake();
-  // Sleeps until Wake, Push, Stop or the timeout.
+  // Sleeps until Wake, Push, Share, Stop or the timeout.
   void Sleep(absl::Duration timeout);
   // Sleeps until Stop or the timeout; takes no wake-up from others.
   void Pause(absl::Duration timeout);
@@ -40,7 +50,23 @@ class WorkQueue {
   bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
  private:
+  // Lives on the stack of Share.
+  struct Shared {
+    const size_t count;
+    const absl::FunctionRef<void(size_t)> run;
+    std::atomic<size_t> next{0};
+    int helpers = 0;  // Guarded by mu_.
+  };
+
+  // Runs what is left of `shared`; false when that is nothing.
+  static bool RunSome(Shared* shared);
+  void ForgetLocked(const Shared* shared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   Mutex mu_;
+  CondVar helped_;
+  // Of which some is left to be begun.
+  std::vector<Shared*> shared_ ABSL_GUARDED_BY(mu_);
+  std::atomic<bool> shares_{false};
   CondVar changed_;
   CondVar stopping_;
   std::deque<RewriteRequest> requests_ ABSL_GUARDED_BY(mu_);
