@@ -20,6 +20,9 @@ inline constexpr uint64_t kMaxVolumeBytes = std::numeric_limits<int64_t>::max();
 inline constexpr uint64_t kMaxDataBytes = 32 << 20;
 inline constexpr int kMinLevel = -50;
 inline constexpr int kMaxLevel = 19;
+// Low for writes, which wait.
+inline constexpr int kDefaultWriteLevel = 1;
+inline constexpr int kDefaultMergeLevel = 8;
 inline constexpr uint64_t kMinMemoryLimitBytes = 16 << 20;
 // Page numbers have 32 bits, and the arena wants address space to spare.
 inline constexpr uint64_t kMaxMemoryLimitBytes = uint64_t{4} << 40;
@@ -64,9 +67,9 @@ struct VolumeOptions {
   // run of bytes that is compressed together.
   uint32_t min_frame_bytes = 4096;
   uint32_t max_frame_bytes = 65536;
-  // zstd levels, kMinLevel to kMaxLevel, not 0. Low for writes, which wait.
-  int write_level = 1;
-  int merge_level = 8;
+  // zstd levels, kMinLevel to kMaxLevel, not 0.
+  int write_level = kDefaultWriteLevel;
+  int merge_level = kDefaultMergeLevel;
   // 0: none of its own. Must be 0 for kMalloc.
   uint64_t memory_limit_bytes = 0;
   bool read_only = false;

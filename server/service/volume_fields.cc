@@ -10,9 +10,6 @@
 namespace ramvol::service {
 namespace {
 
-constexpr int kDefaultWriteLevel = engine::VolumeOptions{}.write_level;
-constexpr int kDefaultMergeLevel = engine::VolumeOptions{}.merge_level;
-
 // Prefix "" for CreateVolume, "volume." for UpdateVolume.
 absl::Status CheckSize(const std::string& field, int64_t bytes) {
   if (bytes > 0) return absl::OkStatus();
@@ -172,12 +169,12 @@ absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
   }
   if (path == "zstd_level") {
     const int level = volume.zstd_level();
-    update.write_level = level == 0 ? kDefaultWriteLevel : level;
+    update.write_level = level == 0 ? engine::kDefaultWriteLevel : level;
     return CheckLevel(field, level);
   }
   if (path == "merge_zstd_level") {
     const int level = volume.merge_zstd_level();
-    update.merge_level = level == 0 ? kDefaultMergeLevel : level;
+    update.merge_level = level == 0 ? engine::kDefaultMergeLevel : level;
     return CheckLevel(field, level);
   }
   if (path == "memory_limit_bytes") {
@@ -216,10 +213,10 @@ absl::StatusOr<engine::VolumeOptions> ParseCreate(
   if (request.max_frame_bytes() != 0) {
     options.max_frame_bytes = static_cast<uint32_t>(request.max_frame_bytes());
   }
-  options.write_level =
-      request.zstd_level() == 0 ? kDefaultWriteLevel : request.zstd_level();
+  options.write_level = request.zstd_level() == 0 ? engine::kDefaultWriteLevel
+                                                  : request.zstd_level();
   options.merge_level = request.merge_zstd_level() == 0
-                            ? kDefaultMergeLevel
+                            ? engine::kDefaultMergeLevel
                             : request.merge_zstd_level();
   options.memory_limit_bytes =
       static_cast<uint64_t>(request.memory_limit_bytes());
