@@ -150,7 +150,7 @@ def check(server):
     screen.resize(80, 24)
     server.terminate()
     server.wait()
-    screen.wait_for("without a server", lambda p: "UNAVAILABLE" in p or "cannot reach" in p)
+    screen.wait_for("without a server", lambda p: "no server answers" in p)
 
     screen.type(b"q")
     if (code := screen.wait_for_end()) != 0:
