@@ -17,6 +17,11 @@
 
 namespace ramvol::cli {
 
+struct TerminalSize {
+  int columns = 80;
+  int rows = 24;
+};
+
 struct CliContext {
   int in_fd = 0;
   int out_fd = 1;
@@ -24,6 +29,9 @@ struct CliContext {
   // Whether progress is shown, and how wide it may be.
   bool err_is_terminal = false;
   std::function<int()> terminal_columns = [] { return 80; };
+  // Of standard output; nullopt when that is no terminal.
+  std::function<std::optional<TerminalSize>()> out_terminal =
+      []() -> std::optional<TerminalSize> { return std::nullopt; };
 
   std::function<absl::Time()> now = absl::Now;
   // The value of an environment variable.

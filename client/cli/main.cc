@@ -32,11 +32,13 @@ void CatchSignals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
-int TerminalColumns() {
+using ramvol::cli::TerminalSize;
+
+std::optional<TerminalSize> SizeOfTerminal(int fd) {
+  if (isatty(fd) != 1) return std::nullopt;
   winsize size = {};
-  const bool known =
-      ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return known ? size.ws_col : 80;
+  const bool known = ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? TerminalSize{size.ws_col, size.ws_row} : TerminalSize();
 }
 
 std::optional<std::string> Environment(const std::string& name) {
@@ -51,7 +53,10 @@ int main(int argc, char** argv) {
   CatchSignals();
   ramvol::cli::CliContext context;
   context.err_is_terminal = isatty(STDERR_FILENO) == 1;
-  context.terminal_columns = TerminalColumns;
+  context.terminal_columns = [] {
+    return SizeOfTerminal(STDERR_FILENO).value_or(TerminalSize()).columns;
+  };
+  context.out_terminal = [] { return SizeOfTerminal(STDOUT_FILENO); };
   context.env = Environment;
   context.cpus = static_cast<int>(std::thread::hardware_concurrency());
   context.interrupted = &interrupted;

@@ -21,6 +21,7 @@
 #include "client/cli/nbd_commands.h"
 #include "client/cli/session.h"
 #include "client/cli/show_commands.h"
+#include "client/cli/top_command.h"
 #include "client/cli/volume_commands.h"
 #include "proto/base/version.h"
 
@@ -115,6 +116,7 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
   AddCommonFlags(app, session.flags());
   AddVolumeCommands(commands);
   AddShowCommands(commands);
+  AddTopCommand(commands);
   AddDataCommands(commands);
   AddExtentsCommand(commands);
   AddImportCommand(commands);

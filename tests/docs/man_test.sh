@@ -1,0 +1,24 @@
+#!/bin/bash
+# The manual pages are what --help says, and mandoc finds no error in them.
+# Arguments: make.py, ramvold, ramvol, ramvol-nbd, then the pages.
+set -euo pipefail
+make=$1
+programs=("${@:2:3}")
+shift 4
+/usr/bin/python3 -B "$make" --check "${programs[@]}"
+for page; do
+  mandoc -Tlint -W error "$page"
+  # Each has what a reader looks for first.
+  for section in NAME SYNOPSIS OPTIONS EXAMPLES 'SEE ALSO'; do
+    mandoc -Tutf8 "$page" | col -b | grep -q "^$section$" ||
+      { echo "FAILED: $page has no section $section" && exit 1; }
+  done
+done
+# A page that --help does not bear out is found.
+copy=$(mktemp -d)
+cp "$(dirname "$make")"/* "$copy"
+sed -i 's/memory_limit/memory_limits/' "$copy/ramvold.8"
+if /usr/bin/python3 -B "$copy/make.py" --check "${programs[@]}"; then
+  echo "FAILED: a wrong page is not found" && exit 1
+fi
+echo "man_test: passed"
