@@ -1,20 +1,18 @@
 {{/* The name of the objects: at most 52 characters, because the StatefulSet's
      pods get a label of it and 11 more. */}}
 {{- define "ramvol.fullname" -}}
-{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $name := printf "%s-%s" .Release.Name .Chart.Name -}}
 {{- if .Values.fullnameOverride -}}
 {{- $name = .Values.fullnameOverride -}}
-{{- else if contains $name .Release.Name -}}
+{{- else if contains .Chart.Name .Release.Name -}}
 {{- $name = .Release.Name -}}
-{{- else -}}
-{{- $name = printf "%s-%s" .Release.Name $name -}}
 {{- end -}}
 {{- $name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* Labels that pods are selected by; they can never change. */}}
 {{- define "ramvol.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
