@@ -548,27 +548,27 @@ class RefusalTest(unittest.TestCase):
             self.refuses(
                 {"volumes": [{"name": name, "size": 1}]}, "volumes", "name"
             )
-        self.refuses({"volumes": [{"size": 1}]}, "name is required")
-        self.refuses({"volumes": [{"name": "a"}]}, "size is required")
+        self.refuses({"volumes": [{"size": 1}]}, "name")
+        self.refuses({"volumes": [{"name": "a"}]}, "size")
         volume = {"name": "a", "size": 1}
         self.refuses(
             {"volumes": [volume, volume]}, "volumes[1].name", 'two volumes "a"'
         )
-        self.refuses({"volumes": [dict(volume, sise=1)]}, "sise is not allowed")
+        self.refuses({"volumes": [dict(volume, sise=1)]}, "sise")
         self.refuses({"volumes": [dict(volume, allocator="zip")]}, "allocator")
         self.refuses({"volumes": [dict(volume, zstdLevel=20)]}, "zstdLevel")
-        self.refuses({"volumes": [dict(volume, labels={"A": "b"})]}, "labels")
+        self.refuses({"volumes": [dict(volume, labels={"A": "b"})]}, "match")
         self.refuses({"volumes": [dict(volume, labels={"a": 1})]}, "labels")
 
     def test_bad_values(self):
-        self.refuses({"replica": 2}, "replica is not allowed")
+        self.refuses({"replica": 2}, "replica")
         self.refuses({"replicas": -1}, "replicas")
         self.refuses({"replicas": "two"}, "replicas")
-        self.refuses({"image": {"tags": "x"}}, "tags is not allowed")
+        self.refuses({"image": {"tags": "x"}}, "tags")
         self.refuses({"image": {"digest": "sha256:12"}}, "digest")
         self.refuses(
             {"resources": {"limits": {"memory": "1Gi"}}},
-            "limits is not allowed",
+            "limits",
         )
         self.refuses({"resources": {"memory": "4GB"}}, "memory")
         self.refuses({"updateStrategy": "Recreate"}, "updateStrategy")
@@ -577,7 +577,7 @@ class RefusalTest(unittest.TestCase):
             "boolean",
         )
         self.refuses({"extraArgs": ["max_volumes=1"]}, "extraArgs")
-        self.refuses({"nbd": {"port": 1}}, "port is not allowed")
+        self.refuses({"nbd": {"port": 1}}, "port")
         self.refuses({"drainTimeoutSeconds": "10s"}, "drainTimeoutSeconds")
 
     def test_old_clusters(self):
