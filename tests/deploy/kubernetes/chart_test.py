@@ -8,6 +8,7 @@ import difflib
 import functools
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ EVERYTHING = {
     "updateStrategy": "RollingUpdate",
     "podDisruptionBudget": {"maxUnavailable": "50%"},
     "networkPolicy": {
-        "clientPodLabels": {"may": "use", "the": "disks"},
+        "clientLabel": "example.org/uses-disks",
         "clientNamespaceSelector": {"matchLabels": {"team": "ci"}},
         "clientCIDRs": ["192.0.2.0/24", "2001:db8::/32"],
     },
@@ -367,6 +368,42 @@ class ObjectsTest(unittest.TestCase):
             )
 
 
+class NotesTest(unittest.TestCase):
+    """What `helm install` says, which `helm template` renders but hides."""
+
+    def notes(self, values=None):
+        with tempfile.TemporaryDirectory() as folder:
+            chart = pathlib.Path(folder) / "ramvol"
+            shutil.copytree(HELM.chart, chart)
+            notes = chart / "templates" / "NOTES.txt"
+            (chart / "templates" / "shown.yaml").write_text(
+                '{{- define "notes" }}' + notes.read_text() + "{{- end }}\n"
+                "kind: Notes\n"
+                "metadata: {name: notes}\n"
+                'text: {{ include "notes" . | quote }}\n'
+            )
+            return find(Helm(chart).render(values), "Notes", "notes")["text"]
+
+    def test_defaults(self):
+        notes = self.notes()
+        self.assertIn("ramvol.ramvol:7420", notes)
+        self.assertIn("nbd://ramvol.ramvol:10809/VOLUME", notes)
+        self.assertIn("ramvol-client=true", notes)
+        self.assertIn("`helm upgrade` replaces no pod", notes)
+        self.assertNotIn("replicas", notes)
+
+    def test_everything(self):
+        notes = self.notes(EVERYTHING)
+        self.assertIn("disks-0.disks-replicas.ramvol", notes)
+        self.assertIn("example.org/uses-disks=true", notes)
+        self.assertIn("updateStrategy is RollingUpdate", notes)
+
+    def test_nothing(self):
+        notes = self.notes(NOTHING)
+        self.assertNotIn("nbd://", notes)
+        self.assertNotIn("Only pods", notes)
+
+
 def protoc(*args, **kwargs):
     command = ["protoc", f"-I{PROTO}", *args, "ramvol/v1/volumes_file.proto"]
     return subprocess.run(
@@ -572,10 +609,7 @@ class RefusalTest(unittest.TestCase):
         )
         self.refuses({"resources": {"memory": "4GB"}}, "memory")
         self.refuses({"updateStrategy": "Recreate"}, "updateStrategy")
-        self.refuses(
-            {"networkPolicy": {"clientPodLabels": {"ramvol-client": True}}},
-            "boolean",
-        )
+        self.refuses({"networkPolicy": {"clientLabel": True}}, "clientLabel")
         self.refuses({"extraArgs": ["max_volumes=1"]}, "extraArgs")
         self.refuses({"nbd": {"port": 1}}, "port")
         self.refuses({"drainTimeoutSeconds": "10s"}, "drainTimeoutSeconds")
