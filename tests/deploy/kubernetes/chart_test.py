@@ -1,6 +1,6 @@
 """The Helm chart and the plain manifest of deploy/kubernetes, without a cluster.
 
-Arguments: the folder deploy/kubernetes, the folder proto.
+Arguments: the folder deploy/kubernetes, the folder proto, docs/kubernetes.md.
 """
 
 import copy
@@ -20,7 +20,7 @@ from google.protobuf.message_factory import MessageFactory
 import schemas
 from chart import Helm, find, parse
 
-DEPLOY, PROTO = (pathlib.Path(arg).resolve() for arg in sys.argv[1:3])
+DEPLOY, PROTO, DOCS = (pathlib.Path(arg).resolve() for arg in sys.argv[1:4])
 HELM = Helm(DEPLOY / "ramvol")
 
 EVERYTHING = {
@@ -366,6 +366,20 @@ class ObjectsTest(unittest.TestCase):
             self.assertEqual(
                 Helm(archive).render(EVERYTHING), HELM.render(EVERYTHING)
             )
+
+
+class DocsTest(unittest.TestCase):
+    def test_yaml_in_the_docs_is_valid(self):
+        valid = schemas.Schemas(schemas.versions()[-1])
+        text = DOCS.read_text()
+        blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
+        self.assertGreater(len(blocks), 2)
+        for block in blocks:
+            (document,) = parse(block)
+            if "kind" in document:
+                self.assertEqual(valid.errors(document), [])
+            else:
+                HELM.render(document)
 
 
 class NotesTest(unittest.TestCase):
