@@ -158,6 +158,7 @@ class PodTest(unittest.TestCase):
             self.assertRegex(done.stdout, r"^ramvold \d")
 
     def test_zz_it_stops_in_time(self):
+        """The last by its name, because the others need what it stops."""
         begin = time.monotonic()
         podman("stop", "--time", self.grace, CONTAINER)
         self.assertLess(time.monotonic() - begin, self.grace)
