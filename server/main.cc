@@ -19,6 +19,7 @@
 #include "proto/base/size.h"
 #include "server/metrics/process_memory.h"
 #include "server/server.h"
+#include "server/service/volumes_file.h"
 
 namespace {
 
@@ -70,6 +71,10 @@ ABSL_FLAG(int, background_threads, 0,
           "each core, at most 64.");
 ABSL_FLAG(int, max_volumes, ramvol::engine::EngineOptions().max_volumes,
           "Most volumes at a time.");
+ABSL_FLAG(std::string, volumes_file, "",
+          "A file with the volumes to create before the ready line, in the "
+          "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
+          "size_bytes: 1073741824 }. Empty: none.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
           "How long requests under way may go on after SIGTERM or SIGINT.");
 
@@ -110,6 +115,10 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.engine.hot_cache_bytes = absl::GetFlag(FLAGS_hot_cache).bytes;
   options.engine.background_threads = absl::GetFlag(FLAGS_background_threads);
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
+  auto volumes =
+      ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
+  if (!volumes.ok()) return volumes.status();
+  options.volumes = *std::move(volumes);
   auto listen = ramvol::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
   if (!listen.ok()) return listen.status();
   options.listen = *std::move(listen);

@@ -78,7 +78,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   if (!engine.ok()) return engine.status();
   std::unique_ptr<Server> server(
       new Server(*std::move(engine), ServiceThreads(options.service_threads)));
-  absl::Status status = server->StartMetrics(options.metrics_listen);
+  absl::Status status =
+      service::CreateVolumes(options.volumes, &server->catalog_);
+  if (status.ok()) status = server->StartMetrics(options.metrics_listen);
   if (status.ok()) status = server->StartNbd(options.nbd);
   if (status.ok()) status = server->StartGrpc(options.listen);
   if (!status.ok()) return status;

@@ -21,6 +21,7 @@
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
 #include "server/service/volume_service.h"
+#include "server/service/volumes_file.h"
 
 namespace ramvol::server {
 
@@ -35,6 +36,8 @@ struct ServerOptions {
   // Threads for each of the executor's two lanes; 0 means one for each core, at
   // least 4.
   int service_threads = 0;
+  // Volumes to create before anything listens.
+  std::vector<service::VolumesFileEntry> volumes;
 };
 
 // Serves from Start to Shutdown. Thread-safe, except that Shutdown is called
@@ -43,7 +46,7 @@ class Server {
  public:
   // Returns when all addresses are bound. INVALID_ARGUMENT for the engine's
   // options; UNAVAILABLE, naming the address and the reason, when one cannot be
-  // bound.
+  // bound; CreateVolume's errors for the volumes to create.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options);
   // Shuts down at once when Shutdown was not called.
