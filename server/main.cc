@@ -5,18 +5,21 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "nbd_bridge/nbd_address.h"
 #include "proto/base/listen_address.h"
 #include "proto/base/program.h"
 #include "proto/base/size.h"
+#include "proto/base/systemd.h"
 #include "server/metrics/process_memory.h"
 #include "server/server.h"
 #include "server/service/volumes_file.h"
@@ -44,16 +47,19 @@ std::string AbslUnparseFlag(SizeFlag flag) {
 
 }  // namespace
 
-ABSL_FLAG(std::string, listen, "127.0.0.1:7420",
-          "Where gRPC listens: HOST:PORT, [IPV6]:PORT or unix:PATH, several "
-          "with commas between them. Port 0 takes any free port.");
+ABSL_FLAG(std::string, listen, "",
+          "Where gRPC listens: HOST:PORT, [IPV6]:PORT, unix:PATH, or systemd "
+          "for the sockets named grpc that it passed; several with commas "
+          "between them. Port 0 takes any free port. When not given: systemd "
+          "if such sockets were passed, else 127.0.0.1:7420.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7421",
           "Where Prometheus finds /metrics: HOST:PORT. Empty turns it off.");
 ABSL_FLAG(std::string, nbd_listen, "",
           "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
-          "vsock:PORT, or systemd for the sockets of a .socket unit; several "
-          "with commas between them. Port 0 takes any free port. Empty: "
-          "nowhere.");
+          "vsock:PORT, or systemd for the sockets that it passed and that are "
+          "not named grpc; several with commas between them. Port 0 takes any "
+          "free port. When not given: systemd if such sockets were passed, "
+          "else nowhere.");
 ABSL_FLAG(std::string, default_export, "",
           "The volume that NBD clients mean by the empty name. Empty: none.");
 ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
@@ -87,6 +93,10 @@ using ramvol::server::ServerOptions;
 constexpr uint64_t kNbdBufferShare = 8;
 // Of the machine's or cgroup's memory, when --memory_limit is not given.
 constexpr uint64_t kDefaultMemoryPercent = 80;
+constexpr char kDefaultListen[] = "127.0.0.1:7420";
+// In --listen and --nbd_listen: the sockets that were passed.
+constexpr char kSystemd[] = "systemd";
+constexpr char kGrpcSocketName[] = "grpc";
 
 constexpr char kUsage[] =
     "ramvold serves named, compressed RAM volumes over gRPC and NBD.\n\n"
@@ -107,6 +117,43 @@ absl::StatusOr<uint64_t> MemoryLimit() {
   return *available / 100 * kDefaultMemoryPercent;
 }
 
+// Sets the sockets of both protocols.
+void TakeSystemdSockets(ServerOptions* options) {
+  for (const ramvol::SystemdSocket& socket : ramvol::SystemdSockets(
+           std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"),
+           std::getenv("LISTEN_FDNAMES"))) {
+    auto& sockets = socket.name == kGrpcSocketName
+                        ? options->grpc_sockets
+                        : options->nbd.systemd_sockets;
+    sockets.push_back(socket.fd);
+  }
+}
+
+// Sets `listen`, and keeps `grpc_sockets` if --listen means them.
+absl::Status SetGrpcListen(ServerOptions* options) {
+  std::string flag = absl::GetFlag(FLAGS_listen);
+  if (flag.empty()) {
+    flag = options->grpc_sockets.empty() ? kDefaultListen : kSystemd;
+  }
+  std::vector<std::string> addresses = absl::StrSplit(flag, ',');
+  const auto systemd =
+      std::remove(addresses.begin(), addresses.end(), kSystemd);
+  const bool wanted = systemd != addresses.end();
+  addresses.erase(systemd, addresses.end());
+  if (!wanted) options->grpc_sockets.clear();
+  if (wanted && options->grpc_sockets.empty()) {
+    return absl::InvalidArgumentError(
+        "--listen says systemd, and no socket named grpc was passed to this "
+        "process; start it by a systemd .socket unit with "
+        "FileDescriptorName=grpc, or give an address to listen on");
+  }
+  if (wanted && addresses.empty()) return absl::OkStatus();
+  auto listen = ramvol::ParseListenAddresses(absl::StrJoin(addresses, ","));
+  if (!listen.ok()) return listen.status();
+  options->listen = *std::move(listen);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
   ServerOptions options;
   auto limit = MemoryLimit();
@@ -119,9 +166,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
   if (!volumes.ok()) return volumes.status();
   options.volumes = *std::move(volumes);
-  auto listen = ramvol::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
-  if (!listen.ok()) return listen.status();
-  options.listen = *std::move(listen);
+  TakeSystemdSockets(&options);
+  const absl::Status listen = SetGrpcListen(&options);
+  if (!listen.ok()) return listen;
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
@@ -129,10 +176,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.nbd.buffer_bytes =
       std::clamp<size_t>(*limit / kNbdBufferShare, ramvol::nbd::kMinBufferBytes,
                          ramvol::nbd::NbdServerOptions().buffer_bytes);
-  options.nbd.systemd_sockets = ramvol::nbd::SystemdSockets(
-      std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"));
-  const std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
-  if (nbd_listen.empty()) return options;
+  std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
+  if (nbd_listen.empty() && options.nbd.systemd_sockets.empty()) return options;
+  if (nbd_listen.empty()) nbd_listen = kSystemd;
   auto nbd = ramvol::nbd::ParseNbdAddresses(nbd_listen);
   if (!nbd.ok()) return nbd.status();
   options.nbd.listen = *std::move(nbd);

@@ -82,7 +82,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
       service::CreateVolumes(options.volumes, &server->catalog_);
   if (status.ok()) status = server->StartMetrics(options.metrics_listen);
   if (status.ok()) status = server->StartNbd(options.nbd);
-  if (status.ok()) status = server->StartGrpc(options.listen);
+  if (status.ok())
+    status = server->StartGrpc(options.listen, options.grpc_sockets);
   if (!status.ok()) return status;
   return server;
 }
@@ -107,7 +108,8 @@ absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
+absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses,
+                               const std::vector<int>& sockets) {
   EnableStandardServices();
   grpc::ServerBuilder builder;
   std::vector<Listener> listeners;
@@ -134,6 +136,11 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // For reflection, health and channelz, the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  if (!sockets.empty()) {
+    auto acceptor = ConnectionAcceptor::Create(sockets, &builder);
+    if (!acceptor.ok()) return acceptor.status();
+    acceptor_ = *std::move(acceptor);
+  }
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) {
     return absl::UnavailableError(
@@ -144,8 +151,14 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
     if (!bound.is_unix()) bound.port = listener.bound_port;
     grpc_addresses_.push_back(bound.ToString());
   }
+  if (acceptor_ != nullptr) {
+    for (const std::string& address : acceptor_->addresses()) {
+      grpc_addresses_.push_back(address);
+    }
+  }
   volume_service_.set_grpc_addresses(grpc_addresses_);
   SetServing(true);
+  if (acceptor_ != nullptr) acceptor_->Start();
   return absl::OkStatus();
 }
 
@@ -160,6 +173,7 @@ void Server::SetServing(bool serving) {
 
 void Server::Shutdown(absl::Duration drain_timeout) {
   SetServing(false);
+  if (acceptor_ != nullptr) acceptor_->Stop();
   gate_.Close();
   block_service_.Drain();
   const absl::Time deadline = absl::Now() + drain_timeout;
@@ -170,6 +184,7 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   // What is left, such as watches of the health service, ends with this.
   const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
   grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));
+  acceptor_.reset();
   // Removes the Unix sockets.
   grpc_.reset();
   metrics_.reset();

@@ -13,6 +13,7 @@
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
 #include "proto/base/listen_address.h"
+#include "server/connection_acceptor.h"
 #include "server/engine/engine.h"
 #include "server/engine_exports.h"
 #include "server/metrics/endpoint.h"
@@ -27,8 +28,11 @@ namespace ramvol::server {
 
 struct ServerOptions {
   engine::EngineOptions engine;
-  // gRPC listens on all of them. At least one.
+  // gRPC listens on all of them. At least one, or one of `grpc_sockets`.
   std::vector<ListenAddress> listen;
+  // Sockets that listen already, as systemd passes them, for gRPC. They are
+  // closed at the end.
+  std::vector<int> grpc_sockets;
   // Where Prometheus finds /metrics: "HOST:PORT", or "" for nowhere.
   std::string metrics_listen;
   // Where NBD clients are served; listens nowhere when `listen` is empty.
@@ -79,7 +83,8 @@ class Server {
 
   absl::Status StartMetrics(const std::string& address);
   absl::Status StartNbd(const nbd::NbdServerOptions& options);
-  absl::Status StartGrpc(const std::vector<ListenAddress>& addresses);
+  absl::Status StartGrpc(const std::vector<ListenAddress>& addresses,
+                         const std::vector<int>& sockets);
   void SetServing(bool serving);
 
   // In the order in which they need each other.
@@ -94,6 +99,7 @@ class Server {
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;
   std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;  // Null without its sockets.
 
   // Constant after Start.
   std::vector<std::string> grpc_addresses_;
