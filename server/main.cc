@@ -65,10 +65,12 @@ ABSL_FLAG(std::string, default_export, "",
 ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
 ABSL_FLAG(int, nbd_max_connections, 4096,
           "Most NBD connections at a time, 1 to 65536; further clients wait.");
-ABSL_FLAG(SizeFlag, memory_limit, {},
-          "Most memory that all volumes may take together, such as 2G or 512M; "
-          "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
-          "the machine's RAM.");
+ABSL_FLAG(
+    SizeFlag, memory_limit, {},
+    "Most memory that all volumes may take together, such as 2G or 512M; "
+    "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
+    "the machine's RAM, but 256M less than that below 1280M, and at least "
+    "half of it.");
 ABSL_FLAG(SizeFlag, hot_cache, {},
           "Most memory for uncompressed blocks, a part of --memory_limit: at "
           "least 1M, at most half of it. 0 means an eighth of it, at most 1G.");
@@ -89,10 +91,11 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
-// Of the memory limit, what NBD requests may hold beside it, within bounds.
+// Of the memory limit, what NBD requests and gRPC's messages may hold beside it
+// each, within bounds.
 constexpr uint64_t kNbdBufferShare = 8;
-// Of the machine's or cgroup's memory, when --memory_limit is not given.
-constexpr uint64_t kDefaultMemoryPercent = 80;
+constexpr uint64_t kMessageShare = 8;
+constexpr size_t kMinMessageBytes = size_t{64} << 20;
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
 // In --listen and --nbd_listen: the sockets that were passed.
 constexpr char kSystemd[] = "systemd";
@@ -114,7 +117,7 @@ absl::StatusOr<uint64_t> MemoryLimit() {
     return absl::NotFoundError(
         "the machine's memory is unknown; give --memory_limit");
   }
-  return *available / 100 * kDefaultMemoryPercent;
+  return ramvol::server::DefaultMemoryLimit(*available);
 }
 
 // Sets the sockets of both protocols.
@@ -166,6 +169,8 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
   if (!volumes.ok()) return volumes.status();
   options.volumes = *std::move(volumes);
+  options.message_bytes = std::clamp<size_t>(
+      *limit / kMessageShare, kMinMessageBytes, ServerOptions().message_bytes);
   TakeSystemdSockets(&options);
   const absl::Status listen = SetGrpcListen(&options);
   if (!listen.ok()) return listen;

@@ -2,6 +2,8 @@
 #ifndef RAMVOL_SERVER_SERVER_H_
 #define RAMVOL_SERVER_SERVER_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,12 +39,21 @@ struct ServerOptions {
   std::string metrics_listen;
   // Where NBD clients are served; listens nowhere when `listen` is empty.
   nbd::NbdServerOptions nbd;
+  // Messages that gRPC has received and that are not decoded yet: where they
+  // take more, it breaks calls with RESOURCE_EXHAUSTED. Decoded writes may take
+  // half of that again, and so may answers to unary reads; further ones wait.
+  size_t message_bytes = size_t{512} << 20;
   // Threads for each of the executor's two lanes; 0 means one for each core, at
   // least 4.
   int service_threads = 0;
   // Volumes to create before anything listens.
   std::vector<service::VolumesFileEntry> volumes;
 };
+
+// What volumes may take of `available_bytes` that the process may: 80 %, but
+// less where that leaves less than 256 MiB for messages under way, buffers and
+// code, and at least a half.
+uint64_t DefaultMemoryLimit(uint64_t available_bytes);
 
 // Serves from Start to Shutdown. Thread-safe, except that Shutdown is called
 // once.
@@ -79,12 +90,12 @@ class Server {
   engine::Engine& engine() { return *engine_; }
 
  private:
-  Server(std::unique_ptr<engine::Engine> engine, int service_threads);
+  Server(std::unique_ptr<engine::Engine> engine, int service_threads,
+         size_t message_bytes);
 
   absl::Status StartMetrics(const std::string& address);
   absl::Status StartNbd(const nbd::NbdServerOptions& options);
-  absl::Status StartGrpc(const std::vector<ListenAddress>& addresses,
-                         const std::vector<int>& sockets);
+  absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
 
   // In the order in which they need each other.

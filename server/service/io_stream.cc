@@ -47,13 +47,32 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
 void IoStream::Start() { StartRead(&incoming_); }
 
 void IoStream::OnReadDone(bool ok) {
+  const size_t bytes = ok ? incoming_.Length() : 0;
+  if (bytes <= kMaxInlineMessageBytes) {
+    TakeMessage(ok, 0);
+    return;
+  }
+  // While it waits it stays gRPC's, and nothing more is read.
+  auto take = [self = shared_from_this(), bytes] {
+    const bool queued = self->executor_->Submit(
+        Lane::kPrompt, [self, bytes] { self->TakeMessage(true, bytes); });
+    if (!queued) self->TakeMessage(true, bytes);
+  };
+  if (set_->writes().Enter(bytes, std::move(take))) TakeMessage(true, bytes);
+}
+
+void IoStream::TakeMessage(bool ok, size_t entered_bytes) {
   Next next;
   std::array<int, kLanes> run_here = {};
   absl::Status status;
   if (ok) status = DecodeRequest(&incoming_, &request_);
   {
     MutexLock lock(&mu_);
-    if (finished_) return;
+    if (finished_) {
+      set_->writes().Leave(entered_bytes);
+      return;
+    }
+    entered_bytes_ += entered_bytes;
     if (!ok) {
       session_.End(absl::OkStatus());
     } else if (!session_.ended()) {
@@ -159,6 +178,12 @@ IoStream::Next IoStream::DecideLocked(bool may_write) {
     finished_ = true;
     next.finish = true;
   }
+  const auto needed_bytes =
+      finished_ ? 0 : static_cast<size_t>(session_.unanswered_bytes());
+  if (entered_bytes_ > needed_bytes) {
+    next.leaving_bytes = std::exchange(entered_bytes_, needed_bytes);
+    next.leaving_bytes -= needed_bytes;
+  }
   return next;
 }
 
@@ -175,6 +200,7 @@ void IoStream::Act(Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
+  if (next.leaving_bytes > 0) set_->writes().Leave(next.leaving_bytes);
   if (next.read) StartRead(&incoming_);
   if (next.write) {
     outgoing_ = EncodeResponse(&response_);

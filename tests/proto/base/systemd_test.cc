@@ -90,8 +90,8 @@ TEST(PrepareSystemdSocketTest, TakesOnlyWhatListens) {
 }
 
 TEST(NotifySystemdTest, SendsOneDatagram) {
-  for (const std::string name : {std::string("notify.sock"),
-                                 "@ramvol-test-" + std::to_string(getpid())}) {
+  for (const std::string& name : {std::string("notify.sock"),
+                                  "@ramvol-test-" + std::to_string(getpid())}) {
     const int fd = Bound(SOCK_DGRAM, name);
     EXPECT_THAT(NotifySystemd(name, "READY=1\nSTATUS=fine"), IsOk());
     char got[64];
