@@ -69,8 +69,8 @@ ABSL_FLAG(
     SizeFlag, memory_limit, {},
     "Most memory that all volumes may take together, such as 2G or 512M; "
     "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
-    "the machine's RAM, but 256M less than that below 1280M, and at least "
-    "half of it.");
+    "the machine's RAM, or less, down to half of it, where 256M would not be "
+    "left for the rest of the process.");
 ABSL_FLAG(SizeFlag, hot_cache, {},
           "Most memory for uncompressed blocks, a part of --memory_limit: at "
           "least 1M, at most half of it. 0 means an eighth of it, at most 1G.");

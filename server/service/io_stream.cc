@@ -66,30 +66,38 @@ void IoStream::TakeMessage(bool ok, size_t entered_bytes) {
   std::array<int, kLanes> run_here = {};
   absl::Status status;
   if (ok) status = DecodeRequest(&incoming_, &request_);
+  bool too_late = false;
   {
     MutexLock lock(&mu_);
-    if (finished_) {
-      set_->writes().Leave(entered_bytes);
-      return;
+    too_late = finished_;
+    if (!too_late) {
+      entered_bytes_ += entered_bytes;
+      EndOrReceiveLocked(ok, std::move(status));
+      for (const Lane lane : kAllLanes) {
+        run_here[Index(lane)] = RunHereLocked(lane);
+        if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
+      }
+      next = DecideLocked();
+      next.replaced.swap(replaced_);
+      next.read = ok && !session_.ended();
     }
-    entered_bytes_ += entered_bytes;
-    if (!ok) {
-      session_.End(absl::OkStatus());
-    } else if (!session_.ended()) {
-      if (status.ok()) status = ReceiveLocked();
-      if (!status.ok()) session_.End(status);
-    }
-    for (const Lane lane : kAllLanes) {
-      run_here[Index(lane)] = RunHereLocked(lane);
-      if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
-    }
-    next = DecideLocked();
-    next.replaced.swap(replaced_);
-    next.read = ok && !session_.ended();
+  }
+  if (too_late) {
+    set_->writes().Leave(entered_bytes);
+    return;
   }
   Act(next);
   for (const Lane lane : kAllLanes) {
     if (run_here[Index(lane)] > 0) RunTurn(lane, run_here[Index(lane)]);
+  }
+}
+
+void IoStream::EndOrReceiveLocked(bool ok, absl::Status status) {
+  if (!ok) {
+    session_.End(absl::OkStatus());
+  } else if (!session_.ended()) {
+    if (status.ok()) status = ReceiveLocked();
+    if (!status.ok()) session_.End(status);
   }
 }
 

@@ -78,6 +78,9 @@ class IoStream final
   // OnReadDone, of a message whose `entered_bytes` are inside of the set's
   // writes() (0: of one that needs none).
   void TakeMessage(bool ok, size_t entered_bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  // `status` is that of decoding.
+  void EndOrReceiveLocked(bool ok, absl::Status status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes up the first message; says `opened`, unless streams are replaced_.
   absl::Status EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -126,13 +126,15 @@ for writer in "${writers[@]}"; do wait "$writer" || full=$((full + 1)); done
 ((full > 0)) || fail "640 MiB went into 256 MiB"
 alive "filled"
 cat "$work"/grpc? | grep -q SERVER_MEMORY_LIMIT || fail "$(cat "$work"/grpc?)"
+! grep -h '^ramvol:' "$work"/grpc? | grep -v SERVER_MEMORY_LIMIT ||
+  fail "an import failed for another reason"
 cat "$work"/nbd? | grep -q 'No space left' || fail "$(cat "$work"/nbd?)"
 ramvol export kept "$work/kept" >/dev/null
 cmp "$work/noise" "$work/kept" || fail "what was acknowledged has changed"
 # Of what came in part, each block is what was written, or a hole.
 for ((i = 0; i < 4; i++)); do
   for volume in "grpc$i" "nbd$i"; do
-    ramvol export --force "$volume" "$work/partial" >/dev/null
+    ramvol export "$volume" "$work/partial" >/dev/null
     /usr/bin/python3 - "$work/noise" "$work/partial" <<'TEXT' || fail "$volume differs"
 import sys
 noise, partial = (open(name, "rb").read() for name in sys.argv[1:])
@@ -163,7 +165,7 @@ wait "$load" || fail "the load"
 for reader in "${readers[@]}"; do wait "$reader" || fail "a reader by NBD"; done
 alive "attacked"
 ramvol health >/dev/null || fail "not healthy after the attack"
-ramvol export --force kept "$work/kept" >/dev/null
+ramvol export kept "$work/kept" >/dev/null
 cmp "$work/noise" "$work/kept" || fail "the attack changed other data"
 
 echo "== trim and write again"
@@ -173,7 +175,7 @@ for ((i = 0; i < 4; i++)); do
   ramvol trim "nbd$i" --all >/dev/null
 done
 ramvol import "$work/noise" grpc0 >/dev/null || fail "no room after trimming"
-ramvol export --force grpc0 "$work/kept" >/dev/null
+ramvol export grpc0 "$work/kept" >/dev/null
 cmp "$work/noise" "$work/kept" || fail "written again, and different"
 
 echo "== stop"

@@ -226,6 +226,14 @@ TEST(ServerTest, CacheCountersOutliveTheirVolumes) {
   EXPECT_EQ(sum(), before);
 }
 
+TEST(DefaultMemoryLimitTest, LeavesRoomForTheProcess) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  EXPECT_EQ(DefaultMemoryLimit(100 * kMiB), 50 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(512 * kMiB), 256 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(1024 * kMiB), 768 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(100'000 * kMiB), 80'000 * kMiB);
+}
+
 TEST(ServerTest, TakesSocketsThatListenAlready) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   ServerOptions options = TestServerOptions();
