@@ -81,6 +81,8 @@ absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {
   return connection_->GetServerInfo();
 }
 
+absl::Status Client::CheckHealth() const { return connection_->CheckHealth(); }
+
 absl::StatusOr<RemoteVolume> Client::Open(std::string_view name) const {
   absl::StatusOr<std::shared_ptr<VolumeConnection>> opened =
       connection_->Open(std::string(name));

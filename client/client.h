@@ -53,6 +53,9 @@ class Client {
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) const;
   absl::StatusOr<v1::VolumeStats> StatVolume(std::string_view name) const;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
+  // Asks gRPC's standard health service. FAILED_PRECONDITION when the server
+  // answers anything but SERVING, as it does while it stops.
+  absl::Status CheckHealth() const;
 
   // Opens the volume for reading and writing; NOT_FOUND when there is none.
   absl::StatusOr<RemoteVolume> Open(std::string_view name) const;

@@ -35,6 +35,7 @@ class ClientConnection {
   virtual absl::StatusOr<v1::VolumeStats> StatVolume(
       const v1::StatVolumeRequest& request) = 0;
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
+  virtual absl::Status CheckHealth() = 0;
 
   // Waits until the volume is open; never answers a null pointer.
   virtual absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(

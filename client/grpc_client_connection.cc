@@ -10,6 +10,7 @@
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "client/client_connection.h"
@@ -22,6 +23,8 @@
 #include "client/timer.h"
 #include "client/volume_connection.h"
 #include "grpc/grpc.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpc/health/v1/health.pb.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
@@ -99,6 +102,7 @@ class GrpcClientConnection : public ClientConnection {
     }
     control_channel_ = channels.front();
     stub_ = v1::VolumeService::NewStub(control_channel_);
+    health_stub_ = grpc::health::v1::Health::NewStub(control_channel_);
     transport_ = MakeGrpcIoTransport(std::move(channels), timer_);
   }
 
@@ -180,6 +184,25 @@ class GrpcClientConnection : public ClientConnection {
     return response;
   }
 
+  absl::Status CheckHealth() override {
+    using grpc::health::v1::HealthCheckResponse;
+    HealthCheckResponse response;
+    absl::Status status = Retry([&](absl::Duration left) {
+      grpc::ClientContext context;
+      SetDeadline(left, context);
+      response.Clear();
+      return FromGrpcStatus(health_stub_->Check(
+          &context, grpc::health::v1::HealthCheckRequest(), &response));
+    });
+    if (!status.ok() || response.status() == HealthCheckResponse::SERVING) {
+      return status;
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat("the server says ",
+                     HealthCheckResponse::ServingStatus_Name(response.status()),
+                     "; it is stopping, or not ready yet"));
+  }
+
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name) override {
     return OpenPipelined(name, options_, transport_, timer_, counters_);
@@ -198,15 +221,19 @@ class GrpcClientConnection : public ClientConnection {
                                                            const Request&,
                                                            Response*);
 
+  static void SetDeadline(absl::Duration left, grpc::ClientContext& context) {
+    if (left < absl::Hours(24 * 365)) {
+      context.set_deadline(std::chrono::system_clock::now() +
+                           absl::ToChronoMicroseconds(left));
+    }
+  }
+
   template <typename Request, typename Response>
   absl::Status CallOnce(Method<Request, Response> method,
                         const Request& request, Response& response,
                         absl::Duration left) {
     grpc::ClientContext context;
-    if (left < absl::Hours(24 * 365)) {
-      context.set_deadline(std::chrono::system_clock::now() +
-                           absl::ToChronoMicroseconds(left));
-    }
+    SetDeadline(left, context);
     response.Clear();
     return FromGrpcStatus(((*stub_).*method)(&context, request, &response));
   }
@@ -229,6 +256,7 @@ class GrpcClientConnection : public ClientConnection {
   const std::shared_ptr<Timer> timer_;
   std::shared_ptr<grpc::Channel> control_channel_;
   std::unique_ptr<v1::VolumeService::Stub> stub_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_stub_;
   std::shared_ptr<IoTransport> transport_;
   const std::shared_ptr<ClientCounters> counters_ =
       std::make_shared<ClientCounters>();

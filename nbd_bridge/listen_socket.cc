@@ -1,6 +1,5 @@
 #include "nbd_bridge/listen_socket.h"
 
-#include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -15,6 +14,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/systemd.h"
 
 namespace ramvol::nbd {
 namespace {
@@ -117,21 +117,9 @@ absl::StatusOr<Sockets> TakeSystemdSockets(const std::vector<int>& fds) {
   }
   Sockets sockets;
   for (const int fd : fds) {
-    const int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
-      return CannotListen(absl::StrCat("descriptor ", fd),
-                          std::strerror(errno));
-    }
-    int listens = 0;
-    socklen_t bytes = sizeof(listens);
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) != 0 ||
-        listens == 0) {
-      return CannotListen(absl::StrCat("descriptor ", fd),
-                          "it is not a listening socket; the systemd .socket "
-                          "unit must say Accept=no");
-    }
-    sockets.emplace_back(fd, sockets.empty() ? "systemd" : "", "");
+    absl::Status status = PrepareSystemdSocket(fd);
+    if (!status.ok()) return status;
+    sockets.emplace_back(fd, SocketAddress(fd), "");
   }
   return sockets;
 }

@@ -18,6 +18,7 @@
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
 #include "proto/base/program.h"
+#include "proto/base/systemd.h"
 #include "server/metrics/bridge_metrics.h"
 #include "server/metrics/endpoint.h"
 #include "server/metrics/nbd_metrics.h"
@@ -109,8 +110,11 @@ absl::StatusOr<NbdServerOptions> NbdOptionsFromFlags() {
   options.default_export = absl::GetFlag(FLAGS_default_export);
   options.read_only = absl::GetFlag(FLAGS_read_only);
   options.max_connections = absl::GetFlag(FLAGS_max_connections);
-  options.systemd_sockets = ramvol::nbd::SystemdSockets(
-      std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"));
+  for (const ramvol::SystemdSocket& socket : ramvol::SystemdSockets(
+           std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"),
+           std::getenv("LISTEN_FDNAMES"))) {
+    options.systemd_sockets.push_back(socket.fd);
+  }
   std::string listen = absl::GetFlag(FLAGS_listen);
   if (listen.empty()) {
     listen = options.systemd_sockets.empty() ? kDefaultListen : "systemd";
@@ -168,12 +172,12 @@ int Run(ramvol::Program& program) {
   if (*metrics != nullptr) {
     absl::StrAppend(&ready, "; metrics ", (*metrics)->url());
   }
-  if ((*server)->addresses() == std::vector<std::string>{"systemd"}) {
+  if (nbd_options->systemd_sockets.empty()) {
+    program.PrintReady(ready);
+  } else {
     // Whoever passed the sockets need not be told, and may be writing an image
     // to the standard output that it shares with this process.
-    program.Log(absl::StrCat("ready: ", ready));
-  } else {
-    program.PrintReady(ready);
+    program.LogReady(ready);
   }
   program.WaitForStopSignal();
   busy = "shutting down";

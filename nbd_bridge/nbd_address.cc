@@ -1,7 +1,5 @@
 #include "nbd_bridge/nbd_address.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 #include "absl/status/status.h"
@@ -13,10 +11,6 @@
 
 namespace ramvol::nbd {
 namespace {
-
-// The first descriptor that systemd passes.
-constexpr int kFirstSystemdSocket = 3;
-constexpr int kMaxSystemdSockets = 64;
 
 absl::StatusOr<NbdAddress> ParseOne(absl::string_view text) {
   NbdAddress address;
@@ -56,19 +50,6 @@ absl::StatusOr<std::vector<NbdAddress>> ParseNbdAddresses(
         " addresses to listen on; give at most ", kMaxListenAddresses));
   }
   return addresses;
-}
-
-std::vector<int> SystemdSockets(const char* pid, const char* fds) {
-  int for_pid = 0;
-  int count = 0;
-  if (pid == nullptr || fds == nullptr || !absl::SimpleAtoi(pid, &for_pid) ||
-      !absl::SimpleAtoi(fds, &count) || for_pid != getpid() ||
-      count > kMaxSystemdSockets) {
-    return {};
-  }
-  std::vector<int> sockets;
-  for (int i = 0; i < count; ++i) sockets.push_back(kFirstSystemdSocket + i);
-  return sockets;
 }
 
 }  // namespace ramvol::nbd

@@ -28,11 +28,6 @@ struct NbdAddress {
 absl::StatusOr<std::vector<NbdAddress>> ParseNbdAddresses(
     std::string_view text);
 
-// The sockets that systemd passed, by the variables LISTEN_PID and LISTEN_FDS
-// (`pid` and `fds` are their values, null when unset); none when they are meant
-// for another process. See sd_listen_fds(3).
-std::vector<int> SystemdSockets(const char* pid, const char* fds);
-
 }  // namespace ramvol::nbd
 
 #endif  // RAMVOL_NBD_BRIDGE_NBD_ADDRESS_H_

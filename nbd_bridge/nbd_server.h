@@ -57,7 +57,7 @@ class NbdServer {
   virtual void Shutdown(absl::Duration drain_timeout) = 0;
 
   // The addresses as they were bound, no port 0 among them: "unix:/run/n.sock",
-  // "127.0.0.1:10809", "vsock:10809", "systemd".
+  // "127.0.0.1:10809", "vsock:10809".
   virtual const std::vector<std::string>& addresses() const = 0;
 };
 

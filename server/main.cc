@@ -5,20 +5,24 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "nbd_bridge/nbd_address.h"
 #include "proto/base/listen_address.h"
 #include "proto/base/program.h"
 #include "proto/base/size.h"
+#include "proto/base/systemd.h"
 #include "server/metrics/process_memory.h"
 #include "server/server.h"
+#include "server/service/volumes_file.h"
 
 namespace {
 
@@ -43,9 +47,11 @@ std::string AbslUnparseFlag(SizeFlag flag) {
 
 }  // namespace
 
-ABSL_FLAG(std::string, listen, "127.0.0.1:7420",
-          "Where gRPC listens: HOST:PORT, [IPV6]:PORT or unix:PATH, several "
-          "with commas between them. Port 0 takes any free port.");
+ABSL_FLAG(std::string, listen, "",
+          "Where gRPC listens: HOST:PORT, [IPV6]:PORT, unix:PATH, or systemd "
+          "for the sockets named grpc that it passed; several with commas "
+          "between them. Port 0 takes any free port. When not given: systemd "
+          "if such sockets were passed, else 127.0.0.1:7420.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7421",
           "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
           "HOST:PORT. Empty turns it off.");
@@ -55,18 +61,21 @@ ABSL_FLAG(int, metrics_max_volumes,
           "names; those of the others are added up as volume \"_other\".");
 ABSL_FLAG(std::string, nbd_listen, "",
           "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
-          "vsock:PORT, or systemd for the sockets of a .socket unit; several "
-          "with commas between them. Port 0 takes any free port. Empty: "
-          "nowhere.");
+          "vsock:PORT, or systemd for the sockets that it passed and that are "
+          "not named grpc; several with commas between them. Port 0 takes any "
+          "free port. When not given: systemd if such sockets were passed, "
+          "else nowhere.");
 ABSL_FLAG(std::string, default_export, "",
           "The volume that NBD clients mean by the empty name. Empty: none.");
 ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
 ABSL_FLAG(int, nbd_max_connections, 4096,
           "Most NBD connections at a time, 1 to 65536; further clients wait.");
-ABSL_FLAG(SizeFlag, memory_limit, {},
-          "Most memory that all volumes may take together, such as 2G or 512M; "
-          "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
-          "the machine's RAM.");
+ABSL_FLAG(
+    SizeFlag, memory_limit, {},
+    "Most memory that all volumes may take together, such as 2G or 512M; "
+    "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
+    "the machine's RAM, or less, down to half of it, where 256M would not be "
+    "left for the rest of the process.");
 ABSL_FLAG(SizeFlag, hot_cache, {},
           "Most memory for uncompressed blocks, a part of --memory_limit: at "
           "least 1M, at most half of it. 0 means an eighth of it, at most 1G.");
@@ -75,6 +84,10 @@ ABSL_FLAG(int, background_threads, 0,
           "each core, at most 64.");
 ABSL_FLAG(int, max_volumes, ramvol::engine::EngineOptions().max_volumes,
           "Most volumes at a time.");
+ABSL_FLAG(std::string, volumes_file, "",
+          "A file with the volumes to create before the ready line, in the "
+          "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
+          "size_bytes: 1073741824 }. Empty: none.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
           "How long requests under way may go on after SIGTERM or SIGINT.");
 
@@ -83,10 +96,15 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
-// Of the memory limit, what NBD requests may hold beside it, within bounds.
+// Of the memory limit, what NBD requests and gRPC's messages may hold beside it
+// each, within bounds.
 constexpr uint64_t kNbdBufferShare = 8;
-// Of the machine's or cgroup's memory, when --memory_limit is not given.
-constexpr uint64_t kDefaultMemoryPercent = 80;
+constexpr uint64_t kMessageShare = 8;
+constexpr size_t kMinMessageBytes = size_t{64} << 20;
+constexpr char kDefaultListen[] = "127.0.0.1:7420";
+// In --listen and --nbd_listen: the sockets that were passed.
+constexpr char kSystemd[] = "systemd";
+constexpr char kGrpcSocketName[] = "grpc";
 
 constexpr char kUsage[] =
     "ramvold serves named, compressed RAM volumes over gRPC and NBD.\n\n"
@@ -104,7 +122,44 @@ absl::StatusOr<uint64_t> MemoryLimit() {
     return absl::NotFoundError(
         "the machine's memory is unknown; give --memory_limit");
   }
-  return *available / 100 * kDefaultMemoryPercent;
+  return ramvol::server::DefaultMemoryLimit(*available);
+}
+
+// Sets the sockets of both protocols.
+void TakeSystemdSockets(ServerOptions* options) {
+  for (const ramvol::SystemdSocket& socket : ramvol::SystemdSockets(
+           std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"),
+           std::getenv("LISTEN_FDNAMES"))) {
+    auto& sockets = socket.name == kGrpcSocketName
+                        ? options->grpc_sockets
+                        : options->nbd.systemd_sockets;
+    sockets.push_back(socket.fd);
+  }
+}
+
+// Sets `listen`, and keeps `grpc_sockets` if --listen means them.
+absl::Status SetGrpcListen(ServerOptions* options) {
+  std::string flag = absl::GetFlag(FLAGS_listen);
+  if (flag.empty()) {
+    flag = options->grpc_sockets.empty() ? kDefaultListen : kSystemd;
+  }
+  std::vector<std::string> addresses = absl::StrSplit(flag, ',');
+  const auto systemd =
+      std::remove(addresses.begin(), addresses.end(), kSystemd);
+  const bool wanted = systemd != addresses.end();
+  addresses.erase(systemd, addresses.end());
+  if (!wanted) options->grpc_sockets.clear();
+  if (wanted && options->grpc_sockets.empty()) {
+    return absl::InvalidArgumentError(
+        "--listen says systemd, and no socket named grpc was passed to this "
+        "process; start it by a systemd .socket unit with "
+        "FileDescriptorName=grpc, or give an address to listen on");
+  }
+  if (wanted && addresses.empty()) return absl::OkStatus();
+  auto listen = ramvol::ParseListenAddresses(absl::StrJoin(addresses, ","));
+  if (!listen.ok()) return listen.status();
+  options->listen = *std::move(listen);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
@@ -115,9 +170,15 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.engine.hot_cache_bytes = absl::GetFlag(FLAGS_hot_cache).bytes;
   options.engine.background_threads = absl::GetFlag(FLAGS_background_threads);
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
-  auto listen = ramvol::ParseListenAddresses(absl::GetFlag(FLAGS_listen));
-  if (!listen.ok()) return listen.status();
-  options.listen = *std::move(listen);
+  auto volumes =
+      ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
+  if (!volumes.ok()) return volumes.status();
+  options.volumes = *std::move(volumes);
+  options.message_bytes = std::clamp<size_t>(
+      *limit / kMessageShare, kMinMessageBytes, ServerOptions().message_bytes);
+  TakeSystemdSockets(&options);
+  const absl::Status listen = SetGrpcListen(&options);
+  if (!listen.ok()) return listen;
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   const int metrics_max_volumes = absl::GetFlag(FLAGS_metrics_max_volumes);
   if (metrics_max_volumes < 0) {
@@ -132,10 +193,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.nbd.buffer_bytes =
       std::clamp<size_t>(*limit / kNbdBufferShare, ramvol::nbd::kMinBufferBytes,
                          ramvol::nbd::NbdServerOptions().buffer_bytes);
-  options.nbd.systemd_sockets = ramvol::nbd::SystemdSockets(
-      std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"));
-  const std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
-  if (nbd_listen.empty()) return options;
+  std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
+  if (nbd_listen.empty() && options.nbd.systemd_sockets.empty()) return options;
+  if (nbd_listen.empty()) nbd_listen = kSystemd;
   auto nbd = ramvol::nbd::ParseNbdAddresses(nbd_listen);
   if (!nbd.ok()) return nbd.status();
   options.nbd.listen = *std::move(nbd);

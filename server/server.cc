@@ -11,6 +11,7 @@
 #include "grpcpp/ext/channelz_service_plugin.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/metrics/engine_metrics.h"
@@ -53,6 +54,10 @@ void EnableStandardServices() {
   (void)enabled;
 }
 
+// Beside the volumes, for messages under way, NBD's buffers, code and threads.
+constexpr uint64_t kBesideVolumesBytes = uint64_t{256} << 20;
+constexpr uint64_t kDefaultMemoryPercent = 80;
+
 struct Listener {
   ListenAddress address;
   int bound_port = 0;  // Filled in by gRPC.
@@ -60,12 +65,20 @@ struct Listener {
 
 }  // namespace
 
-Server::Server(std::unique_ptr<engine::Engine> engine, int service_threads)
+uint64_t DefaultMemoryLimit(uint64_t available_bytes) {
+  const uint64_t half = available_bytes / 2;
+  if (half < kBesideVolumesBytes) return half;
+  return std::clamp(available_bytes - kBesideVolumesBytes, half,
+                    available_bytes / 100 * kDefaultMemoryPercent);
+}
+
+Server::Server(std::unique_ptr<engine::Engine> engine, int service_threads,
+               size_t message_bytes)
     : engine_(std::move(engine)),
       catalog_(engine_.get()),
       executor_(service_threads),
       volume_service_(engine_.get(), &catalog_, &executor_, &gate_),
-      block_service_(engine_.get(), &executor_, &gate_),
+      block_service_(engine_.get(), &executor_, &gate_, message_bytes / 2),
       exports_(engine_.get()) {}
 
 Server::~Server() {
@@ -81,10 +94,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
   std::unique_ptr<Server> server(
-      new Server(*std::move(engine), ServiceThreads(options.service_threads)));
-  absl::Status status = server->StartMetrics(options);
+      new Server(*std::move(engine), ServiceThreads(options.service_threads),
+                 options.message_bytes));
+  absl::Status status =
+      service::CreateVolumes(options.volumes, &server->catalog_);
+  if (status.ok()) status = server->StartMetrics(options);
   if (status.ok()) status = server->StartNbd(options.nbd);
-  if (status.ok()) status = server->StartGrpc(options.listen);
+  if (status.ok()) status = server->StartGrpc(options);
   if (!status.ok()) return status;
   return server;
 }
@@ -126,12 +142,12 @@ absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
+absl::Status Server::StartGrpc(const ServerOptions& options) {
   EnableStandardServices();
   grpc::ServerBuilder builder;
   std::vector<Listener> listeners;
-  listeners.reserve(addresses.size());  // gRPC keeps pointers into it.
-  for (const ListenAddress& address : addresses) {
+  listeners.reserve(options.listen.size());  // gRPC keeps pointers into it.
+  for (const ListenAddress& address : options.listen) {
     Listener& listener = listeners.emplace_back(Listener{address});
     builder.AddListeningPort(address.ToString(),
                              grpc::InsecureServerCredentials(),
@@ -157,8 +173,16 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   // Else a second server would share the port silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  grpc::ResourceQuota quota("ramvold");
+  quota.Resize(options.message_bytes);
+  builder.SetResourceQuota(quota);
   // For reflection, health and channelz, the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  if (!options.grpc_sockets.empty()) {
+    auto acceptor = ConnectionAcceptor::Create(options.grpc_sockets, &builder);
+    if (!acceptor.ok()) return acceptor.status();
+    acceptor_ = *std::move(acceptor);
+  }
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) {
     return absl::UnavailableError(
@@ -169,8 +193,14 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
     if (!bound.is_unix()) bound.port = listener.bound_port;
     grpc_addresses_.push_back(bound.ToString());
   }
+  if (acceptor_ != nullptr) {
+    for (const std::string& address : acceptor_->addresses()) {
+      grpc_addresses_.push_back(address);
+    }
+  }
   volume_service_.set_grpc_addresses(grpc_addresses_);
   SetServing(true);
+  if (acceptor_ != nullptr) acceptor_->Start();
   return absl::OkStatus();
 }
 
@@ -186,6 +216,7 @@ void Server::SetServing(bool serving) {
 
 void Server::Shutdown(absl::Duration drain_timeout) {
   SetServing(false);
+  if (acceptor_ != nullptr) acceptor_->Stop();
   gate_.Close();
   block_service_.Drain();
   const absl::Time deadline = absl::Now() + drain_timeout;
@@ -196,6 +227,7 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   // What is left, such as watches of the health service, ends with this.
   const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
   grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));
+  acceptor_.reset();
   // Removes the Unix sockets.
   grpc_.reset();
   metrics_.reset();

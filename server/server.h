@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
 #include "proto/base/listen_address.h"
+#include "server/connection_acceptor.h"
 #include "server/engine/engine.h"
 #include "server/engine_exports.h"
 #include "server/metrics/endpoint.h"
@@ -24,13 +26,17 @@
 #include "server/service/executor.h"
 #include "server/service/rpc_stats.h"
 #include "server/service/volume_service.h"
+#include "server/service/volumes_file.h"
 
 namespace ramvol::server {
 
 struct ServerOptions {
   engine::EngineOptions engine;
-  // gRPC listens on all of them. At least one.
+  // gRPC listens on all of them. At least one, or one of `grpc_sockets`.
   std::vector<ListenAddress> listen;
+  // Sockets that listen already, as systemd passes them, for gRPC. They are
+  // closed at the end.
+  std::vector<int> grpc_sockets;
   // Where /metrics, /healthz and /readyz are served: "HOST:PORT", or "" for
   // nowhere.
   std::string metrics_listen;
@@ -38,10 +44,21 @@ struct ServerOptions {
   size_t metrics_max_volumes = 1000;
   // Where NBD clients are served; listens nowhere when `listen` is empty.
   nbd::NbdServerOptions nbd;
+  // Messages that gRPC has received and that are not decoded yet: where they
+  // take more, it breaks calls with RESOURCE_EXHAUSTED. Decoded writes may take
+  // half of that again, and so may answers to unary reads; further ones wait.
+  size_t message_bytes = size_t{512} << 20;
   // Threads for each of the executor's two lanes; 0 means one for each core, at
   // least 4.
   int service_threads = 0;
+  // Volumes to create before anything listens.
+  std::vector<service::VolumesFileEntry> volumes;
 };
+
+// What volumes may take of `available_bytes` that the process may: 80 %, but
+// less where that leaves less than 256 MiB for messages under way, buffers and
+// code, and at least a half.
+uint64_t DefaultMemoryLimit(uint64_t available_bytes);
 
 // Serves from Start to Shutdown. Thread-safe, except that Shutdown is called
 // once.
@@ -49,7 +66,7 @@ class Server {
  public:
   // Returns when all addresses are bound. INVALID_ARGUMENT for the engine's
   // options; UNAVAILABLE, naming the address and the reason, when one cannot be
-  // bound.
+  // bound; CreateVolume's errors for the volumes to create.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options);
   // Shuts down at once when Shutdown was not called.
@@ -82,13 +99,14 @@ class Server {
   }
 
  private:
-  Server(std::unique_ptr<engine::Engine> engine, int service_threads);
+  Server(std::unique_ptr<engine::Engine> engine, int service_threads,
+         size_t message_bytes);
 
   absl::Status StartMetrics(const ServerOptions& options);
   // As metrics::Endpoint::Readiness.
   std::string WhyNotReady() const;
   absl::Status StartNbd(const nbd::NbdServerOptions& options);
-  absl::Status StartGrpc(const std::vector<ListenAddress>& addresses);
+  absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
 
   // In the order in which they need each other.
@@ -106,6 +124,7 @@ class Server {
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;
   std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;  // Null without its sockets.
 
   // Constant after Start.
   std::vector<std::string> grpc_addresses_;

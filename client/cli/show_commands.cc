@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/command_set.h"
+#include "client/cli/json.h"
 #include "client/cli/message_text.h"
 #include "client/cli/session.h"
 #include "client/client.h"
@@ -100,6 +101,14 @@ absl::Status ShowServer(const Session& session) {
                               ServerText(*info, session.context().now()));
 }
 
+absl::Status CheckHealth(const Session& session) {
+  absl::Status status = session.ControlClient().CheckHealth();
+  if (!status.ok()) return status;
+  return session.Print(session.json()
+                           ? ToJson({{"status", JsonString("SERVING")}})
+                           : "SERVING\n");
+}
+
 }  // namespace
 
 void AddShowCommands(CommandSet& commands) {
@@ -115,6 +124,9 @@ void AddShowCommands(CommandSet& commands) {
       name.get());
   commands.Add("server", "Describe the server: version, limits, memory",
                [&session] { return ShowServer(session); });
+  commands.Add("health",
+               "Ask whether the server serves; fails if not, for health checks",
+               [&session] { return CheckHealth(session); });
 }
 
 }  // namespace ramvol::cli

@@ -33,6 +33,7 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, DeleteVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, StatVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
+    ON_CALL(*this, CheckHealth).WillByDefault(Return(unexpected));
     ON_CALL(*this, Open).WillByDefault(Return(unexpected));
   }
 
@@ -50,6 +51,7 @@ class MockClientConnection : public ClientConnection {
               (const v1::StatVolumeRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
               (override));
+  MOCK_METHOD(absl::Status, CheckHealth, (), (override));
   MOCK_METHOD(absl::StatusOr<std::shared_ptr<VolumeConnection>>, Open,
               (const std::string& name), (override));
   MOCK_METHOD(uint64_t, reconnects, (), (const, override));

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "proto/base/systemd.h"
 #include "proto/base/version.h"
 
 namespace ramvol {
@@ -112,6 +113,19 @@ void Program::Prepare() {
 void Program::PrintReady(const std::string& what) const {
   std::puts(absl::StrCat(name_, " ready: ", what).c_str());
   std::fflush(stdout);
+  Notify(absl::StrCat("READY=1\nSTATUS=Serving: ", what));
+}
+
+void Program::LogReady(const std::string& what) const {
+  Log(absl::StrCat("ready: ", what));
+  Notify(absl::StrCat("READY=1\nSTATUS=Serving: ", what));
+}
+
+void Program::Notify(const std::string& state) const {
+  const char* socket = std::getenv("NOTIFY_SOCKET");
+  const absl::Status status =
+      NotifySystemd(socket == nullptr ? "" : socket, state);
+  if (!status.ok()) Fail(status);
 }
 
 // Gives memory that malloc keeps back to the system now and then meanwhile.
@@ -124,6 +138,7 @@ void Program::WaitForStopSignal() const {
   }
   Log(absl::StrCat("got ", number == SIGINT ? "SIGINT" : "SIGTERM",
                    ", finishing what is under way; once more stops at once"));
+  Notify("STOPPING=1\nSTATUS=Finishing what is under way");
   pthread_sigmask(SIG_UNBLOCK, &stop_signals_, nullptr);
 }
 

@@ -36,9 +36,13 @@ class Program {
   // (so call it before there are any), ignores SIGPIPE, and keeps malloc from
   // holding several times what is in use.
   void Prepare();
-  // Prints the line that tells others that the program can be used.
+  // Prints the line that tells others that the program can be used, and tells
+  // systemd.
   void PrintReady(const std::string& what) const;
-  // Returns at SIGTERM or SIGINT; a further one ends the process at once.
+  // Likewise, but the line goes to the log.
+  void LogReady(const std::string& what) const;
+  // Returns at SIGTERM or SIGINT, of which systemd is told; a further one ends
+  // the process at once.
   void WaitForStopSignal() const;
   // Calls `shut_down` and returns, or ends the process with 1 when that takes
   // much longer than `drain_timeout`.
@@ -46,6 +50,9 @@ class Program {
             const std::function<void()>& shut_down) const;
 
  private:
+  // Sends it to systemd, if that started this process.
+  void Notify(const std::string& state) const;
+
   const std::string name_;
   const std::string usage_;
   const std::string main_file_;

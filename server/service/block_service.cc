@@ -1,5 +1,6 @@
 #include "server/service/block_service.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -30,15 +31,30 @@ absl::Status TooManyStreams() {
                    " Io streams open, the most that it keeps; close some"));
 }
 
+grpc::ByteBuffer EmptyMessage() {
+  const grpc::Slice nothing;
+  return grpc::ByteBuffer(&nothing, 1);
+}
+
+absl::Status DecodeWrite(grpc::ByteBuffer* bytes, v1::WriteRequest* request) {
+  const grpc::Status status =
+      grpc::SerializationTraits<v1::WriteRequest>::Deserialize(bytes, request);
+  if (status.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the message is no ramvol.v1.WriteRequest: ", status.error_message()));
+}
+
 }  // namespace
 
 BlockService::BlockService(engine::Engine* engine, Executor* executor,
-                           CallGate* gate)
+                           CallGate* gate, size_t message_bytes)
     : engine_(engine),
       executor_(executor),
       gate_(gate),
       runner_(executor, gate),
-      streams_(gate) {}
+      writes_(message_bytes),
+      reads_(message_bytes),
+      streams_(gate, &writes_) {}
 
 void BlockService::Drain() { streams_.DrainAll(); }
 
@@ -69,29 +85,44 @@ grpc::ServerUnaryReactor* BlockService::Read(
   if (request->length() <= kMaxInlineBytes) {
     return UnaryRunner::Answer(context, CallVolume(request->volume(), call));
   }
-  return Submit(context, Lane::kPrompt, request->volume(), call);
+  // What is too long is refused. gRPC copies the answer.
+  const int64_t length = std::min(request->length(), kMaxDataBytes);
+  return runner_.RunInside(
+      &reads_, 2 * static_cast<size_t>(length), context, Lane::kPrompt,
+      [this, request, call] { return CallVolume(request->volume(), call); });
+}
+
+absl::Status BlockService::RunWrite(grpc::ByteBuffer bytes) const {
+  v1::WriteRequest request;
+  absl::Status status = DecodeWrite(&bytes, &request);
+  if (!status.ok()) return status;
+  return CallVolume(request.volume(), [&request](engine::Volume& volume) {
+    return WriteBlocks(volume, request.offset(), request.data());
+  });
 }
 
 grpc::ServerUnaryReactor* BlockService::Write(
-    grpc::CallbackServerContext* context, const v1::WriteRequest* request,
-    v1::WriteResponse*) {
-  auto call = [request](engine::Volume& volume) {
-    return WriteBlocks(volume, request->offset(), request->data());
-  };
-  if (request->data().size() > kMaxInlineBytes) {
-    return Submit(context, Lane::kMayWait, request->volume(), call);
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  *response = EmptyMessage();
+  // Taken out of the call, so that it is gone once it is decoded.
+  auto bytes = std::make_shared<grpc::ByteBuffer>();
+  bytes->Swap(const_cast<grpc::ByteBuffer*>(request));
+  const size_t length = bytes->Length();
+  auto call = [this, bytes] { return RunWrite(std::exchange(*bytes, {})); };
+  if (length > kMaxInlineMessageBytes) {
+    return runner_.RunInside(&writes_, length, context, Lane::kMayWait, call);
   }
-  auto timed = [this, call](engine::Volume& volume) {
+  auto timed = [this, call] {
     const int64_t began_ns = SteadyNowNs();
-    absl::Status status = call(volume);
+    absl::Status status = call();
     write_cost_.Note(SteadyNowNs() - began_ns);
     return status;
   };
   if (write_cost_.ns() > kWorthHandingOverNs) {
-    return Submit(context, Lane::kMayWait, request->volume(), timed);
+    return runner_.Run(context, Lane::kMayWait, timed);
   }
-  return runner_.RunHere(context,
-                         [&] { return CallVolume(request->volume(), timed); });
+  return runner_.RunHere(context, timed);
 }
 
 grpc::ServerUnaryReactor* BlockService::Trim(

@@ -2,6 +2,7 @@
 #ifndef RAMVOL_SERVER_SERVICE_BLOCK_SERVICE_H_
 #define RAMVOL_SERVER_SERVICE_BLOCK_SERVICE_H_
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <utility>
@@ -11,17 +12,20 @@
 #include "proto/base/cost_estimate.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
+#include "server/service/byte_gate.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 #include "server/service/io_stream.h"
+#include "server/service/limits.h"
 #include "server/service/unary.h"
 
 namespace ramvol::service {
 
-// The generated service, of which Io's messages are bytes: see io_wire.h.
+// The generated service, of which Io's messages are bytes (see io_wire.h), and
+// Write's, which gRPC counts as its own until their turn comes.
 using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
     v1::BlockService::WithCallbackMethod_Read<
-        v1::BlockService::WithCallbackMethod_Write<
+        v1::BlockService::WithRawCallbackMethod_Write<
             v1::BlockService::WithCallbackMethod_Trim<
                 v1::BlockService::WithCallbackMethod_WriteZeroes<
                     v1::BlockService::WithCallbackMethod_Flush<
@@ -31,8 +35,11 @@ using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
 // Thread-safe. block_service.proto is the contract.
 class BlockService final : public BlockServiceBase {
  public:
-  // Borrows all three; they must outlive the service and its calls.
-  BlockService(engine::Engine* engine, Executor* executor, CallGate* gate);
+  // Borrows the first three; they must outlive the service and its calls. Data
+  // of writes, and answers to unary reads, may each take `message_bytes` at a
+  // time, or one operation's; further ones wait.
+  BlockService(engine::Engine* engine, Executor* executor, CallGate* gate,
+               size_t message_bytes = kMaxMessageBytes);
 
   // Ends all Io streams, with UNAVAILABLE, once what they received is answered.
   // Returns at once: the gate, which has to be closed already, tells when they
@@ -51,8 +58,8 @@ class BlockService final : public BlockServiceBase {
                                  const v1::ReadRequest* request,
                                  v1::ReadResponse* response) override;
   grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context,
-                                  const v1::WriteRequest* request,
-                                  v1::WriteResponse* response) override;
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Trim(grpc::CallbackServerContext* context,
                                  const v1::TrimRequest* request,
                                  v1::TrimResponse* response) override;
@@ -75,7 +82,8 @@ class BlockService final : public BlockServiceBase {
 
   // Finds the volume and runs `call` on it.
   absl::Status CallVolume(const std::string& volume, const Call& call) const;
-  // The same on the executor.
+  absl::Status RunWrite(grpc::ByteBuffer bytes) const;
+  // CallVolume on the executor.
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
                                    Lane lane, const std::string& volume,
                                    Call call);
@@ -84,6 +92,8 @@ class BlockService final : public BlockServiceBase {
   Executor* const executor_;
   CallGate* const gate_;
   const UnaryRunner runner_;
+  ByteGate writes_;
+  ByteGate reads_;
   CostEstimate write_cost_;  // Of small writes.
   IoStreamSet streams_;
 };

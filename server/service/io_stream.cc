@@ -48,30 +48,57 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
 void IoStream::Start() { StartRead(&incoming_); }
 
 void IoStream::OnReadDone(bool ok) {
+  const size_t bytes = ok ? incoming_.Length() : 0;
+  if (bytes <= kMaxInlineMessageBytes) {
+    TakeMessage(ok, 0);
+    return;
+  }
+  // While it waits it stays gRPC's, and nothing more is read.
+  auto take = [self = shared_from_this(), bytes] {
+    const bool queued = self->executor_->Submit(
+        Lane::kPrompt, [self, bytes] { self->TakeMessage(true, bytes); });
+    if (!queued) self->TakeMessage(true, bytes);
+  };
+  if (set_->writes().Enter(bytes, std::move(take))) TakeMessage(true, bytes);
+}
+
+void IoStream::TakeMessage(bool ok, size_t entered_bytes) {
   Next next;
   std::array<int, kLanes> run_here = {};
   absl::Status status;
   if (ok) status = DecodeRequest(&incoming_, &request_);
+  bool too_late = false;
   {
     MutexLock lock(&mu_);
-    if (finished_) return;
-    if (!ok) {
-      session_.End(absl::OkStatus());
-    } else if (!session_.ended()) {
-      if (status.ok()) status = ReceiveLocked();
-      if (!status.ok()) session_.End(status);
+    too_late = finished_;
+    if (!too_late) {
+      entered_bytes_ += entered_bytes;
+      EndOrReceiveLocked(ok, std::move(status));
+      for (const Lane lane : kAllLanes) {
+        run_here[Index(lane)] = RunHereLocked(lane);
+        if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
+      }
+      next = DecideLocked();
+      next.replaced.swap(replaced_);
+      next.read = ok && !session_.ended();
     }
-    for (const Lane lane : kAllLanes) {
-      run_here[Index(lane)] = RunHereLocked(lane);
-      if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
-    }
-    next = DecideLocked();
-    next.replaced.swap(replaced_);
-    next.read = ok && !session_.ended();
+  }
+  if (too_late) {
+    set_->writes().Leave(entered_bytes);
+    return;
   }
   Act(next);
   for (const Lane lane : kAllLanes) {
     if (run_here[Index(lane)] > 0) RunTurn(lane, run_here[Index(lane)]);
+  }
+}
+
+void IoStream::EndOrReceiveLocked(bool ok, absl::Status status) {
+  if (!ok) {
+    session_.End(absl::OkStatus());
+  } else if (!session_.ended()) {
+    if (status.ok()) status = ReceiveLocked();
+    if (!status.ok()) session_.End(status);
   }
 }
 
@@ -160,6 +187,12 @@ IoStream::Next IoStream::DecideLocked(bool may_write) {
     finished_ = true;
     next.finish = true;
   }
+  const auto needed_bytes =
+      finished_ ? 0 : static_cast<size_t>(session_.unanswered_bytes());
+  if (entered_bytes_ > needed_bytes) {
+    next.leaving_bytes = std::exchange(entered_bytes_, needed_bytes);
+    next.leaving_bytes -= needed_bytes;
+  }
   return next;
 }
 
@@ -176,6 +209,7 @@ void IoStream::Act(Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
+  if (next.leaving_bytes > 0) set_->writes().Leave(next.leaving_bytes);
   if (next.read) StartRead(&incoming_);
   if (next.write) {
     outgoing_ = EncodeResponse(&response_);

@@ -21,6 +21,7 @@
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
+#include "server/service/byte_gate.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
@@ -65,6 +66,7 @@ class IoStream final
 
   // What has to be done once mu_ is let go.
   struct Next {
+    size_t leaving_bytes = 0;                        // Of set_->writes().
     std::vector<std::shared_ptr<const void>> holds;  // To be dropped.
     std::vector<std::shared_ptr<IoStream>> replaced;
     std::array<int, kLanes> runners = {};
@@ -73,6 +75,12 @@ class IoStream final
     bool read = false;
   };
 
+  // OnReadDone, of a message whose `entered_bytes` are inside of the set's
+  // writes() (0: of one that needs none).
+  void TakeMessage(bool ok, size_t entered_bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  // `status` is that of decoding.
+  void EndOrReceiveLocked(bool ok, absl::Status status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes up the first message; says `opened`, unless streams are replaced_.
   absl::Status EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -103,6 +111,8 @@ class IoStream final
   std::array<int, kLanes> runners_ ABSL_GUARDED_BY(mu_) = {};
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  // Inside of set_->writes(): what came and is not answered.
+  size_t entered_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   // Streams that this one has to replace before it is open; for Next.
   std::vector<std::shared_ptr<IoStream>> replaced_ ABSL_GUARDED_BY(mu_);
   // Of those that replace this one while its operations run.
@@ -125,7 +135,11 @@ class IoStreamSet {
   using Hook = std::function<void(const v1::IoOperation&)>;
 
   // Borrows `gate`, which every stream that is added has entered.
-  explicit IoStreamSet(CallGate* gate) : gate_(gate) {}
+  // Borrows `writes` too, which messages with data have to enter.
+  IoStreamSet(CallGate* gate, ByteGate* writes)
+      : gate_(gate), writes_(writes) {}
+
+  ByteGate& writes() { return *writes_; }
 
   // False when there are kMaxStreams already.
   bool Add(std::shared_ptr<IoStream> stream);
@@ -165,6 +179,7 @@ class IoStreamSet {
   using ClientKey = std::pair<uint64_t, uint64_t>;
 
   CallGate* const gate_;
+  ByteGate* const writes_;
   Hook hook_;
   Mutex mu_;
   // Keeps the streams alive.

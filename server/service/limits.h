@@ -32,6 +32,10 @@ inline constexpr size_t kMaxBatchBytes = (4 << 20) - (64 << 10);
 // no further operation.
 inline constexpr size_t kMaxReadyBytes = 8 << 20;
 
+// Most bytes of writes that came and are not done, and most bytes of answers to
+// unary reads, of all clients, unless the server is given less.
+inline constexpr size_t kMaxMessageBytes = size_t{256} << 20;
+
 // Most Io streams of a server at a time.
 inline constexpr size_t kMaxStreams = 4096;
 // Most streams that one stream replaces.
@@ -45,6 +49,8 @@ inline constexpr int kMaxOperationsPerTurn = 16;
 // handing them over costs more than most of them take (ARCHITECTURE.md,
 // "Decisions").
 inline constexpr int64_t kMaxInlineBytes = 64 << 10;
+// Such a write with its head.
+inline constexpr size_t kMaxInlineMessageBytes = kMaxInlineBytes + 512;
 // Unless those that came together take longer than this: it is about what it
 // costs to hand them to another thread.
 inline constexpr int64_t kWorthHandingOverNs = 50'000;

@@ -12,13 +12,35 @@ class GatedReactor final : public grpc::ServerUnaryReactor {
  public:
   explicit GatedReactor(CallGate* gate) : gate_(gate) {}
   void OnDone() override {
+    if (messages_ != nullptr) messages_->Leave(bytes_);
     gate_->Leave();
     delete this;
+  }
+  // It is about to enter `messages`.
+  void SetInside(ByteGate* messages, size_t bytes) {
+    messages_ = messages;
+    bytes_ = bytes;
   }
 
  private:
   CallGate* const gate_;
+  ByteGate* messages_ = nullptr;
+  size_t bytes_ = 0;
 };
+
+void Queue(Executor* executor, Lane lane, grpc::CallbackServerContext* context,
+           GatedReactor* reactor, std::function<absl::Status()> call) {
+  const bool queued =
+      executor->Submit(lane, [context, reactor, call = std::move(call)] {
+        reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED
+                                               : ToGrpcStatus(call()));
+      });
+  if (!queued) {
+    reactor->Finish(ToGrpcStatus(absl::UnavailableError(
+        "the server has more requests waiting than it accepts; try again "
+        "later")));
+  }
+}
 
 }  // namespace
 
@@ -43,16 +65,21 @@ grpc::ServerUnaryReactor* UnaryRunner::Run(
     std::function<absl::Status()> call) const {
   if (!gate_->Enter()) return Answer(context, ShuttingDownError());
   auto* const reactor = new GatedReactor(gate_);
-  const bool queued =
-      executor_->Submit(lane, [context, reactor, call = std::move(call)] {
-        reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED
-                                               : ToGrpcStatus(call()));
-      });
-  if (!queued) {
-    reactor->Finish(ToGrpcStatus(absl::UnavailableError(
-        "the server has more requests waiting than it accepts; try again "
-        "later")));
-  }
+  Queue(executor_, lane, context, reactor, std::move(call));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* UnaryRunner::RunInside(
+    ByteGate* messages, size_t bytes, grpc::CallbackServerContext* context,
+    Lane lane, std::function<absl::Status()> call) const {
+  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
+  auto* const reactor = new GatedReactor(gate_);
+  reactor->SetInside(messages, bytes);
+  auto queue = [executor = executor_, lane, context, reactor,
+                call = std::move(call)] {
+    Queue(executor, lane, context, reactor, call);
+  };
+  if (messages->Enter(bytes, queue)) queue();
   return reactor;
 }
 

@@ -2,12 +2,14 @@
 #ifndef RAMVOL_SERVER_SERVICE_UNARY_H_
 #define RAMVOL_SERVER_SERVICE_UNARY_H_
 
+#include <cstddef>
 #include <functional>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
+#include "server/service/byte_gate.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 
@@ -27,6 +29,13 @@ class UnaryRunner {
   // until then.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, Lane lane,
                                 std::function<absl::Status()> call) const;
+
+  // The same, once `messages` has let in `bytes`, which leave it when the
+  // answer is out of the server's hands.
+  grpc::ServerUnaryReactor* RunInside(ByteGate* messages, size_t bytes,
+                                      grpc::CallbackServerContext* context,
+                                      Lane lane,
+                                      std::function<absl::Status()> call) const;
 
   // The same at once, on this thread.
   grpc::ServerUnaryReactor* RunHere(

@@ -104,6 +104,19 @@ TEST_F(ClientTest, ManagesVolumes) {
   EXPECT_TRUE(absl::IsNotFound(client.DeleteVolume(OldVolume("a"))));
 }
 
+TEST_F(ClientTest, HealthIsOkOnlyWhileServing) {
+  const Client client(Options());
+  EXPECT_TRUE(client.CheckHealth().ok()) << client.CheckHealth();
+  server_.SetServing(false);
+  const absl::Status stopping = client.CheckHealth();
+  EXPECT_TRUE(absl::IsFailedPrecondition(stopping)) << stopping;
+  EXPECT_THAT(stopping.message(), HasSubstr("NOT_SERVING"));
+  ClientOptions options = Options();
+  options.reconnect_timeout = absl::ZeroDuration();
+  server_.Stop();
+  EXPECT_TRUE(absl::IsUnavailable(Client(options).CheckHealth()));
+}
+
 TEST_F(ClientTest, RetriesWhatTheServerCouldNotTake) {
   const Client client(Options());
   server_.FailControlCall(1, absl::UnavailableError("busy"), false);

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "proto/base/mutex.h"
@@ -206,6 +207,7 @@ bool FakeServer::Start(const std::string& address) {
     MutexLock lock(&mu_);
     stopping_ = false;
   }
+  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -214,6 +216,10 @@ bool FakeServer::Start(const std::string& address) {
   builder.RegisterService(block_.get());
   server_ = builder.BuildAndStart();
   return server_ != nullptr;
+}
+
+void FakeServer::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus(serving);
 }
 
 void FakeServer::Stop() {

@@ -32,6 +32,8 @@ class FakeServer {
   bool Start(const std::string& address);
   // Ends all calls at once.
   void Stop();
+  // What the health service says.
+  void SetServing(bool serving);
   void Wipe();
   // Adds a volume of zeroes, with a uid of its own.
   void Add(const std::string& name, int64_t size_bytes);

@@ -56,6 +56,7 @@ TEST(MocksTest, FailWhatNobodyExpects) {
   const Client client(client_mock);
   EXPECT_TRUE(absl::IsUnimplemented(client.Open("x").status()));
   EXPECT_TRUE(absl::IsUnimplemented(client.GetServerInfo().status()));
+  EXPECT_TRUE(absl::IsUnimplemented(client.CheckHealth()));
 }
 
 TEST(MocksTest, ListVolumesJoinsPagesAndDetectsACircle) {

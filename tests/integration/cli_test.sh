@@ -50,6 +50,7 @@ disk_kib() {
 }
 
 # Nothing listens yet.
+expect 5 health
 expect 5 ls
 expect_text err "$RAMVOL_SERVER"
 expect_text err "ramvold --listen"
@@ -63,6 +64,8 @@ for ((i = 0; i < 200; i++)); do
 done
 expect 0 server
 expect_text out "256 MiB"
+expect 0 health
+expect_text out SERVING
 
 # Management.
 expect 0 create scratch 1G --level 3 --label team=x

@@ -25,7 +25,15 @@ command -v grpcurl >/dev/null || {
   exit 1
 }
 
+cat >"$work/volumes" <<'TEXT'
+volumes {
+  name: "of-the-file"
+  size_bytes: 4097
+  labels { key: "team" value: "build" }
+}
+TEXT
 "$ramvold" --listen=127.0.0.1:0 --metrics_listen= --memory_limit=64M \
+  --volumes_file="$work/volumes" \
   >"$work/ready" 2>"$work/log" &
 server_pid=$!
 for ((i = 0; i < 300; i++)); do
@@ -83,6 +91,11 @@ grpcurl -plaintext "$address" describe ramvol.v1.VolumeService.CreateVolume |
   grep -q 'ramvol.v1.CreateVolumeResponse' || fail "describe is incomplete"
 health=$(grpcurl -plaintext "$address" grpc.health.v1.Health/Check)
 [[ $health == *SERVING* ]] || fail "not SERVING: $health"
+
+# What --volumes_file said is there.
+answers VolumeService/ListVolumes '{}' \
+  '{"volumes":\[{"name":"of-the-file","sizeBytes":"4097",*"labels":{"team":"build"},*}]}'
+answers VolumeService/DeleteVolume '{"name":"of-the-file"}' '{}'
 
 # A volume's life.
 answers VolumeService/CreateVolume '{"name":"scratch","size_bytes":1073741824}' \

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,7 +58,7 @@ TEST(RamvoldTest, HelpNamesEveryFlag) {
   for (const char* flag :
        {"--listen", "--metrics_listen", "--metrics_max_volumes",
         "--memory_limit", "--hot_cache", "--background_threads",
-        "--max_volumes", "--drain_timeout"}) {
+        "--max_volumes", "--volumes_file", "--drain_timeout"}) {
     EXPECT_THAT(help, HasSubstr(flag));
   }
 }
@@ -78,6 +80,7 @@ TEST(RamvoldTest, BadFlagsAreNamed) {
       {"--metrics_max_volumes=-1", "--metrics_max_volumes is -1"},
       {"--drain_timeout=-1s", "--drain_timeout is -1s"},
       {"--drain_timeout=inf", "--drain_timeout is inf"},
+      {"--volumes_file=/nonexistent", "cannot read /nonexistent"},
       {"--nonsense", "nonsense"},
       {"surplus", "\"surplus\""},
   };
@@ -86,6 +89,25 @@ TEST(RamvoldTest, BadFlagsAreNamed) {
     EXPECT_THAT(ramvold.Errors(), HasSubstr(message)) << flag;
     EXPECT_EQ(ramvold.ExitCode(), 1) << flag;
   }
+}
+
+TEST(RamvoldTest, VolumesOfTheFileExistAtTheReadyLine) {
+  const std::string path =
+      std::string(std::getenv("TEST_TMPDIR")) + "/volumes.textproto";
+  std::ofstream(path) << "volumes { name: \"a\" size_bytes: 4096 }\n";
+  Ramvold ramvold({"--listen=127.0.0.1:0", "--metrics_listen=",
+                   "--memory_limit=64M", "--volumes_file=" + path});
+  EXPECT_THAT(ramvold.ReadLine(), HasSubstr("ramvold ready: "));
+  ramvold.Signal(SIGTERM);
+  EXPECT_EQ(ramvold.ExitCode(), 0);
+
+  std::ofstream(path, std::ios::app) << "volumes { name: \"B\" }\n";
+  Ramvold refusing({"--listen=127.0.0.1:0", "--metrics_listen=",
+                    "--memory_limit=64M", "--volumes_file=" + path});
+  EXPECT_EQ(refusing.RestOfOut(), "");
+  EXPECT_THAT(refusing.Errors(),
+              HasSubstr(path + ":2:1: entry 2 (\"B\"): volume name"));
+  EXPECT_EQ(refusing.ExitCode(), 1);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // metrics, shutdown.
 #include "server/server.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -303,6 +305,43 @@ TEST(ServerTest, IsNotReadyWhileItShutsDown) {
   server.server().Shutdown(absl::Minutes(1));
   EXPECT_EQ(answer.code, 503);
   EXPECT_EQ(answer.body, "shutting down\n");
+}
+
+TEST(DefaultMemoryLimitTest, LeavesRoomForTheProcess) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  EXPECT_EQ(DefaultMemoryLimit(100 * kMiB), 50 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(512 * kMiB), 256 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(1024 * kMiB), 768 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(100'000 * kMiB), 80'000 * kMiB);
+}
+
+TEST(ServerTest, TakesSocketsThatListenAlready) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ServerOptions options = TestServerOptions();
+  options.grpc_sockets = {fd};
+  EXPECT_THAT(Server::Start(options).status(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("not a listening socket")));
+
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in loopback{};
+  loopback.sin_family = AF_INET;
+  loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(listener, reinterpret_cast<const sockaddr*>(&loopback),
+                 sizeof(loopback)),
+            0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  options.listen.clear();
+  options.grpc_sockets = {listener};
+  auto server = Server::Start(options);
+  ASSERT_THAT(server, IsOk());
+  ASSERT_EQ((*server)->grpc_addresses().size(), 1);
+  const auto channel = grpc::CreateChannel((*server)->grpc_addresses()[0],
+                                           grpc::InsecureChannelCredentials());
+  EXPECT_THAT(CheckHealth(channel.get(), ""), IsOk());
+  (*server)->Shutdown(absl::Seconds(1));
+  EXPECT_THAT(CheckHealth(channel.get(), "").status(),
+              StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
 }
 
 }  // namespace

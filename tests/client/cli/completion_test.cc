@@ -25,7 +25,8 @@ TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
   EXPECT_THAT(
       Script("bash"),
       AllOf(HasSubstr("complete -F _ramvol ramvol"),
-            HasSubstr("create|set|resize|rm|ls|show|stat|server|read|write"),
+            HasSubstr("create|set|resize|rm|ls|show|stat|server|health|read|"
+                      "write"),
             HasSubstr("--allocator) COMPREPLY=($(compgen -W "
                       "\"zstd sparse malloc\""),
             HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),

@@ -98,6 +98,7 @@ class FakeServer : public ClientConnection {
   absl::StatusOr<v1::VolumeStats> StatVolume(
       const v1::StatVolumeRequest& request) override;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
+  absl::Status CheckHealth() override { return failure_; }
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name) override;
   uint64_t reconnects() const override { return 0; }

@@ -268,6 +268,23 @@ TEST_F(RunCliTest, ServerIsDescribed) {
               HasSubstr("\"version\": \"9.8.7\""));
 }
 
+TEST_F(RunCliTest, HealthIsZeroOnlyWhileServing) {
+  const auto serving = Run("health");
+  EXPECT_EQ(serving.exit_code, 0);
+  EXPECT_EQ(serving.out, "SERVING\n");
+  EXPECT_EQ(cli_.options().reconnect_timeout, absl::ZeroDuration());
+  EXPECT_THAT(Run("health --output=json").out,
+              HasSubstr("\"status\": \"SERVING\""));
+  cli_.server().set_failure(
+      absl::FailedPreconditionError("the server says NOT_SERVING"));
+  const auto stopping = Run("health");
+  EXPECT_EQ(stopping.exit_code, 1);
+  EXPECT_EQ(stopping.out, "");
+  EXPECT_THAT(stopping.err, HasSubstr("the server says NOT_SERVING"));
+  cli_.server().set_failure(absl::UnavailableError("refused"));
+  EXPECT_EQ(Run("health --timeout=1s").exit_code, 5);
+}
+
 TEST_F(RunCliTest, SetNamesOnlyWhatChanges) {
   Run("create a 1G --label keep=1 --label drop=2");
   EXPECT_EQ(Run("set a --level 9 --read-only=true").exit_code, 0);

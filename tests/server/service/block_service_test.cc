@@ -5,9 +5,14 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/impl/codegen/client_unary_call.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "gtest/gtest.h"
 #include "proto/base/reason.h"
 #include "server/service/limits.h"
@@ -234,6 +239,50 @@ TEST_F(BlockServiceTest, FlushAnswers) {
   request.set_volume("nope");
   EXPECT_THAT(TestServer::Call(&Stub::Flush, server_.blocks(), request),
               HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+}
+
+// With room for some of them at a time.
+TEST(BlockServiceMessagesTest, LargeOnesWaitForEachOther) {
+  constexpr int kClients = 12;
+  constexpr int64_t kBytes = int64_t{1} << 20;
+  server::ServerOptions options = ::ramvol::testing::TestServerOptions();
+  options.message_bytes = size_t{24} << 20;
+  TestServer server(options);
+  server.CreateVolume("disk", kClients * kBytes);
+  std::vector<std::thread> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.emplace_back([&server, i] {
+      v1::WriteRequest write;
+      write.set_volume("disk");
+      write.set_offset(i * kBytes);
+      write.set_data(std::string(kBytes, static_cast<char>('a' + i)));
+      v1::ReadRequest read;
+      read.set_volume("disk");
+      read.set_offset(i * kBytes);
+      read.set_length(kBytes);
+      for (int repeat = 0; repeat < 5; ++repeat) {
+        EXPECT_THAT(TestServer::Call(&Stub::Write, server.blocks(), write),
+                    IsOk());
+        const auto got = TestServer::Call(&Stub::Read, server.blocks(), read);
+        ASSERT_THAT(got, IsOk());
+        EXPECT_TRUE(got->data() == write.data());
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+}
+
+TEST_F(BlockServiceTest, AWriteThatIsNoMessageIsRefused) {
+  grpc::ClientContext context;
+  const grpc::internal::RpcMethod rpc("/ramvol.v1.BlockService/Write",
+                                      grpc::internal::RpcMethod::NORMAL_RPC);
+  const grpc::Slice text(std::string("\xff\xff\xff"));
+  const grpc::ByteBuffer request(&text, 1);
+  v1::WriteResponse response;
+  const grpc::Status status = grpc::internal::BlockingUnaryCall(
+      server_.channel().get(), rpc, &context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT)
+      << status.error_message();
 }
 
 }  // namespace

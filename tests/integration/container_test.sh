@@ -1,0 +1,190 @@
+#!/bin/bash
+# The container image: it builds, is small, runs confined, and stays alive in 512
+# MiB whatever clients do. Argument: the path of ramvol on this machine. Runs as
+# root, with podman; where Debian's image cannot be pulled, debootstrap makes it.
+set -euo pipefail
+
+cli=$(realpath "$1")
+cd "$(dirname "$(readlink -f "$0")")/../.."
+repository=$PWD
+readonly image=localhost/ramvol:test base=docker.io/library/debian:trixie-slim
+readonly most_bytes=60000000
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ramvol
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/container.XXXXXX")
+name=ramvol-test-$$
+
+# shellcheck disable=SC2317  # The trap calls it.
+finish() {
+  podman rm --force --time=1 "$name" >/dev/null 2>&1 || :
+  rm -rf "$work"
+}
+trap finish EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  podman logs "$name" 2>&1 | tail -n 20 >&2 || :
+  exit 1
+}
+
+# runc and cgroupfs work with both versions of cgroups, and without systemd.
+cat >"$work/containers.conf" <<'TEXT'
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+TEXT
+export CONTAINERS_CONF=$work/containers.conf
+
+# Makes what would have been pulled, and keeps it.
+make_base() {
+  local tarball=$cache/debian-trixie.tar.zst root=$work/root
+  if [ ! -e "$tarball" ]; then
+    debootstrap --variant=minbase trixie "$root" http://deb.debian.org/debian >&2
+    mkdir -p "$cache"
+    tar -C "$root" --exclude='./var/cache/apt/archives/*.deb' \
+      --exclude='./var/lib/apt/lists/*' --exclude='./proc/*' \
+      --exclude='./sys/*' --exclude='./dev/*' -c . |
+      zstd -q -f -o "$tarball.new"
+    mv "$tarball.new" "$tarball"
+    rm -rf "$root"
+  fi
+  zstd -dc "$tarball" | podman import - "$base" >/dev/null
+}
+
+# Of the container.
+state() { podman inspect --format="{{.State.$1}}" "$name"; }
+pid() { state Pid; }
+inside() { nsenter --net="/proc/$(pid)/ns/net" -- "$@"; }
+ramvol() { inside "$cli" --timeout=60s "$@"; }
+
+# How often the kernel killed a process of the container for memory.
+oom_kills() {
+  local v1 v2
+  v1=/sys/fs/cgroup/memory$(sed -n 's/.*:memory://p' "/proc/$(pid)/cgroup")
+  v2=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(pid)/cgroup")
+  cat "$v2/memory.events" "$v1/memory.oom_control" 2>/dev/null |
+    sed -n 's/^oom_kill //p' | head -n 1
+}
+
+alive() {
+  [ "$(state Status)" = running ] || fail "$1: the container is $(state Status)"
+  [ "$(oom_kills)" = 0 ] || fail "$1: $(oom_kills) processes killed for memory"
+  [ "$(state OOMKilled)" = false ] || fail "$1: killed for memory"
+}
+
+echo "== build"
+podman image exists "$base" || podman pull -q "$base" 2>/dev/null || make_base
+read -r _ bytes < <(deploy/container/build.sh "$image" --network=host)
+echo "the image has $bytes bytes"
+((bytes < most_bytes)) || fail "the image has $bytes bytes"
+labels=$(podman image inspect --format='{{json .Config.Labels}}' "$image")
+for label in title description licenses source version revision; do
+  [[ $labels == *"\"org.opencontainers.image.$label\":"* ]] ||
+    fail "no label $label in $labels"
+done
+
+echo "== start"
+# The image's own addresses, in a network of its own.
+podman run --detach --name="$name" --network=none --memory=512m \
+  --memory-swap=512m --read-only --cap-drop=all \
+  --security-opt=no-new-privileges "$image" >/dev/null 2>"$work/run.err" ||
+  fail "$(cat "$work/run.err")"
+for ((i = 0; i < 100; i++)); do
+  # systemd's timers would do this; there may be no systemd.
+  podman healthcheck run "$name" >/dev/null 2>&1 && break
+  sleep 0.2
+done
+[ "$(podman inspect --format='{{.State.Health.Status}}' "$name")" = healthy ] ||
+  fail "not healthy"
+grep -q '^Uid:.65532.65532.65532.65532$' "/proc/$(pid)/status" || fail "not 65532"
+grep -q '^CapEff:.0000000000000000$' "/proc/$(pid)/status" || fail "capabilities"
+grep -q '^NoNewPrivs:.1$' "/proc/$(pid)/status" || fail "new privileges"
+# 512 MiB, of which 256 are for what is beside the volumes.
+ramvol server --output=json | grep -q '"memoryLimitBytes": "268435456"' ||
+  fail "the memory limit is not 256 MiB: $(ramvol server)"
+inside curl -sf http://127.0.0.1:7421/metrics | grep -q ramvol_build_info ||
+  fail "no metrics"
+
+echo "== fill"
+head -c $((80 << 20)) /dev/urandom >"$work/noise"
+ramvol create kept 80M >/dev/null
+ramvol import "$work/noise" kept >/dev/null
+writers=()
+for ((i = 0; i < 4; i++)); do
+  ramvol create "grpc$i" 80M >/dev/null
+  ramvol create "nbd$i" 80M >/dev/null
+  ramvol import "$work/noise" "grpc$i" >"$work/grpc$i" 2>&1 &
+  writers+=($!)
+  inside nbdcopy --connections=4 --requests=64 --request-size=4194304 \
+    "$work/noise" "nbd://127.0.0.1:10809/nbd$i" >"$work/nbd$i" 2>&1 &
+  writers+=($!)
+done
+full=0
+for writer in "${writers[@]}"; do wait "$writer" || full=$((full + 1)); done
+((full > 0)) || fail "640 MiB went into 256 MiB"
+alive "filled"
+cat "$work"/grpc? | grep -q SERVER_MEMORY_LIMIT || fail "$(cat "$work"/grpc?)"
+! grep -h '^ramvol:' "$work"/grpc? | grep -v SERVER_MEMORY_LIMIT ||
+  fail "an import failed for another reason"
+cat "$work"/nbd? | grep -q 'No space left' || fail "$(cat "$work"/nbd?)"
+ramvol export kept "$work/kept" >/dev/null
+cmp "$work/noise" "$work/kept" || fail "what was acknowledged has changed"
+# Of what came in part, each block is what was written, or a hole.
+for ((i = 0; i < 4; i++)); do
+  for volume in "grpc$i" "nbd$i"; do
+    ramvol export "$volume" "$work/partial" >/dev/null
+    /usr/bin/python3 - "$work/noise" "$work/partial" <<'TEXT' || fail "$volume differs"
+import sys
+noise, partial = (open(name, "rb").read() for name in sys.argv[1:])
+assert len(noise) == len(partial)
+for at in range(0, len(noise), 4096):
+    block = partial[at:at + 4096]
+    assert block == noise[at:at + 4096] or not any(block), at
+TEXT
+  done
+done
+
+echo "== attack"
+mkdir "$work/python"
+/usr/bin/protoc -Iproto -Ithird_party/googleapis --python_out="$work/python" \
+  proto/ramvol/v1/block_service.proto \
+  third_party/googleapis/google/rpc/status.proto
+ramvol create target 1T >/dev/null
+inside /usr/bin/python3 "$repository/tests/integration/container_load.py" \
+  "$work/python" 127.0.0.1:7420 kept target 15 &
+load=$!
+readers=()
+for ((i = 0; i < 8; i++)); do
+  inside nbdcopy --connections=8 --requests=64 --request-size=33554432 \
+    "nbd://127.0.0.1:10809/kept" null: >/dev/null 2>&1 &
+  readers+=($!)
+done
+wait "$load" || fail "the load"
+for reader in "${readers[@]}"; do wait "$reader" || fail "a reader by NBD"; done
+alive "attacked"
+ramvol health >/dev/null || fail "not healthy after the attack"
+ramvol export kept "$work/kept" >/dev/null
+cmp "$work/noise" "$work/kept" || fail "the attack changed other data"
+
+echo "== trim and write again"
+ramvol rm target >/dev/null
+for ((i = 0; i < 4; i++)); do
+  ramvol trim "grpc$i" --all >/dev/null
+  ramvol trim "nbd$i" --all >/dev/null
+done
+ramvol import "$work/noise" grpc0 >/dev/null || fail "no room after trimming"
+ramvol export grpc0 "$work/kept" >/dev/null
+cmp "$work/noise" "$work/kept" || fail "written again, and different"
+
+echo "== stop"
+inside nbdcopy "nbd://127.0.0.1:10809/kept" - 2>/dev/null |
+  (sleep 1 && cat) >"$work/kept" &
+sleep 0.3
+podman kill --signal=TERM "$name" >/dev/null
+code=$(podman wait "$name")
+[ "$code" = 0 ] || fail "stopped with $code"
+podman logs "$name" 2>&1 | grep -q stopped || fail "no clean stop"
+wait
+echo "all passed"

@@ -1,0 +1,141 @@
+#!/bin/bash
+# ramvold and ramvol-nbd as systemd runs them: notification, passed sockets, and
+# the units of deploy/systemd as systemd-analyze judges them. Arguments: the paths
+# of ramvold, ramvol, ramvol-nbd, and of one of the units.
+set -u
+
+ramvold=$(realpath "$1")
+cli=$(realpath "$2")
+bridge=$(realpath "$3")
+units=$(dirname "$(realpath "$4")")
+# Most exposure that `systemd-analyze security` may find, in tenths of 10.
+threshold=20
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/systemd.XXXXXX")
+cd "$work" || exit 1
+# Short, because a socket's path may have 107 bytes at most.
+sockets=$(mktemp -d /tmp/ramvol-sd.XXXXXX)
+pids=()
+
+# shellcheck disable=SC2317  # The trap calls it.
+finish() {
+  kill "${pids[@]}" 2>/dev/null
+  wait
+  rm -rf "$work" "$sockets"
+}
+trap finish EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# await FILE PATTERN: waits for it, for half a minute.
+await() {
+  local i
+  for ((i = 0; i < 600; i++)); do
+    grep -qs -- "$2" "$1" && return
+    sleep 0.05
+  done
+  fail "no \"$2\" in $1: $(cat "$1")"
+}
+
+# activate NAME FDNAMES PROGRAM ARGUMENT... -- LISTEN...: the program starts at the
+# first connection to one of the LISTENs. Its pid is in $pid.
+activate() {
+  local name=$1 fdnames=$2 command=() listen=()
+  shift 2
+  while [[ $1 != -- ]]; do command+=("$1") && shift; done
+  shift
+  for address; do listen+=(-l "$address"); done
+  NOTIFY_SOCKET=$sockets/notify systemd-socket-activate -E NOTIFY_SOCKET \
+    "${listen[@]}" --fdname="$fdnames" "${command[@]}" \
+    >"$name.out" 2>"$name.err" &
+  pid=$!
+  pids+=("$pid")
+  await "$name.err" Listening
+}
+
+# ends NAME: SIGTERM to $pid, and 0 comes back.
+ends() {
+  kill -TERM "$pid"
+  wait "$pid" || fail "$1 ended with $?: $(cat "$1.err")"
+}
+
+socat -u "UNIX-RECV:$sockets/notify" "CREATE:notified" &
+pids+=($!)
+await /proc/net/unix "$sockets/notify"
+
+tcp=127.0.0.1:$(/usr/bin/python3 -c 'import socket
+s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+
+# Both protocols, on sockets of both kinds, and what systemd is told.
+activate ramvold grpc:nbd:grpc "$ramvold" --metrics_listen= --memory_limit=64M \
+  -- "$sockets/grpc" "$sockets/nbd" "$tcp"
+export RAMVOL_SERVER=unix:$sockets/grpc
+"$cli" create disk 8M >/dev/null || fail "no gRPC: $(cat ramvold.err)"
+await ramvold.out "ready: grpc unix:$sockets/grpc, $tcp; nbd unix:$sockets/nbd"
+await notified READY=1
+await notified "STATUS=Serving: grpc unix:$sockets/grpc"
+"$cli" --server="$tcp" health >/dev/null || fail "no gRPC at $tcp"
+[[ $("$cli" uri disk) == "nbd+unix:///disk?socket=$sockets/nbd" ]] ||
+  fail "uri: $("$cli" uri disk)"
+head -c 8388608 /dev/urandom >data
+nbdcopy data "$("$cli" uri disk)" || fail "nbdcopy to a passed socket"
+"$cli" export disk copy >/dev/null || fail "export"
+cmp data copy || fail "export differs"
+clients=()
+for ((i = 0; i < 20; i++)); do
+  "$cli" stat disk >/dev/null &
+  clients+=($!)
+done
+for client in "${clients[@]}"; do wait "$client" || fail "a client of 20"; done
+grep -q STOPPING notified && fail "stopping too early"
+ends ramvold
+await notified STOPPING=1
+[[ -S $sockets/grpc ]] || fail "a socket that is systemd's was removed"
+
+# Who connects while nobody listens waits in the socket.
+rm "$sockets"/{grpc,nbd}
+activate again grpc "$ramvold" --metrics_listen= --memory_limit=64M -- \
+  "$sockets/grpc"
+"$cli" server >/dev/null || fail "no gRPC alone: $(cat again.err)"
+await again.out "ready: grpc unix:$sockets/grpc\$"
+kill -STOP "$pid"
+"$cli" create late 1M >late.out 2>&1 &
+late=$!
+kill -CONT "$pid"
+wait "$late" || fail "a connection that had to wait: $(cat late.out)"
+
+# The bridge.
+activate bridge nbd "$bridge" --listen=systemd \
+  --server="$RAMVOL_SERVER" -- "$sockets/bridge"
+nbdinfo "nbd+unix:///late?socket=$sockets/bridge" >nbdinfo.out ||
+  fail "no NBD from the bridge: $(cat bridge.err)"
+await bridge.err "ready: nbd unix:$sockets/bridge"
+[[ ! -s bridge.out ]] || fail "the bridge wrote to its standard output"
+await notified "STATUS=Serving: nbd"
+ends bridge
+
+# Without sockets.
+"$ramvold" --listen=systemd --metrics_listen= >none.out 2>none.err &&
+  fail "--listen=systemd without sockets"
+grep -q "FileDescriptorName=grpc" none.err || fail "$(cat none.err)"
+
+# The units, with the programs where they are now.
+mkdir units
+for unit in "$units"/*.service "$units"/*.socket; do
+  sed -e "s|/usr/bin/ramvold|$ramvold|" -e "s|/usr/bin/ramvol-nbd|$bridge|" \
+    "$unit" >"units/$(basename "$unit")"
+done
+systemd-analyze verify --man=no units/*.service units/*.socket >verified 2>&1 ||
+  fail "systemd-analyze verify"
+# It also talks about units of the system; ours must not be among them.
+grep -E 'ramvol' verified && fail "systemd-analyze verify: see above"
+for service in ramvold.service ramvol-nbd@.service; do
+  systemd-analyze security --offline=true --no-pager \
+    --threshold="$threshold" "$PWD/units/$service" >exposure 2>&1 ||
+    fail "$service is too exposed: $(cat exposure)"
+  grep Overall exposure || fail "no exposure: $(cat exposure)"
+done
+
+echo "all passed"
