@@ -14,7 +14,7 @@ promtool check rules --lint-fatal ramvol.rules.yml
 promtool test rules ramvol.rules.test.yml
 
 # Each alert has a test in which it fires.
-for alert in $(sed -n 's/^ *- alert: //p' ramvol.rules.yml); do
+sed -n 's|^ *- alert: ||p' ramvol.rules.yml | while read -r alert; do
   grep -A 2 "alertname: $alert\$" ramvol.rules.test.yml | grep -q exp_labels ||
     fail "no test makes $alert fire"
 done
