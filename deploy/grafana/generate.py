@@ -17,9 +17,7 @@ OF_INSTANCE = '{instance=~"$instance"}'
 OF_OP = '{instance=~"$instance", op=~"$op"}'
 OF_VOLUME = '{instance=~"$instance", volume=~"$volume"}'
 OF_COMMAND = '{instance=~"$instance", command=~"$command"}'
-OF_METHOD = (
-    '{instance=~"$instance", grpc_service=~"ramvol.*", grpc_method=~"$method"}'
-)
+OF_METHOD = '{instance=~"$instance", grpc_service=~"ramvol.*", grpc_method=~"$method"}'
 
 
 # --- Queries ---
@@ -154,9 +152,7 @@ def latencies(title, description, histogram, selector, label):
 
 
 def heatmap(title, description, histogram, selector):
-    query = (
-        f"sum by (le) (increase({histogram}_bucket{selector}[$__rate_interval]))"
-    )
+    query = f"sum by (le) (increase({histogram}_bucket{selector}[$__rate_interval]))"
     made = panel(
         "heatmap",
         title,
@@ -220,9 +216,7 @@ def volumes_table():
             f"sum by (instance, volume) "
             f"({values} and on (job, instance, volume) {largest})"
         )
-        targets.append(
-            target(i, query, "", format="table", range=False, instant=True)
-        )
+        targets.append(target(i, query, "", format="table", range=False, instant=True))
     made = panel(
         "table",
         "Volumes",
@@ -445,12 +439,20 @@ def overview():
         "ramvol_memory_limit_bytes",
         [
             variable(
-                "instance", "Server", "label_values(ramvol_memory_limit_bytes, instance)", True
+                "instance",
+                "Server",
+                "label_values(ramvol_memory_limit_bytes, instance)",
+                True,
             ),
             variable("op", "Operation", f"label_values({operations}_count, op)", True),
         ],
         [
-            stat("Servers", "Processes of ramvold that were scraped.", "none", f"count({limit})"),
+            stat(
+                "Servers",
+                "Processes of ramvold that were scraped.",
+                "none",
+                f"count({limit})",
+            ),
             stat(
                 "Memory used",
                 "Of --memory_limit, on the fullest server. At 100% writes fail; reads "
@@ -479,7 +481,12 @@ def overview():
                 f" / sum(ramvol_volume_memory_bytes{OF_INSTANCE})",
                 decimals=2,
             ),
-            stat("Volumes", "Volumes that there are.", "none", f"sum(ramvol_volumes{OF_INSTANCE})"),
+            stat(
+                "Volumes",
+                "Volumes that there are.",
+                "none",
+                f"sum(ramvol_volumes{OF_INSTANCE})",
+            ),
             stat(
                 "Operations",
                 "Reads, writes, trims and others a second, by gRPC and NBD.",
@@ -511,8 +518,14 @@ def overview():
                 [
                     (limit, "{{instance}} limit"),
                     (used, "{{instance}} used"),
-                    (f"ramvol_memory_allocated_bytes{OF_INSTANCE}", "{{instance}} allocated"),
-                    (f"ramvol_memory_resident_bytes{OF_INSTANCE}", "{{instance}} resident"),
+                    (
+                        f"ramvol_memory_allocated_bytes{OF_INSTANCE}",
+                        "{{instance}} allocated",
+                    ),
+                    (
+                        f"ramvol_memory_resident_bytes{OF_INSTANCE}",
+                        "{{instance}} resident",
+                    ),
                 ],
             ),
             graph(
@@ -526,7 +539,10 @@ def overview():
                         f" / sum by (instance) (ramvol_volume_{kind}_bytes{OF_INSTANCE})",
                         f"{{{{instance}}}} {words}",
                     )
-                    for kind, words in [("memory", "over memory"), ("stored", "compressed")]
+                    for kind, words in [
+                        ("memory", "over memory"),
+                        ("stored", "compressed"),
+                    ]
                 ],
             ),
             graph(
@@ -535,7 +551,12 @@ def overview():
                 "because it does not compress, as a pattern that takes no memory, or "
                 "dirty, which is in the cache and not compressed yet.",
                 "bytes",
-                [(f"4096 * sum by (state) (ramvol_volume_blocks{OF_INSTANCE})", "{{state}}")],
+                [
+                    (
+                        f"4096 * sum by (state) (ramvol_volume_blocks{OF_INSTANCE})",
+                        "{{state}}",
+                    )
+                ],
                 stack=True,
             ),
             row("Load"),
@@ -602,8 +623,14 @@ def overview():
                 "and blocks that left the cache to make room, a second.",
                 "ops",
                 [
-                    (total_rate(f"ramvol_throttled_writes_total{OF_INSTANCE}"), "throttled writes"),
-                    (total_rate(f"ramvol_hot_cache_evictions_total{OF_INSTANCE}"), "evictions"),
+                    (
+                        total_rate(f"ramvol_throttled_writes_total{OF_INSTANCE}"),
+                        "throttled writes",
+                    ),
+                    (
+                        total_rate(f"ramvol_hot_cache_evictions_total{OF_INSTANCE}"),
+                        "evictions",
+                    ),
                 ],
             ),
             graph(
@@ -613,7 +640,9 @@ def overview():
                 "ops",
                 [
                     (
-                        total_rate(f"ramvol_recompressed_frames_total{OF_INSTANCE}", "kind"),
+                        total_rate(
+                            f"ramvol_recompressed_frames_total{OF_INSTANCE}", "kind"
+                        ),
                         "{{kind}}",
                     )
                 ],
@@ -624,7 +653,10 @@ def overview():
                 "none",
                 [
                     (
-                        total_rate(f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}", "direction"),
+                        total_rate(
+                            f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}",
+                            "direction",
+                        ),
                         "{{direction}}",
                     )
                 ],
@@ -636,10 +668,14 @@ def overview():
                 "s",
                 [
                     (
-                        total_rate(f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}", "direction")
+                        total_rate(
+                            f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}",
+                            "direction",
+                        )
                         + " / "
                         + total_rate(
-                            f"ramvol_codec_duration_seconds_count{OF_INSTANCE}", "direction"
+                            f"ramvol_codec_duration_seconds_count{OF_INSTANCE}",
+                            "direction",
                         ),
                         "{{direction}}",
                     )
@@ -668,7 +704,9 @@ def overview():
                     (
                         "topk(10, "
                         + total_rate(
-                            f"ramvol_volume_operations_total{OF_INSTANCE}", "instance", "volume"
+                            f"ramvol_volume_operations_total{OF_INSTANCE}",
+                            "instance",
+                            "volume",
                         )
                         + ")",
                         "{{volume}} {{instance}}",
@@ -692,7 +730,10 @@ def volume():
         "ramvol_memory_limit_bytes",
         [
             variable(
-                "instance", "Server", "label_values(ramvol_memory_limit_bytes, instance)", False
+                "instance",
+                "Server",
+                "label_values(ramvol_memory_limit_bytes, instance)",
+                False,
             ),
             variable(
                 "volume",
@@ -702,7 +743,13 @@ def volume():
             ),
         ],
         [
-            stat("Size", "What clients see.", "bytes", f"sum({gauge('size_bytes')})", width=4),
+            stat(
+                "Size",
+                "What clients see.",
+                "bytes",
+                f"sum({gauge('size_bytes')})",
+                width=4,
+            ),
             stat(
                 "Written",
                 "Bytes that are not holes.",
@@ -773,7 +820,12 @@ def volume():
                 "Operations",
                 "Per second, by gRPC and NBD.",
                 "ops",
-                [(total_rate(f"ramvol_volume_operations_total{OF_VOLUME}", "op"), "{{op}}")],
+                [
+                    (
+                        total_rate(f"ramvol_volume_operations_total{OF_VOLUME}", "op"),
+                        "{{op}}",
+                    )
+                ],
             ),
             graph(
                 "Throughput",
@@ -834,8 +886,15 @@ def nbd():
         "NBD as served by ramvold itself and by ramvol-nbd.",
         "ramvol_nbd_connections",
         [
-            variable("instance", "Program", "label_values(ramvol_nbd_connections, instance)", True),
-            variable("command", "Command", f"label_values({duration}_count, command)", True),
+            variable(
+                "instance",
+                "Program",
+                "label_values(ramvol_nbd_connections, instance)",
+                True,
+            ),
+            variable(
+                "command", "Command", f"label_values({duration}_count, command)", True
+            ),
         ],
         [
             stat(
@@ -900,7 +959,12 @@ def nbd():
                 "damaged data, or a server that stayed away. Others are clients' "
                 "mistakes.",
                 "reqps",
-                [(total_rate(requests + failed, "command", "error"), "{{command}} {{error}}")],
+                [
+                    (
+                        total_rate(requests + failed, "command", "error"),
+                        "{{command}} {{error}}",
+                    )
+                ],
             ),
             graph(
                 "Connections",
@@ -927,14 +991,24 @@ def nbd():
                 "Not answered yet. Many of them with few answers a second: the server is "
                 "slow or away.",
                 "none",
-                [(f"ramvol_nbd_inflight_requests{OF_INSTANCE}", "{{job}} {{instance}}")],
+                [
+                    (
+                        f"ramvol_nbd_inflight_requests{OF_INSTANCE}",
+                        "{{job}} {{instance}}",
+                    )
+                ],
             ),
             graph(
                 "Duration by program",
                 "What one request in a hundred exceeds, of the chosen commands. "
                 "ramvol-nbd adds a process and a network to ramvold.",
                 "s",
-                [(quantile("0.99", duration, OF_COMMAND, "job", "instance"), "{{job}} {{instance}}")],
+                [
+                    (
+                        quantile("0.99", duration, OF_COMMAND, "job", "instance"),
+                        "{{job}} {{instance}}",
+                    )
+                ],
             ),
             graph(
                 "Way to the server",
@@ -966,7 +1040,10 @@ def grpc():
         "ramvol_memory_limit_bytes",
         [
             variable(
-                "instance", "Server", "label_values(ramvol_memory_limit_bytes, instance)", True
+                "instance",
+                "Server",
+                "label_values(ramvol_memory_limit_bytes, instance)",
+                True,
             ),
             variable(
                 "method",
@@ -1046,7 +1123,9 @@ def grpc():
                 "ops",
                 [
                     (
-                        total_rate(f"grpc_server_msg_{way}_total{OF_METHOD}", "grpc_type"),
+                        total_rate(
+                            f"grpc_server_msg_{way}_total{OF_METHOD}", "grpc_type"
+                        ),
                         f"{{{{grpc_type}}}} {way}",
                     )
                     for way in ("received", "sent")

@@ -152,7 +152,9 @@ class Structure(unittest.TestCase):
 
     def test_variables_are_all_used(self):
         for name, dashboard in self.dashboards.items():
-            used = set().union(*(used_variables(text) for _, text in strings(dashboard)))
+            used = set().union(
+                *(used_variables(text) for _, text in strings(dashboard))
+            )
             for variable in dashboard["templating"]["list"]:
                 self.assertIn(variable["name"], used, name)
 

@@ -63,7 +63,9 @@ class Check:
         """The query and its series."""
         series = self.prometheus.series(query, self.start, self.end)
         values = [value for _, points in series for _, value in points]
-        most = max((value for value in values if not math.isnan(value)), default=math.nan)
+        most = max(
+            (value for value in values if not math.isnan(value)), default=math.nan
+        )
         print(f"{len(series):4}  {most:10.4g}  {query.where}: {query.text}")
         if not has_numbers(series):
             self.empty.append(query)
@@ -102,12 +104,17 @@ def ask_everything(prometheus, start, options):
 
 
 def run(options, folder, sockets):
-    programs = Programs(folder, sockets, options.ramvold, options.ramvol, options.bridge)
+    programs = Programs(
+        folder, sockets, options.ramvold, options.ramvol, options.bridge
+    )
     try:
         prometheus = Prometheus(
             folder,
             options.rules,
-            {"ramvold": programs.ramvold_metrics, "ramvol-nbd": programs.bridge_metrics},
+            {
+                "ramvold": programs.ramvold_metrics,
+                "ramvol-nbd": programs.bridge_metrics,
+            },
         )
         try:
             start = time.time()

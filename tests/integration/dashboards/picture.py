@@ -23,7 +23,11 @@ def draw(dashboard, results, path):
     width, height = 24 * _CELL[0], bottom * _CELL[1] + 0.4
     figure = pyplot.figure(figsize=(width, height), facecolor=_BACK)
     figure.text(
-        0.1 / width, 1 - 0.25 / height, dashboard.json["title"], fontsize=11, color=_TEXT
+        0.1 / width,
+        1 - 0.25 / height,
+        dashboard.json["title"],
+        fontsize=11,
+        color=_TEXT,
     )
     for panel in dashboard.json["panels"]:
         place = panel["gridPos"]
@@ -116,7 +120,11 @@ def _draw_lines(axes, panel, results):
     defaults = panel["fieldConfig"]["defaults"]
     start = _start(results)
     lines = [
-        (_legend(query, labels), _minutes(points, start), [value for _, value in points])
+        (
+            _legend(query, labels),
+            _minutes(points, start),
+            [value for _, value in points],
+        )
         for query, series in results
         for labels, points in series
     ]
@@ -152,7 +160,11 @@ def _stack(axes, lines):
         rows.append([_number(known.get(at, 0)) for at in times])
     if rows:
         axes.stackplot(
-            times, rows, labels=[name for name, _, _ in lines], colors=_COLOURS, alpha=0.6
+            times,
+            rows,
+            labels=[name for name, _, _ in lines],
+            colors=_COLOURS,
+            alpha=0.6,
         )
 
 
@@ -248,7 +260,14 @@ def _draw_table(frame, panel, results):
 
 _BINARY = ["", "Ki", "Mi", "Gi", "Ti", "Pi"]
 _DECIMAL = ["", " K", " Mil", " Bil"]
-_TIMES = [("days", 86400), ("hours", 3600), ("min", 60), ("s", 1), ("ms", 1e-3), ("µs", 1e-6)]
+_TIMES = [
+    ("days", 86400),
+    ("hours", 3600),
+    ("min", 60),
+    ("s", 1),
+    ("ms", 1e-3),
+    ("µs", 1e-6),
+]
 
 
 def _digits(value, decimals):

@@ -65,9 +65,7 @@ def load_dashboards(folder):
 def substitute(text, values):
     """Replaces $name and ${name}, the longest names first. None may be left."""
     for name in sorted(values, key=len, reverse=True):
-        text = re.sub(
-            rf"\$(?:{name}\b|{{{name}}})", lambda _: values[name], text
-        )
+        text = re.sub(rf"\$(?:{name}\b|{{{name}}})", lambda _: values[name], text)
     assert "$" not in text, f"unknown variable in {text}"
     return text
 
