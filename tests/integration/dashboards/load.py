@@ -7,7 +7,7 @@ import time
 
 import nbd
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 TEXT = b"All work and no play makes Jack a dull boy. " * 1500
 NOISE = random.Random(1).randbytes(MIB)
 
@@ -25,18 +25,16 @@ class Load:
         for name in VOLUMES:
             limit = ["--memory-limit=2M"] if name == "tight" else []
             programs.cli("create", name, "512M", *limit)
-        self.fios = [
-            self._fio("disk", "nbd", "4k", "--rate_iops=1500", "--rw=randrw"),
-            self._fio("remote", "bridge", "16k", "--rate_iops=300", "--rw=randrw"),
-        ]
         self.threads = [
             threading.Thread(target=self._guard, args=(work,))
             for work in (
+                lambda: self._fio("disk", "nbd", "4k", 1500),
+                lambda: self._fio("remote", "bridge", "16k", 300),
                 self._every_nbd_command,
                 self._fill_a_volume,
                 self._every_grpc_method,
                 self._fill_the_server,
-                self._delete_under_a_client,
+                self._use_the_bridge,
                 self._break_the_way,
             )
         ]
@@ -47,67 +45,69 @@ class Load:
         self.over.set()
         for thread in self.threads:
             thread.join()
-        for fio in self.fios:
-            fio.terminate()
-            fio.wait()
         assert not self.failures, self.failures
 
     def _guard(self, work):
         try:
             work()
         except Exception as error:  # Any, to be raised in the main thread.
-            self.failures.append(f"{work.__name__}: {error!r}")
+            self.failures.append(repr(error))
 
-    def _fio(self, volume, way, size, *more):
-        """Goes on where the server lacks memory, and ends by itself at last."""
-        return subprocess.Popen(
-            [
-                "fio",
-                f"--name={volume}",
-                "--ioengine=nbd",
-                f"--uri={self.programs.uri(volume, way)}",
-                "--size=48M",
-                "--iodepth=8",
-                f"--bs={size}",
-                "--buffer_compress_percentage=60",
-                "--time_based",
-                f"--runtime={self.seconds * 4}",
-                "--continue_on_error=io",
-                "--random_distribution=zipf:1.1",
-                *more,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def _fio(self, volume, way, size, rate):
+        """It gives up after ENOSPC or EIO; then it begins again."""
+        command = [
+            "fio",
+            f"--name={volume}",
+            "--ioengine=nbd",
+            f"--uri={self.programs.uri(volume, way)}",
+            "--rw=randrw",
+            "--size=48M",
+            "--iodepth=8",
+            f"--bs={size}",
+            f"--rate_iops={rate}",
+            "--buffer_compress_percentage=60",
+            "--random_distribution=zipf:1.1",
+            "--time_based",
+            "--runtime=1h",
+        ]
+        while not self.over.wait(0.2):
+            fio = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            while fio.poll() is None and not self.over.wait(0.2):
+                pass
+            fio.terminate()
+            fio.wait()
 
-    def _connect(self, volume, *contexts):
+    def _connect(self, volume, way="nbd"):
         handle = nbd.NBD()
-        for context in contexts:
-            handle.add_meta_context(context)
-        handle.connect_uri(self.programs.uri(volume))
+        handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+        handle.connect_uri(self.programs.uri(volume, way))
         return handle
 
     def _every_nbd_command(self):
-        handle = self._connect("mixed", nbd.CONTEXT_BASE_ALLOCATION)
+        """All ways to hold a block come about: compressed, raw, a pattern."""
+        handle = self._connect("mixed")
+        contents = [TEXT, TEXT, NOISE[: len(TEXT)], bytes([7]) * len(TEXT)]
         while not self.over.wait(0.01):
-            at = random.randrange(64) * MIB
+            here, there = (random.randrange(512) * 128 * KIB for _ in range(2))
             for command in (
-                lambda: handle.pwrite(TEXT, at),
-                lambda: handle.zero(65536, at),
-                lambda: handle.pread(65536, at),
-                lambda: handle.cache(65536, at),
+                lambda: handle.pwrite(random.choice(contents), here),
+                lambda: handle.pread(64 * KIB, here),
+                lambda: handle.zero(16 * KIB, there),
+                lambda: handle.cache(64 * KIB, there),
+                lambda: handle.trim(32 * KIB, there),
                 lambda: handle.block_status(64 * MIB, 0, lambda *_: 0),
-                lambda: handle.trim(MIB, (at + 7 * MIB) % (64 * MIB)),
                 lambda: handle.flush(),
             ):
-                allow_enospc(command)
+                allow("ENOSPC", command)
 
     def _fill_a_volume(self):
         """Writes that its own limit refuses, and reads that end past it."""
         handle = self._connect("tight")
         while not self.over.wait(0.5):
             for at in range(0, 4 * MIB, len(NOISE)):
-                allow_enospc(lambda at=at: handle.pwrite(NOISE, at))
+                allow("ENOSPC", lambda at=at: handle.pwrite(NOISE, at))
             self.programs.cli("read", "tight", "511M", "2M", check=False)
             handle.trim(4 * MIB, 0)
 
@@ -117,21 +117,12 @@ class Load:
         while not self.over.is_set():
             refused = 0
             for at in range(0, 480 * MIB, len(NOISE)):
-                refused += allow_enospc(lambda: handle.pwrite(NOISE, at))
+                refused += allow("ENOSPC", lambda: handle.pwrite(NOISE, at))
                 if self.over.wait(0.03) or refused == 20:
                     break
             assert refused or self.over.is_set(), "480 MiB of noise fit into 256"
             handle.trim(480 * MIB, 0)
             self.over.wait(self.seconds / 5)
-
-    def _delete_under_a_client(self):
-        """Who has the volume open gets EIO."""
-        while not self.over.wait(2):
-            handle = self._connect("spare-2")
-            self.programs.cli("rm", "--force", "spare-2")
-            for _ in range(3):
-                assert fails_with("EIO", lambda: handle.pread(4096, 0))
-            self.programs.cli("create", "spare-2", "512M")
 
     def _every_grpc_method(self):
         cli, grpcurl = self.programs.cli, self.programs.grpcurl
@@ -145,16 +136,23 @@ class Load:
                 grpcurl(f"BlockService/{method}", at, check=False)
             grpcurl("BlockService/Flush", '{"volume":"grpc"}')
 
+    def _use_the_bridge(self):
+        """Over a connection that stays when the way to the server breaks."""
+        handle = self._connect("spare-1", way="bridge")
+        while not self.over.wait(0.1):
+            allow("EIO", lambda: handle.pread(4096, 0))
+
     def _break_the_way(self):
-        """For two seconds, so that a scrape sees lost streams."""
-        self.over.wait(self.seconds / 3)
-        self.programs.cut_way()
-        time.sleep(2)
-        self.programs.mend_way()
+        """Shortly, and so long that requests fail with EIO."""
+        for seconds in (0.5, 3):
+            self.over.wait(self.seconds / 4)
+            self.programs.cut_way()
+            time.sleep(seconds)
+            self.programs.mend_way()
 
 
-def fails_with(name, command):
-    """Whether it fails with that error; any other raises."""
+def allow(name, command):
+    """Whether it failed with that error. Any other raises."""
     try:
         command()
     except nbd.Error as error:
@@ -162,7 +160,3 @@ def fails_with(name, command):
             raise
         return True
     return False
-
-
-def allow_enospc(command):
-    return fails_with("ENOSPC", command)

@@ -1,5 +1,6 @@
 """Draws a dashboard about as Grafana would show it, from series it was given."""
 
+import io
 import math
 import re
 
@@ -39,9 +40,17 @@ def draw(dashboard, results, path):
         )
         of_panel = [made for made in results if made[0].panel == panel["id"]]
         _draw_panel(figure, panel, of_panel, box, (width, height))
-    # Few colours suffice, and make a small file.
-    figure.savefig(path, dpi=72, metadata={"Software": None})
+    _save(figure, path)
     pyplot.close(figure)
+
+
+def _save(figure, path):
+    """Few colours suffice, and make a small file."""
+    from PIL import Image
+
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=80)
+    Image.open(whole).convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def _pyplot():
@@ -95,13 +104,27 @@ def _axes(figure, box, panel):
     axes.tick_params(length=0, labelsize=6.5, colors="#5a5f66")
     for side in axes.spines.values():
         side.set_visible(False)
-    unit = panel["fieldConfig"]["defaults"]["unit"]
-    axes.yaxis.set_major_formatter(lambda value, _: format_value(value, unit))
     return axes
 
 
-def _minutes(points, start):
-    return [(at - start) / 60 for at, _ in points]
+def _format_axes(axes, unit):
+    axes.margins(x=0)
+    axes.xaxis.set_major_formatter(_clock)
+    axes.xaxis.set_major_locator(_pyplot().MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_formatter(lambda value, _: format_value(value, unit))
+    axes.yaxis.set_minor_formatter(lambda *_: "")
+    top = axes.get_ylim()[1]
+    if unit in ("bytes", "binBps") and top > 0:
+        step = 2 ** math.ceil(math.log2(top / 6))
+        axes.set_yticks([i * step for i in range(math.floor(top / step) + 1)])
+
+
+def _clock(seconds, _):
+    return f"{int(seconds // 60)}:{int(seconds % 60):02}"
+
+
+def _seconds(points, start):
+    return [at - start for at, _ in points]
 
 
 def _start(results):
@@ -122,7 +145,7 @@ def _draw_lines(axes, panel, results):
     lines = [
         (
             _legend(query, labels),
-            _minutes(points, start),
+            _seconds(points, start),
             [value for _, value in points],
         )
         for query, series in results
@@ -140,8 +163,7 @@ def _draw_lines(axes, panel, results):
         axes.set_yscale("log")
     if "min" in defaults:
         axes.set_ylim(bottom=0, top=defaults.get("max"))
-    axes.margins(x=0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} min")
+    _format_axes(axes, defaults["unit"])
     handles, names = axes.get_legend_handles_labels()
     if len(names) > _MOST_LINES:
         handles, names = handles[:_MOST_LINES], names[:_MOST_LINES]
@@ -196,24 +218,30 @@ def _draw_heatmap(axes, panel, results):
         aspect="auto",
         cmap="Oranges",
         interpolation="nearest",
-        extent=(0, (times[-1] - times[0]) / 60, -0.5, last - first + 0.5),
+        extent=(0, times[-1] - times[0], -0.5, last - first + 0.5),
     )
     names = [
         "more" if math.isinf(upto) else format_value(upto, "s") for upto, _ in series
     ][first : last + 1]
     step = max(len(names) // 8, 1)
+    _format_axes(axes, "s")
     axes.set_yticks(range(0, len(names), step), names[::step])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} min")
 
 
 def _draw_stat(frame, panel, results):
     defaults = panel["fieldConfig"]["defaults"]
-    values = [points[-1][1] for _, series in results for _, points in series]
-    value = values[-1] if values else math.nan
+    points = results[0][1][0][1] if results[0][1] else []
+    value = points[-1][1] if points else math.nan
     colour = _NAMED["green"]
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or value >= step["value"]:
             colour = _NAMED[step["color"]]
+    behind = frame.inset_axes((0, 0, 1, 0.3))
+    behind.axis("off")
+    behind.margins(0)
+    behind.fill_between(
+        [at for at, _ in points], [one for _, one in points], color=colour, alpha=0.15
+    )
     text = format_value(value, defaults["unit"], defaults.get("decimals"))
     frame.text(
         0.5, 0.4, text, fontsize=17, ha="center", va="center", color=colour,

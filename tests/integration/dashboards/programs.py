@@ -36,6 +36,7 @@ class Programs:
             f"--server=127.0.0.1:{self.way_port}",
             f"--listen=unix:{sockets}/bridge",
             "--metrics_listen=127.0.0.1:0",
+            "--reconnect_timeout=1s",
         )
         self.bridge_metrics = metrics_address(ready)
 
@@ -62,7 +63,7 @@ class Programs:
         self.way = subprocess.Popen(
             [
                 "socat",
-                f"TCP-LISTEN:{self.way_port},bind=127.0.0.1,reuseaddr,fork",
+                f"TCP-LISTEN:{self.way_port},bind=127.0.0.1,reuseaddr,nodelay,fork",
                 f"UNIX-CONNECT:{self.sockets}/grpc",
             ],
             stderr=subprocess.DEVNULL,
