@@ -89,5 +89,6 @@ absl::StatusOr<RemoteVolume> Client::Open(std::string_view name) const {
 }
 
 uint64_t Client::reconnects() const { return connection_->reconnects(); }
+uint64_t Client::lost_streams() const { return connection_->lost_streams(); }
 
 }  // namespace ramvol

@@ -59,6 +59,9 @@ class Client {
 
   // How many connections of open volumes were lost and made again so far.
   uint64_t reconnects() const;
+  // How many of them are lost and not made again: requests wait for them, or
+  // fail.
+  uint64_t lost_streams() const;
 
  private:
   std::shared_ptr<ClientConnection> connection_;

@@ -42,6 +42,8 @@ class ClientConnection {
 
   // How many streams of open volumes were opened in the place of lost ones.
   virtual uint64_t reconnects() const = 0;
+  // How many streams of open volumes were lost and are not open again.
+  virtual uint64_t lost_streams() const = 0;
 };
 
 // The connection to a ramvold over gRPC. Does not wait for the server.

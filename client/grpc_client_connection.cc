@@ -188,6 +188,9 @@ class GrpcClientConnection : public ClientConnection {
   uint64_t reconnects() const override {
     return counters_->reconnects.load(std::memory_order_relaxed);
   }
+  uint64_t lost_streams() const override {
+    return counters_->lost_streams.load(std::memory_order_relaxed);
+  }
 
  private:
   template <typename Request, typename Response>

@@ -39,6 +39,8 @@ inline constexpr size_t kMaxReplaces = 64;
 struct ClientCounters {
   // Streams that were opened in the place of lost ones.
   std::atomic<uint64_t> reconnects{0};
+  // Streams that were lost and are not open again, of volumes still in use.
+  std::atomic<uint64_t> lost_streams{0};
 };
 
 // Runs the operations of one volume over one stream for each of the transport's
@@ -118,6 +120,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
     uint64_t stream_id = 0;
     std::vector<uint64_t> replaces;  // Until it is open.
     bool was_open = false;           // This stream, or an earlier one.
+    bool lost = false;               // It was, and is counted as lost.
     bool writing = false;            // A message is on its way.
     bool half_closed = false;
     int64_t window_operations = 0;
@@ -213,6 +216,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RefusedLocked(Slot& slot, absl::Status status, Work& work)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetLostLocked(Slot& slot, bool lost) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RetryLaterLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Time WithGraceLocked(absl::Time when) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -130,6 +130,7 @@ void VolumePipeline::OpenedLocked(Slot& slot, const VolumeOpened& opened,
   if (std::exchange(slot.was_open, true)) {
     counters_->reconnects.fetch_add(1, std::memory_order_relaxed);
   }
+  SetLostLocked(slot, false);
   ReplayReplacedLocked(slot);
   lost_since_ = absl::InfiniteFuture();
   if (open_call_ != nullptr) {
@@ -247,7 +248,14 @@ void VolumePipeline::RefusedLocked(Slot& slot, absl::Status status,
   CancelAllLocked(work);
 }
 
+void VolumePipeline::SetLostLocked(Slot& slot, bool lost) {
+  if (slot.lost == lost) return;
+  slot.lost = lost;
+  counters_->lost_streams.fetch_add(lost ? 1 : -1, std::memory_order_relaxed);
+}
+
 void VolumePipeline::RetryLaterLocked(Slot& slot) {
+  if (slot.was_open) SetLostLocked(slot, true);
   DropStreamLocked(slot);
   slot.state = SlotState::kWaiting;
   slot.wake = timer_->Now() + slot.backoff.Next(random_);
@@ -311,6 +319,7 @@ void VolumePipeline::EndForEverLocked(absl::Status status, Work& work) {
   ended_ = std::move(status);
   calls_.EndAll(ended_);
   CancelAllLocked(work);
+  for (Slot& slot : slots_) SetLostLocked(slot, false);
 }
 
 void VolumePipeline::CancelAllLocked(Work& work) {
@@ -333,6 +342,7 @@ void VolumePipeline::ShutDownLocked(Work& work) {
     linger_until_ = timer_->Now() + kLinger;
   }
   for (Slot& slot : slots_) {
+    SetLostLocked(slot, false);
     if (slot.stream == nullptr) {
       slot.state = SlotState::kIdle;
     } else if (!slot.writing && !slot.half_closed) {

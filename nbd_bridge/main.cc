@@ -1,4 +1,5 @@
 // ramvol-nbd: the volumes of a ramvold elsewhere, over NBD.
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -17,8 +18,10 @@
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
 #include "proto/base/program.h"
+#include "server/metrics/bridge_metrics.h"
 #include "server/metrics/endpoint.h"
 #include "server/metrics/nbd_metrics.h"
+#include "server/metrics/process_metrics.h"
 
 ABSL_FLAG(
     std::string, server, "",
@@ -32,8 +35,9 @@ ABSL_FLAG(
     "free port. When not given: systemd if sockets were passed, else "
     "127.0.0.1:10809.");
 ABSL_FLAG(std::string, metrics_listen, "",
-          "Where Prometheus finds /metrics: HOST:PORT. Off when not given, so "
-          "that several may run side by side.");
+          "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
+          "HOST:PORT. Off when not given, so that several may run side by "
+          "side.");
 ABSL_FLAG(std::string, default_export, "",
           "The volume that NBD clients mean by the empty name. Empty: none.");
 ABSL_FLAG(bool, read_only, false, "Whether NBD clients may only read.");
@@ -117,14 +121,25 @@ absl::StatusOr<NbdServerOptions> NbdOptionsFromFlags() {
   return options;
 }
 
+// What the program does instead of serving; null when it serves.
+std::atomic<const char*> busy = "starting";
+
 // Null, when --metrics_listen is not given.
 absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
     const ramvol::nbd::NbdStats& stats, const ramvol::Client& client) {
   const std::string address = absl::GetFlag(FLAGS_metrics_listen);
   if (address.empty()) return nullptr;
   return ramvol::metrics::Endpoint::Start(
-      address, {std::make_shared<ramvol::metrics::NbdMetrics>(
-                   &stats, [client] { return client.reconnects(); })});
+      address,
+      {std::make_shared<ramvol::metrics::ProcessMetrics>(),
+       std::make_shared<ramvol::metrics::NbdMetrics>(&stats),
+       std::make_shared<ramvol::metrics::BridgeMetrics>(
+           [client] { return client.reconnects(); },
+           [client] { return client.lost_streams(); })},
+      [] {
+        const char* const doing = busy.load();
+        return std::string(doing == nullptr ? "" : doing);
+      });
 }
 
 int Run(ramvol::Program& program) {
@@ -146,6 +161,7 @@ int Run(ramvol::Program& program) {
   if (!metrics.ok()) return program.Fail(metrics.status());
   const auto server = NbdServer::Start(*nbd_options, &exports, &stats);
   if (!server.ok()) return program.Fail(server.status());
+  busy = nullptr;
   std::string ready =
       absl::StrCat("nbd ", absl::StrJoin((*server)->addresses(), ", "),
                    "; server ", client_options->server);
@@ -160,6 +176,7 @@ int Run(ramvol::Program& program) {
     program.PrintReady(ready);
   }
   program.WaitForStopSignal();
+  busy = "shutting down";
   program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
   return EXIT_SUCCESS;
 }

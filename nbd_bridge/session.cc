@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "nbd_bridge/error.h"
 #include "nbd_bridge/reply.h"
+#include "proto/base/clock.h"
 
 namespace ramvol::nbd {
 namespace {
@@ -106,7 +107,7 @@ std::unique_ptr<Request> Session::Next(bool main) {
   for (;;) {
     if (!waiting_.empty()) {
       if (!replies_.empty() && !sending_ &&
-          CostEstimate::NowNs() - replies_since_ns_ > kMaxReplyDelayNs) {
+          SteadyNowNs() - replies_since_ns_ > kMaxReplyDelayNs) {
         SendLocked(/*may_wait=*/true);
         continue;
       }
@@ -183,7 +184,7 @@ void Session::ReadLocked() {
 }
 
 void Session::AcceptLocked(Requests arrived) {
-  const int64_t now = CostEstimate::NowNs();
+  const int64_t now = SteadyNowNs();
   const bool refuse = shared_.draining.load(std::memory_order_relaxed);
   for (std::unique_ptr<Request>& request : arrived) {
     request->arrived_ns = now;
@@ -224,7 +225,7 @@ void Session::WakeThreadLocked() {
 
 void Session::Execute(std::unique_ptr<Request> owned) {
   Request& request = *owned.release();  // Finish takes it back.
-  request.began_ns = CostEstimate::NowNs();
+  request.began_ns = SteadyNowNs();
   const RequestHeader& header = request.header;
   if (lost_.load(std::memory_order_relaxed) && !Changes(request.command())) {
     request.error = Error::kIo;  // Nobody will be told.
@@ -285,10 +286,9 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   if (request->command() == Command::kCache) request->buffer.reset();
   BuildReply(traits_.style, *request);
 
-  const int64_t now = CostEstimate::NowNs();
+  const int64_t now = SteadyNowNs();
   shared_.stats.RequestEnded(KindOf(request->header.command),
-                             KindOf(request->error),
-                             static_cast<uint64_t>(now - request->arrived_ns));
+                             KindOf(request->error), now - request->arrived_ns);
   cost_.Note(now - request->began_ns);
   const bool last_words = request->error == Error::kShutdown;
 

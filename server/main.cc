@@ -47,7 +47,12 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:7420",
           "Where gRPC listens: HOST:PORT, [IPV6]:PORT or unix:PATH, several "
           "with commas between them. Port 0 takes any free port.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7421",
-          "Where Prometheus finds /metrics: HOST:PORT. Empty turns it off.");
+          "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
+          "HOST:PORT. Empty turns it off.");
+ABSL_FLAG(int, metrics_max_volumes,
+          static_cast<int>(ramvol::server::ServerOptions().metrics_max_volumes),
+          "Most volumes that have metrics of their own, the first in order of "
+          "names; those of the others are added up as volume \"_other\".");
 ABSL_FLAG(std::string, nbd_listen, "",
           "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
           "vsock:PORT, or systemd for the sockets of a .socket unit; several "
@@ -114,6 +119,13 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   if (!listen.ok()) return listen.status();
   options.listen = *std::move(listen);
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  const int metrics_max_volumes = absl::GetFlag(FLAGS_metrics_max_volumes);
+  if (metrics_max_volumes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--metrics_max_volumes is ", metrics_max_volumes,
+                     "; it must not be negative"));
+  }
+  options.metrics_max_volumes = static_cast<size_t>(metrics_max_volumes);
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);

@@ -14,8 +14,12 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/metrics/engine_metrics.h"
+#include "server/metrics/grpc_metrics.h"
 #include "server/metrics/nbd_metrics.h"
+#include "server/metrics/process_metrics.h"
+#include "server/metrics/volume_metrics.h"
 #include "server/service/limits.h"
+#include "server/service/rpc_counter.h"
 
 namespace ramvol::server {
 namespace {
@@ -78,22 +82,39 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   if (!engine.ok()) return engine.status();
   std::unique_ptr<Server> server(
       new Server(*std::move(engine), ServiceThreads(options.service_threads)));
-  absl::Status status = server->StartMetrics(options.metrics_listen);
+  absl::Status status = server->StartMetrics(options);
   if (status.ok()) status = server->StartNbd(options.nbd);
   if (status.ok()) status = server->StartGrpc(options.listen);
   if (!status.ok()) return status;
   return server;
 }
 
-absl::Status Server::StartMetrics(const std::string& text) {
-  if (text.empty()) return absl::OkStatus();
+absl::Status Server::StartMetrics(const ServerOptions& options) {
+  if (options.metrics_listen.empty()) return absl::OkStatus();
   auto endpoint = metrics::Endpoint::Start(
-      text, {std::make_shared<metrics::EngineMetrics>(engine_.get()),
-             std::make_shared<metrics::NbdMetrics>(&nbd_stats_)});
+      options.metrics_listen,
+      {std::make_shared<metrics::ProcessMetrics>(),
+       std::make_shared<metrics::EngineMetrics>(engine_.get()),
+       std::make_shared<metrics::GrpcMetrics>(
+           &rpc_stats_, [this] { return block_service_.io_streams(); }),
+       std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
+       std::make_shared<metrics::VolumeMetrics>(engine_.get(),
+                                                options.metrics_max_volumes)},
+      [this] { return WhyNotReady(); });
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();
   return absl::OkStatus();
+}
+
+std::string Server::WhyNotReady() const {
+  if (const char* busy = busy_.load(std::memory_order_acquire)) return busy;
+  if (!engine_->MemoryExhausted()) return "";
+  const engine::EngineStats stats = engine_->Stats();
+  return absl::StrCat("memory exhausted: ", stats.memory_used_bytes,
+                      " bytes of the limit of ", stats.memory_limit_bytes,
+                      " are in use; trim or delete volumes, or raise "
+                      "--memory_limit");
 }
 
 absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
@@ -116,6 +137,12 @@ absl::Status Server::StartGrpc(const std::vector<ListenAddress>& addresses) {
                              grpc::InsecureServerCredentials(),
                              &listener.bound_port);
   }
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors;
+  interceptors.push_back(
+      std::make_unique<service::RpcCounterFactory>(&rpc_stats_));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&volume_service_);
   builder.RegisterService(&block_service_);
   builder.SetMaxReceiveMessageSize(service::kMaxReceiveBytes);
@@ -154,6 +181,7 @@ void Server::SetServing(bool serving) {
                               v1::BlockService::service_full_name()}) {
     health->SetServingStatus(service, serving);
   }
+  busy_.store(serving ? nullptr : "shutting down", std::memory_order_release);
 }
 
 void Server::Shutdown(absl::Duration drain_timeout) {

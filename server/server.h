@@ -2,6 +2,8 @@
 #ifndef RAMVOL_SERVER_SERVER_H_
 #define RAMVOL_SERVER_SERVER_H_
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +22,7 @@
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
+#include "server/service/rpc_stats.h"
 #include "server/service/volume_service.h"
 
 namespace ramvol::server {
@@ -28,8 +31,11 @@ struct ServerOptions {
   engine::EngineOptions engine;
   // gRPC listens on all of them. At least one.
   std::vector<ListenAddress> listen;
-  // Where Prometheus finds /metrics: "HOST:PORT", or "" for nowhere.
+  // Where /metrics, /healthz and /readyz are served: "HOST:PORT", or "" for
+  // nowhere.
   std::string metrics_listen;
+  // Most volumes that have metrics of their own.
+  size_t metrics_max_volumes = 1000;
   // Where NBD clients are served; listens nowhere when `listen` is empty.
   nbd::NbdServerOptions nbd;
   // Threads for each of the executor's two lanes; 0 means one for each core, at
@@ -70,11 +76,17 @@ class Server {
   }
 
   engine::Engine& engine() { return *engine_; }
+  // See IoStreamSet.
+  void SetOperationHookForTest(service::IoStreamSet::Hook hook) {
+    block_service_.SetOperationHookForTest(std::move(hook));
+  }
 
  private:
   Server(std::unique_ptr<engine::Engine> engine, int service_threads);
 
-  absl::Status StartMetrics(const std::string& address);
+  absl::Status StartMetrics(const ServerOptions& options);
+  // As metrics::Endpoint::Readiness.
+  std::string WhyNotReady() const;
   absl::Status StartNbd(const nbd::NbdServerOptions& options);
   absl::Status StartGrpc(const std::vector<ListenAddress>& addresses);
   void SetServing(bool serving);
@@ -88,6 +100,9 @@ class Server {
   service::BlockService block_service_;
   EngineExports exports_;
   nbd::NbdStats nbd_stats_;
+  const service::RpcStats rpc_stats_;
+  // What the server does instead of serving; null when it serves.
+  std::atomic<const char*> busy_{"starting"};
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;
   std::unique_ptr<grpc::Server> grpc_;

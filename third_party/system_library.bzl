@@ -15,6 +15,8 @@ def _unique_libraries(flags):
 
 def _link_flags(ctx):
     # No --cflags: the headers are in /usr/include.
+    if not ctx.attr.modules:
+        return []
     command = ["pkg-config", "--libs"] + ctx.attr.modules
     result = ctx.execute(command)
     if result.return_code != 0:
@@ -79,7 +81,8 @@ system_library = repository_rule(
         ),
         "modules": attr.string_list(
             mandatory = True,
-            doc = "pkg-config modules behind all targets.",
+            doc = "pkg-config modules behind all targets. None: the targets " +
+                  "have all that is linked.",
         ),
         "targets": attr.string_list_dict(
             mandatory = True,

@@ -57,6 +57,13 @@ std::string Seconds(int64_t nanoseconds) {
   return absl::StrFormat("%.3f s", static_cast<double>(nanoseconds) / 1e9);
 }
 
+// "1.234 us", or "-" when there was none.
+std::string MeanTime(int64_t nanoseconds, int64_t operations) {
+  if (operations == 0) return "-";
+  return absl::StrFormat("%.3f us",
+                         static_cast<double>(nanoseconds) / 1e3 / operations);
+}
+
 std::string BlocksText(const v1::BlockCounts& blocks) {
   const double all = static_cast<double>(blocks.compressed()) + blocks.raw() +
                      blocks.same_filled() + blocks.dirty();
@@ -118,6 +125,11 @@ std::string WorkText(const v1::IoCounters& io) {
       absl::StrCat(io.cache_hits(), " hits, ", io.cache_misses(), " misses (",
                    Percent(static_cast<double>(io.cache_hits()), looked),
                    " hits)"));
+  fields.Add(
+      "Mean time",
+      absl::StrCat(
+          MeanTime(io.read_nanoseconds(), io.read_operations()), " a read, ",
+          MeanTime(io.write_nanoseconds(), io.write_operations()), " a write"));
   fields.Add("Background", absl::StrCat(io.merged_frames(), " frames merged, ",
                                         io.split_frames(), " split"));
   fields.Add(

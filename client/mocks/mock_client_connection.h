@@ -53,6 +53,7 @@ class MockClientConnection : public ClientConnection {
   MOCK_METHOD(absl::StatusOr<std::shared_ptr<VolumeConnection>>, Open,
               (const std::string& name), (override));
   MOCK_METHOD(uint64_t, reconnects, (), (const, override));
+  MOCK_METHOD(uint64_t, lost_streams, (), (const, override));
 };
 
 }  // namespace ramvol

@@ -3,7 +3,6 @@
 #define RAMVOL_PROTO_BASE_COST_ESTIMATE_H_
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 
 namespace ramvol {
@@ -13,12 +12,6 @@ namespace ramvol {
 // steps, which does not matter.
 class CostEstimate {
  public:
-  static int64_t NowNs() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(
-               std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-  }
-
   void Note(int64_t took_ns) {
     const int64_t before = ns();
     const int64_t step = before / 16 + 1;

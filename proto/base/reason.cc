@@ -36,6 +36,11 @@ absl::Status InvalidField(std::string_view field, std::string_view message,
   return status;
 }
 
+bool HasReason(const absl::Status& status, std::string_view reason) {
+  const auto payload = status.GetPayload(ToAbsl(kReasonUrl));
+  return payload.has_value() && *payload == ToAbsl(reason);
+}
+
 std::string GetReason(const absl::Status& status) {
   return Payload(status, kReasonUrl);
 }

@@ -40,6 +40,9 @@ absl::Status WithReason(absl::Status status, std::string_view reason);
 absl::Status InvalidField(std::string_view field, std::string_view message,
                           std::string_view reason = reason::kInvalidField);
 
+// Whether WithReason set `reason`. Takes no memory.
+bool HasReason(const absl::Status& status, std::string_view reason);
+
 // The reason that WithReason set, or "" when there is none.
 std::string GetReason(const absl::Status& status);
 

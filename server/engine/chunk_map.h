@@ -6,8 +6,8 @@
 #include <array>
 #include <cstdint>
 
+#include "proto/base/counters.h"
 #include "server/engine/account.h"
-#include "server/engine/counters.h"
 #include "server/engine/frame.h"
 #include "server/engine/options.h"
 #include "server/engine/stats.h"

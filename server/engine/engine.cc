@@ -14,6 +14,7 @@
 #include "server/engine/arena.h"
 #include "server/engine/hot_cache.h"
 #include "server/engine/maintainer.h"
+#include "server/engine/totals.h"
 #include "server/engine/volume_core.h"
 #include "server/engine/work_queue.h"
 
@@ -21,6 +22,8 @@ namespace ramvol::engine {
 namespace {
 
 constexpr uint64_t kMaxDefaultHotCacheBytes = uint64_t{1} << 30;
+// With less to be had the memory is exhausted.
+constexpr uint64_t kSpareBytes = 1 << 20;
 
 EngineOptions WithDefaults(EngineOptions options) {
   if (options.hot_cache_bytes == 0) {
@@ -46,7 +49,7 @@ struct Engine::Impl {
       : options(wanted),
         arena(std::move(memory)),
         hot(options.hot_cache_bytes),
-        shared{*arena, hot, work},
+        shared{*arena, hot, work, totals},
         maintainer(
             shared, [this] { return Cores(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
@@ -72,6 +75,17 @@ struct Engine::Impl {
         reason::kTooManyVolumes);
   }
 
+  bool Exhausted() const {
+    const uint64_t hot_bytes = hot.hot_blocks() * kBlockBytes;
+    if (hot_bytes >= kSpareBytes) return false;
+    const uint64_t spare_bytes = kSpareBytes - hot_bytes;
+    if (arena->HasRoom(spare_bytes)) return false;
+    // Free memory that is kept for reuse is given up for a reservation.
+    if (!arena->Reserve(spare_bytes, Priority::kNormal)) return true;
+    arena->Unreserve(spare_bytes);
+    return false;
+  }
+
   std::vector<std::weak_ptr<VolumeCore>> Cores() {
     MutexLock lock(&mu);
     std::vector<std::weak_ptr<VolumeCore>> cores;
@@ -83,6 +97,7 @@ struct Engine::Impl {
   const std::unique_ptr<Arena> arena;
   HotCache hot;
   WorkQueue work;
+  Totals totals;
   const Shared shared;
   Mutex mu;
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes
@@ -171,11 +186,27 @@ EngineStats Engine::Stats() const {
   stats.hot_cache_limit_bytes = impl_->hot.capacity_bytes();
   stats.hot_cache_bytes = impl_->hot.hot_blocks() * kBlockBytes;
   stats.hot_cache_dirty_bytes = impl_->hot.dirty_blocks() * kBlockBytes;
+  const Totals& totals = impl_->totals;
+  const auto sum = [&](Total total) { return totals.counts.Sum(total); };
+  stats.hot_cache_hits = sum(Total::kHits);
+  stats.hot_cache_misses = sum(Total::kMisses);
   stats.hot_cache_evictions = impl_->hot.evictions();
+  stats.throttled_writes = sum(Total::kThrottledWrites);
+  stats.merged_frames = sum(Total::kMergedFrames);
+  stats.split_frames = sum(Total::kSplitFrames);
+  stats.rewritten_frames = sum(Total::kRewrittenFrames);
+  stats.corrupt_frames = sum(Total::kCorruptFrames);
+  for (size_t i = 0; i < kOperations; ++i) {
+    stats.operations[i] = totals.operations[i].Get();
+  }
+  stats.compressions = totals.compressions.Get();
+  stats.decompressions = totals.decompressions.Get();
   MutexLock lock(&impl_->mu);
   stats.volumes = impl_->volumes.size();
   return stats;
 }
+
+bool Engine::MemoryExhausted() const { return impl_->Exhausted(); }
 
 const EngineOptions& Engine::options() const { return impl_->options; }
 

@@ -50,6 +50,9 @@ class Engine {
                                             size_t max) const;
 
   EngineStats Stats() const;
+  // Whether a write of 1 MiB that compresses not at all would be refused for
+  // lack of memory, even if everything left the hot cache.
+  bool MemoryExhausted() const;
   const EngineOptions& options() const;
 
   // Returns once everything dirty when it was called is compressed and, if

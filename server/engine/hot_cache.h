@@ -11,10 +11,10 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
+#include "proto/base/counters.h"
 #include "proto/base/mutex.h"
 #include "server/engine/arena.h"
 #include "server/engine/chunk_owner.h"
-#include "server/engine/counters.h"
 #include "server/engine/frame.h"
 #include "server/engine/options.h"
 

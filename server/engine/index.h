@@ -9,10 +9,10 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
+#include "proto/base/counters.h"
 #include "proto/base/mutex.h"
 #include "server/engine/account.h"
 #include "server/engine/chunk_map.h"
-#include "server/engine/counters.h"
 
 namespace ramvol::engine {
 

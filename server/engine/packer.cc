@@ -1,20 +1,14 @@
 #include "server/engine/packer.h"
 
 #include <bit>
-#include <chrono>
 
 #include "absl/types/span.h"
+#include "proto/base/clock.h"
 #include "server/engine/codec.h"
 #include "server/engine/scratch.h"
 
 namespace ramvol::engine {
 namespace {
-
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 void PartitionRun(BlockMask blocks, int first, int span, int min_span,
                   int max_span, Groups* groups) {
@@ -43,10 +37,12 @@ bool PackGroup(Account& account, Priority priority, BlockMask blocks,
   const int count = std::popcount(blocks);
   const absl::Span<const char> source(content, count * kBlockBytes);
   char* compressed = ThreadScratch().compressed;
-  const int64_t start = NowNs();
+  const int64_t start = SteadyNowNs();
   const size_t size =
       codec::Compress(source, level, {compressed, MaxStoredBytes(count)});
-  cost->compress_ns += NowNs() - start;
+  const int64_t took_ns = SteadyNowNs() - start;
+  cost->durations.Record(took_ns);
+  cost->compress_ns += took_ns;
   ++cost->compressions;
   if (size == 0) return true;
   *frame = NewFrame(account, priority, blocks, codec::Checksum(source),

@@ -8,6 +8,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
+#include "proto/base/duration_histogram.h"
 #include "server/engine/account.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/frame.h"
@@ -20,8 +21,11 @@ namespace ramvol::engine {
 using Groups = absl::InlinedVector<BlockMask, 4>;
 Groups Partition(BlockMask blocks, int min_span, int max_span);
 
-// What compressing cost; added up by the caller.
+// What compressing cost; added up by the caller, but for `durations`.
 struct PackCost {
+  explicit PackCost(DurationHistogram& each) : durations(each) {}
+
+  DurationHistogram& durations;
   int64_t compressions = 0;
   int64_t compress_ns = 0;
 };

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cstring>
 
+#include "proto/base/clock.h"
 #include "server/engine/codec.h"
 #include "server/engine/hot_cache.h"
 #include "server/engine/scratch.h"
@@ -12,17 +12,14 @@
 namespace ramvol::engine {
 namespace {
 
-int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 bool TimedReadFrame(const Arena& arena, const Frame& frame,
                     absl::Span<char> out, ReadCost* cost) {
-  const int64_t start = NowNs();
+  const int64_t start = SteadyNowNs();
   const bool good = ReadFrame(arena, frame, out);
-  cost->decompress_ns += NowNs() - start;
+  const int64_t took_ns = SteadyNowNs() - start;
+  if (cost->decompressions == 0) cost->began_ns = start;
+  cost->durations.Record(took_ns);
+  cost->decompress_ns += took_ns;
   ++cost->decompressions;
   if (!good) ++cost->corrupt_frames;
   return good;

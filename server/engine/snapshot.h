@@ -7,14 +7,20 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "proto/base/duration_histogram.h"
 #include "server/engine/arena.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/frame.h"
 
 namespace ramvol::engine {
 
-// What reading from a snapshot cost; added up by the caller.
+// What reading from a snapshot cost; added up by the caller, but for
+// `durations`.
 struct ReadCost {
+  explicit ReadCost(DurationHistogram& each) : durations(each) {}
+
+  DurationHistogram& durations;
+  int64_t began_ns = 0;  // The first decompression.
   int64_t decompressions = 0;
   int64_t decompress_ns = 0;
   int64_t corrupt_frames = 0;

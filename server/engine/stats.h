@@ -3,12 +3,38 @@
 #define RAMVOL_SERVER_ENGINE_STATS_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
+
+#include "proto/base/duration_histogram.h"
+#include "proto/base/reason.h"
 
 namespace ramvol::engine {
 
 // Runs of 1, 2, 4, 8 and 16 blocks.
 inline constexpr int kSpans = 5;
+
+// The calls of a volume that are counted. The names are label values.
+enum class Operation : uint8_t {
+  kRead,
+  kWrite,
+  kTrim,
+  kWriteZeroes,
+  kFlush,
+  kExtents,
+};
+inline constexpr size_t kOperations = 6;
+inline constexpr std::array<const char*, kOperations> kOperationNames = {
+    "read", "write", "trim", "write_zeroes", "flush", "extents"};
+
+// Why they fail: those of proto/base/reason.h that they have, and one for any
+// other.
+inline constexpr std::array<std::string_view, 8> kErrorReasons = {
+    reason::kServerMemoryLimit, reason::kVolumeMemoryLimit,
+    reason::kPastEnd,           reason::kVolumeReadOnly,
+    reason::kVolumeDeleted,     reason::kCorruptFrame,
+    reason::kTooMuchData,       "OTHER"};
 
 // Of one volume. Read while others write: the numbers agree with each other
 // only once the volume is at rest.
@@ -48,6 +74,10 @@ struct VolumeStats {
   uint64_t flush_operations = 0;
   uint64_t extents_operations = 0;
   uint64_t failed_operations = 0;
+  // By operation and reason, in the order of the names; their sum is
+  // failed_operations.
+  std::array<std::array<uint64_t, kErrorReasons.size()>, kOperations> errors =
+      {};
   uint64_t read_bytes = 0;
   uint64_t written_bytes = 0;
   uint64_t trimmed_bytes = 0;
@@ -61,6 +91,9 @@ struct VolumeStats {
   uint64_t compressions = 0;
   uint64_t decompressions = 0;
   uint64_t corrupt_frames = 0;
+  // All reads' (writes') durations, those of failed ones too.
+  uint64_t read_ns = 0;
+  uint64_t write_ns = 0;
 
   int attached_clients = 0;
 };
@@ -75,8 +108,24 @@ struct EngineStats {
   uint64_t hot_cache_limit_bytes = 0;
   uint64_t hot_cache_bytes = 0;
   uint64_t hot_cache_dirty_bytes = 0;
-  uint64_t hot_cache_evictions = 0;  // Blocks.
   uint64_t volumes = 0;
+
+  // Counters since the engine's beginning, of all volumes there ever were.
+  uint64_t hot_cache_hits = 0;       // Blocks.
+  uint64_t hot_cache_misses = 0;     // Blocks.
+  uint64_t hot_cache_evictions = 0;  // Blocks.
+  // Writes that had to compress a chunk since too much was dirty.
+  uint64_t throttled_writes = 0;
+  // Frames that background work replaced: by larger ones, by smaller ones, and
+  // because most of a frame was overwritten or trimmed.
+  uint64_t merged_frames = 0;
+  uint64_t split_frames = 0;
+  uint64_t rewritten_frames = 0;
+  uint64_t corrupt_frames = 0;
+  // By operation.
+  std::array<DurationHistogram::Snapshot, kOperations> operations = {};
+  DurationHistogram::Snapshot compressions;
+  DurationHistogram::Snapshot decompressions;
 };
 
 }  // namespace ramvol::engine

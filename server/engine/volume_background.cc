@@ -20,7 +20,7 @@ struct VolumeCore::NewGroup {
 bool VolumeCore::PackGroups(const Groups& groups, const char* content,
                             int level, Priority priority,
                             absl::InlinedVector<NewGroup, 4>* made) {
-  PackCost cost;
+  PackCost cost(shared_.totals.compressions);
   bool good = true;
   for (BlockMask blocks : groups) {
     const int first = std::countr_zero(blocks);
@@ -76,7 +76,7 @@ void VolumeCore::FlushChunk(uint64_t chunk) {
   bool keep_clean = true;
   if (PlanFlush(chunk, &snapshot, &groups)) {
     char* content = ThreadScratch().chunk;
-    ReadCost cost;
+    ReadCost cost(shared_.totals.decompressions);
     BlockMask all = 0;
     for (BlockMask group : groups) all |= group;
     const BlockMask damaged = snapshot.CopyBlocks(all, content, &cost);
@@ -209,7 +209,7 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
     return;
   }
   char* content = ThreadScratch().chunk;
-  ReadCost cost;
+  ReadCost cost(shared_.totals.decompressions);
   BlockMask chosen = 0;
   for (BlockMask group : groups) chosen |= group;
   bool good = snapshot.CopyBlocks(chosen, content, &cost) == 0;
@@ -265,12 +265,26 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
       if (page != 0) dropped.pages.push_back(page);
     }
     if (good && cold && !gains) MarkMerged(chunk);
-  } else if (cold) {
-    counters_.Add(IoCounter::kMergedFrames, old_frames);
-  } else if (reason == RewriteReason::kReadApart) {
-    counters_.Add(IoCounter::kSplitFrames, old_frames);
+  } else {
+    CountRewritten(reason, old_frames);
   }
   Free(chunk, &dropped);
+}
+
+void VolumeCore::CountRewritten(RewriteReason reason, int frames) {
+  switch (reason) {
+    case RewriteReason::kCold:
+      counters_.Add(IoCounter::kMergedFrames, frames);
+      shared_.totals.counts.Add(Total::kMergedFrames, frames);
+      break;
+    case RewriteReason::kReadApart:
+      counters_.Add(IoCounter::kSplitFrames, frames);
+      shared_.totals.counts.Add(Total::kSplitFrames, frames);
+      break;
+    case RewriteReason::kMostlyDead:
+      shared_.totals.counts.Add(Total::kRewrittenFrames, frames);
+      break;
+  }
 }
 
 void VolumeCore::MarkMerged(uint64_t chunk) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/clock.h"
 #include "proto/base/reason.h"
 
 namespace ramvol::engine {
@@ -16,6 +17,21 @@ namespace {
 constexpr uint64_t kIndexBytesPerChunk = 192;
 // And what writes hold on top while old and new content exist together.
 constexpr uint64_t kReservationSlackBytes = 1 << 20;
+
+// The counter that comes `index` places after `first`.
+IoCounter After(IoCounter first, size_t index) {
+  return static_cast<IoCounter>(static_cast<size_t>(first) + index);
+}
+
+// The place of the status' reason in kErrorReasons; the last one's for others.
+size_t ReasonIndex(const absl::Status& status) {
+  size_t index = 0;
+  while (index + 1 < kErrorReasons.size() &&
+         !HasReason(status, kErrorReasons[index])) {
+    ++index;
+  }
+  return index;
+}
 
 }  // namespace
 
@@ -129,15 +145,24 @@ absl::Status VolumeCore::Corrupt(uint64_t chunk) const {
       reason::kCorruptFrame);
 }
 
-absl::Status VolumeCore::Count(IoCounter operation, IoCounter bytes,
+absl::Status VolumeCore::Count(Operation operation, int64_t took_ns,
                                uint64_t length, absl::Status status) {
+  const auto index = static_cast<size_t>(operation);
+  shared_.totals.operations[index].Record(took_ns);
+  if (operation == Operation::kRead) {
+    counters_.Add(IoCounter::kReadNs, took_ns);
+  } else if (operation == Operation::kWrite) {
+    counters_.Add(IoCounter::kWriteNs, took_ns);
+  }
   if (!status.ok()) {
     counters_.Add(IoCounter::kFailures, 1);
+    errors_[index][ReasonIndex(status)].fetch_add(1, std::memory_order_relaxed);
     return status;
   }
-  counters_.Add(operation, 1);
-  if (bytes != IoCounter::kCount) {
-    counters_.Add(bytes, static_cast<int64_t>(length));
+  counters_.Add(After(IoCounter::kReads, index), 1);
+  if (length > 0) {
+    counters_.Add(After(IoCounter::kReadBytes, index),
+                  static_cast<int64_t>(length));
   }
   return status;
 }
@@ -264,9 +289,11 @@ void VolumeCore::DropHot(ChunkMap& map, BlockMask blocks, Dropped* dropped) {
 }
 
 absl::Status VolumeCore::Flush() {
+  const int64_t began_ns = SteadyNowNs();
   absl::Status status;
   if (deleted_.load(std::memory_order_acquire)) status = Deleted();
-  return Count(IoCounter::kFlushes, IoCounter::kCount, 0, status);
+  return Count(Operation::kFlush, SteadyNowNs() - began_ns, 0,
+               std::move(status));
 }
 
 absl::Status VolumeCore::Attach() {
@@ -384,6 +411,14 @@ VolumeStats VolumeCore::Stats() const {
   stats.compressions = sum(IoCounter::kCompressions);
   stats.decompressions = sum(IoCounter::kDecompressions);
   stats.corrupt_frames = sum(IoCounter::kCorruptFrames);
+  stats.read_ns = sum(IoCounter::kReadNs);
+  stats.write_ns = sum(IoCounter::kWriteNs);
+  for (size_t operation = 0; operation < kOperations; ++operation) {
+    for (size_t reason = 0; reason < kErrorReasons.size(); ++reason) {
+      stats.errors[operation][reason] =
+          errors_[operation][reason].load(std::memory_order_relaxed);
+    }
+  }
   stats.attached_clients = attached_.load(std::memory_order_relaxed);
   return stats;
 }
@@ -392,7 +427,9 @@ void VolumeCore::AddReadCost(const ReadCost& cost) {
   if (cost.decompressions == 0) return;
   counters_.Add(IoCounter::kDecompressions, cost.decompressions);
   counters_.Add(IoCounter::kDecompressNs, cost.decompress_ns);
+  if (cost.corrupt_frames == 0) return;
   counters_.Add(IoCounter::kCorruptFrames, cost.corrupt_frames);
+  shared_.totals.counts.Add(Total::kCorruptFrames, cost.corrupt_frames);
 }
 
 void VolumeCore::AddPackCost(const PackCost& cost) {

@@ -17,18 +17,20 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "proto/base/counters.h"
 #include "proto/base/mutex.h"
 #include "server/engine/account.h"
 #include "server/engine/arena.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/chunk_owner.h"
-#include "server/engine/counters.h"
 #include "server/engine/hot_cache.h"
 #include "server/engine/index.h"
 #include "server/engine/options.h"
 #include "server/engine/packer.h"
+#include "server/engine/read_clock.h"
 #include "server/engine/snapshot.h"
 #include "server/engine/stats.h"
+#include "server/engine/totals.h"
 #include "server/engine/volume_types.h"
 #include "server/engine/work_queue.h"
 
@@ -39,22 +41,27 @@ struct Shared {
   Arena& arena;
   HotCache& hot;
   WorkQueue& work;
+  Totals& totals;
 };
 
 struct PieceWrite;
 
 enum class IoCounter {
+  // In the order of Operation.
   kReads,
   kWrites,
   kTrims,
   kZeroes,
   kFlushes,
   kExtents,
-  kFailures,
+  // Likewise.
   kReadBytes,
   kWrittenBytes,
   kTrimmedBytes,
   kZeroedBytes,
+  kFailures,
+  kReadNs,
+  kWriteNs,
   kHits,
   kMisses,
   kMergedFrames,
@@ -142,7 +149,8 @@ class VolumeCore : public ChunkOwner {
   absl::Status OutOfMemory(absl::string_view what, uint64_t offset,
                            uint64_t length) const;
   absl::Status Corrupt(uint64_t chunk) const;
-  absl::Status Count(IoCounter operation, IoCounter bytes, uint64_t length,
+  // Counts an operation that ends, and returns its `status`.
+  absl::Status Count(Operation operation, int64_t took_ns, uint64_t length,
                      absl::Status status);
 
   // The only way in which a chunk changes: unpacks the entry, lets `change`
@@ -170,13 +178,15 @@ class VolumeCore : public ChunkOwner {
 
   // Reading: volume_read.cc.
   absl::Status ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
-                         bool sequential);
+                         bool sequential, ReadClock* clock);
   absl::Status TakeSnapshot(uint64_t chunk, BlockMask blocks, uint64_t end,
                             bool small, ChunkSnapshot* snapshot);
   void CacheBlocks(uint64_t chunk, const Frame& frame, const char* content,
                    BlockMask blocks);
   // Brings the hot cache back to its capacity.
   void EvictSome();
+  absl::StatusOr<Extents> FindExtents(uint64_t offset, uint64_t length,
+                                      size_t max_extents);
   void AddReadCost(const ReadCost& cost);
   void AddPackCost(const PackCost& cost);
 
@@ -233,6 +243,7 @@ class VolumeCore : public ChunkOwner {
   void MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
                  const char* content,
                  std::array<PageId, kBlocksPerChunk>* pages);
+  void CountRewritten(RewriteReason reason, int frames);
   void MarkMerged(uint64_t chunk);
   // Moves frames out of sparse slabs, so that these can be given back.
   void MoveFrames(uint64_t chunk);
@@ -281,6 +292,9 @@ class VolumeCore : public ChunkOwner {
   HotNodes hot_nodes_;
   Gauges gauges_;
   mutable Counters<IoCounter> counters_;
+  std::array<std::array<std::atomic<uint64_t>, kErrorReasons.size()>,
+             kOperations>
+      errors_ = {};
 
   // One Update or Delete at a time.
   Mutex update_mu_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/clock.h"
 #include "proto/base/reason.h"
 #include "server/engine/scratch.h"
 #include "server/engine/volume_core.h"
@@ -68,6 +69,7 @@ class ExtentBuilder {
 }  // namespace
 
 absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out) {
+  ReadClock clock(out.size() <= kMaxSmallReadBytes);
   absl::Status status = CheckRange("read", offset, out.size());
   if (status.ok() && out.size() > kMaxDataBytes) {
     status = InvalidField(
@@ -84,15 +86,16 @@ absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out) {
     const size_t length =
         std::min<size_t>(kChunkBytes - begin, out.size() - done);
     status = ReadPiece(position / kChunkBytes, begin, begin + length,
-                       out.data() + done, sequential);
+                       out.data() + done, sequential, &clock);
     done += length;
   }
   last_read_end_.store(offset + out.size(), std::memory_order_relaxed);
-  return Count(IoCounter::kReads, IoCounter::kReadBytes, out.size(), status);
+  return Count(Operation::kRead, clock.TookNs(), out.size(), std::move(status));
 }
 
 absl::Status VolumeCore::ReadPiece(uint64_t chunk, size_t begin, size_t end,
-                                   char* out, bool sequential) {
+                                   char* out, bool sequential,
+                                   ReadClock* clock) {
   const BlockMask blocks = BlocksIn(begin, end);
   const bool small = end - begin <= kMaxSmallReadBytes;
   ChunkSnapshot snapshot(shared_.arena);
@@ -100,12 +103,19 @@ absl::Status VolumeCore::ReadPiece(uint64_t chunk, size_t begin, size_t end,
       TakeSnapshot(chunk, blocks, chunk * kChunkBytes + end, small, &snapshot);
   if (!taken.ok()) return taken;
   const int hits = std::popcount(snapshot.hot_blocks());
-  if (hits > 0) counters_.Add(IoCounter::kHits, hits);
+  if (hits > 0) {
+    counters_.Add(IoCounter::kHits, hits);
+    shared_.totals.counts.Add(Total::kHits, hits);
+  }
   const int misses = std::popcount(blocks) - hits;
-  if (misses > 0) counters_.Add(IoCounter::kMisses, misses);
-  ReadCost cost;
+  if (misses > 0) {
+    counters_.Add(IoCounter::kMisses, misses);
+    shared_.totals.counts.Add(Total::kMisses, misses);
+  }
+  ReadCost cost(shared_.totals.decompressions);
   const bool good = snapshot.Copy(begin, end, out, &cost);
   AddReadCost(cost);
+  if (cost.decompressions > 0) clock->Decompressed(cost.began_ns);
   if (!good) return Corrupt(chunk);
   if (!small || cost.decompressions == 0) return absl::OkStatus();
   // A read of a whole frame went straight to `out`, another through the
@@ -189,8 +199,18 @@ void VolumeCore::CacheBlocks(uint64_t chunk, const Frame& frame,
 
 absl::StatusOr<Extents> VolumeCore::GetExtents(uint64_t offset, uint64_t length,
                                                size_t max_extents) {
-  absl::Status status = Count(IoCounter::kExtents, IoCounter::kCount, 0,
-                              CheckRange("extents query", offset, length));
+  const int64_t began_ns = SteadyNowNs();
+  auto extents = FindExtents(offset, length, max_extents);
+  absl::Status status =
+      Count(Operation::kExtents, SteadyNowNs() - began_ns, 0, extents.status());
+  if (!status.ok()) return status;
+  return extents;
+}
+
+absl::StatusOr<Extents> VolumeCore::FindExtents(uint64_t offset,
+                                                uint64_t length,
+                                                size_t max_extents) {
+  absl::Status status = CheckRange("extents query", offset, length);
   if (!status.ok()) return status;
   ExtentBuilder builder(offset, offset + length, max_extents);
   const uint64_t last = length == 0 ? 0 : (offset + length - 1) / kChunkBytes;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "proto/base/clock.h"
 #include "server/engine/piece_write.h"
 #include "server/engine/volume_core.h"
 
@@ -93,21 +94,25 @@ void VolumeCore::ClearChunks(uint64_t first, uint64_t last) {
 }
 
 absl::Status VolumeCore::Trim(uint64_t offset, uint64_t length) {
+  const int64_t began_ns = SteadyNowNs();
   absl::Status status = CheckRange("trim", offset, length);
   if (status.ok()) status = CheckWritable("trim");
   if (status.ok()) status = ZeroRange(offset, length, Slot(), true);
-  return Count(IoCounter::kTrims, IoCounter::kTrimmedBytes, length, status);
+  return Count(Operation::kTrim, SteadyNowNs() - began_ns, length,
+               std::move(status));
 }
 
 absl::Status VolumeCore::WriteZeroes(uint64_t offset, uint64_t length,
                                      bool no_hole) {
+  const int64_t began_ns = SteadyNowNs();
   absl::Status status = CheckRange("write of zeroes", offset, length);
   if (status.ok()) status = CheckWritable("write of zeroes");
   if (status.ok()) {
     status =
         ZeroRange(offset, length, no_hole ? Slot::OfPattern(0) : Slot(), true);
   }
-  return Count(IoCounter::kZeroes, IoCounter::kZeroedBytes, length, status);
+  return Count(Operation::kWriteZeroes, SteadyNowNs() - began_ns, length,
+               std::move(status));
 }
 
 void VolumeCore::CutOff(uint64_t end, uint64_t old_end) {

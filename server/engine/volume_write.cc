@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/clock.h"
 #include "proto/base/reason.h"
 #include "server/engine/codec.h"
 #include "server/engine/piece_write.h"
@@ -88,7 +89,10 @@ void VolumeCore::Throttle() {
   shared_.work.Wake();
   if (shared_.hot.OverDirtyHigh()) {
     HotChunk dirty = shared_.hot.PickDirty();
-    if (dirty.owner != nullptr) dirty.owner->FlushChunk(dirty.chunk);
+    if (dirty.owner != nullptr) {
+      shared_.totals.counts.Add(Total::kThrottledWrites, 1);
+      dirty.owner->FlushChunk(dirty.chunk);
+    }
   }
   EvictSome();
 }
@@ -127,7 +131,7 @@ const char* VolumeCore::GatherWhole(BlockMask blocks, const PieceWrite& piece) {
 }
 
 absl::Status VolumeCore::PackWhole(BlockMask blocks, PieceWrite* piece) {
-  PackCost cost;
+  PackCost cost(shared_.totals.compressions);
   Frame* frame = nullptr;
   bool packed = false;
   for (int i = 0; i < kMaxReclaims && !packed; ++i) {
@@ -183,7 +187,7 @@ absl::Status VolumeCore::FillPartial(int block, PieceWrite* piece) {
   const size_t from = std::max(piece->begin, block_begin);
   const size_t to = std::min(piece->end, block_begin + kBlockBytes);
   char content[kBlockBytes];
-  ReadCost cost;
+  ReadCost cost(shared_.totals.decompressions);
   const bool good =
       piece->base.Copy(block_begin, block_begin + kBlockBytes, content, &cost);
   AddReadCost(cost);
@@ -371,6 +375,7 @@ absl::Status VolumeCore::WritePieces(uint64_t offset,
 }
 
 absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
+  const int64_t began_ns = SteadyNowNs();
   absl::Status status = CheckRange("write", offset, data.size());
   if (status.ok()) status = CheckWritable("write");
   if (status.ok() && data.size() > kMaxDataBytes) {
@@ -382,8 +387,8 @@ absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
   }
   if (status.ok()) status = WritePieces(offset, data);
   Throttle();
-  return Count(IoCounter::kWrites, IoCounter::kWrittenBytes, data.size(),
-               status);
+  return Count(Operation::kWrite, SteadyNowNs() - began_ns, data.size(),
+               std::move(status));
 }
 
 }  // namespace ramvol::engine

@@ -1,27 +1,18 @@
 #include "server/metrics/nbd_metrics.h"
 
 #include <cstddef>
-#include <limits>
-#include <string>
+#include <cstdint>
+#include <utility>
 
+#include "prometheus/metric_type.h"
 #include "server/metrics/family.h"
 
 namespace ramvol::metrics {
 namespace {
 
 using nbd::NbdStats;
-using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-
-constexpr double kSecondsPerMicrosecond = 1e-6;
-
-double UpperBoundSeconds(size_t bucket) {
-  if (bucket + 1 == NbdStats::kBuckets) {
-    return std::numeric_limits<double>::infinity();
-  }
-  return static_cast<double>(uint64_t{1} << bucket) * kSecondsPerMicrosecond;
-}
 
 // Success always has its series, so that rates have a beginning; of the 56
 // errors, only those that occurred have one.
@@ -35,10 +26,10 @@ MetricFamily Requests(const NbdStats::Snapshot& counts) {
       if (count == 0 && error != static_cast<size_t>(nbd::ErrorKind::kNone)) {
         continue;
       }
-      ClientMetric& metric = family.metric.emplace_back();
-      metric.label.push_back({"command", nbd::kCommandNames[command]});
-      metric.label.push_back({"error", nbd::kErrorNames[error]});
-      metric.counter.value = static_cast<double>(count);
+      AddCounter(family,
+                 {{"command", nbd::kCommandNames[command]},
+                  {"error", nbd::kErrorNames[error]}},
+                 count);
     }
   }
   return family;
@@ -49,18 +40,8 @@ MetricFamily Durations(const NbdStats::Snapshot& counts) {
       Family("ramvol_nbd_request_duration_seconds",
              "From a request's arrival to its answer.", MetricType::Histogram);
   for (size_t command = 0; command < nbd::kCommandNames.size(); ++command) {
-    const NbdStats::Snapshot::Histogram& from = counts.durations[command];
-    ClientMetric& metric = family.metric.emplace_back();
-    metric.label.push_back({"command", nbd::kCommandNames[command]});
-    ClientMetric::Histogram& to = metric.histogram;
-    uint64_t sum = 0;
-    for (size_t i = 0; i < NbdStats::kBuckets; ++i) {
-      sum += from.buckets[i];
-      to.bucket.push_back(
-          {.cumulative_count = sum, .upper_bound = UpperBoundSeconds(i)});
-    }
-    to.sample_count = sum;
-    to.sample_sum = from.sum_seconds;
+    AddHistogram(family, {{"command", nbd::kCommandNames[command]}},
+                 counts.durations[command]);
   }
   return family;
 }
@@ -78,13 +59,6 @@ std::vector<MetricFamily> NbdMetrics::Collect() const {
                            counts.inflight_requests));
   families.push_back(Requests(counts));
   families.push_back(Durations(counts));
-  if (reconnects_) {
-    families.push_back(
-        Counter("ramvol_nbd_reconnects_total",
-                "Streams to the server that were lost and opened again.",
-                reconnects_()));
-    families.push_back(BuildInfo());
-  }
   return families;
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/clock.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
@@ -81,9 +82,9 @@ grpc::ServerUnaryReactor* BlockService::Write(
     return Submit(context, Lane::kMayWait, request->volume(), call);
   }
   auto timed = [this, call](engine::Volume& volume) {
-    const int64_t began_ns = CostEstimate::NowNs();
+    const int64_t began_ns = SteadyNowNs();
     absl::Status status = call(volume);
-    write_cost_.Note(CostEstimate::NowNs() - began_ns);
+    write_cost_.Note(SteadyNowNs() - began_ns);
     return status;
   };
   if (write_cost_.ns() > kWorthHandingOverNs) {

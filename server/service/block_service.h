@@ -39,6 +39,9 @@ class BlockService final : public BlockServiceBase {
   // are gone.
   void Drain();
 
+  // Io streams that are open.
+  size_t io_streams() { return streams_.size(); }
+
   // See IoStreamSet.
   void SetOperationHookForTest(IoStreamSet::Hook hook) {
     streams_.set_hook_for_test(std::move(hook));

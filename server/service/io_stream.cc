@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/server_context.h"
+#include "proto/base/clock.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
@@ -220,7 +221,7 @@ void IoStream::StartRunner(Lane lane) {
 void IoStream::RunTurn(Lane lane, int most) {
   CostEstimate& cost = costs_[Index(lane)];
   std::unique_ptr<v1::IoResult> result;
-  int64_t now_ns = CostEstimate::NowNs();
+  int64_t now_ns = SteadyNowNs();
   int64_t answered_ns = now_ns;
   for (int n = 0;; ++n) {
     std::unique_ptr<v1::IoOperation> operation;
@@ -240,7 +241,7 @@ void IoStream::RunTurn(Lane lane, int most) {
     if (operation == nullptr) return;
     set_->CallHookForTest(*operation);
     result = RunOperation(attachment_->volume(), *operation);
-    const int64_t began_ns = std::exchange(now_ns, CostEstimate::NowNs());
+    const int64_t began_ns = std::exchange(now_ns, SteadyNowNs());
     if (small) cost.Note(now_ns - began_ns);
   }
 }

@@ -131,6 +131,10 @@ class IoStreamSet {
   bool Add(std::shared_ptr<IoStream> stream);
   // Takes a stream out that is done, and lets it leave the gate.
   void Remove(IoStream* stream);
+  size_t size() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return streams_.size();
+  }
   // Drains all that are in the set.
   void DrainAll();
 

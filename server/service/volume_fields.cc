@@ -300,6 +300,8 @@ v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {
   io.set_compress_nanoseconds(i64(stats.compress_ns));
   io.set_decompress_nanoseconds(i64(stats.decompress_ns));
   io.set_corrupt_frames(i64(stats.corrupt_frames));
+  io.set_read_nanoseconds(i64(stats.read_ns));
+  io.set_write_nanoseconds(i64(stats.write_ns));
   return out;
 }
 

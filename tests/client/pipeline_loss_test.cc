@@ -181,10 +181,35 @@ TEST_F(PipelineLossTest, CountsReconnections) {
   AwaitNextStream();
   last().Open(SomeVolume());
   EXPECT_EQ(counters->reconnects, 0u);
+  EXPECT_EQ(counters->lost_streams, 0u) << "it had not been open";
   last().Close(absl::UnavailableError("reset"));
+  EXPECT_EQ(counters->lost_streams, 1u);
   AwaitNextStream();
+  EXPECT_EQ(counters->lost_streams, 1u) << "a new one is not open yet";
   last().Open(SomeVolume());
   EXPECT_EQ(counters->reconnects, 1u);
+  EXPECT_EQ(counters->lost_streams, 0u);
+  last().Close(absl::UnavailableError("reset"));
+  EXPECT_EQ(counters->lost_streams, 1u);
+  volume_.reset();
+  EXPECT_EQ(counters->lost_streams, 0u) << "nobody wants it any more";
+}
+
+TEST_F(PipelineLossTest, AVolumeThatIsGoneHasNoLostStreams) {
+  options_.channels = 1;
+  auto counters = std::make_shared<ClientCounters>();
+  auto pipeline = std::make_shared<VolumePipeline>(
+      "scratch", options_, transport_, timer_, counters);
+  volume_ = std::make_unique<PipelinedConnection>(pipeline, /*wait=*/false);
+  pipeline_ = pipeline;
+  pipeline->Open(opened_.Done());
+  pipeline.reset();
+  stream(0).Open(SomeVolume());
+  stream(0).Close(absl::UnavailableError("reset"));
+  EXPECT_EQ(counters->lost_streams, 1u);
+  AwaitNextStream();
+  last().Close(absl::NotFoundError("deleted"));
+  EXPECT_EQ(counters->lost_streams, 0u);
 }
 
 TEST_F(PipelineLossTest, ALateReportOfALostStreamDoesNothing) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,7 +22,7 @@
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "proto/status.h"
-#include "server/metrics/engine_metrics.h"
+#include "tests/support/http.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 
@@ -30,7 +31,10 @@ namespace {
 
 using ::grpc::health::v1::HealthCheckRequest;
 using ::grpc::health::v1::HealthCheckResponse;
+using ::ramvol::testing::HttpAnswer;
+using ::ramvol::testing::HttpRequest;
 using ::ramvol::testing::IsOk;
+using ::ramvol::testing::PortOf;
 using ::ramvol::testing::StatusIs;
 using ::ramvol::testing::TestServer;
 using ::ramvol::testing::TestServerOptions;
@@ -161,67 +165,140 @@ TEST(ServerTest, ShutdownRefusesWhatComesLate) {
               StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
 }
 
-// Finds the value of a metric without or with a volume label.
-double Value(const std::vector<prometheus::MetricFamily>& families,
-             const std::string& name, const std::string& volume = "") {
-  for (const auto& family : families) {
-    if (family.name != name) continue;
-    for (const auto& metric : family.metric) {
-      const bool match = volume.empty() || (metric.label.size() == 1 &&
-                                            metric.label[0].value == volume);
-      if (!match) continue;
-      return family.type == prometheus::MetricType::Counter
-                 ? metric.counter.value
-                 : metric.gauge.value;
-    }
-  }
-  ADD_FAILURE() << "no " << name << " of \"" << volume << "\"";
-  return -1;
+HttpAnswer Get(Server& server, const std::string& path) {
+  return HttpRequest(PortOf(server.metrics_url()), path);
 }
 
-TEST(ServerTest, MetricsFollowTheEngine) {
-  TestServer server;
+TEST(ServerTest, ServesMetricsAndProbes) {
+  ServerOptions options = TestServerOptions();
+  options.metrics_listen = "127.0.0.1:0";
+  options.metrics_max_volumes = 1;
+  TestServer server(options);
   server.CreateVolume("a", 1 << 20);
   server.CreateVolume("b", 2 << 20);
-  auto volume = server.server().engine().Find("a");
-  ASSERT_THAT(volume, IsOk());
-  ASSERT_THAT((*volume)->Write(0, std::string(4096, 'x')), IsOk());
-  const metrics::EngineMetrics metrics(&server.server().engine());
-  const auto families = metrics.Collect();
-  EXPECT_EQ(Value(families, "ramvol_volumes"), 2);
-  EXPECT_EQ(Value(families, "ramvol_memory_limit_bytes"), 256 << 20);
-  EXPECT_GT(Value(families, "ramvol_memory_resident_bytes"), 0);
-  EXPECT_EQ(Value(families, "ramvol_build_info"), 1);
-  EXPECT_EQ(Value(families, "ramvol_volume_size_bytes", "b"), 2 << 20);
-  EXPECT_EQ(Value(families, "ramvol_volume_logical_bytes", "a"), 4096);
-  EXPECT_EQ(Value(families, "ramvol_volume_logical_bytes", "b"), 0);
-  for (const char* name :
-       {"ramvol_memory_used_bytes", "ramvol_memory_allocated_bytes",
-        "ramvol_hot_cache_bytes", "ramvol_hot_cache_hits_total",
-        "ramvol_hot_cache_misses_total", "ramvol_hot_cache_evictions_total"}) {
-    EXPECT_GE(Value(families, name), 0) << name;
+  v1::GetVolumeRequest request;
+  request.set_name("nobody");
+  EXPECT_FALSE(TestServer::Call(&v1::VolumeService::Stub::GetVolume,
+                                server.volumes(), request)
+                   .ok());
+  const std::string text = Get(server.server(), "/metrics").body;
+  const std::string create =
+      "{grpc_type=\"unary\",grpc_service=\"ramvol.v1.VolumeService\","
+      "grpc_method=\"CreateVolume\"";
+  const std::string io =
+      "{grpc_type=\"bidi_stream\",grpc_service=\"ramvol.v1.BlockService\","
+      "grpc_method=\"Io\"";
+  for (const std::string& line :
+       {std::string("ramvol_build_info{version="),
+        std::string("process_start_time_seconds "),
+        std::string("ramvol_volumes 2\n"),
+        std::string("ramvol_volume_size_bytes{volume=\"a\"} 1048576\n"),
+        std::string("ramvol_volume_size_bytes{volume=\"_other\"} 2097152\n"),
+        std::string("ramvol_nbd_connections 0\n"),
+        std::string("ramvol_io_streams 0\n"),
+        "grpc_server_started_total" + create + "} 2\n",
+        "grpc_server_handled_total" + create + ",grpc_code=\"OK\"} 2\n",
+        "grpc_server_handling_seconds_count" + create + "} 2\n",
+        "grpc_server_msg_received_total" + create + "} 2\n",
+        "grpc_server_msg_sent_total" + create + "} 2\n",
+        "grpc_server_started_total" + io + "} 0\n",
+        "grpc_server_handled_total" + io + ",grpc_code=\"OK\"} 0\n",
+        std::string("grpc_method=\"GetVolume\",grpc_code=\"NotFound\"} 1\n")}) {
+    EXPECT_THAT(text, HasSubstr(line));
   }
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("grpc.health")));
+  EXPECT_EQ(Get(server.server(), "/healthz").code, 200);
+  EXPECT_EQ(Get(server.server(), "/readyz").code, 200);
 }
 
-TEST(ServerTest, CacheCountersOutliveTheirVolumes) {
-  TestServer server;
+TEST(ServerTest, CountsMessagesOfIoStreams) {
+  ServerOptions options = TestServerOptions();
+  options.metrics_listen = "127.0.0.1:0";
+  TestServer server(options);
   server.CreateVolume("a", 1 << 20);
-  auto& engine = server.server().engine();
-  auto volume = engine.Find("a");
-  ASSERT_THAT(volume, IsOk());
-  ASSERT_THAT((*volume)->Write(0, std::string(4096, 'x')), IsOk());
-  std::string out(4096, '\0');
-  ASSERT_THAT((*volume)->Read(0, absl::MakeSpan(out)), IsOk());
-  const metrics::EngineMetrics metrics(&engine);
-  const auto sum = [&metrics] {
-    const auto families = metrics.Collect();
-    return Value(families, "ramvol_hot_cache_hits_total") +
-           Value(families, "ramvol_hot_cache_misses_total");
-  };
-  const double before = sum();
-  EXPECT_EQ(sum(), before);
-  ASSERT_THAT(engine.DeleteVolume(*volume, true), IsOk());
-  EXPECT_EQ(sum(), before);
+  grpc::ClientContext context;
+  auto stream = server.blocks().Io(&context);
+  v1::IoRequest request;
+  request.set_volume("a");
+  v1::IoOperation& operation = *request.add_operations();
+  operation.set_id(1);
+  operation.mutable_flush();
+  ASSERT_TRUE(stream->Write(request));
+  v1::IoResponse response;
+  int messages = 0;
+  for (bool answered = false; !answered;
+       answered = response.results_size() > 0) {
+    ASSERT_TRUE(stream->Read(&response));
+    ++messages;
+  }
+  EXPECT_THAT(Get(server.server(), "/metrics").body,
+              HasSubstr("\nramvol_io_streams 1\n"));
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+  const std::string io =
+      "{grpc_type=\"bidi_stream\",grpc_service=\"ramvol.v1.BlockService\","
+      "grpc_method=\"Io\"";
+  const std::string text = Get(server.server(), "/metrics").body;
+  EXPECT_THAT(text, HasSubstr("grpc_server_msg_received_total" + io + "} 1\n"));
+  EXPECT_THAT(text, HasSubstr("grpc_server_msg_sent_total" + io + "} " +
+                              std::to_string(messages) + "\n"));
+  EXPECT_THAT(text, HasSubstr("grpc_server_handled_total" + io +
+                              ",grpc_code=\"OK\"} 1\n"));
+}
+
+TEST(ServerTest, IsNotReadyWhileMemoryIsExhausted) {
+  ServerOptions options = TestServerOptions();
+  options.metrics_listen = "127.0.0.1:0";
+  options.engine.memory_limit_bytes = 16 << 20;
+  TestServer server(options);
+  server.CreateVolume("a", 1 << 30);
+  const auto volume = *server.server().engine().Find("a");
+  EXPECT_EQ(Get(server.server(), "/readyz").code, 200);
+  std::mt19937 random;
+  absl::Status status;
+  for (uint64_t at = 0; status.ok(); at += 65536) {
+    std::string noise(65536, '\0');
+    for (char& c : noise) c = static_cast<char>(random());
+    status = volume->Write(at, noise);
+  }
+  EXPECT_THAT(status,
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("")));
+  const HttpAnswer answer = Get(server.server(), "/readyz");
+  EXPECT_EQ(answer.code, 503);
+  EXPECT_THAT(answer.body,
+              ::testing::MatchesRegex("memory exhausted: [0-9]+ bytes of the "
+                                      "limit of 16777216 .*\n"));
+  EXPECT_EQ(Get(server.server(), "/healthz").code, 200);
+  ASSERT_THAT(volume->Trim(0, 4 << 20), IsOk());
+  EXPECT_EQ(Get(server.server(), "/readyz").code, 200);
+}
+
+// An operation that does not end holds the shutdown up.
+TEST(ServerTest, IsNotReadyWhileItShutsDown) {
+  ServerOptions options = TestServerOptions();
+  options.metrics_listen = "127.0.0.1:0";
+  TestServer server(options);
+  const int port = PortOf(server.server().metrics_url());
+  grpc::ClientContext context;
+  server.CreateVolume("a", 1 << 20);
+  auto stream = server.blocks().Io(&context);
+  v1::IoRequest request;
+  request.set_volume("a");
+  v1::IoOperation& operation = *request.add_operations();
+  operation.set_id(1);
+  operation.mutable_flush();
+  HttpAnswer answer;
+  server.server().SetOperationHookForTest([&](const v1::IoOperation&) {
+    for (int i = 0; i < 1000 && answer.code != 503; ++i) {
+      answer = HttpRequest(port, "/readyz");
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+  });
+  ASSERT_TRUE(stream->Write(request));
+  server.server().Shutdown(absl::Minutes(1));
+  EXPECT_EQ(answer.code, 503);
+  EXPECT_EQ(answer.body, "shutting down\n");
 }
 
 }  // namespace

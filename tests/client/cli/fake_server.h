@@ -101,6 +101,7 @@ class FakeServer : public ClientConnection {
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name) override;
   uint64_t reconnects() const override { return 0; }
+  uint64_t lost_streams() const override { return 0; }
 
   // Test side.
   // Every call but Open fails so, while it is not OK.

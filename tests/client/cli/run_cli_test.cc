@@ -215,6 +215,7 @@ TEST_F(RunCliTest, StatIsReadable) {
   frames->set_stored_bytes(10 * 16384);
   stats.mutable_io()->set_write_operations(7);
   stats.mutable_io()->set_written_bytes(7 << 20);
+  stats.mutable_io()->set_write_nanoseconds(7 * 1250);
   stats.mutable_io()->set_cache_hits(3);
   stats.mutable_io()->set_cache_misses(1);
   stats.mutable_io()->set_compress_nanoseconds(1500000000);
@@ -248,6 +249,7 @@ extents           0      -
 failed            0      -
 
 Cache:       3 hits, 1 misses (75.0% hits)
+Mean time:   - a read, 1.250 us a write
 Background:  0 frames merged, 0 split
 zstd:        1.500 s compressing, 0.000 s decompressing
 Corrupt:     0 frames

@@ -12,6 +12,7 @@
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
 #include "prometheus/text_serializer.h"
+#include "server/metrics/bridge_metrics.h"
 
 namespace ramvol::metrics {
 namespace {
@@ -58,9 +59,9 @@ TEST(NbdMetricsTest, ConnectionsAndRequests) {
 TEST(NbdMetricsTest, DurationsAreACumulativeHistogram) {
   nbd::NbdStats stats;
   const NbdMetrics metrics(&stats);
-  for (const uint64_t nanoseconds :
-       {uint64_t{1'500}, uint64_t{1'500}, uint64_t{900'000},
-        uint64_t{60'000'000'000}}) {
+  for (const int64_t nanoseconds :
+       {int64_t{1'500}, int64_t{1'500}, int64_t{900'000},
+        int64_t{60'000'000'000}}) {
     stats.RequestBegan();
     stats.RequestEnded(nbd::CommandKind::kRead, nbd::ErrorKind::kNone,
                        nanoseconds);
@@ -75,7 +76,7 @@ TEST(NbdMetricsTest, DurationsAreACumulativeHistogram) {
   EXPECT_EQ(read.histogram.sample_count, 4);
   EXPECT_NEAR(read.histogram.sample_sum, 60.000903, 1e-9);
   const auto& buckets = read.histogram.bucket;
-  ASSERT_EQ(buckets.size(), nbd::NbdStats::kBuckets);
+  ASSERT_EQ(buckets.size(), DurationHistogram::kBuckets);
   EXPECT_NEAR(buckets[0].upper_bound, 1e-6, 1e-12);
   EXPECT_EQ(buckets[0].cumulative_count, 0);
   EXPECT_NEAR(buckets[1].upper_bound, 2e-6, 1e-12);
@@ -86,13 +87,11 @@ TEST(NbdMetricsTest, DurationsAreACumulativeHistogram) {
   EXPECT_EQ(buckets.back().cumulative_count, 4);
 }
 
-TEST(NbdMetricsTest, TheBridgeCountsReconnections) {
-  nbd::NbdStats stats;
-  EXPECT_THAT(Text(NbdMetrics(&stats).Collect()),
-              Not(HasSubstr("ramvol_nbd_reconnects_total")));
-  const std::string text = Text(NbdMetrics(&stats, [] { return 7; }).Collect());
+TEST(BridgeMetricsTest, TellsOfItsStreams) {
+  const std::string text =
+      Text(BridgeMetrics([] { return 7; }, [] { return 2; }).Collect());
   EXPECT_THAT(text, HasSubstr("\nramvol_nbd_reconnects_total 7\n"));
-  EXPECT_THAT(text, HasSubstr("\nramvol_build_info{version="));
+  EXPECT_THAT(text, HasSubstr("\nramvol_nbd_lost_streams 2\n"));
 }
 
 }  // namespace

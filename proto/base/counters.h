@@ -1,13 +1,13 @@
 // Counters that many threads add to without waiting for each other.
-#ifndef RAMVOL_SERVER_ENGINE_COUNTERS_H_
-#define RAMVOL_SERVER_ENGINE_COUNTERS_H_
+#ifndef RAMVOL_PROTO_BASE_COUNTERS_H_
+#define RAMVOL_PROTO_BASE_COUNTERS_H_
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
-namespace ramvol::engine {
+namespace ramvol {
 
 // How many copies of contended state there are; a thread uses one of them.
 inline constexpr size_t kStripes = 8;
@@ -48,6 +48,6 @@ class Counters {
   std::array<Stripe, kStripes> stripes_;
 };
 
-}  // namespace ramvol::engine
+}  // namespace ramvol
 
-#endif  // RAMVOL_SERVER_ENGINE_COUNTERS_H_
+#endif  // RAMVOL_PROTO_BASE_COUNTERS_H_
