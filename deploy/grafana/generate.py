@@ -1031,7 +1031,9 @@ def nbd():
 def grpc():
     started = "grpc_server_started_total" + OF_METHOD
     handled = "grpc_server_handled_total" + OF_METHOD
-    failed = "grpc_server_handled_total" + OF_METHOD.replace("}", ', grpc_code!="OK"}')
+    failed = "grpc_server_handled_total" + OF_METHOD.replace(
+        "}", ', grpc_code!~"OK|Canceled"}'
+    )
     seconds = "grpc_server_handling_seconds"
     return dashboard(
         "grpc",
@@ -1056,7 +1058,8 @@ def grpc():
             stat("Calls", "Begun per second.", "reqps", total_rate(started), width=6),
             stat(
                 "Failed",
-                "Of the calls that ended, those with another status than OK.",
+                "Of the calls that ended, those that failed. Those that clients left do "
+                "not count.",
                 "percentunit",
                 f"({total_rate(failed)} or sum(0 * ramvol_volumes{OF_INSTANCE}))"
                 f" / {total_rate(handled)}",
@@ -1093,8 +1096,8 @@ def grpc():
             ),
             graph(
                 "Errors by method",
-                "Calls that ended with another status than OK, per second. A stream that "
-                "its client left counts as Canceled.",
+                "Calls that failed, per second. Those that clients left, which ended as "
+                "Canceled, do not count.",
                 "reqps",
                 [
                     (

@@ -23,13 +23,14 @@ class Load:
         self.over = threading.Event()
         self.failures = []
         for name in VOLUMES:
-            limit = ["--memory-limit=2M"] if name == "tight" else []
-            programs.cli("create", name, "512M", *limit)
+            limit = {"tight": "2M", "mixed": "128M"}.get(name, "0")
+            programs.cli("create", name, "512M", f"--memory-limit={limit}")
         self.threads = [
             threading.Thread(target=self._guard, args=(work,))
             for work in (
-                lambda: self._fio("disk", "nbd", "4k", 1500),
-                lambda: self._fio("remote", "bridge", "16k", 300),
+                lambda: self._steady("disk", "nbd", "4k", 1500),
+                lambda: self._steady("remote", "bridge", "16k", 300),
+                self._bursts,
                 self._every_nbd_command,
                 self._fill_a_volume,
                 self._every_grpc_method,
@@ -53,22 +54,18 @@ class Load:
         except Exception as error:  # Any, to be raised in the main thread.
             self.failures.append(repr(error))
 
-    def _fio(self, volume, way, size, rate):
+    def _fio(self, volume, way, size, *more):
         """It gives up after ENOSPC or EIO; then it begins again."""
         command = [
             "fio",
             f"--name={volume}",
             "--ioengine=nbd",
             f"--uri={self.programs.uri(volume, way)}",
-            "--rw=randrw",
             "--size=48M",
-            "--iodepth=8",
             f"--bs={size}",
-            f"--rate_iops={rate}",
             "--buffer_compress_percentage=60",
-            "--random_distribution=zipf:1.1",
             "--time_based",
-            "--runtime=1h",
+            *more,
         ]
         while not self.over.wait(0.2):
             fio = subprocess.Popen(
@@ -78,6 +75,16 @@ class Load:
                 pass
             fio.terminate()
             fio.wait()
+
+    def _steady(self, volume, way, size, rate):
+        more = ["--rw=randrw", "--iodepth=8", f"--rate_iops={rate}", "--runtime=1h"]
+        more.append("--random_distribution=zipf:1.1")
+        self._fio(volume, way, size, *more)
+
+    def _bursts(self):
+        """Now and then as many writes as it takes, which the cache throttles."""
+        more = ["--rw=randwrite", "--iodepth=32", "--runtime=1"]
+        self._fio("disk", "nbd", "4k", "--startdelay=4", *more)
 
     def _connect(self, volume, way="nbd"):
         handle = nbd.NBD()
@@ -94,6 +101,8 @@ class Load:
             for command in (
                 lambda: handle.pwrite(random.choice(contents), here),
                 lambda: handle.pread(64 * KIB, here),
+                lambda: handle.pwrite(TEXT[:4096], there),
+                lambda: handle.pread(4 * KIB, there),
                 lambda: handle.zero(16 * KIB, there),
                 lambda: handle.cache(64 * KIB, there),
                 lambda: handle.trim(32 * KIB, there),
@@ -108,7 +117,8 @@ class Load:
         while not self.over.wait(0.5):
             for at in range(0, 4 * MIB, len(NOISE)):
                 allow("ENOSPC", lambda at=at: handle.pwrite(NOISE, at))
-            self.programs.cli("read", "tight", "511M", "2M", check=False)
+            past_end = '{"volume":"tight","offset":1000000000,"length":1}'
+            self.programs.grpcurl("BlockService/Read", past_end, check=False)
             handle.trim(4 * MIB, 0)
 
     def _fill_the_server(self):

@@ -25,7 +25,7 @@ class Programs:
             f"--nbd_listen=unix:{sockets}/nbd",
             "--metrics_listen=127.0.0.1:0",
             "--memory_limit=256M",
-            "--hot_cache=16M",
+            "--hot_cache=8M",
             "--metrics_max_volumes=6",
         )
         self.ramvold_metrics = metrics_address(ready)
