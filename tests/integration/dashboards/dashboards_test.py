@@ -88,8 +88,7 @@ def check_rules(prometheus):
     assert firing >= EXPECTED_ALERTS, firing
 
 
-def ask_everything(prometheus, start, options):
-    end = time.time()
+def ask_everything(prometheus, start, end, options):
     check = Check(prometheus, start, end)
     print("series, greatest value, query")
     for query in queries.rule_queries(options.rules):
@@ -123,11 +122,11 @@ def run(options, folder, sockets):
             load = Load(programs, options.seconds)
             try:
                 time.sleep(options.seconds)
-                # While the load goes on, as instant queries are about now.
-                ask_everything(prometheus, start, options)
+                end = time.time()
                 check_rules(prometheus)
             finally:
                 load.stop()
+            ask_everything(prometheus, start, end, options)
         finally:
             prometheus.stop()
     finally:

@@ -112,13 +112,14 @@ class Load:
                 allow("ENOSPC", command)
 
     def _fill_a_volume(self):
-        """Writes that its own limit refuses, and reads that end past it."""
+        """Writes that its own limit refuses, and reads past the end of two."""
         handle = self._connect("tight")
         while not self.over.wait(0.5):
             for at in range(0, 4 * MIB, len(NOISE)):
                 allow("ENOSPC", lambda at=at: handle.pwrite(NOISE, at))
-            past_end = '{"volume":"tight","offset":1000000000,"length":1}'
-            self.programs.grpcurl("BlockService/Read", past_end, check=False)
+            for volume in ("tight", "mixed"):
+                past_end = f'{{"volume":"{volume}","offset":1000000000,"length":1}}'
+                self.programs.grpcurl("BlockService/Read", past_end, check=False)
             handle.trim(4 * MIB, 0)
 
     def _fill_the_server(self):
