@@ -64,16 +64,14 @@ absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
   if (!status.ok()) return status;
   std::unique_ptr<Endpoint> endpoint(
       new Endpoint(parsed->host, std::move(metrics), std::move(readiness)));
-  if (!endpoint->Listen(parsed->ToString())) {
-    return absl::UnavailableError(absl::StrCat(
-        "cannot serve metrics on ", address, ": ", endpoint->complaint_));
-  }
+  status = endpoint->Listen(parsed->ToString());
+  if (!status.ok()) return status;
   parsed->port = endpoint->port_;
   endpoint->url_ = absl::StrCat("http://", parsed->ToString(), "/metrics");
   return endpoint;
 }
 
-bool Endpoint::Listen(const std::string& address) {
+absl::Status Endpoint::Listen(const std::string& address) {
   mg_callbacks callbacks{};
   callbacks.begin_request = &OnRequest;
   callbacks.log_message = &OnLog;
@@ -81,10 +79,14 @@ bool Endpoint::Listen(const std::string& address) {
       "listening_ports",    address.c_str(),   "num_threads", kThreads,
       "request_timeout_ms", kRequestTimeoutMs, nullptr};
   context_ = mg_start(&callbacks, this, options);
-  if (context_ == nullptr) return false;
+  if (context_ == nullptr) {
+    MutexLock lock(&mu_);
+    return absl::UnavailableError(
+        absl::StrCat("cannot serve metrics on ", address, ": ", complaint_));
+  }
   mg_server_port port{};
   if (mg_get_server_ports(context_, 1, &port) == 1) port_ = port.port;
-  return true;
+  return absl::OkStatus();
 }
 
 Endpoint::~Endpoint() {
@@ -101,8 +103,10 @@ Endpoint::~Endpoint() {
 int Endpoint::OnLog(const mg_connection* connection, const char* message) {
   auto* const self =
       static_cast<Endpoint*>(mg_get_user_data(mg_get_context(connection)));
-  // Later it is about clients, on many threads.
-  if (self != nullptr && self->context_ == nullptr) self->complaint_ = message;
+  if (self != nullptr) {
+    MutexLock lock(&self->mu_);
+    self->complaint_ = message;
+  }
   return 1;  // It prints nothing itself.
 }
 

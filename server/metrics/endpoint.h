@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "prometheus/collectable.h"
+#include "proto/base/mutex.h"
 
 struct mg_callbacks;
 struct mg_connection;
@@ -49,7 +51,7 @@ class Endpoint {
         metrics_(std::move(metrics)),
         readiness_(std::move(readiness)) {}
 
-  bool Listen(const std::string& address);
+  absl::Status Listen(const std::string& address);
   Answer AnswerTo(const std::string& method, const std::string& path) const;
   std::string Scrape() const;
   static int OnRequest(mg_connection* connection);
@@ -59,8 +61,9 @@ class Endpoint {
   const Metrics metrics_;
   const Readiness readiness_;
   mg_context* context_ = nullptr;
-  // What the web server said last while it started.
-  std::string complaint_;
+  Mutex mu_;
+  // What the web server said last.
+  std::string complaint_ ABSL_GUARDED_BY(mu_);
   int port_ = 0;
   std::string url_;
 };

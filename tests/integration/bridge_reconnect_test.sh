@@ -150,9 +150,11 @@ import errno
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 
 import nbd
 
@@ -161,6 +163,12 @@ TIMEOUT = float(sys.argv[1])
 
 def control(*words):
     subprocess.run(["./control", *words], check=True)
+
+
+def lost_streams():
+    with urllib.request.urlopen(sys.argv[3], timeout=60) as answer:
+        text = answer.read().decode()
+    return int(re.search(r"^ramvol_nbd_lost_streams (\d+)$", text, re.M)[1])
 
 
 def connect():
@@ -247,11 +255,17 @@ took = expect_eio("write", lambda: h.pwrite(b"lost", 0))
 print(f"EIO after {took:.1f} s without the proxy")
 assert TIMEOUT - 1 <= took <= TIMEOUT + 10, took
 expect_eio("read", lambda: h.pread(4096, 0))
+assert lost_streams() > 0
 control("proxy", "up")
 assert h.pread(6000, 12345) == b"before" * 1000
 h.pwrite(b"after", 0)
 h.flush()
 assert h.pread(5, 0) == b"after"
+for _ in range(100):
+    if lost_streams() == 0:
+        break
+    time.sleep(0.1)
+assert lost_streams() == 0
 print("the same connection goes on once the proxy is back")
 
 # A restarted server has no such volume, and then an empty one.
@@ -281,7 +295,7 @@ again = connect()
 assert again.pread(4, 0) == bytes(4)
 print("a restarted server's volumes are errors until the client reconnects")
 TEXT
-/usr/bin/python3 rest.py "$reconnect_seconds" "$cli" || die "rest"
+/usr/bin/python3 rest.py "$reconnect_seconds" "$cli" "$metrics" || die "rest"
 
 kill -TERM "$bridge_pid"
 wait "$bridge_pid" || die "the bridge did not stop cleanly"

@@ -54,8 +54,9 @@ TEST(RamvoldTest, HelpNamesEveryFlag) {
   const std::string help = ramvold.RestOfOut();
   EXPECT_EQ(ramvold.ExitCode(), 0);
   for (const char* flag :
-       {"--listen", "--metrics_listen", "--memory_limit", "--hot_cache",
-        "--background_threads", "--max_volumes", "--drain_timeout"}) {
+       {"--listen", "--metrics_listen", "--metrics_max_volumes",
+        "--memory_limit", "--hot_cache", "--background_threads",
+        "--max_volumes", "--drain_timeout"}) {
     EXPECT_THAT(help, HasSubstr(flag));
   }
 }
@@ -74,6 +75,7 @@ TEST(RamvoldTest, BadFlagsAreNamed) {
       {"--listen=192.0.2.1:80", "192.0.2.1:80"},
       {"--listen=unix:/nonexistent/x", "/nonexistent/x"},
       {"--metrics_listen=foo", "\"foo\""},
+      {"--metrics_max_volumes=-1", "--metrics_max_volumes is -1"},
       {"--drain_timeout=-1s", "--drain_timeout is -1s"},
       {"--drain_timeout=inf", "--drain_timeout is inf"},
       {"--nonsense", "nonsense"},

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <future>
 #include <memory>
 #include <random>
 #include <string>
@@ -289,13 +290,16 @@ TEST(ServerTest, IsNotReadyWhileItShutsDown) {
   operation.set_id(1);
   operation.mutable_flush();
   HttpAnswer answer;
+  std::promise<void> began;
   server.server().SetOperationHookForTest([&](const v1::IoOperation&) {
+    began.set_value();
     for (int i = 0; i < 1000 && answer.code != 503; ++i) {
       answer = HttpRequest(port, "/readyz");
       absl::SleepFor(absl::Milliseconds(10));
     }
   });
   ASSERT_TRUE(stream->Write(request));
+  began.get_future().wait();
   server.server().Shutdown(absl::Minutes(1));
   EXPECT_EQ(answer.code, 503);
   EXPECT_EQ(answer.body, "shutting down\n");

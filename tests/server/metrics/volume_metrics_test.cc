@@ -17,6 +17,18 @@ namespace {
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::MetricValue;
 
+absl::Status SetReadOnly(engine::Volume& volume, bool read_only) {
+  engine::VolumeUpdate update;
+  update.read_only = read_only;
+  return volume.Update(update);
+}
+
+absl::Status SetLimit(engine::Volume& volume, uint64_t limit_bytes) {
+  engine::VolumeUpdate update;
+  update.memory_limit_bytes = limit_bytes;
+  return volume.Update(update);
+}
+
 class VolumeMetricsTest : public ::testing::Test {
  protected:
   VolumeMetricsTest() {
@@ -97,7 +109,7 @@ TEST_F(VolumeMetricsTest, ErrorsAreCountedByReason) {
   EXPECT_FALSE(a->Read(1 << 20, absl::MakeSpan(out)).ok());
   EXPECT_FALSE(a->Read(1 << 20, absl::MakeSpan(out)).ok());
   EXPECT_FALSE(a->GetExtents(2 << 20, 1, 10).ok());
-  ASSERT_THAT(a->Update({.read_only = true}), IsOk());
+  ASSERT_THAT(SetReadOnly(*a, true), IsOk());
   EXPECT_FALSE(a->Write(0, "x").ok());
   EXPECT_FALSE(a->WriteZeroes(0, 1, false).ok());
   const auto errors = [this](const std::string& op, const std::string& reason) {
@@ -109,11 +121,11 @@ TEST_F(VolumeMetricsTest, ErrorsAreCountedByReason) {
   EXPECT_EQ(errors("write", "VOLUME_READ_ONLY"), 1);
   EXPECT_EQ(errors("write_zeroes", "VOLUME_READ_ONLY"), 1);
   EXPECT_EQ(errors("trim", "VOLUME_READ_ONLY"), -1) << "did not occur";
-  ASSERT_THAT(a->Update({.read_only = false}), IsOk());
-  ASSERT_THAT(a->Update({.memory_limit_bytes = 1}), IsOk());
+  ASSERT_THAT(SetReadOnly(*a, false), IsOk());
+  ASSERT_THAT(SetLimit(*a, 1), IsOk());
   EXPECT_FALSE(a->Write(0, "x").ok());
   EXPECT_EQ(errors("write", "VOLUME_MEMORY_LIMIT"), 1);
-  ASSERT_THAT(a->Update({.memory_limit_bytes = 0}), IsOk());
+  ASSERT_THAT(SetLimit(*a, 0), IsOk());
   engine_->FailAllocationsAfterForTest(0);
   EXPECT_FALSE(a->Write(0, "x").ok());
   engine_->FailAllocationsAfterForTest(-1);
