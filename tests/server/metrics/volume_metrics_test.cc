@@ -100,6 +100,8 @@ TEST_F(VolumeMetricsTest, EachVolumeHasItsNumbers) {
   EXPECT_EQ(Value(1000, "ramvol_metrics_max_volumes"), 1000);
   EXPECT_EQ(Value(1000, "ramvol_metrics_volumes_beyond_max"), 0);
   EXPECT_EQ(value("ramvol_volume_size_bytes", {{"volume", "_other"}}), -1);
+  EXPECT_GT(a->Stats().read_ns, 0);
+  EXPECT_GT(a->Stats().write_ns, 0);
   a->Detach();
 }
 

@@ -471,6 +471,7 @@ TEST_F(VolumeServiceTest, StatMeasures) {
   EXPECT_EQ(stats.logical_bytes(), 8192);
   EXPECT_EQ(stats.io().write_operations(), 1);
   EXPECT_EQ(stats.io().written_bytes(), 5000);
+  EXPECT_GT(stats.io().write_nanoseconds(), 0);
   EXPECT_EQ(stats.attached_clients(), 0);
   ASSERT_EQ(stats.frames_size(), 5);
   EXPECT_EQ(stats.frames(4).span_blocks(), 16);
