@@ -1,0 +1,152 @@
+#!/bin/bash
+# Programs and schemas that Debian does not package, or packages with a service
+# that starts: installed below $tools, with links in $tools/bin. Sourced by ./dev,
+# whose functions and variables it uses.
+# shellcheck disable=SC2154
+
+# In versions for Debian 12's Go and Node.js.
+readonly grpcurl_version=1.8.9 buf_version=1.50.0 ghz_version=0.120.0
+readonly helm_version=3.12.3 prometheus_operator_version=0.85.0
+# Of Kubernetes, the oldest that the chart supports to the newest.
+readonly kubernetes_versions=(1.27.16 1.30.14 1.34.4 1.37.2)
+readonly grafana_schema_version=13.2.3 typescript_version=5.8.3
+
+# Puts a program of ours on the PATH.
+link_tool() { mkdir -p "$tools/bin" && ln -sf "$1" "$tools/bin/"; }
+
+install_grpcurl() {
+  local dir=$tools/grpcurl-$grpcurl_version
+  [ ! -x "$dir/grpcurl" ] || return 0
+  command -v go >/dev/null || apt_install golang-go
+  info "building grpcurl $grpcurl_version"
+  GOBIN=$dir go install \
+    "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$grpcurl_version"
+  link_tool "$dir/grpcurl"
+}
+
+# For benchmarks alone.
+install_ghz() {
+  local dir=$tools/ghz-$ghz_version
+  [ ! -x "$dir/ghz" ] || return 0
+  command -v go >/dev/null || apt_install golang-go
+  info "building ghz $ghz_version"
+  GOBIN=$dir go install "github.com/bojand/ghz/cmd/ghz@v$ghz_version"
+  link_tool "$dir/ghz"
+}
+
+install_buf() {
+  local dir=$tools/buf-$buf_version
+  [ ! -x "$dir/node_modules/.bin/buf" ] || return 0
+  command -v npm >/dev/null || apt_install npm
+  info "installing buf $buf_version"
+  npm install --silent --no-audit --no-fund --prefix "$dir" \
+    "@bufbuild/buf@$buf_version"
+  link_tool "$dir/node_modules/.bin/buf"
+}
+
+# Grafana's types of a dashboard, and the compiler that checks them.
+install_grafana_schema() {
+  local dir=$tools/grafana-schema-$grafana_schema_version
+  [ ! -x "$dir/node_modules/.bin/tsc" ] || return 0
+  command -v npm >/dev/null || apt_install npm
+  info "installing @grafana/schema $grafana_schema_version"
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$dir" \
+    "@grafana/schema@$grafana_schema_version" "typescript@$typescript_version"
+  link_tool "$dir/node_modules/.bin/tsc"
+}
+
+# Only the programs: the package would also start a service.
+install_prometheus() {
+  local program dir=$tools/prometheus
+  if command -v prometheus && command -v promtool; then return; fi >/dev/null
+  as_root apt-get update -q
+  info "unpacking prometheus"
+  rm -rf "$dir" && mkdir -p "$dir"
+  (cd "$dir" && apt-get download -q prometheus && dpkg -x ./*.deb . && rm ./*.deb)
+  for program in prometheus promtool; do link_tool "$dir/usr/bin/$program"; done
+}
+
+install_helm() {
+  local dir=$tools/helm-$helm_version
+  [ ! -x "$dir/helm" ] || return 0
+  command -v go >/dev/null || apt_install golang-go
+  info "building helm $helm_version"
+  GOBIN=$dir go install "helm.sh/helm/v3/cmd/helm@v$helm_version"
+  link_tool "$dir/helm"
+}
+
+# Prints where a Go module was unpacked below the folder $1.
+download_module() {
+  # Not in a module of the caller's.
+  (cd / && GOMODCACHE=$1 go mod download -json "$2" | jq -er .Dir)
+}
+
+# Fills the folder $1 with the schemas that its name stands for. The modules are
+# large, and go once their schemas are out.
+fetch_kubernetes_schemas() {
+  local modules version module
+  command -v go >/dev/null || apt_install golang-go
+  modules=$(mktemp -d)
+  rm -rf "$1" && mkdir -p "$1/crds"
+  for version in "${kubernetes_versions[@]}"; do
+    info "fetching the schemas of Kubernetes $version"
+    module=$(download_module "$modules" "k8s.io/kubernetes@v$version")
+    install -m 644 "$module/api/openapi-spec/swagger.json" "$1/$version.json"
+  done
+  info "fetching the schemas of prometheus-operator $prometheus_operator_version"
+  module=github.com/prometheus-operator/prometheus-operator
+  module=$(download_module "$modules" "$module@v$prometheus_operator_version")
+  install -m 644 -t "$1/crds" \
+    "$module"/example/prometheus-operator-crd/*_{servicemonitors,prometheusrules}.yaml
+  GOMODCACHE=$modules go clean -modcache
+  rm -rf "$modules"
+  touch "$1/complete"
+}
+
+# What deploy/kubernetes is validated against. ramvol-kubernetes-schemas, found
+# on the PATH, prints the folder.
+install_kubernetes_schemas() {
+  local dir
+  dir=$tools/kubernetes-schemas-$(IFS=- && echo "${kubernetes_versions[*]}")
+  dir+=-$prometheus_operator_version
+  [ -e "$dir/complete" ] || fetch_kubernetes_schemas "$dir"
+  mkdir -p "$tools/bin"
+  printf '#!/bin/sh\necho %q\n' "$dir" >"$tools/bin/ramvol-kubernetes-schemas"
+  chmod +x "$tools/bin/ramvol-kubernetes-schemas"
+}
+
+# The package behind Debian's kernel for clouds, as apt knows it now.
+guest_kernel_package() {
+  LC_ALL=C apt-cache depends "linux-image-cloud-$(dpkg --print-architecture)" |
+    sed -n 's/^ *Depends: //p' | head -n 1
+}
+
+# Unpacks that kernel into the folder $1, without installing it.
+unpack_guest_kernel() {
+  local package=$2
+  info "unpacking $package"
+  rm -rf "$1" && mkdir -p "$1"
+  (cd "$1" && apt-get download -q "$package" && dpkg -x ./*.deb . && rm ./*.deb)
+  # Debian 13 has its modules in /usr/lib.
+  [ -e "$1/lib" ] || ln -s usr/lib "$1/lib"
+  PATH=$PATH:/sbin:/usr/sbin depmod -b "$1" "${package#linux-image-}"
+  touch "$1/complete"
+}
+
+# The kernel that the tests' guests boot. ramvol-guest-kernel, found on the
+# PATH, prints its folder.
+install_guest_kernel() {
+  local package dir
+  package=$(guest_kernel_package || :)
+  dir=$tools/guest-kernel-${package#linux-image-}
+  if [ -z "$package" ] || [ ! -e "$dir/complete" ]; then
+    # What an old list names may be gone.
+    as_root apt-get update -q
+    package=$(guest_kernel_package)
+    dir=$tools/guest-kernel-${package#linux-image-}
+    [ -e "$dir/complete" ] || unpack_guest_kernel "$dir" "$package"
+  fi
+  mkdir -p "$tools/bin"
+  printf '#!/bin/sh\necho %q\n' "$dir" >"$tools/bin/ramvol-guest-kernel"
+  chmod +x "$tools/bin/ramvol-guest-kernel"
+}
