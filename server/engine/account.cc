@@ -104,8 +104,10 @@ bool Account::HasRoom(uint64_t bytes) const {
 
 bool Account::OwnLimitRefuses(uint64_t bytes) const {
   if (limit_bytes() == 0) return false;
+  // Where neither has room for all of `bytes`, a page less decides. The arena
+  // may have got room since it failed; then the own limit is not to blame.
   return AtOwnLimit(std::min<uint64_t>(bytes, kPageBytes)) ||
-         ArenaHasRoom(bytes);
+         (AtOwnLimit(bytes) && ArenaHasRoom(bytes));
 }
 
 bool Account::GrowReservation(uint64_t bytes) {

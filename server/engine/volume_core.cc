@@ -17,6 +17,9 @@ namespace {
 constexpr uint64_t kIndexBytesPerChunk = 192;
 // And what writes hold on top while old and new content exist together.
 constexpr uint64_t kReservationSlackBytes = 1 << 20;
+// Most memory that a write asks for at once: for the index, when it is
+// admitted.
+constexpr uint64_t kMostAskedBytes = 256 << 10;
 
 // The counter that comes `index` places after `first`.
 IoCounter After(IoCounter first, size_t index) {
@@ -119,7 +122,7 @@ absl::Status VolumeCore::OutOfMemory(absl::string_view what, uint64_t offset,
   const std::string operation =
       absl::StrCat(what, " of ", length, " bytes at offset ", offset,
                    " of volume \"", name_, "\"");
-  if (account_.OwnLimitRefuses(kChunkBytes)) {
+  if (account_.OwnLimitRefuses(kMostAskedBytes)) {
     return WithReason(
         absl::ResourceExhaustedError(absl::StrCat(
             operation, " does not fit: ", account_.used_bytes(),

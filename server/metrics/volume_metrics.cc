@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -83,7 +84,9 @@ void AddStats(const VolumeStats& from, VolumeStats& to) {
         &VolumeStats::extents_operations, &VolumeStats::read_bytes,
         &VolumeStats::written_bytes,      &VolumeStats::trimmed_bytes,
         &VolumeStats::cache_hits,         &VolumeStats::cache_misses}) {
-    to.*field += from.*field;
+    // The largest sizes add up to more than fits.
+    const uint64_t sum = to.*field + from.*field;
+    to.*field = sum < from.*field ? std::numeric_limits<uint64_t>::max() : sum;
   }
   for (size_t i = 0; i < from.frames.size(); ++i)
     to.frames[i] += from.frames[i];

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -31,6 +32,22 @@ TEST(AccountTest, ReservationIsExactAfterResizingItWhileItIsInUse) {
   // A page on its way may count twice, what was grown by never.
   EXPECT_LE(most, kReserved + kMore + 2 * kPageBytes);
   EXPECT_EQ(account.used_bytes(), kReserved);
+}
+
+TEST(AccountTest, AnArenaThatGotRoomAgainIsNotTakenForTheOwnLimit) {
+  constexpr uint64_t kChunk = 64 << 10;
+  constexpr uint64_t kLimit = 8 << 20;
+  auto arena = *Arena::Create(64 << 20);
+  Account account(*arena, kLimit);
+  EXPECT_FALSE(account.OwnLimitRefuses(kChunk));
+  std::vector<PageId> pages;
+  while (account.used_bytes() + kChunk <= kLimit) {
+    EXPECT_FALSE(account.OwnLimitRefuses(kChunk)) << account.used_bytes();
+    pages.push_back(account.NewPage(Priority::kNormal));
+    ASSERT_NE(pages.back(), 0u);
+  }
+  EXPECT_TRUE(account.OwnLimitRefuses(kChunk)) << account.used_bytes();
+  for (const PageId page : pages) account.FreePage(page);
 }
 
 }  // namespace
