@@ -104,10 +104,11 @@ bool Account::HasRoom(uint64_t bytes) const {
 
 bool Account::OwnLimitRefuses(uint64_t bytes) const {
   if (limit_bytes() == 0) return false;
-  // Where neither has room for all of `bytes`, a page less decides. The arena
-  // may have got room since it failed; then the own limit is not to blame.
-  return AtOwnLimit(std::min<uint64_t>(bytes, kPageBytes)) ||
-         (AtOwnLimit(bytes) && ArenaHasRoom(bytes));
+  const auto page = std::min<uint64_t>(bytes, kPageBytes);
+  if (AtOwnLimit(page)) return true;
+  // The arena may have got room since it failed: then the own limit is to blame
+  // only if it has none for `bytes`.
+  return AtOwnLimit(bytes) && ArenaHasRoom(page);
 }
 
 bool Account::GrowReservation(uint64_t bytes) {

@@ -119,10 +119,16 @@ absl::Status VolumeCore::CheckLocked(uint64_t end) const {
 
 absl::Status VolumeCore::OutOfMemory(absl::string_view what, uint64_t offset,
                                      uint64_t length) const {
+  return OutOfMemory(what, offset, length,
+                     account_.OwnLimitRefuses(kMostAskedBytes));
+}
+
+absl::Status VolumeCore::OutOfMemory(absl::string_view what, uint64_t offset,
+                                     uint64_t length, bool own_limit) const {
   const std::string operation =
       absl::StrCat(what, " of ", length, " bytes at offset ", offset,
                    " of volume \"", name_, "\"");
-  if (account_.OwnLimitRefuses(kMostAskedBytes)) {
+  if (own_limit) {
     return WithReason(
         absl::ResourceExhaustedError(absl::StrCat(
             operation, " does not fit: ", account_.used_bytes(),

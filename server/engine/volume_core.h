@@ -146,8 +146,12 @@ class VolumeCore : public ChunkOwner {
   absl::Status CheckLocked(uint64_t end) const
       ABSL_SHARED_LOCKS_REQUIRED(index_.lock());
   absl::Status Deleted() const;
+  // To be made before anything is given back, since it looks which limit it was
+  // that refused; or that is known.
   absl::Status OutOfMemory(absl::string_view what, uint64_t offset,
                            uint64_t length) const;
+  absl::Status OutOfMemory(absl::string_view what, uint64_t offset,
+                           uint64_t length, bool own_limit) const;
   absl::Status Corrupt(uint64_t chunk) const;
   // Counts an operation that ends, and returns its `status`.
   absl::Status Count(Operation operation, int64_t took_ns, uint64_t length,

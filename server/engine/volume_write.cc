@@ -369,7 +369,8 @@ absl::Status VolumeCore::WritePieces(uint64_t offset,
     }
   }
   if (status.code() == absl::StatusCode::kResourceExhausted) {
-    status = OutOfMemory("write", offset, data.size());
+    status = OutOfMemory("write", offset, data.size(),
+                         HasReason(status, reason::kVolumeMemoryLimit));
   }
   return status;
 }

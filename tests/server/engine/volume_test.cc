@@ -664,6 +664,35 @@ TEST_F(VolumeTest, MallocVolumeTakesTheLongestWriteAtTheLimit) {
   EXPECT_LE(engine_->Stats().memory_used_bytes, 48u << 20);
 }
 
+TEST_F(VolumeTest, TheLimitThatRefusedIsBlamedWhateverTheLength) {
+  VolumeOptions options;
+  options.name = "limited";
+  options.size_bytes = kGiB;
+  options.memory_limit_bytes = 2 << 20;
+  Volume& limited = Make(options);
+  const std::shared_ptr<Volume> keep = volume_;
+  const auto write_until_refused = [&](size_t length) {
+    absl::Status status;
+    for (uint64_t at = 0; status.ok(); at += length) {
+      status = Write(limited, at, Noise(random_, length));
+    }
+    return GetReason(status);
+  };
+  for (size_t length = 4096; length <= 16 << 20; length *= 4) {
+    EXPECT_EQ(write_until_refused(length), reason::kVolumeMemoryLimit)
+        << length;
+    ASSERT_TRUE(limited.Trim(0, kGiB).ok());
+  }
+  Volume& greedy = Make(kGiB);
+  const std::shared_ptr<Volume> keep_greedy = volume_;
+  absl::Status status;
+  for (uint64_t at = 0; status.ok(); at += 1 << 20) {
+    status = Write(greedy, at, Noise(random_, 1 << 20));
+  }
+  EXPECT_EQ(GetReason(status), reason::kServerMemoryLimit);
+  EXPECT_EQ(write_until_refused(1 << 20), reason::kServerMemoryLimit);
+}
+
 TEST_F(VolumeTest, VolumeAtItsOwnLimitLeavesTheCacheToOthers) {
   Volume& other = Make(kGiB);
   const std::shared_ptr<Volume> keep = volume_;
