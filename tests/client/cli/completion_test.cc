@@ -24,15 +24,16 @@ std::string Script(const std::string& shell) {
 TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
   EXPECT_THAT(
       Script("bash"),
-      AllOf(HasSubstr("complete -F _ramvol ramvol"),
-            HasSubstr("create|set|resize|rm|ls|show|stat|server|health|read|"
-                      "write"),
-            HasSubstr("--allocator) COMPREPLY=($(compgen -W "
-                      "\"zstd sparse malloc\""),
-            HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),
-            HasSubstr("resize) flags=\"--help --shrink\""),
-            HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
-            HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
+      AllOf(
+          HasSubstr("complete -F _ramvol ramvol"),
+          HasSubstr("create|set|resize|rm|ls|show|stat|server|health|top|read|"
+                    "write"),
+          HasSubstr("--allocator) COMPREPLY=($(compgen -W "
+                    "\"zstd sparse malloc\""),
+          HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),
+          HasSubstr("resize) flags=\"--help --shrink\""),
+          HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
+          HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
 }
 
 TEST(CompletionTest, ZshKnowsCommandsFlagsAndChoices) {

@@ -20,7 +20,7 @@ from podman import import_image, pod_of, podman
 DEPLOY, RAMVOLD, RAMVOL = (pathlib.Path(arg).resolve() for arg in sys.argv[1:4])
 POD = f"ramvol-pod-test-{os.getpid()}"
 CONTAINER = f"{POD}-ramvold"
-MEMORY = 256 << 20
+MEMORY = 2 << 30
 START_SECONDS = 60
 
 
@@ -29,7 +29,7 @@ def values(image):
     repository, _, tag = image.rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "resources": {"memory": "256Mi"},
+        "resources": {"memory": "2Gi"},
         "volumes": [
             {"name": "scratch", "size": "10Gi", "labels": {"team": 'c"i'}},
             {"name": "huge", "size": str(2**63 - 1), "memoryLimit": "64Mi"},
