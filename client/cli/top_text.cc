@@ -250,10 +250,12 @@ std::optional<TopOrder> TopOrderOfKey(char key) {
 }
 
 void SortTopLines(TopOrder order, std::vector<TopLine>* lines) {
-  std::stable_sort(lines->begin(), lines->end(),
-                   [order](const TopLine& a, const TopLine& b) {
-                     return SortValue(order, a) > SortValue(order, b);
-                   });
+  std::sort(lines->begin(), lines->end(),
+            [order](const TopLine& a, const TopLine& b) {
+              const double value_a = SortValue(order, a);
+              const double value_b = SortValue(order, b);
+              return value_a != value_b ? value_a > value_b : a.name < b.name;
+            });
 }
 
 std::string TopText(const TopView& view, const std::string& address,

@@ -24,7 +24,7 @@ inline constexpr std::array<const char*, 6> kTopOrders = {
 // The order with this key, 'i' for iops.
 std::optional<TopOrder> TopOrderOfKey(char key);
 
-// Volumes that are equal stay in order of names.
+// Volumes that are equal are in order of names.
 void SortTopLines(TopOrder order, std::vector<TopLine>* lines);
 
 // The server in six lines, an empty one, a table of the volumes. With `size`

@@ -110,14 +110,14 @@ TEST(TopSampleTest, AVolumeThatTookAnothersNameCountsFromZero) {
   EXPECT_DOUBLE_EQ(view.total.read.operations_per_second, 10);
 }
 
-TEST(TopTextTest, SortsByEachOrderAndKeepsNamesWhereEqual) {
+TEST(TopTextTest, SortsByNameWhereAllElseIsEqual) {
   std::vector<TopLine> lines = Busy().volumes;
   lines.push_back(lines[0]);
   lines[2].name = "c";
   SortTopLines(TopOrder::kOperations, &lines);
   EXPECT_THAT(Names(lines), ElementsAre("b", "a", "c"));
   SortTopLines(TopOrder::kName, &lines);
-  EXPECT_THAT(Names(lines), ElementsAre("b", "a", "c"));
+  EXPECT_THAT(Names(lines), ElementsAre("a", "b", "c"));
 }
 
 TEST(TopTextTest, KeysAreTheFirstLettersOfTheOrders) {
