@@ -141,7 +141,7 @@ grep -E "err=|IO depths|READ:|WRITE:" fio.out
 reconnects=$(curl -sf "$metrics" |
   sed -n 's/^ramvol_nbd_reconnects_total //p')
 ((reconnects >= cuts)) || die "$reconnects reconnections after $cuts cuts"
-curl -sf "$metrics" | grep -q 'requests_total{command="write",error="eio"}' &&
+curl -sf "$metrics" | grep 'requests_total{command="write",error="eio"}' >/dev/null &&
   die "requests failed"
 echo "fio verified its data across $cuts cuts, $reconnects reconnections"
 

@@ -102,9 +102,9 @@ grep -q '^Uid:.65532.65532.65532.65532$' "/proc/$(pid)/status" || fail "not 6553
 grep -q '^CapEff:.0000000000000000$' "/proc/$(pid)/status" || fail "capabilities"
 grep -q '^NoNewPrivs:.1$' "/proc/$(pid)/status" || fail "new privileges"
 # 512 MiB, of which 256 are for what is beside the volumes.
-ramvol server --output=json | grep -q '"memoryLimitBytes": "268435456"' ||
+ramvol server --output=json | grep '"memoryLimitBytes": "268435456"' >/dev/null ||
   fail "the memory limit is not 256 MiB: $(ramvol server)"
-inside curl -sf http://127.0.0.1:7421/metrics | grep -q ramvol_build_info ||
+inside curl -sf http://127.0.0.1:7421/metrics | grep ramvol_build_info >/dev/null ||
   fail "no metrics"
 
 echo "== fill"
@@ -125,10 +125,10 @@ full=0
 for writer in "${writers[@]}"; do wait "$writer" || full=$((full + 1)); done
 ((full > 0)) || fail "640 MiB went into 256 MiB"
 alive "filled"
-cat "$work"/grpc? | grep -q SERVER_MEMORY_LIMIT || fail "$(cat "$work"/grpc?)"
+grep -q SERVER_MEMORY_LIMIT "$work"/grpc? || fail "$(cat "$work"/grpc?)"
 ! grep -h '^ramvol:' "$work"/grpc? | grep -v SERVER_MEMORY_LIMIT ||
   fail "an import failed for another reason"
-cat "$work"/nbd? | grep -q 'No space left' || fail "$(cat "$work"/nbd?)"
+grep -q 'No space left' "$work"/nbd? || fail "$(cat "$work"/nbd?)"
 ramvol export kept "$work/kept" >/dev/null
 cmp "$work/noise" "$work/kept" || fail "what was acknowledged has changed"
 # Of what came in part, each block is what was written, or a hole.
@@ -185,6 +185,6 @@ sleep 0.3
 podman kill --signal=TERM "$name" >/dev/null
 code=$(podman wait "$name")
 [ "$code" = 0 ] || fail "stopped with $code"
-podman logs "$name" 2>&1 | grep -q stopped || fail "no clean stop"
+podman logs "$name" 2>&1 | grep stopped >/dev/null || fail "no clean stop"
 wait
 echo "all passed"

@@ -66,7 +66,7 @@ refused() {
   local words=$1
   shift
   "$@" >out 2>err </dev/null && fail "$* succeeded: $(cat out err)"
-  cat out err | grep -qF -- "$words" ||
+  grep -qF -- "$words" out err ||
     fail "$*: no \"$words\" in: $(cat out err)"
 }
 

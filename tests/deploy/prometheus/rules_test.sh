@@ -16,7 +16,7 @@ promtool test rules ramvol.rules.test.yml
 
 # Each alert has a test in which it fires, and a section where its runbook says.
 sed -n 's|^ *- alert: ||p' ramvol.rules.yml | while read -r alert; do
-  grep -A 2 "alertname: $alert\$" ramvol.rules.test.yml | grep -q exp_labels ||
+  grep -A 2 "alertname: $alert\$" ramvol.rules.test.yml | grep exp_labels >/dev/null ||
     fail "no test makes $alert fire"
   grep -qx "## $alert" "$docs" || fail "docs/alerts.md has no $alert"
   anchor=$(echo "$alert" | tr '[:upper:]' '[:lower:]')
