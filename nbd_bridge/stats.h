@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "proto/base/counters.h"
 #include "proto/base/duration_histogram.h"
@@ -59,9 +60,9 @@ class NbdStats {
   NbdStats(const NbdStats&) = delete;
   NbdStats& operator=(const NbdStats&) = delete;
 
-  void ConnectionOpened() { gauges_.Add(Gauge::kConnections, 1); }
-  void ConnectionClosed() { gauges_.Add(Gauge::kConnections, -1); }
-  void RequestBegan() { gauges_.Add(Gauge::kInflight, 1); }
+  void ConnectionOpened() { counts_->gauges.Add(Gauge::kConnections, 1); }
+  void ConnectionClosed() { counts_->gauges.Add(Gauge::kConnections, -1); }
+  void RequestBegan() { counts_->gauges.Add(Gauge::kInflight, 1); }
   void RequestEnded(CommandKind command, ErrorKind error, int64_t took_ns);
 
   Snapshot Get() const;
@@ -69,10 +70,16 @@ class NbdStats {
  private:
   enum class Gauge { kConnections, kInflight, kCount };
 
-  Counters<Gauge> gauges_;
-  // By command.
-  std::array<Counters<ErrorKind>, kCommandNames.size()> requests_;
-  std::array<DurationHistogram, kCommandNames.size()> durations_;
+  struct Counts {
+    Counters<Gauge> gauges;
+    // By command.
+    std::array<Counters<ErrorKind>, kCommandNames.size()> requests;
+    std::array<DurationHistogram, kCommandNames.size()> durations;
+  };
+
+  // On the heap, wherever this is: too large for a stack, and with ASan g++ 12
+  // does not align a stack's variables to whole cache lines.
+  const std::unique_ptr<Counts> counts_ = std::make_unique<Counts>();
 };
 
 }  // namespace ramvol::nbd

@@ -1,6 +1,7 @@
 #include "proto/base/duration_histogram.h"
 
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -11,7 +12,8 @@ namespace {
 
 // Where one duration is counted.
 size_t BucketOf(int64_t ns) {
-  DurationHistogram histogram;
+  const auto owned = std::make_unique<DurationHistogram>();
+  DurationHistogram& histogram = *owned;
   histogram.Record(ns);
   const DurationHistogram::Snapshot all = histogram.Get();
   EXPECT_EQ(all.count(), 1u);
@@ -36,7 +38,8 @@ TEST(DurationHistogramTest, BoundsArePowersOfTwoMicroseconds) {
 TEST(DurationHistogramTest, AddsUpWhatThreadsRecord) {
   constexpr int kThreads = 20;
   constexpr int kRecords = 1000;
-  DurationHistogram histogram;
+  const auto owned = std::make_unique<DurationHistogram>();
+  DurationHistogram& histogram = *owned;
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&histogram] {
