@@ -1,0 +1,305 @@
+"""Queries and panels that dashboards are made of."""
+
+WIDTH = 24  # Of Grafana's grid.
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+OF_INSTANCE = '{instance=~"$instance"}'
+OF_OP = '{instance=~"$instance", op=~"$op"}'
+OF_VOLUME = '{instance=~"$instance", volume=~"$volume"}'
+OF_COMMAND = '{instance=~"$instance", command=~"$command"}'
+OF_METHOD = '{instance=~"$instance", grpc_service=~"ramvol.*", grpc_method=~"$method"}'
+
+
+# --- Queries ---
+
+
+def rate(metric):
+    return f"rate({metric}[$__rate_interval])"
+
+
+def total_rate(metric, *labels):
+    """Per second, over all series, or for each value of the labels."""
+    by = f" by ({', '.join(labels)})" if labels else ""
+    return f"sum{by} ({rate(metric)})"
+
+
+def quantile(share, histogram, selector, *labels):
+    by = ", ".join([*labels, "le"])
+    return (
+        f"histogram_quantile({share}, "
+        f"sum by ({by}) ({rate(histogram + '_bucket' + selector)}))"
+    )
+
+
+def quantiles(histogram, selector, label):
+    return [
+        (quantile(share, histogram, selector, label), f"{{{{{label}}}}} {name}")
+        for share, name in [("0.5", "p50"), ("0.99", "p99")]
+    ]
+
+
+def hit_rate(prefix, selector):
+    hits = total_rate(prefix + "_hits_total" + selector)
+    misses = total_rate(prefix + "_misses_total" + selector)
+    return f"{hits} / ({hits} + {misses})"
+
+
+# --- Panels ---
+
+
+def target(number, query, legend, **more):
+    return {
+        "refId": chr(ord("A") + number),
+        "datasource": DATASOURCE,
+        "editorMode": "code",
+        "expr": query,
+        "legendFormat": legend,
+        "range": True,
+        "instant": False,
+        **more,
+    }
+
+
+def panel(kind, title, description, unit, width, height, targets):
+    return {
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": DATASOURCE,
+        "gridPos": {"w": width, "h": height},
+        "targets": targets,
+        "fieldConfig": {"defaults": {"unit": unit}, "overrides": []},
+        "options": {},
+    }
+
+
+def thresholds(steps):
+    """The steps are (value, color); below the first one it is green."""
+    return {
+        "mode": "absolute",
+        "steps": [{"color": "green", "value": None}]
+        + [{"color": color, "value": value} for value, color in steps],
+    }
+
+
+def stat(title, description, unit, query, steps=(), width=3, decimals=None):
+    made = panel("stat", title, description, unit, width, 4, [target(0, query, "")])
+    made["fieldConfig"]["defaults"].update(
+        color={"mode": "thresholds"}, thresholds=thresholds(steps)
+    )
+    if decimals is not None:
+        made["fieldConfig"]["defaults"]["decimals"] = decimals
+    made["options"] = {
+        "colorMode": "value",
+        "graphMode": "area",
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "textMode": "auto",
+    }
+    return made
+
+
+def graph(title, description, unit, queries, width=8, stack=False, most=None):
+    """Lines over time. The queries are (PromQL, legend); `most` ends the axis."""
+    targets = [target(i, *query) for i, query in enumerate(queries)]
+    made = panel("timeseries", title, description, unit, width, 8, targets)
+    defaults = made["fieldConfig"]["defaults"]
+    defaults.update(
+        color={"mode": "palette-classic"},
+        min=0,
+        noValue="none",
+        custom={
+            "drawStyle": "line",
+            "lineWidth": 1,
+            "fillOpacity": 40 if stack else 10,
+            "showPoints": "never",
+            "stacking": {"mode": "normal" if stack else "none", "group": "A"},
+        },
+    )
+    if most is not None:
+        defaults["max"] = most
+    made["options"] = {
+        "legend": {
+            "calcs": [],
+            "displayMode": "list",
+            "placement": "bottom",
+            "showLegend": True,
+        },
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+    return made
+
+
+def throughput(selector):
+    return graph(
+        "Throughput",
+        "Bytes that clients read, wrote and trimmed, a second.",
+        "binBps",
+        [
+            (total_rate(f"ramvol_volume_{kind}_bytes_total{selector}"), kind)
+            for kind in ("read", "written", "trimmed")
+        ],
+    )
+
+
+def latencies(title, description, histogram, selector, label):
+    """Quantiles of a histogram by a label, on a logarithmic axis."""
+    queries = quantiles(histogram, selector, label)
+    made = graph(title, description, "s", queries, width=12)
+    defaults = made["fieldConfig"]["defaults"]
+    defaults["custom"]["scaleDistribution"] = {"type": "log", "log": 10}
+    del defaults["min"]
+    return made
+
+
+def heatmap(title, description, histogram, selector):
+    query = f"sum by (le) (increase({histogram}_bucket{selector}[$__rate_interval]))"
+    made = panel(
+        "heatmap",
+        title,
+        description,
+        "s",
+        12,
+        8,
+        [target(0, query, "{{le}}", format="heatmap")],
+    )
+    made["options"] = {
+        "calculate": False,
+        "cellGap": 1,
+        "color": {
+            "mode": "scheme",
+            "scheme": "Oranges",
+            "fill": "dark-orange",
+            "scale": "exponential",
+            "exponent": 0.5,
+            "steps": 64,
+            "reverse": False,
+        },
+        "exemplars": {"color": "rgba(255,0,255,0.7)"},
+        "filterValues": {"le": 1e-9},
+        "legend": {"show": True},
+        "rowsFrame": {"layout": "auto"},
+        "showValue": "never",
+        "tooltip": {"mode": "single", "yHistogram": False, "showColorScale": False},
+        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": "s"},
+    }
+    return made
+
+
+def row(title):
+    return {
+        "type": "row",
+        "title": title,
+        "collapsed": False,
+        "gridPos": {"w": WIDTH, "h": 1},
+        "panels": [],
+    }
+
+
+def volumes_table():
+    """The largest volumes, one a line, each with a link to its own dashboard."""
+    columns = [
+        ("Size", "bytes", "ramvol_volume_size_bytes"),
+        ("Written", "bytes", "ramvol_volume_logical_bytes"),
+        ("Compressed", "bytes", "ramvol_volume_stored_bytes"),
+        ("Memory", "bytes", "ramvol_volume_memory_bytes"),
+        ("Reads", "binBps", "ramvol_volume_read_bytes_total"),
+        ("Writes", "binBps", "ramvol_volume_written_bytes_total"),
+        ("Clients", "none", "ramvol_volume_attached_clients"),
+    ]
+    largest = f"topk(50, ramvol_volume_memory_bytes{OF_INSTANCE})"
+    targets = []
+    for i, (_, _, metric) in enumerate(columns):
+        values = metric + OF_INSTANCE
+        if metric.endswith("_total"):
+            values = rate(values)
+        query = (
+            f"sum by (instance, volume) "
+            f"({values} and on (job, instance, volume) {largest})"
+        )
+        targets.append(target(i, query, "", format="table", range=False, instant=True))
+    made = panel(
+        "table",
+        "Volumes",
+        "The 50 volumes that take most memory. A name leads to the volume's own "
+        'dashboard. "_other" is the sum of the volumes beyond '
+        "--metrics_max_volumes.",
+        "bytes",
+        WIDTH,
+        9,
+        targets,
+    )
+    value = {f"Value #{made['refId']}": i for i, made in enumerate(targets)}
+    made["transformations"] = [
+        {"id": "merge", "options": {}},
+        {
+            "id": "organize",
+            "options": {
+                "excludeByName": {"Time": True},
+                "indexByName": {
+                    "volume": 0,
+                    "instance": 1,
+                    **{name: i + 2 for name, i in value.items()},
+                },
+                "renameByName": {
+                    "volume": "Volume",
+                    "instance": "Instance",
+                    **{name: columns[i][0] for name, i in value.items()},
+                },
+            },
+        },
+    ]
+    link = (
+        "/d/ramvol-volume?var-datasource=${datasource}"
+        "&var-instance=${__data.fields.Instance}"
+        "&var-volume=${__data.fields.Volume}&${__url_time_range}"
+    )
+    made["fieldConfig"]["overrides"] = [
+        {
+            "matcher": {"id": "byName", "options": "Volume"},
+            "properties": [
+                {"id": "links", "value": [{"title": "The volume", "url": link}]}
+            ],
+        }
+    ] + [
+        {
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "unit", "value": unit}],
+        }
+        for name, unit, _ in columns
+        if unit != "bytes"
+    ]
+    made["options"] = {
+        "cellHeight": "sm",
+        "showHeader": True,
+        "sortBy": [{"displayName": "Memory", "desc": True}],
+    }
+    return made
+
+
+def process_panels(metric):
+    """CPU, memory and files of the programs that export the metric."""
+    of_ours = f"and on (job, instance) {metric}{OF_INSTANCE}"
+    return [
+        graph(
+            "CPU",
+            "Cores that the process keeps busy.",
+            "none",
+            [(f"{rate('process_cpu_seconds_total')} {of_ours}", "{{instance}}")],
+        ),
+        graph(
+            "Resident memory",
+            "What the process takes of the machine's memory: volumes, code, threads "
+            "and messages under way.",
+            "bytes",
+            [(f"process_resident_memory_bytes {of_ours}", "{{instance}}")],
+        ),
+        graph(
+            "File descriptors",
+            "Open ones, among them each connection, as a part of those allowed.",
+            "percentunit",
+            [(f"process_open_fds / process_max_fds {of_ours}", "{{instance}}")],
+            most=1,
+        ),
+    ]
