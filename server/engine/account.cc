@@ -21,7 +21,8 @@ bool Account::Charge(uint64_t bytes, Priority priority, uint64_t* drawn) {
   const uint64_t limit = limit_bytes();
   const uint64_t before =
       charged_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  if (limit == 0 || priority == Priority::kGuaranteed ||
+  // Others give back more than they take, and cannot do without it.
+  if (limit == 0 || priority != Priority::kNormal ||
       (bytes <= limit && before <= limit - bytes)) {
     return true;
   }

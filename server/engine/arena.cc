@@ -54,7 +54,7 @@ class FaultInjector {
   void FailAfter(int64_t n) { left_.store(n, std::memory_order_relaxed); }
 
   bool ShouldFail(Priority priority) {
-    if (priority != Priority::kNormal) return false;
+    if (priority == Priority::kGuaranteed) return false;
     int64_t left = left_.load(std::memory_order_relaxed);
     while (left > 0) {
       if (left_.compare_exchange_weak(left, left - 1,
@@ -201,13 +201,28 @@ size_t Arena::AllocatedBytes(size_t bytes) {
   return GetSizeClass(SizeClassOf(bytes)).object_bytes;
 }
 
-bool Arena::ShouldMove(const void* object) const {
-  const UnitId id = impl_->units->UnitOf(object);
-  return impl_->slabs[impl_->units->unit(id).owner].ShouldMove(object);
+bool Arena::StartCompaction(Compaction how) {
+  bool any = false;
+  // Half of what there is: others need some meanwhile.
+  uint64_t room_bytes =
+      (limit_bytes() - std::min(limit_bytes(), used_bytes())) / 2;
+  for (SlabClass& slab_class : impl_->slabs) {
+    any |= slab_class.ChooseVictims(how, &room_bytes);
+  }
+  return any;
 }
 
-bool Arena::HasRoom(uint64_t bytes) const {
-  return impl_->account.HasRoom(bytes);
+void Arena::EndCompaction() {
+  for (SlabClass& slab_class : impl_->slabs) slab_class.ForgetVictims();
+}
+
+bool Arena::ShouldMove(const void* object) const {
+  const UnitId id = impl_->units->UnitOf(object);
+  return impl_->units->unit(id).is_victim.load(std::memory_order_relaxed);
+}
+
+bool Arena::HasRoom(uint64_t bytes, Priority priority) const {
+  return impl_->account.HasRoom(bytes, priority);
 }
 
 bool Arena::Reserve(uint64_t bytes, Priority priority) {
@@ -234,6 +249,14 @@ uint64_t Arena::allocated_bytes() const {
   for (const PagePool& pool : impl_->pools) bytes += pool.allocated_bytes();
   for (const SlabClass& slab_class : impl_->slabs) {
     bytes += slab_class.allocated_bytes();
+  }
+  return bytes;
+}
+
+uint64_t Arena::slack_bytes() const {
+  uint64_t bytes = 0;
+  for (const SlabClass& slab_class : impl_->slabs) {
+    bytes += slab_class.slack_bytes();
   }
   return bytes;
 }

@@ -40,14 +40,18 @@ class Arena {
   void Free(void* object, size_t bytes);
   // What an object of `bytes` takes: its size rounded up to its size class.
   static size_t AllocatedBytes(size_t bytes);
-  // True for an object in a slab so empty that moving its objects elsewhere
-  // (Allocate, copy, Free) would give memory back. Moving every object that it
-  // is true for leaves no slab but one of each class less than 3/4 full; none
-  // is moved back and forth.
+  // Chooses slabs to be emptied, as far as the others of their classes have
+  // room on pages that are resident, and allocates from them no more; then
+  // moving (Allocate, copy, Free) every object for which ShouldMove is true
+  // gives them back. Replaces an earlier choice. False when there are none.
+  bool StartCompaction(Compaction how);
+  // Forgets the choice; what is left in those slabs stays there.
+  void EndCompaction();
+  // Takes no lock.
   bool ShouldMove(const void* object) const;
 
   // Whether `bytes` fit without giving anything back first.
-  bool HasRoom(uint64_t bytes) const;
+  bool HasRoom(uint64_t bytes, Priority priority = Priority::kNormal) const;
   // Takes `bytes` out of the limit without any memory behind them; false where
   // an allocation of this priority would fail. Unreserve gives them back.
   bool Reserve(uint64_t bytes, Priority priority);
@@ -64,9 +68,12 @@ class Arena {
   uint64_t used_bytes() const;
   // Of them: pages and objects in use (rounded to their classes), reservations.
   uint64_t allocated_bytes() const;
+  // Of them: the free parts of pages that live objects touch, which only moving
+  // these objects gives back.
+  uint64_t slack_bytes() const;
 
-  // From the n-th on (0: the next one), allocations of Priority::kNormal and
-  // reservations fail; negative: none do. Guaranteed ones are not counted.
+  // From the n-th on (0: the next one), allocations and reservations fail;
+  // negative: none do. Those of Priority::kGuaranteed do not, nor are counted.
   void FailAllocationsAfterForTest(int64_t n);
 
  private:

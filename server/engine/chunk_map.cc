@@ -126,6 +126,17 @@ void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry) {
   *entry = reinterpret_cast<uintptr_t>(packed) | kPackedTag;
 }
 
+void MoveMap(ChunkEntry* entry, Account& account) {
+  PackedChunk* packed = AsPacked(*entry);
+  if (packed == nullptr || !account.arena().ShouldMove(packed)) return;
+  const size_t bytes = PackedChunk::Bytes(packed->slots);
+  void* copy = account.New(bytes, Priority::kReclaim);
+  if (copy == nullptr) return;
+  std::memcpy(copy, packed, bytes);
+  account.Delete(packed, bytes);
+  *entry = reinterpret_cast<uintptr_t>(copy) | kPackedTag;
+}
+
 BlockMask PresentBlocks(ChunkEntry entry) {
   if (WholeFrame(entry) != nullptr) return 0xffff;
   const PackedChunk* packed = AsPacked(entry);

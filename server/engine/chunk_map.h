@@ -90,6 +90,10 @@ BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after);
 // `map` to the entry.
 void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry);
 
+// Moves the memory of `*entry` itself, where Arena::ShouldMove says so and
+// there is room for a copy. The chunk's leaf is locked.
+void MoveMap(ChunkEntry* entry, Account& account);
+
 // The non-hole blocks of an entry, found faster than by unpacking it.
 BlockMask PresentBlocks(ChunkEntry entry);
 

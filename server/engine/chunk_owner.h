@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+
+#include "server/engine/memory_types.h"
 
 namespace ramvol::engine {
 
@@ -12,6 +15,13 @@ enum class RewriteReason {
   kMostlyDead,  // Most blocks of a frame were overwritten or trimmed.
   kReadApart,   // Parts of a large frame are read at random.
   kCold,        // Nobody touched the chunk for a while: merge what it holds.
+  kAnyDead,     // Memory is short, and a trim left dead blocks in frames.
+};
+
+// Chunks of one leaf of a volume's index: first_chunk to end_chunk - 1.
+struct LeafRange {
+  uint64_t first_chunk;
+  uint64_t end_chunk;
 };
 
 // Thread-safe. None of the calls can fail: what cannot be done is left as it
@@ -26,8 +36,14 @@ class ChunkOwner : public std::enable_shared_from_this<ChunkOwner> {
   // Drops the chunk's clean hot blocks; likewise.
   virtual void DropClean(uint64_t chunk) = 0;
   // Makes the chunk's frames anew as `reason` asks for, unless that gains
-  // nothing or somebody changes the chunk meanwhile.
+  // nothing, memory is lacking, or somebody changes the chunk meanwhile.
   virtual void RewriteChunk(uint64_t chunk, RewriteReason reason) = 0;
+  // The first leaf that covers `chunk` or a later one; nullopt at the end.
+  virtual std::optional<LeafRange> FindLeaf(uint64_t chunk) = 0;
+  // For all chunks of the leaf that begins with `first_chunk`: moves frames
+  // where Arena::ShouldMove says so, and makes those anew of which most is
+  // dead.
+  virtual void CompactLeaf(uint64_t first_chunk) = 0;
 };
 
 }  // namespace ramvol::engine

@@ -12,6 +12,8 @@
 #include "proto/base/mutex.h"
 #include "proto/base/reason.h"
 #include "server/engine/arena.h"
+#include "server/engine/chunk_owner.h"
+#include "server/engine/compactor.h"
 #include "server/engine/hot_cache.h"
 #include "server/engine/maintainer.h"
 #include "server/engine/totals.h"
@@ -49,7 +51,8 @@ struct Engine::Impl {
       : options(wanted),
         arena(std::move(memory)),
         hot(options.hot_cache_bytes),
-        shared{*arena, hot, work, totals},
+        compactor(*arena, [this] { return Owners(); }),
+        shared{*arena, hot, work, totals, compactor},
         maintainer(
             shared, [this] { return Cores(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
@@ -75,11 +78,13 @@ struct Engine::Impl {
         reason::kTooManyVolumes);
   }
 
-  bool Exhausted() const {
+  bool Exhausted() {
     const uint64_t hot_bytes = hot.hot_blocks() * kBlockBytes;
     if (hot_bytes >= kSpareBytes) return false;
     const uint64_t spare_bytes = kSpareBytes - hot_bytes;
     if (arena->HasRoom(spare_bytes)) return false;
+    // A writer would get what is free in slabs.
+    if (compactor.HasWork(Compaction::kTight)) return false;
     // Free memory that is kept for reuse is given up for a reservation.
     if (!arena->Reserve(spare_bytes, Priority::kNormal)) return true;
     arena->Unreserve(spare_bytes);
@@ -93,11 +98,17 @@ struct Engine::Impl {
     return cores;
   }
 
+  std::vector<std::weak_ptr<ChunkOwner>> Owners() {
+    const std::vector<std::weak_ptr<VolumeCore>> cores = Cores();
+    return {cores.begin(), cores.end()};
+  }
+
   const EngineOptions options;
   const std::unique_ptr<Arena> arena;
   HotCache hot;
   WorkQueue work;
   Totals totals;
+  Compactor compactor;
   const Shared shared;
   Mutex mu;
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes

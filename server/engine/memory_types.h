@@ -14,13 +14,26 @@ inline constexpr size_t kPageBytes = 4096;
 // Largest object that the arena serves.
 inline constexpr size_t kMaxObjectBytes = 4352;
 
+// How much of the limit an allocation may use. The reserve is the room that is
+// kept beforehand for work that gives memory back.
 enum class Priority {
-  // Fails when less than the reserve would be left under the limit.
+  // Leaves the reserve alone. For what clients store.
   kNormal,
-  // May use the reserve, and after that exceed the limit by what it asks for;
-  // never fails while the machine has memory. For work that frees more than it
-  // takes, and for metadata of writes that were admitted.
+  // May use half of the reserve. For merging, which saves memory in the end but
+  // leaves holes in slabs first.
+  kMerge,
+  // May use all of the reserve. For what gives back more than it takes.
+  kReclaim,
+  // Never fails while the machine has memory: beyond the reserve it exceeds the
+  // limit. For metadata of writes that were admitted, and for trims, which take
+  // a few pages for a moment.
   kGuaranteed,
+};
+
+// Which slabs are emptied by moving their objects into others.
+enum class Compaction {
+  kLight,  // Sparse ones, which give back more than the copying costs.
+  kTight,  // As many as the others have room for: memory is short.
 };
 
 }  // namespace ramvol::engine

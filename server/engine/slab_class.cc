@@ -12,6 +12,10 @@ namespace {
 // A slab that retains so many pages gives them back: few enough to waste
 // little, many enough to be worth a system call.
 constexpr int kReleaseBatchPages = 8;
+// Emptying a slab into a new one for less is not worth copying its objects.
+constexpr uint64_t kMinGainBytes = 2 * kPageBytes;
+// A slab is sparse that wastes one part in so many, against what lives in it.
+constexpr uint64_t kSparseShare = 3;
 constexpr uint32_t kWordBits = 64;
 // Holds the bitmap, so it is occupied while any object lives.
 constexpr uint64_t kHeaderPage = 1;
@@ -63,7 +67,7 @@ void* SlabClass::Allocate(Priority priority) {
     if (is_new) units_.Put(id);
     return nullptr;
   }
-  slabs_ += is_new;
+  slabs_.fetch_add(is_new, std::memory_order_relaxed);
   CommitLocked(place);
   return ObjectAt(place);
 }
@@ -105,29 +109,64 @@ void SlabClass::FreeLocked(Place place) {
   RelistLocked(place.unit);
 }
 
-bool SlabClass::ShouldMove(const void* object) {
-  const Place place = PlaceOf(object);
-  MutexLock lock(&mu_);
-  const Unit& unit = units_.unit(place.unit);
-  const uint64_t live = unit.live_objects;
-  const uint64_t live_bytes = live * class_.object_bytes;
-  const uint64_t occupied_bytes = BytesIn(unit.occupied);
-  if (live_bytes * 4 > occupied_bytes * 3) return false;
+uint64_t SlabClass::SlackOfLocked(UnitId id) {
+  const Unit& unit = units_.unit(id);
+  return BytesIn(unit.occupied) - class_.header_bytes -
+         uint64_t{unit.live_objects} * class_.object_bytes;
+}
 
-  if (partial_.Fullest() == place.unit) {
-    // The copy would land in this slab, at a lower slot. That is of use until
-    // the objects lie end to end from slot 0 on.
-    return place.slot >= live &&
-           class_.header_bytes + live_bytes + kPageBytes <= occupied_bytes;
+bool SlabClass::ChooseVictims(Compaction how, uint64_t* room_bytes) {
+  MutexLock lock(&mu_);
+  ForgetVictimsLocked();
+  // Free slots on resident pages of the slabs that stay.
+  uint64_t free_bytes = slack_bytes();
+  for (UnitId id = partial_.Emptiest(); id != 0; id = partial_.Emptiest()) {
+    const uint64_t live =
+        uint64_t{units_.unit(id).live_objects} * class_.object_bytes;
+    const uint64_t slack = SlackOfLocked(id);
+    const bool is_sparse = slack * kSparseShare >= live;
+    if (how == Compaction::kLight && !is_sparse) break;
+    if (free_bytes >= slack + live) {
+      free_bytes -= slack + live;
+      MarkVictimLocked(id);
+      continue;
+    }
+    // The last one is worth a new slab, where its objects take fewer pages.
+    if (victims_.empty() && is_sparse && slack >= kMinGainBytes &&
+        live <= *room_bytes) {
+      *room_bytes -= live;
+      MarkVictimLocked(id);
+    }
+    break;
   }
-  const uint64_t free = slabs_ * class_.slots - live_objects_;
-  const uint64_t free_here = class_.slots - live;
-  return free - free_here >= live;
+  return !victims_.empty();
+}
+
+void SlabClass::MarkVictimLocked(UnitId id) {
+  units_.unit(id).is_victim.store(true, std::memory_order_relaxed);
+  victims_.push_back(id);
+  RelistLocked(id);
+}
+
+void SlabClass::ForgetVictims() {
+  MutexLock lock(&mu_);
+  ForgetVictimsLocked();
+}
+
+void SlabClass::ForgetVictimsLocked() {
+  for (UnitId id : victims_) {
+    if (id == 0) continue;
+    units_.unit(id).is_victim.store(false, std::memory_order_relaxed);
+    RelistLocked(id);
+  }
+  victims_.clear();
 }
 
 void SlabClass::SetOccupiedLocked(UnitId id, uint64_t occupied) {
   Unit& unit = units_.unit(id);
   const int64_t before = BytesIn(unit.retained());
+  const int64_t pages = std::popcount(occupied) - std::popcount(unit.occupied);
+  occupied_pages_.fetch_add(pages, std::memory_order_relaxed);
   unit.occupied = occupied;
   account_.AddRetained(BytesIn(unit.retained()) - before);
 }
@@ -135,7 +174,8 @@ void SlabClass::SetOccupiedLocked(UnitId id, uint64_t occupied) {
 void SlabClass::RelistLocked(UnitId id) {
   const Unit& unit = units_.unit(id);
   if (unit.releasing != 0) return;  // Out of use.
-  if (unit.live_objects < class_.slots) {
+  const bool is_victim = unit.is_victim.load(std::memory_order_relaxed);
+  if (unit.live_objects < class_.slots && !is_victim) {
     partial_.Put(id, unit.live_objects, class_.slots);
   } else {
     partial_.Remove(id);
@@ -198,7 +238,10 @@ bool SlabClass::FinishReleaseLocked(UnitId id, bool given_back) {
   account_.FinishRelease(BytesIn(unit.releasing), given_back);
   unit.releasing = 0;
   if (unit.resident == 0) {
-    --slabs_;
+    slabs_.fetch_sub(1, std::memory_order_relaxed);
+    if (unit.is_victim.exchange(false, std::memory_order_relaxed)) {
+      std::replace(victims_.begin(), victims_.end(), id, UnitId{0});
+    }
     units_.Put(id);
     return false;
   }

@@ -2,9 +2,11 @@
 #ifndef RAMVOL_SERVER_ENGINE_SLAB_CLASS_H_
 #define RAMVOL_SERVER_ENGINE_SLAB_CLASS_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
@@ -35,15 +37,25 @@ class SlabClass {
   // Memory for one object, or nullptr when it cannot be charged.
   void* Allocate(Priority priority);
   void Free(void* object);
-  // Whether a copy of `object` and its Free would bring memory nearer to being
-  // given back.
-  bool ShouldMove(const void* object);
+  // As Arena::StartCompaction and EndCompaction. Takes out of `*room_bytes`
+  // what moving needs before it gives anything back.
+  bool ChooseVictims(Compaction how, uint64_t* room_bytes);
+  void ForgetVictims();
   // Gives retained pages back, emptiest slabs first, until the account's
   // retained bytes are at most `retained_bytes` or the class has none left.
   void ReleaseDownTo(uint64_t retained_bytes);
 
   uint64_t allocated_bytes() const {
     return live_objects_.load(std::memory_order_relaxed) * class_.object_bytes;
+  }
+  // What the pages that live objects touch hold beside them.
+  uint64_t slack_bytes() const {
+    const uint64_t occupied =
+        occupied_pages_.load(std::memory_order_relaxed) * kPageBytes;
+    const uint64_t headers =
+        slabs_.load(std::memory_order_relaxed) * class_.header_bytes;
+    // They change one after the other.
+    return occupied - std::min(occupied, headers + allocated_bytes());
   }
 
  private:
@@ -68,6 +80,10 @@ class SlabClass {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RelistLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MarkVictimLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ForgetVictimsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What the pages that the slab's objects touch hold beside them.
+  uint64_t SlackOfLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void FreeLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Starts a release if the slab retains enough to be worth it.
@@ -90,13 +106,16 @@ class SlabClass {
   MemoryAccount& account_;
   // Written under mu_, read by anyone.
   std::atomic<uint64_t> live_objects_{0};
+  std::atomic<uint64_t> occupied_pages_{0};
+  std::atomic<uint64_t> slabs_{0};
 
   // Guards the entries and bitmaps of its units, too.
   Mutex mu_;
   // Slabs with free slots, and those that retain pages.
   UnitsByFullness partial_ ABSL_GUARDED_BY(mu_);
   UnitsByFullness retaining_ ABSL_GUARDED_BY(mu_);
-  uint64_t slabs_ ABSL_GUARDED_BY(mu_) = 0;
+  // Slabs that are marked as victims; 0 for those that are gone.
+  std::vector<UnitId> victims_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ramvol::engine

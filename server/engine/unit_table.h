@@ -45,6 +45,8 @@ struct Unit {
   // Index of the size class, or kSizeClasses and up: of the page pool. Set by
   // Take, constant until Put.
   uint8_t owner = 0;
+  // Slabs: to be emptied, so nothing new comes in. Read without lock.
+  std::atomic<bool> is_victim{false};
 
   uint64_t retained() const { return resident & ~occupied & ~releasing; }
 };

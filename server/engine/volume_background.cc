@@ -10,6 +10,13 @@
 #include "server/engine/volume_core.h"
 
 namespace ramvol::engine {
+namespace {
+
+// Most that a chunk takes in its new form: its pages, and those of slabs that
+// the tails of its frames touch first.
+constexpr uint64_t kMergeBytes = kChunkBytes + (uint64_t{64} << 10);
+
+}  // namespace
 
 // A group of blocks in its new form: one frame, or a raw page for each.
 struct VolumeCore::NewGroup {
@@ -85,10 +92,11 @@ void VolumeCore::FlushChunk(uint64_t chunk) {
     AddReadCost(cost);
     const int level = write_level_.load(std::memory_order_relaxed);
     if (!PackGroups(groups, content, level, Priority::kNormal, &made)) {
-      // At the limit: go beyond it for a moment, and give the pages back.
+      // At the limit: use the reserve for a moment, and give the pages back.
+      // What does not fit even so stays dirty.
       keep_clean = false;
       const Groups rest(groups.begin() + made.size(), groups.end());
-      PackGroups(rest, content, level, Priority::kGuaranteed, &made);
+      PackGroups(rest, content, level, Priority::kReclaim, &made);
     }
   }
   BlockMask used = 0;  // Groups, by number, that were committed.
@@ -166,8 +174,10 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
     const bool dead = 2 * std::popcount(live) <= std::popcount(frame->blocks);
     const bool apart = 1 << frame->SpanLog2() > split_span() &&
                        (frame->heat.load(std::memory_order_relaxed) & 0x7f) > 1;
+    const bool any_dead = live != frame->blocks;
     if (reason == RewriteReason::kMostlyDead  ? !dead
         : reason == RewriteReason::kReadApart ? !apart
+        : reason == RewriteReason::kAnyDead   ? !any_dead
                                               : false) {
       continue;
     }
@@ -185,18 +195,35 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
   return true;
 }
 
-// Puts those of `blocks` that are in frames into pages of their own.
-void VolumeCore::MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
-                           const char* content,
+// Puts those of `blocks` that are in frames into pages of their own; false when
+// memory is lacking.
+bool VolumeCore::MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
+                           const char* content, Priority priority,
                            std::array<PageId, kBlocksPerChunk>* pages) {
   for (unsigned left = blocks; left != 0; left &= left - 1) {
     const int block = std::countr_zero(left);
     if (snapshot.slot(block).kind == SlotKind::kPage) continue;
-    const PageId page = account_.NewPage(Priority::kGuaranteed);
+    const PageId page = account_.NewPage(priority);
+    if (page == 0) return false;
     std::memcpy(shared_.arena.PageData(page), content + block * kBlockBytes,
                 kBlockBytes);
     (*pages)[block] = page;
   }
+  return true;
+}
+
+// What so little of the limit may be used for.
+Priority VolumeCore::PriorityOf(RewriteReason reason) {
+  switch (reason) {
+    case RewriteReason::kReadApart:
+      return Priority::kNormal;  // Takes more than it gives back.
+    case RewriteReason::kCold:
+      return Priority::kMerge;
+    case RewriteReason::kMostlyDead:
+    case RewriteReason::kAnyDead:
+      break;
+  }
+  return Priority::kReclaim;
 }
 
 void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
@@ -216,13 +243,12 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
   AddReadCost(cost);
   if (!good) return;  // Left for its reader to find.
   const bool cold = reason == RewriteReason::kCold;
+  const Priority priority = PriorityOf(reason);
   absl::InlinedVector<NewGroup, 4> made;
   good = PackGroups(groups, content,
                     cold ? merge_level_.load(std::memory_order_relaxed)
                          : write_level_.load(std::memory_order_relaxed),
-                    reason == RewriteReason::kReadApart ? Priority::kNormal
-                                                        : Priority::kGuaranteed,
-                    &made);
+                    priority, &made);
   uint64_t new_stored = 0;
   BlockMask raw = 0;
   for (const NewGroup& group : made) {
@@ -235,7 +261,9 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
                          ? snapshot.AllPages(raw)
                          : new_stored < old_stored;
   std::array<PageId, kBlocksPerChunk> pages = {};
-  if (good && gains) MakePages(raw, snapshot, content, &pages);
+  if (good && gains) {
+    good = MakePages(raw, snapshot, content, priority, &pages);
+  }
   bool committed = false;
   Dropped dropped;
   if (good && gains) {
@@ -265,6 +293,7 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
       if (page != 0) dropped.pages.push_back(page);
     }
     if (good && cold && !gains) MarkMerged(chunk);
+    if (!good && cold) MarkUnsettled(chunk);
   } else {
     CountRewritten(reason, old_frames);
   }
@@ -282,6 +311,7 @@ void VolumeCore::CountRewritten(RewriteReason reason, int frames) {
       shared_.totals.counts.Add(Total::kSplitFrames, frames);
       break;
     case RewriteReason::kMostlyDead:
+    case RewriteReason::kAnyDead:
       shared_.totals.counts.Add(Total::kRewrittenFrames, frames);
       break;
   }
@@ -298,6 +328,46 @@ void VolumeCore::MarkMerged(uint64_t chunk) {
   });
 }
 
+void VolumeCore::MarkUnsettled(uint64_t chunk) {
+  Dropped dropped;
+  EditIfThere(chunk, 0, &dropped, [](ChunkMap&) {});
+}
+
+std::optional<LeafRange> VolumeCore::FindLeaf(uint64_t chunk) {
+  StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(0).ok()) return std::nullopt;
+  const std::optional<Index::Position> position = index_.Next(chunk);
+  if (!position.has_value()) return std::nullopt;
+  return LeafRange{position->first_chunk, position->first_chunk + kFanout};
+}
+
+void VolumeCore::CompactLeaf(uint64_t first_chunk) {
+  uint64_t to_move = 0;  // Bits, as in Leaf::present.
+  uint64_t to_rewrite = 0;
+  {
+    StripedReaderLock index_lock(&index_.lock());
+    if (!CheckLocked(0).ok()) return;
+    Leaf* leaf = index_.Find(first_chunk);
+    if (leaf == nullptr) return;
+    MutexLock lock(&leaf->mu);
+    for (uint64_t left = leaf->present; left != 0; left &= left - 1) {
+      const int i = std::countr_zero(left);
+      const uint64_t bit = left & -left;
+      MoveMap(&leaf->entries[i], account_);
+      const ChunkMap map = ChunkMap::Unpack(leaf->entries[i]);
+      if (HasFrameToMove(map)) to_move |= bit;
+      if (HasMostlyDeadFrame(map)) to_rewrite |= bit;
+    }
+  }
+  for (; to_rewrite != 0; to_rewrite &= to_rewrite - 1) {
+    RewriteChunk(first_chunk + std::countr_zero(to_rewrite),
+                 RewriteReason::kMostlyDead);
+  }
+  for (; to_move != 0; to_move &= to_move - 1) {
+    MoveFrames(first_chunk + std::countr_zero(to_move));
+  }
+}
+
 void VolumeCore::MoveFrames(uint64_t chunk) {
   Dropped dropped;
   ChunkSnapshot snapshot(shared_.arena);
@@ -307,7 +377,8 @@ void VolumeCore::MoveFrames(uint64_t chunk) {
     // A frame's blocks are mostly neighbours.
     if (block > 0 && snapshot.slot(block - 1).frame() == old) continue;
     if (old == nullptr || !shared_.arena.ShouldMove(old)) continue;
-    Frame* moved = CopyFrame(account_, Priority::kGuaranteed, *old);
+    Frame* moved = CopyFrame(account_, Priority::kReclaim, *old);
+    if (moved == nullptr) break;
     bool used = false;
     EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
       for (Slot& slot : map.cold) {
@@ -324,7 +395,6 @@ void VolumeCore::MoveFrames(uint64_t chunk) {
 
 std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
   uint64_t to_merge = 0;  // Bits, as in Leaf::present.
-  uint64_t to_move = 0;
   uint64_t first_chunk;
   {
     StripedReaderLock index_lock(&index_.lock());
@@ -343,15 +413,16 @@ std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
       const Age age = look ? AgeOf(map, all_cold) : Age::kSettled;
       if (age == Age::kCold) to_merge |= bit;
       if (age == Age::kYoung) leaf->unsettled = true;
-      if (HasFrameToMove(map)) to_move |= bit;
     }
   }
   for (; to_merge != 0; to_merge &= to_merge - 1) {
-    RewriteChunk(first_chunk + std::countr_zero(to_merge),
-                 RewriteReason::kCold);
-  }
-  for (; to_move != 0; to_move &= to_move - 1) {
-    MoveFrames(first_chunk + std::countr_zero(to_move));
+    const uint64_t cold_chunk = first_chunk + std::countr_zero(to_merge);
+    // What earlier merging left in slabs goes first.
+    if (shared_.compactor.KeepUp(kMergeBytes)) {
+      RewriteChunk(cold_chunk, RewriteReason::kCold);
+    } else {
+      MarkUnsettled(cold_chunk);
+    }
   }
   return first_chunk + kFanout;
 }
@@ -392,6 +463,18 @@ bool VolumeCore::CorruptForTest(uint64_t offset) {
                    : const_cast<char*>(frame->tail()) + frame->stored / 2;
   *byte ^= 0x10;
   return true;
+}
+
+bool VolumeCore::HasMostlyDeadFrame(const ChunkMap& map) const {
+  const Frame* previous = nullptr;  // A frame's blocks are mostly neighbours.
+  for (const Slot& slot : map.cold) {
+    const Frame* frame = slot.frame();
+    if (frame == nullptr || frame == previous) continue;
+    const int live = std::popcount(map.BlocksOf(frame));
+    if (2 * live <= std::popcount(frame->blocks)) return true;
+    previous = frame;
+  }
+  return false;
 }
 
 bool VolumeCore::HasFrameToMove(const ChunkMap& map) const {

@@ -23,6 +23,7 @@
 #include "server/engine/arena.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/chunk_owner.h"
+#include "server/engine/compactor.h"
 #include "server/engine/hot_cache.h"
 #include "server/engine/index.h"
 #include "server/engine/options.h"
@@ -42,6 +43,7 @@ struct Shared {
   HotCache& hot;
   WorkQueue& work;
   Totals& totals;
+  Compactor& compactor;
 };
 
 struct PieceWrite;
@@ -122,6 +124,8 @@ class VolumeCore : public ChunkOwner {
   void FlushChunk(uint64_t chunk) override;
   void DropClean(uint64_t chunk) override;
   void RewriteChunk(uint64_t chunk, RewriteReason reason) override;
+  std::optional<LeafRange> FindLeaf(uint64_t chunk) override;
+  void CompactLeaf(uint64_t first_chunk) override;
   // Looks at the first leaf that covers `chunk` or a later one: merges what is
   // cold in it and marks the rest as cold from now on; with `all_cold`,
   // everything is. Returns the chunk to go on with, or nullopt at the end.
@@ -216,8 +220,12 @@ class VolumeCore : public ChunkOwner {
   PageId NewPageFor(const PieceWrite& piece);
   // After an allocation of up to `bytes` failed: drops clean or compresses
   // dirty blocks, a chunk's; false when there is nothing to.
-  bool Reclaim(uint64_t bytes);
-  // Reclaims until there is room; false when nothing was to be had.
+  bool ReclaimFromCache(uint64_t bytes);
+  // After an allocation of up to `bytes` failed: gives memory back, from the
+  // hot cache first and then out of slabs, until `enough` says so; false when
+  // nothing more is to be had.
+  bool Reclaim(uint64_t bytes, absl::FunctionRef<bool()> enough);
+  // Reclaims until there is room; false when that is not to be had.
   bool MakeRoom(uint64_t bytes);
   // Reclaims what must go so that `bytes` can be reserved, if that is enough.
   void MakeRoomToReserve(uint64_t bytes);
@@ -244,14 +252,18 @@ class VolumeCore : public ChunkOwner {
   bool PackGroups(const Groups& groups, const char* content, int level,
                   Priority priority, absl::InlinedVector<NewGroup, 4>* made);
   static void StoreRaw(ChunkMap& map, BlockMask blocks);
-  void MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
-                 const char* content,
+  bool MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
+                 const char* content, Priority priority,
                  std::array<PageId, kBlocksPerChunk>* pages);
+  static Priority PriorityOf(RewriteReason reason);
   void CountRewritten(RewriteReason reason, int frames);
   void MarkMerged(uint64_t chunk);
+  // Has the merging worker look again.
+  void MarkUnsettled(uint64_t chunk);
   // Moves frames out of sparse slabs, so that these can be given back.
   void MoveFrames(uint64_t chunk);
   bool HasFrameToMove(const ChunkMap& map) const;
+  bool HasMostlyDeadFrame(const ChunkMap& map) const;
   enum class Age { kYoung, kCold, kSettled };
   // Whether the chunk was touched since the last call, else whether merging may
   // gain something.

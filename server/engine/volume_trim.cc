@@ -38,6 +38,12 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
   if (status.ok()) status = PreparePartial(&piece);
   if (status.ok()) status = Commit(&piece);
   Discard(&piece);
+  if (piece.partial != 0 && !shared_.arena.HasRoom(0)) {
+    // At the limit a trim may not leave more behind than there was: its new
+    // blocks are compressed, and what their old frames still hold is, too.
+    FlushChunk(chunk);
+    RewriteChunk(chunk, RewriteReason::kAnyDead);
+  }
   return status;
 }
 

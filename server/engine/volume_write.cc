@@ -28,13 +28,19 @@ constexpr uint64_t kMetadataBytes = 1024;
 // Writes of so many chunks are compressed by background threads, too, while the
 // writer waits: from half a megabyte on that is worth waking them.
 constexpr size_t kMinSharedPieces = 8;
-// Attempts to make room before a write fails.
-constexpr int kMaxReclaims = 100000;
 constexpr int kMaxEvictions = 8;
+// Compressing a chunk's dirty blocks takes so much at most before it gives
+// their pages back.
+constexpr uint64_t kFlushBytes = uint64_t{64} << 10;
+// Rounds in which memory is searched for; the second one compresses what the
+// first made room for.
+constexpr int kReclaimPasses = 2;
+// How often others may take the room that was made for a write's frame.
+constexpr int kMaxPackAttempts = 16;
 
 }  // namespace
 
-bool VolumeCore::Reclaim(uint64_t bytes) {
+bool VolumeCore::ReclaimFromCache(uint64_t bytes) {
   if (account_.OwnLimitRefuses(bytes)) {
     if (const std::optional<uint64_t> chunk = hot_nodes_.Rotate()) {
       FlushChunk(*chunk);
@@ -44,7 +50,10 @@ bool VolumeCore::Reclaim(uint64_t bytes) {
   } else if (HotChunk clean = shared_.hot.PickClean(); clean.owner != nullptr) {
     clean.owner->DropClean(clean.chunk);
     return true;
-  } else if (HotChunk dirty = shared_.hot.PickDirty(); dirty.owner != nullptr) {
+  }
+  // Both of these take memory before they give any back.
+  if (!shared_.arena.HasRoom(kFlushBytes, Priority::kReclaim)) return false;
+  if (HotChunk dirty = shared_.hot.PickDirty(); dirty.owner != nullptr) {
     dirty.owner->FlushChunk(dirty.chunk);
     return true;
   }
@@ -57,12 +66,27 @@ bool VolumeCore::Reclaim(uint64_t bytes) {
   return false;
 }
 
-bool VolumeCore::MakeRoom(uint64_t bytes) {
-  for (int i = 0; i < kMaxReclaims; ++i) {
-    if (!Reclaim(bytes)) return i > 0;
-    if (account_.HasRoom(bytes)) return true;
+bool VolumeCore::Reclaim(uint64_t bytes, absl::FunctionRef<bool()> enough) {
+  for (int pass = 0; pass < kReclaimPasses; ++pass) {
+    // Each step takes a block out of the cache, or a request out of the queue.
+    // What others put in meanwhile is theirs to take out.
+    int64_t steps = shared_.hot.hot_blocks() + WorkQueue::kMaxRequests;
+    for (; steps > 0 && ReclaimFromCache(bytes); --steps) {
+      if (enough()) return true;
+    }
+    if (account_.OwnLimitRefuses(bytes)) return false;
+    // The round that is under way, and a whole one.
+    const uint64_t last_round = shared_.compactor.rounds() + 2;
+    while (shared_.compactor.rounds() < last_round &&
+           shared_.compactor.Step(Compaction::kTight)) {
+      if (enough()) return true;
+    }
   }
   return false;
+}
+
+bool VolumeCore::MakeRoom(uint64_t bytes) {
+  return Reclaim(bytes, [&] { return account_.HasRoom(bytes); });
 }
 
 void VolumeCore::MakeRoomToReserve(uint64_t bytes) {
@@ -76,12 +100,14 @@ void VolumeCore::MakeRoomToReserve(uint64_t bytes) {
 }
 
 PageId VolumeCore::NewPageFor(const PieceWrite& piece) {
-  for (int i = 0; i < kMaxReclaims; ++i) {
-    const PageId page = account_.NewPage(Priority::kNormal);
-    if (page != 0) return page;
-    if (!Reclaim(kBlockBytes)) break;
-  }
-  return piece.must_succeed ? account_.NewPage(Priority::kGuaranteed) : 0;
+  PageId page = account_.NewPage(Priority::kNormal);
+  if (page != 0) return page;
+  Reclaim(kBlockBytes, [&] {
+    page = account_.NewPage(Priority::kNormal);
+    return page != 0;
+  });
+  if (page != 0 || !piece.must_succeed) return page;
+  return account_.NewPage(Priority::kGuaranteed);
 }
 
 void VolumeCore::Throttle() {
@@ -134,12 +160,14 @@ absl::Status VolumeCore::PackWhole(BlockMask blocks, PieceWrite* piece) {
   PackCost cost(shared_.totals.compressions);
   Frame* frame = nullptr;
   bool packed = false;
-  for (int i = 0; i < kMaxReclaims && !packed; ++i) {
+  bool has_room = true;
+  for (int i = 0; i < kMaxPackAttempts && has_room; ++i) {
     // Gathered anew each time: reclaiming uses the scratch too.
     packed = PackGroup(
         account_, Priority::kNormal, blocks, GatherWhole(blocks, *piece),
         write_level_.load(std::memory_order_relaxed), &frame, &cost);
-    if (!packed && !MakeRoom(std::popcount(blocks) * kBlockBytes)) break;
+    if (packed) break;
+    has_room = MakeRoom(std::popcount(blocks) * kBlockBytes);
   }
   AddPackCost(cost);
   if (!packed) return OutOfMemory("write", 0, 0);
@@ -224,10 +252,7 @@ absl::Status VolumeCore::PreparePartial(PieceWrite* piece) {
 
 absl::Status VolumeCore::Admit(absl::string_view what, size_t chunks) {
   const uint64_t bytes = chunks * kMetadataBytes;
-  for (int i = 0; i < kMaxReclaims; ++i) {
-    if (account_.HasRoom(bytes)) return absl::OkStatus();
-    if (!Reclaim(bytes)) break;
-  }
+  if (account_.HasRoom(bytes) || MakeRoom(bytes)) return absl::OkStatus();
   return OutOfMemory(what, 0, 0);
 }
 
