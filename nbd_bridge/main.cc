@@ -17,9 +17,11 @@
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/door_stats.h"
 #include "proto/base/program.h"
 #include "proto/base/systemd.h"
 #include "server/metrics/bridge_metrics.h"
+#include "server/metrics/door_metrics.h"
 #include "server/metrics/endpoint.h"
 #include "server/metrics/nbd_metrics.h"
 #include "server/metrics/process_metrics.h"
@@ -130,20 +132,25 @@ std::atomic<const char*> busy = "starting";
 
 // Null, when --metrics_listen is not given.
 absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
-    const ramvol::nbd::NbdStats& stats, const ramvol::Client& client) {
+    const ramvol::nbd::NbdStats& stats, const ramvol::Client& client,
+    ramvol::DoorStats* http_door) {
   const std::string address = absl::GetFlag(FLAGS_metrics_listen);
   if (address.empty()) return nullptr;
   return ramvol::metrics::Endpoint::Start(
       address,
       {std::make_shared<ramvol::metrics::ProcessMetrics>(),
        std::make_shared<ramvol::metrics::NbdMetrics>(&stats),
+       std::make_shared<ramvol::metrics::DoorMetrics>(
+           std::vector<ramvol::metrics::DoorMetrics::Door>{
+               {"nbd", &stats.door()}, {"http", http_door}}),
        std::make_shared<ramvol::metrics::BridgeMetrics>(
            [client] { return client.reconnects(); },
            [client] { return client.lost_streams(); })},
       [] {
         const char* const doing = busy.load();
         return std::string(doing == nullptr ? "" : doing);
-      });
+      },
+      http_door);
 }
 
 int Run(ramvol::Program& program) {
@@ -161,7 +168,8 @@ int Run(ramvol::Program& program) {
   ramvol::nbd::RemoteExports exports(
       client, [&program](const std::string& line) { program.Log(line); });
   ramvol::nbd::NbdStats stats;
-  const auto metrics = StartMetrics(stats, client);
+  ramvol::DoorStats http_door;
+  const auto metrics = StartMetrics(stats, client, &http_door);
   if (!metrics.ok()) return program.Fail(metrics.status());
   const auto server = NbdServer::Start(*nbd_options, &exports, &stats);
   if (!server.ok()) return program.Fail(server.status());

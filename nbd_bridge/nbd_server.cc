@@ -1,32 +1,27 @@
 #include "nbd_bridge/nbd_server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <functional>
-#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "nbd_bridge/buffer_budget.h"
-#include "nbd_bridge/listen_socket.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
 #include "nbd_bridge/thread_cache.h"
+#include "proto/base/door.h"
+#include "proto/base/listen_socket.h"
 #include "proto/base/mutex.h"
 
 namespace ramvol::nbd {
@@ -35,8 +30,6 @@ namespace {
 constexpr int kMaxConnections = 65536;
 // How long clients are not yet sent away when the server shuts down.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
-// Before accepting is tried again, when the system has no descriptors left.
-constexpr int kRetryAcceptMs = 100;
 // A TCP client whose machine answers nothing for about two minutes is gone. (No
 // TCP_USER_TIMEOUT: it would also end one that is stopped, and does not read.)
 constexpr int kKeepaliveIdleSeconds = 60;
@@ -58,39 +51,73 @@ void TuneSocket(int fd) {
 }
 
 struct Connection {
-  Connection(int fd, BufferBudget* budget) : socket(fd), buffers(budget) {}
+  Connection(int fd, Door::Place its_place, BufferBudget* budget)
+      : place(std::move(its_place)), socket(fd), buffers(budget) {}
 
+  const Door::Place place;
   Socket socket;
   BufferHolder buffers;
 };
 
+absl::StatusOr<std::vector<ListenSocket>> Listen(
+    const NbdAddress& address, const std::vector<int>& systemd_sockets) {
+  switch (address.kind) {
+    case NbdAddress::Kind::kVsock:
+      return ListenOnVsock(address.vsock_port);
+    case NbdAddress::Kind::kStream:
+      return ListenOn(address.stream);
+    case NbdAddress::Kind::kSystemd:
+      break;
+  }
+  if (systemd_sockets.empty()) {
+    return absl::InvalidArgumentError(
+        "no socket was passed to this process (LISTEN_PID and LISTEN_FDS are "
+        "not set for it); start it by a systemd .socket unit, or give an "
+        "address to listen on");
+  }
+  return TakeSystemdSockets(systemd_sockets);
+}
+
 class ServerImpl final : public NbdServer {
  public:
   ServerImpl(const NbdServerOptions& options, Exports* exports, NbdStats* stats,
-             std::vector<ListenSocket> sockets, int wake_fd)
+             std::vector<ListenSocket> sockets)
       : exports_(*exports),
         stats_(*stats),
         negotiation_{options.default_export, options.read_only, &draining_},
-        max_connections_(static_cast<size_t>(options.max_connections)),
         buffers_(options.buffer_bytes),
         patience_(options.patience),
-        sockets_(std::move(sockets)),
-        wake_fd_(wake_fd) {
+        sockets_(std::move(sockets)) {
     for (const ListenSocket& socket : sockets_) {
       if (!socket.name().empty()) addresses_.push_back(socket.name());
     }
-    acceptor_ = std::thread([this] { AcceptUntilDrained(); });
   }
 
   ~ServerImpl() override {
-    if (acceptor_.joinable()) Shutdown(absl::ZeroDuration());
-    close(wake_fd_);
+    if (!draining_) Shutdown(absl::ZeroDuration());
   }
+
+  absl::Status Open(int max_connections) {
+    DoorOptions options;
+    for (const ListenSocket& socket : sockets_) {
+      options.listeners.push_back(socket.fd());
+    }
+    options.max_connections = static_cast<size_t>(max_connections);
+    auto door = Door::Make(
+        std::move(options),
+        [this](int, int fd, Door::Place place) { Begin(fd, std::move(place)); },
+        &stats_.door());
+    if (!door.ok()) return door.status();
+    door_ = *std::move(door);
+    door_->Start();
+    return absl::OkStatus();
+  }
+
+  std::string WhyShut() const override { return door_->WhyShut(); }
 
   void Shutdown(absl::Duration drain_timeout) override {
     draining_ = true;
-    WakeAcceptor();
-    acceptor_.join();
+    if (door_ != nullptr) door_->Stop();
     sockets_.clear();
     const absl::Time deadline = absl::Now() + drain_timeout;
     MutexLock lock(&mu_);
@@ -115,50 +142,12 @@ class ServerImpl final : public NbdServer {
   }
 
  private:
-  void WakeAcceptor() {
-    const uint64_t one = 1;
-    // Fails only when it is awake anyway.
-    [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
-  }
-
-  void AcceptUntilDrained() {
-    while (!draining_) {
-      std::vector<pollfd> waits = {{wake_fd_, POLLIN, 0}};
-      const bool room = HasRoom();
-      for (const ListenSocket& socket : sockets_) {
-        if (room) waits.push_back({socket.fd(), POLLIN, 0});
-      }
-      if (poll(waits.data(), waits.size(), -1) < 0) continue;
-      if (waits[0].revents != 0) ReadWakeUps();
-      for (size_t i = 1; i < waits.size(); ++i) {
-        if (waits[i].revents != 0) AcceptOne(waits[i].fd);
-      }
-    }
-  }
-
-  void ReadWakeUps() {
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = read(wake_fd_, &count, sizeof(count));
-  }
-
-  bool HasRoom() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
-    return connections_.size() < max_connections_;
-  }
-
-  void AcceptOne(int listener) ABSL_LOCKS_EXCLUDED(mu_) {
-    if (!HasRoom()) return;
-    const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (fd < 0) {
-      // Else poll would return at once, again and again.
-      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-          errno == ENOBUFS) {
-        poll(nullptr, 0, kRetryAcceptMs);
-      }
-      return;
-    }
+  void Begin(int fd, Door::Place place) ABSL_LOCKS_EXCLUDED(mu_) {
+    // Sessions wait for what they read.
+    fcntl(fd, F_SETFL, 0);
     TuneSocket(fd);
-    const auto connection = std::make_shared<Connection>(fd, &buffers_);
+    const auto connection =
+        std::make_shared<Connection>(fd, std::move(place), &buffers_);
     {
       MutexLock lock(&mu_);
       connections_.insert(connection.get());
@@ -195,22 +184,18 @@ class ServerImpl final : public NbdServer {
     // The peer sees the end now; the descriptor goes with its owner.
     connection->socket.Shutdown();
     MutexLock lock(&mu_);
-    const bool was_full = connections_.size() == max_connections_;
     connections_.erase(connection);
     changed_.SignalAll();
-    if (was_full) WakeAcceptor();
   }
 
   Exports& exports_;
   NbdStats& stats_;
   const NegotiationOptions negotiation_;
-  const size_t max_connections_;
   BufferBudget buffers_;
   const absl::Duration patience_;
   const std::function<void()> starved_ = [this] { EndStuckConnections(); };
-  std::vector<ListenSocket> sockets_;  // Of the acceptor, while it runs.
+  std::vector<ListenSocket> sockets_;  // Of the door, while it is open.
   std::vector<std::string> addresses_;
-  const int wake_fd_;
   std::atomic<bool> draining_{false};
 
   Mutex mu_;
@@ -219,7 +204,7 @@ class ServerImpl final : public NbdServer {
 
   // Ends when all connections have.
   ThreadCache threads_;
-  std::thread acceptor_;
+  std::unique_ptr<Door> door_;
 };
 
 }  // namespace
@@ -245,13 +230,11 @@ absl::StatusOr<std::unique_ptr<NbdServer>> NbdServer::Start(
       sockets.push_back(std::move(socket));
     }
   }
-  const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd < 0) {
-    return absl::UnavailableError(
-        absl::StrCat("no eventfd: ", std::strerror(errno)));
-  }
-  return std::make_unique<ServerImpl>(options, exports, stats,
-                                      std::move(sockets), wake_fd);
+  auto server =
+      std::make_unique<ServerImpl>(options, exports, stats, std::move(sockets));
+  absl::Status opened = server->Open(options.max_connections);
+  if (!opened.ok()) return opened;
+  return server;
 }
 
 }  // namespace ramvol::nbd

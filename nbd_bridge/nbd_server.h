@@ -28,7 +28,7 @@ struct NbdServerOptions {
   std::string default_export;
   // All exports are read-only.
   bool read_only = false;
-  // Further clients wait to be accepted. 1 to 65536.
+  // Further clients wait to be accepted. 1 to 65536. By peer FairShare decides.
   int max_connections = 4096;
   // What the requests of all connections may hold together, and on top of it
   // BufferBudget::kReservedBytes each. At least kMinBufferBytes.
@@ -59,6 +59,9 @@ class NbdServer {
   // The addresses as they were bound, no port 0 among them: "unix:/run/n.sock",
   // "127.0.0.1:10809", "vsock:10809".
   virtual const std::vector<std::string>& addresses() const = 0;
+
+  // As Door::WhyShut.
+  virtual std::string WhyShut() const = 0;
 };
 
 }  // namespace ramvol::nbd

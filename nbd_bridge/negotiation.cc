@@ -53,7 +53,9 @@ class Negotiator {
   }
 
  private:
-  static absl::Time Deadline() { return absl::Now() + kOptionTimeout; }
+  absl::Time Deadline() const {
+    return std::min(absl::Now() + kOptionTimeout, end_);
+  }
 
   bool Greet() {
     char flags[4];
@@ -311,6 +313,7 @@ class Negotiator {
   Socket& socket_;
   Exports& exports_;
   const NegotiationOptions& options_;
+  const absl::Time end_ = absl::Now() + kHandshakeTimeout;
 
   uint32_t client_flags_ = 0;
   uint32_t option_ = 0;  // The one being handled.

@@ -18,6 +18,8 @@ namespace ramvol::nbd {
 
 // How long a client may take for the next option.
 inline constexpr absl::Duration kOptionTimeout = absl::Seconds(60);
+// And for all of them.
+inline constexpr absl::Duration kHandshakeTimeout = absl::Minutes(5);
 // Longest data of an option that is understood. More is refused, and past
 // kMaxSkippedOptionBytes the connection ends.
 inline constexpr size_t kMaxOptionBytes = size_t{64} << 10;

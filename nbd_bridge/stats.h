@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "proto/base/counters.h"
+#include "proto/base/door_stats.h"
 #include "proto/base/duration_histogram.h"
 
 namespace ramvol::nbd {
@@ -67,6 +68,9 @@ class NbdStats {
 
   Snapshot Get() const;
 
+  DoorStats& door() { return door_; }
+  const DoorStats& door() const { return door_; }
+
  private:
   enum class Gauge { kConnections, kInflight, kCount };
 
@@ -79,6 +83,7 @@ class NbdStats {
 
   // On the heap, wherever this is: too large for a stack, and with ASan g++ 12
   // does not align a stack's variables to whole cache lines.
+  DoorStats door_;
   const std::unique_ptr<Counts> counts_ = std::make_unique<Counts>();
 };
 

@@ -2,20 +2,17 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdint>
-#include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "grpcpp/security/server_credentials.h"
-#include "proto/base/systemd.h"
+#include "proto/base/peer.h"
+#include "server/http2/frame_gate.h"
+#include "server/http2/gated_sockets.h"
 
 namespace ramvol::server {
 namespace {
@@ -23,81 +20,85 @@ namespace {
 using ConnectionType =
     grpc::ServerBuilder::experimental_type::ExternalConnectionType;
 
-// Before accepting is tried again, when the system has no descriptors left.
-constexpr int kRetryAcceptMs = 100;
+constexpr std::string_view kPreface = http2::FrameGate::kPreface;
+
+Opening JudgePreface(std::string_view seen) {
+  if (seen != kPreface.substr(0, seen.size())) return Opening::kWrong;
+  return seen.size() == kPreface.size() ? Opening::kComplete
+                                        : Opening::kIncomplete;
+}
+
+void MoveTo(std::vector<ListenSocket>* all, std::vector<ListenSocket> more) {
+  for (ListenSocket& socket : more) all->push_back(std::move(socket));
+}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
-    const std::vector<int>& sockets, grpc::ServerBuilder* builder) {
-  for (const int fd : sockets) {
-    absl::Status status = PrepareSystemdSocket(fd);
-    if (!status.ok()) return status;
+    const std::vector<ListenAddress>& addresses,
+    const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
+    grpc::ServerBuilder* builder) {
+  std::vector<ListenSocket> all;
+  for (const ListenAddress& address : addresses) {
+    auto listening = ListenOn(address);
+    if (!listening.ok()) return listening.status();
+    MoveTo(&all, *std::move(listening));
   }
-  const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_fd < 0) {
-    return absl::UnavailableError(
-        absl::StrCat("no eventfd: ", std::strerror(errno)));
-  }
-  return std::unique_ptr<ConnectionAcceptor>(
-      new ConnectionAcceptor(sockets, wake_fd, builder));
+  auto passed = TakeSystemdSockets(sockets);
+  if (!passed.ok()) return passed.status();
+  MoveTo(&all, *std::move(passed));
+  std::unique_ptr<ConnectionAcceptor> acceptor(
+      new ConnectionAcceptor(std::move(all), std::move(stats), builder));
+  const absl::Status made = acceptor->MakeDoor();
+  if (!made.ok()) return made;
+  return acceptor;
 }
 
-ConnectionAcceptor::ConnectionAcceptor(std::vector<int> sockets, int wake_fd,
+ConnectionAcceptor::ConnectionAcceptor(std::vector<ListenSocket> sockets,
+                                       std::shared_ptr<DoorStats> stats,
                                        grpc::ServerBuilder* builder)
     : sockets_(std::move(sockets)),
-      wake_fd_(wake_fd),
+      stats_(std::move(stats)),
       grpc_(builder->experimental().AddExternalConnectionAcceptor(
           ConnectionType::FROM_FD, grpc::InsecureServerCredentials())) {}
 
-ConnectionAcceptor::~ConnectionAcceptor() {
-  Stop();
-  for (const int fd : sockets_) close(fd);
-  close(wake_fd_);
-}
-
-void ConnectionAcceptor::Start() {
-  thread_ = std::thread([this] { AcceptUntilWoken(); });
-}
-
-void ConnectionAcceptor::Stop() {
-  if (!thread_.joinable()) return;
-  const uint64_t one = 1;
-  // Fails only when the thread is awake anyway.
-  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
-  thread_.join();
+absl::Status ConnectionAcceptor::MakeDoor() {
+  DoorOptions options;
+  for (const ListenSocket& socket : sockets_) {
+    options.listeners.push_back(socket.fd());
+  }
+  options.max_connections = kMaxGrpcConnections;
+  options.judge = &JudgePreface;
+  options.opening_bytes = kPreface.size();
+  options.tick = &http2::EndLateOnes;
+  auto door = Door::Make(
+      std::move(options),
+      [this](int listener, int fd, Door::Place place) {
+        HandOver(listener, fd, std::move(place));
+      },
+      stats_.get());
+  if (!door.ok()) return door.status();
+  door_ = *std::move(door);
+  return absl::OkStatus();
 }
 
 std::vector<std::string> ConnectionAcceptor::addresses() const {
   std::vector<std::string> addresses;
-  for (const int fd : sockets_) addresses.push_back(SocketAddress(fd));
+  for (const ListenSocket& socket : sockets_) {
+    if (!socket.name().empty()) addresses.push_back(socket.name());
+  }
   return addresses;
 }
 
-void ConnectionAcceptor::AcceptUntilWoken() {
-  std::vector<pollfd> waits = {{wake_fd_, POLLIN, 0}};
-  for (const int fd : sockets_) waits.push_back({fd, POLLIN, 0});
-  while (waits[0].revents == 0) {
-    if (poll(waits.data(), waits.size(), -1) < 0) continue;
-    for (size_t i = 1; i < waits.size(); ++i) {
-      if (waits[i].revents != 0) AcceptOne(waits[i].fd);
-    }
-  }
-}
-
-void ConnectionAcceptor::AcceptOne(int listener) {
-  const int fd =
-      accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (fd < 0) {
-    // Else poll would return at once, again and again.
-    if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
-      poll(nullptr, 0, kRetryAcceptMs);
-    }
-    return;
-  }
+void ConnectionAcceptor::HandOver(int listener, int fd, Door::Place place) {
   // As gRPC does for its own; without effect on sockets that are not TCP.
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  if (!http2::Watch(fd, PeerOf(fd), std::move(place), stats_)) {
+    stats_->Count(TurnedAway::kFiles);
+    close(fd);
+    return;
+  }
   grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters
       connection;
   connection.listener_fd = listener;

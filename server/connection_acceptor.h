@@ -1,51 +1,63 @@
-// gRPC over sockets that listen already, as systemd passes them.
+// Where gRPC's connections come in.
 #ifndef RAMVOL_SERVER_CONNECTION_ACCEPTOR_H_
 #define RAMVOL_SERVER_CONNECTION_ACCEPTOR_H_
 
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "grpcpp/server_builder.h"
+#include "proto/base/door.h"
+#include "proto/base/door_stats.h"
+#include "proto/base/listen_address.h"
+#include "proto/base/listen_socket.h"
 
 namespace ramvol::server {
 
-// Accepts connections and hands them to a gRPC server. gRPC itself can only
-// listen on addresses. Not thread-safe.
+// Most connections at a time, if there are descriptors for them.
+inline constexpr size_t kMaxGrpcConnections = 4096;
+
+// Accepts connections and hands those to a gRPC server that begin with the
+// preface of HTTP/2, watched for floods by http2::FrameGate. gRPC's own
+// listeners bound nothing, and stop for good when descriptors run out
+// (CVE-2023-4785). Not thread-safe, but for the accessors.
 class ConnectionAcceptor {
  public:
-  // Takes the sockets over, to be closed with it, and registers with `builder`,
-  // whose server must outlive Stop. UNAVAILABLE when one is no listening
-  // socket.
+  // Binds the addresses, takes the sockets over, which listen already, to be
+  // closed with it, and registers with `builder`, whose server must outlive
+  // Stop. UNAVAILABLE names what cannot be listened on. Counts in `stats`.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(
-      const std::vector<int>& sockets, grpc::ServerBuilder* builder);
-  ~ConnectionAcceptor();
+      const std::vector<ListenAddress>& addresses,
+      const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
+      grpc::ServerBuilder* builder);
 
   ConnectionAcceptor(const ConnectionAcceptor&) = delete;
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
 
   // Begins to accept. Call it once the server is built.
-  void Start();
-  // Accepts no more; returns when that is so. What waits in the sockets stays
-  // there for whoever holds them, too.
-  void Stop();
+  void Start() { door_->Start(); }
+  // As Door::Stop.
+  void Stop() { door_->Stop(); }
 
-  // Of each socket, as SocketAddress.
+  // The addresses as they were bound; of each socket, as SocketAddress.
   std::vector<std::string> addresses() const;
+  // As Door's.
+  std::string WhyShut() const { return door_->WhyShut(); }
+  size_t connections() const { return door_->inside(); }
 
  private:
-  ConnectionAcceptor(std::vector<int> sockets, int wake_fd,
+  ConnectionAcceptor(std::vector<ListenSocket> sockets,
+                     std::shared_ptr<DoorStats> stats,
                      grpc::ServerBuilder* builder);
 
-  void AcceptUntilWoken();
-  void AcceptOne(int listener);
+  absl::Status MakeDoor();
+  void HandOver(int listener, int fd, Door::Place place);
 
-  const std::vector<int> sockets_;
-  const int wake_fd_;
+  const std::vector<ListenSocket> sockets_;
+  const std::shared_ptr<DoorStats> stats_;
   const std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> grpc_;
-  std::thread thread_;
+  std::unique_ptr<Door> door_;
 };
 
 }  // namespace ramvol::server

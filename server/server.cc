@@ -14,6 +14,7 @@
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "server/metrics/door_metrics.h"
 #include "server/metrics/engine_metrics.h"
 #include "server/metrics/grpc_metrics.h"
 #include "server/metrics/nbd_metrics.h"
@@ -31,6 +32,9 @@ constexpr int kMinServiceThreads = 4;
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveWaitMs = 20'000;
 constexpr int kMinClientKeepaliveMs = 5'000;
+constexpr int kHandshakeMs = 10'000;
+// Calls that a client has open on one connection; more wait at the client.
+constexpr int kMaxConnectionStreams = 2048;
 // For answers that are not counted by the gate, all small, to get out.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 
@@ -38,6 +42,15 @@ int ServiceThreads(int wanted) {
   if (wanted > 0) return wanted;
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   return std::max(cores, kMinServiceThreads);
+}
+
+// What http2::FrameGate leaves to gRPC.
+void BoundConnections(grpc::ServerBuilder* builder) {
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              kMaxConnectionStreams);
+  // From the preface to the settings.
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              kHandshakeMs);
 }
 
 // gRPC keeps these in globals that a builder reads.
@@ -57,11 +70,6 @@ void EnableStandardServices() {
 // Beside the volumes, for messages under way, NBD's buffers, code and threads.
 constexpr uint64_t kBesideVolumesBytes = uint64_t{256} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
-
-struct Listener {
-  ListenAddress address;
-  int bound_port = 0;  // Filled in by gRPC.
-};
 
 }  // namespace
 
@@ -114,9 +122,13 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
        std::make_shared<metrics::GrpcMetrics>(
            &rpc_stats_, [this] { return block_service_.io_streams(); }),
        std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
+       std::make_shared<metrics::DoorMetrics>(
+           std::vector<metrics::DoorMetrics::Door>{{"grpc", grpc_door_.get()},
+                                                   {"nbd", &nbd_stats_.door()},
+                                                   {"http", &http_door_}}),
        std::make_shared<metrics::VolumeMetrics>(engine_.get(),
                                                 options.metrics_max_volumes)},
-      [this] { return WhyNotReady(); });
+      [this] { return WhyNotReady(); }, &http_door_);
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();
@@ -125,6 +137,13 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
 
 std::string Server::WhyNotReady() const {
   if (const char* busy = busy_.load(std::memory_order_acquire)) return busy;
+  if (std::string shut = acceptor_->WhyShut(); !shut.empty()) {
+    return absl::StrCat("gRPC accepts nobody: ", shut);
+  }
+  if (std::string shut = nbd_ == nullptr ? "" : nbd_->WhyShut();
+      !shut.empty()) {
+    return absl::StrCat("NBD accepts nobody: ", shut);
+  }
   if (!engine_->MemoryExhausted()) return "";
   const engine::EngineStats stats = engine_->Stats();
   return absl::StrCat("memory exhausted: ", stats.memory_used_bytes,
@@ -145,14 +164,6 @@ absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
 absl::Status Server::StartGrpc(const ServerOptions& options) {
   EnableStandardServices();
   grpc::ServerBuilder builder;
-  std::vector<Listener> listeners;
-  listeners.reserve(options.listen.size());  // gRPC keeps pointers into it.
-  for (const ListenAddress& address : options.listen) {
-    Listener& listener = listeners.emplace_back(Listener{address});
-    builder.AddListeningPort(address.ToString(),
-                             grpc::InsecureServerCredentials(),
-                             &listener.bound_port);
-  }
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
       interceptors;
@@ -171,36 +182,25 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
       GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       kMinClientKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  // Else a second server would share the port silently.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  BoundConnections(&builder);
   grpc::ResourceQuota quota("ramvold");
   quota.Resize(options.message_bytes);
   builder.SetResourceQuota(quota);
   // For reflection, health and channelz, the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  if (!options.grpc_sockets.empty()) {
-    auto acceptor = ConnectionAcceptor::Create(options.grpc_sockets, &builder);
-    if (!acceptor.ok()) return acceptor.status();
-    acceptor_ = *std::move(acceptor);
-  }
+  auto acceptor = ConnectionAcceptor::Create(
+      options.listen, options.grpc_sockets, grpc_door_, &builder);
+  if (!acceptor.ok()) return acceptor.status();
+  acceptor_ = *std::move(acceptor);
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) {
     return absl::UnavailableError(
-        "gRPC cannot listen on every address; its own message is above");
+        "gRPC does not start; its own message is above");
   }
-  for (const Listener& listener : listeners) {
-    ListenAddress bound = listener.address;
-    if (!bound.is_unix()) bound.port = listener.bound_port;
-    grpc_addresses_.push_back(bound.ToString());
-  }
-  if (acceptor_ != nullptr) {
-    for (const std::string& address : acceptor_->addresses()) {
-      grpc_addresses_.push_back(address);
-    }
-  }
+  grpc_addresses_ = acceptor_->addresses();
   volume_service_.set_grpc_addresses(grpc_addresses_);
   SetServing(true);
-  if (acceptor_ != nullptr) acceptor_->Start();
+  acceptor_->Start();
   return absl::OkStatus();
 }
 
@@ -221,16 +221,17 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   block_service_.Drain();
   const absl::Time deadline = absl::Now() + drain_timeout;
   if (nbd_ != nullptr) nbd_->Shutdown(drain_timeout);
-  nbd_.reset();
   const bool drained = gate_.WaitUntilEmpty(
       std::max(deadline - absl::Now(), absl::ZeroDuration()));
   // What is left, such as watches of the health service, ends with this.
   const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
   grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));
-  acceptor_.reset();
-  // Removes the Unix sockets.
   grpc_.reset();
+  // It asks the others whether they accept.
   metrics_.reset();
+  nbd_.reset();
+  // Removes the Unix sockets.
+  acceptor_.reset();
 }
 
 }  // namespace ramvol::server

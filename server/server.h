@@ -15,6 +15,7 @@
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/door_stats.h"
 #include "proto/base/listen_address.h"
 #include "server/connection_acceptor.h"
 #include "server/engine/engine.h"
@@ -118,13 +119,15 @@ class Server {
   service::BlockService block_service_;
   EngineExports exports_;
   nbd::NbdStats nbd_stats_;
+  const std::shared_ptr<DoorStats> grpc_door_ = std::make_shared<DoorStats>();
+  DoorStats http_door_;
   const service::RpcStats rpc_stats_;
   // What the server does instead of serving; null when it serves.
   std::atomic<const char*> busy_{"starting"};
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;
   std::unique_ptr<grpc::Server> grpc_;
-  std::unique_ptr<ConnectionAcceptor> acceptor_;  // Null without its sockets.
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
 
   // Constant after Start.
   std::vector<std::string> grpc_addresses_;

@@ -1,6 +1,7 @@
 #include "proto/base/program.h"
 
 #include <malloc.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +38,8 @@ constexpr int kMallocMmapBytes = 4 << 20;
 constexpr int kMallocTrimBytes = 32 << 20;
 constexpr absl::Duration kMallocTrimInterval = absl::Seconds(5);
 
+constexpr rlim_t kWantedFiles = 65536;
+
 // Abseil exits with 1 after --help; scripts expect 0.
 bool AsksForHelp(int argc, char** argv) {
   return std::any_of(argv + 1, argv + argc, [](absl::string_view arg) {
@@ -57,6 +60,16 @@ void BoundMalloc() {
   mallopt(M_ARENA_MAX, kMallocArenas);
   mallopt(M_MMAP_THRESHOLD, kMallocMmapBytes);
   mallopt(M_TRIM_THRESHOLD, kMallocTrimBytes);
+}
+
+// The usual soft limit of 1024 is for programs that call select. Each
+// connection takes a descriptor.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur =
+      std::max(limit.rlim_cur, std::min(limit.rlim_max, kWantedFiles));
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 }  // namespace
@@ -106,6 +119,7 @@ int Program::Fail(const absl::Status& status) const {
 
 void Program::Prepare() {
   BoundMalloc();
+  RaiseFileLimit();
   pthread_sigmask(SIG_BLOCK, &stop_signals_, nullptr);
   signal(SIGPIPE, SIG_IGN);
 }

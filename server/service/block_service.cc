@@ -25,10 +25,15 @@ class RefusedStream final
   void OnDone() override { delete this; }
 };
 
-absl::Status TooManyStreams() {
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the server has ", kMaxStreams,
-                   " Io streams open, the most that it keeps; close some"));
+absl::Status TooManyStreams(IoStreamSet::Answer why) {
+  const std::string message =
+      why == IoStreamSet::Answer::kFull
+          ? absl::StrCat("the server has ", kMaxStreams,
+                         " Io streams open, the most that it keeps; close some")
+          : absl::StrCat("the client has its share of the server's ",
+                         kMaxStreams, " Io streams open; close some");
+  return WithReason(absl::ResourceExhaustedError(message),
+                    reason::kTooManyStreams);
 }
 
 grpc::ByteBuffer EmptyMessage() {
@@ -174,9 +179,10 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
   auto stream =
       std::make_shared<IoStream>(engine_, executor_, &streams_, context);
-  if (!streams_.Add(stream)) {
+  const IoStreamSet::Answer answer = streams_.Add(stream, context->peer());
+  if (answer != IoStreamSet::Answer::kEntered) {
     gate_->Leave();
-    return new RefusedStream(TooManyStreams());
+    return new RefusedStream(TooManyStreams(answer));
   }
   stream->Start();
   return stream.get();

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/server_context.h"
 #include "proto/base/clock.h"
+#include "proto/base/peer.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
@@ -324,23 +325,28 @@ void IoStream::Drain() {
 
 void IoStream::OnDone() { set_->Remove(this); }
 
-bool IoStreamSet::Add(std::shared_ptr<IoStream> stream) {
+IoStreamSet::Answer IoStreamSet::Add(std::shared_ptr<IoStream> stream,
+                                     const std::string& grpc_peer) {
+  Member member{.stream = std::move(stream),
+                .holder = {PeerOf(grpc_peer), grpc_peer}};
+  const Answer answer = share_.Enter(member.holder);
+  if (answer != Answer::kEntered) return answer;
   MutexLock lock(&mu_);
-  if (streams_.size() >= kMaxStreams) return false;
-  IoStream* const key = stream.get();
-  streams_.emplace(key, Member{.stream = std::move(stream)});
-  return true;
+  IoStream* const key = member.stream.get();
+  streams_.emplace(key, std::move(member));
+  return answer;
 }
 
 void IoStreamSet::Remove(IoStream* stream) {
-  std::shared_ptr<IoStream> last;  // Goes outside of the lock.
+  Member last;  // Goes outside of the lock.
   {
     MutexLock lock(&mu_);
     const auto it = streams_.find(stream);
-    last = std::move(it->second.stream);
-    if (it->second.id != 0) named_.erase(it->second.id);
+    last = std::move(it->second);
+    if (last.id != 0) named_.erase(last.id);
     streams_.erase(it);
   }
+  share_.Leave(last.holder);
   gate_->Leave();
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/cost_estimate.h"
+#include "proto/base/fair_share.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
@@ -25,6 +27,7 @@
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
+#include "server/service/limits.h"
 
 namespace ramvol::service {
 
@@ -139,10 +142,13 @@ class IoStreamSet {
   IoStreamSet(CallGate* gate, ByteGate* writes)
       : gate_(gate), writes_(writes) {}
 
+  using Answer = FairShare::Answer;
+
   ByteGate& writes() { return *writes_; }
 
-  // False when there are kMaxStreams already.
-  bool Add(std::shared_ptr<IoStream> stream);
+  // Unless there are kMaxStreams already, or the client has its share of them.
+  // `grpc_peer` is as ServerContext::peer.
+  Answer Add(std::shared_ptr<IoStream> stream, const std::string& grpc_peer);
   // Takes a stream out that is done, and lets it leave the gate.
   void Remove(IoStream* stream);
   size_t size() ABSL_LOCKS_EXCLUDED(mu_) {
@@ -173,6 +179,7 @@ class IoStreamSet {
  private:
   struct Member {
     std::shared_ptr<IoStream> stream;
+    std::array<std::string, 2> holder;  // The peer, and its connection.
     uint64_t id = 0;
   };
   // Of a client and a volume's uid.
@@ -181,6 +188,7 @@ class IoStreamSet {
   CallGate* const gate_;
   ByteGate* const writes_;
   Hook hook_;
+  FairShare share_{kMaxStreams};
   Mutex mu_;
   // Keeps the streams alive.
   absl::flat_hash_map<IoStream*, Member> streams_ ABSL_GUARDED_BY(mu_);

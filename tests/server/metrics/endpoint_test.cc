@@ -32,14 +32,16 @@ class OneGauge final : public prometheus::Collectable {
 class EndpointTest : public ::testing::Test {
  protected:
   EndpointTest() {
-    endpoint_ = *Endpoint::Start("127.0.0.1:0", {std::make_shared<OneGauge>()},
-                                 [this] { return reason_; });
+    endpoint_ = *Endpoint::Start(
+        "127.0.0.1:0", {std::make_shared<OneGauge>()},
+        [this] { return reason_; }, &stats_);
   }
   HttpAnswer Get(const std::string& path, const std::string& method = "GET") {
     return HttpRequest(PortOf(endpoint_->url()), path, method);
   }
 
   std::string reason_;
+  DoorStats stats_;
   std::unique_ptr<Endpoint> endpoint_;
 };
 
@@ -81,7 +83,8 @@ TEST_F(EndpointTest, EndsQuickly) {
 TEST_F(EndpointTest, SaysWhyItCannotListen) {
   const std::string taken =
       "127.0.0.1:" + std::to_string(PortOf(endpoint_->url()));
-  EXPECT_THAT(Endpoint::Start(taken, {}, [] { return ""; }),
+  EXPECT_THAT(Endpoint::Start(
+                  taken, {}, [] { return ""; }, &stats_),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("in use")));
 }
 

@@ -1,4 +1,4 @@
-#include "nbd_bridge/listen_socket.h"
+#include "proto/base/listen_socket.h"
 
 #include <linux/vm_sockets.h>
 #include <netdb.h>
@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/systemd.h"
 
-namespace ramvol::nbd {
+namespace ramvol {
 namespace {
 
 using Sockets = std::vector<ListenSocket>;
@@ -92,7 +92,23 @@ absl::StatusOr<Sockets> ListenUnix(const ListenAddress& address) {
   return sockets;
 }
 
-absl::StatusOr<Sockets> ListenVsock(uint32_t port) {
+}  // namespace
+
+ListenSocket::ListenSocket(ListenSocket&& other)
+    : fd_(std::exchange(other.fd_, -1)),
+      name_(std::move(other.name_)),
+      unix_path_(std::exchange(other.unix_path_, "")) {}
+
+ListenSocket::~ListenSocket() {
+  if (!unix_path_.empty()) unlink(unix_path_.c_str());
+  if (fd_ >= 0) close(fd_);
+}
+
+absl::StatusOr<Sockets> ListenOn(const ListenAddress& address) {
+  return address.is_unix() ? ListenUnix(address) : ListenTcp(address);
+}
+
+absl::StatusOr<Sockets> ListenOnVsock(uint32_t port) {
   sockaddr_vm addr{};
   addr.svm_family = AF_VSOCK;
   addr.svm_cid = VMADDR_CID_ANY;
@@ -109,45 +125,13 @@ absl::StatusOr<Sockets> ListenVsock(uint32_t port) {
 }
 
 absl::StatusOr<Sockets> TakeSystemdSockets(const std::vector<int>& fds) {
-  if (fds.empty()) {
-    return absl::InvalidArgumentError(
-        "no socket was passed to this process (LISTEN_PID and LISTEN_FDS are "
-        "not set for it); start it by a systemd .socket unit, or give an "
-        "address to listen on");
-  }
   Sockets sockets;
+  for (const int fd : fds) sockets.emplace_back(fd, SocketAddress(fd), "");
   for (const int fd : fds) {
     absl::Status status = PrepareSystemdSocket(fd);
     if (!status.ok()) return status;
-    sockets.emplace_back(fd, SocketAddress(fd), "");
   }
   return sockets;
 }
 
-}  // namespace
-
-ListenSocket::ListenSocket(ListenSocket&& other)
-    : fd_(std::exchange(other.fd_, -1)),
-      name_(std::move(other.name_)),
-      unix_path_(std::exchange(other.unix_path_, "")) {}
-
-ListenSocket::~ListenSocket() {
-  if (!unix_path_.empty()) unlink(unix_path_.c_str());
-  if (fd_ >= 0) close(fd_);
-}
-
-absl::StatusOr<Sockets> Listen(const NbdAddress& address,
-                               const std::vector<int>& systemd_sockets) {
-  switch (address.kind) {
-    case NbdAddress::Kind::kVsock:
-      return ListenVsock(address.vsock_port);
-    case NbdAddress::Kind::kSystemd:
-      return TakeSystemdSockets(systemd_sockets);
-    case NbdAddress::Kind::kStream:
-      break;
-  }
-  return address.stream.is_unix() ? ListenUnix(address.stream)
-                                  : ListenTcp(address.stream);
-}
-
-}  // namespace ramvol::nbd
+}  // namespace ramvol

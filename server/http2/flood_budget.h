@@ -1,0 +1,80 @@
+// What all HTTP/2 connections of a server may do together.
+#ifndef RAMVOL_SERVER_HTTP2_FLOOD_BUDGET_H_
+#define RAMVOL_SERVER_HTTP2_FLOOD_BUDGET_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "proto/base/mutex.h"
+#include "server/http2/token_bucket.h"
+
+namespace ramvol::http2 {
+
+// Calls that are open at a time, of all clients: a call takes about 15 KB, so
+// all of them 120 MiB.
+inline constexpr size_t kMaxStreams = 8192;
+// A peer may always have so many of them, and beyond that as many as are free.
+inline constexpr size_t kMinPeerStreams = 64;
+// Rapid resets (see FrameGate) of all clients: so many at once, about 60 MB,
+// and so many a second.
+inline constexpr double kCommonResetBurst = 4000;
+inline constexpr double kCommonResetsPerSecond = 500;
+
+// Open calls of one peer.
+struct PeerStreams {
+  std::atomic<size_t> open{0};
+};
+
+// Thread-safe.
+class FloodBudget {
+ public:
+  // `overrun` has to send a connection away, the one that resets most. It may
+  // be called by several threads at a time.
+  explicit FloodBudget(std::function<void()> overrun)
+      : overrun_(std::move(overrun)) {}
+  FloodBudget(const FloodBudget&) = delete;
+  FloodBudget& operator=(const FloodBudget&) = delete;
+
+  // Takes a place; false when the peer has its share.
+  bool OpenStream(PeerStreams& peer) {
+    const size_t all = open_.load(std::memory_order_relaxed);
+    const size_t free = kMaxStreams - std::min(all, kMaxStreams);
+    if (peer.open.load(std::memory_order_relaxed) >=
+        std::max(kMinPeerStreams, free)) {
+      return false;
+    }
+    peer.open.fetch_add(1, std::memory_order_relaxed);
+    open_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  void CloseStreams(PeerStreams& peer, size_t count) {
+    peer.open.fetch_sub(count, std::memory_order_relaxed);
+    open_.fetch_sub(count, std::memory_order_relaxed);
+  }
+  size_t open_streams() const { return open_.load(std::memory_order_relaxed); }
+
+  // Counts a rapid reset, and calls `overrun` when there are too many.
+  void TakeReset(int64_t now_ns) ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(&mu_);
+      if (resets_.Take(now_ns)) return;
+    }
+    overrun_();
+  }
+
+ private:
+  const std::function<void()> overrun_;
+  std::atomic<size_t> open_{0};
+  Mutex mu_;
+  TokenBucket resets_ ABSL_GUARDED_BY(mu_){kCommonResetBurst,
+                                           kCommonResetsPerSecond};
+};
+
+}  // namespace ramvol::http2
+
+#endif  // RAMVOL_SERVER_HTTP2_FLOOD_BUDGET_H_

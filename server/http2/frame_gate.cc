@@ -1,0 +1,159 @@
+#include "server/http2/frame_gate.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace ramvol::http2 {
+namespace {
+
+// RFC 9113, section 6.
+enum FrameType : uint8_t {
+  kData = 0,
+  kHeaders = 1,
+  kRstStream = 3,
+  kWindowUpdate = 8,
+  kContinuation = 9,
+};
+constexpr uint8_t kEndStream = 0x1;
+constexpr uint8_t kEndHeaders = 0x4;
+
+size_t Byte(char c) { return static_cast<unsigned char>(c); }
+
+}  // namespace
+
+bool FrameGate::Reader::Next(std::string_view* bytes, Head* head) {
+  const size_t skipped = std::min(skip_, bytes->size());
+  skip_ -= skipped;
+  bytes->remove_prefix(skipped);
+  const size_t taken = std::min(kHeadBytes - have_, bytes->size());
+  std::memcpy(&head_[have_], bytes->data(), taken);
+  have_ += taken;
+  bytes->remove_prefix(taken);
+  if (have_ < kHeadBytes) return false;
+  have_ = 0;
+  head->length = Byte(head_[0]) << 16 | Byte(head_[1]) << 8 | Byte(head_[2]);
+  head->type = static_cast<uint8_t>(head_[3]);
+  head->flags = static_cast<uint8_t>(head_[4]);
+  head->stream = static_cast<uint32_t>((Byte(head_[5]) & 0x7f) << 24 |
+                                       Byte(head_[6]) << 16 |
+                                       Byte(head_[7]) << 8 | Byte(head_[8]));
+  skip_ = head->length;
+  return true;
+}
+
+FrameGate::FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer)
+    : common_(*common), peer_(std::move(peer)) {}
+
+FrameGate::~FrameGate() { common_.CloseStreams(*peer_, streams_.size()); }
+
+Flood FrameGate::Received(std::string_view bytes, int64_t now_ns) {
+  Head head;
+  while (flood_ == Flood::kNone && received_.Next(&bytes, &head)) {
+    flood_ = OnReceived(head, now_ns);
+  }
+  if (!block_open_ && received_.at_end()) {
+    block_began_ns_.store(0, std::memory_order_relaxed);
+  }
+  return flood_;
+}
+
+Flood FrameGate::OnReceived(const Head& head, int64_t now_ns) {
+  // Nothing else may come in between.
+  if (block_open_ && head.type != kContinuation) return Flood::kHeaders;
+  // What came before is complete.
+  if (!block_open_) block_began_ns_.store(0, std::memory_order_relaxed);
+  switch (head.type) {
+    case kData:
+      return head.length == 0 && (head.flags & kEndStream) == 0
+                 ? OnControl(now_ns)
+                 : Flood::kNone;
+    case kHeaders:
+    case kContinuation:
+      return OnHeaderBlock(head, now_ns);
+    case kRstStream:
+      return OnReset(head.stream, now_ns);
+    case kWindowUpdate:
+      // Reading makes as many of them as there are answers, and each takes
+      // next to nothing.
+      return Flood::kNone;
+    default:
+      return OnControl(now_ns);
+  }
+}
+
+Flood FrameGate::OnHeaderBlock(const Head& head, int64_t now_ns) {
+  const bool first = head.type == kHeaders;
+  if (first) {
+    block_bytes_ = 0;
+    continuations_ = 0;
+    block_began_ns_.store(now_ns, std::memory_order_relaxed);
+  } else if (!block_open_ || ++continuations_ > kMaxContinuations) {
+    return Flood::kHeaders;
+  }
+  block_open_ = (head.flags & kEndHeaders) == 0;
+  block_bytes_ += head.length;
+  if (block_bytes_ > kMaxHeaderBlockBytes) return Flood::kHeaders;
+  return first ? OpenStream(head.stream, now_ns) : Flood::kNone;
+}
+
+Flood FrameGate::OpenStream(uint32_t stream, int64_t now_ns) {
+  // The end of a call that is open already, or something that gRPC refuses.
+  if (stream <= last_stream_) return OnControl(now_ns);
+  last_stream_ = stream;
+  if (!common_.OpenStream(*peer_)) return Flood::kStreams;
+  streams_.emplace(stream, now_ns);
+  return Flood::kNone;
+}
+
+std::optional<int64_t> FrameGate::CloseStream(uint32_t stream, int64_t now_ns) {
+  const auto found = streams_.find(stream);
+  if (found == streams_.end()) return std::nullopt;
+  const int64_t open_ns = now_ns - found->second;
+  streams_.erase(found);
+  common_.CloseStreams(*peer_, 1);
+  return open_ns;
+}
+
+Flood FrameGate::OnReset(uint32_t stream, int64_t now_ns) {
+  const std::optional<int64_t> open_ns = CloseStream(stream, now_ns);
+  // Maybe its answer was on its way.
+  if (!open_ns.has_value()) return OnControl(now_ns);
+  return CountReset(*open_ns, now_ns);
+}
+
+Flood FrameGate::CountReset(int64_t open_ns, int64_t now_ns) {
+  if (open_ns >= kRapidResetNs) return Flood::kNone;
+  rapid_resets_.fetch_add(1, std::memory_order_relaxed);
+  common_.TakeReset(now_ns);
+  return resets_.Take(now_ns) ? Flood::kNone : Flood::kResets;
+}
+
+Flood FrameGate::OnControl(int64_t now_ns) {
+  return controls_.Take(now_ns) ? Flood::kNone : Flood::kControl;
+}
+
+void FrameGate::Sent(std::string_view bytes, int64_t now_ns) {
+  Head head;
+  while (sent_.Next(&bytes, &head)) OnSent(head, now_ns);
+}
+
+void FrameGate::OnSent(const Head& head, int64_t now_ns) {
+  const bool answers = head.type == kData || head.type == kHeaders;
+  if (answers) controls_.Give(kControlsPerAnswer);
+  const bool ends =
+      head.type == kRstStream || (answers && (head.flags & kEndStream) != 0);
+  if (!ends) return;
+  const std::optional<int64_t> open_ns = CloseStream(head.stream, now_ns);
+  // A client can make the server reset its calls, too.
+  if (open_ns.has_value() && head.type == kRstStream &&
+      flood_ == Flood::kNone) {
+    flood_ = CountReset(*open_ns, now_ns);
+  }
+}
+
+bool FrameGate::headers_late(int64_t now_ns) const {
+  const int64_t began_ns = block_began_ns_.load(std::memory_order_relaxed);
+  return began_ns != 0 && now_ns - began_ns > kHeaderBlockTimeoutNs;
+}
+
+}  // namespace ramvol::http2

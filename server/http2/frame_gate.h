@@ -1,0 +1,138 @@
+// Watches the frames of an HTTP/2 connection for floods.
+#ifndef RAMVOL_SERVER_HTTP2_FRAME_GATE_H_
+#define RAMVOL_SERVER_HTTP2_FRAME_GATE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/http2/flood_budget.h"
+#include "server/http2/token_bucket.h"
+
+namespace ramvol::http2 {
+
+// Longest block of headers, and most frames that continue it. gRPC takes 8 KiB.
+inline constexpr size_t kMaxHeaderBlockBytes = 64 << 10;
+inline constexpr int kMaxContinuations = 16;
+// How long a block of headers may take to arrive.
+inline constexpr int64_t kHeaderBlockTimeoutNs = 10'000'000'000;
+// A call that its client gives up sooner than this is a rapid reset: the server
+// may not even have begun it, and holds about 15 KB until it has.
+inline constexpr int64_t kRapidResetNs = 1'000'000'000;
+// Rapid resets of a connection: so many at once, and so many a second.
+inline constexpr double kResetBurst = 1000;
+inline constexpr double kResetsPerSecond = 100;
+// Frames that carry nothing (pings, settings, empty data, priorities, what is
+// unknown, resets of no call), likewise. Each frame of
+// an answer allows for two more: clients measure their network by pings.
+inline constexpr double kControlBurst = 1000;
+inline constexpr double kControlsPerSecond = 100;
+inline constexpr double kControlsPerAnswer = 2;
+
+enum class Flood {
+  kNone,
+  kResets,   // Too many rapid resets.
+  kStreams,  // Too many calls open at once.
+  kHeaders,  // A block of headers is too long, or in too many parts.
+  kControl,  // Too many frames that carry nothing.
+};
+
+// Sees both directions of a server's connection and reads nothing of them but
+// frames' heads, so it costs some ns a frame. It takes the client's preface and
+// frames to be well-formed where it does not look at them: whoever reads the
+// connection has to check them.
+//
+// One thread at a time, but for `headers_late` and `rapid_resets`. Times are in
+// ns of a steady clock.
+class FrameGate {
+ public:
+  // Of the preface that clients begin with.
+  static constexpr std::string_view kPreface =
+      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+  // Borrows `common`, what all connections may do together.
+  FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer);
+  ~FrameGate();
+
+  FrameGate(const FrameGate&) = delete;
+  FrameGate& operator=(const FrameGate&) = delete;
+
+  // Takes the next bytes from the client, cut anywhere. Whether they may be
+  // passed on; else the connection has to be closed, and the gate says the same
+  // for all that follows.
+  Flood Received(std::string_view bytes, int64_t now_ns);
+  // Takes the next bytes to the client, after what they answer was received.
+  void Sent(std::string_view bytes, int64_t now_ns);
+
+  // A block of headers has not arrived within kHeaderBlockTimeoutNs.
+  bool headers_late(int64_t now_ns) const;
+  // How many there were. Who has most of them is to go when all together have
+  // too many.
+  uint64_t rapid_resets() const {
+    return rapid_resets_.load(std::memory_order_relaxed);
+  }
+  // Calls that are open.
+  size_t open_streams() const { return streams_.size(); }
+
+ private:
+  static constexpr size_t kHeadBytes = 9;
+
+  struct Head {
+    size_t length = 0;
+    uint8_t type = 0;
+    uint8_t flags = 0;
+    uint32_t stream = 0;
+  };
+  // Cuts a direction into frames.
+  class Reader {
+   public:
+    explicit Reader(size_t skip) : skip_(skip) {}
+    // Consumes from `bytes`; true when a head is complete.
+    bool Next(std::string_view* bytes, Head* head);
+    // The last frame is here in full.
+    bool at_end() const { return skip_ == 0; }
+
+   private:
+    size_t skip_;
+    size_t have_ = 0;
+    std::array<char, kHeadBytes> head_ = {};
+  };
+
+  Flood OnReceived(const Head& head, int64_t now_ns);
+  Flood OnHeaderBlock(const Head& head, int64_t now_ns);
+  Flood OpenStream(uint32_t stream, int64_t now_ns);
+  // How long it was open; nothing when it was not.
+  std::optional<int64_t> CloseStream(uint32_t stream, int64_t now_ns);
+  Flood OnReset(uint32_t stream, int64_t now_ns);
+  Flood CountReset(int64_t open_ns, int64_t now_ns);
+  Flood OnControl(int64_t now_ns);
+  void OnSent(const Head& head, int64_t now_ns);
+
+  FloodBudget& common_;
+  const std::shared_ptr<PeerStreams> peer_;
+
+  Flood flood_ = Flood::kNone;
+  Reader received_{kPreface.size()};
+  Reader sent_{0};
+  uint32_t last_stream_ = 0;
+  // When they were opened.
+  absl::flat_hash_map<uint32_t, int64_t> streams_;
+  TokenBucket resets_{kResetBurst, kResetsPerSecond};
+  TokenBucket controls_{kControlBurst, kControlsPerSecond};
+  std::atomic<uint64_t> rapid_resets_{0};
+
+  // The block of headers that is arriving.
+  bool block_open_ = false;  // More frames continue it.
+  size_t block_bytes_ = 0;
+  int continuations_ = 0;
+  std::atomic<int64_t> block_began_ns_{0};  // 0: there is none.
+};
+
+}  // namespace ramvol::http2
+
+#endif  // RAMVOL_SERVER_HTTP2_FRAME_GATE_H_
