@@ -18,7 +18,7 @@ namespace {
 constexpr absl::Duration kIdle = absl::Milliseconds(200);
 // Writers that dirtied no more blocks than this meanwhile are quiet.
 constexpr uint64_t kQuietBlocks = 256;
-// Milliseconds that FlushAll waits for other threads.
+// Milliseconds that FlushAll waits for other threads, and vain attempts.
 constexpr int kMaxWaits = 1000;
 // Background work yields to requests.
 constexpr int kNice = 5;
@@ -49,7 +49,9 @@ Maintainer::~Maintainer() {
 
 bool Maintainer::Step(bool idle) {
   if (shared_.work.Help()) return true;
-  if (idle || shared_.hot.OverDirtyLow()) {
+  // Without room even in the reserve, flushing would fail again and again.
+  if ((idle || shared_.hot.OverDirtyLow()) &&
+      shared_.arena.HasRoom(kChunkBytes, Priority::kReclaim)) {
     const HotChunk dirty = shared_.hot.PickDirty();
     if (dirty.owner != nullptr) {
       dirty.owner->FlushChunk(dirty.chunk);
@@ -101,7 +103,10 @@ void Maintainer::FlushAll() {
   for (int waits = 0; waits < kMaxWaits;) {
     const HotChunk dirty = shared_.hot.PickDirty();
     if (dirty.owner != nullptr) {
+      const int64_t before = shared_.hot.dirty_blocks();
       dirty.owner->FlushChunk(dirty.chunk);
+      // Memory may be lacking.
+      if (shared_.hot.dirty_blocks() >= before) ++waits;
       continue;
     }
     if (shared_.hot.dirty_blocks() == 0) return;

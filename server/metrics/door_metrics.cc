@@ -16,7 +16,7 @@ std::vector<prometheus::MetricFamily> DoorMetrics::Collect() const {
   for (const Door& door : doors_) {
     for (size_t why = 0; why < kTurnedAwayNames.size(); ++why) {
       AddCounter(family,
-                 {{"protocol", door.name}, {"reason", kTurnedAwayNames[why]}},
+                 {{"protocol", door.name}, {"cause", kTurnedAwayNames[why]}},
                  door.stats->Get(static_cast<TurnedAway>(why)));
     }
   }

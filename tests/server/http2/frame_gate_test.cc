@@ -1,0 +1,238 @@
+#include "server/http2/frame_gate.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace ramvol::http2 {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+
+enum : uint8_t {
+  kData,
+  kHeaders,
+  kPriority,
+  kReset,
+  kSettings,
+  kPush,
+  kPing,
+  kGoAway,
+  kUpdate,
+  kContinuation
+};
+constexpr uint8_t kEndStream = 1;
+constexpr uint8_t kEndHeaders = 4;
+
+std::string Frame(uint8_t type, uint8_t flags, uint32_t stream,
+                  size_t length = 0) {
+  std::string frame;
+  for (const int shift : {16, 8, 0}) {
+    frame += static_cast<char>(length >> shift);
+  }
+  frame += static_cast<char>(type);
+  frame += static_cast<char>(flags);
+  for (const int shift : {24, 16, 8, 0}) {
+    frame += static_cast<char>(stream >> shift);
+  }
+  // Payloads look like heads.
+  return frame + std::string(length, '\x03');
+}
+
+std::string Open(uint32_t stream) {
+  return Frame(kHeaders, kEndHeaders, stream, 30);
+}
+
+std::string Reset(uint32_t stream) { return Frame(kReset, 0, stream, 4); }
+
+class FrameGateTest : public ::testing::Test {
+ protected:
+  FrameGateTest() { Receive(std::string(FrameGate::kPreface)); }
+
+  Flood Receive(const std::string& bytes) {
+    return gate_->Received(bytes, now_ns_);
+  }
+  void Answer(uint32_t stream) {
+    gate_->Sent(Frame(kHeaders, kEndHeaders, stream, 10) +
+                    Frame(kData, 0, stream, 100) +
+                    Frame(kHeaders, kEndHeaders | kEndStream, stream, 10),
+                now_ns_);
+  }
+  // How many of them get through.
+  template <typename Make>
+  int CountUntilFlood(Flood expected, Make make, int most = 100'000) {
+    for (int i = 0; i < most; ++i) {
+      const Flood flood = Receive(make(i));
+      if (flood == Flood::kNone) continue;
+      EXPECT_EQ(flood, expected);
+      EXPECT_EQ(Receive(Frame(kData, 0, 1, 5)), expected);
+      return i;
+    }
+    return most;
+  }
+  uint32_t NextStream() { return stream_ += 2; }
+
+  int overruns_ = 0;
+  FloodBudget common_{[this] { ++overruns_; }};
+  std::shared_ptr<PeerStreams> peer_ = std::make_shared<PeerStreams>();
+  std::unique_ptr<FrameGate> gate_ =
+      std::make_unique<FrameGate>(&common_, peer_);
+  int64_t now_ns_ = 5 * kSecond;
+  uint32_t stream_ = 1;
+};
+
+TEST_F(FrameGateTest, SeesTheSameHoweverBytesAreCut) {
+  std::string all;
+  for (uint32_t i = 3; i < 43; i += 2) {
+    all += Open(i) + Frame(kData, 0, i, 1000) + Frame(kSettings, 0, 0, 6);
+    if (i % 4 == 1) all += Reset(i);
+  }
+  for (size_t piece = 1; piece < 50; ++piece) {
+    FrameGate gate(&common_, peer_);
+    gate.Received(FrameGate::kPreface.substr(0, 5), now_ns_);
+    gate.Received(FrameGate::kPreface.substr(5), now_ns_);
+    for (size_t at = 0; at < all.size(); at += piece) {
+      EXPECT_EQ(gate.Received(all.substr(at, piece), now_ns_), Flood::kNone);
+    }
+    EXPECT_EQ(gate.open_streams(), 10);
+    EXPECT_EQ(gate.rapid_resets(), 10);
+  }
+  EXPECT_EQ(common_.open_streams(), 0);
+  EXPECT_EQ(peer_->open, 0);
+}
+
+TEST_F(FrameGateTest, CallsEndWithTheirAnswersOrResets) {
+  Receive(Open(3) + Open(5) + Open(7));
+  EXPECT_EQ(gate_->open_streams(), 3);
+  Answer(3);
+  gate_->Sent(Reset(3), now_ns_);
+  EXPECT_EQ(gate_->open_streams(), 2);
+  now_ns_ += 2 * kSecond;
+  Receive(Reset(5));
+  EXPECT_EQ(gate_->open_streams(), 1);
+  EXPECT_EQ(gate_->rapid_resets(), 0);
+  EXPECT_EQ(common_.open_streams(), 1);
+}
+
+TEST_F(FrameGateTest, BoundsRapidResets) {
+  const auto make = [this](int) {
+    const uint32_t stream = NextStream();
+    return Open(stream) + Reset(stream);
+  };
+  EXPECT_EQ(CountUntilFlood(Flood::kResets, make), kResetBurst);
+  EXPECT_EQ(overruns_, 0);
+}
+
+TEST_F(FrameGateTest, BoundsRapidResetsOfTheServer) {
+  int count = 0;
+  while (Receive(Open(NextStream())) == Flood::kNone) {
+    gate_->Sent(Reset(stream_), now_ns_);
+    ASSERT_LT(++count, 2 * kResetBurst);
+  }
+  EXPECT_EQ(count, kResetBurst + 1);
+}
+
+TEST_F(FrameGateTest, LetsClientsCancelAtASteadyPace) {
+  for (int i = 0; i < 10'000; ++i) {
+    now_ns_ += kSecond / 90;
+    const uint32_t stream = NextStream();
+    ASSERT_EQ(Receive(Open(stream) + Reset(stream)), Flood::kNone);
+  }
+}
+
+TEST_F(FrameGateTest, LetsClientsCloseLongStreamsAtOnce) {
+  std::string resets;
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_EQ(Receive(Open(NextStream())), Flood::kNone);
+    resets += Reset(stream_);
+  }
+  now_ns_ += kSecond;
+  EXPECT_EQ(Receive(resets), Flood::kNone);
+  EXPECT_EQ(gate_->open_streams(), 0);
+}
+
+TEST_F(FrameGateTest, BoundsRapidResetsOfAllTogether) {
+  constexpr int kGates = 8;
+  for (int i = 0; i < kGates; ++i) {
+    FrameGate gate(&common_, peer_);
+    gate.Received(FrameGate::kPreface, now_ns_);
+    for (uint32_t stream = 1; stream < 1800; stream += 2) {
+      EXPECT_EQ(gate.Received(Open(stream) + Reset(stream), now_ns_),
+                Flood::kNone);
+    }
+  }
+  EXPECT_EQ(overruns_, kGates * 900 - kCommonResetBurst);
+}
+
+TEST_F(FrameGateTest, BoundsOpenCallsOfAPeer) {
+  const auto open = [this](int) { return Open(NextStream()); };
+  EXPECT_EQ(CountUntilFlood(Flood::kStreams, open), kMaxStreams / 2);
+  // Another one has room.
+  gate_ =
+      std::make_unique<FrameGate>(&common_, std::make_shared<PeerStreams>());
+  EXPECT_EQ(Receive(std::string(FrameGate::kPreface) + Open(1)), Flood::kNone);
+}
+
+TEST_F(FrameGateTest, BoundsFramesThatCarryNothing) {
+  for (const std::string& frame :
+       {Frame(kPing, 0, 0, 8), Frame(kSettings, 0, 0), Frame(kSettings, 1, 0),
+        Frame(kPriority, 0, 1, 5), Frame(kData, 0, 1), Frame(77, 0, 0, 3),
+        Reset(99), Frame(kGoAway, 0, 0, 8)}) {
+    gate_ = std::make_unique<FrameGate>(&common_, peer_);
+    Receive(std::string(FrameGate::kPreface));
+    EXPECT_EQ(CountUntilFlood(Flood::kControl, [&](int) { return frame; }),
+              kControlBurst);
+  }
+}
+
+TEST_F(FrameGateTest, AnswersAllowForPings) {
+  for (int i = 0; i < 10'000; ++i) {
+    ASSERT_EQ(Receive(Frame(kPing, 0, 0, 8) + Frame(kPing, 1, 0, 8) +
+                      Frame(kUpdate, 0, 0, 4)),
+              Flood::kNone);
+    gate_->Sent(Frame(kData, 0, 1, 16384), now_ns_);
+  }
+}
+
+TEST_F(FrameGateTest, BoundsBlocksOfHeaders) {
+  Receive(Frame(kHeaders, 0, 3, 10));
+  EXPECT_EQ(CountUntilFlood(Flood::kHeaders,
+                            [](int) { return Frame(kContinuation, 0, 3); }),
+            kMaxContinuations);
+  FrameGate gate(&common_, peer_);
+  gate.Received(FrameGate::kPreface, now_ns_);
+  EXPECT_EQ(gate.Received(Frame(kHeaders, 0, 3, kMaxHeaderBlockBytes), now_ns_),
+            Flood::kNone);
+  EXPECT_EQ(gate.Received(Frame(kContinuation, 0, 3, 1), now_ns_),
+            Flood::kHeaders);
+}
+
+TEST_F(FrameGateTest, NothingComesBetweenPartsOfABlock) {
+  EXPECT_EQ(Receive(Frame(kHeaders, 0, 3, 10) + Frame(kPing, 0, 0, 8)),
+            Flood::kHeaders);
+}
+
+TEST_F(FrameGateTest, ABlockHasToArriveInTime) {
+  const std::string block =
+      Frame(kHeaders, 0, 3, 10) + Frame(kContinuation, kEndHeaders, 3, 10);
+  for (size_t sent = 1; sent <= block.size(); ++sent) {
+    FrameGate gate(&common_, peer_);
+    gate.Received(FrameGate::kPreface, now_ns_);
+    gate.Received(block.substr(0, sent), now_ns_);
+    EXPECT_FALSE(gate.headers_late(now_ns_ + kHeaderBlockTimeoutNs));
+    // Before the head is there, nothing is known of a block.
+    EXPECT_EQ(gate.headers_late(now_ns_ + kHeaderBlockTimeoutNs + 1),
+              sent >= 9 && sent < block.size());
+  }
+}
+
+TEST_F(FrameGateTest, DataThatFollowsDoesNotMakeABlockLate) {
+  Receive(Open(3) + Frame(kData, 0, 3, 100).substr(0, 50));
+  EXPECT_FALSE(gate_->headers_late(now_ns_ + 2 * kHeaderBlockTimeoutNs));
+}
+
+}  // namespace
+}  // namespace ramvol::http2
