@@ -83,9 +83,10 @@ absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {
 
 absl::Status Client::CheckHealth() const { return connection_->CheckHealth(); }
 
-absl::StatusOr<RemoteVolume> Client::Open(std::string_view name) const {
+absl::StatusOr<RemoteVolume> Client::Open(std::string_view name,
+                                          const OpenOptions& options) const {
   absl::StatusOr<std::shared_ptr<VolumeConnection>> opened =
-      connection_->Open(std::string(name));
+      connection_->Open(std::string(name), options);
   if (!opened.ok()) return opened.status();
   return RemoteVolume(*std::move(opened));
 }

@@ -58,7 +58,8 @@ class Client {
   absl::Status CheckHealth() const;
 
   // Opens the volume for reading and writing; NOT_FOUND when there is none.
-  absl::StatusOr<RemoteVolume> Open(std::string_view name) const;
+  absl::StatusOr<RemoteVolume> Open(std::string_view name,
+                                    const OpenOptions& options = {}) const;
 
   // How many connections of open volumes were lost and made again so far.
   uint64_t reconnects() const;

@@ -39,7 +39,7 @@ class ClientConnection {
 
   // Waits until the volume is open; never answers a null pointer.
   virtual absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
-      const std::string& name) = 0;
+      const std::string& name, const OpenOptions& options) = 0;
 
   // How many streams of open volumes were opened in the place of lost ones.
   virtual uint64_t reconnects() const = 0;

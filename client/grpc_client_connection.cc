@@ -204,8 +204,9 @@ class GrpcClientConnection : public ClientConnection {
   }
 
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
-      const std::string& name) override {
-    return OpenPipelined(name, options_, transport_, timer_, counters_);
+      const std::string& name, const OpenOptions& options) override {
+    return OpenPipelined(name, options_, transport_, timer_, counters_,
+                         options);
   }
 
   uint64_t reconnects() const override {

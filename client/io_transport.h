@@ -69,6 +69,7 @@ struct StreamOpening {
   // Streams that must be at rest before this one is open.
   std::vector<uint64_t> replaces;
   uint64_t client_id = 0;
+  bool if_unattached = false;
 };
 
 // What a stream reports, never two of one kind at once, OnClosed last. Calls

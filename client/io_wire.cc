@@ -318,6 +318,7 @@ grpc::ByteBuffer EncodeOpen(const StreamOpening& opening) {
   request.set_stream_id(opening.stream_id);
   for (const uint64_t id : opening.replaces) request.add_replaces(id);
   request.set_client_id(opening.client_id);
+  request.set_if_unattached(opening.if_unattached);
   const grpc::Slice slice(request.SerializeAsString());
   return grpc::ByteBuffer(&slice, 1);
 }

@@ -32,6 +32,14 @@ struct ClientOptions {
   size_t max_inflight_bytes = 64 << 20;
 };
 
+// Of Client::Open.
+struct OpenOptions {
+  // Open the volume only if no other client has it open, over any protocol;
+  // else FAILED_PRECONDITION, reason VOLUME_ATTACHED, whose message says who.
+  // Others may come later. Reconnecting does not ask again.
+  bool if_unattached = false;
+};
+
 }  // namespace ramvol
 
 #endif  // RAMVOL_CLIENT_OPTIONS_H_

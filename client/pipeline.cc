@@ -122,9 +122,11 @@ class VolumePipeline::Handler : public IoStreamHandler {
 VolumePipeline::VolumePipeline(std::string volume, ClientOptions options,
                                std::shared_ptr<IoTransport> transport,
                                std::shared_ptr<Timer> timer,
-                               std::shared_ptr<ClientCounters> counters)
+                               std::shared_ptr<ClientCounters> counters,
+                               const OpenOptions& open_options)
     : volume_(std::move(volume)),
       options_(std::move(options)),
+      open_options_(open_options),
       transport_(std::move(transport)),
       timer_(std::move(timer)),
       counters_(std::move(counters)) {

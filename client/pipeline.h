@@ -73,7 +73,8 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
                  std::shared_ptr<IoTransport> transport,
                  std::shared_ptr<Timer> timer,
                  std::shared_ptr<ClientCounters> counters =
-                     std::make_shared<ClientCounters>());
+                     std::make_shared<ClientCounters>(),
+                 const OpenOptions& open_options = {});
 
   // Starts all streams; `done` is called when the first of them is open.
   void Open(VolumeConnection::Done done);
@@ -237,6 +238,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   // Set at construction, then read-only.
   const std::string volume_;
   const ClientOptions options_;
+  const OpenOptions open_options_;
 
   // Synchronise themselves.
   const std::shared_ptr<IoTransport> transport_;

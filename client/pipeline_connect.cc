@@ -93,12 +93,14 @@ void VolumePipeline::StartLocked(size_t index, Work& work) {
     if (slot.replaces.size() == kMaxReplaces) break;
     slot.replaces.push_back(lost.id);
   }
-  slot.stream = transport_->NewStream(static_cast<int>(index),
-                                      {.volume = volume_,
-                                       .stream_id = slot.stream_id,
-                                       .replaces = slot.replaces,
-                                       .client_id = client_id_},
-                                      NewHandler(index, ++slot.generation));
+  slot.stream = transport_->NewStream(
+      static_cast<int>(index),
+      {.volume = volume_,
+       .stream_id = slot.stream_id,
+       .replaces = slot.replaces,
+       .client_id = client_id_,
+       .if_unattached = open_options_.if_unattached && uid_.empty()},
+      NewHandler(index, ++slot.generation));
   work.starts.push_back(slot.stream);
 }
 

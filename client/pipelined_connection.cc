@@ -96,10 +96,10 @@ bool PipelinedConnection::read_only() const { return pipeline_->read_only(); }
 absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(
     const std::string& volume, const ClientOptions& options,
     std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer,
-    std::shared_ptr<ClientCounters> counters) {
-  auto pipeline =
-      std::make_shared<VolumePipeline>(volume, options, std::move(transport),
-                                       std::move(timer), std::move(counters));
+    std::shared_ptr<ClientCounters> counters, const OpenOptions& open_options) {
+  auto pipeline = std::make_shared<VolumePipeline>(
+      volume, options, std::move(transport), std::move(timer),
+      std::move(counters), open_options);
   auto connection =
       std::make_shared<PipelinedConnection>(pipeline, /*wait=*/true);
   const absl::Status opened = WaitFor<absl::Status>(

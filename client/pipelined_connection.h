@@ -52,7 +52,8 @@ absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(
     const std::string& volume, const ClientOptions& options,
     std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer,
     std::shared_ptr<ClientCounters> counters =
-        std::make_shared<ClientCounters>());
+        std::make_shared<ClientCounters>(),
+    const OpenOptions& open_options = {});
 
 }  // namespace ramvol
 

@@ -29,10 +29,10 @@ class Exports {
   virtual absl::StatusOr<std::vector<ExportInfo>> List() = 0;
   // NOT_FOUND when there is no volume of this name.
   virtual absl::StatusOr<ExportInfo> Find(std::string_view name) = 0;
-  // Opens the volume, which counts as attached as long as the device lives.
-  // NOT_FOUND when there is none.
+  // Opens the volume for a client, whose address is `client`; it counts as
+  // attached as long as the device lives. NOT_FOUND when there is none.
   virtual absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
-      std::string_view name) = 0;
+      std::string_view name, std::string_view client) = 0;
 };
 
 }  // namespace ramvol::nbd

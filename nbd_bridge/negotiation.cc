@@ -230,7 +230,7 @@ class Negotiator {
   }
 
   absl::Status Open(const std::string& name) {
-    auto device = exports_.Open(name);
+    auto device = exports_.Open(name, socket_.Peer());
     if (!device.ok()) return device.status();
     result_.device = *std::move(device);
     result_.read_only = options_.read_only || result_.device->read_only();

@@ -165,7 +165,7 @@ absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<BlockDevice>> RemoteExports::Open(
-    std::string_view name) {
+    std::string_view name, std::string_view) {
   if (!MayBeAName(name)) return NoSuchVolume();
   auto volume = client_.Open(name);
   if (!volume.ok()) return Judge("open a volume", volume.status());

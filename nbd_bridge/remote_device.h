@@ -89,7 +89,7 @@ class RemoteExports final : public Exports {
   absl::StatusOr<ExportInfo> Find(std::string_view name) override;
   // Each device has streams of its own, over the client's connections.
   absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
-      std::string_view name) override;
+      std::string_view name, std::string_view client) override;
 
  private:
   // What a failed call answers; logs it unless it is about the name.

@@ -12,6 +12,7 @@
 #include <chrono>
 
 #include "absl/time/clock.h"
+#include "proto/base/peer_address.h"
 
 namespace ramvol::nbd {
 namespace {
@@ -168,6 +169,8 @@ absl::Duration Socket::SinceProgress() const {
   return absl::Nanoseconds(CoarseNowNs() -
                            progress_ns_.load(std::memory_order_relaxed));
 }
+
+std::string Socket::Peer() const { return PeerAddress(fd_); }
 
 void Socket::ShutdownReceiving() { shutdown(fd_, SHUT_RD); }
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -52,6 +53,9 @@ class Socket {
 
   // When Receive or Send last moved something; when it was made, at first.
   absl::Duration SinceProgress() const;
+
+  // The other end's address, as PeerAddress has it.
+  std::string Peer() const;
 
   // No more is received than what has arrived; the receiver wakes up.
   void ShutdownReceiving();

@@ -89,10 +89,11 @@ absl::StatusOr<nbd::ExportInfo> EngineExports::Find(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
-    std::string_view name) {
+    std::string_view name, std::string_view client) {
   auto volume = engine_.Find(name);
   if (!volume.ok()) return volume.status();
-  auto attachment = engine::Attachment::Make(*std::move(volume));
+  auto attachment = engine::Attachment::Make(*std::move(volume),
+                                             {"nbd", std::string(client)});
   if (!attachment.ok()) return attachment.status();
   return std::make_unique<EngineDevice>(*std::move(attachment));
 }

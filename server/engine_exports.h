@@ -21,7 +21,7 @@ class EngineExports final : public nbd::Exports {
   absl::StatusOr<std::vector<nbd::ExportInfo>> List() override;
   absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
   absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
-      std::string_view name) override;
+      std::string_view name, std::string_view client) override;
 
  private:
   engine::Engine& engine_;

@@ -128,6 +128,11 @@ CLI::Option* AddVolumeName(CLI::App* command, std::string* name) {
       ->type_name("");
 }
 
+void AddForce(CLI::App* command, bool* force) {
+  command->add_flag("--force", *force,
+                    "Also while other clients have the volume attached");
+}
+
 CLI::Option* AddLabels(CLI::App* command, std::vector<Label>* labels,
                        const std::string& description) {
   return command

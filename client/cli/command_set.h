@@ -67,6 +67,9 @@ CLI::Option* Restrict(CLI::Option* option,
 // The required volume's name.
 CLI::Option* AddVolumeName(CLI::App* command, std::string* name);
 
+// --force of a command that changes what the volume holds.
+void AddForce(CLI::App* command, bool* force);
+
 // "key=value" words; a word without "=" is a usage error.
 struct Label {
   std::string key;

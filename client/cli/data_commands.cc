@@ -64,6 +64,7 @@ struct WriteArguments {
   std::string name;
   int64_t offset = 0;
   std::string file = "-";
+  bool force = false;
 };
 
 absl::Status Write(const Session& session, const WriteArguments& arguments) {
@@ -71,7 +72,8 @@ absl::Status Write(const Session& session, const WriteArguments& arguments) {
   absl::StatusOr<LocalFile> file = LocalFile::OpenForReading(
       arguments.file, context.in_fd, *context.interrupted);
   if (!file.ok()) return file.status();
-  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+  absl::StatusOr<OpenVolume> volume =
+      OpenByName(session, arguments.name, {.if_unattached = !arguments.force});
   if (!volume.ok()) return volume.status();
   absl::Status in_range = CheckRange(volume->settings, arguments.offset, 0);
   if (!in_range.ok()) return in_range;
@@ -96,6 +98,7 @@ void AddWrite(CommandSet& commands) {
       ->add_option("FILE", arguments->file,
                    "What to write; - (the default) is standard input")
       ->type_name("");
+  AddForce(command, &arguments->force);
 }
 
 struct TrimArguments {
@@ -103,6 +106,7 @@ struct TrimArguments {
   std::optional<int64_t> offset;
   std::optional<int64_t> length;
   bool all = false;
+  bool force = false;
 };
 
 absl::Status Trim(const Session& session, const TrimArguments& arguments) {
@@ -111,7 +115,8 @@ absl::Status Trim(const Session& session, const TrimArguments& arguments) {
       range != arguments.offset.has_value()) {
     return UsageError("give OFFSET and LENGTH, or --all for the whole volume");
   }
-  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+  absl::StatusOr<OpenVolume> volume =
+      OpenByName(session, arguments.name, {.if_unattached = !arguments.force});
   if (!volume.ok()) return volume.status();
   return volume->remote.Trim(
       arguments.offset.value_or(0),
@@ -128,6 +133,7 @@ void AddTrim(CommandSet& commands) {
   AddSize(command, "OFFSET", &arguments->offset, "Where to begin");
   AddSize(command, "LENGTH", &arguments->length, "How many bytes");
   command->add_flag("--all", arguments->all, "The whole volume");
+  AddForce(command, &arguments->force);
 }
 
 }  // namespace

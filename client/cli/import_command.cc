@@ -42,6 +42,7 @@ struct ImportArguments {
   bool must_create = false;
   bool must_exist = false;
   bool keep_partial = false;
+  bool force = false;
   std::optional<int64_t> size_bytes;
   CreateFlags flags;
 };
@@ -72,7 +73,11 @@ class ImportCommand {
     const absl::Time start = session_.context().now();
     absl::Status prepared = FindOrCreate();
     if (!prepared.ok()) return prepared;
-    absl::StatusOr<ImportResult> result = Transfer();
+    absl::StatusOr<RemoteVolume> remote = session_.DataClient().Open(
+        arguments_.name, {.if_unattached = !created_ && !arguments_.force});
+    if (!remote.ok() && !created_) return remote.status();
+    absl::StatusOr<ImportResult> result =
+        remote.ok() ? Transfer(*remote) : remote.status();
     absl::Status finished =
         result.ok() ? FinishVolume(*result) : result.status();
     if (!finished.ok()) return GiveUp(finished);
@@ -153,10 +158,7 @@ class ImportCommand {
         "EMPTY_FILE");
   }
 
-  absl::StatusOr<ImportResult> Transfer() {
-    absl::StatusOr<RemoteVolume> remote =
-        session_.DataClient().Open(arguments_.name);
-    if (!remote.ok()) return remote.status();
+  absl::StatusOr<ImportResult> Transfer(const RemoteVolume& remote) {
     const int64_t total =
         session_.context().err_is_terminal ? DataBytes(source_) : 0;
     ProgressBar progress(session_.context(),
@@ -167,7 +169,7 @@ class ImportCommand {
                            if (!stats.ok()) return std::nullopt;
                            return stats->ratio();
                          });
-    return Import(source_, *remote,
+    return Import(source_, remote,
                   {.room_bytes = volume_.size_bytes(), .fresh = fresh_},
                   {.interrupted = *session_.context().interrupted,
                    .done_bytes = progress.done_bytes()});
@@ -269,6 +271,7 @@ void AddImportCommand(CommandSet& commands) {
           "Size of a new volume (default: the file's)");
   command->add_flag("--keep-partial", arguments->keep_partial,
                     "Keep a new volume when the import fails");
+  AddForce(command, &arguments->force);
   arguments->flags.AddTo(command);
   command->footer(std::string(kHelp) + kCommonHelp);
 }

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/session.h"
+#include "client/options.h"
 #include "client/remote_volume.h"
 #include "proto/base/reason.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -15,10 +16,12 @@
 namespace ramvol::cli {
 
 absl::StatusOr<OpenVolume> OpenByName(const Session& session,
-                                      const std::string& name) {
+                                      const std::string& name,
+                                      const OpenOptions& options) {
   absl::StatusOr<v1::Volume> settings = session.ControlClient().GetVolume(name);
   if (!settings.ok()) return settings.status();
-  absl::StatusOr<RemoteVolume> remote = session.DataClient().Open(name);
+  absl::StatusOr<RemoteVolume> remote =
+      session.DataClient().Open(name, options);
   if (!remote.ok()) return remote.status();
   return OpenVolume{.settings = *std::move(settings),
                     .remote = *std::move(remote)};

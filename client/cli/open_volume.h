@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cli/session.h"
+#include "client/options.h"
 #include "client/remote_volume.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -21,7 +22,8 @@ struct OpenVolume {
 // Fails at once when no server answers; once open, operations wait a while for
 // a server that went away.
 absl::StatusOr<OpenVolume> OpenByName(const Session& session,
-                                      const std::string& name);
+                                      const std::string& name,
+                                      const OpenOptions& options = {});
 
 // OUT_OF_RANGE unless the range lies in the volume. The server checks too; this
 // is for commands that would have touched a local file by then.

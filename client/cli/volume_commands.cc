@@ -147,13 +147,15 @@ struct ResizeArguments {
   std::string name;
   int64_t size_bytes = 0;
   bool shrink = false;
+  bool force = false;
 };
 
 absl::Status Resize(const Session& session, const ResizeArguments& arguments) {
   const Client client = session.ControlClient();
   absl::StatusOr<v1::Volume> volume = client.GetVolume(arguments.name);
   if (!volume.ok()) return volume.status();
-  if (arguments.size_bytes < volume->size_bytes() && !arguments.shrink) {
+  const bool shrinks = arguments.size_bytes < volume->size_bytes();
+  if (shrinks && !arguments.shrink) {
     return WithReason(
         absl::FailedPreconditionError(absl::StrCat(
             "volume \"", arguments.name, "\" has ", volume->size_bytes(),
@@ -166,6 +168,7 @@ absl::Status Resize(const Session& session, const ResizeArguments& arguments) {
   request.mutable_volume()->set_size_bytes(arguments.size_bytes);
   request.mutable_update_mask()->add_paths("size_bytes");
   request.set_etag(volume->etag());
+  request.set_if_unattached(shrinks && !arguments.force);
   return PrintVolume(session, client.UpdateVolume(request));
 }
 
@@ -181,6 +184,8 @@ void AddResize(CommandSet& commands) {
       ->required();
   command->add_flag("--shrink", arguments->shrink,
                     "Allow a smaller size; the data past it is lost");
+  command->add_flag("--force", arguments->force,
+                    "Shrink it also while other clients have it attached");
 }
 
 struct RemoveArguments {

@@ -53,7 +53,8 @@ class MockClientConnection : public ClientConnection {
               (override));
   MOCK_METHOD(absl::Status, CheckHealth, (), (override));
   MOCK_METHOD(absl::StatusOr<std::shared_ptr<VolumeConnection>>, Open,
-              (const std::string& name), (override));
+              (const std::string& name, const OpenOptions& options),
+              (override));
   MOCK_METHOD(uint64_t, reconnects, (), (const, override));
   MOCK_METHOD(uint64_t, lost_streams, (), (const, override));
 };

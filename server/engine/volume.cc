@@ -44,8 +44,13 @@ uint64_t Volume::size_bytes() const { return core_->size_bytes(); }
 bool Volume::read_only() const { return core_->read_only(); }
 VolumeOptions Volume::options() const { return core_->options(); }
 VolumeStats Volume::Stats() const { return core_->Stats(); }
-absl::Status Volume::Attach() { return core_->Attach(); }
-void Volume::Detach() { core_->Detach(); }
+absl::StatusOr<Holders::Id> Volume::Attach(Holder holder, bool if_unattached) {
+  return core_->Attach(std::move(holder), if_unattached);
+}
+void Volume::Detach(Holders::Id id) { core_->Detach(id); }
+absl::Status Volume::CheckUnattached() const {
+  return core_->CheckUnattached();
+}
 bool Volume::CorruptForTest(uint64_t offset) {
   return core_->CorruptForTest(offset);
 }

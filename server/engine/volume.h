@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "server/engine/holders.h"
 #include "server/engine/options.h"
 #include "server/engine/stats.h"
 #include "server/engine/volume_types.h"
@@ -69,7 +70,9 @@ class Volume {
 
   // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
   // VolumeOptions::Validate says; RESOURCE_EXHAUSTED when a kMalloc volume
-  // cannot grow. After a shrink, what was cut off is gone.
+  // cannot grow; FAILED_PRECONDITION as CheckUnattached, if that was asked for:
+  // who attaches later finds the new size. After a shrink, what was cut off is
+  // gone.
   absl::Status Update(const VolumeUpdate& update);
 
   const std::string& name() const;
@@ -81,10 +84,15 @@ class Volume {
   VolumeOptions options() const;
   VolumeStats Stats() const;
 
-  // Counts a client that holds the volume open; Detach takes it back. NOT_FOUND
-  // once the volume is deleted. Prefer Attachment.
-  absl::Status Attach();
-  void Detach();
+  // Enters a client that holds the volume open; Detach, with the id that this
+  // returns, takes it out. NOT_FOUND once the volume is deleted; with
+  // `if_unattached` as CheckUnattached, and no other gets in between the check
+  // and the entry. Prefer Attachment.
+  absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
+  void Detach(Holders::Id id);
+  // FAILED_PRECONDITION, reason VOLUME_ATTACHED, when clients hold the volume
+  // open; says who.
+  absl::Status CheckUnattached() const;
 
   // Flips a bit of the frame that holds the byte at `offset`; false when that
   // is not in a frame.
@@ -98,26 +106,31 @@ class Volume {
 // Keeps a volume attached for its own lifetime. Movable.
 class Attachment {
  public:
-  static absl::StatusOr<Attachment> Make(std::shared_ptr<Volume> volume) {
-    absl::Status attached = volume->Attach();
-    if (!attached.ok()) return attached;
-    return Attachment(std::move(volume));
+  // As Volume::Attach.
+  static absl::StatusOr<Attachment> Make(std::shared_ptr<Volume> volume,
+                                         Holder holder,
+                                         bool if_unattached = false) {
+    auto id = volume->Attach(std::move(holder), if_unattached);
+    if (!id.ok()) return id.status();
+    return Attachment(std::move(volume), *id);
   }
   Attachment(Attachment&&) = default;
   Attachment& operator=(Attachment&& other) {
     std::swap(volume_, other.volume_);
+    std::swap(id_, other.id_);
     return *this;
   }
   ~Attachment() {
-    if (volume_ != nullptr) volume_->Detach();
+    if (volume_ != nullptr) volume_->Detach(id_);
   }
 
   Volume& volume() const { return *volume_; }
 
  private:
-  explicit Attachment(std::shared_ptr<Volume> volume)
-      : volume_(std::move(volume)) {}
+  Attachment(std::shared_ptr<Volume> volume, Holders::Id id)
+      : volume_(std::move(volume)), id_(id) {}
   std::shared_ptr<Volume> volume_;
+  Holders::Id id_;
 };
 
 }  // namespace ramvol::engine

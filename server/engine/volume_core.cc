@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "proto/base/clock.h"
 #include "proto/base/reason.h"
 
@@ -20,6 +22,8 @@ constexpr uint64_t kReservationSlackBytes = 1 << 20;
 // Most memory that a write asks for at once: for the index, when it is
 // admitted.
 constexpr uint64_t kMostAskedBytes = 256 << 10;
+// Of those who have a volume attached, so many are named.
+constexpr size_t kMaxNamedHolders = 8;
 
 // The counter that comes `index` places after `first`.
 IoCounter After(IoCounter first, size_t index) {
@@ -34,6 +38,13 @@ size_t ReasonIndex(const absl::Status& status) {
     ++index;
   }
   return index;
+}
+
+// "nbd 127.0.0.1:40112 since 2026-11-29T03:12:50Z".
+void AppendHolder(std::string* out, const Holder& holder) {
+  absl::StrAppend(out, holder.over, " ", holder.from, " since ",
+                  absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", holder.since,
+                                   absl::UTCTimeZone()));
 }
 
 }  // namespace
@@ -305,28 +316,41 @@ absl::Status VolumeCore::Flush() {
                std::move(status));
 }
 
-absl::Status VolumeCore::Attach() {
+absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
+                                               bool if_unattached) {
   StripedReaderLock lock(&index_.lock());
   if (deleted_.load(std::memory_order_relaxed)) return Deleted();
-  attached_.fetch_add(1, std::memory_order_relaxed);
-  return absl::OkStatus();
+  if (!if_unattached) return holders_.Add(std::move(holder));
+  Holders::Id id = 0;
+  while (!holders_.AddFirst(holder, &id)) {
+    absl::Status attached = CheckUnattached();
+    if (!attached.ok()) return attached;
+  }
+  return id;
 }
 
-void VolumeCore::Detach() { attached_.fetch_sub(1, std::memory_order_relaxed); }
+absl::Status VolumeCore::CheckUnattached() const {
+  const auto [holders, count] = holders_.List(kMaxNamedHolders);
+  if (count == 0) return absl::OkStatus();
+  std::string named = absl::StrJoin(holders, ", ", AppendHolder);
+  if (count > holders.size()) {
+    absl::StrAppend(&named, " and ", count - holders.size(), " more");
+  }
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "volume \"", name_, "\" is attached by ", count,
+                        count == 1 ? " client" : " clients", " (", named,
+                        "); detach first, or force it")),
+                    reason::kVolumeAttached);
+}
 
 absl::Status VolumeCore::Delete(bool force) {
   MutexLock update_lock(&update_mu_);
   {
     StripedWriterLock lock(&index_.lock());
     if (deleted_.load(std::memory_order_relaxed)) return Deleted();
-    const int attached = attached_.load(std::memory_order_relaxed);
-    if (attached > 0 && !force) {
-      return WithReason(
-          absl::FailedPreconditionError(absl::StrCat(
-              "volume \"", name_, "\" is attached by ", attached,
-              attached == 1 ? " client" : " clients",
-              "; detach first, or set force to delete it all the same")),
-          reason::kVolumeAttached);
+    if (!force) {
+      absl::Status unattached = CheckUnattached();
+      if (!unattached.ok()) return unattached;
     }
     deleted_.store(true, std::memory_order_release);
   }
@@ -349,9 +373,13 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
   if (update.read_only) wanted.read_only = *update.read_only;
   absl::Status valid = wanted.Validate();
   if (!valid.ok()) return valid;
+  if (update.if_unattached) {
+    absl::Status unattached = CheckUnattached();
+    if (!unattached.ok()) return unattached;
+  }
   // Resizing is the only part that can fail, so it goes first.
   if (wanted.size_bytes != size_bytes()) {
-    absl::Status resized = Resize(wanted.size_bytes);
+    absl::Status resized = Resize(wanted.size_bytes, update.if_unattached);
     if (!resized.ok()) return resized;
   }
   write_level_.store(wanted.write_level, std::memory_order_relaxed);
@@ -428,7 +456,7 @@ VolumeStats VolumeCore::Stats() const {
           errors_[operation][reason].load(std::memory_order_relaxed);
     }
   }
-  stats.attached_clients = attached_.load(std::memory_order_relaxed);
+  stats.attached_clients = static_cast<int>(holders_.size());
   return stats;
 }
 

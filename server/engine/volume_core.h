@@ -24,6 +24,7 @@
 #include "server/engine/chunk_map.h"
 #include "server/engine/chunk_owner.h"
 #include "server/engine/compactor.h"
+#include "server/engine/holders.h"
 #include "server/engine/hot_cache.h"
 #include "server/engine/index.h"
 #include "server/engine/options.h"
@@ -109,8 +110,9 @@ class VolumeCore : public ChunkOwner {
   // Ends all data calls with NOT_FOUND and frees the content. `force` as
   // Engine::DeleteVolume says.
   absl::Status Delete(bool force);
-  absl::Status Attach();
-  void Detach();
+  absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
+  void Detach(Holders::Id id) { holders_.Remove(id); }
+  absl::Status CheckUnattached() const;
 
   const std::string& name() const { return name_; }
   uint64_t uid() const { return uid_; }
@@ -240,7 +242,9 @@ class VolumeCore : public ChunkOwner {
   void ClearChunks(uint64_t first, uint64_t last);
   // Frees what lies past the new end.
   void CutOff(uint64_t end, uint64_t old_end);
-  absl::Status Resize(uint64_t size_bytes);
+  absl::Status Resize(uint64_t size_bytes, bool if_unattached);
+  // Sets the size, unless the volume is attached and must not be.
+  absl::Status SetSize(uint64_t size_bytes, bool if_unattached);
   uint64_t ReservationFor(uint64_t size_bytes) const;
 
   // Background: volume_background.cc.
@@ -299,9 +303,11 @@ class VolumeCore : public ChunkOwner {
   std::atomic<bool> read_only_;
   // Written under the index's exclusive lock.
   std::atomic<bool> deleted_{false};
-  std::atomic<int> attached_{0};
   // Where the last small read ended, to recognise sequential ones.
   std::atomic<uint64_t> last_read_end_{0};
+
+  // A client is entered under the index's lock.
+  Holders holders_;
 
   Account account_;
   Index index_;

@@ -131,7 +131,18 @@ void VolumeCore::CutOff(uint64_t end, uint64_t old_end) {
   ZeroRange(end, from - end, Slot(), false).IgnoreError();
 }
 
-absl::Status VolumeCore::Resize(uint64_t size_bytes) {
+absl::Status VolumeCore::SetSize(uint64_t size_bytes, bool if_unattached) {
+  StripedWriterLock index_lock(&index_.lock());
+  if (if_unattached) {
+    absl::Status unattached = CheckUnattached();
+    if (!unattached.ok()) return unattached;
+  }
+  index_.Grow((size_bytes - 1) / kChunkBytes + 1);
+  size_bytes_.store(size_bytes, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
   const uint64_t old_size = this->size_bytes();
   const uint64_t old_reservation = ReservationFor(old_size);
   const uint64_t new_reservation = ReservationFor(size_bytes);
@@ -142,10 +153,12 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes) {
       return OutOfMemory("growth", old_size, size_bytes - old_size);
     }
   }
-  {
-    StripedWriterLock index_lock(&index_.lock());
-    index_.Grow((size_bytes - 1) / kChunkBytes + 1);
-    size_bytes_.store(size_bytes, std::memory_order_release);
+  absl::Status set = SetSize(size_bytes, if_unattached);
+  if (!set.ok()) {
+    if (new_reservation > old_reservation) {
+      account_.ShrinkReservation(new_reservation - old_reservation);
+    }
+    return set;
   }
   if (size_bytes < old_size) {
     CutOff(size_bytes, old_size);

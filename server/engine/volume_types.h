@@ -31,6 +31,8 @@ struct VolumeUpdate {
   std::optional<int> merge_level;
   std::optional<uint64_t> memory_limit_bytes;
   std::optional<bool> read_only;
+  // Change nothing while a client has the volume attached.
+  bool if_unattached = false;
 };
 
 }  // namespace ramvol::engine

@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
+#include "server/engine/volume.h"
 #include "server/service/block_operations.h"
 #include "server/service/limits.h"
 #include "server/service/unary.h"
@@ -39,6 +40,12 @@ absl::Status TooManyStreams(IoStreamSet::Answer why) {
 grpc::ByteBuffer EmptyMessage() {
   const grpc::Slice nothing;
   return grpc::ByteBuffer(&nothing, 1);
+}
+
+// Whether the change may begin.
+template <typename Request>
+absl::Status CheckGuard(const Request& request, const engine::Volume& volume) {
+  return request.if_unattached() ? volume.CheckUnattached() : absl::OkStatus();
 }
 
 absl::Status DecodeWrite(grpc::ByteBuffer* bytes, v1::WriteRequest* request) {
@@ -102,6 +109,8 @@ absl::Status BlockService::RunWrite(grpc::ByteBuffer bytes) const {
   absl::Status status = DecodeWrite(&bytes, &request);
   if (!status.ok()) return status;
   return CallVolume(request.volume(), [&request](engine::Volume& volume) {
+    absl::Status may = CheckGuard(request, volume);
+    if (!may.ok()) return may;
     return WriteBlocks(volume, request.offset(), request.data());
   });
 }
@@ -135,6 +144,8 @@ grpc::ServerUnaryReactor* BlockService::Trim(
     v1::TrimResponse*) {
   return Submit(context, Lane::kPrompt, request->volume(),
                 [request](engine::Volume& volume) {
+                  absl::Status may = CheckGuard(*request, volume);
+                  if (!may.ok()) return may;
                   return TrimBlocks(volume, request->offset(),
                                     request->length());
                 });
@@ -145,6 +156,8 @@ grpc::ServerUnaryReactor* BlockService::WriteZeroes(
     v1::WriteZeroesResponse*) {
   return Submit(context, Lane::kMayWait, request->volume(),
                 [request](engine::Volume& volume) {
+                  absl::Status may = CheckGuard(*request, volume);
+                  if (!may.ok()) return may;
                   return ZeroBlocks(volume, request->offset(),
                                     request->length(), request->no_hole());
                 });

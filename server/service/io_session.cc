@@ -66,10 +66,10 @@ absl::Status IoSession::CheckHead(const v1::IoRequest& request) const {
                                volume_name_, "\""));
   }
   if (request.stream_id() != 0 || request.client_id() != 0 ||
-      request.replaces_size() > 0) {
+      request.replaces_size() > 0 || request.if_unattached()) {
     return InvalidField("stream_id",
                         "only the first message of an Io stream has stream_id, "
-                        "client_id or replaces");
+                        "client_id, replaces or if_unattached");
   }
   return absl::OkStatus();
 }

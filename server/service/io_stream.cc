@@ -12,6 +12,7 @@
 #include "server/service/block_operations.h"
 #include "server/service/io_wire.h"
 #include "server/service/limits.h"
+#include "server/service/peer_text.h"
 #include "server/service/uid.h"
 
 namespace ramvol::service {
@@ -123,7 +124,9 @@ absl::Status IoStream::ReceiveLocked() {
 absl::Status IoStream::EnterLocked() {
   auto volume = engine_->Find(session_.volume_name());
   if (!volume.ok()) return volume.status();
-  auto attachment = set_->Attach(request_.client_id(), *std::move(volume));
+  auto attachment = set_->Attach(request_.client_id(), *std::move(volume),
+                                 {"io", PeerText(context_->peer())},
+                                 request_.if_unattached());
   if (!attachment.ok()) return attachment.status();
   attachment_ = *std::move(attachment);
   absl::Status named = set_->Name(this, request_.stream_id());
@@ -387,14 +390,16 @@ std::vector<std::shared_ptr<IoStream>> IoStreamSet::FindOthers(
 }
 
 absl::StatusOr<std::shared_ptr<engine::Attachment>> IoStreamSet::Attach(
-    uint64_t client_id, std::shared_ptr<engine::Volume> volume) {
+    uint64_t client_id, std::shared_ptr<engine::Volume> volume,
+    engine::Holder holder, bool if_unattached) {
   const ClientKey key(client_id, volume->uid());
   MutexLock lock(&mu_);
   const auto known = clients_.find(key);
   if (known != clients_.end()) {
     if (auto shared = known->second.lock()) return shared;
   }
-  auto made = engine::Attachment::Make(std::move(volume));
+  auto made = engine::Attachment::Make(std::move(volume), std::move(holder),
+                                       if_unattached);
   if (!made.ok()) return made.status();
   auto attachment = std::make_shared<engine::Attachment>(*std::move(made));
   if (client_id == 0) return attachment;

@@ -166,9 +166,11 @@ class IoStreamSet {
       const IoStream* stream,
       const google::protobuf::RepeatedField<uint64_t>& ids);
   // Attaches a client: its streams, those of one `client_id`, share one
-  // attachment. 0 stands for a client of its own.
+  // attachment, with the first one's `holder`. 0 stands for a client of its
+  // own. `if_unattached` as Volume::Attach has it, when it is not attached yet.
   absl::StatusOr<std::shared_ptr<engine::Attachment>> Attach(
-      uint64_t client_id, std::shared_ptr<engine::Volume> volume);
+      uint64_t client_id, std::shared_ptr<engine::Volume> volume,
+      engine::Holder holder, bool if_unattached);
 
   // Called before each operation; set it before there is any.
   void set_hook_for_test(Hook hook) { hook_ = std::move(hook); }

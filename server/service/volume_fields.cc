@@ -233,6 +233,7 @@ absl::StatusOr<VolumeChange> ParseUpdate(
                         "update_mask is empty; name the fields to change");
   }
   VolumeChange change;
+  change.engine.if_unattached = request.if_unattached();
   for (const std::string& path : request.update_mask().paths()) {
     absl::Status status = ParsePath(path, request.volume(), &change);
     if (!status.ok()) return status;

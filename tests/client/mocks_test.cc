@@ -33,7 +33,7 @@ TEST(MocksTest, StandInForAServer) {
       .WillOnce(ExtentsGive(std::vector<Extent>{{0, 10, true}}));
   EXPECT_CALL(*volume_mock, size_bytes).WillOnce(Return(123));
   auto client_mock = std::make_shared<MockClientConnection>();
-  EXPECT_CALL(*client_mock, Open("scratch")).WillOnce(Return(volume_mock));
+  EXPECT_CALL(*client_mock, Open("scratch", _)).WillOnce(Return(volume_mock));
   const Client client(client_mock);
 
   absl::StatusOr<RemoteVolume> volume = client.Open("scratch");

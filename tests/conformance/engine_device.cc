@@ -57,7 +57,7 @@ class EngineFactory : public DeviceFactory {
     options.size_bytes = size_bytes;
     engine_->CreateVolume(options).status().IgnoreError();
     return std::make_unique<EngineDevice>(
-        *engine::Attachment::Make(*engine_->Find(name)));
+        *engine::Attachment::Make(*engine_->Find(name), {"test", "here"}));
   }
   absl::Status SetReadOnly(const std::string& name) override {
     engine::VolumeUpdate update;

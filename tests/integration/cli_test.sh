@@ -56,12 +56,13 @@ expect_text err "$RAMVOL_SERVER"
 expect_text err "ramvold --listen"
 
 "$ramvold" --listen="$RAMVOL_SERVER" --metrics_listen=127.0.0.1:0 \
-  --memory_limit=256M >server.out 2>server.err &
+  --nbd_listen=127.0.0.1:0 --memory_limit=256M >server.out 2>server.err &
 server_pid=$!
 for ((i = 0; i < 200; i++)); do
   grep -q ready server.out server.err && break
   sleep 0.05
 done
+nbd=$(sed -n 's/.*; nbd \([0-9.:]*\).*/\1/p' server.out)
 expect 0 server
 expect_text out "256 MiB"
 expect 0 health
@@ -167,8 +168,30 @@ same over.tail noise.tail
 expect 2 import image over --level 3
 expect 4 import image over --create
 
+# A client over NBD holds it: changing it has to be meant.
+exec 4<>"/dev/tcp/${nbd%:*}/${nbd##*:}"
+printf '\0\0\0\1IHAVEOPT\0\0\0\1\0\0\0\4over' >&4
+head -c 152 <&4 >greeting
+for slip in "write over 0 noise" "trim over --all" "trim over 0 4096" \
+  "import image over" "resize over 1M --shrink" "rm over"; do
+  # shellcheck disable=SC2086  # Words.
+  expect 1 $slip
+  expect_text err "(nbd 127.0.0.1:"
+  expect_text err "(VOLUME_ATTACHED)"
+done
+expect 0 read over 0 200000001 --out over.head
+same image over.head
+expect 0 resize over 220000000
+expect 0 write over 0 noise --force
+expect 0 trim over 0 4096 --force
+expect 0 resize over 200000001 --shrink --force
+expect 0 import image over --force
+expect 0 read over 0 200000001 --out over.head
+same image over.head
+exec 4>&-
+
 # What goes wrong.
-expect 0 rm over
+expect 0 rm --force over
 head -c 320000000 /dev/urandom >too-much
 expect 6 import too-much full
 expect_text err "(SERVER_MEMORY_LIMIT)"

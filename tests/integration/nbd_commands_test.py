@@ -362,7 +362,7 @@ class Errors(Case):
         volume = make_volume(self)
         handle = self.connect(volume)
         handle.pwrite(b"x", GIB - 1)
-        ramvol("resize", volume, MIB, "--shrink")
+        ramvol("resize", volume, MIB, "--shrink", "--force")
         self.assert_error(errno.EINVAL, handle.pread, 1, GIB - 1)
         self.assert_error(errno.ENOSPC, handle.pwrite, b"x", GIB - 1)
         self.assertEqual(handle.pread(1, 0), b"\0")

@@ -197,7 +197,7 @@ absl::StatusOr<nbd::ExportInfo> MemoryExports::Find(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> MemoryExports::Open(
-    std::string_view name) {
+    std::string_view name, std::string_view) {
   const auto info = Find(name);
   if (!info.ok()) return info.status();
   const Entry& entry = volumes_.find(name)->second;

@@ -31,7 +31,7 @@ TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
           HasSubstr("--allocator) COMPREPLY=($(compgen -W "
                     "\"zstd sparse malloc\""),
           HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),
-          HasSubstr("resize) flags=\"--help --shrink\""),
+          HasSubstr("resize) flags=\"--help --shrink --force\""),
           HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
           HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
 }

@@ -320,10 +320,17 @@ absl::StatusOr<v1::ListVolumesResponse> FakeServer::ListVolumes(
   return response;
 }
 
+absl::Status FakeServer::CheckUnattached() const {
+  if (!attached) return absl::OkStatus();
+  return WithReason(absl::FailedPreconditionError("is attached by 1 client"),
+                    reason::kVolumeAttached);
+}
+
 absl::StatusOr<v1::Volume> FakeServer::UpdateVolume(
     const v1::UpdateVolumeRequest& request) {
   last_update = request;
   absl::Status found = Find(request.name());
+  if (found.ok() && request.if_unattached()) found = CheckUnattached();
   if (!found.ok()) return found;
   v1::Volume& volume = volumes_.at(request.name());
   if (!request.etag().empty() && request.etag() != volume.etag()) {
@@ -382,8 +389,9 @@ absl::StatusOr<v1::GetServerInfoResponse> FakeServer::GetServerInfo() {
 }
 
 absl::StatusOr<std::shared_ptr<VolumeConnection>> FakeServer::Open(
-    const std::string& name) {
+    const std::string& name, const OpenOptions& options) {
   absl::Status found = Find(name);
+  if (found.ok() && options.if_unattached) found = CheckUnattached();
   if (!found.ok()) return found;
   return data_.at(name);
 }

@@ -100,7 +100,7 @@ class FakeServer : public ClientConnection {
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
   absl::Status CheckHealth() override { return failure_; }
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
-      const std::string& name) override;
+      const std::string& name, const OpenOptions& options) override;
   uint64_t reconnects() const override { return 0; }
   uint64_t lost_streams() const override { return 0; }
 
@@ -117,9 +117,12 @@ class FakeServer : public ClientConnection {
   v1::CreateVolumeRequest last_create;
   v1::UpdateVolumeRequest last_update;
   v1::DeleteVolumeRequest last_delete;
+  // Who wants to be alone is refused then.
+  bool attached = false;
 
  private:
   absl::Status Find(const std::string& name) const;
+  absl::Status CheckUnattached() const;
 
   absl::Status failure_;
   std::map<std::string, v1::Volume> volumes_;

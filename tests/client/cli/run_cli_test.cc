@@ -368,6 +368,30 @@ TEST_F(RunCliTest, TrimOfEverythingMustBeSaid) {
   EXPECT_THAT(cli_.server().data("a").trims(), IsEmpty());
 }
 
+TEST_F(RunCliTest, ChangesNoVolumeThatOthersHoldUnlessForced) {
+  FakeVolume& volume = cli_.AddVolume("a", 1 << 20);
+  volume.Fill(0, "precious");
+  cli_.server().attached = true;
+  for (const char* line :
+       {"write a 0", "trim a --all", "trim a 0 4K", "resize a 4K --shrink"}) {
+    cli_.in().Set("slip");
+    const auto refused = Run(line);
+    EXPECT_EQ(refused.exit_code, 1) << line;
+    EXPECT_THAT(refused.err, HasSubstr("(VOLUME_ATTACHED)")) << line;
+  }
+  EXPECT_EQ(volume.Content(0, 8), "precious");
+  EXPECT_EQ(cli_.server().settings("a").size_bytes(), 1 << 20);
+  EXPECT_EQ(Run("read a 0 8").out, "precious");
+  EXPECT_EQ(Run("resize a 2M").exit_code, 0);
+  for (const char* line :
+       {"write a 0 --force", "trim a --all --force", "trim a 0 4K --force",
+        "resize a 4K --shrink --force"}) {
+    cli_.in().Set("meant");
+    EXPECT_EQ(Run(line).exit_code, 0) << line;
+  }
+  EXPECT_EQ(cli_.server().settings("a").size_bytes(), 4096);
+}
+
 TEST_F(RunCliTest, RangePastTheEndTouchesNoFile) {
   cli_.AddVolume("a", 4096);
   const std::string path = TempPath("out");

@@ -109,6 +109,15 @@ TEST_F(TransferCommandsTest, ExistingVolume) {
   EXPECT_EQ(server().data("a").Content(0, kMiB), Noise(kMiB, 3));
   EXPECT_EQ(cli_.Run({"import", image_, "b", "--existing"}).exit_code, 3);
   EXPECT_EQ(cli_.Run({"import", image_, "a", "--existing"}).exit_code, 0);
+  // Others hold it: nothing is written, and nothing says so.
+  cli_.server().attached = true;
+  const auto refused = cli_.Run({"import", image_, "a"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.err,
+            "ramvol: import: is attached by 1 client (VOLUME_ATTACHED)\n");
+  EXPECT_EQ(cli_.Run({"import", image_, "a", "--force"}).exit_code, 0);
+  // Of a volume that it makes it is the first client.
+  EXPECT_EQ(cli_.Run({"import", image_, "b"}).exit_code, 0);
   EXPECT_EQ(server().data("a").Content(0, 16 * kMiB), ReadFile(image_));
 }
 

@@ -65,7 +65,7 @@ TEST_F(VolumeMetricsTest, EachVolumeHasItsNumbers) {
   ASSERT_THAT(a->Trim(0, 4096), IsOk());
   std::string out(5, '\0');
   ASSERT_THAT(a->Read(8192, absl::MakeSpan(out)), IsOk());
-  ASSERT_THAT(a->Attach(), IsOk());
+  ASSERT_THAT(a->Attach({}, false), IsOk());
   const auto value = [this](const std::string& name,
                             std::map<std::string, std::string> labels) {
     return Value(1000, name, labels);

@@ -15,6 +15,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "gtest/gtest.h"
 #include "proto/base/reason.h"
+#include "server/engine/volume.h"
 #include "server/service/limits.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -93,6 +94,48 @@ TEST_F(BlockServiceTest, ReadsWhatWasWritten) {
   ASSERT_THAT(Write(kSize - 1, "x"), IsOk());
   EXPECT_EQ(Read(kSize - 1, 1).value(), "x");
   ASSERT_THAT(Write(0, ""), IsOk());
+}
+
+TEST_F(BlockServiceTest, GuardedChangesWaitForNobodyToBeAttached) {
+  ASSERT_THAT(Write(0, "precious"), IsOk());
+  v1::WriteRequest write;
+  write.set_volume("disk");
+  write.set_data("slip");
+  write.set_if_unattached(true);
+  v1::TrimRequest trim;
+  trim.set_volume("disk");
+  trim.set_length(kSize);
+  trim.set_if_unattached(true);
+  v1::WriteZeroesRequest zero;
+  zero.set_volume("disk");
+  zero.set_length(kSize);
+  zero.set_if_unattached(true);
+  v1::UpdateVolumeRequest shrink;
+  shrink.set_name("disk");
+  shrink.mutable_volume()->set_size_bytes(4);
+  shrink.mutable_update_mask()->add_paths("size_bytes");
+  shrink.set_if_unattached(true);
+  const auto outcomes = [&] {
+    return std::vector<absl::Status>{
+        TestServer::Call(&Stub::Write, server_.blocks(), write).status(),
+        TestServer::Call(&Stub::Trim, server_.blocks(), trim).status(),
+        TestServer::Call(&Stub::WriteZeroes, server_.blocks(), zero).status(),
+        TestServer::Call(&v1::VolumeService::Stub::UpdateVolume,
+                         server_.volumes(), shrink)
+            .status()};
+  };
+  {
+    const auto held = engine::Attachment::Make(
+        *server_.server().engine().Find("disk"), {"nbd", "10.0.0.1:9"});
+    for (const absl::Status& outcome : outcomes()) {
+      EXPECT_THAT(outcome, HasReason(absl::StatusCode::kFailedPrecondition,
+                                     reason::kVolumeAttached));
+      EXPECT_THAT(std::string(outcome.message()),
+                  HasSubstr("(nbd 10.0.0.1:9 since "));
+    }
+    EXPECT_EQ(Read(0, 8).value(), "precious");
+  }
+  for (const absl::Status& outcome : outcomes()) EXPECT_THAT(outcome, IsOk());
 }
 
 TEST_F(BlockServiceTest, MovesSixteenMebibytes) {

@@ -128,6 +128,15 @@ class IoStreamTest : public ::testing::Test {
   TestServer server_;
 };
 
+// A first message that wants the volume for itself.
+v1::IoRequest Alone(uint64_t client_id) {
+  v1::IoRequest request;
+  request.set_volume("disk");
+  request.set_client_id(client_id);
+  request.set_if_unattached(true);
+  return request;
+}
+
 v1::IoOperation* AddWrite(v1::IoRequest* request, uint64_t id, int64_t offset,
                           std::string data) {
   v1::IoOperation* operation = request->add_operations();
@@ -143,6 +152,30 @@ void AddRead(v1::IoRequest* request, uint64_t id, int64_t offset,
   operation->set_id(id);
   operation->mutable_read()->set_offset(offset);
   operation->mutable_read()->set_length(length);
+}
+
+TEST_F(IoStreamTest, WhoWantsToBeAloneIsRefusedWhileOthersAreThere) {
+  Stream other(&server_);
+  other.Open("disk");
+  Stream refused(&server_);
+  ASSERT_TRUE(refused.Send(Alone(7)));
+  const absl::Status status = refused.Finish();
+  EXPECT_THAT(status, HasReason(absl::StatusCode::kFailedPrecondition,
+                                reason::kVolumeAttached));
+  EXPECT_THAT(std::string(status.message()),
+              ::testing::ContainsRegex(
+                  "by 1 client \\(io 127.0.0.1:[0-9]+ since 20.*Z\\)"));
+  other.HalfClose();
+  EXPECT_THAT(other.Finish(), IsOk());
+  ExpectDetached();
+  // A client's own streams, and who comes later, do not count.
+  Stream first(&server_);
+  first.Open(Alone(7));
+  Stream guest(&server_);
+  guest.Open("disk");
+  Stream second(&server_);
+  second.Open(Alone(7));
+  EXPECT_EQ(server_.AttachedClients("disk"), 2);
 }
 
 TEST_F(IoStreamTest, OpenedTellsTheVolume) {

@@ -1,0 +1,76 @@
+// The clients that have a volume attached.
+#ifndef RAMVOL_SERVER_ENGINE_HOLDERS_H_
+#define RAMVOL_SERVER_ENGINE_HOLDERS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "proto/base/mutex.h"
+
+namespace ramvol::engine {
+
+// One client, in words that whoever attaches it chooses.
+struct Holder {
+  std::string over;  // The way in: "nbd", "io".
+  std::string from;  // Its address: "127.0.0.1:40112".
+  absl::Time since = absl::Now();
+};
+
+// Thread-safe.
+class Holders {
+ public:
+  using Id = uint64_t;
+
+  Id Add(Holder holder) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return AddLocked(std::move(holder));
+  }
+  // False, and nothing is added, when there is a holder already.
+  bool AddFirst(Holder holder, Id* id) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    if (!holders_.empty()) return false;
+    *id = AddLocked(std::move(holder));
+    return true;
+  }
+  void Remove(Id id) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    holders_.erase(id);
+  }
+
+  size_t size() const ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return holders_.size();
+  }
+  // Those that came first, at most `max`, and how many there are in all.
+  std::pair<std::vector<Holder>, size_t> List(size_t max) const
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    std::vector<Holder> first;
+    for (const auto& [id, holder] : holders_) {
+      if (first.size() == max) break;
+      first.push_back(holder);
+    }
+    return {std::move(first), holders_.size()};
+  }
+
+ private:
+  Id AddLocked(Holder holder) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    holders_.emplace(++last_id_, std::move(holder));
+    return last_id_;
+  }
+
+  mutable Mutex mu_;
+  Id last_id_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<Id, Holder> holders_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_HOLDERS_H_

@@ -1,0 +1,18 @@
+#include "server/service/peer_text.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
+namespace ramvol::service {
+
+std::string PeerText(std::string_view grpc_peer) {
+  absl::string_view peer(grpc_peer.data(), grpc_peer.size());
+  if (absl::StartsWith(peer, "unix:")) return "unix";
+  if (!absl::ConsumePrefix(&peer, "ipv4:")) absl::ConsumePrefix(&peer, "ipv6:");
+  // A scope, as in "fe80::1%25eth0", is encoded twice.
+  return absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
+}
+
+}  // namespace ramvol::service
