@@ -65,7 +65,8 @@ TEST_F(VolumeMetricsTest, EachVolumeHasItsNumbers) {
   ASSERT_THAT(a->Trim(0, 4096), IsOk());
   std::string out(5, '\0');
   ASSERT_THAT(a->Read(8192, absl::MakeSpan(out)), IsOk());
-  ASSERT_THAT(a->Attach({}, false), IsOk());
+  const auto held = a->Attach({}, false);
+  ASSERT_THAT(held, IsOk());
   const auto value = [this](const std::string& name,
                             std::map<std::string, std::string> labels) {
     return Value(1000, name, labels);
@@ -102,7 +103,7 @@ TEST_F(VolumeMetricsTest, EachVolumeHasItsNumbers) {
   EXPECT_EQ(value("ramvol_volume_size_bytes", {{"volume", "_other"}}), -1);
   EXPECT_GT(a->Stats().read_ns, 0);
   EXPECT_GT(a->Stats().write_ns, 0);
-  a->Detach();
+  a->Detach(*held);
 }
 
 TEST_F(VolumeMetricsTest, ErrorsAreCountedByReason) {
