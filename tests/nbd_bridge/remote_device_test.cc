@@ -136,7 +136,7 @@ class RemoteDeviceTest : public ::testing::Test {
   }
 
   std::unique_ptr<BlockDevice> Open() {
-    auto device = exports_->Open("disk");
+    auto device = exports_->Open("disk", "unix");
     EXPECT_THAT(device, IsOk());
     return *std::move(device);
   }
@@ -235,7 +235,8 @@ TEST_F(RemoteDeviceTest, ADeletedVolumeIsNotFound) {
   ASSERT_THAT(Write(*device, 0, "x"), IsOk());
   Delete();
   EXPECT_THAT(Write(*device, 0, "x"), StatusIs(absl::StatusCode::kNotFound, _));
-  EXPECT_THAT(exports_->Open("disk"), StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(exports_->Open("disk", "unix"),
+              StatusIs(absl::StatusCode::kNotFound, _));
 }
 
 TEST_F(RemoteDeviceTest, AVolumeThatIsGoneAfterARestartIsAnError) {
@@ -281,7 +282,8 @@ TEST_F(RemoteDeviceTest, ExportsAreTheVolumes) {
         std::string(4096, 'x')}) {
     EXPECT_THAT(exports_->Find(name), StatusIs(absl::StatusCode::kNotFound, _))
         << name;
-    EXPECT_THAT(exports_->Open(name), StatusIs(absl::StatusCode::kNotFound, _))
+    EXPECT_THAT(exports_->Open(name, "unix"),
+                StatusIs(absl::StatusCode::kNotFound, _))
         << name;
   }
 }
