@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/message.h"
+#include "grpc/grpc.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/channelz_service_plugin.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -14,6 +15,7 @@
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "server/end_connections.h"
 #include "server/metrics/engine_metrics.h"
 #include "server/metrics/grpc_metrics.h"
 #include "server/metrics/nbd_metrics.h"
@@ -31,8 +33,10 @@ constexpr int kMinServiceThreads = 4;
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveWaitMs = 20'000;
 constexpr int kMinClientKeepaliveMs = 5'000;
-// For answers that are not counted by the gate, all small, to get out.
+// How long clients whose calls are all answered may stay connected.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
+// For gRPC to see that their connections have ended.
+constexpr absl::Duration kEndTime = absl::Milliseconds(200);
 
 int ServiceThreads(int wanted) {
   if (wanted > 0) return wanted;
@@ -49,6 +53,9 @@ void EnableStandardServices() {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::channelz::experimental::InitChannelzService();
+    // Never undone: when its last object goes, gRPC 1.51 waits for a poller of
+    // its own, for ten seconds at times.
+    grpc_init();
     return true;
   }();
   (void)enabled;
@@ -224,9 +231,12 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   nbd_.reset();
   const bool drained = gate_.WaitUntilEmpty(
       std::max(deadline - absl::Now(), absl::ZeroDuration()));
-  // What is left, such as watches of the health service, ends with this.
-  const absl::Duration rest = drained ? kGoodbyeTime : absl::ZeroDuration();
-  grpc_->Shutdown(absl::ToChronoTime(absl::Now() + rest));
+  // What comes meanwhile is refused; watches of the health service end so too.
+  const absl::Time now = absl::Now();
+  const absl::Time goodbye =
+      drained ? std::min(deadline, now + kGoodbyeTime) : now;
+  EndConnections(grpc_addresses_, goodbye);
+  grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kEndTime));
   acceptor_.reset();
   // Removes the Unix sockets.
   grpc_.reset();
