@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/message.h"
+#include "google/protobuf/stubs/logging.h"
 #include "grpc/grpc.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/channelz_service_plugin.h"
@@ -56,6 +57,9 @@ void EnableStandardServices() {
     // Never undone: when its last object goes, gRPC 1.51 waits for a poller of
     // its own, for ten seconds at times.
     grpc_init();
+    // It tells standard error about every message that a client got wrong; the
+    // client is told.
+    google::protobuf::SetLogHandler(nullptr);
     return true;
   }();
   (void)enabled;
