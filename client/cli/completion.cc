@@ -11,9 +11,18 @@
 namespace ramvol::cli {
 namespace {
 
-constexpr char kListVolumes[] = "ramvol ls --quiet --timeout=1s 2>/dev/null";
-
 constexpr char kBashTemplate[] = R"sh(# bash completion for ramvol
+# Of the server that the line names: names of the default one's would be wrong,
+# and with rm dangerous.
+_ramvol_volumes() {
+  local pattern='[[:space:]]--server(=|[[:space:]]+)([^[:space:]]+)' server=
+  local rest=$COMP_LINE
+  while [[ $rest =~ $pattern ]]; do
+    server=${BASH_REMATCH[2]//[\"\']/}
+    rest=${rest#*"${BASH_REMATCH[0]}"}
+  done
+  ramvol ls --quiet --timeout=1s ${server:+"--server=$server"} 2>/dev/null
+}
 _ramvol() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
   local command= flags= i
@@ -42,7 +51,7 @@ _ramvol() {
     ""|help) COMPREPLY=($(compgen -W "@COMMANDS@" -- "$current")) ;;
     completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$current")) ;;
     @WITH_NAME@)
-      COMPREPLY=($(compgen -W "$(@LIST_VOLUMES@)" -- "$current")) ;;
+      COMPREPLY=($(compgen -W "$(_ramvol_volumes)" -- "$current")) ;;
   esac
   case $command in
     @WITH_DEVICE@)
@@ -60,8 +69,17 @@ complete -F _ramvol ramvol
 constexpr char kZshTemplate[] = R"sh(#compdef ramvol
 # zsh completion for ramvol
 _ramvol_volumes() {
-  local -a names
-  names=(${(f)"$(@LIST_VOLUMES@)"})
+  # Of the server that the line names.
+  local -a names line server
+  local i
+  line=(${(z)BUFFER})
+  for ((i = 1; i <= $#line; i++)); do
+    case $line[i] in
+      --server=*) server=(--server=${(Q)line[i]#--server=}) ;;
+      --server) server=(--server=${(Q)line[i+1]}) ;;
+    esac
+  done
+  names=(${(f)"$(ramvol ls --quiet --timeout=1s $server 2>/dev/null)"})
   compadd -a names
 }
 _ramvol() {
@@ -85,6 +103,25 @@ else
   compdef _ramvol ramvol
 fi
 )sh";
+
+constexpr char kFishHead[] = R"sh(# fish completion for ramvol
+# Of the server that the line names.
+function __ramvol_volumes
+    set -l words (commandline -o)
+    set -l server
+    for i in (seq (count $words))
+        switch $words[$i]
+            case '--server=*'
+                set server $words[$i]
+            case --server
+                set server --server=$words[(math $i + 1)]
+        end
+    end
+    ramvol ls --quiet --timeout=1s $server 2>/dev/null
+end
+complete -c ramvol -f
+)sh";
+
 bool Takes(const CompletionCommand& command, const std::string& positional) {
   return absl::c_linear_search(command.positionals, positional);
 }
@@ -236,8 +273,7 @@ std::string BashCompletion(const std::vector<CompletionCommand>& commands) {
                               {"@COMMON_FLAGS@", FlagNames(Common(commands))},
                               {"@WITH_NAME@", with_name},
                               {"@WITH_DEVICE@", with_device},
-                              {"@WITH_FILE@", with_file},
-                              {"@LIST_VOLUMES@", kListVolumes}});
+                              {"@WITH_FILE@", with_file}});
 }
 
 std::string ZshCompletion(const std::vector<CompletionCommand>& commands) {
@@ -259,14 +295,13 @@ std::string ZshCompletion(const std::vector<CompletionCommand>& commands) {
     }
     absl::StrAppend(&cases, ZshPositionals(command), " ;;\n");
   }
-  return absl::StrReplaceAll(kZshTemplate, {{"@COMMANDS@", names},
-                                            {"@COMMON_FLAGS@", common},
-                                            {"@CASES@", cases},
-                                            {"@LIST_VOLUMES@", kListVolumes}});
+  return absl::StrReplaceAll(
+      kZshTemplate,
+      {{"@COMMANDS@", names}, {"@COMMON_FLAGS@", common}, {"@CASES@", cases}});
 }
 
 std::string FishCompletion(const std::vector<CompletionCommand>& commands) {
-  std::string text = "# fish completion for ramvol\ncomplete -c ramvol -f\n";
+  std::string text = kFishHead;
   for (const CompletionFlag& flag : Common(commands).flags) {
     absl::StrAppend(&text, FishFlag("", flag));
   }
@@ -283,8 +318,8 @@ std::string FishCompletion(const std::vector<CompletionCommand>& commands) {
       }
     }
     if (Takes(command, "NAME") && command.name != "create") {
-      absl::StrAppend(&text, "complete -c ramvol", condition, " -a '(",
-                      kListVolumes, ")'\n");
+      absl::StrAppend(&text, "complete -c ramvol", condition,
+                      " -a '(__ramvol_volumes)'\n");
     }
     if (TakesDevice(command)) {
       absl::StrAppend(&text, "complete -c ramvol", condition,

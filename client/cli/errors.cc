@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "proto/base/printable.h"
 #include "proto/base/reason.h"
 
 namespace ramvol::cli {
@@ -73,7 +74,9 @@ std::string FormatError(const std::string& what, const absl::Status& status,
   }
   std::string reason = GetReason(status);
   if (reason.empty()) reason = absl::StatusCodeToString(status.code());
-  return absl::StrCat("ramvol: ", what, ": ", message, " (", reason, ")\n");
+  return absl::StrCat(Printable(absl::StrCat("ramvol: ", what, ": ", message,
+                                             " (", reason, ")")),
+                      "\n");
 }
 
 }  // namespace ramvol::cli

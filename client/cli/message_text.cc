@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "client/cli/table.h"
 #include "google/protobuf/timestamp.pb.h"
+#include "proto/base/printable.h"
 #include "proto/base/size.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -40,7 +41,9 @@ std::string Percent(double part, double whole) {
 std::string Labels(const v1::Volume& volume) {
   const std::map<std::string, std::string> sorted(volume.labels().begin(),
                                                   volume.labels().end());
-  return absl::StrJoin(sorted, ",", absl::PairFormatter("="));
+  return absl::StrJoin(sorted, ",", [](std::string* out, const auto& label) {
+    absl::StrAppend(out, label.first, "=", Quoted(label.second));
+  });
 }
 
 absl::Time ToTime(const google::protobuf::Timestamp& timestamp) {

@@ -13,6 +13,7 @@
 #include "client/cli/message_text.h"
 #include "client/cli/session.h"
 #include "client/client.h"
+#include "proto/base/printable.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
@@ -43,7 +44,7 @@ absl::Status PrintNames(const Session& session,
                         const std::vector<v1::Volume>& volumes) {
   std::string text;
   for (const v1::Volume& volume : volumes) {
-    absl::StrAppend(&text, volume.name(), "\n");
+    absl::StrAppend(&text, Printable(volume.name()), "\n");
   }
   return session.Print(text);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/printable.h"
 
 namespace ramvol::cli {
 namespace {
@@ -27,6 +28,7 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
 void Table::AddRow(std::vector<std::string> cells) {
   cells.resize(columns_.size());
+  for (std::string& cell : cells) cell = Printable(cell);
   rows_.push_back(std::move(cells));
 }
 
@@ -57,11 +59,11 @@ std::string Table::Render() const {
 }
 
 void Fields::Add(std::string label, std::string value) {
-  lines_.emplace_back(absl::StrCat(label, ":"), std::move(value));
+  lines_.emplace_back(absl::StrCat(label, ":"), Printable(value));
 }
 
 void Fields::Continue(std::string value) {
-  lines_.emplace_back("", std::move(value));
+  lines_.emplace_back("", Printable(value));
 }
 
 std::string Fields::Render() const {

@@ -1,6 +1,7 @@
 #include "proto/base/program.h"
 
 #include <malloc.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "proto/base/printable.h"
 #include "proto/base/systemd.h"
 #include "proto/base/version.h"
 
@@ -81,6 +83,13 @@ Program::Program(std::string name, std::string usage, std::string main_file)
   sigemptyset(&stop_signals_);
   sigaddset(&stop_signals_, SIGTERM);
   sigaddset(&stop_signals_, SIGINT);
+  caught_signals_ = stop_signals_;
+  for (const int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGIO, SIGPWR}) {
+    sigaddset(&caught_signals_, number);
+  }
+  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
+    sigaddset(&caught_signals_, number);
+  }
 }
 
 bool Program::ParseFlags(int argc, char** argv) const {
@@ -108,7 +117,7 @@ void Program::Log(const std::string& message) const {
   const std::string line =
       absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(),
                                     absl::UTCTimeZone()),
-                   " ", name_, ": ", message, "\n");
+                   " ", name_, ": ", Printable(message), "\n");
   std::fputs(line.c_str(), stderr);
 }
 
@@ -120,7 +129,7 @@ int Program::Fail(const absl::Status& status) const {
 void Program::Prepare() {
   BoundMalloc();
   RaiseFileLimit();
-  pthread_sigmask(SIG_BLOCK, &stop_signals_, nullptr);
+  pthread_sigmask(SIG_BLOCK, &caught_signals_, nullptr);
   signal(SIGPIPE, SIG_IGN);
 }
 
@@ -146,9 +155,14 @@ void Program::Notify(const std::string& state) const {
 void Program::WaitForStopSignal() const {
   const timespec interval = absl::ToTimespec(kMallocTrimInterval);
   int number = -1;
-  while (number < 0) {
-    number = sigtimedwait(&stop_signals_, nullptr, &interval);
-    if (number < 0) malloc_trim(0);
+  while (number < 0 || sigismember(&stop_signals_, number) != 1) {
+    number = sigtimedwait(&caught_signals_, nullptr, &interval);
+    if (number < 0) {
+      malloc_trim(0);
+    } else if (sigismember(&stop_signals_, number) != 1) {
+      Log(absl::StrCat("got signal ", number, " (", strsignal(number),
+                       "), which changes nothing; SIGTERM stops"));
+    }
   }
   Log(absl::StrCat("got ", number == SIGINT ? "SIGINT" : "SIGTERM",
                    ", finishing what is under way; once more stops at once"));

@@ -27,14 +27,15 @@ class Program {
   // and --version end it with 0.
   bool ParseFlags(int argc, char** argv) const;
 
-  // Writes a line to standard error.
+  // Writes a line to standard error, what is not Printable in it escaped.
   void Log(const std::string& message) const;
   // Logs the message; what main returns then.
   int Fail(const absl::Status& status) const;
 
-  // Keeps the stop signals for WaitForStopSignal, in this and all later threads
-  // (so call it before there are any), ignores SIGPIPE, and keeps malloc from
-  // holding several times what is in use.
+  // Keeps the stop signals, and others that would end the process, for
+  // WaitForStopSignal, in this and all later threads (so call it before there
+  // are any), ignores SIGPIPE, and keeps malloc from holding several times what
+  // is in use.
   void Prepare();
   // Prints the line that tells others that the program can be used, and tells
   // systemd.
@@ -42,7 +43,8 @@ class Program {
   // Likewise, but the line goes to the log.
   void LogReady(const std::string& what) const;
   // Returns at SIGTERM or SIGINT, of which systemd is told; a further one ends
-  // the process at once.
+  // the process at once. What else would end it, such as the SIGHUP of a
+  // terminal that closes, is logged and changes nothing: all volumes would go.
   void WaitForStopSignal() const;
   // Calls `shut_down` and returns, or ends the process with 1 when that takes
   // much longer than `drain_timeout`.
@@ -57,6 +59,7 @@ class Program {
   const std::string usage_;
   const std::string main_file_;
   sigset_t stop_signals_;
+  sigset_t caught_signals_;  // Those, and what is only logged.
 };
 
 // INVALID_ARGUMENT names the flag, for example "drain_timeout", its value and

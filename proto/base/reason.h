@@ -15,6 +15,7 @@ namespace ramvol {
 namespace reason {
 inline constexpr std::string_view kInvalidName = "INVALID_NAME";
 inline constexpr std::string_view kInvalidField = "INVALID_FIELD";
+inline constexpr std::string_view kMalformedRequest = "MALFORMED_REQUEST";
 inline constexpr std::string_view kTooMuchData = "TOO_MUCH_DATA";
 inline constexpr std::string_view kVolumeNotFound = "VOLUME_NOT_FOUND";
 inline constexpr std::string_view kVolumeDeleted = "VOLUME_DELETED";

@@ -10,6 +10,7 @@
 #include "proto/status.h"
 #include "server/engine/volume.h"
 #include "server/service/block_operations.h"
+#include "server/service/call_message.h"
 #include "server/service/limits.h"
 #include "server/service/unary.h"
 
@@ -37,23 +38,10 @@ absl::Status TooManyStreams(IoStreamSet::Answer why) {
                     reason::kTooManyStreams);
 }
 
-grpc::ByteBuffer EmptyMessage() {
-  const grpc::Slice nothing;
-  return grpc::ByteBuffer(&nothing, 1);
-}
-
 // Whether the change may begin.
 template <typename Request>
 absl::Status CheckGuard(const Request& request, const engine::Volume& volume) {
   return request.if_unattached() ? volume.CheckUnattached() : absl::OkStatus();
-}
-
-absl::Status DecodeWrite(grpc::ByteBuffer* bytes, v1::WriteRequest* request) {
-  const grpc::Status status =
-      grpc::SerializationTraits<v1::WriteRequest>::Deserialize(bytes, request);
-  if (status.ok()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the message is no ramvol.v1.WriteRequest: ", status.error_message()));
 }
 
 }  // namespace
@@ -70,121 +58,143 @@ BlockService::BlockService(engine::Engine* engine, Executor* executor,
 
 void BlockService::Drain() { streams_.DrainAll(); }
 
-absl::Status BlockService::CallVolume(const std::string& volume,
+template <typename Request, typename Response, typename Call>
+absl::Status BlockService::CallVolume(const Request& request,
+                                      Response* response,
                                       const Call& call) const {
-  if (volume.empty()) {
+  if (request.volume().empty()) {
     return InvalidField("volume", "volume is empty; name a volume");
   }
-  auto found = engine_->Find(volume);
-  return found.ok() ? call(**found) : found.status();
+  auto found = engine_->Find(request.volume());
+  return found.ok() ? call(**found, request, response) : found.status();
 }
 
-grpc::ServerUnaryReactor* BlockService::Submit(
-    grpc::CallbackServerContext* context, Lane lane, const std::string& volume,
-    Call call) {
-  return runner_.Run(context, lane, [this, &volume, call = std::move(call)] {
-    return CallVolume(volume, call);
-  });
+template <typename Request, typename Response, typename Call>
+std::function<absl::Status()> BlockService::OnVolume(
+    const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
+    Call call) const {
+  return OnMessages<Request, Response>(
+      request, response,
+      [this, call](const Request& request, Response* response) {
+        return CallVolume(request, response, call);
+      });
 }
 
 grpc::ServerUnaryReactor* BlockService::Read(
-    grpc::CallbackServerContext* context, const v1::ReadRequest* request,
-    v1::ReadResponse* response) {
-  auto call = [request, response](engine::Volume& volume) {
-    return ReadBlocks(volume, request->offset(), request->length(),
-                      response->mutable_data());
-  };
-  if (request->length() <= kMaxInlineBytes) {
-    return UnaryRunner::Answer(context, CallVolume(request->volume(), call));
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  v1::ReadRequest decoded;
+  absl::Status status =
+      DecodeMessage(const_cast<grpc::ByteBuffer*>(request), &decoded);
+  if (!status.ok()) {
+    return runner_.RunHere(context, [&status] { return status; });
   }
-  // What is too long is refused. gRPC copies the answer.
-  const int64_t length = std::min(request->length(), kMaxDataBytes);
+  const int64_t length = decoded.length();
+  auto call = [this, decoded = std::move(decoded), response] {
+    v1::ReadResponse answer;
+    absl::Status read = CallVolume(
+        decoded, &answer,
+        [](engine::Volume& volume, const v1::ReadRequest& request,
+           v1::ReadResponse* response) {
+          return ReadBlocks(volume, request.offset(), request.length(),
+                            response->mutable_data());
+        });
+    if (read.ok()) EncodeMessage(answer, response);
+    return read;
+  };
+  if (length <= kMaxInlineBytes) return runner_.RunHere(context, call);
+  // What is too long is refused. The answer is encoded as a copy.
   return runner_.RunInside(
-      &reads_, 2 * static_cast<size_t>(length), context, Lane::kPrompt,
-      [this, request, call] { return CallVolume(request->volume(), call); });
-}
-
-absl::Status BlockService::RunWrite(grpc::ByteBuffer bytes) const {
-  v1::WriteRequest request;
-  absl::Status status = DecodeWrite(&bytes, &request);
-  if (!status.ok()) return status;
-  return CallVolume(request.volume(), [&request](engine::Volume& volume) {
-    absl::Status may = CheckGuard(request, volume);
-    if (!may.ok()) return may;
-    return WriteBlocks(volume, request.offset(), request.data());
-  });
+      &reads_, 2 * static_cast<size_t>(std::min(length, kMaxDataBytes)),
+      context, Lane::kPrompt, std::move(call));
 }
 
 grpc::ServerUnaryReactor* BlockService::Write(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  *response = EmptyMessage();
-  // Taken out of the call, so that it is gone once it is decoded.
-  auto bytes = std::make_shared<grpc::ByteBuffer>();
-  bytes->Swap(const_cast<grpc::ByteBuffer*>(request));
-  const size_t length = bytes->Length();
-  auto call = [this, bytes] { return RunWrite(std::exchange(*bytes, {})); };
+  const size_t length = request->Length();
+  auto call = OnVolume<v1::WriteRequest, v1::WriteResponse>(
+      request, response,
+      [](engine::Volume& volume, const v1::WriteRequest& request,
+         v1::WriteResponse*) {
+        absl::Status may = CheckGuard(request, volume);
+        if (!may.ok()) return may;
+        return WriteBlocks(volume, request.offset(), request.data());
+      });
   if (length > kMaxInlineMessageBytes) {
-    return runner_.RunInside(&writes_, length, context, Lane::kMayWait, call);
+    return runner_.RunInside(&writes_, length, context, Lane::kMayWait,
+                             std::move(call));
   }
-  auto timed = [this, call] {
+  auto timed = [this, call = std::move(call)] {
     const int64_t began_ns = SteadyNowNs();
     absl::Status status = call();
     write_cost_.Note(SteadyNowNs() - began_ns);
     return status;
   };
   if (write_cost_.ns() > kWorthHandingOverNs) {
-    return runner_.Run(context, Lane::kMayWait, timed);
+    return runner_.Run(context, Lane::kMayWait, std::move(timed));
   }
   return runner_.RunHere(context, timed);
 }
 
 grpc::ServerUnaryReactor* BlockService::Trim(
-    grpc::CallbackServerContext* context, const v1::TrimRequest* request,
-    v1::TrimResponse*) {
-  return Submit(context, Lane::kPrompt, request->volume(),
-                [request](engine::Volume& volume) {
-                  absl::Status may = CheckGuard(*request, volume);
-                  if (!may.ok()) return may;
-                  return TrimBlocks(volume, request->offset(),
-                                    request->length());
-                });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return runner_.Run(context, Lane::kPrompt,
+                     OnVolume<v1::TrimRequest, v1::TrimResponse>(
+                         request, response,
+                         [](engine::Volume& volume,
+                            const v1::TrimRequest& request, v1::TrimResponse*) {
+                           absl::Status may = CheckGuard(request, volume);
+                           if (!may.ok()) return may;
+                           return TrimBlocks(volume, request.offset(),
+                                             request.length());
+                         }));
 }
 
 grpc::ServerUnaryReactor* BlockService::WriteZeroes(
-    grpc::CallbackServerContext* context, const v1::WriteZeroesRequest* request,
-    v1::WriteZeroesResponse*) {
-  return Submit(context, Lane::kMayWait, request->volume(),
-                [request](engine::Volume& volume) {
-                  absl::Status may = CheckGuard(*request, volume);
-                  if (!may.ok()) return may;
-                  return ZeroBlocks(volume, request->offset(),
-                                    request->length(), request->no_hole());
-                });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return runner_.Run(
+      context, Lane::kMayWait,
+      OnVolume<v1::WriteZeroesRequest, v1::WriteZeroesResponse>(
+          request, response,
+          [](engine::Volume& volume, const v1::WriteZeroesRequest& request,
+             v1::WriteZeroesResponse*) {
+            absl::Status may = CheckGuard(request, volume);
+            if (!may.ok()) return may;
+            return ZeroBlocks(volume, request.offset(), request.length(),
+                              request.no_hole());
+          }));
 }
 
 grpc::ServerUnaryReactor* BlockService::Flush(
-    grpc::CallbackServerContext* context, const v1::FlushRequest* request,
-    v1::FlushResponse*) {
-  return UnaryRunner::Answer(
-      context, CallVolume(request->volume(), [](engine::Volume& volume) {
-        return volume.Flush();
-      }));
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return runner_.RunHere(
+      context, OnVolume<v1::FlushRequest, v1::FlushResponse>(
+                   request, response,
+                   [](engine::Volume& volume, const v1::FlushRequest&,
+                      v1::FlushResponse*) { return volume.Flush(); }));
 }
 
 grpc::ServerUnaryReactor* BlockService::GetExtents(
-    grpc::CallbackServerContext* context, const v1::GetExtentsRequest* request,
-    v1::GetExtentsResponse* response) {
-  return Submit(context, Lane::kPrompt, request->volume(),
-                [request, response](engine::Volume& volume) {
-                  int64_t next_offset = 0;
-                  absl::Status status =
-                      ListExtents(volume, request->offset(), request->length(),
-                                  request->max_extents(),
-                                  response->mutable_extents(), &next_offset);
-                  response->set_next_offset(next_offset);
-                  return status;
-                });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return runner_.Run(
+      context, Lane::kPrompt,
+      OnVolume<v1::GetExtentsRequest, v1::GetExtentsResponse>(
+          request, response,
+          [](engine::Volume& volume, const v1::GetExtentsRequest& request,
+             v1::GetExtentsResponse* response) {
+            int64_t next_offset = 0;
+            absl::Status status =
+                ListExtents(volume, request.offset(), request.length(),
+                            request.max_extents(), response->mutable_extents(),
+                            &next_offset);
+            response->set_next_offset(next_offset);
+            return status;
+          }));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
@@ -198,6 +208,8 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
     return new RefusedStream(TooManyStreams(answer));
   }
   stream->Start();
+  // It may have come too late for Drain to see it.
+  if (gate_->closed()) stream->Drain();
   return stream.get();
 }
 

@@ -21,15 +21,15 @@
 
 namespace ramvol::service {
 
-// The generated service, of which Io's messages are bytes (see io_wire.h), and
-// Write's, which gRPC counts as its own until their turn comes.
+// The generated service, of which all messages are bytes: see io_wire.h and
+// call_message.h. gRPC counts Write's as its own until their turn comes.
 using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
-    v1::BlockService::WithCallbackMethod_Read<
+    v1::BlockService::WithRawCallbackMethod_Read<
         v1::BlockService::WithRawCallbackMethod_Write<
-            v1::BlockService::WithCallbackMethod_Trim<
-                v1::BlockService::WithCallbackMethod_WriteZeroes<
-                    v1::BlockService::WithCallbackMethod_Flush<
-                        v1::BlockService::WithCallbackMethod_GetExtents<
+            v1::BlockService::WithRawCallbackMethod_Trim<
+                v1::BlockService::WithRawCallbackMethod_WriteZeroes<
+                    v1::BlockService::WithRawCallbackMethod_Flush<
+                        v1::BlockService::WithRawCallbackMethod_GetExtents<
                             v1::BlockService::Service>>>>>>>;
 
 // Thread-safe. block_service.proto is the contract.
@@ -55,38 +55,37 @@ class BlockService final : public BlockServiceBase {
   }
 
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
-                                 const v1::ReadRequest* request,
-                                 v1::ReadResponse* response) override;
+                                 const grpc::ByteBuffer* request,
+                                 grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context,
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Trim(grpc::CallbackServerContext* context,
-                                 const v1::TrimRequest* request,
-                                 v1::TrimResponse* response) override;
-  grpc::ServerUnaryReactor* WriteZeroes(
-      grpc::CallbackServerContext* context,
-      const v1::WriteZeroesRequest* request,
-      v1::WriteZeroesResponse* response) override;
+                                 const grpc::ByteBuffer* request,
+                                 grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* WriteZeroes(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext* context,
-                                  const v1::FlushRequest* request,
-                                  v1::FlushResponse* response) override;
-  grpc::ServerUnaryReactor* GetExtents(
-      grpc::CallbackServerContext* context,
-      const v1::GetExtentsRequest* request,
-      v1::GetExtentsResponse* response) override;
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetExtents(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
       grpc::CallbackServerContext* context) override;
 
  private:
-  using Call = std::function<absl::Status(engine::Volume&)>;
-
-  // Finds the volume and runs `call` on it.
-  absl::Status CallVolume(const std::string& volume, const Call& call) const;
-  absl::Status RunWrite(grpc::ByteBuffer bytes) const;
-  // CallVolume on the executor.
-  grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
-                                   Lane lane, const std::string& volume,
-                                   Call call);
+  // Finds the volume that `request` names and runs `call`, which takes that,
+  // the request and the response.
+  template <typename Request, typename Response, typename Call>
+  absl::Status CallVolume(const Request& request, Response* response,
+                          const Call& call) const;
+  // The same as a call on bytes.
+  template <typename Request, typename Response, typename Call>
+  std::function<absl::Status()> OnVolume(const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response,
+                                         Call call) const;
 
   engine::Engine* const engine_;
   Executor* const executor_;

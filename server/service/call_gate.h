@@ -20,6 +20,10 @@ class CallGate {
 
   // Lets nobody in any more.
   void Close();
+  bool closed() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return closed_;
+  }
   // Waits until everybody has left; false when that takes longer than
   // `timeout`.
   bool WaitUntilEmpty(absl::Duration timeout);

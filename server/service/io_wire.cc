@@ -6,13 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "grpc/slice.h"
-#include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/support/slice.h"
-#include "grpcpp/support/status.h"
-#include "proto/base/reason.h"
+#include "server/service/call_message.h"
 
 namespace ramvol::service {
 namespace {
@@ -146,12 +143,7 @@ grpc::ByteBuffer EncodeResponse(v1::IoResponse* response) {
 }
 
 absl::Status DecodeRequest(grpc::ByteBuffer* bytes, v1::IoRequest* request) {
-  const grpc::Status status =
-      grpc::SerializationTraits<v1::IoRequest>::Deserialize(bytes, request);
-  if (status.ok()) return absl::OkStatus();
-  return InvalidField("operations",
-                      absl::StrCat("the message is no ramvol.v1.IoRequest: ",
-                                   status.error_message()));
+  return DecodeMessage(bytes, request);
 }
 
 }  // namespace ramvol::service

@@ -18,7 +18,7 @@ inline constexpr size_t kMaxCopiedDataBytes = 16 << 10;
 // The bytes of `response`, plain protobuf. Takes large data out of it.
 grpc::ByteBuffer EncodeResponse(v1::IoResponse* response);
 
-// INVALID_ARGUMENT when the bytes are no IoRequest. Takes them.
+// As DecodeMessage.
 absl::Status DecodeRequest(grpc::ByteBuffer* bytes, v1::IoRequest* request);
 
 }  // namespace ramvol::service

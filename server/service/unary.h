@@ -42,10 +42,6 @@ class UnaryRunner {
       grpc::CallbackServerContext* context,
       absl::FunctionRef<absl::Status()> call) const;
 
-  // Answers with `status` at once. For what takes no time.
-  static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
-                                          const absl::Status& status);
-
  private:
   Executor* const executor_;
   CallGate* const gate_;

@@ -9,6 +9,7 @@
 #include "proto/base/reason.h"
 #include "proto/base/version.h"
 #include "server/metrics/process_memory.h"
+#include "server/service/call_message.h"
 #include "server/service/limits.h"
 #include "server/service/page_token.h"
 #include "server/service/unary.h"
@@ -48,27 +49,39 @@ void VolumeService::set_nbd_addresses(std::vector<std::string> addresses) {
 }
 
 grpc::ServerUnaryReactor* VolumeService::CreateVolume(
-    grpc::CallbackServerContext* context,
-    const v1::CreateVolumeRequest* request,
-    v1::CreateVolumeResponse* response) {
-  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
-    return Answer(catalog_->Create(*request), response);
-  });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::CreateVolumeRequest, v1::CreateVolumeResponse>(
+      request, response,
+      [this](const v1::CreateVolumeRequest& request,
+             v1::CreateVolumeResponse* response) {
+        return Answer(catalog_->Create(request), response);
+      });
+  return runner_.Run(context, Lane::kPrompt, std::move(call));
 }
 
 grpc::ServerUnaryReactor* VolumeService::GetVolume(
-    grpc::CallbackServerContext* context, const v1::GetVolumeRequest* request,
-    v1::GetVolumeResponse* response) {
-  return UnaryRunner::Answer(context,
-                             Answer(catalog_->Get(request->name()), response));
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::GetVolumeRequest, v1::GetVolumeResponse>(
+      request, response,
+      [this](const v1::GetVolumeRequest& request,
+             v1::GetVolumeResponse* response) {
+        return Answer(catalog_->Get(request.name()), response);
+      });
+  return runner_.RunHere(context, call);
 }
 
 grpc::ServerUnaryReactor* VolumeService::ListVolumes(
-    grpc::CallbackServerContext* context, const v1::ListVolumesRequest* request,
-    v1::ListVolumesResponse* response) {
-  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
-    return List(*request, response);
-  });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::ListVolumesRequest, v1::ListVolumesResponse>(
+      request, response,
+      [this](const v1::ListVolumesRequest& request,
+             v1::ListVolumesResponse* response) {
+        return List(request, response);
+      });
+  return runner_.Run(context, Lane::kPrompt, std::move(call));
 }
 
 absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
@@ -101,39 +114,53 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
 }
 
 grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
-    grpc::CallbackServerContext* context,
-    const v1::UpdateVolumeRequest* request,
-    v1::UpdateVolumeResponse* response) {
-  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
-    return Answer(catalog_->Update(*request), response);
-  });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::UpdateVolumeRequest, v1::UpdateVolumeResponse>(
+      request, response,
+      [this](const v1::UpdateVolumeRequest& request,
+             v1::UpdateVolumeResponse* response) {
+        return Answer(catalog_->Update(request), response);
+      });
+  return runner_.Run(context, Lane::kPrompt, std::move(call));
 }
 
 grpc::ServerUnaryReactor* VolumeService::DeleteVolume(
-    grpc::CallbackServerContext* context,
-    const v1::DeleteVolumeRequest* request, v1::DeleteVolumeResponse*) {
-  return runner_.Run(context, Lane::kPrompt,
-                     [this, request] { return catalog_->Delete(*request); });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::DeleteVolumeRequest, v1::DeleteVolumeResponse>(
+      request, response,
+      [this](const v1::DeleteVolumeRequest& request,
+             v1::DeleteVolumeResponse*) { return catalog_->Delete(request); });
+  return runner_.Run(context, Lane::kPrompt, std::move(call));
 }
 
 grpc::ServerUnaryReactor* VolumeService::StatVolume(
-    grpc::CallbackServerContext* context, const v1::StatVolumeRequest* request,
-    v1::StatVolumeResponse* response) {
-  return runner_.Run(context, Lane::kPrompt, [this, request, response] {
-    auto stats = catalog_->Stat(request->name());
-    if (!stats.ok()) return stats.status();
-    *response->mutable_stats() = MakeStats(*stats);
-    return absl::OkStatus();
-  });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::StatVolumeRequest, v1::StatVolumeResponse>(
+      request, response,
+      [this](const v1::StatVolumeRequest& request,
+             v1::StatVolumeResponse* response) {
+        auto stats = catalog_->Stat(request.name());
+        if (!stats.ok()) return stats.status();
+        *response->mutable_stats() = MakeStats(*stats);
+        return absl::OkStatus();
+      });
+  return runner_.Run(context, Lane::kPrompt, std::move(call));
 }
 
 grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
-    grpc::CallbackServerContext* context, const v1::GetServerInfoRequest*,
-    v1::GetServerInfoResponse* response) {
-  return runner_.Run(context, Lane::kPrompt, [this, response] {
-    FillInfo(response);
-    return absl::OkStatus();
-  });
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto call = OnMessages<v1::GetServerInfoRequest, v1::GetServerInfoResponse>(
+      request, response,
+      [this](const v1::GetServerInfoRequest&,
+             v1::GetServerInfoResponse* response) {
+        FillInfo(response);
+        return absl::OkStatus();
+      });
+  return runner_.Run(context, Lane::kPrompt, std::move(call));
 }
 
 void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {

@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"
@@ -19,8 +20,19 @@
 
 namespace ramvol::service {
 
+// The generated service, of which all messages are bytes: see
+// call_message.h.
+using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
+    v1::VolumeService::WithRawCallbackMethod_GetVolume<
+        v1::VolumeService::WithRawCallbackMethod_ListVolumes<
+            v1::VolumeService::WithRawCallbackMethod_UpdateVolume<
+                v1::VolumeService::WithRawCallbackMethod_DeleteVolume<
+                    v1::VolumeService::WithRawCallbackMethod_StatVolume<
+                        v1::VolumeService::WithRawCallbackMethod_GetServerInfo<
+                            v1::VolumeService::Service>>>>>>>;
+
 // Thread-safe. volume_service.proto is the contract.
-class VolumeService final : public v1::VolumeService::CallbackService {
+class VolumeService final : public VolumeServiceBase {
  public:
   // Borrows all of them; they must outlive the service and its calls.
   VolumeService(engine::Engine* engine, Catalog* catalog, Executor* executor,
@@ -32,33 +44,27 @@ class VolumeService final : public v1::VolumeService::CallbackService {
   // What GetServerInfo answers as nbd_addresses; none until it is called.
   void set_nbd_addresses(std::vector<std::string> addresses);
 
-  grpc::ServerUnaryReactor* CreateVolume(
-      grpc::CallbackServerContext* context,
-      const v1::CreateVolumeRequest* request,
-      v1::CreateVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* CreateVolume(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetVolume(grpc::CallbackServerContext* context,
-                                      const v1::GetVolumeRequest* request,
-                                      v1::GetVolumeResponse* response) override;
-  grpc::ServerUnaryReactor* ListVolumes(
-      grpc::CallbackServerContext* context,
-      const v1::ListVolumesRequest* request,
-      v1::ListVolumesResponse* response) override;
-  grpc::ServerUnaryReactor* UpdateVolume(
-      grpc::CallbackServerContext* context,
-      const v1::UpdateVolumeRequest* request,
-      v1::UpdateVolumeResponse* response) override;
-  grpc::ServerUnaryReactor* DeleteVolume(
-      grpc::CallbackServerContext* context,
-      const v1::DeleteVolumeRequest* request,
-      v1::DeleteVolumeResponse* response) override;
-  grpc::ServerUnaryReactor* StatVolume(
-      grpc::CallbackServerContext* context,
-      const v1::StatVolumeRequest* request,
-      v1::StatVolumeResponse* response) override;
-  grpc::ServerUnaryReactor* GetServerInfo(
-      grpc::CallbackServerContext* context,
-      const v1::GetServerInfoRequest* request,
-      v1::GetServerInfoResponse* response) override;
+                                      const grpc::ByteBuffer* request,
+                                      grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListVolumes(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* UpdateVolume(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* DeleteVolume(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* StatVolume(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
 
  private:
   absl::Status List(const v1::ListVolumesRequest& request,

@@ -68,6 +68,19 @@ expect_text out "256 MiB"
 expect 0 health
 expect_text out SERVING
 
+# What others wrote does nothing to a terminal; JSON has it as it is.
+expect 0 create evil 4096 --label $'note=a\nb\e[2J\xe2\x80\xaeend'
+for command in ls "show evil"; do
+  # shellcheck disable=SC2086  # Words.
+  expect 0 $command
+  expect_text out 'note="a\nb\x1b[2J\u202eend"'
+done
+expect 0 show evil --output=json
+expect_text out '"a\nb\u001b[2J'
+expect 0 rm evil
+expect 3 show $'no\e[2J'
+expect_text err 'no\x1b[2J'
+
 # Management.
 expect 0 create scratch 1G --level 3 --label team=x
 expect_text out "1073741824 bytes"
@@ -240,6 +253,24 @@ _ramvol
 COMP_WORDS=(ramvol create --allocator "=" sp) COMP_CWORD=4
 _ramvol
 [[ ${COMPREPLY[*]} == sparse ]] || fail "completion of sp: ${COMPREPLY[*]}"
+# Volumes are those of the server that the line names, not of the default one.
+expect 0 create of-this-server 4096
+ramvol() { "$cli" "$@"; }
+here=$RAMVOL_SERVER
+export RAMVOL_SERVER=unix:$sockets/nobody
+for named in "--server=$here" "--server $here" "--server=x --server='$here'"; do
+  COMP_LINE="ramvol $named rm of" COMP_WORDS=(ramvol rm of) COMP_CWORD=2
+  _ramvol
+  [[ ${COMPREPLY[*]} == of-this-server ]] ||
+    fail "completion with $named: ${COMPREPLY[*]}"
+done
+COMP_LINE="ramvol rm of --server=$here"
+_ramvol
+[[ ${COMPREPLY[*]} == of-this-server ]] || fail "completion before --server"
+export RAMVOL_SERVER=$here
+COMP_LINE="ramvol --server=unix:$sockets/nobody rm of"
+_ramvol
+[[ ${#COMPREPLY[@]} == 0 ]] || fail "completion for rm: ${COMPREPLY[*]}"
 
 kill -TERM "$server_pid"
 wait "$server_pid" || fail "the server did not stop cleanly"

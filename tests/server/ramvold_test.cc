@@ -46,6 +46,23 @@ TEST(RamvoldTest, ReadyLineNamesEveryAddressAndSignalsStopIt) {
   }
 }
 
+TEST(RamvoldTest, SignalsThatMeanNothingEndNothing) {
+  for (const int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGPIPE}) {
+    Ramvold ramvold(
+        {"--listen=127.0.0.1:0", "--metrics_listen=", "--memory_limit=64M"});
+    ramvold.ReadLine();
+    ramvold.Signal(number);
+    ramvold.Signal(SIGTERM);
+    EXPECT_EQ(ramvold.RestOfOut(), "");
+    const std::string log = ramvold.Errors();
+    EXPECT_EQ(ramvold.ExitCode(), 0) << number;
+    EXPECT_THAT(log, HasSubstr("stopped"));
+    if (number != SIGPIPE) {
+      EXPECT_THAT(log, HasSubstr("got signal " + std::to_string(number)));
+    }
+  }
+}
+
 TEST(RamvoldTest, MetricsCanBeOff) {
   Ramvold ramvold({"--listen=127.0.0.1:0", "--metrics_listen="});
   EXPECT_THAT(ramvold.ReadLine(), Not(HasSubstr("metrics")));

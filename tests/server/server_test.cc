@@ -23,7 +23,9 @@
 #include "grpcpp/create_channel.h"
 #include "grpcpp/impl/codegen/client_unary_call.h"
 #include "grpcpp/security/credentials.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "gtest/gtest.h"
+#include "proto/base/reason.h"
 #include "proto/status.h"
 #include "tests/support/http.h"
 #include "tests/support/status_matchers.h"
@@ -34,6 +36,7 @@ namespace {
 
 using ::grpc::health::v1::HealthCheckRequest;
 using ::grpc::health::v1::HealthCheckResponse;
+using ::ramvol::testing::HasReason;
 using ::ramvol::testing::HttpAnswer;
 using ::ramvol::testing::HttpRequest;
 using ::ramvol::testing::IsOk;
@@ -110,6 +113,57 @@ TEST(ServerTest, ReflectionKnowsEveryService) {
         "grpc.reflection.v1alpha.ServerReflection"}) {
     EXPECT_NE(pool->FindServiceByName(service), nullptr) << service;
   }
+}
+
+// What a client gets that sends these bytes as its request.
+absl::Status SendBytes(grpc::Channel* channel, const std::string& method,
+                       const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  grpc::ClientContext context;
+  grpc::ByteBuffer response;
+  const grpc::internal::RpcMethod rpc(method.c_str(),
+                                      grpc::internal::RpcMethod::NORMAL_RPC);
+  return FromGrpcStatus(
+      grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer,
+                                        grpc::ByteBuffer, grpc::ByteBuffer>(
+          channel, rpc, &context, grpc::ByteBuffer(&slice, 1), &response));
+}
+
+// The generated code answers UNIMPLEMENTED, and protobuf tells standard error.
+TEST(ServerTest, MalformedRequestsAreNamed) {
+  TestServer server;
+  const auto* pool = google::protobuf::DescriptorPool::generated_pool();
+  ::testing::internal::CaptureStderr();
+  int methods = 0;
+  for (const char* name :
+       {"ramvol.v1.VolumeService", "ramvol.v1.BlockService"}) {
+    const auto* service = pool->FindServiceByName(name);
+    for (int i = 0; i < service->method_count(); ++i) {
+      const auto* method = service->method(i);
+      const std::string path =
+          "/" + service->full_name() + "/" + method->name();
+      // The last is a first field that is no UTF-8, where it is a string.
+      for (const std::string bytes :
+           {"\xff\xff", "\x0a\x7f", "\x0a\x02\xff\xfe"}) {
+        const bool is_unknown_field =
+            bytes.size() == 4 &&
+            (method->input_type()->field_count() == 0 ||
+             method->input_type()->field(0)->type() !=
+                 google::protobuf::FieldDescriptor::TYPE_STRING);
+        if (is_unknown_field) continue;
+        const absl::Status status =
+            SendBytes(server.channel().get(), path, bytes);
+        EXPECT_THAT(status, HasReason(absl::StatusCode::kInvalidArgument,
+                                      reason::kMalformedRequest))
+            << path;
+        EXPECT_THAT(std::string(status.message()),
+                    HasSubstr("the request of " + method->name() + " "));
+      }
+      ++methods;
+    }
+  }
+  EXPECT_EQ(methods, 14);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
 TEST(ServerTest, ListensOnSeveralAddresses) {

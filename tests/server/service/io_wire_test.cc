@@ -8,13 +8,14 @@
 #include "google/protobuf/util/message_differencer.h"
 #include "grpcpp/support/slice.h"
 #include "gtest/gtest.h"
+#include "proto/base/reason.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::service {
 namespace {
 
 using ::google::protobuf::util::MessageDifferencer;
-using ::ramvol::testing::IsInvalidField;
+using ::ramvol::testing::HasReason;
 using ::ramvol::testing::IsOk;
 
 v1::IoResult& AddRead(uint64_t id, size_t bytes, v1::IoResponse* response) {
@@ -103,7 +104,9 @@ TEST(IoWireTest, WhatIsNoRequestIsRefused) {
   const grpc::Slice slice(std::string("\x0a\xff", 2));
   grpc::ByteBuffer bytes(&slice, 1);
   v1::IoRequest request;
-  EXPECT_THAT(DecodeRequest(&bytes, &request), IsInvalidField("operations"));
+  EXPECT_THAT(DecodeRequest(&bytes, &request),
+              HasReason(absl::StatusCode::kInvalidArgument,
+                        reason::kMalformedRequest));
 }
 
 }  // namespace
