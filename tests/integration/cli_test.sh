@@ -255,6 +255,7 @@ _ramvol
 [[ ${COMPREPLY[*]} == sparse ]] || fail "completion of sp: ${COMPREPLY[*]}"
 # Volumes are those of the server that the line names, not of the default one.
 expect 0 create of-this-server 4096
+# shellcheck disable=SC2317  # The completion calls it.
 ramvol() { "$cli" "$@"; }
 here=$RAMVOL_SERVER
 export RAMVOL_SERVER=unix:$sockets/nobody

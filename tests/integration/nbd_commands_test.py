@@ -517,7 +517,7 @@ class Options(Case):
         handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
         handle.opt_go()
         self.assertEqual(extents(handle, 0, 54321)[0][1], 3)
-        ramvol("write", "default", 0, stdin=b"by its name")
+        ramvol("write", "default", 0, "--force", stdin=b"by its name")
         self.assertEqual(handle.pread(11, 0), b"by its name")
         handle.shutdown()
 

@@ -104,9 +104,9 @@ TEST(IoWireTest, WhatIsNoRequestIsRefused) {
   const grpc::Slice slice(std::string("\x0a\xff", 2));
   grpc::ByteBuffer bytes(&slice, 1);
   v1::IoRequest request;
-  EXPECT_THAT(DecodeRequest(&bytes, &request),
-              HasReason(absl::StatusCode::kInvalidArgument,
-                        reason::kMalformedRequest));
+  EXPECT_THAT(
+      DecodeRequest(&bytes, &request),
+      HasReason(absl::StatusCode::kInvalidArgument, reason::kMalformedRequest));
 }
 
 }  // namespace
