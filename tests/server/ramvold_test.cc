@@ -22,18 +22,26 @@ using ::testing::Not;
 
 using ::ramvol::testing::Process;
 
-// A running ramvold.
+// Flags that keep off the default ports; the same flag given later wins.
+std::vector<std::string> WithFreePorts(const std::vector<std::string>& flags) {
+  std::vector<std::string> all = {"--listen=127.0.0.1:0",
+                                  "--metrics_listen=127.0.0.1:0"};
+  all.insert(all.end(), flags.begin(), flags.end());
+  return all;
+}
+
+// A running ramvold, on free ports unless `flags` say otherwise.
 class Ramvold : public Process {
  public:
   explicit Ramvold(const std::vector<std::string>& flags)
-      : Process("server/ramvold", flags) {}
+      : Process("server/ramvold", WithFreePorts(flags)) {}
 };
 
 TEST(RamvoldTest, ReadyLineNamesEveryAddressAndSignalsStopIt) {
   for (const int number : {SIGTERM, SIGINT}) {
     ASSERT_EQ(unlink("ready.sock") == 0 || errno == ENOENT, true);
-    Ramvold ramvold({"--listen=127.0.0.1:0,unix:ready.sock",
-                     "--metrics_listen=127.0.0.1:0", "--memory_limit=64M"});
+    Ramvold ramvold(
+        {"--listen=127.0.0.1:0,unix:ready.sock", "--memory_limit=64M"});
     EXPECT_THAT(ramvold.ReadLine(),
                 MatchesRegex("ramvold ready: grpc 127.0.0.1:[1-9][0-9]*, "
                              "unix:ready.sock; metrics "
@@ -64,7 +72,7 @@ TEST(RamvoldTest, SignalsThatMeanNothingEndNothing) {
 }
 
 TEST(RamvoldTest, MetricsCanBeOff) {
-  Ramvold ramvold({"--listen=127.0.0.1:0", "--metrics_listen="});
+  Ramvold ramvold({"--metrics_listen="});
   EXPECT_THAT(ramvold.ReadLine(), Not(HasSubstr("metrics")));
 }
 
@@ -112,15 +120,13 @@ TEST(RamvoldTest, VolumesOfTheFileExistAtTheReadyLine) {
   const std::string path =
       std::string(std::getenv("TEST_TMPDIR")) + "/volumes.textproto";
   std::ofstream(path) << "volumes { name: \"a\" size_bytes: 4096 }\n";
-  Ramvold ramvold({"--listen=127.0.0.1:0", "--metrics_listen=",
-                   "--memory_limit=64M", "--volumes_file=" + path});
+  Ramvold ramvold({"--memory_limit=64M", "--volumes_file=" + path});
   EXPECT_THAT(ramvold.ReadLine(), HasSubstr("ramvold ready: "));
   ramvold.Signal(SIGTERM);
   EXPECT_EQ(ramvold.ExitCode(), 0);
 
   std::ofstream(path, std::ios::app) << "volumes { name: \"B\" }\n";
-  Ramvold refusing({"--listen=127.0.0.1:0", "--metrics_listen=",
-                    "--memory_limit=64M", "--volumes_file=" + path});
+  Ramvold refusing({"--memory_limit=64M", "--volumes_file=" + path});
   EXPECT_EQ(refusing.RestOfOut(), "");
   EXPECT_THAT(refusing.Errors(),
               HasSubstr(path + ":2:1: entry 2 (\"B\"): volume name"));
