@@ -10,6 +10,9 @@
 namespace ramvol::service {
 namespace {
 
+// What tasks refer to is declared before the executor, whose end waits for
+// them.
+
 TEST(ExecutorTest, RunsEverythingBeforeItEnds) {
   std::atomic<int> ran{0};
   {
@@ -23,17 +26,17 @@ TEST(ExecutorTest, RunsEverythingBeforeItEnds) {
 }
 
 TEST(ExecutorTest, WaitingTasksLeaveThreadsForOthers) {
-  Executor executor(1);
   std::promise<void> let_go;
   std::shared_future<void> wait = let_go.get_future().share();
   std::atomic<int> waited{0};
+  std::promise<void> prompt;
+  Executor executor(1);
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(executor.Submit(Lane::kMayWait, [wait, &waited] {
       wait.wait();
       ++waited;
     }));
   }
-  std::promise<void> prompt;
   ASSERT_TRUE(
       executor.Submit(Lane::kPrompt, [&prompt] { prompt.set_value(); }));
   prompt.get_future().wait();
@@ -54,15 +57,15 @@ TEST(ExecutorTest, ALaneKeepsItsOrder) {
 }
 
 TEST(ExecutorTest, AFullQueueRefuses) {
-  Executor executor(1);
   std::promise<void> let_go;
   std::promise<void> begun;
+  std::atomic<size_t> ran{0};
+  Executor executor(1);
   ASSERT_TRUE(executor.Submit(Lane::kMayWait, [&begun, &let_go] {
     begun.set_value();
     let_go.get_future().wait();
   }));
   begun.get_future().wait();
-  std::atomic<size_t> ran{0};
   for (size_t i = 0; i < Executor::kMaxQueuedTasks; ++i) {
     ASSERT_TRUE(executor.Submit(Lane::kMayWait, [&ran] { ++ran; }));
   }
@@ -75,9 +78,9 @@ TEST(ExecutorTest, AFullQueueRefuses) {
 TEST(ExecutorTest, LetsGoOfWhatATaskHeld) {
   auto held = std::make_shared<int>(1);
   std::weak_ptr<int> watch = held;
+  std::promise<void> next;
   Executor executor(1);
   ASSERT_TRUE(executor.Submit(Lane::kPrompt, [held = std::move(held)] {}));
-  std::promise<void> next;
   ASSERT_TRUE(executor.Submit(Lane::kPrompt, [&next] { next.set_value(); }));
   next.get_future().wait();
   EXPECT_TRUE(watch.expired());
