@@ -87,7 +87,7 @@ grpc::ServerUnaryReactor* BlockService::Read(
   absl::Status status =
       DecodeMessage(const_cast<grpc::ByteBuffer*>(request), &decoded);
   if (!status.ok()) {
-    return runner_.RunHere(context, [&status] { return status; });
+    return UnaryRunner::Answer(context, status);
   }
   const int64_t length = decoded.length();
   auto call = [this, decoded = std::move(decoded), response] {
@@ -102,7 +102,7 @@ grpc::ServerUnaryReactor* BlockService::Read(
     if (read.ok()) EncodeMessage(answer, response);
     return read;
   };
-  if (length <= kMaxInlineBytes) return runner_.RunHere(context, call);
+  if (length <= kMaxInlineBytes) return UnaryRunner::Answer(context, call());
   // What is too long is refused. The answer is encoded as a copy.
   return runner_.RunInside(
       &reads_, 2 * static_cast<size_t>(std::min(length, kMaxDataBytes)),
@@ -171,11 +171,12 @@ grpc::ServerUnaryReactor* BlockService::WriteZeroes(
 grpc::ServerUnaryReactor* BlockService::Flush(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return runner_.RunHere(
-      context, OnVolume<v1::FlushRequest, v1::FlushResponse>(
-                   request, response,
-                   [](engine::Volume& volume, const v1::FlushRequest&,
-                      v1::FlushResponse*) { return volume.Flush(); }));
+  const auto call = OnVolume<v1::FlushRequest, v1::FlushResponse>(
+      request, response,
+      [](engine::Volume& volume, const v1::FlushRequest&, v1::FlushResponse*) {
+        return volume.Flush();
+      });
+  return UnaryRunner::Answer(context, call());
 }
 
 grpc::ServerUnaryReactor* BlockService::GetExtents(

@@ -28,12 +28,6 @@ class GatedReactor final : public grpc::ServerUnaryReactor {
   size_t bytes_ = 0;
 };
 
-grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(ShuttingDownError()));
-  return reactor;
-}
-
 void Queue(Executor* executor, Lane lane, grpc::CallbackServerContext* context,
            GatedReactor* reactor, std::function<absl::Status()> call) {
   const bool queued =
@@ -50,10 +44,17 @@ void Queue(Executor* executor, Lane lane, grpc::CallbackServerContext* context,
 
 }  // namespace
 
+grpc::ServerUnaryReactor* UnaryRunner::Answer(
+    grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* UnaryRunner::RunHere(
     grpc::CallbackServerContext* context,
     absl::FunctionRef<absl::Status()> call) const {
-  if (!gate_->Enter()) return Refuse(context);
+  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
   auto* const reactor = new GatedReactor(gate_);
   reactor->Finish(ToGrpcStatus(call()));
   return reactor;
@@ -62,7 +63,7 @@ grpc::ServerUnaryReactor* UnaryRunner::RunHere(
 grpc::ServerUnaryReactor* UnaryRunner::Run(
     grpc::CallbackServerContext* context, Lane lane,
     std::function<absl::Status()> call) const {
-  if (!gate_->Enter()) return Refuse(context);
+  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
   auto* const reactor = new GatedReactor(gate_);
   Queue(executor_, lane, context, reactor, std::move(call));
   return reactor;
@@ -71,7 +72,7 @@ grpc::ServerUnaryReactor* UnaryRunner::Run(
 grpc::ServerUnaryReactor* UnaryRunner::RunInside(
     ByteGate* messages, size_t bytes, grpc::CallbackServerContext* context,
     Lane lane, std::function<absl::Status()> call) const {
-  if (!gate_->Enter()) return Refuse(context);
+  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
   auto* const reactor = new GatedReactor(gate_);
   reactor->SetInside(messages, bytes);
   auto queue = [executor = executor_, lane, context, reactor,

@@ -42,6 +42,11 @@ class UnaryRunner {
       grpc::CallbackServerContext* context,
       absl::FunctionRef<absl::Status()> call) const;
 
+  // Answers with `status` at once, and counts for no gate, which costs a tenth
+  // of a small read. For what takes no time and changes nothing.
+  static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
+                                          const absl::Status& status);
+
  private:
   Executor* const executor_;
   CallGate* const gate_;

@@ -69,7 +69,7 @@ grpc::ServerUnaryReactor* VolumeService::GetVolume(
              v1::GetVolumeResponse* response) {
         return Answer(catalog_->Get(request.name()), response);
       });
-  return runner_.RunHere(context, call);
+  return UnaryRunner::Answer(context, call());
 }
 
 grpc::ServerUnaryReactor* VolumeService::ListVolumes(
