@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 import grpc
@@ -335,7 +336,7 @@ class FewFiles(Case):
 
 
 class Readiness(Case):
-  FILES = 128
+  FILES = 256
   FLAGS = ["--nbd_max_connections=16"]
 
   def expect(self, reason):
@@ -352,22 +353,30 @@ class Readiness(Case):
       self.assertLess(time.monotonic(), end, said)
       time.sleep(0.05)
 
-  def crowd(self, port, hello):
-    """From so many machines that none has more than its share."""
-    wires = [connect(port, f"127.0.0.{i}", hello=b"") for i in range(2, 120)]
-    for wire in wires:
-      self.addCleanup(wire.close)
-      send_until_closed(wire, hello)
+  def crowd(self, port, hello, inside):
+    """From so many machines that none has more than its share. So many of them
+    are inside for certain when this returns."""
+    wires = []
+    for i in range(2, 250):
+      wires.append(connect(port, f"127.0.0.{i}", hello=hello))
+      self.addCleanup(wires[-1].close)
+      if i < inside:
+        self.assertTrue(wires[-1].recv(1))
     return wires
 
   def test_tells_when_nobody_is_accepted(self):
     self.finish()
     self.expect("")
-    wires = self.crowd(self.server.nbd, b"")
-    self.expect("NBD accepts nobody: all 16 connections")
-    for wire in wires:
-      wire.close()
-    self.expect("")
+    preface = PREFACE + frame(SETTINGS)
+    for port, hello, inside, reason in (
+        (self.server.nbd, b"", 10, "NBD accepts nobody: all 16 connections"),
+        (self.server.grpc, preface, 120,
+         "gRPC accepts nobody: all 128 connections")):
+      wires = self.crowd(port, hello, inside)
+      self.expect(reason)
+      for wire in wires:
+        wire.close()
+      self.expect("")
 
 
 if __name__ == "__main__":
