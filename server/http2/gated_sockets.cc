@@ -64,11 +64,16 @@ class Registry {
 
   void Remove(int fd) ABSL_LOCKS_EXCLUDED(mu_) {
     std::unique_ptr<Watched> last;  // Goes outside of the lock.
-    MutexLock lock(&mu_);
-    const auto found = all_.find(fd);
-    if (found == all_.end()) return;
-    last = std::move(found->second);
-    all_.erase(found);
+    {
+      MutexLock lock(&mu_);
+      const auto found = all_.find(fd);
+      if (found == all_.end()) return;
+      last = std::move(found->second);
+      all_.erase(found);
+    }
+    // After whatever was shown to it, in the eyes of ThreadSanitizer too.
+    last->mu.Lock();
+    last->mu.Unlock();
   }
 
   void EndLateOnes(int64_t now_ns) ABSL_LOCKS_EXCLUDED(mu_) {
