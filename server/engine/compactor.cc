@@ -67,7 +67,8 @@ bool Compactor::BeginRound(Compaction how) {
   owners_ = std::move(owners);
   owner_ = 0;
   chunk_ = 0;
-  least_slack_bytes_ = arena_.slack_bytes();
+  first_slack_bytes_ = arena_.slack_bytes();
+  least_slack_bytes_ = first_slack_bytes_;
   how_.store(how, std::memory_order_relaxed);
   in_round_.store(true, std::memory_order_relaxed);
   return true;
@@ -83,7 +84,11 @@ void Compactor::Settle(Compaction how, uint64_t slack_bytes) {
 void Compactor::EndRoundLocked() {
   owners_.clear();
   arena_.EndCompaction();
-  Settle(how_.load(std::memory_order_relaxed), least_slack_bytes_);
+  // A round that was worth it makes room for the next, which may be, too.
+  const Compaction how = how_.load(std::memory_order_relaxed);
+  const bool gained =
+      least_slack_bytes_ + GrowthForARound(how) <= first_slack_bytes_;
+  Settle(how, gained ? 0 : least_slack_bytes_);
   rounds_.fetch_add(1, std::memory_order_relaxed);
   in_round_.store(false, std::memory_order_relaxed);
 }

@@ -20,9 +20,9 @@ namespace ramvol::engine {
 
 // Compacts in rounds. A round visits all leaves of all volumes, a leaf a step,
 // in the threads that call Step: background threads when slack has grown, and
-// writers that find no room. After a round no other begins before slack has
-// grown again, so that a full server does not search for what is not there. A
-// tight round takes the place of a light one.
+// writers that find no room. After a round that gained little no other begins
+// before slack has grown again, so that a full server does not search for what
+// is not there. A tight round takes the place of a light one.
 //
 // Thread-safe. Borrows `arena`, which must outlive it. Its lock is taken before
 // an index's, and is not held while anything is moved.
@@ -72,7 +72,8 @@ class Compactor {
   std::atomic<bool> in_round_{false};
   std::atomic<Compaction> how_{Compaction::kLight};
   std::atomic<uint64_t> rounds_{0};
-  // By Compaction: the least slack since the beginning of its last round.
+  // By Compaction: the least slack since the beginning of its last round, or 0
+  // when that round gained enough for another.
   std::array<std::atomic<uint64_t>, kKinds> settled_bytes_ = {};
 
   Mutex mu_;
@@ -80,6 +81,7 @@ class Compactor {
   // Where the round goes on.
   size_t owner_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t chunk_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t first_slack_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t least_slack_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };
 

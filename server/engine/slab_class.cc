@@ -111,6 +111,7 @@ void SlabClass::FreeLocked(Place place) {
 
 uint64_t SlabClass::SlackOfLocked(UnitId id) {
   const Unit& unit = units_.unit(id);
+  if (unit.live_objects == 0) return 0;  // Not even the header is occupied.
   return BytesIn(unit.occupied) - class_.header_bytes -
          uint64_t{unit.live_objects} * class_.object_bytes;
 }
@@ -118,28 +119,33 @@ uint64_t SlabClass::SlackOfLocked(UnitId id) {
 bool SlabClass::ChooseVictims(Compaction how, uint64_t* room_bytes) {
   MutexLock lock(&mu_);
   ForgetVictimsLocked();
+  bool any = false;
   // Free slots on resident pages of the slabs that stay.
   uint64_t free_bytes = slack_bytes();
   for (UnitId id = partial_.Emptiest(); id != 0; id = partial_.Emptiest()) {
     const uint64_t live =
         uint64_t{units_.unit(id).live_objects} * class_.object_bytes;
-    const uint64_t slack = SlackOfLocked(id);
-    const bool is_sparse = slack * kSparseShare >= live;
-    if (how == Compaction::kLight && !is_sparse) break;
-    if (free_bytes >= slack + live) {
-      free_bytes -= slack + live;
+    if (live == 0) {  // All retained: there is nothing to move.
       MarkVictimLocked(id);
       continue;
     }
+    const uint64_t slack = SlackOfLocked(id);
+    const bool is_sparse = slack * kSparseShare >= live;
+    if (how == Compaction::kLight && !is_sparse) break;
+    const bool others_have_room = free_bytes >= slack + live;
     // The last one is worth a new slab, where its objects take fewer pages.
-    if (victims_.empty() && is_sparse && slack >= kMinGainBytes &&
-        live <= *room_bytes) {
+    const bool is_worth_new =
+        !any && is_sparse && slack >= kMinGainBytes && live <= *room_bytes;
+    if (!others_have_room && !is_worth_new) break;
+    any = true;
+    MarkVictimLocked(id);
+    if (!others_have_room) {
       *room_bytes -= live;
-      MarkVictimLocked(id);
+      break;
     }
-    break;
+    free_bytes -= slack + live;
   }
-  return !victims_.empty();
+  return any;
 }
 
 void SlabClass::MarkVictimLocked(UnitId id) {

@@ -50,10 +50,10 @@ bool VolumeCore::ReclaimFromCache(uint64_t bytes) {
   } else if (HotChunk clean = shared_.hot.PickClean(); clean.owner != nullptr) {
     clean.owner->DropClean(clean.chunk);
     return true;
-  }
-  // Both of these take memory before they give any back.
-  if (!shared_.arena.HasRoom(kFlushBytes, Priority::kReclaim)) return false;
-  if (HotChunk dirty = shared_.hot.PickDirty(); dirty.owner != nullptr) {
+  } else if (!shared_.arena.HasRoom(kFlushBytes, Priority::kReclaim)) {
+    // All that is left takes memory before it gives any back.
+    return false;
+  } else if (HotChunk dirty = shared_.hot.PickDirty(); dirty.owner != nullptr) {
     dirty.owner->FlushChunk(dirty.chunk);
     return true;
   }

@@ -283,6 +283,26 @@ TEST(ArenaTest, NormalStopsAtTheReserveAndGuaranteedGoesOn) {
   EXPECT_EQ(arena->allocated_bytes(), owner.allocated_bytes());
 }
 
+TEST(ArenaTest, BackgroundWorkBorrowsFromTheReserveAndTakesNothingFromOthers) {
+  constexpr uint64_t kLimit = 16 * kMiB;
+  const auto arena = MakeArena(kLimit);
+  Owner owner(arena.get());
+  while (arena->HasRoom(8 * kPageBytes)) ASSERT_TRUE(owner.AddPage());
+  while (arena->HasRoom(kPageBytes, Priority::kMerge)) {
+    ASSERT_TRUE(owner.AddPage(Priority::kMerge));
+  }
+  EXPECT_LE(arena->used_bytes(), kLimit - kReserve / 2);
+  // It took what was free, too: that was for anyone.
+  EXPECT_FALSE(owner.AddPage());
+  owner.FreeAt(0);
+  arena->ReleaseFreeMemory();
+  while (owner.AddPage(Priority::kReclaim)) {
+  }
+  EXPECT_LE(arena->used_bytes(), kLimit);
+  EXPECT_GT(arena->used_bytes(), kLimit - 2 * kPageBytes);
+  EXPECT_FALSE(owner.AddPage(Priority::kMerge));
+}
+
 TEST(ArenaTest, ObjectsStopAtTheReserve) {
   constexpr uint64_t kLimit = 16 * kMiB;
   const auto arena = MakeArena(kLimit);
@@ -392,7 +412,7 @@ TEST(ArenaTest, ReservationsTakeFromTheLimit) {
   EXPECT_EQ(arena->allocated_bytes(), owner.allocated_bytes());
 }
 
-TEST(ArenaTest, InjectedFaultsHitNormalOnly) {
+TEST(ArenaTest, InjectedFaultsSpareTheGuaranteed) {
   const auto arena = MakeArena(16 * kMiB);
   Owner owner(arena.get());
   arena->FailAllocationsAfterForTest(2);

@@ -11,8 +11,6 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/reason.h"
@@ -365,71 +363,6 @@ TEST_F(VolumeTest, DeletedVolumeGivesMemoryBackAndAnswersNotFound) {
   EXPECT_EQ(engine_->DeleteVolume(volume_, false).code(),
             absl::StatusCode::kNotFound);
   EXPECT_EQ(engine_->Find("v").status().code(), absl::StatusCode::kNotFound);
-}
-
-TEST_F(VolumeTest, AttachedVolumeIsDeletedByForceOnly) {
-  Make(kGiB);
-  {
-    auto attachment = Attachment::Make(volume_, {"nbd", "here"});
-    ASSERT_TRUE(attachment.ok());
-    EXPECT_EQ(volume_->Stats().attached_clients, 1);
-    const absl::Status refused = engine_->DeleteVolume(volume_, false);
-    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_EQ(GetReason(refused), reason::kVolumeAttached);
-    EXPECT_TRUE(engine_->Find("v").ok());
-    EXPECT_TRUE(engine_->DeleteVolume(volume_, true).ok());
-  }
-  EXPECT_EQ(volume_->Stats().attached_clients, 0);
-}
-
-TEST_F(VolumeTest, WhoHoldsItIsNamedUpToABound) {
-  Volume& volume = Make(kGiB);
-  EXPECT_TRUE(volume.CheckUnattached().ok());
-  std::vector<Attachment> attachments;
-  for (int i = 0; i < 10; ++i) {
-    attachments.push_back(
-        *Attachment::Make(volume_, {"nbd", absl::StrCat("10.0.0.1:", i),
-                                    absl::FromUnixSeconds(1'000'000'000)}));
-  }
-  const absl::Status refused = volume.CheckUnattached();
-  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(GetReason(refused), reason::kVolumeAttached);
-  EXPECT_THAT(
-      std::string(refused.message()),
-      AllOf(HasSubstr("by 10 clients (nbd 10.0.0.1:0 since "
-                      "2001-09-09T01:46:40Z, nbd 10.0.0.1:1 since "),
-            HasSubstr("10.0.0.1:7 since 2001-09-09T01:46:40Z and 2 more)")));
-  attachments.clear();
-  EXPECT_TRUE(volume.CheckUnattached().ok());
-}
-
-TEST_F(VolumeTest, WhoWantsToBeAloneIsRefusedOrFirst) {
-  Make(kGiB);
-  auto alone = Attachment::Make(volume_, {"io", "a"}, true);
-  ASSERT_TRUE(alone.ok());
-  const auto second = Attachment::Make(volume_, {"io", "b"}, true);
-  EXPECT_EQ(GetReason(second.status()), reason::kVolumeAttached);
-  EXPECT_TRUE(Attachment::Make(volume_, {"io", "c"}).ok());
-  EXPECT_EQ(volume_->Stats().attached_clients, 1);
-}
-
-TEST_F(VolumeTest, GuardedUpdateChangesNothingWhileItIsAttached) {
-  Volume& volume = Make(1 << 20, Allocator::kMalloc);
-  const uint64_t used = engine_->Stats().memory_used_bytes;
-  VolumeUpdate update;
-  update.if_unattached = true;
-  update.write_level = 3;
-  {
-    auto attachment = Attachment::Make(volume_, {"nbd", "a"});
-    for (const uint64_t size : {uint64_t{4096}, uint64_t{2} << 20}) {
-      update.size_bytes = size;
-      EXPECT_EQ(GetReason(volume.Update(update)), reason::kVolumeAttached);
-    }
-    EXPECT_EQ(volume.size_bytes(), 1 << 20);
-    EXPECT_EQ(volume.options().write_level, VolumeOptions().write_level);
-    EXPECT_EQ(engine_->Stats().memory_used_bytes, used);
-  }
-  EXPECT_TRUE(volume.Update(update).ok());
 }
 
 TEST_F(VolumeTest, CorruptFrameIsDataLossAndHarmsNoOther) {
