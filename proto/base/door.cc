@@ -29,6 +29,11 @@ constexpr absl::Duration kTickInterval = absl::Seconds(1);
 // Accepted from one socket before others have their turn.
 constexpr int kMaxAcceptedAtOnce = 64;
 constexpr int kMaxEvents = 64;
+constexpr char kFilesAreShort[] =
+    "too few file descriptors are left; close connections, or raise "
+    "LimitNOFILE=";
+constexpr char kNoRoom[] =
+    "no client memory is left; close connections, or raise --client_memory";
 // Of the descriptors, those that have not said what they want may take one in
 // so many.
 constexpr size_t kOpeningsDivisor = 8;
@@ -114,10 +119,8 @@ void Door::Stop() {
 }
 
 std::string Door::WhyShut() const {
-  if (paused_ || FilesAreShort()) {
-    return "too few file descriptors are left; close connections, or raise "
-           "LimitNOFILE=";
-  }
+  if (const char* paused = paused_) return paused;
+  if (FilesAreShort()) return kFilesAreShort;
   if (!shared_->share.full()) return "";
   return absl::StrCat("all ", shared_->share.most(),
                       " connections are taken; close some");
@@ -129,8 +132,8 @@ void Door::Run() {
   std::array<epoll_event, kMaxEvents> events;
   while (!stopping_) {
     const absl::Time now = absl::Now();
-    if (now >= paused_until_) paused_ = false;
-    Listen(!paused_ && !shared_->share.full());
+    if (now >= paused_until_) paused_ = nullptr;
+    Listen(paused_ == nullptr && !shared_->share.full());
     const int count =
         epoll_wait(shared_->epoll, events.data(), kMaxEvents, WaitMs());
     for (int i = 0; i < count; ++i) Handle(events[i].data.fd);
@@ -142,7 +145,7 @@ void Door::Run() {
 // Sleeps without end only when there is nothing to wait for.
 int Door::WaitMs() const {
   absl::Time until = absl::InfiniteFuture();
-  if (paused_) until = paused_until_;
+  if (paused_ != nullptr) until = paused_until_;
   if (!waiting_.empty()) until = std::min(until, waiting_.front().deadline);
   if (options_.tick && inside() > 0) until = std::min(until, next_tick_);
   if (until == absl::InfiniteFuture()) return -1;
@@ -180,7 +183,9 @@ void Door::AcceptSome(int listener) {
   const auto& all = options_.listeners;
   if (std::find(all.begin(), all.end(), listener) == all.end()) return;
   for (int i = 0; i < kMaxAcceptedAtOnce; ++i) {
-    if (shared_->share.full() || !AcceptOne(listener)) return;
+    if (shared_->share.full()) return;
+    if (options_.has_room && !options_.has_room()) return Pause(kNoRoom);
+    if (!AcceptOne(listener)) return;
   }
 }
 
@@ -193,7 +198,7 @@ bool Door::AcceptOne(int listener) {
     // Else epoll would return at once, again and again.
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
         errno == ENOBUFS) {
-      Pause();
+      Pause(kFilesAreShort);
       return false;
     }
     return errno == EINTR || errno == ECONNABORTED;
@@ -214,9 +219,9 @@ bool Door::AcceptOne(int listener) {
   return true;
 }
 
-void Door::Pause() {
+void Door::Pause(const char* why) {
   paused_until_ = absl::Now() + kPause;
-  paused_ = true;
+  paused_ = why;
 }
 
 // The kernel gives the lowest number that is free.

@@ -29,6 +29,9 @@ struct DoorOptions {
   // Most connections that are inside. While there are as many, further ones
   // wait in the sockets. By peer FairShare decides: what is too much is closed.
   size_t max_connections = 4096;
+  // Whether there is memory for one more connection, whatever that is: it is
+  // asked before each. While there is none, further ones wait. Null: always.
+  std::function<bool()> has_room;
   // Judges the first bytes of a connection, without taking them: it is called
   // with all that have arrived, up to `opening_bytes`. Null where the server
   // speaks first: then connections are inside at once.
@@ -100,7 +103,7 @@ class Door {
   void AcceptSome(int listener);
   // False when there is nothing more to accept for now.
   bool AcceptOne(int listener);
-  void Pause();
+  void Pause(const char* why);
   // The next descriptor would be among those that are kept for others.
   bool FilesAreShort() const;
   void LetWait(int listener, int fd, std::string peer);
@@ -129,7 +132,8 @@ class Door {
   absl::flat_hash_map<int, WaitingList::iterator> by_fd_;
 
   std::atomic<bool> stopping_{false};
-  std::atomic<bool> paused_{false};
+  // Why nobody is accepted until paused_until_; null when it is not so.
+  std::atomic<const char*> paused_{nullptr};
   std::thread thread_;
 };
 
