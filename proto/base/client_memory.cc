@@ -80,20 +80,23 @@ void ClientMemory::Holder::Settle() {
 
 bool ClientMemory::Holder::TakeSpare(size_t bytes) {
   MutexLock lock(&memory_.mu_);
+  const size_t more = bytes - std::min(bytes, spare_);
   if (memory_.blocked_ ||
-      memory_.LargeUsedLocked() + bytes > memory_.options_.limit_bytes / 2) {
+      memory_.LargeUsedLocked() + more > memory_.options_.limit_bytes / 2) {
     return false;
   }
-  spare_ = bytes;
-  memory_.ChargeLocked(this, bytes);
+  spare_ += more;
+  memory_.ChargeLocked(this, more);
   return true;
 }
 
-void ClientMemory::Holder::GiveSpare() {
-  given_.store(given_.load(std::memory_order_relaxed) + spare_,
-               std::memory_order_relaxed);
+void ClientMemory::Holder::GiveSpare(size_t kept) {
   MutexLock lock(&memory_.mu_);
-  memory_.ReturnLocked(this, std::exchange(spare_, 0));
+  const size_t given = spare_ - kept;
+  given_.store(given_.load(std::memory_order_relaxed) + given,
+               std::memory_order_relaxed);
+  spare_ = kept;
+  memory_.ReturnLocked(this, given);
   memory_.GrantLocked();
 }
 
@@ -113,7 +116,7 @@ ClientMemory::~ClientMemory() {
 
 bool ClientMemory::HasRoomToOpen() {
   MutexLock lock(&mu_);
-  if (base_used_ + kBaseBytes > options_.limit_bytes / 2) return false;
+  if (base_used_ / kBaseBytes >= max_open()) return false;
   if (UsedLocked() + kBaseBytes <= options_.limit_bytes) return true;
   opener_waits_ = true;
   wake_.Signal();

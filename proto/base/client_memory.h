@@ -118,10 +118,11 @@ class ClientMemory {
       if (bytes > covered_ || MustShrink()) Settle();
     }
 
-    // Bytes beside what is held that make its work faster, when half of the
-    // bound is free. Once at a time.
+    // Takes bytes beside what is held that make its work faster, or more of
+    // them, as long as half of the bound is free.
     [[nodiscard]] bool TakeSpare(size_t bytes);
-    void GiveSpare();
+    // Gives back all but `kept`, which is not more than there is.
+    void GiveSpare(size_t kept = 0);
 
     // A part of what is held waits for the client to take or to send something.
     // Thread-safe; calls nest.
@@ -174,6 +175,8 @@ class ClientMemory {
   ClientMemory(const ClientMemory&) = delete;
   ClientMemory& operator=(const ClientMemory&) = delete;
 
+  // As many connections and streams may be open at a time.
+  size_t max_open() const { return options_.limit_bytes / 2 / kBaseBytes; }
   // Whether one more connection or stream may be open. When not, the caller
   // counts as one who waits, for a while.
   bool HasRoomToOpen();

@@ -225,6 +225,19 @@ TEST_F(ClientMemoryTest, SpareBytesAreTheFirstToBeMissing) {
   EXPECT_EQ(used(), ClientMemory::kBaseBytes);
 }
 
+TEST_F(ClientMemoryTest, SpareBytesGrowAndShrink) {
+  auto client = NewOpenClient();
+  ASSERT_TRUE(client->holder.TakeSpare(kMib));
+  ASSERT_TRUE(client->holder.TakeSpare(3 * kMib));
+  ASSERT_TRUE(client->holder.TakeSpare(2 * kMib));
+  EXPECT_EQ(used(), ClientMemory::kBaseBytes + 3 * kMib);
+  EXPECT_FALSE(client->holder.TakeSpare(kLimit));
+  client->holder.GiveSpare(kMib);
+  EXPECT_EQ(used(), ClientMemory::kBaseBytes + kMib);
+  client->holder.GiveSpare();
+  EXPECT_EQ(used(), ClientMemory::kBaseBytes);
+}
+
 TEST_F(ClientMemoryTest, WhoTakesNothingIsSentAwayWhenOthersWait) {
   auto hog = NewOpenClient();
   hog->Hog(40 * kMib);
