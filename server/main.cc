@@ -18,34 +18,13 @@
 #include "nbd_bridge/nbd_address.h"
 #include "proto/base/listen_address.h"
 #include "proto/base/program.h"
-#include "proto/base/size.h"
+#include "proto/base/size_flag.h"
 #include "proto/base/systemd.h"
 #include "server/metrics/process_memory.h"
 #include "server/server.h"
 #include "server/service/volumes_file.h"
 
-namespace {
-
-// A flag that takes sizes for people: "2G", "512M", "1073741824".
-struct SizeFlag {
-  uint64_t bytes = 0;
-};
-
-bool AbslParseFlag(absl::string_view text, SizeFlag* flag, std::string* error) {
-  auto size = ramvol::ParseSize({text.data(), text.size()});
-  if (!size.ok()) {
-    *error = std::string(size.status().message());
-    return false;
-  }
-  flag->bytes = *size;
-  return true;
-}
-
-std::string AbslUnparseFlag(SizeFlag flag) {
-  return ramvol::FormatExactSize(flag.bytes);
-}
-
-}  // namespace
+using ramvol::SizeFlag;
 
 ABSL_FLAG(std::string, listen, "",
           "Where gRPC listens: HOST:PORT, [IPV6]:PORT, unix:PATH, or systemd "
