@@ -104,6 +104,12 @@ absl::StatusOr<uint64_t> MemoryLimit() {
   return ramvol::server::DefaultMemoryLimit(*available);
 }
 
+size_t ClientMemoryBytes(uint64_t memory_limit) {
+  return std::clamp<size_t>(memory_limit / 4, size_t{160} << 20,
+                            size_t{1} << 30) /
+         5 * 3;
+}
+
 // Sets the sockets of both protocols.
 void TakeSystemdSockets(ServerOptions* options) {
   for (const ramvol::SystemdSocket& socket : ramvol::SystemdSockets(
@@ -169,6 +175,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);
+  options.client_memory_bytes = ClientMemoryBytes(*limit);
   options.nbd.buffer_bytes =
       std::clamp<size_t>(*limit / kNbdBufferShare, ramvol::nbd::kMinBufferBytes,
                          ramvol::nbd::NbdServerOptions().buffer_bytes);

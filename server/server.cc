@@ -91,13 +91,15 @@ uint64_t DefaultMemoryLimit(uint64_t available_bytes) {
                     available_bytes / 100 * kDefaultMemoryPercent);
 }
 
-Server::Server(std::unique_ptr<engine::Engine> engine, int service_threads,
-               size_t message_bytes)
-    : engine_(std::move(engine)),
+Server::Server(std::unique_ptr<engine::Engine> engine,
+               const ServerOptions& options)
+    : client_memory_({.limit_bytes = options.client_memory_bytes}),
+      engine_(std::move(engine)),
       catalog_(engine_.get()),
-      executor_(service_threads),
+      executor_(ServiceThreads(options.service_threads)),
       volume_service_(engine_.get(), &catalog_, &executor_, &gate_),
-      block_service_(engine_.get(), &executor_, &gate_, message_bytes / 2),
+      block_service_(engine_.get(), &executor_, &gate_,
+                     options.message_bytes / 2),
       exports_(engine_.get()) {}
 
 Server::~Server() {
@@ -112,9 +114,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   }
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
-  std::unique_ptr<Server> server(
-      new Server(*std::move(engine), ServiceThreads(options.service_threads),
-                 options.message_bytes));
+  std::unique_ptr<Server> server(new Server(*std::move(engine), options));
   absl::Status status =
       service::CreateVolumes(options.volumes, &server->catalog_);
   if (status.ok()) status = server->StartMetrics(options);

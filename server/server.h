@@ -15,6 +15,7 @@
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/door_stats.h"
 #include "proto/base/listen_address.h"
 #include "server/connection_acceptor.h"
@@ -49,6 +50,8 @@ struct ServerOptions {
   // take more, it breaks calls with RESOURCE_EXHAUSTED. Decoded writes may take
   // half of that again, and so may answers to unary reads; further ones wait.
   size_t message_bytes = size_t{512} << 20;
+  // What may be held for NBD clients.
+  size_t client_memory_bytes = size_t{512} << 20;
   // Threads for each of the executor's two lanes; 0 means one for each core, at
   // least 4.
   int service_threads = 0;
@@ -100,8 +103,7 @@ class Server {
   }
 
  private:
-  Server(std::unique_ptr<engine::Engine> engine, int service_threads,
-         size_t message_bytes);
+  Server(std::unique_ptr<engine::Engine> engine, const ServerOptions& options);
 
   absl::Status StartMetrics(const ServerOptions& options);
   // As metrics::Endpoint::Readiness.
@@ -111,6 +113,7 @@ class Server {
   void SetServing(bool serving);
 
   // In the order in which they need each other.
+  ClientMemory client_memory_;
   const std::unique_ptr<engine::Engine> engine_;
   service::Catalog catalog_;
   service::CallGate gate_;
