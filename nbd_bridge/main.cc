@@ -17,10 +17,13 @@
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/door_stats.h"
 #include "proto/base/program.h"
+#include "proto/base/size_flag.h"
 #include "proto/base/systemd.h"
 #include "server/metrics/bridge_metrics.h"
+#include "server/metrics/client_memory_metrics.h"
 #include "server/metrics/door_metrics.h"
 #include "server/metrics/endpoint.h"
 #include "server/metrics/nbd_metrics.h"
@@ -46,6 +49,11 @@ ABSL_FLAG(std::string, default_export, "",
 ABSL_FLAG(bool, read_only, false, "Whether NBD clients may only read.");
 ABSL_FLAG(int, max_connections, 4096,
           "Most NBD connections at a time, 1 to 65536; further clients wait.");
+ABSL_FLAG(ramvol::SizeFlag, client_memory,
+          ramvol::SizeFlag{ramvol::ClientMemory::Options().limit_bytes},
+          "What may be held for NBD clients: requests, replies that they have "
+          "not taken, and their connections. At least 96M. On its way from and "
+          "to ramvold, the data may take as much again.");
 ABSL_FLAG(absl::Duration, reconnect_timeout,
           ramvol::ClientOptions().reconnect_timeout,
           "How long requests wait for a ramvold that went away; then they fail "
@@ -62,6 +70,8 @@ using ramvol::nbd::NbdServerOptions;
 
 constexpr char kDefaultListen[] = "127.0.0.1:10809";
 constexpr int kMaxChannels = 16;
+// Lets the largest requests in beside a client that holds all it can.
+constexpr size_t kMinClientMemoryBytes = size_t{96} << 20;
 // A server that lives and is slow is waited for, since a change that failed so
 // might still happen. One that is lost is noticed by other means.
 constexpr absl::Duration kRequestTimeout = absl::Minutes(10);
@@ -127,19 +137,31 @@ absl::StatusOr<NbdServerOptions> NbdOptionsFromFlags() {
   return options;
 }
 
+absl::StatusOr<ramvol::ClientMemory::Options> MemoryOptionsFromFlags() {
+  ramvol::ClientMemory::Options options;
+  options.limit_bytes = absl::GetFlag(FLAGS_client_memory).bytes;
+  if (options.limit_bytes < kMinClientMemoryBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--client_memory is ", options.limit_bytes,
+                     " bytes; give at least ", kMinClientMemoryBytes));
+  }
+  return options;
+}
+
 // What the program does instead of serving; null when it serves.
 std::atomic<const char*> busy = "starting";
 
 // Null, when --metrics_listen is not given.
 absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
-    const ramvol::nbd::NbdStats& stats, const ramvol::Client& client,
-    ramvol::DoorStats* http_door) {
+    const ramvol::nbd::NbdStats& stats, ramvol::ClientMemory* client_memory,
+    const ramvol::Client& client, ramvol::DoorStats* http_door) {
   const std::string address = absl::GetFlag(FLAGS_metrics_listen);
   if (address.empty()) return nullptr;
   return ramvol::metrics::Endpoint::Start(
       address,
       {std::make_shared<ramvol::metrics::ProcessMetrics>(),
        std::make_shared<ramvol::metrics::NbdMetrics>(&stats),
+       std::make_shared<ramvol::metrics::ClientMemoryMetrics>(client_memory),
        std::make_shared<ramvol::metrics::DoorMetrics>(
            std::vector<ramvol::metrics::DoorMetrics::Door>{
                {"nbd", &stats.door()}, {"http", http_door}}),
@@ -158,6 +180,8 @@ int Run(ramvol::Program& program) {
   if (!client_options.ok()) return program.Fail(client_options.status());
   const auto nbd_options = NbdOptionsFromFlags();
   if (!nbd_options.ok()) return program.Fail(nbd_options.status());
+  const auto memory_options = MemoryOptionsFromFlags();
+  if (!memory_options.ok()) return program.Fail(memory_options.status());
   const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
   const absl::Status valid =
       ramvol::CheckTimeoutFlag("drain_timeout", drain_timeout);
@@ -167,11 +191,13 @@ int Run(ramvol::Program& program) {
   const ramvol::Client client(*client_options);
   ramvol::nbd::RemoteExports exports(
       client, [&program](const std::string& line) { program.Log(line); });
+  ramvol::ClientMemory client_memory(*memory_options);
   ramvol::nbd::NbdStats stats;
   ramvol::DoorStats http_door;
-  const auto metrics = StartMetrics(stats, client, &http_door);
+  const auto metrics = StartMetrics(stats, &client_memory, client, &http_door);
   if (!metrics.ok()) return program.Fail(metrics.status());
-  const auto server = NbdServer::Start(*nbd_options, &exports, &stats);
+  const auto server =
+      NbdServer::Start(*nbd_options, &exports, &client_memory, &stats);
   if (!server.ok()) return program.Fail(server.status());
   busy = nullptr;
   std::string ready =

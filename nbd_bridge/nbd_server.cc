@@ -15,11 +15,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "nbd_bridge/buffer_budget.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
 #include "nbd_bridge/thread_cache.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/door.h"
 #include "proto/base/listen_socket.h"
 #include "proto/base/mutex.h"
@@ -50,13 +50,33 @@ void TuneSocket(int fd) {
   SetTcp(fd, TCP_KEEPCNT, kKeepaliveProbes);
 }
 
-struct Connection {
-  Connection(int fd, Door::Place its_place, BufferBudget* budget)
-      : place(std::move(its_place)), socket(fd), buffers(budget) {}
+// What accepted sockets begin with: so clients are promised no more. Without
+// effect on sockets that are not TCP.
+void TuneListener(int fd) {
+  const int bytes = static_cast<int>(Socket::kNarrowBytes);
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
 
-  const Door::Place place;
+class Connection final : public ClientMemory::Client {
+ public:
+  Connection(int fd, Door::Place place, ClientMemory* memory)
+      : socket(fd), holder(memory, this), place_(std::move(place)) {
+    TuneSocket(fd);
+    socket.Narrow();
+    holder.Open();
+  }
+  virtual ~Connection() = default;
+
+  std::function<void()> SendAway() override {
+    socket.Shutdown();
+    return nullptr;
+  }
+
   Socket socket;
-  BufferHolder buffers;
+  ClientMemory::Holder holder;
+
+ private:
+  const Door::Place place_;
 };
 
 absl::StatusOr<std::vector<ListenSocket>> Listen(
@@ -80,13 +100,13 @@ absl::StatusOr<std::vector<ListenSocket>> Listen(
 
 class ServerImpl final : public NbdServer {
  public:
-  ServerImpl(const NbdServerOptions& options, Exports* exports, NbdStats* stats,
+  ServerImpl(const NbdServerOptions& options, Exports* exports,
+             ClientMemory* memory, NbdStats* stats,
              std::vector<ListenSocket> sockets)
       : exports_(*exports),
+        memory_(*memory),
         stats_(*stats),
         negotiation_{options.default_export, options.read_only, &draining_},
-        buffers_(options.buffer_bytes),
-        patience_(options.patience),
         sockets_(std::move(sockets)) {
     for (const ListenSocket& socket : sockets_) {
       if (!socket.name().empty()) addresses_.push_back(socket.name());
@@ -100,9 +120,13 @@ class ServerImpl final : public NbdServer {
   absl::Status Open(int max_connections) {
     DoorOptions options;
     for (const ListenSocket& socket : sockets_) {
+      TuneListener(socket.fd());
       options.listeners.push_back(socket.fd());
     }
-    options.max_connections = static_cast<size_t>(max_connections);
+    // So that the places that there is memory for are shared fairly.
+    options.max_connections = std::clamp<size_t>(
+        memory_.max_open(), 1, static_cast<size_t>(max_connections));
+    options.has_room = [this] { return memory_.HasRoomToOpen(); };
     auto door = Door::Make(
         std::move(options),
         [this](int, int fd, Door::Place place) { Begin(fd, std::move(place)); },
@@ -145,9 +169,8 @@ class ServerImpl final : public NbdServer {
   void Begin(int fd, Door::Place place) ABSL_LOCKS_EXCLUDED(mu_) {
     // Sessions wait for what they read.
     fcntl(fd, F_SETFL, 0);
-    TuneSocket(fd);
     const auto connection =
-        std::make_shared<Connection>(fd, std::move(place), &buffers_);
+        std::make_shared<Connection>(fd, std::move(place), &memory_);
     {
       MutexLock lock(&mu_);
       connections_.insert(connection.get());
@@ -163,20 +186,9 @@ class ServerImpl final : public NbdServer {
   void Serve(Connection& connection) {
     auto negotiated = Negotiate(connection.socket, exports_, negotiation_);
     if (!negotiated.has_value()) return;
-    Session(connection.socket, connection.buffers, *std::move(negotiated),
-            {threads_, stats_, draining_, patience_, starved_})
+    Session(connection.socket, connection.holder, *std::move(negotiated),
+            {threads_, stats_, draining_})
         .Run();
-  }
-
-  // Sends away those for whom others wait.
-  void EndStuckConnections() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
-    for (Connection* connection : connections_) {
-      if (connection->buffers.held_bytes() > BufferBudget::kReservedBytes &&
-          connection->socket.SinceProgress() >= patience_) {
-        connection->socket.Shutdown();
-      }
-    }
   }
 
   void Forget(Connection* connection) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -189,11 +201,9 @@ class ServerImpl final : public NbdServer {
   }
 
   Exports& exports_;
+  ClientMemory& memory_;
   NbdStats& stats_;
   const NegotiationOptions negotiation_;
-  BufferBudget buffers_;
-  const absl::Duration patience_;
-  const std::function<void()> starved_ = [this] { EndStuckConnections(); };
   std::vector<ListenSocket> sockets_;  // Of the door, while it is open.
   std::vector<std::string> addresses_;
   std::atomic<bool> draining_{false};
@@ -210,17 +220,13 @@ class ServerImpl final : public NbdServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NbdServer>> NbdServer::Start(
-    const NbdServerOptions& options, Exports* exports, NbdStats* stats) {
+    const NbdServerOptions& options, Exports* exports, ClientMemory* memory,
+    NbdStats* stats) {
   if (options.max_connections < 1 ||
       options.max_connections > kMaxConnections) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_connections is ", options.max_connections,
                      "; give 1 to ", kMaxConnections));
-  }
-  if (options.buffer_bytes < kMinBufferBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("buffer_bytes is ", options.buffer_bytes,
-                     "; give at least ", kMinBufferBytes));
   }
   std::vector<ListenSocket> sockets;
   for (const NbdAddress& address : options.listen) {
@@ -230,8 +236,8 @@ absl::StatusOr<std::unique_ptr<NbdServer>> NbdServer::Start(
       sockets.push_back(std::move(socket));
     }
   }
-  auto server =
-      std::make_unique<ServerImpl>(options, exports, stats, std::move(sockets));
+  auto server = std::make_unique<ServerImpl>(options, exports, memory, stats,
+                                             std::move(sockets));
   absl::Status opened = server->Open(options.max_connections);
   if (!opened.ok()) return opened;
   return server;

@@ -2,7 +2,6 @@
 #ifndef RAMVOL_NBD_BRIDGE_NBD_SERVER_H_
 #define RAMVOL_NBD_BRIDGE_NBD_SERVER_H_
 
-#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,11 +11,9 @@
 #include "nbd_bridge/exports.h"
 #include "nbd_bridge/nbd_address.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/client_memory.h"
 
 namespace ramvol::nbd {
-
-// Lets the largest request in beside a client that holds all it can: a third.
-inline constexpr size_t kMinBufferBytes = size_t{100} << 20;
 
 struct NbdServerOptions {
   // At least one.
@@ -28,15 +25,9 @@ struct NbdServerOptions {
   std::string default_export;
   // All exports are read-only.
   bool read_only = false;
-  // Further clients wait to be accepted. 1 to 65536. By peer FairShare decides.
+  // Further clients wait to be accepted, as they do when the client memory has
+  // no room for them. 1 to 65536. By peer FairShare decides.
   int max_connections = 4096;
-  // What the requests of all connections may hold together, and on top of it
-  // BufferBudget::kReservedBytes each. At least kMinBufferBytes.
-  size_t buffer_bytes = size_t{512} << 20;
-  // A client that holds more than the reserve, and neither takes its replies
-  // nor sends the rest of a write for so long, is sent away when another one
-  // cannot go on for lack of buffers.
-  absl::Duration patience = absl::Seconds(60);
 };
 
 // Serves from Start to its end. Thread-safe, except that Shutdown is called at
@@ -45,9 +36,10 @@ class NbdServer {
  public:
   // Returns when all addresses are bound. UNAVAILABLE, naming the address and
   // the reason, when one cannot be; INVALID_ARGUMENT for the options. Borrows
-  // `exports` and `stats`, which must outlive it.
+  // `exports`, `memory` and `stats`, which must outlive it.
   static absl::StatusOr<std::unique_ptr<NbdServer>> Start(
-      const NbdServerOptions& options, Exports* exports, NbdStats* stats);
+      const NbdServerOptions& options, Exports* exports, ClientMemory* memory,
+      NbdStats* stats);
   virtual ~NbdServer() = default;
 
   // Accepts nothing more, answers what is under way, refuses what comes later

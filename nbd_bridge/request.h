@@ -22,9 +22,10 @@ namespace ramvol::nbd {
 // Where requests arrive, small payloads with them. The reader owns it and
 // reuses it when no request has its payload in it any more.
 struct Slab {
-  static constexpr size_t kBytes = size_t{256} << 10;
+  explicit Slab(size_t its_size) : size(its_size), bytes(new char[its_size]) {}
+  const size_t size;
+  const std::unique_ptr<char[]> bytes;  // Not initialised.
   std::atomic<uint32_t> users = 0;
-  char bytes[kBytes];  // Not initialised.
 };
 
 // Most extents in one answer.

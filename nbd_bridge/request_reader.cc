@@ -34,44 +34,52 @@ RequestReader::RequestReader(Socket& socket, const SessionTraits& traits,
                              RequestOwner* owner)
     : socket_(socket), traits_(traits), owner_(owner), slab_(FindFreeSlab()) {}
 
-bool RequestReader::Receive() {
-  if (partial_ != nullptr) {
-    iovec rest{partial_->buffer.get() + partial_bytes_,
-               std::min<size_t>(partial_->header.length - partial_bytes_,
-                                Socket::kMaxBytesAtOnce)};
-    const size_t got = socket_.Receive({&rest, 1}, /*wait_for_all=*/true);
-    partial_bytes_ += got;
-    return got != 0;
-  }
+RequestReader::Received RequestReader::Receive() {
+  if (partial_ != nullptr) return ReceivePayload();
   PrepareSlab();
-  const size_t room = Slab::kBytes - end_;
-  iovec part{slab_->bytes + end_,
+  const size_t room = slab_->size - end_;
+  iovec part{slab_->bytes.get() + end_,
              expect_large_ ? std::min(room, kSmallReceiveBytes) : room};
-  const size_t got = socket_.Receive({&part, 1}, /*wait_for_all=*/false);
-  end_ += got;
-  return got != 0;
+  const auto got = socket_.Receive({&part, 1}, /*wait_for_all=*/false);
+  if (!got.has_value()) return Received::kNothing;
+  end_ += *got;
+  tight_ = *got == room;
+  return *got != 0 ? Received::kBytes : Received::kEnd;
+}
+
+RequestReader::Received RequestReader::ReceivePayload() {
+  iovec rest{partial_->buffer.get() + partial_bytes_,
+             std::min<size_t>(partial_->header.length - partial_bytes_,
+                              Socket::kMaxBytesAtOnce)};
+  tight_ = partial_->header.length > kNarrowSlabBytes;
+  const auto got = socket_.Receive({&rest, 1}, /*wait_for_all=*/true);
+  if (!got.has_value()) return Received::kNothing;
+  partial_bytes_ += *got;
+  return *got != 0 ? Received::kBytes : Received::kEnd;
 }
 
 void RequestReader::PrepareSlab() {
-  if (unparsed() == 0 && IsFree(*slab_)) {
+  // Less than a header, or what waited for room.
+  const size_t rest = unparsed();
+  if (rest == 0 && IsFree(*slab_)) {
     begin_ = end_ = 0;
     ForgetFreeSlabs();
   }
-  if (Slab::kBytes - end_ >= kMinReceiveBytes) return;
-  // Less than a header, or what waited for room.
-  const size_t rest = unparsed();
+  const bool resize = slab_->size != slab_bytes_ && rest < kMinReceiveBytes;
+  if (!resize && slab_->size - end_ >= kMinReceiveBytes) return;
   Slab* next = FindFreeSlab();
-  std::memmove(next->bytes, front(), rest);
+  std::memmove(next->bytes.get(), front(), rest);
   slab_ = next;
   begin_ = 0;
   end_ = rest;
+  if (resize) ForgetFreeSlabs();
 }
 
 Slab* RequestReader::FindFreeSlab() {
   for (const std::unique_ptr<Slab>& slab : slabs_) {
-    if (IsFree(*slab)) return slab.get();
+    if (slab->size == slab_bytes_ && IsFree(*slab)) return slab.get();
   }
-  return slabs_.emplace_back(new Slab).get();
+  return slabs_.emplace_back(std::make_unique<Slab>(slab_bytes_)).get();
 }
 
 void RequestReader::ForgetFreeSlabs() {
@@ -141,9 +149,11 @@ RequestReader::Parsed RequestReader::Parse(
   }
 }
 
-size_t RequestReader::unfinished_bytes() const {
-  if (partial_ != nullptr) return partial_->charged_bytes;
-  return skipping_ != nullptr ? skipping_->charged_bytes : 0;
+size_t RequestReader::held_bytes() const {
+  size_t bytes = (slabs_.size() - 1) * slab_bytes_;
+  if (partial_ != nullptr) bytes += partial_->charged_bytes;
+  if (skipping_ != nullptr) bytes += skipping_->charged_bytes;
+  return bytes;
 }
 
 void RequestReader::TakePayload(std::unique_ptr<Request> request,

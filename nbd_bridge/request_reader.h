@@ -20,6 +20,9 @@ namespace ramvol::nbd {
 // Not thread-safe. Must outlive its requests.
 class RequestReader {
  public:
+  // Where requests arrive; while it is wide, and else.
+  static constexpr size_t kWideSlabBytes = size_t{256} << 10;
+  static constexpr size_t kNarrowSlabBytes = size_t{16} << 10;
   // Payloads are copied out of a slab rather than more than so many are held.
   static constexpr size_t kMaxSlabs = 32;
   // What each request counts beside its data.
@@ -31,8 +34,12 @@ class RequestReader {
   RequestReader(Socket& socket, const SessionTraits& traits,
                 RequestOwner* owner);
 
-  // Waits for bytes. False when there will be no more.
-  bool Receive();
+  enum class Received {
+    kBytes,
+    kNothing,  // For the socket's idle time.
+    kEnd,      // There will be no more.
+  };
+  Received Receive();
 
   enum class Parsed {
     kNeedsBytes,  // Receive, and try again.
@@ -46,19 +53,30 @@ class RequestReader {
   // 0 when Parse did not end with kNeedsRoom.
   size_t needed_bytes() const { return needed_bytes_; }
 
+  // Whether Receive waits for the rest of a payload.
+  bool in_payload() const {
+    return partial_ != nullptr || skipping_ != nullptr;
+  }
   // What the request counts whose payload has only begun to arrive, and which
-  // Parse therefore has not appended yet. 0 when there is none.
-  size_t unfinished_bytes() const;
+  // Parse therefore has not appended yet, and all slabs but one.
+  size_t held_bytes() const;
+
+  // With more room, Receive would have to be called less often.
+  bool IsTight() const { return tight_; }
+  void SetWide(bool wide) {
+    slab_bytes_ = wide ? kWideSlabBytes : kNarrowSlabBytes;
+  }
+  // All but the present one; a burst's memory shall not stay for good.
+  void ForgetFreeSlabs();
 
  private:
   size_t unparsed() const { return end_ - begin_; }
-  char* front() const { return slab_->bytes + begin_; }
+  char* front() const { return slab_->bytes.get() + begin_; }
   // Makes room behind end_ for at least a request's header.
   void PrepareSlab();
+  Received ReceivePayload();
   // One that nobody uses; perhaps the present one.
   Slab* FindFreeSlab();
-  // All but the present one; a burst's memory shall not stay for good.
-  void ForgetFreeSlabs();
   size_t Charge(const RequestHeader& header) const;
   // The payload of a request that has arrived, at least in part.
   void TakePayload(std::unique_ptr<Request> request,
@@ -70,6 +88,7 @@ class RequestReader {
   const SessionTraits traits_;
   RequestOwner* const owner_;
 
+  size_t slab_bytes_ = kNarrowSlabBytes;
   std::vector<std::unique_ptr<Slab>> slabs_;
   // What has arrived and is not taken is slab_->bytes[begin_, end_).
   Slab* slab_;
@@ -86,6 +105,7 @@ class RequestReader {
   // The last payload was large: so may be the next, and should not arrive in
   // the slab.
   bool expect_large_ = false;
+  bool tight_ = false;
   size_t needed_bytes_ = 0;
 };
 

@@ -29,7 +29,8 @@ constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
 // Most replies that wait for each other.
 constexpr size_t kMaxRepliesAtOnce = 16;
-constexpr absl::Duration kAskForRoomAgain = absl::Milliseconds(10);
+// How often those who wait for room look whether their connection has ended.
+constexpr absl::Duration kLookInterval = absl::Seconds(1);
 
 SessionTraits TraitsOf(const Negotiated& negotiated) {
   return {negotiated.style, negotiated.device->size_bytes(),
@@ -39,12 +40,6 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
 static_assert(kMaxConnectionBytes >=
                   BlockDevice::kMaxDataBytes + RequestReader::kRequestBytes,
               "any request is let in when there is no other");
-static_assert(BufferBudget::kReservedBytes >=
-                  RequestReader::kRequestBytes +
-                      std::max(size_t{256} << 10,
-                               kMaxStatusExtents* RequestReader::kExtentBytes),
-              "these are let in whatever other connections hold");
-
 // More than can run at once would only wait for each other.
 int MaxThreads() {
   static const int cores =
@@ -64,10 +59,23 @@ class Immediate final : public Completion {
 
 }  // namespace
 
-Session::Session(Socket& socket, BufferHolder& buffers, Negotiated negotiated,
-                 const Shared& shared)
+void Session::RoomTold::Tell() {
+  MutexLock lock(&mu_);
+  if (session_ == nullptr) return;
+  MutexLock session_lock(&session_->mu_);
+  session_->has_room_ = true;
+  session_->wake_reader_.Signal();
+}
+
+void Session::RoomTold::Forget() {
+  MutexLock lock(&mu_);
+  session_ = nullptr;
+}
+
+Session::Session(Socket& socket, ClientMemory::Holder& holder,
+                 Negotiated negotiated, const Shared& shared)
     : socket_(socket),
-      buffers_(buffers),
+      holder_(holder),
       negotiated_(std::move(negotiated)),
       device_(*negotiated_.device),
       traits_(TraitsOf(negotiated_)),
@@ -77,7 +85,8 @@ Session::Session(Socket& socket, BufferHolder& buffers, Negotiated negotiated,
 void Session::Run() {
   Work(/*main=*/true);
   MutexLock lock(&mu_);
-  buffers_.Give(unfinished_bytes_);  // It never arrived.
+  holder_.SetHeld(holder_.held_bytes() - reader_bytes_);  // It never arrived.
+  SetUntakenLocked(false);
 }
 
 void Session::Work(bool main) {
@@ -138,54 +147,111 @@ bool Session::OverLocked() const {
   return ended_ && unanswered_ == 0 && helpers_ == 0;
 }
 
-size_t Session::RoomLocked() const {
-  return std::min(kMaxConnectionBytes - buffers_.held_bytes(), buffers_.Room());
-}
-
-void Session::WaitForRoomLocked() {
-  absl::Time starved = absl::Now() + shared_.patience;
-  while (RoomLocked() < reader_.needed_bytes() && !lost_) {
-    // Other connections make room, too, and tell nobody.
-    wake_reader_.WaitFor(&mu_, kAskForRoomAgain);
-    if (buffers_.Room() >= reader_.needed_bytes() || absl::Now() < starved) {
-      continue;
-    }
-    mu_.Unlock();
-    shared_.starved();
-    mu_.Lock();
-    starved = absl::Now() + shared_.patience;
-  }
-}
-
 void Session::ReadLocked() {
   reading_ = true;
-  Requests arrived;
-  auto parsed = RequestReader::Parsed::kNeedsRoom;
   // What waits for room has arrived already.
-  if (reader_.needed_bytes() == 0) {
-    mu_.Unlock();
-    const bool more = reader_.Receive();
-    mu_.Lock();
-    if (!more) parsed = RequestReader::Parsed::kEnd;
-  } else {
-    WaitForRoomLocked();
-    if (lost_) parsed = RequestReader::Parsed::kEnd;
-  }
-  if (parsed != RequestReader::Parsed::kEnd) {
-    parsed = reader_.Parse(RoomLocked(), &arrived);
-  }
-  if (parsed == RequestReader::Parsed::kEnd) {
+  const bool more =
+      reader_.needed_bytes() == 0 ? ReceiveLocked() : WaitForRoomLocked();
+  if (!more || !ParseLocked()) {
     ended_ = true;
     wake_ending_.Signal();
   }
-  AcceptLocked(std::move(arrived));
-  ChargeUnfinishedLocked();
   reading_ = false;
+}
+
+bool Session::ReceiveLocked() {
+  reader_.SetWide(wide_);
+  // Whoever sends meanwhile may make it wide.
+  if (!ticks_ && (wide_ || unanswered_ != 0)) {
+    ticks_ = true;
+    socket_.SetIdleTime(kIdleTime);
+  }
+  const bool waits = reader_.in_payload();
+  if (waits) holder_.WaitsForClient(true);
+  mu_.Unlock();
+  const RequestReader::Received received = reader_.Receive();
+  mu_.Lock();
+  if (waits) holder_.WaitsForClient(false);
+  if (received == RequestReader::Received::kNothing) {
+    RestLocked();
+  } else {
+    SetUntakenLocked(false);
+    if (reader_.IsTight()) WidenLocked();
+  }
+  return received != RequestReader::Received::kEnd;
+}
+
+bool Session::ParseLocked() {
+  for (;;) {
+    Requests arrived;
+    const size_t room = std::min(LeftLocked(), holder_.room_bytes());
+    const RequestReader::Parsed parsed = reader_.Parse(room, &arrived);
+    AcceptLocked(std::move(arrived));
+    if (parsed == RequestReader::Parsed::kEnd) return false;
+    if (parsed == RequestReader::Parsed::kNeedsBytes ||
+        !ReserveLocked(reader_.needed_bytes())) {
+      return true;
+    }
+  }
+}
+
+size_t Session::LeftLocked() const {
+  return kMaxConnectionBytes -
+         std::min(kMaxConnectionBytes, holder_.held_bytes());
+}
+
+bool Session::ReserveLocked(size_t bytes) {
+  if (holder_.asking() && !has_room_) return false;
+  return bytes <= LeftLocked() && holder_.Reserve(bytes);
+}
+
+bool Session::WaitForRoomLocked() {
+  while (!ReserveLocked(reader_.needed_bytes())) {
+    if (lost_ || socket_.IsBroken()) return false;
+    // What is under way makes room; nobody else waits for that.
+    if (unanswered_ == 0 && !holder_.asking()) {
+      reader_.ForgetFreeSlabs();
+      HoldLocked(0);
+      has_room_ = false;
+      holder_.Ask(reader_.needed_bytes(), [room = room_] { room->Tell(); });
+      continue;
+    }
+    wake_reader_.WaitFor(&mu_, kLookInterval);
+  }
+  return true;
+}
+
+bool Session::WidenLocked() {
+  const size_t bytes = RequestReader::kWideSlabBytes + socket_.wide_bytes();
+  if (wide_ || !holder_.TakeSpare(bytes)) return false;
+  wide_ = true;
+  socket_.Widen();
+  return true;
+}
+
+void Session::RestLocked() {
+  if (unanswered_ != 0 || reader_.in_payload()) return;
+  if (wide_) {
+    SetUntakenLocked(socket_.unsent_bytes() > 2 * Socket::kNarrowBytes);
+    if (untaken_) return;
+    wide_ = false;
+    socket_.Narrow();
+    holder_.GiveSpare(socket_.kept_bytes());
+  }
+  ticks_ = false;
+  socket_.SetIdleTime(absl::ZeroDuration());
+}
+
+void Session::SetUntakenLocked(bool untaken) {
+  if (untaken == untaken_) return;
+  untaken_ = untaken;
+  holder_.WaitsForClient(untaken);
 }
 
 void Session::AcceptLocked(Requests arrived) {
   const int64_t now = SteadyNowNs();
   const bool refuse = shared_.draining.load(std::memory_order_relaxed);
+  size_t bytes = 0;
   for (std::unique_ptr<Request>& request : arrived) {
     request->arrived_ns = now;
     if (refuse) {
@@ -194,15 +260,16 @@ void Session::AcceptLocked(Requests arrived) {
     }
     shared_.stats.RequestBegan();
     ++unanswered_;
-    buffers_.Take(request->charged_bytes);
+    bytes += request->charged_bytes;
     waiting_.push_back(std::move(request));
   }
+  HoldLocked(bytes);
 }
 
-void Session::ChargeUnfinishedLocked() {
-  buffers_.Give(unfinished_bytes_);
-  unfinished_bytes_ = reader_.unfinished_bytes();
-  buffers_.Take(unfinished_bytes_);
+void Session::HoldLocked(size_t more) {
+  const size_t others = holder_.held_bytes() - reader_bytes_;
+  reader_bytes_ = reader_.held_bytes();
+  holder_.SetHeld(others + reader_bytes_ + more);
 }
 
 void Session::GetHelpLocked(const Request& request) {
@@ -337,12 +404,15 @@ void Session::SendAllLocked(bool may_wait) {
     const bool sent = SendParts(/*may_wait=*/false);
     mu_.Lock();
     if (!sent) {
+      if (WidenLocked()) continue;
       if (!may_wait && SendElsewhereLocked()) return;
       // The client may be busy sending, and read no reply until it is done.
       if (!reading_ && !ended_) WakeThreadLocked();
+      holder_.WaitsForClient(true);
       mu_.Unlock();
       SendParts(/*may_wait=*/true);
       mu_.Lock();
+      holder_.WaitsForClient(false);
     }
     ForgetSentLocked();
   }
@@ -398,7 +468,7 @@ void Session::ForgetSentLocked() {
   sent.clear();
   mu_.Lock();
   unanswered_ -= count;
-  buffers_.Give(bytes);
+  holder_.SetHeld(holder_.held_bytes() - bytes);
   wake_reader_.Signal();
 }
 

@@ -6,13 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "nbd_bridge/buffer_budget.h"
+#include "absl/time/time.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/request.h"
 #include "nbd_bridge/request_reader.h"
@@ -20,6 +19,7 @@
 #include "nbd_bridge/stats.h"
 #include "nbd_bridge/thread_cache.h"
 #include "nbd_bridge/validation.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/cost_estimate.h"
 #include "proto/base/mutex.h"
 
@@ -27,7 +27,7 @@ namespace ramvol::nbd {
 
 // Most that the unanswered requests of one connection may hold: their data and
 // extents, and RequestReader::kRequestBytes for each. Whoever has more is not
-// read from. (Slabs come on top: kMaxSlabs of them at most, and one as a rule.)
+// read from. What all connections may hold, ClientMemory says.
 inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
 // Most threads that one connection has at a time; on few cores, one for each
 // and one that reads.
@@ -43,6 +43,11 @@ inline constexpr int kMaxConnectionThreads = 8;
 // What is ready is sent, by one thread at a time, together. Devices that are
 // not synchronous need no help; their replies are sent by the threads that call
 // Done, as long as the socket has room.
+//
+// What it holds, it takes out of the client memory beforehand, and reads no
+// request that there is no room for. It begins with small buffers; once these
+// are full, it asks for larger ones, and gives them back after kIdleTime
+// without a request.
 class Session final : private RequestOwner {
  public:
   // What sessions share. Borrowed.
@@ -51,15 +56,15 @@ class Session final : private RequestOwner {
     NbdStats& stats;
     // Refuses what arrives with ESHUTDOWN.
     const std::atomic<bool>& draining;
-    // Called when other connections have left no room for one of this one's
-    // requests for so long, and again after as long.
-    absl::Duration patience;
-    const std::function<void()>& starved;
   };
 
-  // Borrows `socket` and `buffers`, too.
-  Session(Socket& socket, BufferHolder& buffers, Negotiated negotiated,
+  static constexpr absl::Duration kIdleTime = absl::Seconds(1);
+
+  // Borrows `socket`, which is narrow, and `holder`, which is open and holds
+  // nothing, too.
+  Session(Socket& socket, ClientMemory::Holder& holder, Negotiated negotiated,
           const Shared& shared);
+  ~Session() { room_->Forget(); }
 
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -71,6 +76,18 @@ class Session final : private RequestOwner {
  private:
   using Requests = std::vector<std::unique_ptr<Request>>;
 
+  // Where the client memory tells that there is room, also after the session.
+  class RoomTold {
+   public:
+    explicit RoomTold(Session* session) : session_(session) {}
+    void Tell() ABSL_LOCKS_EXCLUDED(mu_);
+    void Forget() ABSL_LOCKS_EXCLUDED(mu_);
+
+   private:
+    Mutex mu_;
+    Session* session_ ABSL_GUARDED_BY(mu_);
+  };
+
   // Carries out requests until there is no need. Only the main thread waits.
   void Work(bool main) ABSL_LOCKS_EXCLUDED(mu_);
   // The next request to carry out; null when this thread shall leave.
@@ -79,13 +96,27 @@ class Session final : private RequestOwner {
   std::unique_ptr<Request> NextWaiting() ABSL_LOCKS_EXCLUDED(mu_);
   // Receives what there is.
   void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Waits for bytes. False when there will be no more.
+  bool ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Takes the requests that have arrived, as far as there is room for them.
+  // False when there will be no more.
+  bool ParseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Also counts the request whose payload has begun to arrive.
-  void ChargeUnfinishedLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Room for requests, in bytes.
-  size_t RoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Waits until there is room for what reader_ needs, or until this is lost_.
-  void WaitForRoomLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Counts what reader_ holds now, and `more` bytes of requests that it gave.
+  void HoldLocked(size_t more) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of what this connection may hold at most.
+  size_t LeftLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Makes room for a request that counts so much, if that is possible now.
+  bool ReserveLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Waits until there is room for what reader_ needs. False when the
+  // connection has ended meanwhile.
+  bool WaitForRoomLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Gets larger buffers, if there is memory for them.
+  bool WidenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Nothing has come for kIdleTime: gives larger buffers back, if the client
+  // has taken what is in them.
+  void RestLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetUntakenLocked(bool untaken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Gets a thread for what `request` would hold up.
   void GetHelpLocked(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // One more thread looks for something to do, if there may be more.
@@ -114,7 +145,7 @@ class Session final : private RequestOwner {
 
   // Synchronise themselves, or are constant.
   Socket& socket_;
-  BufferHolder& buffers_;  // Changes under mu_.
+  ClientMemory::Holder& holder_;  // Under mu_, but for WaitsForClient.
   const Negotiated negotiated_;
   BlockDevice& device_;
   const SessionTraits traits_;
@@ -123,6 +154,8 @@ class Session final : private RequestOwner {
   // A reply could not be sent: what only asks is not carried out any more. A
   // client can leave hundreds of gigabytes to read in a few packets.
   std::atomic<bool> lost_{false};
+
+  const std::shared_ptr<RoomTold> room_ = std::make_shared<RoomTold>(this);
 
   // Belong to whoever has reading_.
   RequestReader reader_;
@@ -147,8 +180,13 @@ class Session final : private RequestOwner {
   int64_t replies_since_ns_ ABSL_GUARDED_BY(mu_) = 0;  // The first of them.
   // Read, and not yet deleted.
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
-  // The reader's part of it.
-  size_t unfinished_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // The reader's part of what is held.
+  size_t reader_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool has_room_ ABSL_GUARDED_BY(mu_) = false;  // What was asked for.
+  bool wide_ ABSL_GUARDED_BY(mu_) = false;
+  bool ticks_ ABSL_GUARDED_BY(mu_) = false;  // Reading has an idle time.
+  // There is nothing to do but for the client to take what has been sent.
+  bool untaken_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace ramvol::nbd

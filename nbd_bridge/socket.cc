@@ -1,10 +1,12 @@
 #include "nbd_bridge/socket.h"
 
 #include <limits.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,23 +39,42 @@ bool WaitFor(int fd, short events, absl::Time deadline) {
 // something sooner is waited for awake.
 constexpr int64_t kPollNs = 50'000;
 
-// Of Unix sockets, whose buffers do not grow by themselves as those of TCP do.
-// With Linux's default of 208 KiB, sender and receiver of a large reply wake
-// each other up for each part of it.
-constexpr int kUnixSendBufferBytes = 1 << 20;
+// What is asked for is cut to net.core.wmem_max and rmem_max, 208 KiB as a
+// rule, and doubled.
+constexpr size_t kWideBytes = size_t{512} << 10;
+
+void SetBuffer(int fd, int option, size_t bytes) {
+  const int wish = static_cast<int>(bytes);
+  (void)setsockopt(fd, SOL_SOCKET, option, &wish, sizeof(wish));
+}
+
+// How much more a wide buffer holds than a narrow one.
+size_t WideBytes(int option) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  SetBuffer(fd, option, kWideBytes);
+  int allowed = 0;
+  socklen_t length = sizeof(allowed);
+  const bool known =
+      getsockopt(fd, SOL_SOCKET, option, &allowed, &length) == 0 && allowed > 0;
+  if (fd >= 0) close(fd);
+  return known ? static_cast<size_t>(allowed) : 2 * kWideBytes;
+}
+
+size_t WideSendBytes() {
+  static const size_t bytes = WideBytes(SO_SNDBUF);
+  return bytes;
+}
+
+size_t WideReceiveBytes() {
+  static const size_t bytes = WideBytes(SO_RCVBUF);
+  return bytes;
+}
 
 bool IsUnix(int fd) {
   int domain = 0;
   socklen_t length = sizeof(domain);
   return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
          domain == AF_UNIX;
-}
-
-// Cheap, and some milliseconds old.
-int64_t CoarseNowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return absl::ToInt64Nanoseconds(absl::DurationFromTimespec(now));
 }
 
 int64_t NowNs() {
@@ -73,13 +94,11 @@ msghdr Message(absl::Span<iovec> parts) {
 
 }  // namespace
 
-Socket::Socket(int fd) : fd_(fd), progress_ns_(CoarseNowNs()) {
-  // Only a wish. What is asked for beyond net.core.wmem_max is cut to that.
-  if (IsUnix(fd)) {
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kUnixSendBufferBytes,
-                     sizeof(kUnixSendBufferBytes));
-  }
-}
+// What arrives at a Unix socket is in its sender's buffer.
+Socket::Socket(int fd)
+    : fd_(fd),
+      wide_send_bytes_(WideSendBytes()),
+      kept_bytes_(IsUnix(fd) ? 0 : WideReceiveBytes()) {}
 
 Socket::~Socket() { close(fd_); }
 
@@ -114,14 +133,15 @@ bool Socket::SendAll(absl::string_view data, absl::Time deadline) {
   return true;
 }
 
-size_t Socket::Receive(absl::Span<iovec> parts, bool wait_for_all) {
-  if (wait_for_all) return ReceiveOnce(parts, MSG_WAITALL).value_or(0);
+std::optional<size_t> Socket::Receive(absl::Span<iovec> parts,
+                                      bool wait_for_all) {
+  if (wait_for_all) return ReceiveOnce(parts, MSG_WAITALL);
   const int64_t start = NowNs();
   while (polls_ && NowNs() - start < kPollNs) {
     if (const auto got = ReceiveOnce(parts, MSG_DONTWAIT)) return *got;
     sched_yield();
   }
-  const size_t got = ReceiveOnce(parts, 0).value_or(0);
+  const auto got = ReceiveOnce(parts, 0);
   polls_ = NowNs() - start < kPollNs;
   return got;
 }
@@ -130,7 +150,6 @@ std::optional<size_t> Socket::ReceiveOnce(absl::Span<iovec> parts, int flags) {
   msghdr message = Message(parts);
   for (;;) {
     const ssize_t got = recvmsg(fd_, &message, flags);
-    if (got > 0) progress_ns_.store(CoarseNowNs(), std::memory_order_relaxed);
     if (got >= 0) return static_cast<size_t>(got);
     if (MustWait()) return std::nullopt;
     if (errno != EINTR) return 0;
@@ -158,16 +177,35 @@ ssize_t Socket::SendAtOnce(absl::Span<iovec> parts, bool wait) {
   for (;;) {
     const ssize_t sent =
         sendmsg(fd_, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
-    if (sent > 0) progress_ns_.store(CoarseNowNs(), std::memory_order_relaxed);
     if (sent >= 0) return sent;
     if (MustWait() && !wait) return 0;
     if (errno != EINTR) return -1;
   }
 }
 
-absl::Duration Socket::SinceProgress() const {
-  return absl::Nanoseconds(CoarseNowNs() -
-                           progress_ns_.load(std::memory_order_relaxed));
+void Socket::Narrow() {
+  // Not SO_RCVBUF: if it was wide, what its peer may send would be lost.
+  SetBuffer(fd_, SO_SNDBUF, kNarrowBytes);
+}
+
+void Socket::Widen() {
+  SetBuffer(fd_, SO_SNDBUF, kWideBytes);
+  if (kept_bytes_ != 0) SetBuffer(fd_, SO_RCVBUF, kWideBytes);
+}
+
+void Socket::SetIdleTime(absl::Duration idle_time) {
+  const timeval wait = absl::ToTimeval(idle_time);
+  (void)setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+}
+
+size_t Socket::unsent_bytes() const {
+  int bytes = 0;
+  return ioctl(fd_, SIOCOUTQ, &bytes) == 0 ? static_cast<size_t>(bytes) : 0;
+}
+
+bool Socket::IsBroken() const {
+  pollfd look{fd_, 0, 0};
+  return poll(&look, 1, 0) > 0;
 }
 
 std::string Socket::Peer() const { return PeerAddress(fd_); }

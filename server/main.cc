@@ -75,9 +75,7 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
-// Of the memory limit, what NBD requests and gRPC's messages may hold beside it
-// each, within bounds.
-constexpr uint64_t kNbdBufferShare = 8;
+// Of the memory limit, what gRPC's messages may hold beside it, within bounds.
 constexpr uint64_t kMessageShare = 8;
 constexpr size_t kMinMessageBytes = size_t{64} << 20;
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
@@ -176,9 +174,6 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);
   options.client_memory_bytes = ClientMemoryBytes(*limit);
-  options.nbd.buffer_bytes =
-      std::clamp<size_t>(*limit / kNbdBufferShare, ramvol::nbd::kMinBufferBytes,
-                         ramvol::nbd::NbdServerOptions().buffer_bytes);
   std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
   if (nbd_listen.empty() && options.nbd.systemd_sockets.empty()) return options;
   if (nbd_listen.empty()) nbd_listen = kSystemd;

@@ -17,6 +17,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/end_connections.h"
+#include "server/metrics/client_memory_metrics.h"
 #include "server/metrics/door_metrics.h"
 #include "server/metrics/engine_metrics.h"
 #include "server/metrics/grpc_metrics.h"
@@ -133,6 +134,7 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
        std::make_shared<metrics::GrpcMetrics>(
            &rpc_stats_, [this] { return block_service_.io_streams(); }),
        std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
+       std::make_shared<metrics::ClientMemoryMetrics>(&client_memory_),
        std::make_shared<metrics::DoorMetrics>(
            std::vector<metrics::DoorMetrics::Door>{{"grpc", grpc_door_.get()},
                                                    {"nbd", &nbd_stats_.door()},
@@ -163,9 +165,13 @@ std::string Server::WhyNotReady() const {
                       "--memory_limit");
 }
 
-absl::Status Server::StartNbd(const nbd::NbdServerOptions& options) {
+absl::Status Server::StartNbd(nbd::NbdServerOptions options) {
   if (options.listen.empty()) return absl::OkStatus();
-  auto server = nbd::NbdServer::Start(options, &exports_, &nbd_stats_);
+  // The other half of the connections that there is memory for is gRPC's.
+  const auto places = static_cast<int>(client_memory_.max_open() / 2);
+  if (options.max_connections > places) options.max_connections = places;
+  auto server =
+      nbd::NbdServer::Start(options, &exports_, &client_memory_, &nbd_stats_);
   if (!server.ok()) return server.status();
   nbd_ = *std::move(server);
   volume_service_.set_nbd_addresses(nbd_->addresses());

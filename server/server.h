@@ -108,7 +108,7 @@ class Server {
   absl::Status StartMetrics(const ServerOptions& options);
   // As metrics::Endpoint::Readiness.
   std::string WhyNotReady() const;
-  absl::Status StartNbd(const nbd::NbdServerOptions& options);
+  absl::Status StartNbd(nbd::NbdServerOptions options);
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
 

@@ -11,6 +11,7 @@
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/client_memory.h"
 #include "tests/conformance/device.h"
 #include "tests/conformance/grpc_device.h"
 #include "tests/conformance/nbd_device.h"
@@ -59,7 +60,8 @@ class NbdFactory : public GrpcFactory {
 class Bridge {
  public:
   explicit Bridge(const std::string& server) : exports_(MakeClient(server)) {
-    auto nbd = nbd::NbdServer::Start(socket_.NbdOptions(), &exports_, &stats_);
+    auto nbd = nbd::NbdServer::Start(socket_.NbdOptions(), &exports_, &memory_,
+                                     &stats_);
     if (!nbd.ok()) {
       std::fprintf(stderr, "%s\n", nbd.status().ToString().c_str());
       std::abort();
@@ -78,6 +80,7 @@ class Bridge {
 
   SocketPath socket_;
   nbd::RemoteExports exports_;
+  ClientMemory memory_{ClientMemory::Options()};
   nbd::NbdStats stats_;
   std::unique_ptr<nbd::NbdServer> server_;
 };

@@ -18,7 +18,6 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "nbd_bridge/buffer_budget.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
@@ -27,6 +26,7 @@
 #include "nbd_bridge/stats.h"
 #include "nbd_bridge/thread_cache.h"
 #include "proto/base/check.h"
+#include "proto/base/client_memory.h"
 #include "tests/fuzz/input.h"
 #include "tests/nbd_bridge/memory_device.h"
 
@@ -69,6 +69,32 @@ std::string Prelude(int how) {
   }
 }
 
+class Connection final : public ClientMemory::Client {
+ public:
+  explicit Connection(nbd::Socket& socket)
+      : holder(&Memory(), this), socket_(socket) {
+    holder.Open();
+  }
+  virtual ~Connection() = default;
+
+  std::function<void()> SendAway() override {
+    socket_.Shutdown();
+    return nullptr;
+  }
+
+  ClientMemory::Holder holder;
+
+ private:
+  // Of all inputs; it has a thread.
+  static ClientMemory& Memory() {
+    static ClientMemory& memory =
+        *new ClientMemory({.limit_bytes = size_t{8} << 20});
+    return memory;
+  }
+
+  nbd::Socket& socket_;
+};
+
 void Serve(nbd::Socket& socket, bool synchronous) {
   MemoryExports exports(synchronous);
   exports.Add("v", kVolumeBytes);
@@ -79,13 +105,11 @@ void Serve(nbd::Socket& socket, bool synchronous) {
   if (!negotiated.has_value()) return;
   nbd::ThreadCache threads;
   nbd::NbdStats stats;
-  nbd::BufferBudget budget(size_t{8} << 20);
-  nbd::BufferHolder buffers(&budget);
-  const std::function<void()> starved = [] {};
-  nbd::Session(socket, buffers, *std::move(negotiated),
-               {threads, stats, draining, absl::Hours(1), starved})
+  Connection connection(socket);
+  nbd::Session(socket, connection.holder, *std::move(negotiated),
+               {threads, stats, draining})
       .Run();
-  RAMVOL_CHECK(budget.used_bytes() == 0);
+  RAMVOL_CHECK(connection.holder.held_bytes() == 0);
   // Whatever was sent, every request came to an end.
   RAMVOL_CHECK(stats.Get().inflight_requests == 0);
 }

@@ -15,14 +15,15 @@
 
 namespace ramvol::testing {
 
-NbdHarness::NbdHarness(bool synchronous, nbd::NbdServerOptions options)
-    : exports_(synchronous) {
+NbdHarness::NbdHarness(bool synchronous, nbd::NbdServerOptions options,
+                       const ClientMemory::Options& memory)
+    : exports_(synchronous), memory_(memory) {
   // Relative, because absolute paths may be too long.
   static std::atomic<int> next{0};
   path_ = absl::StrCat("nbd-", getpid(), "-", next++, ".sock");
   auto address = nbd::ParseNbdAddresses(absl::StrCat("unix:", path_));
   options.listen.push_back(address->front());
-  auto server = nbd::NbdServer::Start(options, &exports_, &stats_);
+  auto server = nbd::NbdServer::Start(options, &exports_, &memory_, &stats_);
   RAMVOL_CHECK(server.ok());
   server_ = *std::move(server);
 }

@@ -7,6 +7,7 @@
 
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
+#include "proto/base/client_memory.h"
 #include "tests/nbd_bridge/memory_device.h"
 #include "tests/nbd_bridge/raw_client.h"
 
@@ -15,11 +16,13 @@ namespace ramvol::testing {
 class NbdHarness {
  public:
   // Listens on a Unix socket beside what `options` name.
-  explicit NbdHarness(bool synchronous, nbd::NbdServerOptions options = {});
+  explicit NbdHarness(bool synchronous, nbd::NbdServerOptions options = {},
+                      const ClientMemory::Options& memory = {});
 
   MemoryExports& exports() { return exports_; }
   nbd::NbdServer& server() { return *server_; }
   const nbd::NbdStats& stats() const { return stats_; }
+  ClientMemory& memory() { return memory_; }
   void StopServer() { server_.reset(); }
 
   // A connected descriptor.
@@ -30,6 +33,7 @@ class NbdHarness {
   std::string path_;
   MemoryExports exports_;
   nbd::NbdStats stats_;
+  ClientMemory memory_;
   std::unique_ptr<nbd::NbdServer> server_;
 };
 

@@ -51,7 +51,7 @@ TEST(NbdAddressTest, RefusesOthersByName) {
 class NbdServerTest : public ::testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<NbdServer>> Start(NbdServerOptions options) {
-    return NbdServer::Start(options, &exports_, &stats_);
+    return NbdServer::Start(options, &exports_, &memory_, &stats_);
   }
 
   static NbdServerOptions ListenOn(const std::string& text) {
@@ -61,8 +61,27 @@ class NbdServerTest : public ::testing::Test {
   }
 
   MemoryExports exports_{/*synchronous=*/true};
+  ClientMemory memory_{ClientMemory::Options()};
   nbd::NbdStats stats_;
 };
+
+constexpr ClientMemory::Options kSmallMemory = {.limit_bytes = size_t{96}
+                                                               << 20};
+constexpr ClientMemory::Options kNoPatience = {
+    .limit_bytes = size_t{96} << 20,
+    .max_stall = absl::ZeroDuration(),
+    .sweep_interval = absl::Milliseconds(100)};
+
+// A minute is more than it takes anywhere.
+template <typename Condition>
+bool Eventually(Condition condition) {
+  const absl::Time end = absl::Now() + absl::Minutes(1);
+  while (!condition()) {
+    if (absl::Now() > end) return false;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  return true;
+}
 
 int ConnectTcp(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -165,61 +184,37 @@ TEST_F(NbdServerTest, ShutdownEndsIdleClients) {
   EXPECT_NE(access("nbd-0.sock", F_OK), 0);
 }
 
-TEST_F(NbdServerTest, ClientsThatNeverReadTakeNotAllMemory) {
-  NbdServerOptions options;
-  options.buffer_bytes = nbd::kMinBufferBytes;
-  NbdHarness harness(/*synchronous=*/true, options);
-  MemoryVolume& volume = harness.exports().Add("v", 64 << 20);
-  const std::string noise(64 << 20, 'x');
-  ASSERT_THAT(volume.Write(0, noise), IsOk());
-  std::vector<std::unique_ptr<RawClient>> stuck;
-  for (int i = 0; i < 20; ++i) {
-    stuck.push_back(harness.NewClient());
-    stuck.back()->Enter("v", Style::kStructured);
-    for (int j = 0; j < 4; ++j) {
-      stuck.back()->Send(Command::kRead, 1, 0, 8 << 20);
+// They ask for `count` times 1 MiB, and do not read it.
+std::vector<std::unique_ptr<RawClient>> Hogs(NbdHarness& harness, int clients,
+                                             int count) {
+  std::vector<std::unique_ptr<RawClient>> hogs;
+  for (int i = 0; i < clients; ++i) {
+    hogs.push_back(harness.NewClient());
+    hogs.back()->Enter("v", Style::kStructured);
+    for (int j = 0; j < count; ++j) {
+      hogs.back()->Send(Command::kRead, 1, 0, 1 << 20);
     }
   }
+  return hogs;
+}
+
+TEST_F(NbdServerTest, ClientsThatNeverReadTakeNotAllMemory) {
+  NbdHarness harness(/*synchronous=*/true, {}, kNoPatience);
+  MemoryVolume& volume = harness.exports().Add("v", 1 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(1 << 20, 'x')), IsOk());
+  const auto hogs = Hogs(harness, 100, 4);
   auto client = harness.NewClient();
   client->Enter("v", Style::kStructured);
   for (int i = 0; i < 100; ++i) {
     client->Send(Command::kRead, 1, 0, 128 << 10);
     EXPECT_EQ(client->Read().Data().size(), 128 << 10);
   }
-  EXPECT_LE(harness.stats().Get().inflight_requests,
-            nbd::kMinBufferBytes / (8 << 20));
-}
-
-TEST_F(NbdServerTest, RequestsOfUsualSizesAlwaysFit) {
-  NbdServerOptions options;
-  options.buffer_bytes = nbd::kMinBufferBytes;
-  NbdHarness harness(/*synchronous=*/true, options);
-  MemoryVolume& volume = harness.exports().Add("v", 8 << 20);
-  ASSERT_THAT(volume.Write(0, std::string(8 << 20, 'x')), IsOk());
-  // Together they take nearly all: each size as long as it fits.
-  std::vector<std::unique_ptr<RawClient>> stuck;
-  for (uint64_t size = 8 << 20; size >= 64 << 10; size /= 2) {
-    for (int i = 0; i < 4; ++i) {
-      stuck.push_back(harness.NewClient());
-      stuck.back()->Enter("v", Style::kStructured);
-      for (int j = 0; j < 4; ++j) {
-        stuck.back()->Send(Command::kRead, 1, 0, size);
-      }
-    }
-  }
-  auto client = harness.NewClient();
-  client->Enter("v", Style::kStructured);
-  for (int i = 0; i < 100; ++i) {
-    client->Send(Command::kRead, 1, 0, 256 << 10);
-    ASSERT_EQ(client->Read().Data().size(), 256 << 10);
-  }
+  EXPECT_LE(harness.memory().GetStats().used_bytes, kNoPatience.limit_bytes);
 }
 
 // A payload has its buffer from its first byte on.
 TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
-  NbdServerOptions options;
-  options.buffer_bytes = nbd::kMinBufferBytes;
-  NbdHarness harness(/*synchronous=*/true, options);
+  NbdHarness harness(/*synchronous=*/true, {}, kSmallMemory);
   harness.exports().Add("v", 64 << 20);
   const std::string data(20 << 20, 'x');
   std::vector<std::unique_ptr<RawClient>> taken;
@@ -233,7 +228,7 @@ TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
     (sent ? taken : refused).push_back(std::move(client));
   }
   EXPECT_GE(taken.size(), 1);
-  EXPECT_LE(taken.size() * data.size(), nbd::kMinBufferBytes);
+  EXPECT_LE(taken.size() * data.size(), kSmallMemory.limit_bytes);
   // One that is lost, and others that are complete, give theirs back.
   taken.pop_back();
   refused.clear();
@@ -248,31 +243,132 @@ TEST_F(NbdServerTest, WritesThatNeverArriveInFullAreBounded) {
 }
 
 TEST_F(NbdServerTest, ClientsThatHoldUpOthersAreSentAway) {
-  NbdServerOptions options;
-  options.buffer_bytes = nbd::kMinBufferBytes;
-  options.patience = absl::Seconds(2);
-  NbdHarness harness(/*synchronous=*/true, options);
+  NbdHarness harness(/*synchronous=*/true, {}, kNoPatience);
   MemoryVolume& volume = harness.exports().Add("v", 64 << 20);
   ASSERT_THAT(volume.Write(0, std::string(64 << 20, 'x')), IsOk());
   auto idle = harness.NewClient();
   idle->Enter("v", Style::kStructured);
-  std::vector<std::unique_ptr<RawClient>> stuck;
-  for (int i = 0; i < 12; ++i) {
-    stuck.push_back(harness.NewClient());
-    stuck.back()->Enter("v", Style::kStructured);
-    for (int j = 0; j < 8; ++j) {
-      stuck.back()->Send(Command::kRead, 1, 0, 4 << 20);
-    }
-  }
+  const auto hogs = Hogs(harness, 50, 2);
   auto client = harness.NewClient();
   client->Enter("v", Style::kStructured);
   for (int i = 0; i < 3; ++i) {
     client->Send(Command::kRead, 1, 0, 32 << 20);
     EXPECT_EQ(client->Read().Data().size(), 32 << 20);
   }
+  EXPECT_GT(harness.memory().GetStats().sent_away, 0);
   // Who holds nothing is not to blame.
   idle->Send(Command::kRead, 1, 0, 4096);
   EXPECT_EQ(idle->Read().Data().size(), 4096);
+}
+
+TEST_F(NbdServerTest, NobodyIsSentAwayWhileNobodyWaits) {
+  NbdHarness harness(/*synchronous=*/true, {}, kNoPatience);
+  MemoryVolume& volume = harness.exports().Add("v", 1 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(1 << 20, 'x')), IsOk());
+  const auto slow = Hogs(harness, 1, 8);
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  for (int i = 0; i < 100; ++i) {
+    client->Send(Command::kRead, 1, 0, 256 << 10);
+    ASSERT_EQ(client->Read().Data().size(), 256 << 10);
+  }
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(slow[0]->Read().Data().size(), 1 << 20);
+  }
+}
+
+TEST_F(NbdServerTest, WhoSendsNoMoreOfAWriteIsSentAway) {
+  NbdHarness harness(/*synchronous=*/true, {}, kNoPatience);
+  harness.exports().Add("v", 64 << 20);
+  std::vector<std::unique_ptr<RawClient>> stuck;
+  for (int i = 0; i < 100; ++i) {
+    stuck.push_back(harness.NewClient());
+    stuck.back()->Enter("v", Style::kStructured);
+    stuck.back()->Send(Command::kWrite, 1, 0, 1 << 20);
+  }
+  auto client = harness.NewClient();
+  client->Enter("v", Style::kStructured);
+  client->SendWrite(1, 0, std::string(nbd::kMaxPayloadBytes, 'y'));
+  EXPECT_EQ(client->Read().error, nbd::Error::kNone);
+  EXPECT_GT(harness.memory().GetStats().sent_away, 0);
+}
+
+TEST_F(NbdServerTest, IdleConnectionsGiveBackWhatMadeThemFast) {
+  NbdHarness harness(/*synchronous=*/true);
+  MemoryVolume& volume = harness.exports().Add("v", 1 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(1 << 20, 'x')), IsOk());
+  const auto client = std::move(Hogs(harness, 1, 1)[0]);
+  const auto used = [&] { return harness.memory().GetStats().used_bytes; };
+  EXPECT_TRUE(Eventually([&] { return used() > 1 << 20; }));
+  EXPECT_EQ(client->Read().Data().size(), 1 << 20);
+  EXPECT_GT(used(), ClientMemory::kBaseBytes);
+  EXPECT_TRUE(Eventually([&] { return used() == ClientMemory::kBaseBytes; }));
+  client->Send(Command::kRead, 1, 0, 1 << 20);
+  EXPECT_EQ(client->Read().Data().size(), 1 << 20);
+}
+
+// The kernel holds for it what it has not taken.
+TEST_F(NbdServerTest, WhoTakesNothingDoesNotCountAsIdle) {
+  NbdHarness harness(/*synchronous=*/true, {}, kNoPatience);
+  MemoryVolume& volume = harness.exports().Add("v", 32 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(32 << 20, 'x')), IsOk());
+  auto lazy = harness.NewClient();
+  lazy->Enter("v", Style::kStructured);
+  lazy->Send(Command::kRead, 1, 0, 200 << 10);
+  const auto requests = [&] { return harness.stats().Get().inflight_requests; };
+  const auto reads = [&] { return harness.stats().Get().requests[0][0]; };
+  EXPECT_TRUE(Eventually([&] { return reads() == 1 && requests() == 0; }));
+  // While others wait, it is sent away.
+  std::vector<std::unique_ptr<RawClient>> hogs;
+  EXPECT_TRUE(Eventually([&] {
+    if (harness.memory().GetStats().waiting == 0) hogs = Hogs(harness, 100, 1);
+    return lazy->socket().IsBroken();
+  }));
+}
+
+TEST_F(NbdServerTest, ConnectionsWaitForMemory) {
+  NbdHarness harness(/*synchronous=*/true, {}, {.limit_bytes = 1 << 20});
+  MemoryVolume& volume = harness.exports().Add("v", 8 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(8 << 20, 'x')), IsOk());
+  auto hog = harness.NewClient();
+  hog->Enter("v", Style::kStructured);
+  hog->Send(Command::kRead, 1, 0, 8 << 20);  // Goes alone.
+  const auto used = [&] { return harness.memory().GetStats().used_bytes; };
+  ASSERT_TRUE(Eventually([&] { return used() > 8 << 20; }));
+  auto client = harness.NewClient();
+  EXPECT_TRUE(Eventually([&] {
+    return harness.server().WhyShut().find("client memory") !=
+           std::string::npos;
+  }));
+  EXPECT_EQ(hog->Read().Data().size(), 8 << 20);
+  client->Enter("v", Style::kStructured);
+  EXPECT_EQ(harness.server().WhyShut(), "");
+}
+
+TEST_F(NbdServerTest, WhoWaitsForMemoryMayLeave) {
+  NbdHarness harness(/*synchronous=*/true, {}, kSmallMemory);
+  MemoryVolume& volume = harness.exports().Add("v", 1 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(1 << 20, 'x')), IsOk());
+  auto hogs = Hogs(harness, 100, 1);
+  const auto waiting = [&] { return harness.memory().GetStats().waiting; };
+  EXPECT_TRUE(Eventually([&] { return waiting() > 0; }));
+  // The last ones wait, the first ones hold.
+  while (waiting() > 0) hogs.pop_back();
+  EXPECT_GT(hogs.size(), 10);
+  harness.StopServer();
+  EXPECT_EQ(harness.memory().GetStats().used_bytes, 0);
+}
+
+TEST_F(NbdServerTest, ItShutsDownWhileClientsWaitForMemory) {
+  NbdHarness harness(/*synchronous=*/true, {}, kSmallMemory);
+  MemoryVolume& volume = harness.exports().Add("v", 1 << 20);
+  ASSERT_THAT(volume.Write(0, std::string(1 << 20, 'x')), IsOk());
+  const auto hogs = Hogs(harness, 100, 1);
+  EXPECT_TRUE(
+      Eventually([&] { return harness.memory().GetStats().waiting > 0; }));
+  harness.server().Shutdown(absl::ZeroDuration());
+  harness.StopServer();
+  EXPECT_EQ(harness.memory().GetStats().used_bytes, 0);
 }
 
 TEST_F(NbdServerTest, CountsRequests) {

@@ -38,6 +38,7 @@ class RequestReaderTest : public ::testing::Test {
     client_ = std::make_unique<Socket>(ends[1]);
     reader_ = std::make_unique<RequestReader>(
         *server_, nbd::SessionTraits{.size_bytes = uint64_t{1} << 30}, &owner_);
+    reader_->SetWide(true);
   }
 
   void Send(std::string_view bytes) {
@@ -59,7 +60,7 @@ class RequestReaderTest : public ::testing::Test {
   std::unique_ptr<Request> ReadOne() {
     Requests requests;
     while (requests.empty()) {
-      EXPECT_TRUE(reader_->Receive());
+      EXPECT_EQ(reader_->Receive(), RequestReader::Received::kBytes);
       EXPECT_EQ(reader_->Parse(size_t{64} << 20, &requests),
                 RequestReader::Parsed::kNeedsBytes);
     }
@@ -88,6 +89,24 @@ TEST_F(RequestReaderTest, SlabsOfABurstAreForgotten) {
   ReadOne();
   Send(Write(1));
   EXPECT_NE(ReadOne()->slab, nullptr);
+}
+
+TEST_F(RequestReaderTest, ASmallSlabIsTightForMuch) {
+  reader_->SetWide(false);
+  Send(Write(2 * RequestReader::kNarrowSlabBytes));
+  const auto large = ReadOne();
+  EXPECT_TRUE(reader_->IsTight());
+  EXPECT_EQ(large->slab, nullptr);
+  Send(Write(4096));
+  EXPECT_EQ(ReadOne()->slab->size, RequestReader::kNarrowSlabBytes);
+  EXPECT_FALSE(reader_->IsTight());
+  reader_->SetWide(true);
+  Send(Write(100'000));
+  EXPECT_EQ(ReadOne()->slab->size, RequestReader::kWideSlabBytes);
+  reader_->SetWide(false);
+  Send(Write(4096));
+  EXPECT_EQ(ReadOne()->slab->size, RequestReader::kNarrowSlabBytes);
+  EXPECT_EQ(reader_->held_bytes(), 0);
 }
 
 // As stopping and continuing the process does, or a tracer.
