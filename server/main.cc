@@ -61,6 +61,10 @@ ABSL_FLAG(SizeFlag, hot_cache, {},
 ABSL_FLAG(int, background_threads, 0,
           "Threads that compress and merge in the background. 0 means one for "
           "each core, at most 64.");
+ABSL_FLAG(absl::Duration, merge_interval,
+          absl::Milliseconds(ramvol::engine::EngineOptions().merge_interval_ms),
+          "What nobody touched for so long, or up to twice as long, is "
+          "compressed anew in the background, in larger frames: 1ms to 1h.");
 ABSL_FLAG(int, max_volumes, ramvol::engine::EngineOptions().max_volumes,
           "Most volumes at a time.");
 ABSL_FLAG(std::string, volumes_file, "",
@@ -78,6 +82,7 @@ using ramvol::server::ServerOptions;
 // Of the memory limit, what gRPC's messages may hold beside it, within bounds.
 constexpr uint64_t kMessageShare = 8;
 constexpr size_t kMinMessageBytes = size_t{64} << 20;
+constexpr absl::Duration kMaxMergeInterval = absl::Hours(1);
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
 // In --listen and --nbd_listen: the sockets that were passed.
 constexpr char kSystemd[] = "systemd";
@@ -145,6 +150,16 @@ absl::Status SetGrpcListen(ServerOptions* options) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<int> MergeIntervalMs() {
+  const absl::Duration interval = absl::GetFlag(FLAGS_merge_interval);
+  if (interval < absl::Milliseconds(1) || interval > kMaxMergeInterval) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--merge_interval is ", absl::FormatDuration(interval),
+        "; it must be 1ms to ", absl::FormatDuration(kMaxMergeInterval)));
+  }
+  return static_cast<int>(absl::ToInt64Milliseconds(interval));
+}
+
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
   ServerOptions options;
   auto limit = MemoryLimit();
@@ -152,6 +167,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.engine.memory_limit_bytes = *limit;
   options.engine.hot_cache_bytes = absl::GetFlag(FLAGS_hot_cache).bytes;
   options.engine.background_threads = absl::GetFlag(FLAGS_background_threads);
+  const absl::StatusOr<int> merge_interval_ms = MergeIntervalMs();
+  if (!merge_interval_ms.ok()) return merge_interval_ms.status();
+  options.engine.merge_interval_ms = *merge_interval_ms;
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
   auto volumes =
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));

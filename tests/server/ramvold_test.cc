@@ -102,6 +102,7 @@ TEST(RamvoldTest, BadFlagsAreNamed) {
       {"--listen=192.0.2.1:80", "192.0.2.1:80"},
       {"--listen=unix:/nonexistent/x", "/nonexistent/x"},
       {"--metrics_listen=foo", "\"foo\""},
+      {"--merge_interval=2h", "--merge_interval is 2h"},
       {"--metrics_max_volumes=-1", "--metrics_max_volumes is -1"},
       {"--drain_timeout=-1s", "--drain_timeout is -1s"},
       {"--drain_timeout=inf", "--drain_timeout is inf"},
