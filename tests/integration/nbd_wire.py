@@ -142,11 +142,14 @@ class Wire:
     """A connection. Not for use by several threads."""
 
     def __init__(self, address, flags=FIXED_NEWSTYLE | NO_ZEROES, greet=True):
-        """`address` is a path or (host, port)."""
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self.socket = socket.socket(family)
-        self.socket.settimeout(TIMEOUT_SECONDS)
-        self.socket.connect(address)
+        """`address` is a path, (host, port), or a socket that is connected."""
+        if isinstance(address, socket.socket):
+            self.socket = address
+        else:
+            family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+            self.socket = socket.socket(family)
+            self.socket.settimeout(TIMEOUT_SECONDS)
+            self.socket.connect(address)
         self.extended = False
         self.cookie = 0
         self.lengths = {}  # Of the data of reads under way, by cookie.

@@ -53,6 +53,11 @@ class Volume:
             self._reserved.append((offset, offset + length))
             return True
 
+    def edge(self, rng):
+        """Where a range that somebody has reserved ends; None if there is none."""
+        with self._lock:
+            return rng.choice(self._reserved)[1] if self._reserved else None
+
     def release(self, offset, length):
         with self._lock:
             self._reserved.remove((offset, offset + length))
