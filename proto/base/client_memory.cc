@@ -176,23 +176,55 @@ void ClientMemory::ChargeLocked(Holder* holder, size_t bytes) {
   if (holder->charged_ == 0) holders_.insert(holder);
   holder->charged_ += bytes;
   (holder->small_ ? small_used_ : large_used_) += bytes;
+  if (!holder->peer_.empty()) peers_[holder->peer_] += bytes;
+  NoteCrowdLocked();
 }
 
 void ClientMemory::ReturnLocked(Holder* holder, size_t bytes) {
   if (bytes == 0) return;
   holder->charged_ -= bytes;
   (holder->small_ ? small_used_ : large_used_) -= bytes;
+  NoteCrowdLocked();
+  if (!holder->peer_.empty()) {
+    const auto peer = peers_.find(holder->peer_);
+    peer->second -= bytes;
+    if (peer->second == 0) peers_.erase(peer);
+  }
   if (holder->charged_ != 0) return;
   holder->small_ = false;
   holder->mark_time_ = absl::InfiniteFuture();
   holders_.erase(holder);
 }
 
+void ClientMemory::NoteCrowdLocked() {
+  const bool crowded = 2 * UsedLocked() > options_.limit_bytes ||
+                       2 * small_used_ > reserve_bytes_;
+  if (crowded != crowded_.load(std::memory_order_relaxed)) {
+    crowded_.store(crowded, std::memory_order_relaxed);
+  }
+}
+
+bool ClientMemory::IsNewLocked(const Holder& holder) const {
+  return holder.peer_.empty() ? holder.charged_ == holder.spare_
+                              : !peers_.contains(holder.peer_);
+}
+
 void ClientMemory::GrantLocked() {
   if (waiting_.empty()) return;
   blocked_ = small_blocked_ = false;
+  GrantLocked(/*only_new=*/true);
+  GrantLocked(/*only_new=*/false);
+  scarce_.store(blocked_ || small_blocked_, std::memory_order_relaxed);
+  if (!to_tell_.empty()) wake_.Signal();
+}
+
+void ClientMemory::GrantLocked(bool only_new) {
   Queue left;
   for (Waiting& next : waiting_) {
+    if (only_new && !IsNewLocked(*next.holder)) {
+      left.push_back(std::move(next));
+      continue;
+    }
     // Whoever waits for a larger share, which others need not wait for, goes
     // on when it has given something back.
     const bool small = !next.holder->open_ && next.bytes <= kSmallBytes;
@@ -208,8 +240,6 @@ void ClientMemory::GrantLocked() {
     left.push_back(std::move(next));
   }
   waiting_.swap(left);
-  scarce_.store(blocked_ || small_blocked_, std::memory_order_relaxed);
-  if (!to_tell_.empty()) wake_.Signal();
 }
 
 std::function<void()> ClientMemory::DequeueLocked(Holder* holder) {

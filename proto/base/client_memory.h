@@ -8,10 +8,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
 #include "proto/base/mutex.h"
@@ -29,6 +32,8 @@ namespace ramvol {
 //   1998.)
 // - Connections and streams are open for kBaseBytes each; all together may take
 //   half of the bound that way.
+// - Of those who wait, machines for which nothing is held go first. So who
+//   comes with many connections or calls waits behind those who do not.
 // - An eighth of the bound is kept for small calls and new connections.
 // - While others wait, a holder that waits for its client has kMaxStall, and a
 //   second for each kMinBytesPerSecond that it held then, to give that back.
@@ -89,6 +94,10 @@ class ClientMemory {
     Holder(const Holder&) = delete;
     Holder& operator=(const Holder&) = delete;
 
+    // Whose machine it is, as PeerOf says; without it, it is one by itself.
+    // Call it before anything is charged.
+    void SetPeer(std::string peer) { peer_ = std::move(peer); }
+
     // Takes kBaseBytes, whether they fit or not.
     void Open();
 
@@ -107,9 +116,9 @@ class ClientMemory {
     // What Reserve promises without asking anybody.
     size_t room_bytes() const { return covered_ - held_; }
     size_t held_bytes() const { return held_; }
-    // What is held now, be it reserved or not.
+    // What is held now, be it reserved or not. What was asked for is beside it
+    // until Reserve takes it.
     void SetHeld(size_t bytes) {
-      if (asked_ != 0) TakeGrant();
       if (bytes < held_) {
         given_.store(given_.load(std::memory_order_relaxed) + held_ - bytes,
                      std::memory_order_relaxed);
@@ -147,6 +156,7 @@ class ClientMemory {
 
     ClientMemory& memory_;
     Client& client_;
+    std::string peer_;
     // The owner's.
     size_t held_ = 0;
     size_t allowance_ = 0;
@@ -183,6 +193,10 @@ class ClientMemory {
 
   Stats GetStats();
 
+  // Half of it is used, or half of what is kept for small calls: the time to
+  // look at peers.
+  bool crowded() const { return crowded_.load(std::memory_order_relaxed); }
+
   // Sends away who has been slow, as of `now`.
   void Sweep(absl::Time now);
 
@@ -209,8 +223,13 @@ class ClientMemory {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReturnLocked(Holder* holder, size_t bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteCrowdLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Nothing is held for its peer.
+  bool IsNewLocked(const Holder& holder) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Lets in those who wait, as far as there is room.
   void GrantLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void GrantLocked(bool only_new) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes `holder` out of those who wait; what it wanted to be told.
   std::function<void()> DequeueLocked(Holder* holder)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -221,6 +240,7 @@ class ClientMemory {
   const Options options_;
   const size_t reserve_bytes_;  // Of small calls and new connections.
   std::atomic<bool> scarce_{false};
+  std::atomic<bool> crowded_{false};
 
   Mutex mu_;
   CondVar wake_;
@@ -236,6 +256,8 @@ class ClientMemory {
   std::vector<std::function<void()>> to_tell_ ABSL_GUARDED_BY(mu_);
   // Those with a charge beyond the base.
   absl::flat_hash_set<Holder*> holders_ ABSL_GUARDED_BY(mu_);
+  // What is charged to each.
+  absl::flat_hash_map<std::string, size_t> peers_ ABSL_GUARDED_BY(mu_);
   uint64_t sent_away_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;

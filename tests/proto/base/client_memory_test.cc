@@ -238,6 +238,38 @@ TEST_F(ClientMemoryTest, SpareBytesGrowAndShrink) {
   EXPECT_EQ(used(), ClientMemory::kBaseBytes);
 }
 
+TEST_F(ClientMemoryTest, WhoseMachineHoldsNothingGoesFirst) {
+  auto first = NewClient(), second = NewClient(), third = NewClient();
+  first->holder.SetPeer("many");
+  second->holder.SetPeer("many");
+  third->holder.SetPeer("few");
+  ASSERT_TRUE(first->Take(80 * kMib));
+  absl::Notification many, few;
+  second->holder.Ask(20 * kMib, [&] { many.Notify(); });
+  third->holder.Ask(20 * kMib, [&] { few.Notify(); });
+  first->holder.SetHeld(60 * kMib);
+  few.WaitForNotification();
+  EXPECT_FALSE(many.HasBeenNotified());
+  first->holder.SetHeld(0);
+  many.WaitForNotification();
+}
+
+TEST_F(ClientMemoryTest, WhatWasGrantedStaysUntilItIsReserved) {
+  auto hog = NewClient(), waiting = NewClient();
+  ASSERT_TRUE(hog->Take(80 * kMib));
+  absl::Notification granted;
+  waiting->holder.Ask(20 * kMib, [&] { granted.Notify(); });
+  hog->holder.SetHeld(0);
+  granted.WaitForNotification();
+  waiting->holder.SetHeld(0);
+  EXPECT_EQ(used(), 20 * kMib);
+  EXPECT_TRUE(waiting->holder.asking());
+  ASSERT_TRUE(waiting->holder.Reserve(20 * kMib));
+  EXPECT_FALSE(waiting->holder.asking());
+  waiting->holder.SetHeld(20 * kMib);
+  EXPECT_EQ(used(), 20 * kMib);
+}
+
 TEST_F(ClientMemoryTest, WhoTakesNothingIsSentAwayWhenOthersWait) {
   auto hog = NewOpenClient();
   hog->Hog(40 * kMib);
