@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -20,12 +21,50 @@ namespace {
 using ConnectionType =
     grpc::ServerBuilder::experimental_type::ExternalConnectionType;
 
+constexpr int kUnsentBytes = 32 << 10;
+constexpr int kSendBufferBytes = 256 << 10;
+constexpr unsigned kUnacknowledgedMs = 20'000;
+
 constexpr std::string_view kPreface = http2::FrameGate::kPreface;
 
 Opening JudgePreface(std::string_view seen) {
   if (seen != kPreface.substr(0, seen.size())) return Opening::kWrong;
   return seen.size() == kPreface.size() ? Opening::kComplete
                                         : Opening::kIncomplete;
+}
+
+// A connection, until it is closed.
+class Inside final : public ClientMemory::Client {
+ public:
+  Inside(Door::Place place, std::shared_ptr<ClientMemory> memory)
+      : place_(std::move(place)),
+        memory_(std::move(memory)),
+        holder_(memory_.get(), this) {
+    holder_.Open();
+  }
+  // Has no charge beyond the base.
+  std::function<void()> SendAway() override { return nullptr; }
+
+ private:
+  const Door::Place place_;
+  const std::shared_ptr<ClientMemory> memory_;
+  ClientMemory::Holder holder_;
+};
+
+// All but the send buffer's are without effect on sockets that are not TCP.
+void SetOptions(int fd) {
+  // As gRPC does for its own.
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  // What the kernel holds for a client that does not read is a part of
+  // ClientMemory::kBaseBytes; for one that reads and says nothing of it, until
+  // the connection is given up.
+  setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes,
+             sizeof(kUnsentBytes));
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes,
+             sizeof(kSendBufferBytes));
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledgedMs,
+             sizeof(kUnacknowledgedMs));
 }
 
 void MoveTo(std::vector<ListenSocket>* all, std::vector<ListenSocket> more) {
@@ -37,7 +76,7 @@ void MoveTo(std::vector<ListenSocket>* all, std::vector<ListenSocket> more) {
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
     const std::vector<ListenAddress>& addresses,
     const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
-    grpc::ServerBuilder* builder) {
+    std::shared_ptr<ClientMemory> memory, grpc::ServerBuilder* builder) {
   std::vector<ListenSocket> all;
   for (const ListenAddress& address : addresses) {
     auto listening = ListenOn(address);
@@ -47,8 +86,8 @@ absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
   auto passed = TakeSystemdSockets(sockets);
   if (!passed.ok()) return passed.status();
   MoveTo(&all, *std::move(passed));
-  std::unique_ptr<ConnectionAcceptor> acceptor(
-      new ConnectionAcceptor(std::move(all), std::move(stats), builder));
+  std::unique_ptr<ConnectionAcceptor> acceptor(new ConnectionAcceptor(
+      std::move(all), std::move(stats), std::move(memory), builder));
   const absl::Status made = acceptor->MakeDoor();
   if (!made.ok()) return made;
   return acceptor;
@@ -56,9 +95,11 @@ absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
 
 ConnectionAcceptor::ConnectionAcceptor(std::vector<ListenSocket> sockets,
                                        std::shared_ptr<DoorStats> stats,
+                                       std::shared_ptr<ClientMemory> memory,
                                        grpc::ServerBuilder* builder)
     : sockets_(std::move(sockets)),
       stats_(std::move(stats)),
+      memory_(std::move(memory)),
       grpc_(builder->experimental().AddExternalConnectionAcceptor(
           ConnectionType::FROM_FD, grpc::InsecureServerCredentials())) {}
 
@@ -67,10 +108,16 @@ absl::Status ConnectionAcceptor::MakeDoor() {
   for (const ListenSocket& socket : sockets_) {
     options.listeners.push_back(socket.fd());
   }
-  options.max_connections = kMaxGrpcConnections;
+  // The other half is others'.
+  options.max_connections =
+      std::min(kMaxGrpcConnections, memory_->max_open() / 2);
+  options.has_room = [this] { return memory_->HasRoomToOpen(); };
   options.judge = &JudgePreface;
   options.opening_bytes = kPreface.size();
-  options.tick = &http2::EndLateOnes;
+  options.tick = [this] {
+    http2::EndLateOnes();
+    http2::EndSlowOnes(memory_->GetStats().waiting > 0);
+  };
   auto door = Door::Make(
       std::move(options),
       [this](int listener, int fd, Door::Place place) {
@@ -91,10 +138,9 @@ std::vector<std::string> ConnectionAcceptor::addresses() const {
 }
 
 void ConnectionAcceptor::HandOver(int listener, int fd, Door::Place place) {
-  // As gRPC does for its own; without effect on sockets that are not TCP.
-  const int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  if (!http2::Watch(fd, PeerOf(fd), std::move(place), stats_)) {
+  SetOptions(fd);
+  auto inside = std::make_shared<Inside>(std::move(place), memory_);
+  if (!http2::Watch(fd, PeerOf(fd), std::move(inside), stats_)) {
     stats_->Count(TurnedAway::kFiles);
     close(fd);
     return;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/server_builder.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/door.h"
 #include "proto/base/door_stats.h"
 #include "proto/base/listen_address.h"
@@ -27,10 +28,11 @@ class ConnectionAcceptor {
   // Binds the addresses, takes the sockets over, which listen already, to be
   // closed with it, and registers with `builder`, whose server must outlive
   // Stop. UNAVAILABLE names what cannot be listened on. Counts in `stats`.
+  // Charges each connection to `memory`; while there is none, more wait.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(
       const std::vector<ListenAddress>& addresses,
       const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
-      grpc::ServerBuilder* builder);
+      std::shared_ptr<ClientMemory> memory, grpc::ServerBuilder* builder);
 
   ConnectionAcceptor(const ConnectionAcceptor&) = delete;
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
@@ -49,6 +51,7 @@ class ConnectionAcceptor {
  private:
   ConnectionAcceptor(std::vector<ListenSocket> sockets,
                      std::shared_ptr<DoorStats> stats,
+                     std::shared_ptr<ClientMemory> memory,
                      grpc::ServerBuilder* builder);
 
   absl::Status MakeDoor();
@@ -56,6 +59,7 @@ class ConnectionAcceptor {
 
   const std::vector<ListenSocket> sockets_;
   const std::shared_ptr<DoorStats> stats_;
+  const std::shared_ptr<ClientMemory> memory_;
   const std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> grpc_;
   std::unique_ptr<Door> door_;
 };

@@ -53,8 +53,14 @@ ABSL_FLAG(
     SizeFlag, memory_limit, {},
     "Most memory that all volumes may take together, such as 2G or 512M; "
     "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
-    "the machine's RAM, or less, down to half of it, where 256M would not be "
-    "left for the rest of the process.");
+    "the machine's RAM, or less, down to half of it, where that would not "
+    "leave --client_memory and 96M for the rest of the process.");
+ABSL_FLAG(SizeFlag, client_memory, {},
+          "Most memory that requests, answers and connections of all clients "
+          "may take together, beside --memory_limit; at least 160M. What does "
+          "not fit waits, and clients that hold much and take nothing are "
+          "sent away then. 0 means a quarter of --memory_limit, at least "
+          "160M, at most 1G.");
 ABSL_FLAG(SizeFlag, hot_cache, {},
           "Most memory for uncompressed blocks, a part of --memory_limit: at "
           "least 1M, at most half of it. 0 means an eighth of it, at most 1G.");
@@ -79,9 +85,6 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
-// Of the memory limit, what gRPC's messages may hold beside it, within bounds.
-constexpr uint64_t kMessageShare = 8;
-constexpr size_t kMinMessageBytes = size_t{64} << 20;
 constexpr absl::Duration kMaxMergeInterval = absl::Hours(1);
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
 // In --listen and --nbd_listen: the sockets that were passed.
@@ -104,13 +107,8 @@ absl::StatusOr<uint64_t> MemoryLimit() {
     return absl::NotFoundError(
         "the machine's memory is unknown; give --memory_limit");
   }
-  return ramvol::server::DefaultMemoryLimit(*available);
-}
-
-size_t ClientMemoryBytes(uint64_t memory_limit) {
-  return std::clamp<size_t>(memory_limit / 4, size_t{160} << 20,
-                            size_t{1} << 30) /
-         5 * 3;
+  return ramvol::server::DefaultMemoryLimit(
+      *available, absl::GetFlag(FLAGS_client_memory).bytes);
 }
 
 // Sets the sockets of both protocols.
@@ -175,8 +173,17 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
   if (!volumes.ok()) return volumes.status();
   options.volumes = *std::move(volumes);
-  options.message_bytes = std::clamp<size_t>(
-      *limit / kMessageShare, kMinMessageBytes, ServerOptions().message_bytes);
+  options.client_memory_bytes = absl::GetFlag(FLAGS_client_memory).bytes;
+  if (options.client_memory_bytes == 0) {
+    options.client_memory_bytes = ramvol::server::DefaultClientMemory(*limit);
+  }
+  if (options.client_memory_bytes < ramvol::server::kMinClientMemoryBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--client_memory is ",
+        ramvol::FormatExactSize(options.client_memory_bytes),
+        "; it must be at least ",
+        ramvol::FormatExactSize(ramvol::server::kMinClientMemoryBytes)));
+  }
   TakeSystemdSockets(&options);
   const absl::Status listen = SetGrpcListen(&options);
   if (!listen.ok()) return listen;
@@ -191,7 +198,6 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);
-  options.client_memory_bytes = ClientMemoryBytes(*limit);
   std::string nbd_listen = absl::GetFlag(FLAGS_nbd_listen);
   if (nbd_listen.empty() && options.nbd.systemd_sockets.empty()) return options;
   if (nbd_listen.empty()) nbd_listen = kSystemd;
@@ -229,7 +235,8 @@ int main(int argc, char** argv) {
   const auto server = Server::Start(*options);
   if (!server.ok()) return program.Fail(server.status());
   program.Log(absl::StrCat(
-      "memory limit ", ramvol::FormatSize(options->engine.memory_limit_bytes)));
+      "memory limit ", ramvol::FormatSize(options->engine.memory_limit_bytes),
+      ", client memory ", ramvol::FormatSize(options->client_memory_bytes)));
   program.PrintReady(ReadyLine(**server));
   program.WaitForStopSignal();
   program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });

@@ -79,28 +79,61 @@ void EnableStandardServices() {
   (void)enabled;
 }
 
-// Beside the volumes, for messages under way, NBD's buffers, code and threads.
-constexpr uint64_t kBesideVolumesBytes = uint64_t{256} << 20;
+// For code, threads, what they work with, and what malloc keeps.
+constexpr uint64_t kBaseBytes = uint64_t{96} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
+// Client memory is a quarter of the memory limit.
+constexpr uint64_t kClientMemoryDivisor = 4;
+constexpr uint64_t kMaxDefaultClientMemoryBytes = uint64_t{1} << 30;
+
+// Of client memory, two fifths are for what gRPC has received and nobody has
+// decoded yet: where that is more, it breaks calls with RESOURCE_EXHAUSTED.
+uint64_t GrpcQuotaBytes(uint64_t client_memory_bytes) {
+  return client_memory_bytes / 5 * 2;
+}
+
+// The rest is for all else.
+ClientMemory::Options ClientMemoryOptions(uint64_t client_memory_bytes) {
+  ClientMemory::Options options;
+  options.limit_bytes =
+      client_memory_bytes - GrpcQuotaBytes(client_memory_bytes);
+  return options;
+}
 
 }  // namespace
 
-uint64_t DefaultMemoryLimit(uint64_t available_bytes) {
+uint64_t DefaultClientMemory(uint64_t memory_limit_bytes) {
+  return std::clamp(memory_limit_bytes / kClientMemoryDivisor,
+                    kMinClientMemoryBytes, kMaxDefaultClientMemoryBytes);
+}
+
+uint64_t DefaultMemoryLimit(uint64_t available_bytes,
+                            uint64_t client_memory_bytes) {
   const uint64_t half = available_bytes / 2;
-  if (half < kBesideVolumesBytes) return half;
-  return std::clamp(available_bytes - kBesideVolumesBytes, half,
-                    available_bytes / 100 * kDefaultMemoryPercent);
+  if (available_bytes <= kBaseBytes) return half;
+  const uint64_t rest = available_bytes - kBaseBytes;
+  // What a limit leaves of `rest` has to be its client memory.
+  uint64_t client = client_memory_bytes;
+  if (client == 0) {
+    client =
+        std::clamp((rest + kClientMemoryDivisor) / (kClientMemoryDivisor + 1),
+                   kMinClientMemoryBytes, kMaxDefaultClientMemoryBytes);
+  }
+  const uint64_t most = available_bytes / 100 * kDefaultMemoryPercent;
+  const uint64_t left = rest > client ? rest - client : 0;
+  return std::min(most, client_memory_bytes == 0 ? std::max(left, half) : left);
 }
 
 Server::Server(std::unique_ptr<engine::Engine> engine,
                const ServerOptions& options)
-    : client_memory_({.limit_bytes = options.client_memory_bytes}),
-      engine_(std::move(engine)),
+    : engine_(std::move(engine)),
+      client_memory_(std::make_shared<ClientMemory>(
+          ClientMemoryOptions(options.client_memory_bytes))),
       catalog_(engine_.get()),
       executor_(ServiceThreads(options.service_threads)),
-      volume_service_(engine_.get(), &catalog_, &executor_, &gate_),
-      block_service_(engine_.get(), &executor_, &gate_,
-                     options.message_bytes / 2),
+      volume_service_(engine_.get(), &catalog_, &executor_, &gate_,
+                      client_memory_),
+      block_service_(engine_.get(), &executor_, &gate_, client_memory_),
       exports_(engine_.get()) {}
 
 Server::~Server() {
@@ -112,6 +145,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   for (const ListenAddress& address : options.listen) {
     absl::Status status = CheckListenable(address);
     if (!status.ok()) return status;
+  }
+  if (options.client_memory_bytes < kMinClientMemoryBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the client memory is ", options.client_memory_bytes,
+        " bytes; it must be at least ", kMinClientMemoryBytes, " (160M)"));
   }
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
@@ -134,7 +172,7 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
        std::make_shared<metrics::GrpcMetrics>(
            &rpc_stats_, [this] { return block_service_.io_streams(); }),
        std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
-       std::make_shared<metrics::ClientMemoryMetrics>(&client_memory_),
+       std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
        std::make_shared<metrics::DoorMetrics>(
            std::vector<metrics::DoorMetrics::Door>{{"grpc", grpc_door_.get()},
                                                    {"nbd", &nbd_stats_.door()},
@@ -168,10 +206,10 @@ std::string Server::WhyNotReady() const {
 absl::Status Server::StartNbd(nbd::NbdServerOptions options) {
   if (options.listen.empty()) return absl::OkStatus();
   // The other half of the connections that there is memory for is gRPC's.
-  const auto places = static_cast<int>(client_memory_.max_open() / 2);
+  const auto places = static_cast<int>(client_memory_->max_open() / 2);
   if (options.max_connections > places) options.max_connections = places;
-  auto server =
-      nbd::NbdServer::Start(options, &exports_, &client_memory_, &nbd_stats_);
+  auto server = nbd::NbdServer::Start(options, &exports_, client_memory_.get(),
+                                      &nbd_stats_);
   if (!server.ok()) return server.status();
   nbd_ = *std::move(server);
   volume_service_.set_nbd_addresses(nbd_->addresses());
@@ -201,12 +239,13 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   BoundConnections(&builder);
   grpc::ResourceQuota quota("ramvold");
-  quota.Resize(options.message_bytes);
+  quota.Resize(GrpcQuotaBytes(options.client_memory_bytes));
   builder.SetResourceQuota(quota);
   // For reflection, health and channelz, the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  auto acceptor = ConnectionAcceptor::Create(
-      options.listen, options.grpc_sockets, grpc_door_, &builder);
+  auto acceptor =
+      ConnectionAcceptor::Create(options.listen, options.grpc_sockets,
+                                 grpc_door_, client_memory_, &builder);
   if (!acceptor.ok()) return acceptor.status();
   acceptor_ = *std::move(acceptor);
   grpc_ = builder.BuildAndStart();

@@ -46,12 +46,9 @@ struct ServerOptions {
   size_t metrics_max_volumes = 1000;
   // Where NBD clients are served; listens nowhere when `listen` is empty.
   nbd::NbdServerOptions nbd;
-  // Messages that gRPC has received and that are not decoded yet: where they
-  // take more, it breaks calls with RESOURCE_EXHAUSTED. Decoded writes may take
-  // half of that again, and so may answers to unary reads; further ones wait.
-  size_t message_bytes = size_t{512} << 20;
-  // What may be held for NBD clients.
-  size_t client_memory_bytes = size_t{512} << 20;
+  // Most memory that requests, answers and connections of all clients take,
+  // beside the engine's. At least kMinClientMemoryBytes.
+  uint64_t client_memory_bytes = uint64_t{1} << 30;
   // Threads for each of the executor's two lanes; 0 means one for each core, at
   // least 4.
   int service_threads = 0;
@@ -59,10 +56,17 @@ struct ServerOptions {
   std::vector<service::VolumesFileEntry> volumes;
 };
 
-// What volumes may take of `available_bytes` that the process may: 80 %, but
-// less where that leaves less than 256 MiB for messages under way, buffers and
-// code, and at least a half.
-uint64_t DefaultMemoryLimit(uint64_t available_bytes);
+inline constexpr uint64_t kMinClientMemoryBytes = uint64_t{160} << 20;
+
+// A quarter of the memory limit, from kMinClientMemoryBytes to 1 GiB.
+uint64_t DefaultClientMemory(uint64_t memory_limit_bytes);
+
+// What volumes may take of `available_bytes` that the process may: 80 %, or
+// less where that leaves less than `client_memory_bytes`, 0 meaning the
+// default, and 96 MiB for code, threads and buffers; but always a half, unless
+// the client memory was given.
+uint64_t DefaultMemoryLimit(uint64_t available_bytes,
+                            uint64_t client_memory_bytes = 0);
 
 // Serves from Start to Shutdown. Thread-safe, except that Shutdown is called
 // once.
@@ -113,8 +117,9 @@ class Server {
   void SetServing(bool serving);
 
   // In the order in which they need each other.
-  ClientMemory client_memory_;
   const std::unique_ptr<engine::Engine> engine_;
+  // Calls whose last bytes lie in a transport outlive the server.
+  const std::shared_ptr<ClientMemory> client_memory_;
   service::Catalog catalog_;
   service::CallGate gate_;
   service::Executor executor_;

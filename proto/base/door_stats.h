@@ -20,11 +20,12 @@ enum class TurnedAway {
   kStreams,
   kHeaders,
   kControl,
+  kSlowClient,  // It took too little while others waited for memory.
   kCount,
 };
-inline constexpr std::array<const char*, 9> kTurnedAwayNames = {
+inline constexpr std::array<const char*, 10> kTurnedAwayNames = {
     "full",   "peer_share", "files",   "slow_start", "bad_start",
-    "resets", "streams",    "headers", "control"};
+    "resets", "streams",    "headers", "control",    "slow_client"};
 
 // Of one protocol. Thread-safe.
 class DoorStats {

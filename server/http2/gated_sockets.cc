@@ -40,9 +40,38 @@ struct Watched {
     return true;
   }
 
+  // The socket took `sent` of `wanted` bytes, or less than 0.
+  void NoteSent(ssize_t sent, size_t wanted) {
+    if (sent > 0) {
+      sent_bytes.fetch_add(static_cast<uint64_t>(sent),
+                           std::memory_order_relaxed);
+    }
+    const bool is_full = sent < 0 || static_cast<size_t>(sent) < wanted;
+    if (is_full != full.load(std::memory_order_relaxed)) {
+      full.store(is_full, std::memory_order_relaxed);
+    }
+  }
+
+  // Whether its client has been slow since `slow_since_ns`.
+  bool IsSlow(int64_t now_ns) {
+    const uint64_t sent = sent_bytes.load(std::memory_order_relaxed);
+    if (!full.load(std::memory_order_relaxed)) slow_since_ns = 0;
+    if (slow_since_ns == 0 || sent - slow_sent_bytes >= kMinSlowBytes) {
+      slow_since_ns = full.load(std::memory_order_relaxed) ? now_ns : 0;
+      slow_sent_bytes = sent;
+    }
+    return slow_since_ns != 0 && now_ns - slow_since_ns > kMaxSlowNs;
+  }
+
   Mutex mu;
   FrameGate gate;  // Guarded by mu, but for what may be asked any time.
   std::atomic<bool> ended{false};
+  // What the socket took, and whether it has no room for more.
+  std::atomic<uint64_t> sent_bytes{0};
+  std::atomic<bool> full{false};
+  // The registry's.
+  int64_t slow_since_ns = 0;
+  uint64_t slow_sent_bytes = 0;
   const std::shared_ptr<const void> hold;
   const std::shared_ptr<DoorStats> stats;
 };
@@ -81,6 +110,17 @@ class Registry {
     for (const auto& [fd, watched] : all_) {
       if (watched->gate.headers_late(now_ns)) {
         watched->End(fd, TurnedAway::kHeaders);
+      }
+    }
+  }
+
+  void EndSlowOnes(bool others_wait, int64_t now_ns) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    for (const auto& [fd, watched] : all_) {
+      if (!others_wait) {
+        watched->slow_since_ns = 0;
+      } else if (watched->IsSlow(now_ns)) {
+        watched->End(fd, TurnedAway::kSlowClient);
       }
     }
   }
@@ -154,6 +194,14 @@ void ForEachPart(const msghdr& message, size_t bytes, See see) {
   }
 }
 
+size_t Length(const msghdr& message) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < message.msg_iovlen; ++i) {
+    bytes += message.msg_iov[i].iov_len;
+  }
+  return bytes;
+}
+
 // False when the connection has to end.
 bool ShowReceived(Watched& watched, int fd, const msghdr& message,
                   size_t bytes) {
@@ -204,6 +252,10 @@ bool Watch(int fd, const std::string& peer, std::shared_ptr<const void> hold,
 
 void EndLateOnes() { TheRegistry().EndLateOnes(SteadyNowNs()); }
 
+void EndSlowOnes(bool others_wait) {
+  TheRegistry().EndSlowOnes(others_wait, SteadyNowNs());
+}
+
 uint64_t WatchedBytesForTest() {
   return watched_bytes.load(std::memory_order_relaxed);
 }
@@ -234,9 +286,11 @@ __attribute__((visibility("default"))) ssize_t sendmsg(int fd,
                                                        int flags) {
   const ssize_t sent = Next(next_sendmsg, "sendmsg")(fd, message, flags);
   Watched* const watched = Find(fd);
-  if (watched != nullptr && sent > 0) {
-    ShowSent(*watched, *message, static_cast<size_t>(sent));
-  }
+  if (watched == nullptr) return sent;
+  const int error = errno;
+  watched->NoteSent(sent, Length(*message));
+  if (sent > 0) ShowSent(*watched, *message, static_cast<size_t>(sent));
+  errno = error;
   return sent;
 }
 

@@ -35,6 +35,15 @@ bool Watch(int fd, const std::string& peer, std::shared_ptr<const void> hold,
 // Ends those whose headers are late. Call it about every second.
 void EndLateOnes();
 
+// While `others_wait` for memory, ends those whose clients take less than
+// kMinSlowBytes in kMaxSlowNs of what is there for them. So bytes that gRPC has
+// taken over from their calls, where no call's end takes them back, are
+// nobody's for long. Call it about every second.
+void EndSlowOnes(bool others_wait);
+
+inline constexpr int64_t kMaxSlowNs = 10'000'000'000;
+inline constexpr uint64_t kMinSlowBytes = uint64_t{10} << 20;
+
 // Bytes that gates were shown, in both directions.
 uint64_t WatchedBytesForTest();
 

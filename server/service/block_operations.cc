@@ -34,6 +34,11 @@ absl::Status CheckData(const char* field, int64_t bytes) {
       reason::kTooMuchData);
 }
 
+size_t MostExtents(int32_t wanted) {
+  if (wanted == 0) return static_cast<size_t>(kDefaultExtents);
+  return static_cast<size_t>(std::clamp(wanted, 0, kMaxExtents));
+}
+
 absl::Status RunKind(engine::Volume& volume, const v1::IoOperation& operation,
                      v1::IoResult* result) {
   switch (operation.kind_case()) {
@@ -120,9 +125,7 @@ absl::Status ListExtents(
   uint64_t bytes = static_cast<uint64_t>(length);
   // An offset past the end is left to the engine to refuse.
   if (length == 0 && start < size) bytes = size - start;
-  const int32_t most =
-      max_extents == 0 ? kDefaultExtents : std::min(max_extents, kMaxExtents);
-  auto found = volume.GetExtents(start, bytes, static_cast<size_t>(most));
+  auto found = volume.GetExtents(start, bytes, MostExtents(max_extents));
   if (!found.ok()) return found.status();
   extents->Reserve(static_cast<int>(found->extents.size()));
   for (const engine::Extent& extent : found->extents) {
@@ -177,6 +180,21 @@ int64_t DataBytes(const v1::IoOperation& operation) {
     default:
       return 0;
   }
+}
+
+size_t ResultBytes(const v1::IoOperation& operation) {
+  switch (operation.kind_case()) {
+    case v1::IoOperation::kRead:
+      return static_cast<size_t>(DataBytes(operation));
+    case v1::IoOperation::kGetExtents:
+      return ExtentsBytes(operation.get_extents().max_extents());
+    default:
+      return 0;
+  }
+}
+
+size_t ExtentsBytes(int32_t max_extents) {
+  return MostExtents(max_extents) * kExtentBytes;
 }
 
 }  // namespace ramvol::service

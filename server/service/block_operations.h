@@ -3,6 +3,7 @@
 #ifndef RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_
 #define RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -43,6 +44,10 @@ Lane LaneOf(const v1::IoOperation& operation);
 bool IsSmall(const v1::IoOperation& operation);
 // Bytes of data that it carries or asks for: what counts for the window.
 int64_t DataBytes(const v1::IoOperation& operation);
+// Most memory that its result takes, up to some hundred bytes.
+size_t ResultBytes(const v1::IoOperation& operation);
+// The same of GetExtents.
+size_t ExtentsBytes(int32_t max_extents);
 
 }  // namespace ramvol::service
 

@@ -11,6 +11,7 @@
 #include "server/engine/volume.h"
 #include "server/service/block_operations.h"
 #include "server/service/call_message.h"
+#include "server/service/io_wire.h"
 #include "server/service/limits.h"
 #include "server/service/unary.h"
 
@@ -31,7 +32,8 @@ absl::Status TooManyStreams(IoStreamSet::Answer why) {
   const std::string message =
       why == IoStreamSet::Answer::kFull
           ? absl::StrCat("the server has ", kMaxStreams,
-                         " Io streams open, the most that it keeps; close some")
+                         " Io streams open, or as many connections and "
+                         "streams as its --client_memory allows; close some")
           : absl::StrCat("the client has its share of the server's ",
                          kMaxStreams, " Io streams open; close some");
   return WithReason(absl::ResourceExhaustedError(message),
@@ -47,14 +49,13 @@ absl::Status CheckGuard(const Request& request, const engine::Volume& volume) {
 }  // namespace
 
 BlockService::BlockService(engine::Engine* engine, Executor* executor,
-                           CallGate* gate, size_t message_bytes)
+                           CallGate* gate, std::shared_ptr<ClientMemory> memory)
     : engine_(engine),
       executor_(executor),
       gate_(gate),
-      runner_(executor, gate),
-      writes_(message_bytes),
-      reads_(message_bytes),
-      streams_(gate, &writes_) {}
+      memory_(memory),
+      runner_(executor, gate, memory),
+      streams_(gate, memory.get()) {}
 
 void BlockService::Drain() { streams_.DrainAll(); }
 
@@ -70,14 +71,17 @@ absl::Status BlockService::CallVolume(const Request& request,
 }
 
 template <typename Request, typename Response, typename Call>
-std::function<absl::Status()> BlockService::OnVolume(
-    const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
-    Call call) const {
-  return OnMessages<Request, Response>(
-      request, response,
-      [this, call](const Request& request, Response* response) {
-        return CallVolume(request, response, call);
-      });
+UnaryTask BlockService::OnVolume(grpc::CallbackServerContext* context,
+                                 const grpc::ByteBuffer* request,
+                                 grpc::ByteBuffer* response, Call call) const {
+  return {.context = context,
+          .bytes = request->Length(),
+          .response = response,
+          .run = OnMessages<Request, Response>(
+              request, response,
+              [this, call](const Request& request, Response* response) {
+                return CallVolume(request, response, call);
+              })};
 }
 
 grpc::ServerUnaryReactor* BlockService::Read(
@@ -86,63 +90,63 @@ grpc::ServerUnaryReactor* BlockService::Read(
   v1::ReadRequest decoded;
   absl::Status status =
       DecodeMessage(const_cast<grpc::ByteBuffer*>(request), &decoded);
-  if (!status.ok()) {
-    return UnaryRunner::Answer(context, status);
-  }
-  const int64_t length = decoded.length();
-  auto call = [this, decoded = std::move(decoded), response] {
-    v1::ReadResponse answer;
+  if (!status.ok()) return UnaryRunner::Answer(context, status);
+  // What is too long is refused.
+  const int64_t length =
+      std::clamp(decoded.length(), int64_t{0}, kMaxDataBytes);
+  UnaryTask task{.context = context,
+                 .bytes = static_cast<size_t>(length),
+                 .response = response,
+                 .run = {}};
+  task.run = [this, decoded = std::move(decoded), response] {
+    auto data = std::make_unique<std::string>();
     absl::Status read = CallVolume(
-        decoded, &answer,
+        decoded, data.get(),
         [](engine::Volume& volume, const v1::ReadRequest& request,
-           v1::ReadResponse* response) {
-          return ReadBlocks(volume, request.offset(), request.length(),
-                            response->mutable_data());
+           std::string* data) {
+          return ReadBlocks(volume, request.offset(), request.length(), data);
         });
-    if (read.ok()) EncodeMessage(answer, response);
+    if (read.ok()) *response = EncodeReadResponse(std::move(data));
     return read;
   };
-  if (length <= kMaxInlineBytes) return UnaryRunner::Answer(context, call());
-  // What is too long is refused. The answer is encoded as a copy.
-  return runner_.RunInside(
-      &reads_, 2 * static_cast<size_t>(std::min(length, kMaxDataBytes)),
-      context, Lane::kPrompt, std::move(call));
+  if (length <= kMaxInlineBytes) {
+    return runner_.RunHere(Lane::kPrompt, std::move(task));
+  }
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerUnaryReactor* BlockService::Write(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  const size_t length = request->Length();
-  auto call = OnVolume<v1::WriteRequest, v1::WriteResponse>(
-      request, response,
+  UnaryTask task = OnVolume<v1::WriteRequest, v1::WriteResponse>(
+      context, request, response,
       [](engine::Volume& volume, const v1::WriteRequest& request,
          v1::WriteResponse*) {
         absl::Status may = CheckGuard(request, volume);
         if (!may.ok()) return may;
         return WriteBlocks(volume, request.offset(), request.data());
       });
-  if (length > kMaxInlineMessageBytes) {
-    return runner_.RunInside(&writes_, length, context, Lane::kMayWait,
-                             std::move(call));
+  if (task.bytes > kMaxInlineMessageBytes) {
+    return runner_.Run(Lane::kMayWait, std::move(task));
   }
-  auto timed = [this, call = std::move(call)] {
+  task.run = [this, call = std::move(task.run)] {
     const int64_t began_ns = SteadyNowNs();
     absl::Status status = call();
     write_cost_.Note(SteadyNowNs() - began_ns);
     return status;
   };
   if (write_cost_.ns() > kWorthHandingOverNs) {
-    return runner_.Run(context, Lane::kMayWait, std::move(timed));
+    return runner_.Run(Lane::kMayWait, std::move(task));
   }
-  return runner_.RunHere(context, timed);
+  return runner_.RunHere(Lane::kMayWait, std::move(task));
 }
 
 grpc::ServerUnaryReactor* BlockService::Trim(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return runner_.Run(context, Lane::kPrompt,
+  return runner_.Run(Lane::kPrompt,
                      OnVolume<v1::TrimRequest, v1::TrimResponse>(
-                         request, response,
+                         context, request, response,
                          [](engine::Volume& volume,
                             const v1::TrimRequest& request, v1::TrimResponse*) {
                            absl::Status may = CheckGuard(request, volume);
@@ -156,9 +160,9 @@ grpc::ServerUnaryReactor* BlockService::WriteZeroes(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
   return runner_.Run(
-      context, Lane::kMayWait,
+      Lane::kMayWait,
       OnVolume<v1::WriteZeroesRequest, v1::WriteZeroesResponse>(
-          request, response,
+          context, request, response,
           [](engine::Volume& volume, const v1::WriteZeroesRequest& request,
              v1::WriteZeroesResponse*) {
             absl::Status may = CheckGuard(request, volume);
@@ -171,31 +175,41 @@ grpc::ServerUnaryReactor* BlockService::WriteZeroes(
 grpc::ServerUnaryReactor* BlockService::Flush(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  const auto call = OnVolume<v1::FlushRequest, v1::FlushResponse>(
-      request, response,
-      [](engine::Volume& volume, const v1::FlushRequest&, v1::FlushResponse*) {
-        return volume.Flush();
-      });
-  return UnaryRunner::Answer(context, call());
+  return runner_.RunHere(
+      Lane::kPrompt, OnVolume<v1::FlushRequest, v1::FlushResponse>(
+                         context, request, response,
+                         [](engine::Volume& volume, const v1::FlushRequest&,
+                            v1::FlushResponse*) { return volume.Flush(); }));
 }
 
 grpc::ServerUnaryReactor* BlockService::GetExtents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return runner_.Run(
-      context, Lane::kPrompt,
-      OnVolume<v1::GetExtentsRequest, v1::GetExtentsResponse>(
-          request, response,
-          [](engine::Volume& volume, const v1::GetExtentsRequest& request,
-             v1::GetExtentsResponse* response) {
-            int64_t next_offset = 0;
-            absl::Status status =
-                ListExtents(volume, request.offset(), request.length(),
-                            request.max_extents(), response->mutable_extents(),
-                            &next_offset);
-            response->set_next_offset(next_offset);
-            return status;
-          }));
+  v1::GetExtentsRequest decoded;
+  absl::Status status =
+      DecodeMessage(const_cast<grpc::ByteBuffer*>(request), &decoded);
+  if (!status.ok()) return UnaryRunner::Answer(context, status);
+  UnaryTask task{.context = context,
+                 .bytes = ExtentsBytes(decoded.max_extents()),
+                 .response = response,
+                 .run = {}};
+  task.run = [this, decoded = std::move(decoded), response] {
+    v1::GetExtentsResponse answer;
+    absl::Status status = CallVolume(
+        decoded, &answer,
+        [](engine::Volume& volume, const v1::GetExtentsRequest& request,
+           v1::GetExtentsResponse* response) {
+          int64_t next_offset = 0;
+          absl::Status status = ListExtents(
+              volume, request.offset(), request.length(), request.max_extents(),
+              response->mutable_extents(), &next_offset);
+          response->set_next_offset(next_offset);
+          return status;
+        });
+    if (status.ok()) EncodeMessage(answer, response);
+    return status;
+  };
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
@@ -203,7 +217,9 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
   auto stream =
       std::make_shared<IoStream>(engine_, executor_, &streams_, context);
-  const IoStreamSet::Answer answer = streams_.Add(stream, context->peer());
+  const IoStreamSet::Answer answer = memory_->HasRoomToOpen()
+                                         ? streams_.Add(stream, context->peer())
+                                         : IoStreamSet::Answer::kFull;
   if (answer != IoStreamSet::Answer::kEntered) {
     gate_->Leave();
     return new RefusedStream(TooManyStreams(answer));

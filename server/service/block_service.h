@@ -4,19 +4,19 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/cost_estimate.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
-#include "server/service/byte_gate.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 #include "server/service/io_stream.h"
-#include "server/service/limits.h"
 #include "server/service/unary.h"
 
 namespace ramvol::service {
@@ -35,11 +35,10 @@ using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
 // Thread-safe. block_service.proto is the contract.
 class BlockService final : public BlockServiceBase {
  public:
-  // Borrows the first three; they must outlive the service and its calls. Data
-  // of writes, and answers to unary reads, may each take `message_bytes` at a
-  // time, or one operation's; further ones wait.
+  // Borrows the first three; they must outlive the service and its calls. What
+  // does not fit into `memory` waits.
   BlockService(engine::Engine* engine, Executor* executor, CallGate* gate,
-               size_t message_bytes = kMaxMessageBytes);
+               std::shared_ptr<ClientMemory> memory);
 
   // Ends all Io streams, with UNAVAILABLE, once what they received is answered.
   // Returns at once: the gate, which has to be closed already, tells when they
@@ -81,18 +80,17 @@ class BlockService final : public BlockServiceBase {
   template <typename Request, typename Response, typename Call>
   absl::Status CallVolume(const Request& request, Response* response,
                           const Call& call) const;
-  // The same as a call on bytes.
+  // The same as a call on bytes. The answer takes no more than kCallBytes.
   template <typename Request, typename Response, typename Call>
-  std::function<absl::Status()> OnVolume(const grpc::ByteBuffer* request,
-                                         grpc::ByteBuffer* response,
-                                         Call call) const;
+  UnaryTask OnVolume(grpc::CallbackServerContext* context,
+                     const grpc::ByteBuffer* request,
+                     grpc::ByteBuffer* response, Call call) const;
 
   engine::Engine* const engine_;
   Executor* const executor_;
   CallGate* const gate_;
+  const std::shared_ptr<ClientMemory> memory_;
   const UnaryRunner runner_;
-  ByteGate writes_;
-  ByteGate reads_;
   CostEstimate write_cost_;  // Of small writes.
   IoStreamSet streams_;
 };

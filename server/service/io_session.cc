@@ -17,6 +17,19 @@ size_t CostBytes(const v1::IoOperation& operation) {
          static_cast<size_t>(DataBytes(operation));
 }
 
+// What the operation itself takes.
+size_t HeldBytes(const v1::IoOperation& operation) {
+  return IoSession::kOperationHeldBytes +
+         (operation.has_write() ? operation.write().data().size() : 0);
+}
+
+size_t HeldBytes(const v1::IoResult& result, size_t encoded_bytes) {
+  return IoSession::kOperationHeldBytes +
+         (result.extents_size() > 0
+              ? static_cast<size_t>(result.extents_size()) * kExtentBytes
+              : encoded_bytes);
+}
+
 absl::Status WindowExceeded(const char* what, int64_t unanswered, int64_t more,
                             int64_t window) {
   absl::Status status =
@@ -112,7 +125,9 @@ absl::Status IoSession::EnterIds(const v1::IoRequest& request) {
           InvalidField(absl::StrCat("operations[", i, "]"),
                        absl::StrCat("operation ", operation.id(),
                                     " has no kind that this server knows"));
-    } else if (!unanswered_.emplace(operation.id(), DataBytes(operation))
+    } else if (!unanswered_
+                    .emplace(operation.id(),
+                             Unanswered{.data_bytes = DataBytes(operation)})
                     .second) {
       status = InvalidField(
           absl::StrCat("operations[", i, "].id"),
@@ -124,6 +139,7 @@ absl::Status IoSession::EnterIds(const v1::IoRequest& request) {
       return status;
     }
     unanswered_bytes_ += DataBytes(operation);
+    Hold(operation.id(), HeldBytes(operation));
   }
   return absl::OkStatus();
 }
@@ -134,8 +150,15 @@ void IoSession::ForgetIds(const v1::IoRequest& request, int count) {
 
 void IoSession::Answered(uint64_t id) {
   const auto it = unanswered_.find(id);
-  unanswered_bytes_ -= it->second;
+  unanswered_bytes_ -= it->second.data_bytes;
+  held_bytes_ -= it->second.held_bytes;
   unanswered_.erase(it);
+}
+
+void IoSession::Hold(uint64_t id, size_t bytes) {
+  size_t& held = unanswered_.find(id)->second.held_bytes;
+  held_bytes_ += bytes - held;
+  held = bytes;
 }
 
 void IoSession::Open(v1::IoOpened opened) {
@@ -156,7 +179,11 @@ void IoSession::End(absl::Status status) {
 void IoSession::Abandon(absl::Status status) {
   End(std::move(status));
   abandoned_ = true;
-  for (Waiting& waiting : waiting_) waiting = Waiting();
+  for (Waiting& waiting : waiting_) {
+    for (const auto& operation : waiting.operations) Hold(operation->id(), 0);
+    waiting = Waiting();
+  }
+  for (const Ready& ready : ready_) Hold(ready.result->id(), 0);
   ready_.clear();
   ready_bytes_ = 0;
   opened_.reset();
@@ -186,13 +213,26 @@ std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
   waiting.cost_bytes -= CostBytes(*operation);
   if (!IsSmall(*operation)) --waiting.large_ones;
   ++running_;
+  if (const size_t more = ResultBytes(*operation); more > 0) {
+    Hold(operation->id(), HeldBytes(*operation) + more);
+  }
   return operation;
+}
+
+size_t IoSession::NextResultBytes(Lane lane) const {
+  const Waiting& waiting = waiting_[static_cast<size_t>(lane)];
+  if (waiting.operations.empty() || HeldBack()) return 0;
+  return ResultBytes(*waiting.operations.front());
 }
 
 void IoSession::Complete(std::unique_ptr<v1::IoResult> result) {
   --running_;
-  if (abandoned_) return;
+  if (abandoned_) {
+    Hold(result->id(), 0);
+    return;
+  }
   const size_t bytes = result->ByteSizeLong();
+  Hold(result->id(), HeldBytes(*result, bytes));
   ready_bytes_ += bytes;
   ready_.push_back({std::move(result), bytes});
 }

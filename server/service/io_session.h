@@ -57,6 +57,9 @@ class IoSession {
   // The next operation of `lane` to run, or null when none waits or when too
   // many results wait for the client. Complete it, whatever happens.
   std::unique_ptr<v1::IoOperation> NextOperation(Lane lane);
+  // By how much held_bytes grows with the next operation of `lane`: what its
+  // result may take. 0 when none may begin.
+  size_t NextResultBytes(Lane lane) const;
   void Complete(std::unique_ptr<v1::IoResult> result);
 
   // Makes `response` the next message; false when there is nothing to say.
@@ -83,6 +86,12 @@ class IoSession {
   size_t unanswered_operations() const { return unanswered_.size(); }
   int64_t unanswered_bytes() const { return unanswered_bytes_; }
 
+  // Memory of all operations and results that are here or running, up to some
+  // hundred bytes each.
+  size_t held_bytes() const { return held_bytes_; }
+  // Of an operation or a result, without its data.
+  static constexpr size_t kOperationHeldBytes = 256;
+
  private:
   absl::Status CheckHead(const v1::IoRequest& request) const;
   absl::Status CheckFirst(const v1::IoRequest& request) const;
@@ -93,7 +102,13 @@ class IoSession {
   // That no operation may begin.
   bool HeldBack() const;
   void Answered(uint64_t id);
+  // Operation `id` takes `bytes` from now on.
+  void Hold(uint64_t id, size_t bytes);
 
+  struct Unanswered {
+    int64_t data_bytes = 0;  // As the window counts them.
+    size_t held_bytes = 0;
+  };
   struct Waiting {
     std::deque<std::unique_ptr<v1::IoOperation>> operations;
     size_t cost_bytes = 0;
@@ -112,9 +127,10 @@ class IoSession {
   bool abandoned_ = false;
   absl::Status end_status_;
 
-  // Id to bytes of data. At most kMaxWindowOperations.
-  absl::flat_hash_map<uint64_t, int64_t> unanswered_;
+  // By id. At most kMaxWindowOperations.
+  absl::flat_hash_map<uint64_t, Unanswered> unanswered_;
   int64_t unanswered_bytes_ = 0;
+  size_t held_bytes_ = 0;
   std::array<Waiting, kLanes> waiting_;
   size_t running_ = 0;
   std::deque<Ready> ready_;

@@ -13,6 +13,7 @@
 #include "server/service/io_wire.h"
 #include "server/service/limits.h"
 #include "server/service/peer_text.h"
+#include "server/service/send_away.h"
 #include "server/service/uid.h"
 
 namespace ramvol::service {
@@ -45,49 +46,145 @@ class IoStream::OpenLater {
 
 IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
                    grpc::CallbackServerContext* context)
-    : engine_(engine), executor_(executor), set_(set), context_(context) {}
+    : engine_(engine),
+      executor_(executor),
+      set_(set),
+      context_(context),
+      holder_(set->memory(), this) {}
 
-void IoStream::Start() { StartRead(&incoming_); }
-
-void IoStream::OnReadDone(bool ok) {
-  const size_t bytes = ok ? incoming_.Length() : 0;
-  if (bytes <= kMaxInlineMessageBytes) {
-    TakeMessage(ok, 0);
-    return;
+void IoStream::Start() {
+  {
+    MutexLock lock(&mu_);
+    holder_.SetPeer(PeerOf(context_->peer()));
+    holder_.Open();
   }
-  // While it waits it stays gRPC's, and nothing more is read.
-  auto take = [self = shared_from_this(), bytes] {
-    const bool queued = self->executor_->Submit(
-        Lane::kPrompt, [self, bytes] { self->TakeMessage(true, bytes); });
-    if (!queued) self->TakeMessage(true, bytes);
-  };
-  if (set_->writes().Enter(bytes, std::move(take))) TakeMessage(true, bytes);
+  StartRead(&incoming_);
 }
 
-void IoStream::TakeMessage(bool ok, size_t entered_bytes) {
+void IoStream::OnReadDone(bool ok) {
+  {
+    MutexLock lock(&mu_);
+    if (ok && !session_.ended()) {
+      incoming_waits_ = true;
+      // While it waits it stays gRPC's, and nothing more is read.
+      if (!TakeIncomingLocked()) return;
+    }
+  }
+  TakeMessage(ok);
+}
+
+bool IoStream::TakeIncomingLocked() {
+  const size_t bytes = incoming_.Length();
+  // Operations that came before it go first.
+  const size_t before = session_.NextResultBytes(Lane::kPrompt);
+  const bool is_theirs = before > 0 && granted_bytes_ >= before;
+  if (!incoming_waits_ || is_theirs || !ReserveLocked(bytes)) return false;
+  incoming_waits_ = false;
+  incoming_bytes_ = bytes;
+  SetHeldLocked();
+  return true;
+}
+
+bool IoStream::ReserveLocked(size_t bytes) {
+  if (granted_bytes_ > 0 && granted_bytes_ >= bytes) {
+    granted_bytes_ = 0;
+    return true;
+  }
+  if (holder_.asking()) return false;
+  if (holder_.Reserve(bytes)) return true;
+  AskLocked(bytes);
+  return false;
+}
+
+void IoStream::AskLocked(size_t bytes) {
+  asked_bytes_ = bytes;
+  holder_.Ask(bytes, [self = shared_from_this()] {
+    const bool queued =
+        self->executor_->Submit(Lane::kPrompt, [self] { self->Resume(); });
+    if (!queued) self->Resume();
+  });
+}
+
+bool IoStream::MayBeginLocked(Lane lane) {
+  const size_t bytes = session_.NextResultBytes(lane);
+  if (bytes == 0) return true;
+  if (!ReserveLocked(bytes)) return false;
+  if (incoming_waits_ && !holder_.asking()) AskLocked(incoming_.Length());
+  return true;
+}
+
+void IoStream::Resume() {
+  Next next;
+  bool take = false;
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    // It takes the grant.
+    if (holder_.Reserve(asked_bytes_)) granted_bytes_ = asked_bytes_;
+    take = TakeIncomingLocked();
+    next.read = TakeNextReadLocked();
+    // As a runner, for the stream must not finish meanwhile.
+    ++runners_[Index(Lane::kPrompt)];
+    DecideLocked(&next);
+  }
+  Act(next);
+  if (take) TakeMessage(true);
+  EndRunner(Lane::kPrompt);
+}
+
+bool IoStream::TakeNextReadLocked() {
+  if (!next_read_waits_ || holder_.asking() || granted_bytes_ > 0 ||
+      session_.ended()) {
+    return false;
+  }
+  next_read_waits_ = false;
+  return true;
+}
+
+void IoStream::SetHeldLocked() {
+  holder_.SetHeld(session_.held_bytes() + incoming_bytes_ + outgoing_bytes_ +
+                  granted_bytes_);
+}
+
+std::function<void()> IoStream::SendAway() {
+  auto self = weak_from_this().lock();
+  if (self == nullptr) return nullptr;
+  return [self] { self->EndNow(); };
+}
+
+void IoStream::EndNow() {
+  std::unique_ptr<EndableCall> call;
+  absl::Status status;
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    status = ClientTooSlow(holder_.held_bytes());
+    session_.Abandon(status);
+    call = std::make_unique<EndableCall>(context_->c_call());
+    ++runners_[Index(Lane::kPrompt)];
+  }
+  call->End(status);
+  EndRunner(Lane::kPrompt);
+}
+
+void IoStream::TakeMessage(bool ok) {
   Next next;
   std::array<int, kLanes> run_here = {};
   absl::Status status;
   if (ok) status = DecodeRequest(&incoming_, &request_);
-  bool too_late = false;
   {
     MutexLock lock(&mu_);
-    too_late = finished_;
-    if (!too_late) {
-      entered_bytes_ += entered_bytes;
-      EndOrReceiveLocked(ok, std::move(status));
-      for (const Lane lane : kAllLanes) {
-        run_here[Index(lane)] = RunHereLocked(lane);
-        if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
-      }
-      next = DecideLocked();
-      next.replaced.swap(replaced_);
-      next.read = ok && !session_.ended();
+    if (finished_) return;
+    EndOrReceiveLocked(ok, std::move(status));
+    incoming_bytes_ = 0;
+    for (const Lane lane : kAllLanes) {
+      run_here[Index(lane)] = RunHereLocked(lane);
+      if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
     }
-  }
-  if (too_late) {
-    set_->writes().Leave(entered_bytes);
-    return;
+    next_read_waits_ = ok;
+    next.read = TakeNextReadLocked();
+    DecideLocked(&next);
+    next.replaced.swap(replaced_);
   }
   Act(next);
   for (const Lane lane : kAllLanes) {
@@ -106,7 +203,7 @@ void IoStream::EndOrReceiveLocked(bool ok, absl::Status status) {
 
 int IoStream::RunHereLocked(Lane lane) const {
   const auto small = static_cast<int>(session_.SmallOnesWaiting(lane));
-  const bool here = runners_[Index(lane)] == 0 &&
+  const bool here = runners_[Index(lane)] == 0 && !WaitsForMemoryLocked(lane) &&
                     small * costs_[Index(lane)].ns() <= kWorthHandingOverNs;
   return here ? small : 0;
 }
@@ -173,36 +270,45 @@ void IoStream::Replace(std::shared_ptr<const void> hold) {
   EndRunner(Lane::kPrompt);
 }
 
-IoStream::Next IoStream::DecideLocked(bool may_write) {
+IoStream::Next IoStream::DecideLocked() {
   Next next;
-  if (!holds_.empty() && session_.running() == 0) next.holds.swap(holds_);
-  if (finished_) return next;
+  DecideLocked(&next);
+  return next;
+}
+
+void IoStream::DecideLocked(Next* next, bool may_write) {
+  if (!holds_.empty() && session_.running() == 0) next->holds.swap(holds_);
+  if (finished_) return;
   for (const Lane lane : kAllLanes) {
-    next.runners[Index(lane)] = MoreRunnersLocked(lane);
-    runners_[Index(lane)] += next.runners[Index(lane)];
+    next->runners[Index(lane)] = MoreRunnersLocked(lane);
+    runners_[Index(lane)] += next->runners[Index(lane)];
   }
-  if (may_write && !writing_ && session_.NextMessage(&response_)) {
-    writing_ = true;
-    next.write = true;
-  }
+  if (may_write && !writing_) next->write = BeginWriteLocked();
   const bool at_rest =
       !writing_ && session_.Idle() && runners_ == std::array<int, kLanes>{};
   if (at_rest && session_.ended()) {
     finished_ = true;
-    next.finish = true;
+    next->finish = true;
+    holder_.Withdraw();
   }
-  const auto needed_bytes =
-      finished_ ? 0 : static_cast<size_t>(session_.unanswered_bytes());
-  if (entered_bytes_ > needed_bytes) {
-    next.leaving_bytes = std::exchange(entered_bytes_, needed_bytes);
-    next.leaving_bytes -= needed_bytes;
+  if (session_.NextResultBytes(Lane::kPrompt) == 0 && !incoming_waits_) {
+    granted_bytes_ = 0;  // For what is gone.
   }
-  return next;
+  SetHeldLocked();
+}
+
+bool IoStream::BeginWriteLocked() {
+  const size_t held = session_.held_bytes();
+  writing_ = session_.NextMessage(&response_);
+  if (!writing_) return false;
+  outgoing_bytes_ = held - session_.held_bytes();
+  holder_.WaitsForClient(true);
+  return true;
 }
 
 int IoStream::MoreRunnersLocked(Lane lane) {
   const size_t cost = session_.WaitingCostBytes(lane);
-  if (cost == 0) return 0;
+  if (cost == 0 || WaitsForMemoryLocked(lane)) return 0;
   const size_t most = static_cast<size_t>(
       std::min(executor_->lane_threads(), kMaxStreamRunners));
   const size_t wanted = std::clamp<size_t>(cost / kCostPerRunnerBytes, 1, most);
@@ -213,13 +319,13 @@ void IoStream::Act(Next& next) {
   // Nothing of this object may be touched after Finish, nor after the last
   // thing done here: hence a reference.
   const std::shared_ptr<IoStream> self = shared_from_this();
-  if (next.leaving_bytes > 0) set_->writes().Leave(next.leaving_bytes);
   if (next.read) StartRead(&incoming_);
   if (next.write) {
     outgoing_ = EncodeResponse(&response_);
     // What was answered is freed now, not when the next answer comes.
     v1::IoResponse().Swap(&response_);
-    StartWrite(&outgoing_);
+    // Done is what the socket has taken.
+    StartWrite(&outgoing_, grpc::WriteOptions().set_write_through());
   }
   for (const Lane lane : kAllLanes) {
     for (int i = 0; i < next.runners[Index(lane)]; ++i) StartRunner(lane);
@@ -268,12 +374,15 @@ void IoStream::RunTurn(Lane lane, int most) {
     {
       MutexLock lock(&mu_);
       if (result != nullptr) session_.Complete(std::move(result));
-      if (n < most) operation = session_.NextOperation(lane);
+      if (n < most && MayBeginLocked(lane)) {
+        operation = session_.NextOperation(lane);
+        next.read = TakeNextReadLocked();
+      }
       small = operation != nullptr && IsSmall(*operation);
       const bool gather = small && now_ns - answered_ns < kMaxAnswerDelayNs;
       if (!gather) answered_ns = now_ns;
       if (operation == nullptr) --runners_[Index(lane)];
-      next = DecideLocked(/*may_write=*/!gather);
+      DecideLocked(&next, /*may_write=*/!gather);
     }
     Act(next);
     if (operation == nullptr) return;
@@ -288,8 +397,9 @@ void IoStream::EndRunner(Lane lane) {
   Next next;
   {
     MutexLock lock(&mu_);
+    next.read = TakeNextReadLocked();
     --runners_[Index(lane)];
-    next = DecideLocked();
+    DecideLocked(&next);
   }
   Act(next);
 }
@@ -300,6 +410,8 @@ void IoStream::OnWriteDone(bool ok) {
     MutexLock lock(&mu_);
     writing_ = false;
     outgoing_.Clear();
+    outgoing_bytes_ = 0;
+    holder_.WaitsForClient(false);
     if (!ok) session_.Abandon(absl::CancelledError("the client is gone"));
     next = DecideLocked();
   }

@@ -2,6 +2,7 @@
 #ifndef RAMVOL_SERVER_SERVICE_IO_STREAM_H_
 #define RAMVOL_SERVER_SERVICE_IO_STREAM_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -17,13 +18,13 @@
 #include "google/protobuf/repeated_field.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/cost_estimate.h"
 #include "proto/base/fair_share.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
-#include "server/service/byte_gate.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
@@ -39,11 +40,16 @@ class IoStreamSet;
 // for the next; so do, for a moment, those of small operations that follow each
 // other.
 //
+// What it holds is charged to client memory: a message before it is decoded, a
+// read before it begins. While there is no memory for one of them, the stream
+// reads no further message.
+//
 // gRPC's threads, the executor's and Drain's meet here; mu_ is held for a few
 // instructions at a time, never across a call of gRPC or of the engine.
 class IoStream final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-      public std::enable_shared_from_this<IoStream> {
+      public std::enable_shared_from_this<IoStream>,
+      public ClientMemory::Client {
  public:
   // Borrows the first three, which must outlive the stream, and `context` until
   // OnDone. Start it once.
@@ -59,6 +65,8 @@ class IoStream final
   // the stream, and drops `hold` once no operation runs any more.
   void Replace(std::shared_ptr<const void> hold);
 
+  std::function<void()> SendAway() override;
+
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -69,7 +77,6 @@ class IoStream final
 
   // What has to be done once mu_ is let go.
   struct Next {
-    size_t leaving_bytes = 0;                        // Of set_->writes().
     std::vector<std::shared_ptr<const void>> holds;  // To be dropped.
     std::vector<std::shared_ptr<IoStream>> replaced;
     std::array<int, kLanes> runners = {};
@@ -78,9 +85,22 @@ class IoStream final
     bool read = false;
   };
 
-  // OnReadDone, of a message whose `entered_bytes` are inside of the set's
-  // writes() (0: of one that needs none).
-  void TakeMessage(bool ok, size_t entered_bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes in incoming_, which is charged.
+  void TakeMessage(bool ok) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether there are `bytes`; else they are asked for, unless others are.
+  bool ReserveLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The same for the next operation of `lane`.
+  bool MayBeginLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AskLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // There is memory for what was asked for.
+  void Resume() ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether it is incoming_'s turn, which waited.
+  bool TakeIncomingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether the next message, with which it was waited, may be read now.
+  bool TakeNextReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetHeldLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Ends the stream, whose client is slow.
+  void EndNow() ABSL_LOCKS_EXCLUDED(mu_);
   // `status` is that of decoding.
   void EndOrReceiveLocked(bool ok, absl::Status status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -92,9 +112,18 @@ class IoStream final
   void Open() ABSL_LOCKS_EXCLUDED(mu_);
   // Decides what the state asks for, and enters it as begun. Without
   // `may_write` results that are ready are left for another to send.
-  Next DecideLocked(bool may_write = true) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DecideLocked(Next* next, bool may_write = true)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Next DecideLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether there is a message to write, which is in response_ then.
+  bool BeginWriteLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // How many operations of `lane` this thread had better run than hand over.
   int RunHereLocked(Lane lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What its operations need was asked for.
+  bool WaitsForMemoryLocked(Lane lane) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return lane == Lane::kPrompt && holder_.asking();
+  }
   int MoreRunnersLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Act(Next& next) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -114,8 +143,16 @@ class IoStream final
   std::array<int, kLanes> runners_ ABSL_GUARDED_BY(mu_) = {};
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  // Inside of set_->writes(): what came and is not answered.
-  size_t entered_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // Of the messages that gRPC has received and is sending.
+  size_t incoming_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t outgoing_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // Asked for; granted, and not used yet.
+  size_t asked_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t granted_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // There is no memory yet: for incoming_, or for operations before it.
+  bool incoming_waits_ ABSL_GUARDED_BY(mu_) = false;
+  bool next_read_waits_ ABSL_GUARDED_BY(mu_) = false;
+  ClientMemory::Holder holder_ ABSL_GUARDED_BY(mu_);
   // Streams that this one has to replace before it is open; for Next.
   std::vector<std::shared_ptr<IoStream>> replaced_ ABSL_GUARDED_BY(mu_);
   // Of those that replace this one while its operations run.
@@ -137,17 +174,20 @@ class IoStreamSet {
  public:
   using Hook = std::function<void(const v1::IoOperation&)>;
 
-  // Borrows `gate`, which every stream that is added has entered.
-  // Borrows `writes` too, which messages with data have to enter.
-  IoStreamSet(CallGate* gate, ByteGate* writes)
-      : gate_(gate), writes_(writes) {}
+  // Borrows both, `gate`, which every stream that is added has entered, and
+  // what the streams are charged to.
+  IoStreamSet(CallGate* gate, ClientMemory* memory)
+      : gate_(gate),
+        memory_(memory),
+        // The rest is for connections.
+        share_(std::min(kMaxStreams, memory->max_open() / 4 * 3)) {}
 
   using Answer = FairShare::Answer;
 
-  ByteGate& writes() { return *writes_; }
+  ClientMemory* memory() { return memory_; }
 
-  // Unless there are kMaxStreams already, or the client has its share of them.
-  // `grpc_peer` is as ServerContext::peer.
+  // Unless there are kMaxStreams already, or no memory for one more, or the
+  // client has its share of them. `grpc_peer` is as ServerContext::peer.
   Answer Add(std::shared_ptr<IoStream> stream, const std::string& grpc_peer);
   // Takes a stream out that is done, and lets it leave the gate.
   void Remove(IoStream* stream);
@@ -188,9 +228,9 @@ class IoStreamSet {
   using ClientKey = std::pair<uint64_t, uint64_t>;
 
   CallGate* const gate_;
-  ByteGate* const writes_;
+  ClientMemory* const memory_;
   Hook hook_;
-  FairShare share_{kMaxStreams};
+  FairShare share_;
   Mutex mu_;
   // Keeps the streams alive.
   absl::flat_hash_map<IoStream*, Member> streams_ ABSL_GUARDED_BY(mu_);

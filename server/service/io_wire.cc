@@ -1,5 +1,6 @@
 #include "server/service/io_wire.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,6 +24,8 @@ constexpr uint8_t DelimitedTag(int field) {
 constexpr uint8_t kOpenedTag = DelimitedTag(v1::IoResponse::kOpenedFieldNumber);
 constexpr uint8_t kResultTag =
     DelimitedTag(v1::IoResponse::kResultsFieldNumber);
+constexpr uint8_t kReadDataTag =
+    DelimitedTag(v1::ReadResponse::kDataFieldNumber);
 constexpr uint8_t kDataTag = DelimitedTag(v1::IoResult::kDataFieldNumber);
 
 // Of the tag and the length before `bytes` bytes.
@@ -139,6 +142,18 @@ grpc::ByteBuffer EncodeResponse(v1::IoResponse* response) {
     writer.set_out(response->opened().SerializeWithCachedSizesToArray(out));
   }
   for (Encoded& result : results) PutResult(std::move(result), writer);
+  return writer.Finish();
+}
+
+grpc::ByteBuffer EncodeReadResponse(std::unique_ptr<std::string> data) {
+  const size_t bytes = data->size();
+  if (bytes == 0) return grpc::ByteBuffer(nullptr, 0);
+  const bool copied = bytes <= kMaxCopiedDataBytes;
+  SliceWriter writer(HeadBytes(bytes) + (copied ? bytes : 0));
+  uint8_t* out = PutHead(kReadDataTag, bytes, writer.out());
+  if (copied) out = std::copy(data->begin(), data->end(), out);
+  writer.set_out(out);
+  if (!copied) writer.AddSlice(ToSlice(std::move(data)));
   return writer.Finish();
 }
 

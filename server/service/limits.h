@@ -24,17 +24,15 @@ inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
 inline constexpr int kMaxReceiveBytes = (32 << 20) + (1 << 20);
 
 // Most results, and most bytes of results, in one IoResponse; one result may be
-// larger by itself. Below the 4 MiB that gRPC's clients accept by default. A
-// page of ListVolumes has no more bytes either.
+// larger by itself. Below the 4 MiB that gRPC's clients accept by default.
 inline constexpr size_t kMaxBatchResults = 256;
 inline constexpr size_t kMaxBatchBytes = (4 << 20) - (64 << 10);
+// Most bytes of volumes in one page of ListVolumes; one may be larger by
+// itself. So a page is a small call's (ClientMemory::kSmallBytes).
+inline constexpr size_t kMaxPageBytes = 48 << 10;
 // While so many bytes of results wait for a client to read, its stream begins
 // no further operation.
 inline constexpr size_t kMaxReadyBytes = 8 << 20;
-
-// Most bytes of writes that came and are not done, and most bytes of answers to
-// unary reads, of all clients, unless the server is given less.
-inline constexpr size_t kMaxMessageBytes = size_t{256} << 20;
 
 // Most Io streams of a server at a time.
 inline constexpr size_t kMaxStreams = 4096;
@@ -57,6 +55,13 @@ inline constexpr int64_t kWorthHandingOverNs = 50'000;
 
 inline constexpr int32_t kDefaultExtents = 1000;
 inline constexpr int32_t kMaxExtents = 10000;
+// What one takes in an answer.
+inline constexpr size_t kExtentBytes = 64;
+
+// What a unary call takes beside its data: gRPC's part, heads, and a volume or
+// an error in the answer.
+// With kMaxInlineMessageBytes it is a small call's, ClientMemory::kSmallBytes.
+inline constexpr size_t kCallBytes = 15 << 10;
 
 }  // namespace ramvol::service
 

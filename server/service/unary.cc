@@ -1,46 +1,167 @@
 #include "server/service/unary.h"
 
-#include <utility>
+#include <atomic>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "grpc/slice.h"
+#include "grpcpp/support/slice.h"
+#include "proto/base/mutex.h"
+#include "proto/base/peer.h"
 #include "proto/status.h"
+#include "server/service/limits.h"
+#include "server/service/send_away.h"
 
 namespace ramvol::service {
 namespace {
 
-// Deletes itself when gRPC is done with it.
-class GatedReactor final : public grpc::ServerUnaryReactor {
+// Lives until gRPC is done with the call and with the bytes of its answer,
+// which lie in the transport for as long as its client's socket takes nothing.
+class UnaryCall final : public grpc::ServerUnaryReactor,
+                        public ClientMemory::Client {
  public:
-  explicit GatedReactor(CallGate* gate) : gate_(gate) {}
-  void OnDone() override {
-    if (messages_ != nullptr) messages_->Leave(bytes_);
-    gate_->Leave();
-    delete this;
-  }
-  // It is about to enter `messages`.
-  void SetInside(ByteGate* messages, size_t bytes) {
-    messages_ = messages;
-    bytes_ = bytes;
+  UnaryCall(CallGate* gate, std::shared_ptr<ClientMemory> memory,
+            UnaryTask task)
+      : gate_(gate),
+        task_(std::move(task)),
+        memory_(std::move(memory)),
+        holder_(memory_.get(), this) {
+    // A small call does not stay for long, as a rule.
+    if (bytes() > ClientMemory::kSmallBytes || memory_->crowded()) {
+      holder_.SetPeer(PeerOf(task_.context->peer()));
+    }
   }
 
- private:
-  CallGate* const gate_;
-  ByteGate* messages_ = nullptr;
-  size_t bytes_ = 0;
-};
+  // False when there is no memory now.
+  [[nodiscard]] bool Reserve() {
+    if (!holder_.Reserve(bytes())) return false;
+    SetHeld(bytes());
+    return true;
+  }
+  // Instead `granted` runs when there is.
+  void Ask(std::function<void()> granted) {
+    holder_.Ask(bytes(), std::move(granted));
+  }
 
-void Queue(Executor* executor, Lane lane, grpc::CallbackServerContext* context,
-           GatedReactor* reactor, std::function<absl::Status()> call) {
-  const bool queued =
-      executor->Submit(lane, [context, reactor, call = std::move(call)] {
-        reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED
-                                               : ToGrpcStatus(call()));
-      });
-  if (!queued) {
-    reactor->Finish(ToGrpcStatus(absl::UnavailableError(
+  void Queue(Executor* executor, Lane lane) {
+    if (executor->Submit(lane, [this] { RunUnlessCancelled(); })) return;
+    Finish(ToGrpcStatus(absl::UnavailableError(
         "the server has more requests waiting than it accepts; try again "
         "later")));
   }
-}
+
+  // The call may be gone when this returns.
+  void Run() {
+    const absl::Status status = task_.run();
+    // What it captured goes before others wait for the client.
+    task_.run = nullptr;
+    if (status.ok()) KeepUntilSent();
+    Finish(ToGrpcStatus(status));
+  }
+
+  void OnDone() override {
+    {
+      MutexLock lock(&mu_);
+      done_ = true;
+    }
+    gate_->Leave();
+    Unref();
+  }
+
+  std::function<void()> SendAway() override {
+    // When it is done, its connection takes nothing, and is ended for that:
+    // see http2::EndSlowOnes.
+    if (!TryRef()) return nullptr;
+    return [this] {
+      EndNow();
+      Unref();
+    };
+  }
+
+ private:
+  // A part of the answer.
+  struct Part {
+    UnaryCall* call;
+    grpc::Slice bytes;
+  };
+
+  // As gRPC's own reactor: what there is to do at the end is little, and
+  // another thread for it would cost a tenth of a small read.
+  bool InternalInlineable() override { return true; }
+
+  size_t bytes() const { return kCallBytes + task_.bytes; }
+
+  void SetHeld(size_t bytes) {
+    holder_.SetHeld(bytes);
+    held_bytes_.store(bytes, std::memory_order_relaxed);
+  }
+
+  void RunUnlessCancelled() {
+    (void)holder_.Reserve(bytes());  // Takes what was granted, if it waited.
+    SetHeld(bytes());
+    if (task_.context->IsCancelled()) {
+      Finish(grpc::Status::CANCELLED);
+    } else {
+      Run();
+    }
+  }
+
+  // Lets each part of the answer hold this.
+  void KeepUntilSent() {
+    std::vector<grpc::Slice> parts;
+    (void)task_.response->Dump(&parts);  // Cannot fail: it is not compressed.
+    size_t bytes = 0;
+    for (grpc::Slice& part : parts) {
+      bytes += part.size();
+      if (part.size() <= GRPC_SLICE_INLINED_SIZE) continue;
+      refs_.fetch_add(1, std::memory_order_relaxed);
+      auto* const kept = new Part{this, std::move(part)};
+      part = grpc::Slice(const_cast<uint8_t*>(kept->bytes.begin()),
+                         kept->bytes.size(), &UnaryCall::ForgetPart, kept);
+    }
+    *task_.response = grpc::ByteBuffer(parts.data(), parts.size());
+    SetHeld(kCallBytes + bytes);
+    holder_.WaitsForClient(true);
+  }
+
+  static void ForgetPart(void* kept) {
+    auto* const part = static_cast<Part*>(kept);
+    UnaryCall* const call = part->call;
+    delete part;
+    call->Unref();
+  }
+
+  bool TryRef() {
+    int refs = refs_.load(std::memory_order_relaxed);
+    while (refs > 0) {
+      if (refs_.compare_exchange_weak(refs, refs + 1)) return true;
+    }
+    return false;
+  }
+  void Unref() {
+    if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  void EndNow() {
+    std::unique_ptr<EndableCall> call;
+    {
+      MutexLock lock(&mu_);
+      if (done_) return;
+      call = std::make_unique<EndableCall>(task_.context->c_call());
+    }
+    call->End(ClientTooSlow(held_bytes_.load(std::memory_order_relaxed)));
+  }
+
+  CallGate* const gate_;
+  UnaryTask task_;
+  const std::shared_ptr<ClientMemory> memory_;
+  ClientMemory::Holder holder_;
+  std::atomic<size_t> held_bytes_{0};  // As holder_'s, for other threads.
+  // gRPC's, one for each part of the answer, and of those who send it away.
+  std::atomic<int> refs_{1};
+  Mutex mu_;
+  bool done_ ABSL_GUARDED_BY(mu_) = false;
+};
 
 }  // namespace
 
@@ -51,36 +172,29 @@ grpc::ServerUnaryReactor* UnaryRunner::Answer(
   return reactor;
 }
 
-grpc::ServerUnaryReactor* UnaryRunner::RunHere(
-    grpc::CallbackServerContext* context,
-    absl::FunctionRef<absl::Status()> call) const {
-  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
-  auto* const reactor = new GatedReactor(gate_);
-  reactor->Finish(ToGrpcStatus(call()));
-  return reactor;
+grpc::ServerUnaryReactor* UnaryRunner::Run(Lane lane, UnaryTask task) const {
+  if (!gate_->Enter()) return Answer(task.context, ShuttingDownError());
+  auto* const call = new UnaryCall(gate_, memory_, std::move(task));
+  if (call->Reserve()) {
+    call->Queue(executor_, lane);
+  } else {
+    call->Ask(
+        [executor = executor_, lane, call] { call->Queue(executor, lane); });
+  }
+  return call;
 }
 
-grpc::ServerUnaryReactor* UnaryRunner::Run(
-    grpc::CallbackServerContext* context, Lane lane,
-    std::function<absl::Status()> call) const {
-  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
-  auto* const reactor = new GatedReactor(gate_);
-  Queue(executor_, lane, context, reactor, std::move(call));
-  return reactor;
-}
-
-grpc::ServerUnaryReactor* UnaryRunner::RunInside(
-    ByteGate* messages, size_t bytes, grpc::CallbackServerContext* context,
-    Lane lane, std::function<absl::Status()> call) const {
-  if (!gate_->Enter()) return Answer(context, ShuttingDownError());
-  auto* const reactor = new GatedReactor(gate_);
-  reactor->SetInside(messages, bytes);
-  auto queue = [executor = executor_, lane, context, reactor,
-                call = std::move(call)] {
-    Queue(executor, lane, context, reactor, call);
-  };
-  if (messages->Enter(bytes, queue)) queue();
-  return reactor;
+grpc::ServerUnaryReactor* UnaryRunner::RunHere(Lane lane,
+                                               UnaryTask task) const {
+  if (!gate_->Enter()) return Answer(task.context, ShuttingDownError());
+  auto* const call = new UnaryCall(gate_, memory_, std::move(task));
+  if (call->Reserve()) {
+    call->Run();
+  } else {
+    call->Ask(
+        [executor = executor_, lane, call] { call->Queue(executor, lane); });
+  }
+  return call;
 }
 
 }  // namespace ramvol::service

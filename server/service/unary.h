@@ -1,55 +1,59 @@
-// Runs unary calls of gRPC's callback API on the executor.
+// Runs unary calls of gRPC's callback API, within client memory.
 #ifndef RAMVOL_SERVER_SERVICE_UNARY_H_
 #define RAMVOL_SERVER_SERVICE_UNARY_H_
 
 #include <cstddef>
 #include <functional>
+#include <memory>
+#include <utility>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "server/service/byte_gate.h"
+#include "proto/base/client_memory.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
 
 namespace ramvol::service {
 
-// Thread-safe.
+// A unary call before it runs.
+struct UnaryTask {
+  grpc::CallbackServerContext* context = nullptr;
+  // Most that its messages take, beside kCallBytes.
+  size_t bytes = 0;
+  // Where `run` puts the answer.
+  grpc::ByteBuffer* response = nullptr;
+  std::function<absl::Status()> run;
+};
+
+// Charges each call before it runs and until its answer has left the process or
+// was thrown away; calls for which there is no memory wait. The gate counts a
+// call until its answer is out of the service's hands; request and response
+// live until then. Thread-safe.
 class UnaryRunner {
  public:
-  // Borrows both; they must outlive the calls.
-  UnaryRunner(Executor* executor, CallGate* gate)
-      : executor_(executor), gate_(gate) {}
+  // Borrows the first two; they must outlive the calls.
+  UnaryRunner(Executor* executor, CallGate* gate,
+              std::shared_ptr<ClientMemory> memory)
+      : executor_(executor), gate_(gate), memory_(std::move(memory)) {}
 
-  // Runs `call` in `lane` and answers with what it returns; UNAVAILABLE when
-  // the gate is closed or the executor's queue is full. `call` does not run
-  // when the client has given up before its turn came. The gate counts the call
-  // until its answer is out of the server's hands; request and response live
-  // until then.
-  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, Lane lane,
-                                std::function<absl::Status()> call) const;
+  // Runs `task` in `lane` and answers with what it returns; UNAVAILABLE when
+  // the gate is closed or the executor's queue is full. It does not run when
+  // the client has given up before its turn came.
+  grpc::ServerUnaryReactor* Run(Lane lane, UnaryTask task) const;
 
-  // The same, once `messages` has let in `bytes`, which leave it when the
-  // answer is out of the server's hands.
-  grpc::ServerUnaryReactor* RunInside(ByteGate* messages, size_t bytes,
-                                      grpc::CallbackServerContext* context,
-                                      Lane lane,
-                                      std::function<absl::Status()> call) const;
+  // The same at once, on this thread, if there is memory.
+  grpc::ServerUnaryReactor* RunHere(Lane lane, UnaryTask task) const;
 
-  // The same at once, on this thread.
-  grpc::ServerUnaryReactor* RunHere(
-      grpc::CallbackServerContext* context,
-      absl::FunctionRef<absl::Status()> call) const;
-
-  // Answers with `status` at once, and counts for no gate, which costs a tenth
-  // of a small read. For what takes no time and changes nothing.
+  // Answers with `status`, an error, at once.
   static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
                                           const absl::Status& status);
 
  private:
   Executor* const executor_;
   CallGate* const gate_;
+  const std::shared_ptr<ClientMemory> memory_;
 };
 
 }  // namespace ramvol::service

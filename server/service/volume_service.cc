@@ -20,6 +20,8 @@ namespace {
 
 constexpr int32_t kDefaultPageSize = 100;
 constexpr int32_t kMaxPageSize = 1000;
+// Volumes that are copied at a time; each may have 20 KiB of labels.
+constexpr int32_t kVolumesAtOnce = 32;
 
 // Puts the volume, if there is one, into `response`.
 template <typename Response>
@@ -29,13 +31,26 @@ absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response* response) {
   return absl::OkStatus();
 }
 
+// The call on bytes that runs `call(const Request&, Response*)`.
+template <typename Request, typename Response, typename Call>
+UnaryTask Task(grpc::CallbackServerContext* context,
+               const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
+               Call call) {
+  return {
+      .context = context,
+      .bytes = request->Length(),
+      .response = response,
+      .run = OnMessages<Request, Response>(request, response, std::move(call))};
+}
+
 }  // namespace
 
 VolumeService::VolumeService(engine::Engine* engine, Catalog* catalog,
-                             Executor* executor, CallGate* gate)
+                             Executor* executor, CallGate* gate,
+                             std::shared_ptr<ClientMemory> memory)
     : engine_(engine),
       catalog_(catalog),
-      runner_(executor, gate),
+      runner_(executor, gate, std::move(memory)),
       start_time_(absl::Now()) {}
 
 void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
@@ -51,37 +66,38 @@ void VolumeService::set_nbd_addresses(std::vector<std::string> addresses) {
 grpc::ServerUnaryReactor* VolumeService::CreateVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::CreateVolumeRequest, v1::CreateVolumeResponse>(
-      request, response,
+  UnaryTask task = Task<v1::CreateVolumeRequest, v1::CreateVolumeResponse>(
+      context, request, response,
       [this](const v1::CreateVolumeRequest& request,
              v1::CreateVolumeResponse* response) {
         return Answer(catalog_->Create(request), response);
       });
-  return runner_.Run(context, Lane::kPrompt, std::move(call));
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerUnaryReactor* VolumeService::GetVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::GetVolumeRequest, v1::GetVolumeResponse>(
-      request, response,
+  UnaryTask task = Task<v1::GetVolumeRequest, v1::GetVolumeResponse>(
+      context, request, response,
       [this](const v1::GetVolumeRequest& request,
              v1::GetVolumeResponse* response) {
         return Answer(catalog_->Get(request.name()), response);
       });
-  return UnaryRunner::Answer(context, call());
+  return runner_.RunHere(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerUnaryReactor* VolumeService::ListVolumes(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::ListVolumesRequest, v1::ListVolumesResponse>(
-      request, response,
+  UnaryTask task = Task<v1::ListVolumesRequest, v1::ListVolumesResponse>(
+      context, request, response,
       [this](const v1::ListVolumesRequest& request,
              v1::ListVolumesResponse* response) {
         return List(request, response);
       });
-  return runner_.Run(context, Lane::kPrompt, std::move(call));
+  task.bytes += kMaxPageBytes;
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
@@ -96,19 +112,26 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
   const int32_t size = request.page_size() == 0
                            ? kDefaultPageSize
                            : std::min(request.page_size(), kMaxPageSize);
-  auto [volumes, more] = catalog_->List(*after, static_cast<size_t>(size));
+  std::string last = *after;
   size_t bytes = 0;
-  for (v1::Volume& volume : volumes) {
-    bytes += volume.ByteSizeLong();
-    if (bytes > kMaxBatchBytes) {
-      more = true;
-      break;
+  bool more = true;
+  while (more && response->volumes_size() < size) {
+    const int32_t missing = size - response->volumes_size();
+    auto [volumes, others] = catalog_->List(
+        last, static_cast<size_t>(std::min(missing, kVolumesAtOnce)));
+    more = others;
+    for (v1::Volume& volume : volumes) {
+      bytes += volume.ByteSizeLong();
+      if (bytes > kMaxPageBytes && response->volumes_size() > 0) {
+        response->set_next_page_token(MakePageToken(last));
+        return absl::OkStatus();
+      }
+      last = volume.name();
+      *response->add_volumes() = std::move(volume);
     }
-    *response->add_volumes() = std::move(volume);
   }
   if (more) {
-    response->set_next_page_token(
-        MakePageToken(response->volumes().rbegin()->name()));
+    response->set_next_page_token(MakePageToken(last));
   }
   return absl::OkStatus();
 }
@@ -116,30 +139,30 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
 grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::UpdateVolumeRequest, v1::UpdateVolumeResponse>(
-      request, response,
+  UnaryTask task = Task<v1::UpdateVolumeRequest, v1::UpdateVolumeResponse>(
+      context, request, response,
       [this](const v1::UpdateVolumeRequest& request,
              v1::UpdateVolumeResponse* response) {
         return Answer(catalog_->Update(request), response);
       });
-  return runner_.Run(context, Lane::kPrompt, std::move(call));
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerUnaryReactor* VolumeService::DeleteVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::DeleteVolumeRequest, v1::DeleteVolumeResponse>(
-      request, response,
+  UnaryTask task = Task<v1::DeleteVolumeRequest, v1::DeleteVolumeResponse>(
+      context, request, response,
       [this](const v1::DeleteVolumeRequest& request,
              v1::DeleteVolumeResponse*) { return catalog_->Delete(request); });
-  return runner_.Run(context, Lane::kPrompt, std::move(call));
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerUnaryReactor* VolumeService::StatVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::StatVolumeRequest, v1::StatVolumeResponse>(
-      request, response,
+  UnaryTask task = Task<v1::StatVolumeRequest, v1::StatVolumeResponse>(
+      context, request, response,
       [this](const v1::StatVolumeRequest& request,
              v1::StatVolumeResponse* response) {
         auto stats = catalog_->Stat(request.name());
@@ -147,20 +170,20 @@ grpc::ServerUnaryReactor* VolumeService::StatVolume(
         *response->mutable_stats() = MakeStats(*stats);
         return absl::OkStatus();
       });
-  return runner_.Run(context, Lane::kPrompt, std::move(call));
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto call = OnMessages<v1::GetServerInfoRequest, v1::GetServerInfoResponse>(
-      request, response,
+  UnaryTask task = Task<v1::GetServerInfoRequest, v1::GetServerInfoResponse>(
+      context, request, response,
       [this](const v1::GetServerInfoRequest&,
              v1::GetServerInfoResponse* response) {
         FillInfo(response);
         return absl::OkStatus();
       });
-  return runner_.Run(context, Lane::kPrompt, std::move(call));
+  return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {

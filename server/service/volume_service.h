@@ -2,6 +2,7 @@
 #ifndef RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
 #define RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/mutex.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"
 #include "server/engine/engine.h"
@@ -34,9 +36,10 @@ using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
  public:
-  // Borrows all of them; they must outlive the service and its calls.
+  // Borrows the first four; they must outlive the service and its calls. What
+  // does not fit into `memory` waits.
   VolumeService(engine::Engine* engine, Catalog* catalog, Executor* executor,
-                CallGate* gate);
+                CallGate* gate, std::shared_ptr<ClientMemory> memory);
 
   // What GetServerInfo answers as grpc_addresses. Call it before anyone learns
   // of the server.

@@ -365,8 +365,27 @@ TEST(DefaultMemoryLimitTest, LeavesRoomForTheProcess) {
   constexpr uint64_t kMiB = uint64_t{1} << 20;
   EXPECT_EQ(DefaultMemoryLimit(100 * kMiB), 50 * kMiB);
   EXPECT_EQ(DefaultMemoryLimit(512 * kMiB), 256 * kMiB);
-  EXPECT_EQ(DefaultMemoryLimit(1024 * kMiB), 768 * kMiB);
+  // A quarter of it is for clients, and 96 MiB for the rest.
+  EXPECT_EQ(DefaultMemoryLimit(1096 * kMiB), 800 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(4096 * kMiB), 3200 * kMiB);
   EXPECT_EQ(DefaultMemoryLimit(100'000 * kMiB), 80'000 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(1024 * kMiB, 500 * kMiB), 428 * kMiB);
+}
+
+TEST(DefaultMemoryLimitTest, FitsTheClientMemoryToo) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  for (uint64_t available = 512 * kMiB; available < 20'000 * kMiB;
+       available += 97 * kMiB) {
+    const uint64_t limit = DefaultMemoryLimit(available);
+    EXPECT_LE(limit + DefaultClientMemory(limit) + 96 * kMiB, available);
+  }
+}
+
+TEST(ServerTest, RefusesTooLittleClientMemory) {
+  ServerOptions options = TestServerOptions();
+  options.client_memory_bytes = kMinClientMemoryBytes - 1;
+  EXPECT_THAT(Server::Start(options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("160M")));
 }
 
 TEST(ServerTest, TakesSocketsThatListenAlready) {

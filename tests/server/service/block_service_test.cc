@@ -289,7 +289,7 @@ TEST(BlockServiceMessagesTest, LargeOnesWaitForEachOther) {
   constexpr int kClients = 12;
   constexpr int64_t kBytes = int64_t{1} << 20;
   server::ServerOptions options = ::ramvol::testing::TestServerOptions();
-  options.message_bytes = size_t{24} << 20;
+  options.client_memory_bytes = server::kMinClientMemoryBytes;
   TestServer server(options);
   server.CreateVolume("disk", kClients * kBytes);
   std::vector<std::thread> clients;

@@ -210,6 +210,42 @@ TEST_F(IoSessionTest, AnswersGiveTheWindowBack) {
   }
 }
 
+TEST_F(IoSessionTest, TellsWhatItHolds) {
+  constexpr size_t kEach = IoSession::kOperationHeldBytes;
+  Open();
+  EXPECT_EQ(session_.held_bytes(), 0);
+  v1::IoRequest request = Reads(1, 2, 5000);
+  AddRead(&request, 3)->mutable_write()->mutable_data()->assign(1000, 'x');
+  ASSERT_THAT(session_.Receive(&request), IsOk());
+  // A read takes memory from its beginning, a write from its arrival.
+  EXPECT_EQ(session_.held_bytes(), 3 * kEach + 1000);
+  EXPECT_EQ(session_.NextResultBytes(Lane::kPrompt), 5000);
+  EXPECT_EQ(session_.NextResultBytes(Lane::kMayWait), 0);
+  ASSERT_NE(session_.NextOperation(Lane::kPrompt), nullptr);
+  EXPECT_EQ(session_.held_bytes(), 3 * kEach + 6000);
+  ASSERT_NE(session_.NextOperation(Lane::kMayWait), nullptr);
+  session_.Complete(Result(3));
+  EXPECT_LT(session_.held_bytes(), 3 * kEach + 5100);
+  session_.Complete(Result(1, 2000));
+  EXPECT_GE(session_.held_bytes(), 3 * kEach + 2000);
+  EXPECT_LT(session_.held_bytes(), 3 * kEach + 2100);
+  v1::IoResponse response;
+  ASSERT_TRUE(session_.NextMessage(&response));
+  EXPECT_EQ(session_.held_bytes(), kEach);
+}
+
+TEST_F(IoSessionTest, WhatIsAbandonedHoldsNothingButWhatRuns) {
+  Open();
+  ASSERT_THAT(Receive(Reads(1, 3, 5000)), IsOk());
+  ASSERT_NE(session_.NextOperation(Lane::kPrompt), nullptr);
+  ASSERT_NE(session_.NextOperation(Lane::kPrompt), nullptr);
+  session_.Complete(Result(1, 5000));
+  session_.Abandon(absl::CancelledError("gone"));
+  EXPECT_EQ(session_.held_bytes(), IoSession::kOperationHeldBytes + 5000);
+  session_.Complete(Result(2, 5000));
+  EXPECT_EQ(session_.held_bytes(), 0);
+}
+
 TEST_F(IoSessionTest, RefusesIdsInUseAndTakesNothingOfThatMessage) {
   Open();
   ASSERT_THAT(Receive(Reads(7, 1)), IsOk());

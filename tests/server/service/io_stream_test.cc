@@ -24,6 +24,7 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "proto/base/client_memory.h"
 #include "proto/base/mutex.h"
 #include "proto/base/reason.h"
 #include "proto/status.h"
@@ -543,8 +544,8 @@ class ReplaceTest : public ::testing::Test {
     volume.size_bytes = kSize;
     volume_ = *engine_->CreateVolume(volume);
     executor_ = std::make_unique<Executor>(1);
-    service_ =
-        std::make_unique<BlockService>(engine_.get(), executor_.get(), &gate_);
+    service_ = std::make_unique<BlockService>(engine_.get(), executor_.get(),
+                                              &gate_, memory_);
     service_->SetOperationHookForTest([this](const v1::IoOperation& operation) {
       if (operation.has_write()) Stop();
     });
@@ -599,6 +600,8 @@ class ReplaceTest : public ::testing::Test {
   std::shared_ptr<engine::Volume> volume_;
   std::unique_ptr<Executor> executor_;
   CallGate gate_;
+  std::shared_ptr<ClientMemory> memory_ =
+      std::make_shared<ClientMemory>(ClientMemory::Options());
   std::unique_ptr<BlockService> service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
