@@ -11,15 +11,16 @@ ClientMemory::Holder::~Holder() {
   MutexLock lock(&memory_.mu_);
   untold = memory_.DequeueLocked(this);
   memory_.ReturnLocked(this, charged_);
-  if (open_) memory_.base_used_ -= kBaseBytes;
+  memory_.base_used_ -= base_bytes_;
   memory_.GrantLocked();
 }
 
-void ClientMemory::Holder::Open() {
+void ClientMemory::Holder::Open(const Base& base) {
   MutexLock lock(&memory_.mu_);
   open_ = true;
-  memory_.base_used_ += kBaseBytes;
-  allowance_ = covered_ = kAllowanceBytes;
+  base_bytes_ = base.bytes;
+  memory_.base_used_ += base_bytes_;
+  allowance_ = covered_ = base.allowance_bytes;
 }
 
 bool ClientMemory::Holder::Grow(size_t more) {
@@ -114,10 +115,10 @@ ClientMemory::~ClientMemory() {
   thread_.join();
 }
 
-bool ClientMemory::HasRoomToOpen() {
+bool ClientMemory::HasRoomToOpen(size_t base_bytes) {
   MutexLock lock(&mu_);
-  if (base_used_ / kBaseBytes >= max_open()) return false;
-  if (UsedLocked() + kBaseBytes <= options_.limit_bytes) return true;
+  if (base_used_ + base_bytes > options_.limit_bytes / 2) return false;
+  if (UsedLocked() + base_bytes <= options_.limit_bytes) return true;
   opener_waits_ = true;
   wake_.Signal();
   return false;

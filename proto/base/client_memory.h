@@ -30,7 +30,7 @@ namespace ramvol {
 //   none can take all; one that holds nothing may take all that is free. (A
 //   dynamic threshold, as switches share their buffers by: Choudhury and Hahne,
 //   1998.)
-// - Connections and streams are open for kBaseBytes each; all together may take
+// - Connections and streams are open for a Base each; all together may take
 //   half of the bound that way.
 // - Of those who wait, machines for which nothing is held go first. So who
 //   comes with many connections or calls waits behind those who do not.
@@ -48,6 +48,13 @@ class ClientMemory {
   static constexpr size_t kBaseBytes = size_t{96} << 10;
   // The part of it that requests may take without further charge.
   static constexpr size_t kAllowanceBytes = size_t{32} << 10;
+  // The same for what may be open.
+  struct Base {
+    size_t bytes = kBaseBytes;
+    size_t allowance_bytes = kAllowanceBytes;
+  };
+  // An Io stream has no threads and no socket: 25 KiB were seen.
+  static constexpr Base Stream() { return {size_t{32} << 10, size_t{8} << 10}; }
   // Charges of calls up to this are small.
   static constexpr size_t kSmallBytes = size_t{80} << 10;
   static constexpr absl::Duration kMaxStall = absl::Seconds(10);
@@ -98,8 +105,9 @@ class ClientMemory {
     // Call it before anything is charged.
     void SetPeer(std::string peer) { peer_ = std::move(peer); }
 
-    // Takes kBaseBytes, whether they fit or not.
-    void Open();
+    // Takes `base`, whether it fits or not.
+    void Open(const Base& base);
+    void Open() { Open(Base()); }
 
     // Makes sure that `more` can be held. False when it does not fit now.
     [[nodiscard]] bool Reserve(size_t more) {
@@ -167,6 +175,7 @@ class ClientMemory {
     std::atomic<int> waits_{0};
     // Under memory_.mu_.
     bool open_ = false;
+    size_t base_bytes_ = 0;
     bool small_ = false;  // What is charged is a small call's.
     bool queued_ = false;
     size_t spare_ = 0;
@@ -186,10 +195,12 @@ class ClientMemory {
   ClientMemory& operator=(const ClientMemory&) = delete;
 
   // As many connections and streams may be open at a time.
-  size_t max_open() const { return options_.limit_bytes / 2 / kBaseBytes; }
+  size_t max_open(size_t base_bytes = kBaseBytes) const {
+    return options_.limit_bytes / 2 / base_bytes;
+  }
   // Whether one more connection or stream may be open. When not, the caller
   // counts as one who waits, for a while.
-  bool HasRoomToOpen();
+  bool HasRoomToOpen(size_t base_bytes = kBaseBytes);
 
   Stats GetStats();
 

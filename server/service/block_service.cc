@@ -217,9 +217,10 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
   auto stream =
       std::make_shared<IoStream>(engine_, executor_, &streams_, context);
-  const IoStreamSet::Answer answer = memory_->HasRoomToOpen()
-                                         ? streams_.Add(stream, context->peer())
-                                         : IoStreamSet::Answer::kFull;
+  const IoStreamSet::Answer answer =
+      memory_->HasRoomToOpen(ClientMemory::Stream().bytes)
+          ? streams_.Add(stream, context->peer())
+          : IoStreamSet::Answer::kFull;
   if (answer != IoStreamSet::Answer::kEntered) {
     gate_->Leave();
     return new RefusedStream(TooManyStreams(answer));

@@ -56,7 +56,7 @@ void IoStream::Start() {
   {
     MutexLock lock(&mu_);
     holder_.SetPeer(PeerOf(context_->peer()));
-    holder_.Open();
+    holder_.Open(ClientMemory::Stream());
   }
   StartRead(&incoming_);
 }

@@ -180,7 +180,9 @@ class IoStreamSet {
       : gate_(gate),
         memory_(memory),
         // The rest is for connections.
-        share_(std::min(kMaxStreams, memory->max_open() / 4 * 3)) {}
+        share_(
+            std::min(kMaxStreams,
+                     memory->max_open(ClientMemory::Stream().bytes) / 4 * 3)) {}
 
   using Answer = FairShare::Answer;
 

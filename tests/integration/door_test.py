@@ -256,7 +256,7 @@ class Honest(Case):
 
 
 class Streams(Case):
-  FLAGS = ["--client_memory=1G"]
+  FLAGS = ["--client_memory=640M"]
 
   def test_io_streams_are_shared(self):
     """41 connections with 100 streams each once took all 4096."""

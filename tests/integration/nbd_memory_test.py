@@ -130,9 +130,9 @@ class Case(unittest.TestCase):
     self.addCleanup(program.stop)
     return program
 
-  def serve(self):
+  def serve(self, *flags):
     server = self.start(RAMVOLD, "--nbd_listen=127.0.0.1:0",
-                        "--memory_limit=256M")
+                        "--memory_limit=256M", *flags)
     subprocess.run(
         [RAMVOL, f"--server=127.0.0.1:{server.port('grpc ')}", "create", "v",
          str(VOLUME)], check=True, stdout=subprocess.DEVNULL)
@@ -190,7 +190,7 @@ class Case(unittest.TestCase):
 
   def test_many_unread_reads_of_ramvol_nbd(self):
     """Where gRPC has what comes from the server, too."""
-    server = self.serve()
+    server = self.serve("--client_memory=320M")  # For 730 streams.
     bridge = self.start(BRIDGE, f"--server=127.0.0.1:{server.port('grpc ')}",
                         "--client_memory=128M")
     self.run_against(bridge, clients=365, reads=16, copies=2)
