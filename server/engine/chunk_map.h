@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "proto/base/counters.h"
-#include "server/engine/account.h"
 #include "server/engine/frame.h"
+#include "server/engine/memory/account.h"
 #include "server/engine/options.h"
 #include "server/engine/stats.h"
 

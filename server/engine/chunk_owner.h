@@ -6,7 +6,7 @@
 #include <memory>
 #include <optional>
 
-#include "server/engine/memory_types.h"
+#include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {
 

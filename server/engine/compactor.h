@@ -12,9 +12,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
-#include "server/engine/arena.h"
 #include "server/engine/chunk_owner.h"
-#include "server/engine/memory_types.h"
+#include "server/engine/memory/arena.h"
+#include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {
 

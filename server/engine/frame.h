@@ -10,8 +10,8 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "server/engine/account.h"
-#include "server/engine/arena.h"
+#include "server/engine/memory/account.h"
+#include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
 
 namespace ramvol::engine {

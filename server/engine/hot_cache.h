@@ -13,9 +13,9 @@
 #include "absl/base/thread_annotations.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
-#include "server/engine/arena.h"
 #include "server/engine/chunk_owner.h"
 #include "server/engine/frame.h"
+#include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
 
 namespace ramvol::engine {

@@ -11,8 +11,8 @@
 #include "absl/base/thread_annotations.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
-#include "server/engine/account.h"
 #include "server/engine/chunk_map.h"
+#include "server/engine/memory/account.h"
 
 namespace ramvol::engine {
 

@@ -9,9 +9,9 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "proto/base/duration_histogram.h"
-#include "server/engine/account.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/frame.h"
+#include "server/engine/memory/account.h"
 
 namespace ramvol::engine {
 

@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/engine/arena.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/frame.h"
+#include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
 #include "server/engine/snapshot.h"
 

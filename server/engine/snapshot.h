@@ -8,9 +8,9 @@
 #include <cstdint>
 
 #include "proto/base/duration_histogram.h"
-#include "server/engine/arena.h"
 #include "server/engine/chunk_map.h"
 #include "server/engine/frame.h"
+#include "server/engine/memory/arena.h"
 
 namespace ramvol::engine {
 

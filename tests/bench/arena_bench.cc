@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
-#include "server/engine/arena.h"
+#include "server/engine/memory/arena.h"
 
 namespace ramvol::engine {
 namespace {

@@ -18,10 +18,10 @@
 
 #include "absl/types/span.h"
 #include "proto/base/check.h"
-#include "server/engine/account.h"
-#include "server/engine/arena.h"
 #include "server/engine/codec.h"
 #include "server/engine/frame.h"
+#include "server/engine/memory/account.h"
+#include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
 #include "tests/fuzz/input.h"
 

@@ -9,7 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/arena.h"
+#include "server/engine/memory/arena.h"
 
 namespace ramvol::engine {
 namespace {

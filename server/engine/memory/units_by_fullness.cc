@@ -1,4 +1,4 @@
-#include "server/engine/units_by_fullness.h"
+#include "server/engine/memory/units_by_fullness.h"
 
 namespace ramvol::engine {
 

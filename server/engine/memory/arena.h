@@ -1,15 +1,15 @@
 // All memory of the volumes: 4 KiB pages and small objects, carved out of one
 // address range that is as large as the memory limit and grows and shrinks page
 // by page. What is resident is what is counted, so the limit is a promise.
-#ifndef RAMVOL_SERVER_ENGINE_ARENA_H_
-#define RAMVOL_SERVER_ENGINE_ARENA_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_ARENA_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_ARENA_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "server/engine/memory_types.h"
+#include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {
 
@@ -84,4 +84,4 @@ class Arena {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_ARENA_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_ARENA_H_

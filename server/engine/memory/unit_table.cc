@@ -1,4 +1,4 @@
-#include "server/engine/unit_table.h"
+#include "server/engine/memory/unit_table.h"
 
 #include <bit>
 #include <limits>
@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
-#include "server/engine/poison.h"
+#include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {
 namespace {

@@ -1,14 +1,14 @@
 // The sizes that small objects are rounded up to.
-#ifndef RAMVOL_SERVER_ENGINE_SIZE_CLASS_H_
-#define RAMVOL_SERVER_ENGINE_SIZE_CLASS_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_SIZE_CLASS_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_SIZE_CLASS_H_
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
-#include "server/engine/memory_types.h"
-#include "server/engine/unit_table.h"
+#include "server/engine/memory/memory_types.h"
+#include "server/engine/memory/unit_table.h"
 
 namespace ramvol::engine {
 
@@ -108,4 +108,4 @@ constexpr size_t SizeClassOf(size_t bytes) {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_SIZE_CLASS_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_SIZE_CLASS_H_

@@ -1,6 +1,6 @@
 // Objects of one size class, packed end to end in units.
-#ifndef RAMVOL_SERVER_ENGINE_SLAB_CLASS_H_
-#define RAMVOL_SERVER_ENGINE_SLAB_CLASS_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_SLAB_CLASS_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_SLAB_CLASS_H_
 
 #include <algorithm>
 #include <atomic>
@@ -10,11 +10,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
-#include "server/engine/memory_account.h"
-#include "server/engine/memory_types.h"
-#include "server/engine/size_class.h"
-#include "server/engine/unit_table.h"
-#include "server/engine/units_by_fullness.h"
+#include "server/engine/memory/memory_account.h"
+#include "server/engine/memory/memory_types.h"
+#include "server/engine/memory/size_class.h"
+#include "server/engine/memory/unit_table.h"
+#include "server/engine/memory/units_by_fullness.h"
 
 namespace ramvol::engine {
 
@@ -120,4 +120,4 @@ class SlabClass {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_SLAB_CLASS_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_SLAB_CLASS_H_

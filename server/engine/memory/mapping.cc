@@ -1,4 +1,4 @@
-#include "server/engine/mapping.h"
+#include "server/engine/memory/mapping.h"
 
 #include <sys/mman.h>
 
@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
-#include "server/engine/memory_types.h"
+#include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {
 namespace {

@@ -1,6 +1,6 @@
 // The arena's address range, cut into units of 64 pages, and who owns which.
-#ifndef RAMVOL_SERVER_ENGINE_UNIT_TABLE_H_
-#define RAMVOL_SERVER_ENGINE_UNIT_TABLE_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_UNIT_TABLE_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_UNIT_TABLE_H_
 
 #include <atomic>
 #include <cstddef>
@@ -10,9 +10,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "proto/base/mutex.h"
-#include "server/engine/mapping.h"
-#include "server/engine/memory_account.h"
-#include "server/engine/memory_types.h"
+#include "server/engine/memory/mapping.h"
+#include "server/engine/memory/memory_account.h"
+#include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {
 
@@ -116,4 +116,4 @@ class UnitTable {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_UNIT_TABLE_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_UNIT_TABLE_H_

@@ -1,9 +1,9 @@
-#include "server/engine/page_pool.h"
+#include "server/engine/memory/page_pool.h"
 
 #include <bit>
 
 #include "proto/base/check.h"
-#include "server/engine/poison.h"
+#include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {
 namespace {

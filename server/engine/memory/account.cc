@@ -1,4 +1,4 @@
-#include "server/engine/account.h"
+#include "server/engine/memory/account.h"
 
 #include <algorithm>
 

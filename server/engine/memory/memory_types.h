@@ -1,6 +1,6 @@
 // The words that the parts of the arena share.
-#ifndef RAMVOL_SERVER_ENGINE_MEMORY_TYPES_H_
-#define RAMVOL_SERVER_ENGINE_MEMORY_TYPES_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_TYPES_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_TYPES_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -38,4 +38,4 @@ enum class Compaction {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_MEMORY_TYPES_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_TYPES_H_

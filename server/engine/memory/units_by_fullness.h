@@ -1,12 +1,12 @@
 // Lists of units, by how full they are.
-#ifndef RAMVOL_SERVER_ENGINE_UNITS_BY_FULLNESS_H_
-#define RAMVOL_SERVER_ENGINE_UNITS_BY_FULLNESS_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_UNITS_BY_FULLNESS_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_UNITS_BY_FULLNESS_H_
 
 #include <array>
 #include <bit>
 #include <cstdint>
 
-#include "server/engine/unit_table.h"
+#include "server/engine/memory/unit_table.h"
 
 namespace ramvol::engine {
 
@@ -54,4 +54,4 @@ class UnitsByFullness {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_UNITS_BY_FULLNESS_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_UNITS_BY_FULLNESS_H_

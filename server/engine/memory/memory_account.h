@@ -1,12 +1,12 @@
 // Who may have how much: the memory limit as two counters.
-#ifndef RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
-#define RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_ACCOUNT_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_ACCOUNT_H_
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 
-#include "server/engine/memory_types.h"
+#include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {
 
@@ -153,4 +153,4 @@ class MemoryAccount {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_ACCOUNT_H_

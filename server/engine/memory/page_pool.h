@@ -1,16 +1,16 @@
 // Single pages with reference counts.
-#ifndef RAMVOL_SERVER_ENGINE_PAGE_POOL_H_
-#define RAMVOL_SERVER_ENGINE_PAGE_POOL_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_PAGE_POOL_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_PAGE_POOL_H_
 
 #include <atomic>
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
-#include "server/engine/memory_account.h"
-#include "server/engine/memory_types.h"
-#include "server/engine/unit_table.h"
-#include "server/engine/units_by_fullness.h"
+#include "server/engine/memory/memory_account.h"
+#include "server/engine/memory/memory_types.h"
+#include "server/engine/memory/unit_table.h"
+#include "server/engine/memory/units_by_fullness.h"
 
 namespace ramvol::engine {
 
@@ -81,4 +81,4 @@ class PagePool {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_PAGE_POOL_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_PAGE_POOL_H_

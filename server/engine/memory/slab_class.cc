@@ -1,10 +1,10 @@
-#include "server/engine/slab_class.h"
+#include "server/engine/memory/slab_class.h"
 
 #include <algorithm>
 #include <bit>
 
 #include "proto/base/check.h"
-#include "server/engine/poison.h"
+#include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {
 namespace {

@@ -1,4 +1,4 @@
-#include "server/engine/arena.h"
+#include "server/engine/memory/arena.h"
 
 #include <sched.h>
 #include <sys/mman.h>

@@ -1,7 +1,7 @@
 // Tells AddressSanitizer which bytes of the arena no one may touch. Costs
 // nothing in other builds.
-#ifndef RAMVOL_SERVER_ENGINE_POISON_H_
-#define RAMVOL_SERVER_ENGINE_POISON_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_POISON_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_POISON_H_
 
 #include <cstddef>
 
@@ -30,4 +30,4 @@ inline void Unpoison([[maybe_unused]] const void* start,
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_POISON_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_POISON_H_

@@ -1,6 +1,6 @@
 // Anonymous memory straight from the kernel.
-#ifndef RAMVOL_SERVER_ENGINE_MAPPING_H_
-#define RAMVOL_SERVER_ENGINE_MAPPING_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_MAPPING_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_MAPPING_H_
 
 #include <cstddef>
 
@@ -40,4 +40,4 @@ class Mapping {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_MAPPING_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_MAPPING_H_

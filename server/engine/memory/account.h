@@ -1,6 +1,6 @@
 // What one volume takes from the arena, and its own limit.
-#ifndef RAMVOL_SERVER_ENGINE_ACCOUNT_H_
-#define RAMVOL_SERVER_ENGINE_ACCOUNT_H_
+#ifndef RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
+#define RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
 
 #include <atomic>
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
-#include "server/engine/arena.h"
+#include "server/engine/memory/arena.h"
 
 namespace ramvol::engine {
 
@@ -92,4 +92,4 @@ class Account {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_ACCOUNT_H_
+#endif  // RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_

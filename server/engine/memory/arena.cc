@@ -1,4 +1,4 @@
-#include "server/engine/arena.h"
+#include "server/engine/memory/arena.h"
 
 #include <sched.h>
 
@@ -12,12 +12,12 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "proto/base/check.h"
-#include "server/engine/memory_account.h"
-#include "server/engine/page_pool.h"
-#include "server/engine/poison.h"
-#include "server/engine/size_class.h"
-#include "server/engine/slab_class.h"
-#include "server/engine/unit_table.h"
+#include "server/engine/memory/memory_account.h"
+#include "server/engine/memory/page_pool.h"
+#include "server/engine/memory/poison.h"
+#include "server/engine/memory/size_class.h"
+#include "server/engine/memory/slab_class.h"
+#include "server/engine/memory/unit_table.h"
 
 namespace ramvol::engine {
 namespace {
