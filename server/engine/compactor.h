@@ -12,7 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "proto/base/mutex.h"
-#include "server/engine/chunk_owner.h"
+#include "server/engine/content/chunk_owner.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/memory_types.h"
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "server/engine/hot_cache.h"
+#include "server/engine/content/hot_cache.h"
 #include "server/engine/volume_core.h"
 #include "server/engine/work_queue.h"
 

@@ -6,11 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/engine/chunk_map.h"
-#include "server/engine/frame.h"
+#include "server/engine/content/chunk_map.h"
+#include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
-#include "server/engine/snapshot.h"
 
 namespace ramvol::engine {
 
@@ -35,7 +35,7 @@ struct PieceWrite {
   BlockMask partial = 0;  // Those not written whole; at most two.
   BlockMask dirty = 0;    // Those whose fresh page goes to the hot cache.
   std::array<Slot, kBlocksPerChunk> fresh = {};
-  ChunkSnapshot base;  // What the partial blocks were made from.
+  ChunkRefs base;  // What the partial blocks were made from.
 
   void SetRange(uint64_t chunk_number, size_t begin_bytes, size_t end_bytes) {
     chunk = chunk_number;

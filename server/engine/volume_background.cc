@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "server/engine/scratch.h"
+#include "server/engine/content/scratch.h"
 #include "server/engine/volume_core.h"
 
 namespace ramvol::engine {
@@ -51,8 +51,7 @@ bool VolumeCore::PackGroups(const Groups& groups, const char* content,
   return good;
 }
 
-bool VolumeCore::PlanFlush(uint64_t chunk, ChunkSnapshot* snapshot,
-                           Groups* groups) {
+bool VolumeCore::PlanFlush(uint64_t chunk, ChunkRefs* refs, Groups* groups) {
   StripedReaderLock index_lock(&index_.lock());
   if (!CheckLocked(0).ok()) return false;
   Leaf* leaf = index_.Find(chunk);
@@ -71,22 +70,22 @@ bool VolumeCore::PlanFlush(uint64_t chunk, ChunkSnapshot* snapshot,
     }
     all |= group;
   }
-  snapshot->Take(map, all);
+  refs->Take(map, all);
   return true;
 }
 
 void VolumeCore::FlushChunk(uint64_t chunk) {
   Dropped dropped;
-  ChunkSnapshot snapshot(shared_.arena);
+  ChunkRefs refs(shared_.arena);
   Groups groups;
   absl::InlinedVector<NewGroup, 4> made;
   bool keep_clean = true;
-  if (PlanFlush(chunk, &snapshot, &groups)) {
+  if (PlanFlush(chunk, &refs, &groups)) {
     char* content = ThreadScratch().chunk;
     ReadCost cost(shared_.totals.decompressions);
     BlockMask all = 0;
     for (BlockMask group : groups) all |= group;
-    const BlockMask damaged = snapshot.CopyBlocks(all, content, &cost);
+    const BlockMask damaged = refs.CopyBlocks(all, content, &cost);
     // A neighbour in a damaged frame stays where it is.
     for (BlockMask& group : groups) group &= ~damaged;
     AddReadCost(cost);
@@ -103,7 +102,7 @@ void VolumeCore::FlushChunk(uint64_t chunk) {
   EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
     for (size_t i = 0; i < made.size(); ++i) {
       const NewGroup& group = made[i];
-      if (!snapshot.SameIn(map, group.blocks)) continue;
+      if (!refs.SameIn(map, group.blocks)) continue;
       if (group.frame == nullptr) {
         StoreRaw(map, group.blocks);
         continue;
@@ -150,7 +149,7 @@ void VolumeCore::DropClean(uint64_t chunk) {
 }
 
 bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
-                             ChunkSnapshot* snapshot, Groups* groups,
+                             ChunkRefs* refs, Groups* groups,
                              uint64_t* old_stored, int* old_frames) {
   StripedReaderLock index_lock(&index_.lock());
   if (!CheckLocked(0).ok()) return false;
@@ -191,18 +190,18 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
                 reason == RewriteReason::kCold ? max_span() : split_span());
   ChunkMap cold = map;
   cold.hot = nullptr;  // A clean hot block's cold slot counts.
-  snapshot->Take(cold, chosen);
+  refs->Take(cold, chosen);
   return true;
 }
 
 // Puts those of `blocks` that are in frames into pages of their own; false when
 // memory is lacking.
-bool VolumeCore::MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
+bool VolumeCore::MakePages(BlockMask blocks, const ChunkRefs& refs,
                            const char* content, Priority priority,
                            std::array<PageId, kBlocksPerChunk>* pages) {
   for (unsigned left = blocks; left != 0; left &= left - 1) {
     const int block = std::countr_zero(left);
-    if (snapshot.slot(block).kind == SlotKind::kPage) continue;
+    if (refs.slot(block).kind == SlotKind::kPage) continue;
     const PageId page = account_.NewPage(priority);
     if (page == 0) return false;
     std::memcpy(shared_.arena.PageData(page), content + block * kBlockBytes,
@@ -227,19 +226,18 @@ Priority VolumeCore::PriorityOf(RewriteReason reason) {
 }
 
 void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
-  ChunkSnapshot snapshot(shared_.arena);
+  ChunkRefs refs(shared_.arena);
   Groups groups;
   uint64_t old_stored = 0;
   int old_frames = 0;
-  if (!PlanRewrite(chunk, reason, &snapshot, &groups, &old_stored,
-                   &old_frames)) {
+  if (!PlanRewrite(chunk, reason, &refs, &groups, &old_stored, &old_frames)) {
     return;
   }
   char* content = ThreadScratch().chunk;
   ReadCost cost(shared_.totals.decompressions);
   BlockMask chosen = 0;
   for (BlockMask group : groups) chosen |= group;
-  bool good = snapshot.CopyBlocks(chosen, content, &cost) == 0;
+  bool good = refs.CopyBlocks(chosen, content, &cost) == 0;
   AddReadCost(cost);
   if (!good) return;  // Left for its reader to find.
   const bool cold = reason == RewriteReason::kCold;
@@ -258,11 +256,11 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
                       : std::popcount(group.blocks) * kBlockBytes;
   }
   const bool gains = reason == RewriteReason::kReadApart
-                         ? snapshot.AllPages(raw)
+                         ? refs.AllPages(raw)
                          : new_stored < old_stored;
   std::array<PageId, kBlocksPerChunk> pages = {};
   if (good && gains) {
-    good = MakePages(raw, snapshot, content, priority, &pages);
+    good = MakePages(raw, refs, content, priority, &pages);
   }
   bool committed = false;
   Dropped dropped;
@@ -270,7 +268,7 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
     EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
       ChunkMap now = map;
       now.hot = nullptr;
-      if (!snapshot.SameIn(now, chosen)) return;
+      if (!refs.SameIn(now, chosen)) return;
       committed = true;
       for (int block = 0; block < kBlocksPerChunk; ++block) {
         if (pages[block] != 0) map.cold[block] = Slot::OfPage(pages[block]);
@@ -370,12 +368,12 @@ void VolumeCore::CompactLeaf(uint64_t first_chunk) {
 
 void VolumeCore::MoveFrames(uint64_t chunk) {
   Dropped dropped;
-  ChunkSnapshot snapshot(shared_.arena);
-  if (!TakeSnapshot(chunk, 0xffff, 0, false, &snapshot).ok()) return;
+  ChunkRefs refs(shared_.arena);
+  if (!TakeRefs(chunk, 0xffff, 0, false, &refs).ok()) return;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
-    Frame* old = snapshot.slot(block).frame();
+    Frame* old = refs.slot(block).frame();
     // A frame's blocks are mostly neighbours.
-    if (block > 0 && snapshot.slot(block - 1).frame() == old) continue;
+    if (block > 0 && refs.slot(block - 1).frame() == old) continue;
     if (old == nullptr || !shared_.arena.ShouldMove(old)) continue;
     Frame* moved = CopyFrame(account_, Priority::kReclaim, *old);
     if (moved == nullptr) break;
@@ -450,13 +448,12 @@ VolumeCore::Age VolumeCore::AgeOf(const ChunkMap& map, bool all_cold) const {
 
 bool VolumeCore::CorruptForTest(uint64_t offset) {
   const int block = static_cast<int>(offset % kChunkBytes / kBlockBytes);
-  ChunkSnapshot snapshot(shared_.arena);
-  if (!TakeSnapshot(offset / kChunkBytes, BlockMask{1} << block, 0, false,
-                    &snapshot)
+  ChunkRefs refs(shared_.arena);
+  if (!TakeRefs(offset / kChunkBytes, BlockMask{1} << block, 0, false, &refs)
            .ok()) {
     return false;
   }
-  Frame* frame = snapshot.slot(block).frame();
+  Frame* frame = refs.slot(block).frame();
   if (frame == nullptr) return false;
   char* byte = frame->page_count() > 0
                    ? shared_.arena.PageData(frame->pages()[0]) + 100

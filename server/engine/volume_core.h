@@ -19,18 +19,18 @@
 #include "absl/types/span.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
-#include "server/engine/chunk_map.h"
-#include "server/engine/chunk_owner.h"
 #include "server/engine/compactor.h"
+#include "server/engine/content/chunk_map.h"
+#include "server/engine/content/chunk_owner.h"
+#include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/hot_cache.h"
+#include "server/engine/content/index.h"
+#include "server/engine/content/packer.h"
 #include "server/engine/holders.h"
-#include "server/engine/hot_cache.h"
-#include "server/engine/index.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
-#include "server/engine/packer.h"
 #include "server/engine/read_clock.h"
-#include "server/engine/snapshot.h"
 #include "server/engine/stats.h"
 #include "server/engine/totals.h"
 #include "server/engine/volume_types.h"
@@ -189,8 +189,8 @@ class VolumeCore : public ChunkOwner {
   // Reading: volume_read.cc.
   absl::Status ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
                          bool sequential, ReadClock* clock);
-  absl::Status TakeSnapshot(uint64_t chunk, BlockMask blocks, uint64_t end,
-                            bool small, ChunkSnapshot* snapshot);
+  absl::Status TakeRefs(uint64_t chunk, BlockMask blocks, uint64_t end,
+                        bool small, ChunkRefs* refs);
   void CacheBlocks(uint64_t chunk, const Frame& frame, const char* content,
                    BlockMask blocks);
   // Brings the hot cache back to its capacity.
@@ -249,16 +249,14 @@ class VolumeCore : public ChunkOwner {
 
   // Background: volume_background.cc.
   struct NewGroup;
-  bool PlanFlush(uint64_t chunk, ChunkSnapshot* snapshot, Groups* groups);
-  bool PlanRewrite(uint64_t chunk, RewriteReason reason,
-                   ChunkSnapshot* snapshot, Groups* groups,
-                   uint64_t* old_stored, int* old_frames);
+  bool PlanFlush(uint64_t chunk, ChunkRefs* refs, Groups* groups);
+  bool PlanRewrite(uint64_t chunk, RewriteReason reason, ChunkRefs* refs,
+                   Groups* groups, uint64_t* old_stored, int* old_frames);
   bool PackGroups(const Groups& groups, const char* content, int level,
                   Priority priority, absl::InlinedVector<NewGroup, 4>* made);
   static void StoreRaw(ChunkMap& map, BlockMask blocks);
-  bool MakePages(BlockMask blocks, const ChunkSnapshot& snapshot,
-                 const char* content, Priority priority,
-                 std::array<PageId, kBlocksPerChunk>* pages);
+  bool MakePages(BlockMask blocks, const ChunkRefs& refs, const char* content,
+                 Priority priority, std::array<PageId, kBlocksPerChunk>* pages);
   static Priority PriorityOf(RewriteReason reason);
   void CountRewritten(RewriteReason reason, int frames);
   void MarkMerged(uint64_t chunk);

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/clock.h"
 #include "proto/base/reason.h"
-#include "server/engine/scratch.h"
+#include "server/engine/content/scratch.h"
 #include "server/engine/volume_core.h"
 
 namespace ramvol::engine {
@@ -98,11 +98,11 @@ absl::Status VolumeCore::ReadPiece(uint64_t chunk, size_t begin, size_t end,
                                    ReadClock* clock) {
   const BlockMask blocks = BlocksIn(begin, end);
   const bool small = end - begin <= kMaxSmallReadBytes;
-  ChunkSnapshot snapshot(shared_.arena);
+  ChunkRefs refs(shared_.arena);
   absl::Status taken =
-      TakeSnapshot(chunk, blocks, chunk * kChunkBytes + end, small, &snapshot);
+      TakeRefs(chunk, blocks, chunk * kChunkBytes + end, small, &refs);
   if (!taken.ok()) return taken;
-  const int hits = std::popcount(snapshot.hot_blocks());
+  const int hits = std::popcount(refs.hot_blocks());
   if (hits > 0) {
     counters_.Add(IoCounter::kHits, hits);
     shared_.totals.counts.Add(Total::kHits, hits);
@@ -113,20 +113,20 @@ absl::Status VolumeCore::ReadPiece(uint64_t chunk, size_t begin, size_t end,
     shared_.totals.counts.Add(Total::kMisses, misses);
   }
   ReadCost cost(shared_.totals.decompressions);
-  const bool good = snapshot.Copy(begin, end, out, &cost);
+  const bool good = refs.Copy(begin, end, out, &cost);
   AddReadCost(cost);
   if (cost.decompressions > 0) clock->Decompressed(cost.began_ns);
   if (!good) return Corrupt(chunk);
   if (!small || cost.decompressions == 0) return absl::OkStatus();
   // A read of a whole frame went straight to `out`, another through the
   // scratch.
-  const Frame* frame = snapshot.frame_in_scratch();
+  const Frame* frame = refs.frame_in_scratch();
   if (frame != nullptr) {
     CacheBlocks(chunk, *frame, ThreadScratch().content,
                 sequential ? frame->blocks : blocks & frame->blocks);
   } else {
     const int first = std::countr_zero(blocks);
-    frame = snapshot.slot(first).frame();
+    frame = refs.slot(first).frame();
     if (frame != nullptr && begin % kBlockBytes == 0) {
       CacheBlocks(chunk, *frame, out, frame->blocks);
     }
@@ -134,25 +134,24 @@ absl::Status VolumeCore::ReadPiece(uint64_t chunk, size_t begin, size_t end,
   return absl::OkStatus();
 }
 
-absl::Status VolumeCore::TakeSnapshot(uint64_t chunk, BlockMask blocks,
-                                      uint64_t end, bool small,
-                                      ChunkSnapshot* snapshot) {
+absl::Status VolumeCore::TakeRefs(uint64_t chunk, BlockMask blocks,
+                                  uint64_t end, bool small, ChunkRefs* refs) {
   StripedReaderLock index_lock(&index_.lock());
   absl::Status status = CheckLocked(end);
   if (!status.ok()) return status;
   Leaf* leaf = index_.Find(chunk);
   if (leaf == nullptr) {
-    snapshot->Take(ChunkMap(), blocks);
+    refs->Take(ChunkMap(), blocks);
     return absl::OkStatus();
   }
   bool split = false;
   {
     MutexLock lock(&leaf->mu);
     const ChunkMap map = ChunkMap::Unpack(leaf->entries[chunk % kFanout]);
-    snapshot->Take(map, blocks);
-    if (map.hot != nullptr && snapshot->hot_blocks() != 0) map.hot->Use();
+    refs->Take(map, blocks);
+    if (map.hot != nullptr && refs->hot_blocks() != 0) map.hot->Use();
     for (unsigned left = small ? blocks : 0; left != 0; left &= left - 1) {
-      Frame* frame = snapshot->slot(std::countr_zero(left)).frame();
+      Frame* frame = refs->slot(std::countr_zero(left)).frame();
       if (frame == nullptr) continue;
       leaf->unsettled = true;
       split |= frame->Touch() >= kReadsBeforeSplit &&

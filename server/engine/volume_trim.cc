@@ -27,8 +27,8 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
   piece.must_succeed =
       fill.kind == SlotKind::kHole || options_.allocator == Allocator::kMalloc;
   absl::Status status =
-      TakeSnapshot(chunk, piece.partial, check_end ? piece.EndOffset() : 0,
-                   false, &piece.base);
+      TakeRefs(chunk, piece.partial, check_end ? piece.EndOffset() : 0, false,
+               &piece.base);
   if (!status.ok()) return status;
   for (unsigned left = piece.touched & ~piece.partial; left != 0;
        left &= left - 1) {

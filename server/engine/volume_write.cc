@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/clock.h"
 #include "proto/base/reason.h"
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
+#include "server/engine/content/scratch.h"
 #include "server/engine/piece_write.h"
-#include "server/engine/scratch.h"
 #include "server/engine/volume_core.h"
 
 namespace ramvol::engine {
@@ -261,8 +261,8 @@ absl::Status VolumeCore::Prepare(size_t pieces, PieceWrite* piece) {
   if (!piece->must_succeed) status = Admit("write", pieces);
   if (status.ok()) status = PrepareWhole(piece);
   if (!status.ok() || piece->partial == 0) return status;
-  status = TakeSnapshot(piece->chunk, piece->partial, piece->EndOffset(), false,
-                        &piece->base);
+  status = TakeRefs(piece->chunk, piece->partial, piece->EndOffset(), false,
+                    &piece->base);
   if (!status.ok()) return status;
   return PreparePartial(piece);
 }

@@ -13,7 +13,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "proto/base/mutex.h"
-#include "server/engine/chunk_owner.h"
+#include "server/engine/content/chunk_owner.h"
 
 namespace ramvol::engine {
 

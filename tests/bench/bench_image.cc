@@ -15,7 +15,7 @@
 #include <system_error>
 #include <vector>
 
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
 #include "server/engine/options.h"
 
 namespace ramvol::bench {

@@ -21,7 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "proto/base/check.h"
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
 #include "tests/fuzz/input.h"

@@ -18,8 +18,8 @@
 
 #include "absl/types/span.h"
 #include "proto/base/check.h"
-#include "server/engine/codec.h"
-#include "server/engine/frame.h"
+#include "server/engine/content/codec.h"
+#include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/options.h"

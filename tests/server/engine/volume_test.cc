@@ -14,7 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/reason.h"
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
 #include "server/engine/engine.h"
 #include "tests/support/random_data.h"
 
@@ -583,7 +583,7 @@ TEST_F(VolumeTest, RegistryListsByNameAndRefusesDuplicates) {
   EXPECT_THAT(names, ElementsAre("b", "c"));
 }
 
-// The trim's snapshot finds a hole; the write comes before its commit.
+// The trim's references find a hole; the write comes before its commit.
 TEST_F(VolumeTest, TrimNextToAWriteIntoAHoleLosesNothing) {
   Volume& volume = Make(kGiB);
   constexpr uint64_t kBlocks = 20000;

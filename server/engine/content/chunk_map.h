@@ -1,13 +1,13 @@
 // Where the blocks of one chunk are: the unpacked form that code works on, and
 // the packed one that the index keeps.
-#ifndef RAMVOL_SERVER_ENGINE_CHUNK_MAP_H_
-#define RAMVOL_SERVER_ENGINE_CHUNK_MAP_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_MAP_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_MAP_H_
 
 #include <array>
 #include <cstdint>
 
 #include "proto/base/counters.h"
-#include "server/engine/frame.h"
+#include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/options.h"
 #include "server/engine/stats.h"
@@ -105,4 +105,4 @@ inline Frame* WholeFrame(ChunkEntry entry) {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_CHUNK_MAP_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_MAP_H_

@@ -1,8 +1,8 @@
 // A frame: some blocks of one chunk, compressed together. Immutable once made,
-// and counted, so that readers decompress without a lock and snapshots can
+// and counted, so that readers decompress without a lock and others can
 // share it.
-#ifndef RAMVOL_SERVER_ENGINE_FRAME_H_
-#define RAMVOL_SERVER_ENGINE_FRAME_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_FRAME_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_FRAME_H_
 
 #include <atomic>
 #include <bit>
@@ -98,4 +98,4 @@ bool ReadFrame(const Arena& arena, const Frame& frame, absl::Span<char> out);
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_FRAME_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_FRAME_H_

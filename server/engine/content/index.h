@@ -1,7 +1,7 @@
 // The index of a volume: a radix tree from chunk numbers to chunk entries that
 // has nodes only where something is stored.
-#ifndef RAMVOL_SERVER_ENGINE_INDEX_H_
-#define RAMVOL_SERVER_ENGINE_INDEX_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_
 
 #include <array>
 #include <atomic>
@@ -11,7 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
-#include "server/engine/chunk_map.h"
+#include "server/engine/content/chunk_map.h"
 #include "server/engine/memory/account.h"
 
 namespace ramvol::engine {
@@ -148,4 +148,4 @@ class Index {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_INDEX_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_

@@ -1,4 +1,4 @@
-#include "server/engine/hot_cache.h"
+#include "server/engine/content/hot_cache.h"
 
 #include <optional>
 

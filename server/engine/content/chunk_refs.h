@@ -1,20 +1,20 @@
 // References to what holds some blocks of a chunk, taken under its leaf's lock
 // and read without it.
-#ifndef RAMVOL_SERVER_ENGINE_SNAPSHOT_H_
-#define RAMVOL_SERVER_ENGINE_SNAPSHOT_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_REFS_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_REFS_H_
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "proto/base/duration_histogram.h"
-#include "server/engine/chunk_map.h"
-#include "server/engine/frame.h"
+#include "server/engine/content/chunk_map.h"
+#include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
 
 namespace ramvol::engine {
 
-// What reading from a snapshot cost; added up by the caller, but for
+// What reading through them cost; added up by the caller, but for
 // `durations`.
 struct ReadCost {
   explicit ReadCost(DurationHistogram& each) : durations(each) {}
@@ -27,12 +27,12 @@ struct ReadCost {
 };
 
 // Not thread-safe. Borrows `arena`, which must outlive it.
-class ChunkSnapshot {
+class ChunkRefs {
  public:
-  explicit ChunkSnapshot(Arena& arena) : arena_(arena) {}
-  ~ChunkSnapshot() { Clear(); }
-  ChunkSnapshot(const ChunkSnapshot&) = delete;
-  ChunkSnapshot& operator=(const ChunkSnapshot&) = delete;
+  explicit ChunkRefs(Arena& arena) : arena_(arena) {}
+  ~ChunkRefs() { Clear(); }
+  ChunkRefs(const ChunkRefs&) = delete;
+  ChunkRefs& operator=(const ChunkRefs&) = delete;
 
   // Drops what it had and takes references for `blocks` of `map`. The chunk's
   // leaf is locked.
@@ -73,4 +73,4 @@ class ChunkSnapshot {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_SNAPSHOT_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_REFS_H_

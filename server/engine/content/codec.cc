@@ -1,4 +1,4 @@
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
 
 // For ZSTD_c_format and ZSTD_d_format: frames without the magic number. Their
 // values may change between releases, so build with the headers of the library
@@ -17,7 +17,7 @@
 
 #include "server/engine/options.h"
 #ifdef __x86_64__
-#include "server/engine/checksum_avx2.h"
+#include "server/engine/content/checksum_avx2.h"
 #endif
 
 namespace ramvol::engine::codec {

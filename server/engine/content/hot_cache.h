@@ -1,7 +1,7 @@
 // The hot cache: a bounded set of uncompressed blocks of all volumes, found
 // through the chunks that they belong to.
-#ifndef RAMVOL_SERVER_ENGINE_HOT_CACHE_H_
-#define RAMVOL_SERVER_ENGINE_HOT_CACHE_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_HOT_CACHE_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_HOT_CACHE_H_
 
 #include <array>
 #include <atomic>
@@ -13,8 +13,8 @@
 #include "absl/base/thread_annotations.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
-#include "server/engine/chunk_owner.h"
-#include "server/engine/frame.h"
+#include "server/engine/content/chunk_owner.h"
+#include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/options.h"
 
@@ -184,4 +184,4 @@ class HotCache {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_HOT_CACHE_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_HOT_CACHE_H_

@@ -1,7 +1,7 @@
 // Turning blocks into frames: which blocks are compressed together, and how
 // they are stored.
-#ifndef RAMVOL_SERVER_ENGINE_PACKER_H_
-#define RAMVOL_SERVER_ENGINE_PACKER_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_PACKER_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_PACKER_H_
 
 #include <array>
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "proto/base/duration_histogram.h"
-#include "server/engine/chunk_map.h"
-#include "server/engine/frame.h"
+#include "server/engine/content/chunk_map.h"
+#include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 
 namespace ramvol::engine {
@@ -38,4 +38,4 @@ bool PackGroup(Account& account, Priority priority, BlockMask blocks,
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_PACKER_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_PACKER_H_

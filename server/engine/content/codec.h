@@ -1,7 +1,7 @@
 // zstd, checksums and the search for same-filled blocks. Contexts are kept for
 // each thread, so no call waits for another.
-#ifndef RAMVOL_SERVER_ENGINE_CODEC_H_
-#define RAMVOL_SERVER_ENGINE_CODEC_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_CODEC_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_CODEC_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -38,4 +38,4 @@ void FailCompressionsAfterForTest(int64_t n);
 
 }  // namespace ramvol::engine::codec
 
-#endif  // RAMVOL_SERVER_ENGINE_CODEC_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_CODEC_H_

@@ -1,10 +1,10 @@
-#include "server/engine/chunk_map.h"
+#include "server/engine/content/chunk_map.h"
 
 #include <bit>
 #include <cstring>
 #include <new>
 
-#include "server/engine/hot_cache.h"
+#include "server/engine/content/hot_cache.h"
 
 namespace ramvol::engine {
 namespace {

@@ -1,11 +1,11 @@
-#include "server/engine/frame.h"
+#include "server/engine/content/frame.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <new>
 
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
 
 namespace ramvol::engine {
 namespace {

@@ -1,13 +1,13 @@
-#include "server/engine/snapshot.h"
+#include "server/engine/content/chunk_refs.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
 #include "proto/base/clock.h"
-#include "server/engine/codec.h"
-#include "server/engine/hot_cache.h"
-#include "server/engine/scratch.h"
+#include "server/engine/content/codec.h"
+#include "server/engine/content/hot_cache.h"
+#include "server/engine/content/scratch.h"
 
 namespace ramvol::engine {
 namespace {
@@ -27,14 +27,14 @@ bool TimedReadFrame(const Arena& arena, const Frame& frame,
 
 }  // namespace
 
-Slot ChunkSnapshot::Current(const ChunkMap& map, int block) {
+Slot ChunkRefs::Current(const ChunkMap& map, int block) {
   if (map.hot != nullptr && (map.hot->present >> block & 1) != 0) {
     return Slot::OfPage(map.hot->pages[block]);
   }
   return map.cold[block];
 }
 
-void ChunkSnapshot::Take(const ChunkMap& map, BlockMask blocks) {
+void ChunkRefs::Take(const ChunkMap& map, BlockMask blocks) {
   Clear();
   taken_ = blocks;
   hot_ = map.hot == nullptr ? 0 : blocks & map.hot->present;
@@ -49,7 +49,7 @@ void ChunkSnapshot::Take(const ChunkMap& map, BlockMask blocks) {
   }
 }
 
-void ChunkSnapshot::Clear() {
+void ChunkRefs::Clear() {
   for (unsigned left = taken_; left != 0; left &= left - 1) {
     const Slot& slot = slots_[std::countr_zero(left)];
     if (Frame* frame = slot.frame()) {
@@ -61,7 +61,7 @@ void ChunkSnapshot::Clear() {
   taken_ = hot_ = 0;
 }
 
-bool ChunkSnapshot::SameIn(const ChunkMap& map, BlockMask blocks) const {
+bool ChunkRefs::SameIn(const ChunkMap& map, BlockMask blocks) const {
   for (unsigned left = blocks; left != 0; left &= left - 1) {
     const int block = std::countr_zero(left);
     if (slots_[block] != Current(map, block)) return false;
@@ -69,7 +69,7 @@ bool ChunkSnapshot::SameIn(const ChunkMap& map, BlockMask blocks) const {
   return true;
 }
 
-BlockMask ChunkSnapshot::BlocksOfFrame(int first, BlockMask of) const {
+BlockMask ChunkRefs::BlocksOfFrame(int first, BlockMask of) const {
   BlockMask blocks = 0;
   for (unsigned left = of; left != 0; left &= left - 1) {
     const int block = std::countr_zero(left);
@@ -78,8 +78,8 @@ BlockMask ChunkSnapshot::BlocksOfFrame(int first, BlockMask of) const {
   return blocks;
 }
 
-bool ChunkSnapshot::CopyFromFrame(int first, BlockMask blocks, size_t begin,
-                                  size_t end, char* out, ReadCost* cost) {
+bool ChunkRefs::CopyFromFrame(int first, BlockMask blocks, size_t begin,
+                              size_t end, char* out, ReadCost* cost) {
   const Frame& frame = *slots_[first].frame();
   const int count = std::popcount(blocks);
   const bool whole =
@@ -105,7 +105,7 @@ bool ChunkSnapshot::CopyFromFrame(int first, BlockMask blocks, size_t begin,
   return true;
 }
 
-bool ChunkSnapshot::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
+bool ChunkRefs::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
   frame_in_scratch_ = nullptr;
   const int first = static_cast<int>(begin / kBlockBytes);
   const int last = static_cast<int>((end - 1) / kBlockBytes);
@@ -138,8 +138,7 @@ bool ChunkSnapshot::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
   return true;
 }
 
-BlockMask ChunkSnapshot::CopyBlocks(BlockMask blocks, char* chunk,
-                                    ReadCost* cost) {
+BlockMask ChunkRefs::CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost) {
   BlockMask damaged = 0;
   for (BlockMask left = blocks; left != 0;) {
     const int block = std::countr_zero(left);
@@ -158,7 +157,7 @@ BlockMask ChunkSnapshot::CopyBlocks(BlockMask blocks, char* chunk,
   return damaged;
 }
 
-bool ChunkSnapshot::AllPages(BlockMask blocks) const {
+bool ChunkRefs::AllPages(BlockMask blocks) const {
   for (unsigned left = blocks; left != 0; left &= left - 1) {
     if (slots_[std::countr_zero(left)].kind != SlotKind::kPage) return false;
   }

@@ -1,4 +1,4 @@
-#include "server/engine/codec.h"
+#include "server/engine/content/codec.h"
 
 #include <cstdint>
 #include <cstring>

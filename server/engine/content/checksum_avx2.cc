@@ -1,6 +1,6 @@
 // Compiled for AVX2, so it includes nothing that other files share: the linker
 // might take its copy of an inline function for theirs.
-#include "server/engine/checksum_avx2.h"
+#include "server/engine/content/checksum_avx2.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

@@ -1,6 +1,6 @@
 // What the hot cache and the background threads know of a volume.
-#ifndef RAMVOL_SERVER_ENGINE_CHUNK_OWNER_H_
-#define RAMVOL_SERVER_ENGINE_CHUNK_OWNER_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_
 
 #include <cstdint>
 #include <memory>
@@ -48,4 +48,4 @@ class ChunkOwner : public std::enable_shared_from_this<ChunkOwner> {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_CHUNK_OWNER_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_

@@ -1,6 +1,6 @@
 // Buffers that each thread keeps for compressing and decompressing.
-#ifndef RAMVOL_SERVER_ENGINE_SCRATCH_H_
-#define RAMVOL_SERVER_ENGINE_SCRATCH_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_SCRATCH_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_SCRATCH_H_
 
 #include <memory>
 
@@ -8,7 +8,7 @@
 
 namespace ramvol::engine {
 
-// `content` belongs to ChunkSnapshot::Copy, the others to whoever compresses.
+// `content` belongs to ChunkRefs::Copy, the others to whoever compresses.
 struct Scratch {
   char content[kChunkBytes];
   char chunk[kChunkBytes];
@@ -24,4 +24,4 @@ inline Scratch& ThreadScratch() {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_SCRATCH_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_SCRATCH_H_

@@ -1,11 +1,11 @@
-#include "server/engine/packer.h"
+#include "server/engine/content/packer.h"
 
 #include <bit>
 
 #include "absl/types/span.h"
 #include "proto/base/clock.h"
-#include "server/engine/codec.h"
-#include "server/engine/scratch.h"
+#include "server/engine/content/codec.h"
+#include "server/engine/content/scratch.h"
 
 namespace ramvol::engine {
 namespace {

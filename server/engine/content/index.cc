@@ -1,4 +1,4 @@
-#include "server/engine/index.h"
+#include "server/engine/content/index.h"
 
 #include <algorithm>
 #include <new>

@@ -1,6 +1,6 @@
 // XXH3-64 with the instructions of newer x86 processors.
-#ifndef RAMVOL_SERVER_ENGINE_CHECKSUM_AVX2_H_
-#define RAMVOL_SERVER_ENGINE_CHECKSUM_AVX2_H_
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHECKSUM_AVX2_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_CHECKSUM_AVX2_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -13,4 +13,4 @@ uint64_t Xxh3WithAvx2(const char* data, size_t bytes);
 
 }  // namespace ramvol::engine::codec
 
-#endif  // RAMVOL_SERVER_ENGINE_CHECKSUM_AVX2_H_
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_CHECKSUM_AVX2_H_
