@@ -9,12 +9,10 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "server/engine/content/blocks.h"
 
 namespace ramvol::engine {
 
-inline constexpr uint64_t kBlockBytes = 4096;
-inline constexpr uint64_t kChunkBytes = 65536;
-inline constexpr int kBlocksPerChunk = 16;
 inline constexpr uint64_t kMaxVolumeBytes = std::numeric_limits<int64_t>::max();
 // Most bytes that one Read or Write may carry (NBD's largest payload).
 inline constexpr uint64_t kMaxDataBytes = 32 << 20;

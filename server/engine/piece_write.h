@@ -6,11 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
 
 namespace ramvol::engine {
 
@@ -41,11 +41,9 @@ struct PieceWrite {
     chunk = chunk_number;
     begin = begin_bytes;
     end = end_bytes;
-    const int first = static_cast<int>(begin / kBlockBytes);
-    const int last = static_cast<int>((end - 1) / kBlockBytes);
-    touched = RunMask(first, last - first + 1);
-    if (begin % kBlockBytes != 0) partial |= BlockMask{1} << first;
-    if (end % kBlockBytes != 0) partial |= BlockMask{1} << last;
+    touched = BlocksIn(begin, end);
+    if (begin % kBlockBytes != 0) partial |= BlocksIn(begin, begin + 1);
+    if (end % kBlockBytes != 0) partial |= BlocksIn(end - 1, end);
   }
   const char* DataOf(int block) const {
     return data + (block * kBlockBytes - begin);

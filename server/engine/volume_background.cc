@@ -30,20 +30,10 @@ bool VolumeCore::PackGroups(const Groups& groups, const char* content,
   PackCost cost(shared_.totals.compressions);
   bool good = true;
   for (BlockMask blocks : groups) {
-    const int first = std::countr_zero(blocks);
-    const char* source = content + first * kBlockBytes;
-    if (blocks != RunMask(first, std::popcount(blocks))) {
-      char* gathered = ThreadScratch().gathered;
-      source = gathered;
-      for (unsigned left = blocks; left != 0; left &= left - 1) {
-        std::memcpy(gathered, content + std::countr_zero(left) * kBlockBytes,
-                    kBlockBytes);
-        gathered += kBlockBytes;
-      }
-    }
+    const char* first = content + std::countr_zero(blocks) * kBlockBytes;
     NewGroup group{blocks, nullptr};
-    good = PackGroup(account_, priority, blocks, source, level, &group.frame,
-                     &cost);
+    good = PackGroup(account_, priority, blocks, Gather(blocks, first), level,
+                     &group.frame, &cost);
     if (!good) break;
     made->push_back(group);
   }
@@ -108,8 +98,8 @@ void VolumeCore::FlushChunk(uint64_t chunk) {
         continue;
       }
       used |= BlockMask{1} << i;
-      for (unsigned left = group.blocks; left != 0; left &= left - 1) {
-        map.cold[std::countr_zero(left)] = Slot::OfFrame(group.frame);
+      for (const int block : Bits(group.blocks)) {
+        map.cold[block] = Slot::OfFrame(group.frame);
       }
       if (map.hot != nullptr) map.hot->dirty &= ~group.blocks;
       if (!keep_clean) DropHot(map, group.blocks, &dropped);
@@ -129,8 +119,7 @@ void VolumeCore::FlushChunk(uint64_t chunk) {
 void VolumeCore::StoreRaw(ChunkMap& map, BlockMask blocks) {
   if (map.hot == nullptr) return;
   const BlockMask moved = blocks & map.hot->dirty;
-  for (unsigned left = moved; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(moved)) {
     map.cold[block] = Slot::OfPage(map.hot->pages[block]);
   }
   map.hot->present &= ~moved;
@@ -161,7 +150,7 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
   BlockMask seen = 0;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     const Slot& slot = map.cold[block];
-    const BlockMask bit = BlockMask{1} << block;
+    const BlockMask bit = BlockBit(block);
     if (slot.kind == SlotKind::kPage && reason == RewriteReason::kCold) {
       chosen |= bit;
       *old_stored += kBlockBytes;
@@ -199,8 +188,7 @@ bool VolumeCore::PlanRewrite(uint64_t chunk, RewriteReason reason,
 bool VolumeCore::MakePages(BlockMask blocks, const ChunkRefs& refs,
                            const char* content, Priority priority,
                            std::array<PageId, kBlocksPerChunk>* pages) {
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     if (refs.slot(block).kind == SlotKind::kPage) continue;
     const PageId page = account_.NewPage(priority);
     if (page == 0) return false;
@@ -277,8 +265,8 @@ void VolumeCore::RewriteChunk(uint64_t chunk, RewriteReason reason) {
         if (group.frame == nullptr) continue;
         group.frame->merged.store(cold, std::memory_order_relaxed);
         if (cold) group.frame->heat.store(0, std::memory_order_relaxed);
-        for (unsigned left = group.blocks; left != 0; left &= left - 1) {
-          map.cold[std::countr_zero(left)] = Slot::OfFrame(group.frame);
+        for (const int block : Bits(group.blocks)) {
+          map.cold[block] = Slot::OfFrame(group.frame);
         }
       }
     });
@@ -348,28 +336,24 @@ void VolumeCore::CompactLeaf(uint64_t first_chunk) {
     Leaf* leaf = index_.Find(first_chunk);
     if (leaf == nullptr) return;
     MutexLock lock(&leaf->mu);
-    for (uint64_t left = leaf->present; left != 0; left &= left - 1) {
-      const int i = std::countr_zero(left);
-      const uint64_t bit = left & -left;
+    for (const int i : Bits(leaf->present)) {
+      const uint64_t bit = uint64_t{1} << i;
       MoveMap(&leaf->entries[i], account_);
       const ChunkMap map = ChunkMap::Unpack(leaf->entries[i]);
       if (HasFrameToMove(map)) to_move |= bit;
       if (HasMostlyDeadFrame(map)) to_rewrite |= bit;
     }
   }
-  for (; to_rewrite != 0; to_rewrite &= to_rewrite - 1) {
-    RewriteChunk(first_chunk + std::countr_zero(to_rewrite),
-                 RewriteReason::kMostlyDead);
+  for (const int i : Bits(to_rewrite)) {
+    RewriteChunk(first_chunk + i, RewriteReason::kMostlyDead);
   }
-  for (; to_move != 0; to_move &= to_move - 1) {
-    MoveFrames(first_chunk + std::countr_zero(to_move));
-  }
+  for (const int i : Bits(to_move)) MoveFrames(first_chunk + i);
 }
 
 void VolumeCore::MoveFrames(uint64_t chunk) {
   Dropped dropped;
   ChunkRefs refs(shared_.arena);
-  if (!TakeRefs(chunk, 0xffff, 0, false, &refs).ok()) return;
+  if (!TakeRefs(chunk, kAllBlocks, 0, false, &refs).ok()) return;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     Frame* old = refs.slot(block).frame();
     // A frame's blocks are mostly neighbours.
@@ -404,8 +388,7 @@ std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
     MutexLock lock(&leaf->mu);
     const bool look = leaf->unsettled || all_cold;
     leaf->unsettled = false;
-    for (uint64_t left = leaf->present; left != 0; left &= left - 1) {
-      const int i = std::countr_zero(left);
+    for (const int i : Bits(leaf->present)) {
       const uint64_t bit = uint64_t{1} << i;
       const ChunkMap map = ChunkMap::Unpack(leaf->entries[i]);
       const Age age = look ? AgeOf(map, all_cold) : Age::kSettled;
@@ -413,8 +396,8 @@ std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
       if (age == Age::kYoung) leaf->unsettled = true;
     }
   }
-  for (; to_merge != 0; to_merge &= to_merge - 1) {
-    const uint64_t cold_chunk = first_chunk + std::countr_zero(to_merge);
+  for (const int i : Bits(to_merge)) {
+    const uint64_t cold_chunk = first_chunk + i;
     // What earlier merging left in slabs goes first.
     if (shared_.compactor.KeepUp(kMergeBytes)) {
       RewriteChunk(cold_chunk, RewriteReason::kCold);
@@ -432,7 +415,7 @@ VolumeCore::Age VolumeCore::AgeOf(const ChunkMap& map, bool all_cold) const {
   BlockMask seen = 0;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     Frame* frame = map.cold[block].frame();
-    if (frame == nullptr || (seen >> block & 1) != 0) continue;
+    if (frame == nullptr || Holds(seen, block)) continue;
     const BlockMask live = map.BlocksOf(frame);
     seen |= live;
     // A read that touches the frame just now may be overlooked.
@@ -449,8 +432,7 @@ VolumeCore::Age VolumeCore::AgeOf(const ChunkMap& map, bool all_cold) const {
 bool VolumeCore::CorruptForTest(uint64_t offset) {
   const int block = static_cast<int>(offset % kChunkBytes / kBlockBytes);
   ChunkRefs refs(shared_.arena);
-  if (!TakeRefs(offset / kChunkBytes, BlockMask{1} << block, 0, false, &refs)
-           .ok()) {
+  if (!TakeRefs(offset / kChunkBytes, BlockBit(block), 0, false, &refs).ok()) {
     return false;
   }
   Frame* frame = refs.slot(block).frame();

@@ -293,7 +293,7 @@ void VolumeCore::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
     map.hot->chunk = chunk;
     hot_nodes_.Add(map.hot);
   }
-  const BlockMask bit = BlockMask{1} << block;
+  const BlockMask bit = BlockBit(block);
   map.hot->pages[block] = page;
   map.hot->present |= bit;
   if (dirty) map.hot->dirty |= bit;
@@ -301,8 +301,8 @@ void VolumeCore::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
 
 void VolumeCore::DropHot(ChunkMap& map, BlockMask blocks, Dropped* dropped) {
   if (map.hot == nullptr) return;
-  for (unsigned left = blocks & map.hot->present; left != 0; left &= left - 1) {
-    dropped->pages.push_back(map.hot->pages[std::countr_zero(left)]);
+  for (const int block : Bits(blocks & map.hot->present)) {
+    dropped->pages.push_back(map.hot->pages[block]);
   }
   map.hot->present &= ~blocks;
   map.hot->dirty &= ~blocks;

@@ -209,7 +209,6 @@ class VolumeCore : public ChunkOwner {
   // RESOURCE_EXHAUSTED when there is no room for the metadata of `chunks`.
   absl::Status Admit(absl::string_view what, size_t chunks);
   absl::Status PrepareWhole(PieceWrite* piece);
-  static const char* GatherWhole(BlockMask blocks, const PieceWrite& piece);
   absl::Status PackWhole(BlockMask blocks, PieceWrite* piece);
   absl::Status PageWhole(BlockMask blocks, PieceWrite* piece);
   absl::Status FillPartial(int block, PieceWrite* piece);

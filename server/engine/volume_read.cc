@@ -18,12 +18,6 @@ constexpr size_t kMaxSmallReadBytes = 16384;
 // So many recent reads of a part of a frame have it split.
 constexpr int kReadsBeforeSplit = 8;
 
-BlockMask BlocksIn(size_t begin, size_t end) {
-  const int first = static_cast<int>(begin / kBlockBytes);
-  const int last = static_cast<int>((end - 1) / kBlockBytes);
-  return RunMask(first, last - first + 1);
-}
-
 // Joins neighbours of one state as they come, in order.
 class ExtentBuilder {
  public:
@@ -48,7 +42,7 @@ class ExtentBuilder {
   bool AddChunk(uint64_t chunk, BlockMask present) {
     if (!Add(chunk * kChunkBytes, true)) return false;
     for (int block = 0; block < kBlocksPerChunk;) {
-      const bool data = (present >> block & 1) != 0;
+      const bool data = Holds(present, block);
       const unsigned rest = (data ? ~present : present) >> block;
       const int run = std::min<int>(std::countr_zero(rest | 1u << 16),
                                     kBlocksPerChunk - block);
@@ -150,8 +144,8 @@ absl::Status VolumeCore::TakeRefs(uint64_t chunk, BlockMask blocks,
     const ChunkMap map = ChunkMap::Unpack(leaf->entries[chunk % kFanout]);
     refs->Take(map, blocks);
     if (map.hot != nullptr && refs->hot_blocks() != 0) map.hot->Use();
-    for (unsigned left = small ? blocks : 0; left != 0; left &= left - 1) {
-      Frame* frame = refs->slot(std::countr_zero(left)).frame();
+    for (const int block : Bits(small ? blocks : 0)) {
+      Frame* frame = refs->slot(block).frame();
       if (frame == nullptr) continue;
       leaf->unsettled = true;
       split |= frame->Touch() >= kReadsBeforeSplit &&
@@ -170,8 +164,7 @@ absl::Status VolumeCore::TakeRefs(uint64_t chunk, BlockMask blocks,
 void VolumeCore::CacheBlocks(uint64_t chunk, const Frame& frame,
                              const char* content, BlockMask blocks) {
   std::array<PageId, kBlocksPerChunk> pages = {};
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     pages[block] = account_.NewPage(Priority::kNormal);
     if (pages[block] == 0) break;
     std::memcpy(shared_.arena.PageData(pages[block]),
@@ -179,10 +172,8 @@ void VolumeCore::CacheBlocks(uint64_t chunk, const Frame& frame,
   }
   Dropped dropped;
   EditIfThere(chunk, 0, &dropped, [&](ChunkMap& map) {
-    for (unsigned left = blocks; left != 0; left &= left - 1) {
-      const int block = std::countr_zero(left);
-      const bool hot =
-          map.hot != nullptr && (map.hot->present >> block & 1) != 0;
+    for (const int block : Bits(blocks)) {
+      const bool hot = map.hot != nullptr && Holds(map.hot->present, block);
       if (pages[block] == 0 || hot || map.cold[block].frame() != &frame) {
         continue;
       }
@@ -224,8 +215,7 @@ absl::StatusOr<Extents> VolumeCore::FindExtents(uint64_t offset,
     if (next > position->first_chunk) {
       present &= ~uint64_t{0} << (next - position->first_chunk);
     }
-    for (; present != 0; present &= present - 1) {
-      const int i = std::countr_zero(present);
+    for (const int i : Bits(present)) {
       const uint64_t chunk = position->first_chunk + i;
       if (chunk > last) break;
       if (!builder.AddChunk(chunk, PresentBlocks(position->leaf->entries[i]))) {

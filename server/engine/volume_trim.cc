@@ -30,9 +30,8 @@ absl::Status VolumeCore::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
       TakeRefs(chunk, piece.partial, check_end ? piece.EndOffset() : 0, false,
                &piece.base);
   if (!status.ok()) return status;
-  for (unsigned left = piece.touched & ~piece.partial; left != 0;
-       left &= left - 1) {
-    piece.fresh[std::countr_zero(left)] = fill;
+  for (const int block : Bits(piece.touched & ~piece.partial)) {
+    piece.fresh[block] = fill;
   }
   if (!piece.must_succeed) status = Admit("write of zeroes", 1);
   if (status.ok()) status = PreparePartial(&piece);

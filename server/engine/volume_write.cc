@@ -132,8 +132,7 @@ void VolumeCore::EvictSome() {
 }
 
 absl::Status VolumeCore::PageWhole(BlockMask blocks, PieceWrite* piece) {
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     const PageId page = NewPageFor(*piece);
     if (page == 0) return OutOfMemory("write", 0, 0);
     std::memcpy(shared_.arena.PageData(page), piece->DataOf(block),
@@ -143,19 +142,6 @@ absl::Status VolumeCore::PageWhole(BlockMask blocks, PieceWrite* piece) {
   return absl::OkStatus();
 }
 
-const char* VolumeCore::GatherWhole(BlockMask blocks, const PieceWrite& piece) {
-  const int first = std::countr_zero(blocks);
-  if (blocks == RunMask(first, std::popcount(blocks))) {
-    return piece.DataOf(first);
-  }
-  char* gathered = ThreadScratch().gathered;
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    std::memcpy(gathered, piece.DataOf(std::countr_zero(left)), kBlockBytes);
-    gathered += kBlockBytes;
-  }
-  return ThreadScratch().gathered;
-}
-
 absl::Status VolumeCore::PackWhole(BlockMask blocks, PieceWrite* piece) {
   PackCost cost(shared_.totals.compressions);
   Frame* frame = nullptr;
@@ -163,30 +149,29 @@ absl::Status VolumeCore::PackWhole(BlockMask blocks, PieceWrite* piece) {
   bool has_room = true;
   for (int i = 0; i < kMaxPackAttempts && has_room; ++i) {
     // Gathered anew each time: reclaiming uses the scratch too.
-    packed = PackGroup(
-        account_, Priority::kNormal, blocks, GatherWhole(blocks, *piece),
-        write_level_.load(std::memory_order_relaxed), &frame, &cost);
+    packed =
+        PackGroup(account_, Priority::kNormal, blocks,
+                  Gather(blocks, piece->DataOf(std::countr_zero(blocks))),
+                  write_level_.load(std::memory_order_relaxed), &frame, &cost);
     if (packed) break;
     has_room = MakeRoom(std::popcount(blocks) * kBlockBytes);
   }
   AddPackCost(cost);
   if (!packed) return OutOfMemory("write", 0, 0);
   if (frame == nullptr) return PageWhole(blocks, piece);
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    piece->fresh[std::countr_zero(left)] = Slot::OfFrame(frame);
+  for (const int block : Bits(blocks)) {
+    piece->fresh[block] = Slot::OfFrame(frame);
   }
   return absl::OkStatus();
 }
 
 absl::Status VolumeCore::PrepareWhole(PieceWrite* piece) {
   BlockMask rest = 0;
-  for (unsigned left = piece->touched & ~piece->partial; left != 0;
-       left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(piece->touched & ~piece->partial)) {
     const std::optional<uint64_t> pattern =
         codec::SameFilledPattern(piece->DataOf(block));
     if (!pattern.has_value()) {
-      rest |= BlockMask{1} << block;
+      rest |= BlockBit(block);
     } else if (*pattern != 0) {
       piece->fresh[block] = Slot::OfPattern(*pattern);
     }
@@ -227,7 +212,7 @@ absl::Status VolumeCore::FillPartial(int block, PieceWrite* piece) {
   if (pattern.has_value()) {
     if (fresh.kind == SlotKind::kPage) account_.FreePage(fresh.page());
     fresh = *pattern == 0 ? piece->zero : Slot::OfPattern(*pattern);
-    piece->dirty &= ~(BlockMask{1} << block);
+    piece->dirty &= ~(BlockBit(block));
     return absl::OkStatus();
   }
   if (fresh.kind != SlotKind::kPage) {
@@ -237,14 +222,14 @@ absl::Status VolumeCore::FillPartial(int block, PieceWrite* piece) {
   }
   std::memcpy(shared_.arena.PageData(fresh.page()), content, kBlockBytes);
   if (options_.allocator == Allocator::kZstd) {
-    piece->dirty |= BlockMask{1} << block;
+    piece->dirty |= BlockBit(block);
   }
   return absl::OkStatus();
 }
 
 absl::Status VolumeCore::PreparePartial(PieceWrite* piece) {
-  for (unsigned left = piece->partial; left != 0; left &= left - 1) {
-    absl::Status status = FillPartial(std::countr_zero(left), piece);
+  for (const int block : Bits(piece->partial)) {
+    absl::Status status = FillPartial(block, piece);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -341,10 +326,9 @@ void VolumeCore::Apply(PieceWrite* piece, ChunkMap& map, Dropped* dropped) {
   }
   shared_.hot.CountDirtied(std::popcount(piece->dirty));
   DropHot(map, piece->touched, dropped);
-  for (unsigned left = piece->touched; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(piece->touched)) {
     const Slot fresh = std::exchange(piece->fresh[block], Slot());
-    if ((piece->dirty >> block & 1) != 0) {
+    if (Holds(piece->dirty, block)) {
       map.cold[block] = Slot();
       SetHot(map, piece->chunk, block, fresh.page(), true);
     } else {

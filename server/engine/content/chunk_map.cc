@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/hot_cache.h"
 
 namespace ramvol::engine {
@@ -64,7 +65,7 @@ Layout LayOut(const ChunkMap& map) {
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     const Slot& slot = map.cold[block];
     if (slot.kind == SlotKind::kHole) continue;
-    layout.head.present |= BlockMask{1} << block;
+    layout.head.present |= BlockBit(block);
     layout.head.slot_of |= static_cast<uint64_t>(layout.NumberOf(slot))
                            << (4 * block);
   }
@@ -73,7 +74,7 @@ Layout LayOut(const ChunkMap& map) {
 
 bool IsWholeFrame(const Layout& layout) {
   return layout.head.hot == nullptr && layout.head.slots == 1 &&
-         layout.head.present == 0xffff &&
+         layout.head.present == kAllBlocks &&
          layout.head.kinds == static_cast<uint32_t>(SlotKind::kFrame);
 }
 
@@ -93,8 +94,7 @@ ChunkMap ChunkMap::Unpack(ChunkEntry entry) {
   const PackedChunk* packed = AsPacked(entry);
   if (packed == nullptr) return map;
   map.hot = packed->hot;
-  for (unsigned left = packed->present; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(packed->present)) {
     const int slot = (packed->slot_of >> (4 * block)) & 15;
     map.cold[block] = {static_cast<SlotKind>((packed->kinds >> (2 * slot)) & 3),
                        packed->values()[slot]};
@@ -138,7 +138,7 @@ void MoveMap(ChunkEntry* entry, Account& account) {
 }
 
 BlockMask PresentBlocks(ChunkEntry entry) {
-  if (WholeFrame(entry) != nullptr) return 0xffff;
+  if (WholeFrame(entry) != nullptr) return kAllBlocks;
   const PackedChunk* packed = AsPacked(entry);
   if (packed == nullptr) return 0;
   return packed->present | (packed->hot == nullptr ? 0 : packed->hot->dirty);
@@ -147,7 +147,7 @@ BlockMask PresentBlocks(ChunkEntry entry) {
 BlockMask ChunkMap::PresentBlocks() const {
   BlockMask present = hot == nullptr ? 0 : hot->dirty;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
-    if (cold[block].kind != SlotKind::kHole) present |= BlockMask{1} << block;
+    if (cold[block].kind != SlotKind::kHole) present |= BlockBit(block);
   }
   return present;
 }
@@ -155,7 +155,7 @@ BlockMask ChunkMap::PresentBlocks() const {
 BlockMask ChunkMap::BlocksOf(const Frame* frame) const {
   BlockMask blocks = 0;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
-    if (cold[block].frame() == frame) blocks |= BlockMask{1} << block;
+    if (cold[block].frame() == frame) blocks |= BlockBit(block);
   }
   return blocks;
 }
@@ -166,8 +166,7 @@ Census ChunkMap::TakeCensus(BlockMask blocks) const {
     census[static_cast<size_t>(gauge) + offset] += amount;
   };
   BlockMask counted = 0;  // Blocks of frames that were counted.
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     const Slot& slot = cold[block];
     switch (slot.kind) {
       case SlotKind::kHole:
@@ -180,7 +179,7 @@ Census ChunkMap::TakeCensus(BlockMask blocks) const {
         break;
       case SlotKind::kFrame: {
         add(Gauge::kCompressedBlocks, 0, 1);
-        if ((counted >> block & 1) != 0) break;
+        if (Holds(counted, block)) break;
         const Frame* frame = slot.frame();
         const BlockMask live = BlocksOf(frame);
         counted |= live;
@@ -200,12 +199,11 @@ BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after) {
   BlockMask changed = 0;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     if (before.cold[block] != after.cold[block]) {
-      changed |= BlockMask{1} << block;
+      changed |= BlockBit(block);
     }
   }
   BlockMask affected = changed;
-  for (unsigned left = changed; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(changed)) {
     for (const ChunkMap* map : {&before, &after}) {
       const Frame* frame = map->cold[block].frame();
       if (frame != nullptr) affected |= map->BlocksOf(frame);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "proto/base/clock.h"
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/hot_cache.h"
 #include "server/engine/content/scratch.h"
@@ -28,7 +29,7 @@ bool TimedReadFrame(const Arena& arena, const Frame& frame,
 }  // namespace
 
 Slot ChunkRefs::Current(const ChunkMap& map, int block) {
-  if (map.hot != nullptr && (map.hot->present >> block & 1) != 0) {
+  if (map.hot != nullptr && Holds(map.hot->present, block)) {
     return Slot::OfPage(map.hot->pages[block]);
   }
   return map.cold[block];
@@ -38,8 +39,7 @@ void ChunkRefs::Take(const ChunkMap& map, BlockMask blocks) {
   Clear();
   taken_ = blocks;
   hot_ = map.hot == nullptr ? 0 : blocks & map.hot->present;
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     slots_[block] = Current(map, block);
     if (Frame* frame = slots_[block].frame()) {
       RefFrame(frame);
@@ -50,8 +50,8 @@ void ChunkRefs::Take(const ChunkMap& map, BlockMask blocks) {
 }
 
 void ChunkRefs::Clear() {
-  for (unsigned left = taken_; left != 0; left &= left - 1) {
-    const Slot& slot = slots_[std::countr_zero(left)];
+  for (const int block : Bits(taken_)) {
+    const Slot& slot = slots_[block];
     if (Frame* frame = slot.frame()) {
       UnrefFrame(arena_, frame);
     } else if (slot.kind == SlotKind::kPage) {
@@ -62,8 +62,7 @@ void ChunkRefs::Clear() {
 }
 
 bool ChunkRefs::SameIn(const ChunkMap& map, BlockMask blocks) const {
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     if (slots_[block] != Current(map, block)) return false;
   }
   return true;
@@ -71,9 +70,8 @@ bool ChunkRefs::SameIn(const ChunkMap& map, BlockMask blocks) const {
 
 BlockMask ChunkRefs::BlocksOfFrame(int first, BlockMask of) const {
   BlockMask blocks = 0;
-  for (unsigned left = of; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
-    if (slots_[block] == slots_[first]) blocks |= BlockMask{1} << block;
+  for (const int block : Bits(of)) {
+    if (slots_[block] == slots_[first]) blocks |= BlockBit(block);
   }
   return blocks;
 }
@@ -82,9 +80,9 @@ bool ChunkRefs::CopyFromFrame(int first, BlockMask blocks, size_t begin,
                               size_t end, char* out, ReadCost* cost) {
   const Frame& frame = *slots_[first].frame();
   const int count = std::popcount(blocks);
-  const bool whole =
-      blocks == frame.blocks && blocks == RunMask(first, count) &&
-      first * kBlockBytes >= begin && (first + count) * kBlockBytes <= end;
+  const bool whole = blocks == frame.blocks && IsRun(blocks) &&
+                     first * kBlockBytes >= begin &&
+                     (first + count) * kBlockBytes <= end;
   if (whole) {
     return TimedReadFrame(
         arena_, frame,
@@ -93,8 +91,7 @@ bool ChunkRefs::CopyFromFrame(int first, BlockMask blocks, size_t begin,
   absl::Span<char> content(ThreadScratch().content, frame.content_bytes());
   if (!TimedReadFrame(arena_, frame, content, cost)) return false;
   frame_in_scratch_ = &frame;
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    const int block = std::countr_zero(left);
+  for (const int block : Bits(blocks)) {
     const size_t from = std::max(begin, block * kBlockBytes);
     const size_t to = std::min(end, (block + 1) * kBlockBytes);
     std::memcpy(
@@ -107,9 +104,7 @@ bool ChunkRefs::CopyFromFrame(int first, BlockMask blocks, size_t begin,
 
 bool ChunkRefs::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
   frame_in_scratch_ = nullptr;
-  const int first = static_cast<int>(begin / kBlockBytes);
-  const int last = static_cast<int>((end - 1) / kBlockBytes);
-  BlockMask left = RunMask(first, last - first + 1);
+  BlockMask left = BlocksIn(begin, end);
   while (left != 0) {
     const int block = std::countr_zero(left);
     const Slot& slot = slots_[block];
@@ -142,7 +137,7 @@ BlockMask ChunkRefs::CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost) {
   BlockMask damaged = 0;
   for (BlockMask left = blocks; left != 0;) {
     const int block = std::countr_zero(left);
-    BlockMask now = BlockMask{1} << block;
+    BlockMask now = BlockBit(block);
     bool good;
     if (slots_[block].kind == SlotKind::kFrame) {
       now = BlocksOfFrame(block, left);
@@ -158,8 +153,8 @@ BlockMask ChunkRefs::CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost) {
 }
 
 bool ChunkRefs::AllPages(BlockMask blocks) const {
-  for (unsigned left = blocks; left != 0; left &= left - 1) {
-    if (slots_[std::countr_zero(left)].kind != SlotKind::kPage) return false;
+  for (const int block : Bits(blocks)) {
+    if (slots_[block].kind != SlotKind::kPage) return false;
   }
   return true;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "proto/base/duration_histogram.h"
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"

@@ -10,14 +10,11 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "server/engine/content/blocks.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
 
 namespace ramvol::engine {
-
-// A set of blocks of a chunk: bit i is block i.
-using BlockMask = uint16_t;
 
 // Compressed bytes beyond which storing raw blocks takes no more memory.
 constexpr size_t MaxStoredBytes(int blocks) {
@@ -69,11 +66,6 @@ struct Frame {
   }
 };
 static_assert(sizeof(Frame) == 16);
-
-// The blocks from `first` on, `count` of them.
-constexpr BlockMask RunMask(int first, int count) {
-  return static_cast<BlockMask>(((1u << count) - 1) << first);
-}
 
 // Makes a frame with one reference, charged to `account`, that holds `blocks`,
 // whose content has `checksum` and compresses to `compressed` (1 to 65535

@@ -13,10 +13,10 @@
 #include "absl/base/thread_annotations.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
 
 namespace ramvol::engine {
 

@@ -1,9 +1,11 @@
 #include "server/engine/content/packer.h"
 
 #include <bit>
+#include <cstring>
 
 #include "absl/types/span.h"
 #include "proto/base/clock.h"
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/scratch.h"
 
@@ -29,6 +31,18 @@ Groups Partition(BlockMask blocks, int min_span, int max_span) {
   Groups groups;
   PartitionRun(blocks, 0, kBlocksPerChunk, min_span, max_span, &groups);
   return groups;
+}
+
+const char* Gather(BlockMask blocks, const char* first) {
+  if (IsRun(blocks)) return first;
+  const int begin = std::countr_zero(blocks);
+  char* const gathered = ThreadScratch().gathered;
+  char* to = gathered;
+  for (const int block : Bits(blocks)) {
+    std::memcpy(to, first + (block - begin) * kBlockBytes, kBlockBytes);
+    to += kBlockBytes;
+  }
+  return gathered;
 }
 
 bool PackGroup(Account& account, Priority priority, BlockMask blocks,

@@ -9,6 +9,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "proto/base/duration_histogram.h"
+#include "server/engine/content/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
@@ -20,6 +21,11 @@ namespace ramvol::engine {
 // it, else those of its halves on their own, down to runs of `min_span`.
 using Groups = absl::InlinedVector<BlockMask, 4>;
 Groups Partition(BlockMask blocks, int min_span, int max_span);
+
+// The content of `blocks` in one piece. `first` is where their first one is,
+// and each lies as far behind it as in the chunk: right there when they are
+// neighbours, else copied to the thread's Scratch::gathered.
+const char* Gather(BlockMask blocks, const char* first);
 
 // What compressing cost; added up by the caller, but for `durations`.
 struct PackCost {

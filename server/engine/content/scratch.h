@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "server/engine/options.h"
+#include "server/engine/content/blocks.h"
 
 namespace ramvol::engine {
 
