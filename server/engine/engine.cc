@@ -11,11 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/mutex.h"
 #include "proto/base/reason.h"
-#include "server/engine/compactor.h"
-#include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_cache.h"
 #include "server/engine/maintainer.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/memory/slab_evacuator.h"
+#include "server/engine/memory/slab_tenant.h"
 #include "server/engine/totals.h"
 #include "server/engine/volume_core.h"
 #include "server/engine/work_queue.h"
@@ -51,8 +51,8 @@ struct Engine::Impl {
       : options(wanted),
         arena(std::move(memory)),
         hot(options.hot_cache_bytes),
-        compactor(*arena, [this] { return Owners(); }),
-        shared{*arena, hot, work, totals, compactor},
+        evacuator(*arena, [this] { return Tenants(); }),
+        shared{*arena, hot, work, totals, evacuator},
         maintainer(
             shared, [this] { return Cores(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
@@ -84,7 +84,7 @@ struct Engine::Impl {
     const uint64_t spare_bytes = kSpareBytes - hot_bytes;
     if (arena->HasRoom(spare_bytes)) return false;
     // A writer would get what is free in slabs.
-    if (compactor.HasWork(Compaction::kTight)) return false;
+    if (evacuator.HasWork(Evacuation::kTight)) return false;
     // Free memory that is kept for reuse is given up for a reservation.
     if (!arena->Reserve(spare_bytes, Priority::kNormal)) return true;
     arena->Unreserve(spare_bytes);
@@ -98,7 +98,7 @@ struct Engine::Impl {
     return cores;
   }
 
-  std::vector<std::weak_ptr<ChunkOwner>> Owners() {
+  std::vector<std::weak_ptr<SlabTenant>> Tenants() {
     const std::vector<std::weak_ptr<VolumeCore>> cores = Cores();
     return {cores.begin(), cores.end()};
   }
@@ -108,7 +108,7 @@ struct Engine::Impl {
   HotCache hot;
   WorkQueue work;
   Totals totals;
-  Compactor compactor;
+  SlabEvacuator evacuator;
   const Shared shared;
   Mutex mu;
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes

@@ -127,7 +127,7 @@ void Maintainer::MergePass(bool all_cold) {
       if (!all_cold) Pace(*volume, activity, absl::Now() - start);
     }
   }
-  shared_.compactor.KeepUp(0);
+  shared_.evacuator.KeepUp(0);
   // Merging leaves free pages behind; at rest nobody is going to reuse them.
   shared_.arena.ReleaseFreeMemory();
 }

@@ -319,15 +319,15 @@ void VolumeCore::MarkUnsettled(uint64_t chunk) {
   EditIfThere(chunk, 0, &dropped, [](ChunkMap&) {});
 }
 
-std::optional<LeafRange> VolumeCore::FindLeaf(uint64_t chunk) {
+std::optional<TenantPart> VolumeCore::FindPart(uint64_t chunk) {
   StripedReaderLock index_lock(&index_.lock());
   if (!CheckLocked(0).ok()) return std::nullopt;
   const std::optional<Index::Position> position = index_.Next(chunk);
   if (!position.has_value()) return std::nullopt;
-  return LeafRange{position->first_chunk, position->first_chunk + kFanout};
+  return TenantPart{position->first_chunk, position->first_chunk + kFanout};
 }
 
-void VolumeCore::CompactLeaf(uint64_t first_chunk) {
+void VolumeCore::MovePart(uint64_t first_chunk) {
   uint64_t to_move = 0;  // Bits, as in Leaf::present.
   uint64_t to_rewrite = 0;
   {
@@ -399,7 +399,7 @@ std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
   for (const int i : Bits(to_merge)) {
     const uint64_t cold_chunk = first_chunk + i;
     // What earlier merging left in slabs goes first.
-    if (shared_.compactor.KeepUp(kMergeBytes)) {
+    if (shared_.evacuator.KeepUp(kMergeBytes)) {
       RewriteChunk(cold_chunk, RewriteReason::kCold);
     } else {
       MarkUnsettled(cold_chunk);

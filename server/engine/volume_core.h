@@ -19,7 +19,6 @@
 #include "absl/types/span.h"
 #include "proto/base/counters.h"
 #include "proto/base/mutex.h"
-#include "server/engine/compactor.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/chunk_refs.h"
@@ -29,6 +28,7 @@
 #include "server/engine/holders.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/options.h"
 #include "server/engine/read_clock.h"
 #include "server/engine/stats.h"
@@ -44,7 +44,7 @@ struct Shared {
   HotCache& hot;
   WorkQueue& work;
   Totals& totals;
-  Compactor& compactor;
+  SlabEvacuator& evacuator;
 };
 
 struct PieceWrite;
@@ -126,8 +126,9 @@ class VolumeCore : public ChunkOwner {
   void FlushChunk(uint64_t chunk) override;
   void DropClean(uint64_t chunk) override;
   void RewriteChunk(uint64_t chunk, RewriteReason reason) override;
-  std::optional<LeafRange> FindLeaf(uint64_t chunk) override;
-  void CompactLeaf(uint64_t first_chunk) override;
+  std::optional<TenantPart> FindPart(uint64_t chunk) override;
+  // Also makes frames anew of which most is dead.
+  void MovePart(uint64_t first_chunk) override;
   // Looks at the first leaf that covers `chunk` or a later one: merges what is
   // cold in it and marks the rest as cold from now on; with `all_cold`,
   // everything is. Returns the chunk to go on with, or nullopt at the end.

@@ -76,9 +76,9 @@ bool VolumeCore::Reclaim(uint64_t bytes, absl::FunctionRef<bool()> enough) {
     }
     if (account_.OwnLimitRefuses(bytes)) return false;
     // The round that is under way, and a whole one.
-    const uint64_t last_round = shared_.compactor.rounds() + 2;
-    while (shared_.compactor.rounds() < last_round &&
-           shared_.compactor.Step(Compaction::kTight)) {
+    const uint64_t last_round = shared_.evacuator.rounds() + 2;
+    while (shared_.evacuator.rounds() < last_round &&
+           shared_.evacuator.Step(Evacuation::kTight)) {
       if (enough()) return true;
     }
   }

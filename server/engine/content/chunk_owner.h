@@ -4,9 +4,8 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 
-#include "server/engine/memory/memory_types.h"
+#include "server/engine/memory/slab_tenant.h"
 
 namespace ramvol::engine {
 
@@ -18,18 +17,13 @@ enum class RewriteReason {
   kAnyDead,     // Memory is short, and a trim left dead blocks in frames.
 };
 
-// Chunks of one leaf of a volume's index: first_chunk to end_chunk - 1.
-struct LeafRange {
-  uint64_t first_chunk;
-  uint64_t end_chunk;
-};
-
+// A slab tenant whose keys are the numbers of its chunks.
+//
 // Thread-safe. None of the calls can fail: what cannot be done is left as it
 // is.
-class ChunkOwner : public std::enable_shared_from_this<ChunkOwner> {
+class ChunkOwner : public SlabTenant,
+                   public std::enable_shared_from_this<ChunkOwner> {
  public:
-  virtual ~ChunkOwner() = default;
-
   // Compresses the chunk's dirty blocks. If the caller took the chunk's node
   // out of its queue, it is linked again.
   virtual void FlushChunk(uint64_t chunk) = 0;
@@ -38,12 +32,6 @@ class ChunkOwner : public std::enable_shared_from_this<ChunkOwner> {
   // Makes the chunk's frames anew as `reason` asks for, unless that gains
   // nothing, memory is lacking, or somebody changes the chunk meanwhile.
   virtual void RewriteChunk(uint64_t chunk, RewriteReason reason) = 0;
-  // The first leaf that covers `chunk` or a later one; nullopt at the end.
-  virtual std::optional<LeafRange> FindLeaf(uint64_t chunk) = 0;
-  // For all chunks of the leaf that begins with `first_chunk`: moves frames
-  // where Arena::ShouldMove says so, and makes those anew of which most is
-  // dead.
-  virtual void CompactLeaf(uint64_t first_chunk) = 0;
 };
 
 }  // namespace ramvol::engine

@@ -201,7 +201,7 @@ size_t Arena::AllocatedBytes(size_t bytes) {
   return GetSizeClass(SizeClassOf(bytes)).object_bytes;
 }
 
-bool Arena::StartCompaction(Compaction how) {
+bool Arena::StartEvacuation(Evacuation how) {
   bool any = false;
   // Half of what there is: others need some meanwhile.
   uint64_t room_bytes =
@@ -212,7 +212,7 @@ bool Arena::StartCompaction(Compaction how) {
   return any;
 }
 
-void Arena::EndCompaction() {
+void Arena::EndEvacuation() {
   for (SlabClass& slab_class : impl_->slabs) slab_class.ForgetVictims();
 }
 

@@ -44,9 +44,9 @@ class Arena {
   // room on pages that are resident, and allocates from them no more; then
   // moving (Allocate, copy, Free) every object for which ShouldMove is true
   // gives them back. Replaces an earlier choice. False when there are none.
-  bool StartCompaction(Compaction how);
+  bool StartEvacuation(Evacuation how);
   // Forgets the choice; what is left in those slabs stays there.
-  void EndCompaction();
+  void EndEvacuation();
   // Takes no lock.
   bool ShouldMove(const void* object) const;
 

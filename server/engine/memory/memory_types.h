@@ -31,7 +31,7 @@ enum class Priority {
 };
 
 // Which slabs are emptied by moving their objects into others.
-enum class Compaction {
+enum class Evacuation {
   kLight,  // Sparse ones, which give back more than the copying costs.
   kTight,  // As many as the others have room for: memory is short.
 };

@@ -116,7 +116,7 @@ uint64_t SlabClass::SlackOfLocked(UnitId id) {
          uint64_t{unit.live_objects} * class_.object_bytes;
 }
 
-bool SlabClass::ChooseVictims(Compaction how, uint64_t* room_bytes) {
+bool SlabClass::ChooseVictims(Evacuation how, uint64_t* room_bytes) {
   MutexLock lock(&mu_);
   ForgetVictimsLocked();
   bool any = false;
@@ -131,7 +131,7 @@ bool SlabClass::ChooseVictims(Compaction how, uint64_t* room_bytes) {
     }
     const uint64_t slack = SlackOfLocked(id);
     const bool is_sparse = slack * kSparseShare >= live;
-    if (how == Compaction::kLight && !is_sparse) break;
+    if (how == Evacuation::kLight && !is_sparse) break;
     const bool others_have_room = free_bytes >= slack + live;
     // The last one is worth a new slab, where its objects take fewer pages.
     const bool is_worth_new =

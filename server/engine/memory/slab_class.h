@@ -37,9 +37,9 @@ class SlabClass {
   // Memory for one object, or nullptr when it cannot be charged.
   void* Allocate(Priority priority);
   void Free(void* object);
-  // As Arena::StartCompaction and EndCompaction. Takes out of `*room_bytes`
+  // As Arena::StartEvacuation and EndEvacuation. Takes out of `*room_bytes`
   // what moving needs before it gives anything back.
-  bool ChooseVictims(Compaction how, uint64_t* room_bytes);
+  bool ChooseVictims(Evacuation how, uint64_t* room_bytes);
   void ForgetVictims();
   // Gives retained pages back, emptiest slabs first, until the account's
   // retained bytes are at most `retained_bytes` or the class has none left.

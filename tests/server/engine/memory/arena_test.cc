@@ -105,9 +105,9 @@ class Owner {
   }
 
   // Moves what the arena wants moved, once through; returns how many.
-  size_t Evacuate(Compaction how = Compaction::kLight) {
+  size_t Evacuate(Evacuation how = Evacuation::kLight) {
     size_t moved = 0;
-    arena_.StartCompaction(how);
+    arena_.StartEvacuation(how);
     for (Object& object : objects_) {
       if (object.page != 0 || !arena_.ShouldMove(object.data)) continue;
       void* const copy = arena_.Allocate(object.bytes, Priority::kNormal);
@@ -117,7 +117,7 @@ class Owner {
       object.data = static_cast<char*>(copy);
       ++moved;
     }
-    arena_.EndCompaction();
+    arena_.EndEvacuation();
     return moved;
   }
 

@@ -1,4 +1,4 @@
-#include "server/engine/compactor.h"
+#include "server/engine/memory/slab_evacuator.h"
 
 #include <algorithm>
 #include <optional>
@@ -8,7 +8,7 @@ namespace ramvol::engine {
 namespace {
 
 // Slack has grown enough for a round when this much came since the last one:
-// enough to pay for a walk over all chunks.
+// enough to pay for a walk over all tenants.
 constexpr uint64_t kMinLightBytes = 256 << 10;
 constexpr uint64_t kLightShare = 64;  // Of what is in use.
 // Tight rounds come when there is no room: these shares are of the limit, and
@@ -22,17 +22,17 @@ constexpr uint64_t kOwedShare = 16384;
 
 }  // namespace
 
-Compactor::Compactor(Arena& arena, OwnerList list_owners)
-    : arena_(arena), list_owners_(std::move(list_owners)) {}
+SlabEvacuator::SlabEvacuator(Arena& arena, TenantList list_tenants)
+    : arena_(arena), list_tenants_(std::move(list_tenants)) {}
 
-bool Compactor::MustBegin(Compaction how) const {
+bool SlabEvacuator::MustBegin(Evacuation how) const {
   return !in_round_.load(std::memory_order_relaxed) ||
-         (how == Compaction::kTight &&
-          how_.load(std::memory_order_relaxed) == Compaction::kLight);
+         (how == Evacuation::kTight &&
+          how_.load(std::memory_order_relaxed) == Evacuation::kLight);
 }
 
-uint64_t Compactor::GrowthForARound(Compaction how) const {
-  if (how == Compaction::kLight) {
+uint64_t SlabEvacuator::GrowthForARound(Evacuation how) const {
+  if (how == Evacuation::kLight) {
     return std::max(kMinLightBytes, arena_.used_bytes() / kLightShare);
   }
   const uint64_t limit = arena_.limit_bytes();
@@ -40,7 +40,7 @@ uint64_t Compactor::GrowthForARound(Compaction how) const {
                            : std::max(kMinOwedBytes, limit / kOwedShare);
 }
 
-bool Compactor::WorthARound(Compaction how) {
+bool SlabEvacuator::WorthARound(Evacuation how) {
   std::atomic<uint64_t>& settled = settled_bytes_[static_cast<size_t>(how)];
   const uint64_t before = settled.load(std::memory_order_relaxed);
   const uint64_t slack = arena_.slack_bytes();
@@ -48,25 +48,25 @@ bool Compactor::WorthARound(Compaction how) {
   return slack >= before + GrowthForARound(how);
 }
 
-bool Compactor::HasWork(Compaction how) {
+bool SlabEvacuator::HasWork(Evacuation how) {
   return !MustBegin(how) || WorthARound(how);
 }
 
-bool Compactor::BeginRound(Compaction how) {
+bool SlabEvacuator::BeginRound(Evacuation how) {
   {
     MutexLock lock(&mu_);
     if (!MustBegin(how)) return true;  // Another was faster.
-    if (!arena_.StartCompaction(how)) {
+    if (!arena_.StartEvacuation(how)) {
       Settle(how, arena_.slack_bytes());
       return false;
     }
   }
-  std::vector<std::weak_ptr<ChunkOwner>> owners = list_owners_();
+  std::vector<std::weak_ptr<SlabTenant>> tenants = list_tenants_();
   MutexLock lock(&mu_);
   if (!MustBegin(how)) return true;
-  owners_ = std::move(owners);
-  owner_ = 0;
-  chunk_ = 0;
+  tenants_ = std::move(tenants);
+  tenant_ = 0;
+  key_ = 0;
   first_slack_bytes_ = arena_.slack_bytes();
   least_slack_bytes_ = first_slack_bytes_;
   how_.store(how, std::memory_order_relaxed);
@@ -74,18 +74,18 @@ bool Compactor::BeginRound(Compaction how) {
   return true;
 }
 
-void Compactor::Settle(Compaction how, uint64_t slack_bytes) {
+void SlabEvacuator::Settle(Evacuation how, uint64_t slack_bytes) {
   // A tight round leaves a light one nothing to do, either.
   for (size_t i = 0; i <= static_cast<size_t>(how); ++i) {
     settled_bytes_[i].store(slack_bytes, std::memory_order_relaxed);
   }
 }
 
-void Compactor::EndRoundLocked() {
-  owners_.clear();
-  arena_.EndCompaction();
+void SlabEvacuator::EndRoundLocked() {
+  tenants_.clear();
+  arena_.EndEvacuation();
   // A round that was worth it makes room for the next, which may be, too.
-  const Compaction how = how_.load(std::memory_order_relaxed);
+  const Evacuation how = how_.load(std::memory_order_relaxed);
   const bool gained =
       least_slack_bytes_ + GrowthForARound(how) <= first_slack_bytes_;
   Settle(how, gained ? 0 : least_slack_bytes_);
@@ -93,35 +93,35 @@ void Compactor::EndRoundLocked() {
   in_round_.store(false, std::memory_order_relaxed);
 }
 
-Compactor::Place Compactor::TakeNext() {
+SlabEvacuator::Place SlabEvacuator::TakeNext() {
   MutexLock lock(&mu_);
   if (!in_round_.load(std::memory_order_relaxed)) return {};
   least_slack_bytes_ = std::min(least_slack_bytes_, arena_.slack_bytes());
-  for (; owner_ < owners_.size(); ++owner_, chunk_ = 0) {
-    std::shared_ptr<ChunkOwner> owner = owners_[owner_].lock();
-    if (owner == nullptr) continue;
-    const std::optional<LeafRange> leaf = owner->FindLeaf(chunk_);
-    if (!leaf.has_value()) continue;
-    chunk_ = leaf->end_chunk;
-    return {std::move(owner), leaf->first_chunk};
+  for (; tenant_ < tenants_.size(); ++tenant_, key_ = 0) {
+    std::shared_ptr<SlabTenant> tenant = tenants_[tenant_].lock();
+    if (tenant == nullptr) continue;
+    const std::optional<TenantPart> part = tenant->FindPart(key_);
+    if (!part.has_value()) continue;
+    key_ = part->end;
+    return {std::move(tenant), part->first};
   }
   EndRoundLocked();
   return {};
 }
 
-bool Compactor::Step(Compaction how) {
+bool SlabEvacuator::Step(Evacuation how) {
   if (MustBegin(how)) {
     if (!WorthARound(how) || !BeginRound(how)) return false;
   }
   const Place place = TakeNext();
-  if (place.owner != nullptr) place.owner->CompactLeaf(place.chunk);
+  if (place.tenant != nullptr) place.tenant->MovePart(place.key);
   return true;
 }
 
-bool Compactor::KeepUp(uint64_t bytes) {
-  while (WorthARound(Compaction::kLight)) Step(Compaction::kLight);
+bool SlabEvacuator::KeepUp(uint64_t bytes) {
+  while (WorthARound(Evacuation::kLight)) Step(Evacuation::kLight);
   while (!arena_.HasRoom(bytes, Priority::kMerge)) {
-    if (!Step(Compaction::kTight)) return false;
+    if (!Step(Evacuation::kTight)) return false;
   }
   return true;
 }
