@@ -16,7 +16,7 @@
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/memory/slab_tenant.h"
-#include "server/engine/totals.h"
+#include "server/engine/counters/totals.h"
 #include "server/engine/volume_core.h"
 #include "server/engine/work_queue.h"
 

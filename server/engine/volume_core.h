@@ -30,9 +30,9 @@
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/options.h"
-#include "server/engine/read_clock.h"
+#include "server/engine/counters/read_clock.h"
 #include "server/engine/stats.h"
-#include "server/engine/totals.h"
+#include "server/engine/counters/totals.h"
 #include "server/engine/volume_types.h"
 #include "server/engine/work_queue.h"
 

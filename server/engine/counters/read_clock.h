@@ -1,6 +1,6 @@
 // How long a read took.
-#ifndef RAMVOL_SERVER_ENGINE_READ_CLOCK_H_
-#define RAMVOL_SERVER_ENGINE_READ_CLOCK_H_
+#ifndef RAMVOL_SERVER_ENGINE_COUNTERS_READ_CLOCK_H_
+#define RAMVOL_SERVER_ENGINE_COUNTERS_READ_CLOCK_H_
 
 #include <cstdint>
 
@@ -45,4 +45,4 @@ class ReadClock {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_READ_CLOCK_H_
+#endif  // RAMVOL_SERVER_ENGINE_COUNTERS_READ_CLOCK_H_

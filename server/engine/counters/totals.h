@@ -1,7 +1,7 @@
 // What an engine counts for all of its volumes together, also for those that
 // were deleted since.
-#ifndef RAMVOL_SERVER_ENGINE_TOTALS_H_
-#define RAMVOL_SERVER_ENGINE_TOTALS_H_
+#ifndef RAMVOL_SERVER_ENGINE_COUNTERS_TOTALS_H_
+#define RAMVOL_SERVER_ENGINE_COUNTERS_TOTALS_H_
 
 #include <array>
 
@@ -32,4 +32,4 @@ struct Totals {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_TOTALS_H_
+#endif  // RAMVOL_SERVER_ENGINE_COUNTERS_TOTALS_H_

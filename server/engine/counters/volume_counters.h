@@ -1,0 +1,89 @@
+// What one volume counts.
+#ifndef RAMVOL_SERVER_ENGINE_COUNTERS_VOLUME_COUNTERS_H_
+#define RAMVOL_SERVER_ENGINE_COUNTERS_VOLUME_COUNTERS_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "proto/base/counters.h"
+#include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/packer.h"
+#include "server/engine/content/refusal.h"
+#include "server/engine/counters/totals.h"
+#include "server/engine/stats.h"
+
+namespace ramvol::engine {
+
+// Adds to the engine's totals, too, whatever these have.
+//
+// Thread-safe; counting takes no lock and no memory. Borrows `totals`, which
+// must outlive it.
+class VolumeCounters {
+ public:
+  explicit VolumeCounters(Totals& totals) : totals_(totals) {}
+
+  VolumeCounters(const VolumeCounters&) = delete;
+  VolumeCounters& operator=(const VolumeCounters&) = delete;
+
+  // An operation that ends. `bytes` count when it was not refused.
+  void CountOperation(Operation operation, int64_t took_ns, uint64_t bytes,
+                      Cause cause);
+  // Blocks that a read found in the hot cache, and others.
+  void CountLookups(int hits, int misses);
+  void CountMergedFrames(int frames);
+  void CountSplitFrames(int frames);
+  void AddReadCost(const ReadCost& cost);
+  void AddPackCost(const PackCost& cost);
+
+  // Reads and writes: changes with each, and so tells whether there are any.
+  uint64_t data_operations() const;
+  // Sets the counters of `stats` and leaves the rest.
+  void FillIn(VolumeStats* stats) const;
+
+  Totals& totals() const { return totals_; }
+
+ private:
+  enum class Counter {
+    // In the order of Operation.
+    kReads,
+    kWrites,
+    kTrims,
+    kZeroes,
+    kFlushes,
+    kExtents,
+    // Likewise; flushes and extents have no bytes.
+    kReadBytes,
+    kWrittenBytes,
+    kTrimmedBytes,
+    kZeroedBytes,
+    kFailures,
+    kReadNs,
+    kWriteNs,
+    kHits,
+    kMisses,
+    kMergedFrames,
+    kSplitFrames,
+    kCompressNs,
+    kDecompressNs,
+    kCompressions,
+    kDecompressions,
+    kCorruptFrames,
+    kCount,
+  };
+
+  Totals& totals_;
+  Counters<Counter> counters_;
+  std::array<std::array<std::atomic<uint64_t>, kErrorReasons.size()>,
+             kOperations>
+      errors_ = {};
+};
+
+// The reason that a client is told, one of kErrorReasons.
+std::string_view ReasonOf(Cause cause);
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_COUNTERS_VOLUME_COUNTERS_H_
