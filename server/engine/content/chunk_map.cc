@@ -5,7 +5,7 @@
 #include <new>
 
 #include "server/engine/content/blocks.h"
-#include "server/engine/content/hot_cache.h"
+#include "server/engine/content/hot_node.h"
 
 namespace ramvol::engine {
 namespace {

@@ -76,6 +76,18 @@ struct ChunkMap {
   BlockMask PresentBlocks() const;
   // Blocks whose cold slot is `frame`.
   BlockMask BlocksOf(const Frame* frame) const;
+  // Calls visit(frame, its blocks here) once for each frame in a cold slot.
+  template <typename Visit>
+  void ForEachFrame(const Visit& visit) const {
+    BlockMask seen = 0;
+    for (int block = 0; block < kBlocksPerChunk; ++block) {
+      Frame* const frame = cold[block].frame();
+      if (frame == nullptr || Holds(seen, block)) continue;
+      const BlockMask live = BlocksOf(frame);
+      seen |= live;
+      visit(frame, live);
+    }
+  }
   // What `blocks`, and the frames that these are in, add to the statistics;
   // but for the hot overlay.
   Census TakeCensus(BlockMask blocks) const;

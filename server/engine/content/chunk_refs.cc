@@ -7,7 +7,7 @@
 #include "proto/base/clock.h"
 #include "server/engine/content/blocks.h"
 #include "server/engine/content/codec.h"
-#include "server/engine/content/hot_cache.h"
+#include "server/engine/content/hot_node.h"
 #include "server/engine/content/scratch.h"
 
 namespace ramvol::engine {

@@ -43,6 +43,10 @@ struct Frame {
     return std::popcount(static_cast<BlockMask>(blocks & ((1u << block) - 1))) *
            kBlockBytes;
   }
+  // Whether most of it is dead when `live` blocks are not.
+  bool MostlyDead(BlockMask live) const {
+    return 2 * std::popcount(live) <= std::popcount(blocks);
+  }
   // log2 of the length of the shortest aligned run around its blocks.
   int SpanLog2() const;
   // Notes that a part of it was read; returns how often lately, at most 127.

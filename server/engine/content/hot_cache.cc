@@ -10,29 +10,6 @@ constexpr size_t kMaxSteps = 64;
 
 }  // namespace
 
-void HotNodes::Add(HotNode* node) {
-  MutexLock lock(&mu_);
-  if (newest_ == nullptr) newest_ = node->older = node->newer = node;
-  node->older = newest_;
-  node->newer = newest_->newer;
-  node->older->newer = node->newer->older = node;
-  newest_ = node;
-}
-
-void HotNodes::Remove(HotNode* node) {
-  MutexLock lock(&mu_);
-  node->older->newer = node->newer;
-  node->newer->older = node->older;
-  if (newest_ == node) newest_ = node->older == node ? nullptr : node->older;
-}
-
-std::optional<uint64_t> HotNodes::Rotate() {
-  MutexLock lock(&mu_);
-  if (newest_ == nullptr) return std::nullopt;
-  newest_ = newest_->newer;
-  return newest_->chunk;
-}
-
 HotCache::HotCache(uint64_t capacity_bytes)
     : capacity_blocks_(static_cast<int64_t>(capacity_bytes / kBlockBytes)) {}
 

@@ -1,0 +1,78 @@
+// The hot blocks of one chunk: held uncompressed, above what the index keeps.
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "proto/base/mutex.h"
+#include "server/engine/content/blocks.h"
+#include "server/engine/content/chunk_owner.h"
+#include "server/engine/memory/arena.h"
+
+namespace ramvol::engine {
+
+enum class HotQueue : uint8_t {
+  kNone,       // Not linked: somebody is working on the node.
+  kDirty,      // Holds blocks to compress; oldest first.
+  kProbation,  // Clean, not used again since it came.
+  kMain,       // Clean, used again.
+};
+inline constexpr int kHotQueues = 4;
+
+// The hot blocks of one chunk. Lives in the arena; owned by the chunk's entry.
+struct HotNode {
+  // Guarded by the cache shard's lock.
+  HotNode* previous = nullptr;
+  HotNode* next = nullptr;
+  HotQueue queue = HotQueue::kNone;
+  // Uses since the queue last looked, at most 3. A hint, written without lock.
+  std::atomic<uint8_t> uses{0};
+
+  // Guarded by the lock of the HotNodes that it is in.
+  HotNode* older = nullptr;
+  HotNode* newer = nullptr;
+
+  // Guarded by the lock of the chunk's leaf. `dirty` is a part of `present`;
+  // each present block owns a reference to its page, whose content never
+  // changes.
+  BlockMask present = 0;
+  BlockMask dirty = 0;
+  std::array<PageId, kBlocksPerChunk> pages = {};
+
+  // Constant.
+  ChunkOwner* owner = nullptr;
+  uint64_t chunk = 0;
+
+  void Use() {
+    const uint8_t before = uses.load(std::memory_order_relaxed);
+    if (before < 3) uses.store(before + 1, std::memory_order_relaxed);
+  }
+};
+
+// The hot nodes of one volume, whatever queue they are in, as a ring: a volume
+// at its own limit makes room among them, without a search through all others.
+//
+// Thread-safe. Lock order: its lock comes after a leaf's.
+class HotNodes {
+ public:
+  void Add(HotNode* node);
+  void Remove(HotNode* node);
+  // Names the chunk of the oldest node, which becomes the newest.
+  std::optional<uint64_t> Rotate();
+  size_t size() const;
+
+ private:
+  mutable Mutex mu_;
+  size_t size_ ABSL_GUARDED_BY(mu_) = 0;
+  // The node after it, by `newer`, is the oldest.
+  HotNode* newest_ ABSL_GUARDED_BY(mu_) = nullptr;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
