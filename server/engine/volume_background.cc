@@ -322,7 +322,7 @@ void VolumeCore::MarkUnsettled(uint64_t chunk) {
 std::optional<TenantPart> VolumeCore::FindPart(uint64_t chunk) {
   StripedReaderLock index_lock(&index_.lock());
   if (!CheckLocked(0).ok()) return std::nullopt;
-  const std::optional<Index::Position> position = index_.Next(chunk);
+  const std::optional<Index::Position> position = index_.FindFrom(chunk);
   if (!position.has_value()) return std::nullopt;
   return TenantPart{position->first_chunk, position->first_chunk + kFanout};
 }
@@ -381,7 +381,7 @@ std::optional<uint64_t> VolumeCore::VisitLeaf(uint64_t chunk, bool all_cold) {
   {
     StripedReaderLock index_lock(&index_.lock());
     if (!CheckLocked(0).ok()) return std::nullopt;
-    const std::optional<Index::Position> position = index_.Next(chunk);
+    const std::optional<Index::Position> position = index_.FindFrom(chunk);
     if (!position.has_value()) return std::nullopt;
     first_chunk = position->first_chunk;
     Leaf* leaf = position->leaf;

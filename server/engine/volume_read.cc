@@ -208,7 +208,7 @@ absl::StatusOr<Extents> VolumeCore::FindExtents(uint64_t offset,
     StripedReaderLock index_lock(&index_.lock());
     status = CheckLocked(0);
     if (!status.ok()) return status;
-    const std::optional<Index::Position> position = index_.Next(next);
+    const std::optional<Index::Position> position = index_.FindFrom(next);
     if (!position.has_value() || position->first_chunk > last) break;
     MutexLock lock(&position->leaf->mu);
     uint64_t present = position->leaf->present;

@@ -74,7 +74,7 @@ void VolumeCore::ClearChunks(uint64_t first, uint64_t last) {
   for (uint64_t next = first; next <= last;) {
     {
       StripedReaderLock index_lock(&index_.lock());
-      const std::optional<Index::Position> position = index_.Next(next);
+      const std::optional<Index::Position> position = index_.FindFrom(next);
       if (!position.has_value() || position->first_chunk > last) break;
       Leaf* leaf = position->leaf;
       const uint64_t from = std::max(next, position->first_chunk);

@@ -110,7 +110,7 @@ class Index {
     Leaf* leaf;
   };
   // The first leaf that covers `chunk` or a later one.
-  std::optional<Position> Next(uint64_t chunk) const
+  std::optional<Position> FindFrom(uint64_t chunk) const
       ABSL_SHARED_LOCKS_REQUIRED(lock_);
 
   // Makes room for chunks below `chunks`; never takes any away.
@@ -131,8 +131,8 @@ class Index {
   bool Covers(uint64_t chunk) const;
   void* NewNode(int level, Priority priority);
   void DeleteNode(void* node, int level);
-  std::optional<Position> NextBelow(void* node, int level, uint64_t base,
-                                    uint64_t chunk) const;
+  std::optional<Position> FindBelow(void* node, int level, uint64_t base,
+                                        uint64_t chunk) const;
   // Returns true when `node` is empty afterwards.
   bool PruneBelow(void* node, int level, uint64_t base, uint64_t first,
                   uint64_t last);

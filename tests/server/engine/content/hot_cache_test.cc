@@ -1,30 +1,15 @@
 #include "server/engine/content/hot_cache.h"
 
 #include <cstdint>
-#include <functional>
+#include <iterator>
 #include <memory>
-#include <optional>
 
 #include "gtest/gtest.h"
-#include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_node.h"
+#include "tests/server/engine/support/fake_owner.h"
 
 namespace ramvol::engine {
 namespace {
-
-class FakeOwner : public ChunkOwner {
- public:
-  ~FakeOwner() override {
-    if (when_going) when_going();
-  }
-  std::optional<TenantPart> FindPart(uint64_t) override { return {}; }
-  void MovePart(uint64_t) override {}
-  void FlushChunk(uint64_t) override {}
-  void DropClean(uint64_t) override {}
-  void RewriteChunk(uint64_t, RewriteReason) override {}
-
-  std::function<void()> when_going;
-};
 
 class HotCacheTest : public ::testing::Test {
  protected:

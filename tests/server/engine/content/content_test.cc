@@ -1,0 +1,294 @@
+#include "server/engine/content/content.h"
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/engine/content/blocks.h"
+#include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/hot_cache.h"
+#include "server/engine/content/packer.h"
+#include "server/engine/content/refusal.h"
+#include "server/engine/memory/account.h"
+#include "server/engine/memory/arena.h"
+#include "server/engine/options.h"
+#include "tests/server/engine/support/fake_owner.h"
+
+namespace ramvol::engine {
+namespace {
+
+using ::testing::ElementsAre;
+
+class ContentTest : public ::testing::Test {
+ protected:
+  PageId NewPage(char fill) {
+    const PageId page = account_.NewPage(Priority::kNormal);
+    std::memset(arena_->PageData(page), fill, kBlockBytes);
+    return page;
+  }
+  Frame* NewFrameOf(BlockMask blocks, char fill) {
+    const std::string text(std::popcount(blocks) * kBlockBytes, fill);
+    PackCost cost(durations_);
+    Frame* frame = nullptr;
+    EXPECT_TRUE(PackGroup(account_, Priority::kNormal, blocks, text.data(), 1,
+                          &frame, &cost));
+    return frame;
+  }
+  // Edits a chunk that may have to be made, and frees what goes.
+  Cause Edit(uint64_t chunk, absl::FunctionRef<void(ChunkMap&)> edit,
+             uint64_t end = 0) {
+    const Refusal refusal =
+        content_.Edit({chunk, end, /*create=*/true}, &replaced_, edit);
+    content_.Free(&replaced_);
+    return refusal.cause;
+  }
+  void PutPage(uint64_t chunk, int block, char fill) {
+    const PageId page = NewPage(fill);
+    Edit(chunk, [&](ChunkMap& map) { map.cold[block] = Slot::OfPage(page); });
+  }
+  // The first bytes of the chunk's blocks; '.' for what reads as zero.
+  std::string Blocks(uint64_t chunk) {
+    ChunkRefs refs(*arena_);
+    content_.Take(chunk, 0, kAllBlocks, &refs).Ignore();
+    return Blocks(refs);
+  }
+  std::string Blocks(ChunkRefs& refs) {
+    std::string content(kChunkBytes, 'x');
+    ReadCost cost(durations_);
+    EXPECT_TRUE(refs.Copy(0, kChunkBytes, content.data(), &cost));
+    std::string first;
+    for (size_t at = 0; at < kChunkBytes; at += kBlockBytes) {
+      first += content[at] == 0 ? '.' : content[at];
+    }
+    return first;
+  }
+
+  DurationHistogram durations_;
+  const std::unique_ptr<Arena> arena_ = *Arena::Create(16 << 20);
+  HotCache hot_{1 << 20};
+  const std::shared_ptr<FakeOwner> owner_ = std::make_shared<FakeOwner>();
+  Account account_{*arena_, 0};
+  Content content_{*owner_, account_, hot_, kMaxVolumeBytes};
+  Replaced replaced_;
+};
+
+TEST_F(ContentTest, AnEditIsSeenByWhoLooksAfterIt) {
+  EXPECT_EQ(Blocks(7), "................");
+  PutPage(7, 3, 'a');
+  Edit(7, [](ChunkMap& map) {
+    map.cold[4] = Slot::OfPattern(0x6262626262626262);
+  });
+  EXPECT_EQ(Blocks(7), "...ab...........");
+  EXPECT_EQ(Blocks(6), "................");
+  EXPECT_EQ(content_.gauges().Sum(Gauge::kRawBlocks), 1u);
+  EXPECT_EQ(content_.gauges().Sum(Gauge::kSameFilledBlocks), 1u);
+}
+
+TEST_F(ContentTest, ReferencesOutliveAnEdit) {
+  Frame* frame = NewFrameOf(0x000f, 'a');
+  Edit(0, [&](ChunkMap& map) {
+    for (int block = 0; block < 4; ++block) {
+      map.cold[block] = Slot::OfFrame(frame);
+    }
+  });
+  ChunkRefs refs(*arena_);
+  ASSERT_TRUE(content_.Take(0, 0, kAllBlocks, &refs).ok());
+  Edit(0, [](ChunkMap& map) { map.cold.fill({}); });
+  EXPECT_EQ(Blocks(0), "................");
+  EXPECT_EQ(Blocks(refs), "aaaa............");
+  EXPECT_EQ(account_.used_bytes(), 0u) << "charges go with the edit";
+}
+
+TEST_F(ContentTest, TellsWhatAnEditReplaced) {
+  Frame* frame = NewFrameOf(0x000f, 'a');
+  Edit(0, [&](ChunkMap& map) {
+    for (int block = 0; block < 4; ++block) {
+      map.cold[block] = Slot::OfFrame(frame);
+    }
+  });
+  const auto cut = [&](int block) {
+    content_
+        .Edit({.chunk = 0}, &replaced_,
+              [&](ChunkMap& map) { map.cold[block] = Slot(); })
+        .Ignore();
+  };
+  cut(0);
+  EXPECT_FALSE(replaced_.mostly_dead);
+  cut(1);
+  EXPECT_TRUE(replaced_.mostly_dead);
+  EXPECT_TRUE(replaced_.frames.empty());
+  cut(2);
+  cut(3);
+  EXPECT_THAT(replaced_.frames, ElementsAre(frame));
+  content_.Free(&replaced_);
+  EXPECT_EQ(account_.used_bytes(), 0u);
+}
+
+TEST_F(ContentTest, HotBlocksCoverColdOnesUntilTheyAreDropped) {
+  PutPage(5, 0, 'a');
+  const PageId page = NewPage('b');
+  Edit(5, [&](ChunkMap& map) { content_.SetHot(map, 5, 0, page, false); });
+  EXPECT_EQ(Blocks(5), "b...............");
+  EXPECT_EQ(hot_.hot_blocks(), 1);
+  EXPECT_EQ(content_.hot_chunks(), 1u);
+  EXPECT_EQ(content_.NextHotChunk(), 5u);
+  const HotChunk clean = hot_.PickClean();
+  EXPECT_EQ(clean.owner, owner_);
+  EXPECT_EQ(clean.chunk, 5u);
+  Edit(5, [&](ChunkMap& map) { Content::DropHot(map, 1, &replaced_); });
+  EXPECT_EQ(Blocks(5), "a...............");
+  EXPECT_EQ(hot_.hot_blocks(), 0);
+  EXPECT_EQ(content_.NextHotChunk(), std::nullopt);
+}
+
+TEST_F(ContentTest, ANodeMovesToTheDirtyQueueWithItsFirstDirtyBlock) {
+  const PageId clean = NewPage('a');
+  const PageId dirty = NewPage('b');
+  Edit(0, [&](ChunkMap& map) {
+    map.cold[0] = Slot::OfPattern(1);
+    content_.SetHot(map, 0, 0, clean, false);
+  });
+  EXPECT_EQ(hot_.PickDirty().owner, nullptr);
+  Edit(0, [&](ChunkMap& map) { content_.SetHot(map, 0, 1, dirty, true); });
+  EXPECT_EQ(hot_.dirty_blocks(), 1);
+  EXPECT_EQ(hot_.PickDirty().owner, owner_);
+}
+
+TEST_F(ContentTest, AnEmptiedLeafGoesAtOnce) {
+  PutPage(1000, 0, 'a');
+  EXPECT_EQ(content_.FindLeaf(0), 960u);
+  Edit(1000, [](ChunkMap& map) { map.cold.fill({}); });
+  EXPECT_EQ(content_.FindLeaf(0), std::nullopt);
+  EXPECT_EQ(account_.used_bytes(), 0u);
+}
+
+TEST_F(ContentTest, AnEditThatMakesNothingSeesHolesWhereNothingIs) {
+  int calls = 0;
+  ASSERT_TRUE(content_
+                  .Edit({.chunk = 9}, &replaced_,
+                        [&](ChunkMap& map) {
+                          ++calls;
+                          EXPECT_EQ(map.PresentBlocks(), 0);
+                        })
+                  .ok());
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(account_.used_bytes(), 0u);
+}
+
+TEST_F(ContentTest, ClearMakesHolesOfARangeAndOfNothingElse) {
+  for (const uint64_t chunk : {0, 1, 63, 64, 200, 100000}) {
+    PutPage(chunk, 0, 'a');
+  }
+  content_.Clear(1, 200);
+  EXPECT_EQ(Blocks(0), "a...............");
+  EXPECT_EQ(Blocks(1), "................");
+  EXPECT_EQ(Blocks(200), "................");
+  EXPECT_EQ(Blocks(100000), "a...............");
+  EXPECT_EQ(content_.gauges().Sum(Gauge::kRawBlocks), 2u);
+  content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
+  EXPECT_EQ(account_.used_bytes(), 0u);
+}
+
+TEST_F(ContentTest, VisitsLeavesAndTellsWhichWereTouched) {
+  PutPage(3, 0, 'a');
+  PutPage(130, 0, 'a');
+  std::vector<uint64_t> visited;
+  const auto settle = [&](const Content::LeafView& leaf) {
+    visited.push_back(leaf.first_chunk);
+    EXPECT_TRUE(leaf.unsettled);
+    leaf.unsettled = false;
+  };
+  EXPECT_EQ(content_.VisitLeaf(0, settle), 64u);
+  EXPECT_EQ(content_.VisitLeaf(64, settle), 192u);
+  EXPECT_EQ(content_.VisitLeaf(192, settle), std::nullopt);
+  EXPECT_THAT(visited, ElementsAre(0, 128));
+  const auto expect_touched = [&](bool touched) {
+    content_.VisitLeaf(0, [&](const Content::LeafView& leaf) {
+      EXPECT_EQ(leaf.present, uint64_t{1} << 3);
+      EXPECT_EQ(leaf.unsettled, touched);
+    });
+  };
+  content_.Look(3, 0, [](const ChunkMap&) { return false; }).Ignore();
+  expect_touched(false);
+  content_.Look(3, 0, [](const ChunkMap&) { return true; }).Ignore();
+  expect_touched(true);
+}
+
+TEST_F(ContentTest, RefusesWhatEndsPastItAndEverythingOnceClosed) {
+  const auto never = [](ChunkMap&) { ADD_FAILURE(); };
+  {
+    StripedWriterLock lock(&content_.lock());
+    content_.SetSizeLocked(kChunkBytes);
+  }
+  EXPECT_EQ(Edit(1, never, kChunkBytes + 1), Cause::kShrunk);
+  ChunkRefs refs(*arena_);
+  EXPECT_EQ(content_.Take(1, kChunkBytes + 1, 1, &refs).cause, Cause::kShrunk);
+  EXPECT_TRUE(content_.Take(0, kChunkBytes, 1, &refs).ok());
+  PutPage(0, 0, 'a');
+  {
+    StripedWriterLock lock(&content_.lock());
+    content_.CloseLocked();
+  }
+  EXPECT_EQ(Edit(0, never), Cause::kDeleted);
+  EXPECT_EQ(content_.Take(0, 0, 1, &refs).cause, Cause::kDeleted);
+  EXPECT_EQ(content_.FindLeaf(0), std::nullopt);
+  content_.Clear(0, 0);
+  EXPECT_EQ(account_.used_bytes(), 0u);
+}
+
+TEST_F(ContentTest, MovesItsMapsOutOfSparseSlabs) {
+  for (uint64_t chunk = 0; chunk < 20000; ++chunk) {
+    Edit(chunk, [](ChunkMap& map) { map.cold[0] = Slot::OfPattern(7); });
+  }
+  for (uint64_t chunk = 0; chunk < 20000; ++chunk) {
+    if (chunk % 10 != 0) content_.Clear(chunk, chunk);
+  }
+  const uint64_t slack = arena_->slack_bytes();
+  ASSERT_TRUE(arena_->StartEvacuation(Evacuation::kTight));
+  for (uint64_t chunk = 0; chunk < 20000; chunk += kFanout) {
+    content_.MoveMaps(chunk);
+  }
+  arena_->EndEvacuation();
+  EXPECT_LT(arena_->slack_bytes(), slack / 2);
+  EXPECT_EQ(content_.gauges().Sum(Gauge::kSameFilledBlocks), 2000u);
+}
+
+TEST_F(ContentTest, EditsOfOneChunkByManyThreadsAllCount) {
+  constexpr int kThreads = 4;
+  constexpr int kEdits = 500;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < kEdits; ++i) {
+        Replaced replaced;
+        content_
+            .Edit({.chunk = 1, .create = true}, &replaced,
+                  [&](ChunkMap& map) {
+                    Slot& slot = map.cold[thread];
+                    slot = Slot::OfPattern(slot.value + 1);
+                  })
+            .Ignore();
+        content_.Free(&replaced);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  content_
+      .Look(1, 0,
+            [](const ChunkMap& map) {
+              for (int thread = 0; thread < kThreads; ++thread) {
+                EXPECT_EQ(map.cold[thread], Slot::OfPattern(kEdits));
+              }
+              return false;
+            })
+      .Ignore();
+}
+
+}  // namespace
+}  // namespace ramvol::engine
