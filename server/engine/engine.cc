@@ -11,14 +11,16 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/mutex.h"
 #include "proto/base/reason.h"
+#include "server/engine/background/engine_parts.h"
+#include "server/engine/background/maintainer.h"
+#include "server/engine/background/work_queue.h"
+#include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_cache.h"
-#include "server/engine/maintainer.h"
+#include "server/engine/counters/totals.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/memory/slab_tenant.h"
-#include "server/engine/counters/totals.h"
-#include "server/engine/volume_core.h"
-#include "server/engine/work_queue.h"
+#include "server/engine/volume/volume_core.h"
 
 namespace ramvol::engine {
 namespace {
@@ -52,9 +54,9 @@ struct Engine::Impl {
         arena(std::move(memory)),
         hot(options.hot_cache_bytes),
         evacuator(*arena, [this] { return Tenants(); }),
-        shared{*arena, hot, work, totals, evacuator},
+        parts{*arena, hot, work, totals, evacuator},
         maintainer(
-            shared, [this] { return Cores(); }, options.background_threads,
+            parts, [this] { return Owners(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
 
   // That one more volume, called `name`, may be.
@@ -91,16 +93,16 @@ struct Engine::Impl {
     return false;
   }
 
-  std::vector<std::weak_ptr<VolumeCore>> Cores() {
+  std::vector<std::weak_ptr<ChunkOwner>> Owners() {
     MutexLock lock(&mu);
-    std::vector<std::weak_ptr<VolumeCore>> cores;
-    for (const auto& [name, volume] : volumes) cores.push_back(volume->core_);
-    return cores;
+    std::vector<std::weak_ptr<ChunkOwner>> owners;
+    for (const auto& [name, volume] : volumes) owners.push_back(volume->core_);
+    return owners;
   }
 
   std::vector<std::weak_ptr<SlabTenant>> Tenants() {
-    const std::vector<std::weak_ptr<VolumeCore>> cores = Cores();
-    return {cores.begin(), cores.end()};
+    const std::vector<std::weak_ptr<ChunkOwner>> owners = Owners();
+    return {owners.begin(), owners.end()};
   }
 
   const EngineOptions options;
@@ -109,7 +111,7 @@ struct Engine::Impl {
   WorkQueue work;
   Totals totals;
   SlabEvacuator evacuator;
-  const Shared shared;
+  const EngineParts parts;
   Mutex mu;
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes
       ABSL_GUARDED_BY(mu);
@@ -141,7 +143,7 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
     absl::Status free = impl_->CheckFree(options.name);
     if (!free.ok()) return free;
   }
-  auto core = std::make_shared<VolumeCore>(impl_->shared, options, RandomUid());
+  auto core = std::make_shared<VolumeCore>(impl_->parts, options, RandomUid());
   absl::Status reserved = core->Reserve();
   if (!reserved.ok()) return reserved;
   auto volume = std::make_shared<Volume>(std::move(core));

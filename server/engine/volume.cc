@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/engine/volume_core.h"
+#include "server/engine/volume/volume_core.h"
 
 namespace ramvol::engine {
 

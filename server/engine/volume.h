@@ -11,9 +11,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "server/engine/holders.h"
 #include "server/engine/options.h"
 #include "server/engine/stats.h"
+#include "server/engine/volume/holders.h"
 #include "server/engine/volume_types.h"
 
 namespace ramvol::engine {

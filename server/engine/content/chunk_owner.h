@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "server/engine/memory/slab_tenant.h"
 
@@ -32,6 +33,12 @@ class ChunkOwner : public SlabTenant,
   // Makes the chunk's frames anew as `reason` asks for, unless that gains
   // nothing, memory is lacking, or somebody changes the chunk meanwhile.
   virtual void RewriteChunk(uint64_t chunk, RewriteReason reason) = 0;
+  // Looks at the first leaf that covers `chunk` or a later one: merges what is
+  // cold in it and marks the rest as cold from now on; with `all_cold`,
+  // everything is. Returns the chunk to go on with, or nullopt at the end.
+  virtual std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold) = 0;
+  // Changes with every read and write; tells whether the owner is in use.
+  virtual uint64_t activity() const = 0;
 };
 
 }  // namespace ramvol::engine

@@ -76,8 +76,8 @@ std::optional<Index::Position> Index::FindFrom(uint64_t chunk) const {
 }
 
 std::optional<Index::Position> Index::FindBelow(void* node, int level,
-                                                    uint64_t base,
-                                                    uint64_t chunk) const {
+                                                uint64_t base,
+                                                uint64_t chunk) const {
   if (level == 0) return Position{base, static_cast<Leaf*>(node)};
   const int shift = ChildShift(level);
   size_t child = chunk > base ? (chunk - base) >> shift : 0;
@@ -85,8 +85,8 @@ std::optional<Index::Position> Index::FindBelow(void* node, int level,
     void* below = static_cast<Inner*>(node)->children[child].load(
         std::memory_order_acquire);
     if (below == nullptr) continue;
-    auto found = FindBelow(below, level - 1,
-                               base + (uint64_t{child} << shift), chunk);
+    auto found =
+        FindBelow(below, level - 1, base + (uint64_t{child} << shift), chunk);
     if (found.has_value()) return found;
   }
   return std::nullopt;

@@ -132,7 +132,7 @@ class Index {
   void* NewNode(int level, Priority priority);
   void DeleteNode(void* node, int level);
   std::optional<Position> FindBelow(void* node, int level, uint64_t base,
-                                        uint64_t chunk) const;
+                                    uint64_t chunk) const;
   // Returns true when `node` is empty afterwards.
   bool PruneBelow(void* node, int level, uint64_t base, uint64_t first,
                   uint64_t last);

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/reason.h"
@@ -462,6 +463,34 @@ TEST_F(VolumeTest, VolumeLimitBitesForThatVolumeOnly) {
   EXPECT_EQ(GetReason(status), reason::kVolumeMemoryLimit);
   EXPECT_GT(at, 800u << 10);
   EXPECT_TRUE(Write(Make(kGiB), 0, Noise(random_, 4 << 20)).ok());
+}
+
+TEST_F(VolumeTest, RefusalsForMemoryNameTheRequest) {
+  VolumeOptions options;
+  options.name = "v";
+  options.size_bytes = kGiB;
+  options.memory_limit_bytes = 1 << 20;
+  Volume& volume = Make(options);
+  for (uint64_t at = 0; Write(volume, at, Noise(random_, kBlockBytes)).ok();) {
+    at += kBlockBytes;
+  }
+  // Each begins within a block and takes new parts of the index.
+  uint64_t offset = kGiB / 2 - 100;
+  absl::Status zeroes;
+  for (; zeroes.ok() && offset < kGiB; offset += 4 << 20) {
+    zeroes = volume.WriteZeroes(offset, 200000, true);
+  }
+  offset -= 4 << 20;
+  EXPECT_EQ(zeroes.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(zeroes.message(),
+              HasSubstr(absl::StrCat(
+                  "write of zeroes of 200000 bytes at offset ", offset)));
+  EXPECT_TRUE(HasReason(zeroes, reason::kVolumeMemoryLimit)) << zeroes;
+  const absl::Status write = Write(volume, offset, Noise(random_, 150));
+  EXPECT_EQ(write.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(write.message()),
+              HasSubstr(absl::StrCat("write of 150 bytes at offset ", offset)));
+  EXPECT_TRUE(HasReason(write, reason::kVolumeMemoryLimit)) << write;
 }
 
 TEST_F(VolumeTest, CompressibleWritesGoOnFarBeyondTheLimit) {

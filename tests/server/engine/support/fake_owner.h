@@ -31,6 +31,8 @@ class FakeOwner : public ChunkOwner {
   void RewriteChunk(uint64_t chunk, RewriteReason reason) override {
     rewritten.emplace_back(chunk, reason);
   }
+  std::optional<uint64_t> MergeLeaf(uint64_t, bool) override { return {}; }
+  uint64_t activity() const override { return 0; }
 
   std::function<void()> when_going;
   std::function<void(uint64_t)> when_flushing;

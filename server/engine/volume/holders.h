@@ -1,6 +1,6 @@
 // The clients that have a volume attached.
-#ifndef RAMVOL_SERVER_ENGINE_HOLDERS_H_
-#define RAMVOL_SERVER_ENGINE_HOLDERS_H_
+#ifndef RAMVOL_SERVER_ENGINE_VOLUME_HOLDERS_H_
+#define RAMVOL_SERVER_ENGINE_VOLUME_HOLDERS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -73,4 +73,4 @@ class Holders {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_HOLDERS_H_
+#endif  // RAMVOL_SERVER_ENGINE_VOLUME_HOLDERS_H_

@@ -1,6 +1,6 @@
 // What the data path asks of the background threads.
-#ifndef RAMVOL_SERVER_ENGINE_WORK_QUEUE_H_
-#define RAMVOL_SERVER_ENGINE_WORK_QUEUE_H_
+#ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_WORK_QUEUE_H_
+#define RAMVOL_SERVER_ENGINE_BACKGROUND_WORK_QUEUE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -33,6 +33,8 @@ class WorkQueue {
 
   void Push(RewriteRequest request);
   std::optional<RewriteRequest> Pop();
+  // Does the oldest request, in the calling thread; false when there is none.
+  bool RunOne();
 
   // Calls run(i) once for each i below `count`, on this thread and on those
   // that call Help meanwhile, and returns when all of these calls have.
@@ -50,23 +52,23 @@ class WorkQueue {
   bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
  private:
-  // Lives on the stack of Share.
-  struct Shared {
+  // What is shared. Lives on the stack of Share.
+  struct Batch {
     const size_t count;
     const absl::FunctionRef<void(size_t)> run;
     std::atomic<size_t> next{0};
     int helpers = 0;  // Guarded by mu_.
   };
 
-  // Runs what is left of `shared`; false when that is nothing.
-  static bool RunSome(Shared* shared);
-  void ForgetLocked(const Shared* shared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Runs what is left of `batch`; false when that is nothing.
+  static bool RunSome(Batch* batch);
+  void ForgetLocked(const Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Mutex mu_;
   CondVar helped_;
   // Of which some is left to be begun.
-  std::vector<Shared*> shared_ ABSL_GUARDED_BY(mu_);
-  std::atomic<bool> shares_{false};
+  std::vector<Batch*> batches_ ABSL_GUARDED_BY(mu_);
+  std::atomic<bool> has_batches_{false};
   CondVar changed_;
   CondVar stopping_;
   std::deque<RewriteRequest> requests_ ABSL_GUARDED_BY(mu_);
@@ -77,4 +79,4 @@ class WorkQueue {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_WORK_QUEUE_H_
+#endif  // RAMVOL_SERVER_ENGINE_BACKGROUND_WORK_QUEUE_H_

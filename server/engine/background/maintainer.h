@@ -1,6 +1,6 @@
 // The background threads.
-#ifndef RAMVOL_SERVER_ENGINE_MAINTAINER_H_
-#define RAMVOL_SERVER_ENGINE_MAINTAINER_H_
+#ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_MAINTAINER_H_
+#define RAMVOL_SERVER_ENGINE_BACKGROUND_MAINTAINER_H_
 
 #include <atomic>
 #include <cstdint>
@@ -10,25 +10,25 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/engine/background/engine_parts.h"
+#include "server/engine/background/work_queue.h"
+#include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_cache.h"
-#include "server/engine/volume_core.h"
-#include "server/engine/work_queue.h"
 
 namespace ramvol::engine {
 
 // Helps with long writes, compresses dirty blocks before writers have to wait
-// for it, makes frames anew
-// where that was asked for, and, on one of its threads, visits all chunks from
-// time to time to merge what is cold. While volumes are in use it spends at
-// most a quarter of that thread on merging.
+// for it, makes frames anew where that was asked for, and, on one of its
+// threads, visits all chunks from time to time to merge what is cold. While
+// volumes are in use it spends at most a quarter of that thread on merging.
 //
-// Borrows `shared`, which must outlive it.
+// Borrows `parts`, which must outlive it.
 class Maintainer {
  public:
-  using VolumeList = std::function<std::vector<std::weak_ptr<VolumeCore>>()>;
+  using OwnerList = std::function<std::vector<std::weak_ptr<ChunkOwner>>()>;
 
-  // `list_volumes` is called from its threads, with no lock held.
-  Maintainer(const Shared& shared, VolumeList list_volumes, int threads,
+  // `list_owners` is called from its threads, with no lock held.
+  Maintainer(const EngineParts& parts, OwnerList list_owners, int threads,
              absl::Duration merge_interval);
   // Stops and joins.
   ~Maintainer();
@@ -45,15 +45,15 @@ class Maintainer {
   // Works, compressing whatever is dirty, until there is nothing to do or many
   // more than `dirtied_before` blocks have been dirtied.
   void FlushWhileQuiet(uint64_t dirtied_before);
-  void Pace(const VolumeCore& volume, uint64_t activity,
+  void Pace(const ChunkOwner& owner, uint64_t activity,
             absl::Duration work) const;
 
-  const Shared shared_;
-  const VolumeList list_volumes_;
+  const EngineParts parts_;
+  const OwnerList list_owners_;
   const absl::Duration merge_interval_;
   std::vector<std::thread> threads_;
 };
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_MAINTAINER_H_
+#endif  // RAMVOL_SERVER_ENGINE_BACKGROUND_MAINTAINER_H_

@@ -1,4 +1,4 @@
-#include "server/engine/maintainer.h"
+#include "server/engine/background/maintainer.h"
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -31,10 +31,10 @@ void LowerPriority() {
 
 }  // namespace
 
-Maintainer::Maintainer(const Shared& shared, VolumeList list_volumes,
+Maintainer::Maintainer(const EngineParts& parts, OwnerList list_owners,
                        int threads, absl::Duration merge_interval)
-    : shared_(shared),
-      list_volumes_(std::move(list_volumes)),
+    : parts_(parts),
+      list_owners_(std::move(list_owners)),
       merge_interval_(merge_interval) {
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this] { Run(/*merges=*/false); });
@@ -43,27 +43,22 @@ Maintainer::Maintainer(const Shared& shared, VolumeList list_volumes,
 }
 
 Maintainer::~Maintainer() {
-  shared_.work.Stop();
+  parts_.work.Stop();
   for (std::thread& thread : threads_) thread.join();
 }
 
 bool Maintainer::Step(bool idle) {
-  if (shared_.work.Help()) return true;
+  if (parts_.work.Help()) return true;
   // Without room even in the reserve, flushing would fail again and again.
-  if ((idle || shared_.hot.OverDirtyLow()) &&
-      shared_.arena.HasRoom(kChunkBytes, Priority::kReclaim)) {
-    const HotChunk dirty = shared_.hot.PickDirty();
+  if ((idle || parts_.hot.OverDirtyLow()) &&
+      parts_.arena.HasRoom(kChunkBytes, Priority::kReclaim)) {
+    const HotChunk dirty = parts_.hot.PickDirty();
     if (dirty.owner != nullptr) {
       dirty.owner->FlushChunk(dirty.chunk);
       return true;
     }
   }
-  if (std::optional<RewriteRequest> request = shared_.work.Pop()) {
-    const std::shared_ptr<ChunkOwner> owner = request->owner.lock();
-    if (owner != nullptr) owner->RewriteChunk(request->chunk, request->reason);
-    return true;
-  }
-  return false;
+  return parts_.work.RunOne();
 }
 
 void Maintainer::Run(bool merges) {
@@ -72,8 +67,8 @@ void Maintainer::Run(bool merges) {
   // When, and how many blocks had been dirtied, when writers were last looked
   // at.
   absl::Time looked = absl::Now();
-  uint64_t dirtied_before = shared_.hot.dirtied_blocks();
-  while (!shared_.work.stopped()) {
+  uint64_t dirtied_before = parts_.hot.dirtied_blocks();
+  while (!parts_.work.stopped()) {
     if (merges && absl::Now() >= next_pass) {
       MergePass(/*all_cold=*/false);
       next_pass = absl::Now() + merge_interval_;
@@ -82,18 +77,18 @@ void Maintainer::Run(bool merges) {
       sched_yield();  // A time slice is long for a request that waits.
       continue;
     }
-    shared_.work.Sleep(kIdle);
+    parts_.work.Sleep(kIdle);
     if (absl::Now() - looked < kIdle) continue;  // Woken up early.
-    const uint64_t dirtied = shared_.hot.dirtied_blocks();
+    const uint64_t dirtied = parts_.hot.dirtied_blocks();
     if (dirtied - dirtied_before <= kQuietBlocks) FlushWhileQuiet(dirtied);
     looked = absl::Now();
-    dirtied_before = shared_.hot.dirtied_blocks();
+    dirtied_before = parts_.hot.dirtied_blocks();
   }
 }
 
 void Maintainer::FlushWhileQuiet(uint64_t dirtied_before) {
-  while (!shared_.work.stopped() &&
-         shared_.hot.dirtied_blocks() - dirtied_before <= kQuietBlocks &&
+  while (!parts_.work.stopped() &&
+         parts_.hot.dirtied_blocks() - dirtied_before <= kQuietBlocks &&
          Step(/*idle=*/true)) {
   }
 }
@@ -101,42 +96,42 @@ void Maintainer::FlushWhileQuiet(uint64_t dirtied_before) {
 void Maintainer::FlushAll() {
   // What is dirty and in no queue is in the hands of another thread.
   for (int waits = 0; waits < kMaxWaits;) {
-    const HotChunk dirty = shared_.hot.PickDirty();
+    const HotChunk dirty = parts_.hot.PickDirty();
     if (dirty.owner != nullptr) {
-      const int64_t before = shared_.hot.dirty_blocks();
+      const int64_t before = parts_.hot.dirty_blocks();
       dirty.owner->FlushChunk(dirty.chunk);
       // Memory may be lacking.
-      if (shared_.hot.dirty_blocks() >= before) ++waits;
+      if (parts_.hot.dirty_blocks() >= before) ++waits;
       continue;
     }
-    if (shared_.hot.dirty_blocks() == 0) return;
+    if (parts_.hot.dirty_blocks() == 0) return;
     ++waits;
     absl::SleepFor(absl::Milliseconds(1));
   }
 }
 
 void Maintainer::MergePass(bool all_cold) {
-  for (const std::weak_ptr<VolumeCore>& listed : list_volumes_()) {
+  for (const std::weak_ptr<ChunkOwner>& listed : list_owners_()) {
     std::optional<uint64_t> chunk = 0;
-    while (chunk.has_value() && !shared_.work.stopped()) {
-      const std::shared_ptr<VolumeCore> volume = listed.lock();
-      if (volume == nullptr) break;
-      const uint64_t activity = volume->ActivityForPacing();
+    while (chunk.has_value() && !parts_.work.stopped()) {
+      const std::shared_ptr<ChunkOwner> owner = listed.lock();
+      if (owner == nullptr) break;
+      const uint64_t activity = owner->activity();
       const absl::Time start = absl::Now();
-      chunk = volume->VisitLeaf(*chunk, all_cold);
-      if (!all_cold) Pace(*volume, activity, absl::Now() - start);
+      chunk = owner->MergeLeaf(*chunk, all_cold);
+      if (!all_cold) Pace(*owner, activity, absl::Now() - start);
     }
   }
-  shared_.evacuator.KeepUp(0);
+  parts_.evacuator.KeepUp(0);
   // Merging leaves free pages behind; at rest nobody is going to reuse them.
-  shared_.arena.ReleaseFreeMemory();
+  parts_.arena.ReleaseFreeMemory();
 }
 
-void Maintainer::Pace(const VolumeCore& volume, uint64_t activity,
+void Maintainer::Pace(const ChunkOwner& owner, uint64_t activity,
                       absl::Duration work) const {
   if (work < absl::Milliseconds(1)) return;
-  if (volume.ActivityForPacing() == activity) return;
-  shared_.work.Pause(3 * work);
+  if (owner.activity() == activity) return;
+  parts_.work.Pause(3 * work);
 }
 
 }  // namespace ramvol::engine

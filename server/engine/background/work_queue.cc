@@ -1,4 +1,4 @@
-#include "server/engine/work_queue.h"
+#include "server/engine/background/work_queue.h"
 
 #include <utility>
 
@@ -24,49 +24,58 @@ std::optional<RewriteRequest> WorkQueue::Pop() {
   return request;
 }
 
+bool WorkQueue::RunOne() {
+  const std::optional<RewriteRequest> request = Pop();
+  if (!request.has_value()) return false;
+  if (const std::shared_ptr<ChunkOwner> owner = request->owner.lock()) {
+    owner->RewriteChunk(request->chunk, request->reason);
+  }
+  return true;
+}
+
 void WorkQueue::Share(size_t count, absl::FunctionRef<void(size_t)> run) {
-  Shared shared{count, run};
+  Batch batch{count, run};
   {
     MutexLock lock(&mu_);
-    shared_.push_back(&shared);
-    shares_.store(true, std::memory_order_relaxed);
+    batches_.push_back(&batch);
+    has_batches_.store(true, std::memory_order_relaxed);
     if (sleeping_.load(std::memory_order_relaxed) != 0) changed_.SignalAll();
   }
-  RunSome(&shared);
+  RunSome(&batch);
   MutexLock lock(&mu_);
-  ForgetLocked(&shared);
-  while (shared.helpers > 0) helped_.Wait(&mu_);
+  ForgetLocked(&batch);
+  while (batch.helpers > 0) helped_.Wait(&mu_);
 }
 
 bool WorkQueue::Help() {
-  if (!shares_.load(std::memory_order_relaxed)) return false;
-  Shared* shared;
+  if (!has_batches_.load(std::memory_order_relaxed)) return false;
+  Batch* batch;
   {
     MutexLock lock(&mu_);
-    if (shared_.empty()) return false;
-    shared = shared_.front();
-    ++shared->helpers;
+    if (batches_.empty()) return false;
+    batch = batches_.front();
+    ++batch->helpers;
   }
-  const bool did = RunSome(shared);
+  const bool did = RunSome(batch);
   MutexLock lock(&mu_);
-  ForgetLocked(shared);
+  ForgetLocked(batch);
   // Whoever shared it may go as soon as the lock is free.
-  if (--shared->helpers == 0) helped_.SignalAll();
+  if (--batch->helpers == 0) helped_.SignalAll();
   return did;
 }
 
-bool WorkQueue::RunSome(Shared* shared) {
+bool WorkQueue::RunSome(Batch* batch) {
   bool did = false;
   for (;; did = true) {
-    const size_t i = shared->next.fetch_add(1, std::memory_order_relaxed);
-    if (i >= shared->count) return did;
-    shared->run(i);
+    const size_t i = batch->next.fetch_add(1, std::memory_order_relaxed);
+    if (i >= batch->count) return did;
+    batch->run(i);
   }
 }
 
-void WorkQueue::ForgetLocked(const Shared* shared) {
-  std::erase(shared_, shared);
-  shares_.store(!shared_.empty(), std::memory_order_relaxed);
+void WorkQueue::ForgetLocked(const Batch* batch) {
+  std::erase(batches_, batch);
+  has_batches_.store(!batches_.empty(), std::memory_order_relaxed);
 }
 
 void WorkQueue::Wake() {
@@ -76,7 +85,7 @@ void WorkQueue::Wake() {
 
 void WorkQueue::Sleep(absl::Duration timeout) {
   MutexLock lock(&mu_);
-  if (stopped() || !requests_.empty() || !shared_.empty()) return;
+  if (stopped() || !requests_.empty() || !batches_.empty()) return;
   sleeping_.fetch_add(1, std::memory_order_relaxed);
   // A wake-up that comes just before this is missed; the timeout bounds that.
   changed_.WaitFor(&mu_, timeout);

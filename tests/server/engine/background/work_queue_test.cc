@@ -1,4 +1,4 @@
-#include "server/engine/work_queue.h"
+#include "server/engine/background/work_queue.h"
 
 #include <atomic>
 #include <cstddef>

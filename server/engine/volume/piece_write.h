@@ -1,6 +1,6 @@
 // One chunk's part of a write or trim, on its way to being committed.
-#ifndef RAMVOL_SERVER_ENGINE_PIECE_WRITE_H_
-#define RAMVOL_SERVER_ENGINE_PIECE_WRITE_H_
+#ifndef RAMVOL_SERVER_ENGINE_VOLUME_PIECE_WRITE_H_
+#define RAMVOL_SERVER_ENGINE_VOLUME_PIECE_WRITE_H_
 
 #include <array>
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace ramvol::engine {
 
-// What the blocks of one chunk become. VolumeCore::Discard frees the pages and
+// What the blocks of one chunk become. PieceWriter::Discard frees the pages and
 // frames in `fresh` that were not committed. Not thread-safe.
 struct PieceWrite {
   explicit PieceWrite(Arena& arena) : base(arena) {}
@@ -60,4 +60,4 @@ struct PieceWrite {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_PIECE_WRITE_H_
+#endif  // RAMVOL_SERVER_ENGINE_VOLUME_PIECE_WRITE_H_

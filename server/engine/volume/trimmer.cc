@@ -1,0 +1,73 @@
+#include "server/engine/volume/trimmer.h"
+
+#include <algorithm>
+
+#include "server/engine/content/blocks.h"
+#include "server/engine/content/content.h"
+#include "server/engine/volume/piece_write.h"
+
+namespace ramvol::engine {
+namespace {
+
+constexpr char kZeroBytes[kChunkBytes] = {};
+
+}  // namespace
+
+Refusal Trimmer::Zero(uint64_t offset, uint64_t length, Leave leave) {
+  return ZeroRange(offset, length, {.leave = leave});
+}
+
+Refusal Trimmer::ZeroRange(uint64_t offset, uint64_t length,
+                           const Terms& terms) {
+  const uint64_t end = offset + length;
+  Refusal refusal;
+  for (uint64_t at = offset; refusal.ok() && at < end;) {
+    const uint64_t chunk = at / kChunkBytes;
+    const size_t begin = at % kChunkBytes;
+    const uint64_t last_whole = end / kChunkBytes;  // One past.
+    if (begin == 0 && chunk < last_whole && terms.leave == Leave::kHoles) {
+      parts_.content.Clear(chunk, last_whole - 1);
+      at = last_whole * kChunkBytes;
+      continue;
+    }
+    const size_t piece_end =
+        std::min<uint64_t>(kChunkBytes, begin + (end - at));
+    refusal = ZeroPiece(chunk, begin, piece_end, terms);
+    at += piece_end - begin;
+  }
+  return refusal;
+}
+
+Refusal Trimmer::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
+                           const Terms& terms) {
+  PieceWrite piece(parts_.arena);
+  piece.SetRange(chunk, begin, end);
+  piece.data = kZeroBytes;
+  piece.zero = terms.leave == Leave::kHoles ? Slot() : Slot::OfPattern(0);
+  piece.check_end = terms.check_end;
+  piece.must_succeed =
+      terms.leave == Leave::kHoles || parts_.packing.reserves();
+  Refusal refusal = pieces_.PrepareZeroes(&piece);
+  if (refusal.ok()) refusal = pieces_.Commit(&piece);
+  pieces_.Discard(&piece);
+  if (piece.partial != 0 && !parts_.arena.HasRoom(0)) {
+    // At the limit a trim may not leave more behind than there was: its new
+    // blocks are compressed, and what their old frames still hold is, too.
+    parts_.owner.FlushChunk(chunk);
+    parts_.owner.RewriteChunk(chunk, RewriteReason::kAnyDead);
+  }
+  return refusal;
+}
+
+void Trimmer::CutOff(uint64_t end, uint64_t old_end) {
+  // Nothing new comes in past the end, so what is there can go: the rest of the
+  // end's block last, as that is the only step that can fail. When it does, the
+  // block is damaged, and reads say so.
+  const Terms terms{.leave = Leave::kHoles, .check_end = false};
+  const uint64_t from = (end + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  const uint64_t to = (old_end / kChunkBytes + 1) * kChunkBytes;
+  ZeroRange(from, to - from, terms).Ignore();
+  ZeroRange(end, from - end, terms).Ignore();
+}
+
+}  // namespace ramvol::engine

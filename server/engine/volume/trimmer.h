@@ -1,0 +1,53 @@
+// What trims and writes of zeroes do, and the end of a volume that shrinks.
+#ifndef RAMVOL_SERVER_ENGINE_VOLUME_TRIMMER_H_
+#define RAMVOL_SERVER_ENGINE_VOLUME_TRIMMER_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "server/engine/background/engine_parts.h"
+#include "server/engine/content/refusal.h"
+#include "server/engine/volume/piece_writer.h"
+
+namespace ramvol::engine {
+
+// Whole chunks become holes at once; the parts of chunks at both ends are
+// written as zeroes.
+//
+// Thread-safe. Borrows what `parts` name and `pieces`, which must outlive it.
+class Trimmer {
+ public:
+  Trimmer(const VolumeParts& parts, PieceWriter& pieces)
+      : parts_(parts), pieces_(pieces) {}
+
+  enum class Leave {
+    kHoles,
+    kZeroes,  // Same-filled blocks, which stay allocated.
+  };
+  // Makes the range, within the volume, read as zero. kDeleted, kShrunk,
+  // kCorrupt; with kZeroes also kVolumeLimit and kServerLimit. A part of the
+  // range may be zero then.
+  Refusal Zero(uint64_t offset, uint64_t length, Leave leave);
+
+  // Frees what lies from `end` to `old_end`, past the volume's new end. Nothing
+  // may come in there meanwhile: nobody else changes the size.
+  void CutOff(uint64_t end, uint64_t old_end);
+
+ private:
+  // What zeroing a range has in common for its pieces.
+  struct Terms {
+    Leave leave = Leave::kHoles;
+    // Whether the range must lie within the volume.
+    bool check_end = true;
+  };
+  Refusal ZeroRange(uint64_t offset, uint64_t length, const Terms& terms);
+  Refusal ZeroPiece(uint64_t chunk, size_t begin, size_t end,
+                    const Terms& terms);
+
+  const VolumeParts parts_;
+  PieceWriter& pieces_;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_VOLUME_TRIMMER_H_

@@ -1,0 +1,350 @@
+#include "server/engine/volume/volume_core.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "proto/base/clock.h"
+#include "proto/base/reason.h"
+#include "server/engine/content/blocks.h"
+#include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/frame.h"
+#include "server/engine/counters/read_clock.h"
+
+namespace ramvol::engine {
+namespace {
+
+// A kMalloc volume's index, for each chunk: its map with 16 slots, and a 64th
+// of its leaf with the nodes above.
+constexpr uint64_t kIndexBytesPerChunk = 192;
+// And what writes hold on top while old and new content exist together.
+constexpr uint64_t kReservationSlackBytes = 1 << 20;
+// Of those who have a volume attached, so many are named.
+constexpr size_t kMaxNamedHolders = 8;
+
+// "nbd 127.0.0.1:40112 since 2026-11-29T03:12:50Z".
+void AppendHolder(std::string* out, const Holder& holder) {
+  absl::StrAppend(out, holder.over, " ", holder.from, " since ",
+                  absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", holder.since,
+                                   absl::UTCTimeZone()));
+}
+
+}  // namespace
+
+VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
+                       uint64_t uid)
+    : arena_(engine.arena),
+      name_(options.name),
+      uid_(uid),
+      options_(options),
+      read_only_(options.read_only),
+      packing_(options),
+      counters_(engine.totals),
+      account_(engine.arena, options.memory_limit_bytes),
+      content_(*this, account_, engine.hot, options.size_bytes),
+      parts_{engine.arena, engine.hot, engine.work, engine.evacuator, *this,
+             packing_,     account_,   content_,    counters_},
+      compactor_(parts_),
+      reclaimer_(parts_),
+      reader_(parts_, reclaimer_),
+      piece_writer_(parts_, reclaimer_),
+      writer_(parts_, piece_writer_),
+      trimmer_(parts_, piece_writer_) {}
+
+VolumeCore::~VolumeCore() { arena_.Unreserve(fixed_bytes_); }
+
+uint64_t VolumeCore::ReservationFor(uint64_t size_bytes) const {
+  if (!packing_.reserves()) return 0;
+  const uint64_t chunks = (size_bytes - 1) / kChunkBytes + 1;
+  return chunks * (kChunkBytes + kIndexBytesPerChunk) + kReservationSlackBytes;
+}
+
+absl::Status VolumeCore::Reserve() {
+  const uint64_t bytes = ReservationFor(size_bytes());
+  reclaimer_.PrepareToReserve(bytes + kFixedBytes);
+  if (arena_.Reserve(kFixedBytes, Priority::kNormal)) {
+    fixed_bytes_ = kFixedBytes;
+    if (bytes == 0 || account_.GrowReservation(bytes)) return absl::OkStatus();
+  }
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "volume \"", name_, "\" of ", size_bytes(), " bytes needs ",
+          bytes + kFixedBytes, " bytes of memory at once, but ",
+          arena_.used_bytes(), " bytes of the server's limit of ",
+          arena_.limit_bytes(), " are in use; delete others",
+          bytes == 0 ? "" : ", make it smaller, or use ZSTD or SPARSE")),
+      reason::kServerMemoryLimit);
+}
+
+// --- Requests ---
+
+Refusal VolumeCore::CheckRange(const Request& request) const {
+  if (content_.closed()) return {Cause::kDeleted};
+  const uint64_t size = size_bytes();
+  if (request.length <= size && request.offset <= size - request.length) {
+    return Refusal();
+  }
+  return {Cause::kPastEnd};
+}
+
+Refusal VolumeCore::CheckChange(const Request& request) const {
+  const Refusal refusal = CheckRange(request);
+  if (!refusal.ok()) return refusal;
+  return read_only() ? Refusal{Cause::kReadOnly} : Refusal();
+}
+
+absl::Status VolumeCore::End(Operation operation, const Request& request,
+                             int64_t took_ns, uint64_t counted_bytes,
+                             const Refusal& refusal) {
+  counters_.CountOperation(operation, took_ns, counted_bytes, refusal.cause);
+  return refusal.ok() ? absl::OkStatus() : Explain(refusal, request);
+}
+
+absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out) {
+  ReadClock clock(out.size() <= Reader::kMaxSmallReadBytes);
+  const Request request{"read", offset, out.size()};
+  Refusal refusal = CheckRange(request);
+  if (refusal.ok() && out.size() > kMaxDataBytes) refusal = {Cause::kTooLong};
+  if (refusal.ok()) refusal = reader_.Read(offset, out, &clock);
+  return End(Operation::kRead, request, clock.TookNs(), out.size(), refusal);
+}
+
+absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
+  const int64_t began_ns = SteadyNowNs();
+  const Request request{"write", offset, data.size()};
+  Refusal refusal = CheckChange(request);
+  if (refusal.ok() && data.size() > kMaxDataBytes) refusal = {Cause::kTooLong};
+  if (refusal.ok()) refusal = writer_.Write(offset, data);
+  reclaimer_.Throttle();
+  return End(Operation::kWrite, request, SteadyNowNs() - began_ns, data.size(),
+             refusal);
+}
+
+absl::Status VolumeCore::Trim(uint64_t offset, uint64_t length) {
+  const int64_t began_ns = SteadyNowNs();
+  const Request request{"trim", offset, length};
+  Refusal refusal = CheckChange(request);
+  if (refusal.ok()) {
+    refusal = trimmer_.Zero(offset, length, Trimmer::Leave::kHoles);
+  }
+  return End(Operation::kTrim, request, SteadyNowNs() - began_ns, length,
+             refusal);
+}
+
+absl::Status VolumeCore::WriteZeroes(uint64_t offset, uint64_t length,
+                                     bool no_hole) {
+  const int64_t began_ns = SteadyNowNs();
+  const Request request{"write of zeroes", offset, length};
+  Refusal refusal = CheckChange(request);
+  if (refusal.ok()) {
+    refusal = trimmer_.Zero(
+        offset, length,
+        no_hole ? Trimmer::Leave::kZeroes : Trimmer::Leave::kHoles);
+  }
+  return End(Operation::kWriteZeroes, request, SteadyNowNs() - began_ns, length,
+             refusal);
+}
+
+absl::Status VolumeCore::Flush() {
+  const int64_t began_ns = SteadyNowNs();
+  Refusal refusal;
+  if (content_.closed()) refusal = {Cause::kDeleted};
+  return End(Operation::kFlush, {"flush"}, SteadyNowNs() - began_ns, 0,
+             refusal);
+}
+
+absl::StatusOr<Extents> VolumeCore::GetExtents(uint64_t offset, uint64_t length,
+                                               size_t max_extents) {
+  const int64_t began_ns = SteadyNowNs();
+  const Request request{"extents query", offset, length};
+  Extents extents;
+  Refusal refusal = CheckRange(request);
+  if (refusal.ok()) {
+    refusal = reader_.FindExtents(offset, length, max_extents, &extents);
+  }
+  absl::Status status =
+      End(Operation::kExtents, request, SteadyNowNs() - began_ns, 0, refusal);
+  if (!status.ok()) return status;
+  return extents;
+}
+
+// --- Clients ---
+
+absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
+                                               bool if_unattached) {
+  StripedReaderLock lock(&content_.lock());
+  if (content_.closed()) return Deleted();
+  if (!if_unattached) return holders_.Add(std::move(holder));
+  Holders::Id id = 0;
+  while (!holders_.AddFirst(holder, &id)) {
+    absl::Status attached = CheckUnattached();
+    if (!attached.ok()) return attached;
+  }
+  return id;
+}
+
+absl::Status VolumeCore::CheckUnattached() const {
+  const auto [holders, count] = holders_.List(kMaxNamedHolders);
+  if (count == 0) return absl::OkStatus();
+  std::string named = absl::StrJoin(holders, ", ", AppendHolder);
+  if (count > holders.size()) {
+    absl::StrAppend(&named, " and ", count - holders.size(), " more");
+  }
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "volume \"", name_, "\" is attached by ", count,
+                        count == 1 ? " client" : " clients", " (", named,
+                        "); detach first, or force it")),
+                    reason::kVolumeAttached);
+}
+
+// --- Changes of the volume itself ---
+
+absl::Status VolumeCore::Delete(bool force) {
+  MutexLock update_lock(&update_mu_);
+  {
+    StripedWriterLock lock(&content_.lock());
+    if (content_.closed()) return Deleted();
+    if (!force) {
+      absl::Status unattached = CheckUnattached();
+      if (!unattached.ok()) return unattached;
+    }
+    content_.CloseLocked();
+  }
+  content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
+  account_.ShrinkReservation(ReservationFor(size_bytes()));
+  arena_.Unreserve(std::exchange(fixed_bytes_, 0));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<VolumeOptions> VolumeCore::Updated(
+    const VolumeUpdate& update) const {
+  VolumeOptions wanted = options();
+  if (update.size_bytes) wanted.size_bytes = *update.size_bytes;
+  if (update.write_level) wanted.write_level = *update.write_level;
+  if (update.merge_level) wanted.merge_level = *update.merge_level;
+  if (update.memory_limit_bytes) {
+    wanted.memory_limit_bytes = *update.memory_limit_bytes;
+  }
+  if (update.read_only) wanted.read_only = *update.read_only;
+  absl::Status valid = wanted.Validate();
+  if (!valid.ok()) return valid;
+  return wanted;
+}
+
+absl::Status VolumeCore::Update(const VolumeUpdate& update) {
+  MutexLock update_lock(&update_mu_);
+  if (content_.closed()) return Deleted();
+  const absl::StatusOr<VolumeOptions> wanted = Updated(update);
+  if (!wanted.ok()) return wanted.status();
+  if (update.if_unattached) {
+    absl::Status unattached = CheckUnattached();
+    if (!unattached.ok()) return unattached;
+  }
+  // Resizing is the only part that can fail, so it goes first.
+  if (wanted->size_bytes != size_bytes()) {
+    absl::Status resized = Resize(wanted->size_bytes, update.if_unattached);
+    if (!resized.ok()) return resized;
+  }
+  packing_.SetLevels(wanted->write_level, wanted->merge_level);
+  account_.set_limit_bytes(wanted->memory_limit_bytes);
+  read_only_.store(wanted->read_only, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::SetSize(uint64_t size_bytes, bool if_unattached) {
+  StripedWriterLock lock(&content_.lock());
+  if (if_unattached) {
+    absl::Status unattached = CheckUnattached();
+    if (!unattached.ok()) return unattached;
+  }
+  content_.SetSizeLocked(size_bytes);
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
+  const uint64_t old_size = this->size_bytes();
+  const uint64_t old_reservation = ReservationFor(old_size);
+  const uint64_t new_reservation = ReservationFor(size_bytes);
+  if (new_reservation > old_reservation) {
+    const uint64_t bytes = new_reservation - old_reservation;
+    reclaimer_.PrepareToReserve(bytes);
+    if (!account_.GrowReservation(bytes)) {
+      return Explain(reclaimer_.OutOfMemory(),
+                     {"growth", old_size, size_bytes - old_size});
+    }
+  }
+  absl::Status set = SetSize(size_bytes, if_unattached);
+  if (!set.ok()) {
+    if (new_reservation > old_reservation) {
+      account_.ShrinkReservation(new_reservation - old_reservation);
+    }
+    return set;
+  }
+  if (size_bytes < old_size) {
+    trimmer_.CutOff(size_bytes, old_size);
+    account_.ShrinkReservation(old_reservation - new_reservation);
+  }
+  return absl::OkStatus();
+}
+
+// --- What others ask about it ---
+
+VolumeOptions VolumeCore::options() const {
+  VolumeOptions options = options_;
+  options.size_bytes = size_bytes();
+  options.write_level = packing_.write_level();
+  options.merge_level = packing_.merge_level();
+  options.memory_limit_bytes = account_.limit_bytes();
+  options.read_only = read_only();
+  return options;
+}
+
+VolumeStats VolumeCore::Stats() const {
+  VolumeStats stats;
+  const Gauges& gauges = content_.gauges();
+  // Of the five that there are for each span.
+  const auto of_span = [&](Gauge first, int span) {
+    return gauges.Sum(static_cast<Gauge>(static_cast<int>(first) + span));
+  };
+  stats.size_bytes = size_bytes();
+  stats.compressed_blocks = gauges.Sum(Gauge::kCompressedBlocks);
+  stats.raw_blocks = gauges.Sum(Gauge::kRawBlocks);
+  stats.same_filled_blocks = gauges.Sum(Gauge::kSameFilledBlocks);
+  stats.dirty_blocks = gauges.Sum(Gauge::kDirtyBlocks);
+  stats.dead_bytes = gauges.Sum(Gauge::kDeadBytes);
+  stats.hot_bytes = gauges.Sum(Gauge::kHotBlocks) * kBlockBytes;
+  stats.dirty_bytes = stats.dirty_blocks * kBlockBytes;
+  stats.stored_bytes = (stats.raw_blocks + stats.dirty_blocks) * kBlockBytes;
+  for (int span = 0; span < kSpans; ++span) {
+    stats.frames[span] = of_span(Gauge::kFrames0, span);
+    stats.frame_bytes[span] = of_span(Gauge::kFrameBytes0, span);
+    stats.stored_bytes += stats.frame_bytes[span];
+  }
+  stats.logical_bytes = (stats.compressed_blocks + stats.raw_blocks +
+                         stats.same_filled_blocks + stats.dirty_blocks) *
+                        kBlockBytes;
+  stats.memory_bytes = account_.used_bytes() + kFixedBytes;
+  stats.memory_limit_bytes = account_.limit_bytes();
+  counters_.FillIn(&stats);
+  stats.attached_clients = static_cast<int>(holders_.size());
+  return stats;
+}
+
+bool VolumeCore::CorruptForTest(uint64_t offset) {
+  const int block = static_cast<int>(offset % kChunkBytes / kBlockBytes);
+  ChunkRefs refs(arena_);
+  if (!content_.Take(offset / kChunkBytes, 0, BlockBit(block), &refs).ok()) {
+    return false;
+  }
+  Frame* frame = refs.slot(block).frame();
+  if (frame == nullptr) return false;
+  char* byte = frame->page_count() > 0
+                   ? arena_.PageData(frame->pages()[0]) + 100
+                   : const_cast<char*>(frame->tail()) + frame->stored / 2;
+  *byte ^= 0x10;
+  return true;
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,68 @@
+#include "server/engine/volume/writer.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "absl/container/inlined_vector.h"
+#include "proto/base/mutex.h"
+#include "server/engine/content/blocks.h"
+
+namespace ramvol::engine {
+namespace {
+
+// Writes of so many chunks are compressed by background threads, too, while the
+// writer waits: from half a megabyte on that is worth waking them.
+constexpr size_t kMinSharedPieces = 8;
+
+}  // namespace
+
+Refusal Writer::Write(uint64_t offset, absl::Span<const char> data) {
+  const bool reserved = parts_.packing.reserves();
+  absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
+  for (size_t done = 0; done < data.size();) {
+    const size_t begin = (offset + done) % kChunkBytes;
+    const size_t length = std::min(kChunkBytes - begin, data.size() - done);
+    auto piece = std::make_unique<PieceWrite>(parts_.arena);
+    piece->SetRange((offset + done) / kChunkBytes, begin, begin + length);
+    piece->data = data.data() + done;
+    piece->must_succeed = reserved;
+    piece->max_span = parts_.packing.write_span(data.size());
+    pieces.push_back(std::move(piece));
+    done += length;
+  }
+  // The reservation covers the old content and not much of the new on top, so
+  // both exist for one chunk at a time. Its memory cannot be refused.
+  const size_t at_once = reserved ? 1 : pieces.size();
+  Refusal refusal;
+  for (size_t i = 0; refusal.ok() && i < pieces.size(); i += at_once) {
+    const auto some = absl::MakeConstSpan(pieces).subspan(i, at_once);
+    refusal = PrepareAll(some);
+    for (const std::unique_ptr<PieceWrite>& piece : some) {
+      if (refusal.ok()) refusal = pieces_.Commit(piece.get());
+      pieces_.Discard(piece.get());
+    }
+  }
+  return refusal;
+}
+
+Refusal Writer::PrepareAll(
+    absl::Span<const std::unique_ptr<PieceWrite>> pieces) {
+  Mutex mu;
+  Refusal first_refusal;
+  std::atomic<bool> failed = false;
+  const auto prepare = [&](size_t i) {
+    if (failed.load(std::memory_order_relaxed)) return;
+    const Refusal refusal = pieces_.Prepare(pieces.size(), pieces[i].get());
+    if (refusal.ok()) return;
+    MutexLock lock(&mu);
+    if (!failed.exchange(true)) first_refusal = refusal;
+  };
+  if (pieces.size() >= kMinSharedPieces) {
+    parts_.work.Share(pieces.size(), prepare);
+  } else {
+    for (size_t i = 0; i < pieces.size(); ++i) prepare(i);
+  }
+  return first_refusal;
+}
+
+}  // namespace ramvol::engine
