@@ -91,6 +91,7 @@ void Compactor::CommitFlush(const ChunkRefs& refs, bool keep_clean,
                             uint64_t chunk, NewForm* made) {
   Replaced replaced;
   const auto commit = [&](ChunkMap& map) {
+    // Group by group: a write into one of them does not lose the others.
     for (NewGroup& group : made->groups) {
       if (!refs.SameIn(map, group.blocks)) continue;
       if (group.frame == nullptr) {
@@ -142,6 +143,7 @@ void Compactor::RewriteChunk(uint64_t chunk, RewriteReason reason) {
       .Look(chunk, 0,
             [&](const ChunkMap& map) {
               plan = PlanRewrite(map, reason, parts_.packing);
+              // A clean hot block's cold slot is made anew like any other.
               ChunkMap below = map;
               below.hot = nullptr;
               refs.Take(below, AllOf(plan.groups));
@@ -218,6 +220,8 @@ bool Compactor::CommitRewrite(const ChunkRefs& refs, BlockMask chosen,
     now.hot = nullptr;
     if (!refs.SameIn(now, chosen)) return;
     committed = true;
+    // Pages first: a group that did not compress has them, or is in its own
+    // pages already and stays there.
     for (int block = 0; block < kBlocksPerChunk; ++block) {
       const PageId page = made->pages[block];
       if (page != 0) map.cold[block] = Slot::OfPage(page);
@@ -289,6 +293,7 @@ std::optional<uint64_t> Compactor::MergeLeaf(uint64_t chunk, bool all_cold) {
   const auto visit = [&](const Content::LeafView& leaf) {
     first_chunk = leaf.first_chunk;
     const bool look = leaf.unsettled || all_cold;
+    // Set again below by what is young, and by everyone who touches a chunk.
     leaf.unsettled = false;
     if (!look) return;
     for (const int i : Bits(leaf.present)) {
@@ -355,6 +360,7 @@ void Compactor::MoveFrames(uint64_t chunk) {
     Frame* moved = CopyFrame(parts_.account, Priority::kReclaim, *old);
     if (moved == nullptr) break;
     bool used = false;
+    // Both forms hold the same, so it does not matter what else has changed.
     const auto swap = [&](ChunkMap& map) {
       for (Slot& slot : map.cold) {
         if (slot.frame() != old) continue;

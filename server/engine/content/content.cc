@@ -72,11 +72,14 @@ Refusal Content::Edit(const Target& target, Replaced* replaced,
                      ? index_.FindOrCreate(target.chunk, Priority::kGuaranteed)
                      : index_.Find(target.chunk);
     if (leaf == nullptr) {
+      // A leaf of holes would have to be made and pruned again.
       ChunkMap holes;
       edit(holes);
       return Refusal();
     }
     MutexLock lock(&leaf->mu);
+    // A leaf that is made and stays empty, since its edit finds something
+    // changed, is pruned, too.
     emptied = EditLocked(leaf, target.chunk, replaced, edit);
   }
   if (emptied) Prune(target.chunk, target.chunk);
@@ -87,6 +90,7 @@ bool Content::EditLocked(Leaf* leaf, uint64_t chunk, Replaced* replaced,
                          absl::FunctionRef<void(ChunkMap&)> edit) {
   ChunkEntry& entry = leaf->entries[chunk % kFanout];
   const ChunkMap before = ChunkMap::Unpack(entry);
+  // Both maps name the same hot node, so the edit changes it in both.
   const BlockMask was_hot = before.hot == nullptr ? 0 : before.hot->present;
   const BlockMask was_dirty = before.hot == nullptr ? 0 : before.hot->dirty;
   ChunkMap map = before;
@@ -113,6 +117,7 @@ void Content::SettleHot(ChunkMap& map, BlockMask was_hot, BlockMask was_dirty) {
   if (dirty != 0) gauges_.Add(Gauge::kDirtyBlocks, dirty);
   hot_.AddBlocks(hot, dirty);
   if (map.hot == nullptr) return;
+  // A node without hot blocks before has just been made.
   if (is_hot == 0) {
     hot_.Unlink(map.hot);
     hot_nodes_.Remove(map.hot);
@@ -181,6 +186,7 @@ void Content::Clear(uint64_t first, uint64_t last) {
       Leaf* leaf = position->leaf;
       const uint64_t from = std::max(next, position->first_chunk);
       next = position->first_chunk + kFanout;
+      // Requests get in between any two chunks, as they do between leaves.
       for (uint64_t chunk = from; chunk < next && chunk <= last; ++chunk) {
         MutexLock lock(&leaf->mu);
         if (leaf->entries[chunk % kFanout] == 0) continue;

@@ -40,6 +40,10 @@ struct Replaced {
 // the edit itself looks whether the chunk still holds what it was made from.
 // Nothing but Edit, Clear and MoveMaps writes an entry.
 //
+// Snapshots and clones will share an index root through here: whoever looks,
+// takes references or visits a leaf needs not know whether others do so, too,
+// and the three that write entries are where what is shared gets copied first.
+//
 // Thread-safe. No lock is held while bytes are copied, compressed or
 // decompressed. Lock order: ARCHITECTURE.md, "Locks". Borrows what it is given,
 // which must outlive it; what it stores is charged to `account`.

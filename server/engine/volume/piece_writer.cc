@@ -59,7 +59,7 @@ Refusal PieceWriter::PrepareWhole(PieceWrite* piece) {
         codec::SameFilledPattern(piece->DataOf(block));
     if (!pattern.has_value()) {
       rest |= BlockBit(block);
-    } else if (*pattern != 0) {
+    } else if (*pattern != 0) {  // Zeroes are holes, as `fresh` is by itself.
       piece->fresh[block] = Slot::OfPattern(*pattern);
     }
   }

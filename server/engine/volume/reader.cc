@@ -142,6 +142,7 @@ void Reader::CacheBlocks(uint64_t chunk, const Frame& frame,
                 content + frame.OffsetOf(block), kBlockBytes);
   }
   Replaced replaced;
+  // Only what the frame still holds: a block may have been written meanwhile.
   const auto keep = [&](ChunkMap& map) {
     for (const int block : Bits(blocks)) {
       const bool hot = map.hot != nullptr && Holds(map.hot->present, block);
@@ -182,6 +183,7 @@ Refusal Reader::FindExtents(uint64_t offset, uint64_t length,
     next = parts_.content.VisitLeaf(
         *next, [&](const Content::LeafView& leaf) { add(leaf, *next); });
   }
+  // A walk ends early when the volume is deleted under it.
   if (parts_.content.closed()) return {Cause::kDeleted};
   if (fits) builder.Add(offset + length, true);
   *extents = builder.Take();

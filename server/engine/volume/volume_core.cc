@@ -212,6 +212,7 @@ absl::Status VolumeCore::Delete(bool force) {
     }
     content_.CloseLocked();
   }
+  // Nobody comes in any more, so no request waits for a lock that this takes.
   content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
   account_.ShrinkReservation(ReservationFor(size_bytes()));
   arena_.Unreserve(std::exchange(fixed_bytes_, 0));
@@ -275,6 +276,8 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
                      {"growth", old_size, size_bytes - old_size});
     }
   }
+  // The memory is there before the size is: a write into the new part may not
+  // lack any.
   absl::Status set = SetSize(size_bytes, if_unattached);
   if (!set.ok()) {
     if (new_reservation > old_reservation) {

@@ -8,11 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "proto/base/mutex.h"
 #include "server/engine/content/chunk_owner.h"
 
 namespace ramvol::engine {
 
-// Not thread-safe. Make it by std::make_shared, as the queues hold it weakly.
+// Thread-safe, but for its members: look at them when all is quiet. Make it by
+// std::make_shared, as the queues hold it weakly.
 class FakeOwner : public ChunkOwner {
  public:
   ~FakeOwner() override {
@@ -21,14 +23,21 @@ class FakeOwner : public ChunkOwner {
   std::optional<TenantPart> FindPart(uint64_t) override { return {}; }
   void MovePart(uint64_t) override {}
   void FlushChunk(uint64_t chunk) override {
-    flushed.push_back(chunk);
+    {
+      MutexLock lock(&mu_);
+      flushed.push_back(chunk);
+    }
     if (when_flushing) when_flushing(chunk);
   }
   void DropClean(uint64_t chunk) override {
-    dropped.push_back(chunk);
+    {
+      MutexLock lock(&mu_);
+      dropped.push_back(chunk);
+    }
     if (when_dropping) when_dropping(chunk);
   }
   void RewriteChunk(uint64_t chunk, RewriteReason reason) override {
+    MutexLock lock(&mu_);
     rewritten.emplace_back(chunk, reason);
   }
   std::optional<uint64_t> MergeLeaf(uint64_t, bool) override { return {}; }
@@ -40,6 +49,9 @@ class FakeOwner : public ChunkOwner {
   std::vector<uint64_t> flushed;
   std::vector<uint64_t> dropped;
   std::vector<std::pair<uint64_t, RewriteReason>> rewritten;
+
+ private:
+  Mutex mu_;
 };
 
 }  // namespace ramvol::engine
