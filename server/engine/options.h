@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 
 namespace ramvol::engine {
 

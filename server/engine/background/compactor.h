@@ -11,7 +11,7 @@
 #include "absl/container/inlined_vector.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/rewrite_plan.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/chunk_refs.h"

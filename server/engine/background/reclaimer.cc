@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/hot_cache.h"
 
 namespace ramvol::engine {

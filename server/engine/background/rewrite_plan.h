@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/packer.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <new>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/hot_node.h"
 
 namespace ramvol::engine {

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "proto/base/counters.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/stats.h"

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "proto/base/duration_histogram.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"

@@ -12,7 +12,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "proto/base/mutex.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/chunk_refs.h"

@@ -5,7 +5,7 @@
 
 #include "absl/types/span.h"
 #include "proto/base/clock.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/scratch.h"
 

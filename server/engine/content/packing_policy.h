@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/options.h"
 
 namespace ramvol::engine {

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 
 namespace ramvol::engine {
 

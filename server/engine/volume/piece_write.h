@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"

@@ -6,7 +6,7 @@
 
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/reclaimer.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/content.h"
 #include "server/engine/content/refusal.h"

@@ -9,7 +9,7 @@
 #include "absl/types/span.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/reclaimer.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/content/refusal.h"

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/reason.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/counters/volume_counters.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/options.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/content.h"
 #include "server/engine/volume/piece_write.h"
 

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "proto/base/clock.h"
 #include "proto/base/reason.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/counters/read_clock.h"

@@ -5,7 +5,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "proto/base/mutex.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 
 namespace ramvol::engine {
 namespace {

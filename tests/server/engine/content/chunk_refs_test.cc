@@ -7,7 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "proto/base/duration_histogram.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/content/hot_node.h"

@@ -10,7 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/hot_cache.h"
 #include "server/engine/content/packer.h"

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"

@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/work_queue.h"
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/content.h"
 #include "server/engine/content/hot_cache.h"

@@ -1,4 +1,4 @@
-#include "server/engine/content/blocks.h"
+#include "server/engine/blocks.h"
 
 #include <cstdint>
 #include <vector>
