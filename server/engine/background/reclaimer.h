@@ -22,7 +22,8 @@ namespace ramvol::engine {
 // requests, and has slabs emptied for as long as that is worth it. What others
 // put in meanwhile is theirs to take out.
 //
-// Thread-safe; holds no state of its own. No lock is held by its callers.
+// Thread-safe; holds no state of its own. Callers hold no lock that a read,
+// write or trim takes.
 class Reclaimer {
  public:
   explicit Reclaimer(const VolumeParts& parts) : parts_(parts) {}

@@ -44,6 +44,7 @@ void WorkQueue::Share(size_t count, absl::FunctionRef<void(size_t)> run) {
   RunSome(&batch);
   MutexLock lock(&mu_);
   ForgetLocked(&batch);
+  // Helpers may be in their last call still, and `batch` is on this stack.
   while (batch.helpers > 0) helped_.Wait(&mu_);
 }
 

@@ -115,6 +115,7 @@ void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry) {
     *entry = 0;
     return;
   }
+  // Freed before it is allocated anew: most often the new one takes its place.
   if (packed == nullptr || packed->slots != layout.head.slots) {
     FreePacked(packed, account);
     packed = static_cast<PackedChunk*>(account.New(

@@ -25,6 +25,7 @@ Refusal Trimmer::ZeroRange(uint64_t offset, uint64_t length,
     const uint64_t chunk = at / kChunkBytes;
     const size_t begin = at % kChunkBytes;
     const uint64_t last_whole = end / kChunkBytes;  // One past.
+    // All whole chunks in one walk over those that are there.
     if (begin == 0 && chunk < last_whole && terms.leave == Leave::kHoles) {
       parts_.content.Clear(chunk, last_whole - 1);
       at = last_whole * kChunkBytes;

@@ -53,6 +53,8 @@ VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
       writer_(parts_, piece_writer_),
       trimmer_(parts_, piece_writer_) {}
 
+static_assert(sizeof(VolumeCore) <= VolumeCore::kFixedBytes);
+
 VolumeCore::~VolumeCore() { arena_.Unreserve(fixed_bytes_); }
 
 uint64_t VolumeCore::ReservationFor(uint64_t size_bytes) const {

@@ -51,6 +51,7 @@ Refusal Writer::PrepareAll(
   Refusal first_refusal;
   std::atomic<bool> failed = false;
   const auto prepare = [&](size_t i) {
+    // What one piece lacks, the others would search for in vain.
     if (failed.load(std::memory_order_relaxed)) return;
     const Refusal refusal = pieces_.Prepare(pieces.size(), pieces[i].get());
     if (refusal.ok()) return;
