@@ -32,7 +32,7 @@ class ClientConnection;
 // Construction does not wait for the server and cannot fail.
 //
 // Every call returns the server's error with its code and message (GetReason of
-// proto/base/reason.h gives its stable reason), UNAVAILABLE when the server
+// base/reason.h gives its stable reason), UNAVAILABLE when the server
 // cannot be reached within reconnect_timeout, DEADLINE_EXCEEDED after timeout.
 // All calls are retried while the server is UNAVAILABLE: the reading ones are
 // idempotent, CreateVolume is made so by a request_id (drawn at random when the

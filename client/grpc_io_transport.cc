@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
 #include "client/io_transport.h"
 #include "client/io_wire.h"
 #include "client/timer.h"
@@ -20,7 +21,6 @@
 #include "grpcpp/support/slice.h"
 #include "grpcpp/support/status.h"
 #include "grpcpp/support/stub_options.h"
-#include "proto/base/mutex.h"
 #include "proto/status.h"
 
 namespace ramvol {

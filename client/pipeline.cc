@@ -14,12 +14,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
+#include "base/reason.h"
 #include "client/call_table.h"
 #include "client/callback_scope.h"
 #include "client/io_transport.h"
 #include "client/volume_connection.h"
-#include "proto/base/mutex.h"
-#include "proto/base/reason.h"
 
 namespace ramvol {
 namespace {

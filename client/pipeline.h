@@ -14,13 +14,13 @@
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "client/backoff.h"
 #include "client/call_table.h"
 #include "client/io_transport.h"
 #include "client/options.h"
 #include "client/timer.h"
 #include "client/volume_connection.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol {
 

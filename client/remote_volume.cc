@@ -12,10 +12,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "base/reason.h"
 #include "client/extent.h"
 #include "client/volume_connection.h"
 #include "client/waiter.h"
-#include "proto/base/reason.h"
 
 namespace ramvol {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 
 namespace ramvol {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "base/mutex.h"
 #include "client/callback_scope.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "proto/base/listen_address.h"
+#include "base/listen_address.h"
 
 namespace ramvol::nbd {
 

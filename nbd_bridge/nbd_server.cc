@@ -15,14 +15,14 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/client_memory.h"
+#include "base/door.h"
+#include "base/listen_socket.h"
+#include "base/mutex.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
 #include "nbd_bridge/thread_cache.h"
-#include "proto/base/client_memory.h"
-#include "proto/base/door.h"
-#include "proto/base/listen_socket.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::nbd {
 namespace {

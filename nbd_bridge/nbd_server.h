@@ -8,10 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/client_memory.h"
 #include "nbd_bridge/exports.h"
 #include "nbd_bridge/nbd_address.h"
 #include "nbd_bridge/stats.h"
-#include "proto/base/client_memory.h"
 
 namespace ramvol::nbd {
 

@@ -5,8 +5,8 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "base/reason.h"
 #include "client/extent.h"
-#include "proto/base/reason.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::nbd {

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "nbd_bridge/error.h"
 #include "nbd_bridge/reply.h"
-#include "proto/base/clock.h"
 
 namespace ramvol::nbd {
 namespace {

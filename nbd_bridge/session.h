@@ -12,6 +12,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/client_memory.h"
+#include "base/cost_estimate.h"
+#include "base/mutex.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/request.h"
 #include "nbd_bridge/request_reader.h"
@@ -19,9 +22,6 @@
 #include "nbd_bridge/stats.h"
 #include "nbd_bridge/thread_cache.h"
 #include "nbd_bridge/validation.h"
-#include "proto/base/client_memory.h"
-#include "proto/base/cost_estimate.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::nbd {
 

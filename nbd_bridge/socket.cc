@@ -14,7 +14,7 @@
 #include <chrono>
 
 #include "absl/time/clock.h"
-#include "proto/base/peer_address.h"
+#include "base/peer_address.h"
 
 namespace ramvol::nbd {
 namespace {

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <memory>
 
-#include "proto/base/counters.h"
-#include "proto/base/door_stats.h"
-#include "proto/base/duration_histogram.h"
+#include "base/counters.h"
+#include "base/door_stats.h"
+#include "base/duration_histogram.h"
 
 namespace ramvol::nbd {
 

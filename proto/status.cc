@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "base/reason.h"
 #include "google/rpc/error_details.pb.h"
-#include "proto/base/reason.h"
 
 namespace ramvol {
 namespace {

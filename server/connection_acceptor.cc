@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "base/peer.h"
 #include "grpcpp/security/server_credentials.h"
-#include "proto/base/peer.h"
 #include "server/http2/frame_gate.h"
 #include "server/http2/gated_sockets.h"
 

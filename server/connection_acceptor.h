@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/client_memory.h"
+#include "base/door.h"
+#include "base/door_stats.h"
+#include "base/listen_address.h"
+#include "base/listen_socket.h"
 #include "grpcpp/server_builder.h"
-#include "proto/base/client_memory.h"
-#include "proto/base/door.h"
-#include "proto/base/door_stats.h"
-#include "proto/base/listen_address.h"
-#include "proto/base/listen_socket.h"
 
 namespace ramvol::server {
 

@@ -8,7 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
-#include "proto/base/systemd.h"
+#include "base/systemd.h"
 
 namespace ramvol::server {
 namespace {

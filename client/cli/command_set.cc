@@ -14,9 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "base/size.h"
 #include "client/cli/errors.h"
 #include "client/cli/session.h"
-#include "proto/base/size.h"
 
 namespace ramvol::cli {
 namespace {

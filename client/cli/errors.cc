@@ -8,8 +8,8 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "proto/base/printable.h"
-#include "proto/base/reason.h"
+#include "base/printable.h"
+#include "base/reason.h"
 
 namespace ramvol::cli {
 namespace {

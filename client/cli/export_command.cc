@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/size.h"
 #include "client/cli/command_set.h"
 #include "client/cli/errors.h"
 #include "client/cli/export_transfer.h"
@@ -19,7 +20,6 @@
 #include "client/cli/progress.h"
 #include "client/cli/session.h"
 #include "client/client.h"
-#include "proto/base/size.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

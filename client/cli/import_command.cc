@@ -12,6 +12,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/reason.h"
+#include "base/size.h"
 #include "client/cli/command_set.h"
 #include "client/cli/create_flags.h"
 #include "client/cli/errors.h"
@@ -22,8 +24,6 @@
 #include "client/cli/session.h"
 #include "client/client.h"
 #include "client/remote_volume.h"
-#include "proto/base/reason.h"
-#include "proto/base/size.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

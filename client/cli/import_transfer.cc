@@ -10,13 +10,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "base/reason.h"
 #include "client/cli/errors.h"
 #include "client/cli/local_file.h"
 #include "client/cli/transfer.h"
 #include "client/cli/write_pipeline.h"
 #include "client/cli/zeroes.h"
 #include "client/remote_volume.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::cli {
 namespace {

@@ -12,10 +12,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
+#include "base/size.h"
 #include "client/cli/table.h"
 #include "google/protobuf/timestamp.pb.h"
-#include "proto/base/printable.h"
-#include "proto/base/size.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

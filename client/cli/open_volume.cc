@@ -7,10 +7,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/reason.h"
 #include "client/cli/session.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
-#include "proto/base/reason.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

@@ -13,10 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
+#include "base/size.h"
 #include "client/cli/cli_context.h"
 #include "client/cli/local_file.h"
-#include "proto/base/mutex.h"
-#include "proto/base/size.h"
 
 namespace ramvol::cli {
 namespace {

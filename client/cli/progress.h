@@ -11,8 +11,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "client/cli/cli_context.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::cli {
 

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/version.h"
 #include "client/cli/attach_commands.h"
 #include "client/cli/cli_context.h"
 #include "client/cli/command_set.h"
@@ -23,7 +24,6 @@
 #include "client/cli/show_commands.h"
 #include "client/cli/top_command.h"
 #include "client/cli/volume_commands.h"
-#include "proto/base/version.h"
 
 namespace ramvol::cli {
 namespace {

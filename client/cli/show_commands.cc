@@ -8,12 +8,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/printable.h"
 #include "client/cli/command_set.h"
 #include "client/cli/json.h"
 #include "client/cli/message_text.h"
 #include "client/cli/session.h"
 #include "client/client.h"
-#include "proto/base/printable.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/printable.h"
+#include "base/printable.h"
 
 namespace ramvol::cli {
 namespace {

@@ -13,9 +13,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "base/size.h"
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
-#include "proto/base/size.h"
 
 namespace ramvol::cli {
 namespace {

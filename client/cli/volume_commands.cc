@@ -10,13 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/reason.h"
 #include "client/cli/command_set.h"
 #include "client/cli/create_flags.h"
 #include "client/cli/errors.h"
 #include "client/cli/message_text.h"
 #include "client/cli/session.h"
 #include "client/client.h"
-#include "proto/base/reason.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

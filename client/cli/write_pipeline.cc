@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "client/cli/transfer.h"
 #include "client/remote_volume.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::cli {
 

@@ -10,8 +10,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "client/remote_volume.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::cli {
 

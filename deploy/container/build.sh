@@ -7,7 +7,7 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 
 tag=${1:-localhost/ramvol:latest}
 shift || :
-version=$(sed -n 's/.*kVersion = "\(.*\)".*/\1/p' proto/base/version.h)
+version=$(sed -n 's/.*kVersion = "\(.*\)".*/\1/p' base/version.h)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 git diff --quiet HEAD 2>/dev/null || revision+=-dirty
 source=$(git config --get remote.origin.url | grep -E "^https://[^@]*$" || echo unknown)

@@ -9,8 +9,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "proto/base/mutex.h"
-#include "proto/base/reason.h"
+#include "base/mutex.h"
+#include "base/reason.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/maintainer.h"
 #include "server/engine/background/work_queue.h"

@@ -14,7 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 
 namespace ramvol::engine {
 namespace {

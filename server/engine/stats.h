@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "proto/base/duration_histogram.h"
-#include "proto/base/reason.h"
+#include "base/duration_histogram.h"
+#include "base/reason.h"
 
 namespace ramvol::engine {
 
@@ -28,7 +28,7 @@ inline constexpr size_t kOperations = 6;
 inline constexpr std::array<const char*, kOperations> kOperationNames = {
     "read", "write", "trim", "write_zeroes", "flush", "extents"};
 
-// Why they fail: those of proto/base/reason.h that they have, and one for any
+// Why they fail: those of base/reason.h that they have, and one for any
 // other.
 inline constexpr std::array<std::string_view, 8> kErrorReasons = {
     reason::kServerMemoryLimit, reason::kVolumeMemoryLimit,

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/http2/token_bucket.h"
 
 namespace ramvol::http2 {

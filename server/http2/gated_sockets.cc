@@ -14,8 +14,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "proto/base/clock.h"
-#include "proto/base/mutex.h"
+#include "base/clock.h"
+#include "base/mutex.h"
 #include "server/http2/flood_budget.h"
 #include "server/http2/frame_gate.h"
 

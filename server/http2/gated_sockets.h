@@ -16,7 +16,7 @@
 #include <memory>
 #include <string>
 
-#include "proto/base/door_stats.h"
+#include "base/door_stats.h"
 
 namespace ramvol::http2 {
 

@@ -4,9 +4,9 @@
 
 #include <vector>
 
+#include "base/client_memory.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
-#include "proto/base/client_memory.h"
 
 namespace ramvol::metrics {
 

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/door_stats.h"
 #include "prometheus/collectable.h"
-#include "proto/base/door_stats.h"
 
 namespace ramvol::metrics {
 

@@ -15,9 +15,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/listen_address.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
-#include "proto/base/listen_address.h"
 #include "server/metrics/http_request.h"
 
 namespace ramvol::metrics {

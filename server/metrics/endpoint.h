@@ -14,11 +14,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/door.h"
+#include "base/door_stats.h"
+#include "base/listen_socket.h"
+#include "base/mutex.h"
 #include "prometheus/collectable.h"
-#include "proto/base/door.h"
-#include "proto/base/door_stats.h"
-#include "proto/base/listen_socket.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::metrics {
 

@@ -7,10 +7,10 @@
 #include <string>
 #include <string_view>
 
+#include "base/duration_histogram.h"
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
-#include "proto/base/duration_histogram.h"
 
 namespace ramvol::metrics {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "proto/base/door.h"
+#include "base/door.h"
 
 namespace ramvol::metrics {
 

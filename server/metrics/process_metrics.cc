@@ -12,8 +12,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "base/version.h"
 #include "prometheus/metric_type.h"
-#include "proto/base/version.h"
 #include "server/metrics/family.h"
 
 namespace ramvol::metrics {

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 #include "proto/status.h"
 #include "server/service/limits.h"
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/clock.h"
-#include "proto/base/reason.h"
+#include "base/clock.h"
+#include "base/reason.h"
 #include "proto/status.h"
 #include "server/engine/volume.h"
 #include "server/service/block_operations.h"

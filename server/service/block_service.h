@@ -8,10 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "base/client_memory.h"
+#include "base/cost_estimate.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "proto/base/client_memory.h"
-#include "proto/base/cost_estimate.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"

@@ -1,7 +1,7 @@
 #include "server/service/call_gate.h"
 
 #include "absl/time/clock.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 
 namespace ramvol::service {
 

@@ -7,7 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 
 namespace ramvol::service {
 

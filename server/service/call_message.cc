@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 
 namespace ramvol::service {
 

@@ -1,9 +1,9 @@
 #include "server/service/catalog.h"
 
 #include "absl/strings/str_cat.h"
+#include "base/reason.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/uid.h"
 #include "server/service/volume_fields.h"

@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 
 namespace ramvol::service {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
 #include "server/service/limits.h"

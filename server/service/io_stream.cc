@@ -4,10 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/peer.h"
+#include "base/reason.h"
 #include "grpcpp/server_context.h"
-#include "proto/base/clock.h"
-#include "proto/base/peer.h"
-#include "proto/base/reason.h"
 #include "proto/status.h"
 #include "server/service/block_operations.h"
 #include "server/service/io_wire.h"

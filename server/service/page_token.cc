@@ -4,7 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 
 namespace ramvol::service {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
+#include "base/clock.h"
 #include "grpcpp/support/interceptor.h"
 #include "grpcpp/support/status.h"
-#include "proto/base/clock.h"
 
 namespace ramvol::service {
 namespace {

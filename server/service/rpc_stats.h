@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "proto/base/counters.h"
-#include "proto/base/duration_histogram.h"
+#include "base/counters.h"
+#include "base/duration_histogram.h"
 
 namespace ramvol::service {
 

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "proto/base/client_memory.h"
-#include "proto/base/reason.h"
+#include "base/client_memory.h"
+#include "base/reason.h"
 
 namespace ramvol::service {
 

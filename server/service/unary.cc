@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "base/mutex.h"
+#include "base/peer.h"
 #include "grpc/slice.h"
 #include "grpcpp/support/slice.h"
-#include "proto/base/mutex.h"
-#include "proto/base/peer.h"
 #include "proto/status.h"
 #include "server/service/limits.h"
 #include "server/service/send_away.h"

@@ -5,7 +5,7 @@
 
 #include "absl/numeric/bits.h"
 #include "absl/strings/str_cat.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 
 namespace ramvol::service {
 namespace {

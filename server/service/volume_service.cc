@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "proto/base/reason.h"
-#include "proto/base/version.h"
+#include "base/reason.h"
+#include "base/version.h"
 #include "server/metrics/process_memory.h"
 #include "server/service/call_message.h"
 #include "server/service/limits.h"

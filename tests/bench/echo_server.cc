@@ -8,11 +8,11 @@
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
+#include "base/mutex.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::bench {
 namespace {

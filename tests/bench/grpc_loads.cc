@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
 #include "client/client.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
@@ -20,7 +21,6 @@
 #include "grpcpp/support/channel_arguments.h"
 #include "grpcpp/support/client_callback.h"
 #include "grpcpp/support/status.h"
-#include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 
 namespace ramvol::bench {

@@ -10,11 +10,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "base/mutex.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
 #include "grpcpp/support/sync_stream.h"
-#include "proto/base/mutex.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"

@@ -9,6 +9,7 @@
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/reason.h"
 #include "client/extent.h"
 #include "client/io_transport.h"
 #include "gmock/gmock.h"
@@ -16,7 +17,6 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/slice.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "proto/status.h"
 #include "ramvol/v1/block_service.pb.h"
 

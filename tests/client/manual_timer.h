@@ -8,8 +8,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "client/timer.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol {
 

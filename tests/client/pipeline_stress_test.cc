@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
 #include "client/io_transport.h"
 #include "client/options.h"
 #include "client/pipelined_connection.h"
@@ -26,7 +27,6 @@
 #include "client/timer.h"
 #include "client/volume_connection.h"
 #include "gtest/gtest.h"
-#include "proto/base/mutex.h"
 #include "tests/client/fake_transport.h"
 
 namespace ramvol {

@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "tests/conformance/device.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"

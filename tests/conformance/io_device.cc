@@ -1,7 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "proto/status.h"
 #include "tests/conformance/device.h"
 #include "tests/conformance/grpc_device.h"

@@ -10,7 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "tests/conformance/device.h"
 
 struct nbd_handle;

@@ -6,12 +6,12 @@
 #include <string>
 #include <utility>
 
+#include "base/client_memory.h"
 #include "client/client.h"
 #include "nbd_bridge/nbd_address.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
-#include "proto/base/client_memory.h"
 #include "tests/conformance/device.h"
 #include "tests/conformance/grpc_device.h"
 #include "tests/conformance/nbd_device.h"

@@ -20,7 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"

@@ -17,7 +17,7 @@
 #include <string_view>
 
 #include "absl/types/span.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"

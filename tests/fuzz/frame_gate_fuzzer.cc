@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/http2/frame_gate.h"
 
 namespace ramvol::http2 {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/metrics/http_request.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/block_operations.h"

@@ -18,6 +18,8 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/check.h"
+#include "base/client_memory.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
@@ -25,8 +27,6 @@
 #include "nbd_bridge/socket.h"
 #include "nbd_bridge/stats.h"
 #include "nbd_bridge/thread_cache.h"
-#include "proto/base/check.h"
-#include "proto/base/client_memory.h"
 #include "tests/fuzz/input.h"
 #include "tests/nbd_bridge/memory_device.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 
 namespace ramvol::testing {
 

@@ -15,10 +15,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "nbd_bridge/block_device.h"
 #include "nbd_bridge/exports.h"
 #include "nbd_bridge/thread_cache.h"
-#include "proto/base/mutex.h"
 
 namespace ramvol::testing {
 

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "gtest/gtest.h"
 #include "nbd_bridge/nbd_address.h"
-#include "proto/base/check.h"
 
 namespace ramvol::testing {
 

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "base/client_memory.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
-#include "proto/base/client_memory.h"
 #include "tests/nbd_bridge/memory_device.h"
 #include "tests/nbd_bridge/raw_client.h"
 

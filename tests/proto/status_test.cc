@@ -3,10 +3,10 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol {

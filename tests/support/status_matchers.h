@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::testing {
 
@@ -33,7 +33,7 @@ MATCHER_P2(StatusIs, code, message,
              message, std::string(GetStatus(arg).message()), result_listener);
 }
 
-// A status of this code and reason (proto/base/reason.h).
+// A status of this code and reason (base/reason.h).
 MATCHER_P2(HasReason, code, reason,
            "is " + absl::StatusCodeToString(code) + ", reason " +
                std::string(reason)) {

@@ -15,10 +15,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/reason.h"
 #include "client/cli/attach/kernel_nbd.h"
 #include "client/cli/attach/nbd_devices.h"
 #include "client/cli/errors.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::cli {
 namespace {

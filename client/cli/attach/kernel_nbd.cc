@@ -18,9 +18,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/reason.h"
 #include "client/cli/attach/nbd_netlink.h"
 #include "client/cli/errors.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::cli {
 namespace {

@@ -18,10 +18,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/reason.h"
 #include "client/cli/attach/nbd_endpoint.h"
 #include "client/cli/attach/nbd_handshake.h"
 #include "client/cli/errors.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::cli {
 namespace {

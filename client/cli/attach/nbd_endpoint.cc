@@ -14,8 +14,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "proto/base/listen_address.h"
-#include "proto/base/reason.h"
+#include "base/listen_address.h"
+#include "base/reason.h"
 
 namespace ramvol::cli {
 namespace {

@@ -20,8 +20,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/reason.h"
 #include "client/cli/errors.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::cli {
 namespace {

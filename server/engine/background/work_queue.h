@@ -12,7 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/content/chunk_owner.h"
 
 namespace ramvol::engine {

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstdint>
 
-#include "proto/base/counters.h"
+#include "base/counters.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"

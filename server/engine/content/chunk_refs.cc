@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "proto/base/clock.h"
+#include "base/clock.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/hot_node.h"

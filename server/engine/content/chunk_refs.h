@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "proto/base/duration_histogram.h"
+#include "base/duration_histogram.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"

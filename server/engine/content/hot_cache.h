@@ -10,8 +10,8 @@
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/counters.h"
-#include "proto/base/mutex.h"
+#include "base/counters.h"
+#include "base/mutex.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_node.h"

@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/memory/arena.h"

@@ -9,8 +9,8 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/counters.h"
-#include "proto/base/mutex.h"
+#include "base/counters.h"
+#include "base/mutex.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/memory/account.h"
 

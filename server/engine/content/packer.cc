@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "absl/types/span.h"
-#include "proto/base/clock.h"
+#include "base/clock.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/scratch.h"

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "proto/base/clock.h"
+#include "base/clock.h"
 
 namespace ramvol::engine {
 

@@ -5,8 +5,8 @@
 
 #include <array>
 
-#include "proto/base/counters.h"
-#include "proto/base/duration_histogram.h"
+#include "base/counters.h"
+#include "base/duration_histogram.h"
 #include "server/engine/stats.h"
 
 namespace ramvol::engine {

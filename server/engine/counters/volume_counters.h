@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "proto/base/counters.h"
+#include "base/counters.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/packer.h"
 #include "server/engine/content/refusal.h"

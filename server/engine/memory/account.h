@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/memory/arena.h"
 
 namespace ramvol::engine {

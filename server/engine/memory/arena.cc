@@ -11,7 +11,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/memory/memory_account.h"
 #include "server/engine/memory/page_pool.h"
 #include "server/engine/memory/poison.h"

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/memory/memory_types.h"
 
 namespace ramvol::engine {

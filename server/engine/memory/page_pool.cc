@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {

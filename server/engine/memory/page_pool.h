@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/memory/memory_account.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/unit_table.h"

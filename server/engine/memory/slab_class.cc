@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {

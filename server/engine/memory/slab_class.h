@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/memory/memory_account.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/size_class.h"

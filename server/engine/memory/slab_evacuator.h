@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/slab_tenant.h"

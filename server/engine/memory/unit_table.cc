@@ -8,7 +8,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "proto/base/check.h"
+#include "base/check.h"
 #include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {

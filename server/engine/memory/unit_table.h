@@ -9,7 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/memory/mapping.h"
 #include "server/engine/memory/memory_account.h"
 #include "server/engine/memory/memory_types.h"

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/reason.h"
+#include "base/reason.h"
 #include "server/engine/blocks.h"
 #include "server/engine/counters/volume_counters.h"
 #include "server/engine/memory/arena.h"

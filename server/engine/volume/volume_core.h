@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/background/compactor.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/reclaimer.h"

@@ -4,7 +4,7 @@
 #include <atomic>
 
 #include "absl/container/inlined_vector.h"
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/blocks.h"
 
 namespace ramvol::engine {

@@ -3,10 +3,10 @@
 #include <cerrno>
 
 #include "absl/status/status.h"
+#include "base/reason.h"
 #include "client/cli/exit_code.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::cli {
 namespace {

@@ -14,11 +14,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
+#include "base/reason.h"
 #include "client/client_connection.h"
 #include "client/extent.h"
 #include "client/volume_connection.h"
-#include "proto/base/mutex.h"
-#include "proto/base/reason.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

@@ -16,10 +16,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
 #include "client/client_connection.h"
 #include "client/extent.h"
 #include "client/volume_connection.h"
-#include "proto/base/mutex.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/reason.h"
 #include "client/cli/errors.h"
 #include "client/cli/local_file.h"
 #include "client/cli/transfer.h"
@@ -18,7 +19,6 @@
 #include "client/remote_volume.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "tests/client/cli/cli_harness.h"
 #include "tests/client/cli/fake_server.h"
 

@@ -9,10 +9,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/reason.h"
 #include "client/cli/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "tests/client/cli/cli_harness.h"
 
 namespace ramvol::cli {

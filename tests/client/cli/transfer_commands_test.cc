@@ -7,9 +7,9 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/client/cli/cli_harness.h"
 #include "tests/client/cli/fake_server.h"

@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 
 namespace ramvol::engine {
 namespace {

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/engine.h"
 #include "tests/support/random_data.h"

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/impl/codegen/client_unary_call.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "server/engine/volume.h"
 #include "server/service/limits.h"
 #include "tests/support/random_data.h"

@@ -4,11 +4,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "grpcpp/support/slice.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::service {

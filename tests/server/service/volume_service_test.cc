@@ -8,10 +8,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/reason.h"
+#include "base/version.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
-#include "proto/base/version.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 

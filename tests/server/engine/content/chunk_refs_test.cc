@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "base/duration_histogram.h"
 #include "gtest/gtest.h"
-#include "proto/base/duration_histogram.h"
 #include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "proto/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/content/chunk_owner.h"
 
 namespace ramvol::engine {

@@ -3,9 +3,9 @@
 #include <memory>
 #include <string>
 
+#include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/base/reason.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 

@@ -1,0 +1,325 @@
+#include "base/door.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/peer.h"
+
+namespace ramvol {
+namespace {
+
+// Before accepting is tried again, when the system has nothing left for it.
+constexpr absl::Duration kPause = absl::Milliseconds(100);
+constexpr absl::Duration kTickInterval = absl::Seconds(1);
+// Accepted from one socket before others have their turn.
+constexpr int kMaxAcceptedAtOnce = 64;
+constexpr int kMaxEvents = 64;
+constexpr char kFilesAreShort[] =
+    "too few file descriptors are left; close connections, or raise "
+    "LimitNOFILE=";
+constexpr char kNoRoom[] =
+    "no client memory is left; close connections, or raise --client_memory";
+// Of the descriptors, those that have not said what they want may take one in
+// so many.
+constexpr size_t kOpeningsDivisor = 8;
+
+size_t MaxFiles() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  return static_cast<size_t>(std::min<rlim_t>(limit.rlim_cur, INT_MAX));
+}
+
+bool Watch(int epoll, int operation, int fd, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  return epoll_ctl(epoll, operation, fd, &event) == 0;
+}
+
+}  // namespace
+
+struct Door::Shared {
+  Shared(size_t most, int epoll_fd, int wake_fd)
+      : share(most), epoll(epoll_fd), wake(wake_fd) {}
+  ~Shared() {
+    close(epoll);
+    close(wake);
+  }
+  void Wake() const {
+    const uint64_t one = 1;
+    // Fails only when the thread is awake anyway.
+    [[maybe_unused]] const ssize_t written = write(wake, &one, sizeof(one));
+  }
+
+  FairShare share;
+  const int epoll;
+  const int wake;
+};
+
+absl::StatusOr<std::unique_ptr<Door>> Door::Make(DoorOptions options,
+                                                 Enter enter,
+                                                 DoorStats* stats) {
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  // Half, so that another protocol has as many.
+  const size_t most =
+      std::clamp<size_t>(MaxFiles() / 2, 1, options.max_connections);
+  auto shared = std::make_shared<Shared>(most, epoll, wake);
+  bool watched =
+      epoll >= 0 && wake >= 0 && Watch(epoll, EPOLL_CTL_ADD, wake, EPOLLIN);
+  for (const int fd : options.listeners) {
+    watched = watched && Watch(epoll, EPOLL_CTL_ADD, fd, 0);
+  }
+  if (!watched) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot wait for connections: ", std::strerror(errno)));
+  }
+  return std::unique_ptr<Door>(
+      new Door(std::move(options), std::move(enter), stats, std::move(shared)));
+}
+
+Door::Door(DoorOptions options, Enter enter, DoorStats* stats,
+           std::shared_ptr<Shared> shared)
+    : options_(std::move(options)),
+      enter_(std::move(enter)),
+      stats_(*stats),
+      shared_(std::move(shared)),
+      max_fd_(
+          static_cast<int>(MaxFiles() - MaxFiles() / options_.reserve_divisor)),
+      openings_(std::clamp<size_t>(MaxFiles() / kOpeningsDivisor, 1,
+                                   options_.max_openings)) {}
+
+Door::~Door() { Stop(); }
+
+void Door::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Door::Stop() {
+  if (!thread_.joinable()) return;
+  stopping_ = true;
+  shared_->Wake();
+  thread_.join();
+  while (!waiting_.empty()) close(Take(waiting_.begin()).fd);
+}
+
+std::string Door::WhyShut() const {
+  if (const char* paused = paused_) return paused;
+  if (FilesAreShort()) return kFilesAreShort;
+  if (!shared_->share.full()) return "";
+  return absl::StrCat("all ", shared_->share.most(),
+                      " connections are taken; close some");
+}
+
+size_t Door::inside() const { return shared_->share.held(); }
+
+void Door::Run() {
+  std::array<epoll_event, kMaxEvents> events;
+  while (!stopping_) {
+    const absl::Time now = absl::Now();
+    if (now >= paused_until_) paused_ = nullptr;
+    Listen(paused_ == nullptr && !shared_->share.full());
+    const int count =
+        epoll_wait(shared_->epoll, events.data(), kMaxEvents, WaitMs());
+    for (int i = 0; i < count; ++i) Handle(events[i].data.fd);
+    CloseLate();
+    if (absl::Now() >= next_tick_) Tick();
+  }
+}
+
+// Sleeps without end only when there is nothing to wait for.
+int Door::WaitMs() const {
+  absl::Time until = absl::InfiniteFuture();
+  if (paused_ != nullptr) until = paused_until_;
+  if (!waiting_.empty()) until = std::min(until, waiting_.front().deadline);
+  if (options_.tick && inside() > 0) until = std::min(until, next_tick_);
+  if (until == absl::InfiniteFuture()) return -1;
+  const absl::Duration left =
+      std::clamp(until - absl::Now(), absl::ZeroDuration(), absl::Hours(1));
+  return static_cast<int>(absl::ToInt64Milliseconds(left)) + 1;
+}
+
+void Door::Handle(int fd) {
+  if (fd == shared_->wake) {
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = read(fd, &count, sizeof(count));
+    return;
+  }
+  // An earlier event may have closed it, and another have its number now: to
+  // look at that one does no harm.
+  const auto waiting = by_fd_.find(fd);
+  if (waiting != by_fd_.end()) {
+    Judge(waiting->second);
+  } else {
+    AcceptSome(fd);
+  }
+}
+
+void Door::Listen(bool on) {
+  if (on == listening_) return;
+  listening_ = on;
+  const uint32_t events = on ? EPOLLIN : 0U;
+  for (const int fd : options_.listeners) {
+    Watch(shared_->epoll, EPOLL_CTL_MOD, fd, events);
+  }
+}
+
+void Door::AcceptSome(int listener) {
+  const auto& all = options_.listeners;
+  if (std::find(all.begin(), all.end(), listener) == all.end()) return;
+  for (int i = 0; i < kMaxAcceptedAtOnce; ++i) {
+    if (shared_->share.full()) return;
+    if (options_.has_room && !options_.has_room()) return Pause(kNoRoom);
+    if (!AcceptOne(listener)) return;
+  }
+}
+
+bool Door::AcceptOne(int listener) {
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof(address);
+  const int fd = accept4(listener, reinterpret_cast<sockaddr*>(&address),
+                         &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd < 0) {
+    // Else epoll would return at once, again and again.
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+        errno == ENOBUFS) {
+      Pause(kFilesAreShort);
+      return false;
+    }
+    return errno == EINTR || errno == ECONNABORTED;
+  }
+  std::string peer = PeerOf(address);
+  // Who says nothing goes first.
+  if (fd >= max_fd_ && !waiting_.empty()) {
+    Close(waiting_.begin(), TurnedAway::kSlowStart);
+  } else if (fd >= max_fd_) {
+    TurnAway(fd, TurnedAway::kFiles);
+    return true;
+  }
+  if (options_.judge) {
+    LetWait(listener, fd, std::move(peer));
+  } else {
+    LetIn(listener, fd, peer);
+  }
+  return true;
+}
+
+void Door::Pause(const char* why) {
+  paused_until_ = absl::Now() + kPause;
+  paused_ = why;
+}
+
+// The kernel gives the lowest number that is free.
+bool Door::FilesAreShort() const {
+  const int lowest = fcntl(shared_->wake, F_DUPFD_CLOEXEC, 0);
+  if (lowest >= 0) close(lowest);
+  return lowest < 0 || lowest >= max_fd_;
+}
+
+void Door::LetWait(int listener, int fd, std::string peer) {
+  FairShare::Answer answer;
+  while ((answer = openings_.Enter({peer})) != FairShare::Answer::kEntered) {
+    MakeRoom(peer, answer == FairShare::Answer::kTooMany);
+  }
+  const absl::Time deadline = absl::Now() + options_.opening_timeout;
+  const auto waiting = waiting_.insert(
+      waiting_.end(), Waiting{fd, listener, std::move(peer), deadline});
+  by_fd_[fd] = waiting;
+  // With each part that arrives it is judged again.
+  if (!Watch(shared_->epoll, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET)) {
+    Close(waiting, TurnedAway::kFiles);
+    return;
+  }
+  Judge(waiting);
+}
+
+void Door::MakeRoom(const std::string& peer, bool of_peer) {
+  const auto oldest = std::find_if(
+      waiting_.begin(), waiting_.end(),
+      [&](const Waiting& other) { return !of_peer || other.peer == peer; });
+  Close(oldest, TurnedAway::kSlowStart);
+}
+
+void Door::Judge(WaitingList::iterator waiting) {
+  std::string seen(options_.opening_bytes, '\0');
+  const ssize_t bytes = recv(waiting->fd, seen.data(), seen.size(), MSG_PEEK);
+  if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (bytes <= 0) {
+    // It left by itself.
+    close(Take(waiting).fd);
+    return;
+  }
+  seen.resize(static_cast<size_t>(bytes));
+  Opening opening = options_.judge(seen);
+  const bool too_long = seen.size() == options_.opening_bytes;
+  if (opening == Opening::kIncomplete && too_long) opening = Opening::kWrong;
+  if (opening == Opening::kIncomplete) return;
+  if (opening == Opening::kWrong) {
+    Close(waiting, TurnedAway::kBadStart);
+    return;
+  }
+  Watch(shared_->epoll, EPOLL_CTL_DEL, waiting->fd, 0);
+  const Waiting ready = Take(waiting);
+  LetIn(ready.listener, ready.fd, ready.peer);
+}
+
+Door::Waiting Door::Take(WaitingList::iterator waiting) {
+  Waiting taken = std::move(*waiting);
+  openings_.Leave({taken.peer});
+  by_fd_.erase(taken.fd);
+  waiting_.erase(waiting);
+  return taken;
+}
+
+void Door::Close(WaitingList::iterator waiting, TurnedAway why) {
+  TurnAway(Take(waiting).fd, why);
+}
+
+void Door::CloseLate() {
+  const absl::Time now = absl::Now();
+  while (!waiting_.empty() && waiting_.front().deadline <= now) {
+    Close(waiting_.begin(), TurnedAway::kSlowStart);
+  }
+}
+
+void Door::LetIn(int listener, int fd, const std::string& peer) {
+  const FairShare::Answer answer = shared_->share.Enter({peer});
+  if (answer != FairShare::Answer::kEntered) {
+    TurnAway(fd, answer == FairShare::Answer::kFull ? TurnedAway::kFull
+                                                    : TurnedAway::kPeerShare);
+    return;
+  }
+  // What counts is that it goes; it points at nothing of its own.
+  const Place place(shared_.get(), [shared = shared_, peer](const void*) {
+    if (shared->share.Leave({peer})) shared->Wake();
+  });
+  if (inside() == 1) next_tick_ = absl::Now() + kTickInterval;
+  enter_(listener, fd, place);
+}
+
+void Door::TurnAway(int fd, TurnedAway why) {
+  stats_.Count(why);
+  close(fd);
+}
+
+void Door::Tick() {
+  next_tick_ = absl::Now() + kTickInterval;
+  if (options_.tick && inside() > 0) options_.tick();
+}
+
+}  // namespace ramvol

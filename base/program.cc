@@ -1,0 +1,194 @@
+#include "base/program.h"
+
+#include <malloc.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <iostream>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "base/printable.h"
+#include "base/systemd.h"
+#include "base/version.h"
+
+namespace ramvol {
+namespace {
+
+constexpr absl::Duration kMaxTimeoutFlag = absl::Hours(24);
+// For what may outlast the draining: a call that does not return.
+constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+
+// Few arenas hold little; the daemons' threads allocate large buffers, seldom.
+constexpr int kMallocArenas = 2;
+// Larger buffers go back to the system when they are freed. Smaller ones are
+// reused: taking pages anew costs more than the copy.
+constexpr int kMallocMmapBytes = 4 << 20;
+constexpr int kMallocTrimBytes = 32 << 20;
+constexpr absl::Duration kMallocTrimInterval = absl::Seconds(5);
+
+constexpr rlim_t kWantedFiles = 65536;
+
+// Abseil exits with 1 after --help; scripts expect 0.
+bool AsksForHelp(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](absl::string_view arg) {
+    return arg == "--help" || arg == "-help";
+  });
+}
+
+void ExitWithSuccess() {
+  std::cout.flush();
+  std::fflush(nullptr);
+  _exit(EXIT_SUCCESS);
+}
+
+// Buffers of requests are allocated and freed in sizes up to 16 MiB by many
+// threads. Left alone, malloc keeps several times what is in use, outside of
+// any limit of ours (measured in ARCHITECTURE.md, "gRPC").
+void BoundMalloc() {
+  mallopt(M_ARENA_MAX, kMallocArenas);
+  mallopt(M_MMAP_THRESHOLD, kMallocMmapBytes);
+  mallopt(M_TRIM_THRESHOLD, kMallocTrimBytes);
+}
+
+// The usual soft limit of 1024 is for programs that call select. Each
+// connection takes a descriptor.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur =
+      std::max(limit.rlim_cur, std::min(limit.rlim_max, kWantedFiles));
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+Program::Program(std::string name, std::string usage, std::string main_file)
+    : name_(std::move(name)),
+      usage_(std::move(usage)),
+      main_file_(std::move(main_file)) {
+  sigemptyset(&stop_signals_);
+  sigaddset(&stop_signals_, SIGTERM);
+  sigaddset(&stop_signals_, SIGINT);
+  caught_signals_ = stop_signals_;
+  for (const int number : {SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGIO, SIGPWR}) {
+    sigaddset(&caught_signals_, number);
+  }
+  for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
+    sigaddset(&caught_signals_, number);
+  }
+}
+
+bool Program::ParseFlags(int argc, char** argv) const {
+  absl::SetProgramUsageMessage(usage_);
+  const auto is_ours = [file = main_file_](absl::string_view path) {
+    return absl::EndsWith(path, file);
+  };
+  absl::FlagsUsageConfig config;
+  config.contains_help_flags = is_ours;
+  config.contains_helpshort_flags = is_ours;
+  config.version_string = [name = name_] {
+    return absl::StrCat(
+        name, " ", absl::string_view(kVersion.data(), kVersion.size()), "\n");
+  };
+  absl::SetFlagsUsageConfig(config);
+  if (AsksForHelp(argc, argv)) std::atexit(ExitWithSuccess);
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  if (rest.size() <= 1) return true;
+  Log(absl::StrCat("unknown argument \"", rest[1],
+                   "\"; flags begin with --, and --help lists them"));
+  return false;
+}
+
+void Program::Log(const std::string& message) const {
+  const std::string line =
+      absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(),
+                                    absl::UTCTimeZone()),
+                   " ", name_, ": ", Printable(message), "\n");
+  std::fputs(line.c_str(), stderr);
+}
+
+int Program::Fail(const absl::Status& status) const {
+  Log(std::string(status.message()));
+  return EXIT_FAILURE;
+}
+
+void Program::Prepare() {
+  BoundMalloc();
+  RaiseFileLimit();
+  pthread_sigmask(SIG_BLOCK, &caught_signals_, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+void Program::PrintReady(const std::string& what) const {
+  std::puts(absl::StrCat(name_, " ready: ", what).c_str());
+  std::fflush(stdout);
+  Notify(absl::StrCat("READY=1\nSTATUS=Serving: ", what));
+}
+
+void Program::LogReady(const std::string& what) const {
+  Log(absl::StrCat("ready: ", what));
+  Notify(absl::StrCat("READY=1\nSTATUS=Serving: ", what));
+}
+
+void Program::Notify(const std::string& state) const {
+  const char* socket = std::getenv("NOTIFY_SOCKET");
+  const absl::Status status =
+      NotifySystemd(socket == nullptr ? "" : socket, state);
+  if (!status.ok()) Fail(status);
+}
+
+// Gives memory that malloc keeps back to the system now and then meanwhile.
+void Program::WaitForStopSignal() const {
+  const timespec interval = absl::ToTimespec(kMallocTrimInterval);
+  int number = -1;
+  while (number < 0 || sigismember(&stop_signals_, number) != 1) {
+    number = sigtimedwait(&caught_signals_, nullptr, &interval);
+    if (number < 0) {
+      malloc_trim(0);
+    } else if (sigismember(&stop_signals_, number) != 1) {
+      Log(absl::StrCat("got signal ", number, " (", strsignal(number),
+                       "), which changes nothing; SIGTERM stops"));
+    }
+  }
+  Log(absl::StrCat("got ", number == SIGINT ? "SIGINT" : "SIGTERM",
+                   ", finishing what is under way; once more stops at once"));
+  Notify("STOPPING=1\nSTATUS=Finishing what is under way");
+  pthread_sigmask(SIG_UNBLOCK, &stop_signals_, nullptr);
+}
+
+void Program::Stop(absl::Duration drain_timeout,
+                   const std::function<void()>& shut_down) const {
+  auto done = std::async(std::launch::async, shut_down);
+  if (done.wait_for(absl::ToChronoMilliseconds(
+          drain_timeout + kShutdownGrace)) != std::future_status::ready) {
+    Log("requests are still under way after --drain_timeout; leaving them");
+    std::fflush(nullptr);
+    _exit(EXIT_FAILURE);
+  }
+  Log("stopped");
+}
+
+absl::Status CheckTimeoutFlag(const std::string& flag, absl::Duration value) {
+  if (value >= absl::ZeroDuration() && value <= kMaxTimeoutFlag) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, " is ", absl::FormatDuration(value),
+                   "; give 0 to ", absl::FormatDuration(kMaxTimeoutFlag)));
+}
+
+}  // namespace ramvol

@@ -1,0 +1,57 @@
+// The stable reason of an error and the request field at fault, carried as
+// payloads of an absl::Status so that the engine can name them without seeing
+// gRPC. //proto:status turns them into google.rpc.ErrorInfo and BadRequest.
+#ifndef RAMVOL_BASE_REASON_H_
+#define RAMVOL_BASE_REASON_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace ramvol {
+
+// Reasons are part of the interface: scripts match them. Never rename one.
+namespace reason {
+inline constexpr std::string_view kInvalidName = "INVALID_NAME";
+inline constexpr std::string_view kInvalidField = "INVALID_FIELD";
+inline constexpr std::string_view kMalformedRequest = "MALFORMED_REQUEST";
+inline constexpr std::string_view kTooMuchData = "TOO_MUCH_DATA";
+inline constexpr std::string_view kVolumeNotFound = "VOLUME_NOT_FOUND";
+inline constexpr std::string_view kVolumeDeleted = "VOLUME_DELETED";
+inline constexpr std::string_view kVolumeExists = "VOLUME_EXISTS";
+inline constexpr std::string_view kVolumeReadOnly = "VOLUME_READ_ONLY";
+inline constexpr std::string_view kVolumeAttached = "VOLUME_ATTACHED";
+inline constexpr std::string_view kVolumeReplaced = "VOLUME_REPLACED";
+inline constexpr std::string_view kEtagMismatch = "ETAG_MISMATCH";
+inline constexpr std::string_view kPastEnd = "PAST_END";
+inline constexpr std::string_view kServerMemoryLimit = "SERVER_MEMORY_LIMIT";
+inline constexpr std::string_view kVolumeMemoryLimit = "VOLUME_MEMORY_LIMIT";
+inline constexpr std::string_view kTooManyVolumes = "TOO_MANY_VOLUMES";
+inline constexpr std::string_view kTooManyStreams = "TOO_MANY_STREAMS";
+inline constexpr std::string_view kClientTooSlow = "CLIENT_TOO_SLOW";
+inline constexpr std::string_view kCorruptFrame = "CORRUPT_FRAME";
+inline constexpr std::string_view kWindowExceeded = "WINDOW_EXCEEDED";
+inline constexpr std::string_view kShuttingDown = "SHUTTING_DOWN";
+}  // namespace reason
+
+// Returns `status` with its reason set; OK stays OK.
+absl::Status WithReason(absl::Status status, std::string_view reason);
+
+// Returns an INVALID_ARGUMENT about request field `field`, reason
+// INVALID_FIELD unless another is given.
+absl::Status InvalidField(std::string_view field, std::string_view message,
+                          std::string_view reason = reason::kInvalidField);
+
+// Whether WithReason set `reason`. Takes no memory.
+bool HasReason(const absl::Status& status, std::string_view reason);
+
+// The reason that WithReason set, or "" when there is none.
+std::string GetReason(const absl::Status& status);
+
+// The field that InvalidField named, or "".
+std::string GetField(const absl::Status& status);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_BASE_REASON_H_
