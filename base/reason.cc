@@ -7,6 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace ramvol {
 namespace {
@@ -47,6 +49,17 @@ std::string GetReason(const absl::Status& status) {
 
 std::string GetField(const absl::Status& status) {
   return Payload(status, kFieldUrl);
+}
+
+absl::Status Annotate(const absl::Status& status, std::string_view context) {
+  if (status.ok()) return status;
+  absl::Status annotated(status.code(),
+                         absl::StrCat(ToAbsl(context), ": ", status.message()));
+  status.ForEachPayload(
+      [&annotated](absl::string_view url, const absl::Cord& payload) {
+        annotated.SetPayload(url, payload);
+      });
+  return annotated;
 }
 
 }  // namespace ramvol

@@ -52,6 +52,9 @@ std::string GetReason(const absl::Status& status);
 // The field that InvalidField named, or "".
 std::string GetField(const absl::Status& status);
 
+// `status` with `context` and ": " before its message; code and payloads stay.
+absl::Status Annotate(const absl::Status& status, std::string_view context);
+
 }  // namespace ramvol
 
 #endif  // RAMVOL_BASE_REASON_H_

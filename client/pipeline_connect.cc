@@ -46,16 +46,6 @@ bool IsChange(const Part& part) {
   return true;
 }
 
-absl::Status Annotate(const absl::Status& status, const std::string& prefix) {
-  absl::Status annotated(status.code(),
-                         absl::StrCat(prefix, ": ", status.message()));
-  status.ForEachPayload(
-      [&annotated](absl::string_view url, const absl::Cord& payload) {
-        annotated.SetPayload(url, payload);
-      });
-  return annotated;
-}
-
 }  // namespace
 
 bool VolumePipeline::AnyLocked(SlotState state) const {

@@ -11,11 +11,14 @@
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "client/cli/attach/nbd_netlink.h"
 #include "client/client.h"
 #include "client/options.h"
 
-namespace ramvol::cli {
+namespace ramvol {
+
+class NbdNetlink;  // client/attach/nbd_netlink.h
+
+namespace cli {
 
 struct TerminalSize {
   int columns = 80;
@@ -40,9 +43,9 @@ struct CliContext {
   std::function<Client(const ClientOptions&)> connect =
       [](const ClientOptions& options) { return Client(options); };
 
-  // What attaching needs of the kernel.
-  std::function<absl::StatusOr<std::unique_ptr<NbdNetlink>>()>
-      open_nbd_netlink = OpenNbdNetlink;
+  // What attaching needs of the kernel. Not to be called when it is empty: only
+  // these commands need netlink.
+  std::function<absl::StatusOr<std::unique_ptr<NbdNetlink>>()> open_nbd_netlink;
   std::string sys = "/sys";
   std::string dev = "/dev";
   int cpus = 1;
@@ -51,6 +54,7 @@ struct CliContext {
   const std::atomic<bool>* interrupted = nullptr;  // Required.
 };
 
-}  // namespace ramvol::cli
+}  // namespace cli
+}  // namespace ramvol
 
 #endif  // RAMVOL_CLIENT_CLI_CLI_CONTEXT_H_

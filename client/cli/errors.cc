@@ -1,13 +1,9 @@
 #include "client/cli/errors.h"
 
-#include <cerrno>
-#include <cstring>
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "base/printable.h"
 #include "base/reason.h"
 
@@ -15,11 +11,6 @@ namespace ramvol::cli {
 namespace {
 
 constexpr char kUsageReason[] = "USAGE";
-
-std::string ErrnoName(int error) {
-  const char* name = strerrorname_np(error);
-  return name != nullptr ? name : absl::StrCat("ERRNO_", error);
-}
 
 // True when the server, not a volume, is what was not found.
 bool IsUnreachable(const absl::Status& status) {
@@ -35,32 +26,6 @@ absl::Status UsageError(const std::string& message) {
 
 bool IsUsageError(const absl::Status& status) {
   return GetReason(status) == kUsageReason;
-}
-
-absl::Status FileError(int error, const std::string& message) {
-  return WithReason(
-      absl::UnknownError(absl::StrCat(message, ": ", strerror(error))),
-      ErrnoName(error));
-}
-
-bool IsBrokenPipe(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnknown &&
-         GetReason(status) == ErrnoName(EPIPE);
-}
-
-absl::Status InterruptedError() {
-  return WithReason(absl::CancelledError("interrupted"), "INTERRUPTED");
-}
-
-absl::Status Annotate(const absl::Status& status, const std::string& context) {
-  if (status.ok()) return status;
-  absl::Status annotated(status.code(),
-                         absl::StrCat(context, ": ", status.message()));
-  status.ForEachPayload(
-      [&annotated](absl::string_view url, const absl::Cord& payload) {
-        annotated.SetPayload(url, payload);
-      });
-  return annotated;
 }
 
 std::string FormatError(const std::string& what, const absl::Status& status,

@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "client/cli/errors.h"
+#include "base/file_error.h"
 
 namespace ramvol::cli {
 namespace {

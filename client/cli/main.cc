@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "client/attach/nbd_netlink.h"
 #include "client/cli/cli_context.h"
 #include "client/cli/run_cli.h"
 
@@ -52,6 +53,7 @@ std::optional<std::string> Environment(const std::string& name) {
 int main(int argc, char** argv) {
   CatchSignals();
   ramvol::cli::CliContext context;
+  context.open_nbd_netlink = ramvol::OpenNbdNetlink;
   context.err_is_terminal = isatty(STDERR_FILENO) == 1;
   context.terminal_columns = [] {
     return SizeOfTerminal(STDERR_FILENO).value_or(TerminalSize()).columns;

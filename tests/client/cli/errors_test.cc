@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "absl/status/status.h"
+#include "base/file_error.h"
 #include "base/reason.h"
 #include "client/cli/exit_code.h"
 #include "gmock/gmock.h"

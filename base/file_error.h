@@ -1,0 +1,24 @@
+// Failed system calls, and waits that a signal ended, as statuses.
+#ifndef RAMVOL_BASE_FILE_ERROR_H_
+#define RAMVOL_BASE_FILE_ERROR_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace ramvol {
+
+// A failed system call on a local file: `message`, the text of `error` (an
+// errno value) and its name as the reason. Its code is UNKNOWN, so that a
+// missing file is never taken for a missing volume, nor a full disk for a full
+// server.
+absl::Status FileError(int error, const std::string& message);
+// True for the FileError of a pipe whose reader is gone.
+bool IsBrokenPipe(const absl::Status& status);
+
+// SIGINT or SIGTERM ended the work: CANCELLED, reason INTERRUPTED.
+absl::Status InterruptedError();
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_BASE_FILE_ERROR_H_

@@ -1,0 +1,37 @@
+// Taking a volume off a device of the kernel's nbd driver.
+#ifndef RAMVOL_CLIENT_ATTACH_DETACH_H_
+#define RAMVOL_CLIENT_ATTACH_DETACH_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/attach/kernel_nbd.h"
+
+namespace ramvol {
+
+// The only device that holds the volume `name`. `sys` is where sysfs is
+// mounted.
+//
+// FAILED_PRECONDITION, reason NOT_ATTACHED: none does, or several do.
+absl::StatusOr<int> FindDeviceOfVolume(const std::string& sys,
+                                       const std::string& name);
+
+struct DetachOptions {
+  int index = 0;
+  // Also when the device is in use or cannot be flushed; data may be lost.
+  bool force = false;
+  std::string sys = "/sys";
+  std::string dev = "/dev";
+};
+
+// Flushes the device, disconnects it and waits until it is free.
+//
+// FAILED_PRECONDITION, reason NOT_ATTACHED or DEVICE_BUSY (mounted, or held by
+// another program); FileErrors of flushing and of the driver. After an error
+// the device is as it was.
+absl::Status DetachNbd(KernelNbd* kernel, const DetachOptions& options);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_ATTACH_DETACH_H_

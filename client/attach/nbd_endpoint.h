@@ -1,0 +1,56 @@
+// Where NBD clients on this host reach a server, and how that is written for
+// them.
+#ifndef RAMVOL_CLIENT_ATTACH_NBD_ENDPOINT_H_
+#define RAMVOL_CLIENT_ATTACH_NBD_ENDPOINT_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace ramvol {
+
+// Either unix_path or host and port is set.
+struct NbdEndpoint {
+  std::string unix_path;
+  std::string host;  // An IPv6 address without brackets.
+  int port = 0;
+
+  bool is_unix() const { return !unix_path.empty(); }
+  // "unix:PATH", "HOST:PORT", "[IPV6]:PORT".
+  std::string ToString() const;
+};
+
+// INVALID_ARGUMENT unless `text` is "unix:PATH" or "HOST:PORT" with a port that
+// is not 0.
+absl::StatusOr<NbdEndpoint> ParseNbdEndpoint(std::string_view text);
+
+// Picks the best of the addresses that a server listens on for NBD, seen from
+// here: its Unix socket where gRPC was reached on this host (`grpc_server` is
+// the address that was used, in gRPC's syntax), else the first TCP address that
+// is not for the server's own host only. "Any address" becomes the host through
+// which gRPC was reached.
+//
+// FAILED_PRECONDITION, reason NO_NBD_LISTENER, says what to do when there is
+// none.
+absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
+    const std::vector<std::string>& nbd_addresses,
+    std::string_view grpc_server);
+
+// "nbd+unix:///VOLUME?socket=PATH" or "nbd://HOST:PORT/VOLUME".
+std::string NbdUri(const NbdEndpoint& endpoint, const std::string& volume);
+
+// A name for a node of QEMU: at most 31 of [A-Za-z0-9._-], a letter first.
+// Different for different volumes.
+std::string QemuNodeName(const std::string& volume);
+
+// Arguments of QEMU for a virtio disk, quoted for a shell.
+std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,
+                         bool read_only);
+std::string QemuDrive(const NbdEndpoint& endpoint, const std::string& volume,
+                      bool read_only);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_ATTACH_NBD_ENDPOINT_H_

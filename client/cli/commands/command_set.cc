@@ -1,0 +1,158 @@
+#include "client/cli/commands/command_set.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "base/size.h"
+#include "client/cli/errors.h"
+#include "client/cli/session.h"
+
+namespace ramvol::cli {
+namespace {
+
+int64_t ParseSizeOrThrow(const std::string& names, const std::string& text) {
+  absl::StatusOr<uint64_t> size = ParseSize(text);
+  if (!size.ok()) {
+    throw CLI::ValidationError(names, std::string(size.status().message()));
+  }
+  return static_cast<int64_t>(*size);
+}
+
+template <typename Target>
+CLI::Option* AddSizeTo(CLI::App* command, const std::string& names,
+                       Target* size, const std::string& description) {
+  return command
+      ->add_option_function<std::string>(
+          names,
+          [names, size](const std::string& text) {
+            *size = ParseSizeOrThrow(names, text);
+          },
+          description)
+      ->type_name(names[0] == '-' ? "SIZE" : "");
+}
+
+absl::Duration ParseTimeOrThrow(const std::string& names,
+                                const std::string& text) {
+  absl::Duration time;
+  double seconds = 0;
+  if (absl::SimpleAtod(text, &seconds)) {
+    time = absl::Seconds(seconds);
+  } else if (!absl::ParseDuration(text, &time)) {
+    time = absl::ZeroDuration();
+  }
+  if (time > absl::ZeroDuration()) return time;
+  throw CLI::ValidationError(
+      names,
+      absl::StrCat("\"", text, "\" is not a time such as 500ms, 10s or 2m"));
+}
+
+template <typename Target>
+CLI::Option* AddTimeTo(CLI::App* command, const std::string& names,
+                       Target* time, const std::string& description) {
+  return command
+      ->add_option_function<std::string>(
+          names,
+          [names, time](const std::string& text) {
+            *time = ParseTimeOrThrow(names, text);
+          },
+          description)
+      ->type_name("TIME");
+}
+
+}  // namespace
+
+CommandSet::CommandSet(CLI::App& app, Session& session)
+    : app_(app), session_(session) {}
+
+CLI::App* CommandSet::Add(const std::string& name,
+                          const std::string& description, Action action) {
+  CLI::App* command = app_.add_subcommand(name, description);
+  command->fallthrough();  // Common flags may follow the command.
+  command->footer(kCommonHelp);
+  command->callback([this, name, action = std::move(action)] {
+    used_ = name;
+    action_ = action;
+  });
+  return command;
+}
+
+absl::Status CommandSet::RunUsed() const {
+  if (action_ == nullptr) return UsageError("no command given");
+  return action_();
+}
+
+CLI::Option* AddSize(CLI::App* command, const std::string& names, int64_t* size,
+                     const std::string& description) {
+  return AddSizeTo(command, names, size, description);
+}
+
+CLI::Option* AddSize(CLI::App* command, const std::string& names,
+                     std::optional<int64_t>* size,
+                     const std::string& description) {
+  return AddSizeTo(command, names, size, description);
+}
+
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     absl::Duration* time, const std::string& description) {
+  return AddTimeTo(command, names, time, description);
+}
+
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     std::optional<absl::Duration>* time,
+                     const std::string& description) {
+  return AddTimeTo(command, names, time, description);
+}
+
+CLI::Option* Restrict(CLI::Option* option,
+                      const std::vector<std::string>& words) {
+  CLI::IsMember member(words, CLI::ignore_case);
+  member.description("");  // The type's name says it more briefly.
+  return option->type_name(absl::StrCat("{", absl::StrJoin(words, ","), "}"))
+      ->check(member);
+}
+
+CLI::Option* AddVolumeName(CLI::App* command, std::string* name) {
+  return command->add_option("NAME", *name, "The volume")
+      ->required()
+      ->type_name("");
+}
+
+void AddForce(CLI::App* command, bool* force) {
+  command->add_flag("--force", *force,
+                    "Also while other clients have the volume attached");
+}
+
+CLI::Option* AddLabels(CLI::App* command, std::vector<Label>* labels,
+                       const std::string& description) {
+  return command
+      ->add_option_function<std::vector<std::string>>(
+          "--label",
+          [labels](const std::vector<std::string>& words) {
+            for (const std::string& word : words) {
+              const size_t equals = word.find('=');
+              if (equals == std::string::npos) {
+                throw CLI::ValidationError(
+                    "--label", absl::StrCat("\"", word, "\" is not KEY=VALUE"));
+              }
+              labels->push_back(
+                  {word.substr(0, equals), word.substr(equals + 1)});
+            }
+          },
+          description)
+      ->type_name("KEY=VALUE")
+      ->type_size(1)
+      ->allow_extra_args(false);
+}
+
+}  // namespace ramvol::cli

@@ -1,0 +1,83 @@
+// How commands are declared to the parser.
+#ifndef RAMVOL_CLIENT_CLI_COMMANDS_COMMAND_SET_H_
+#define RAMVOL_CLIENT_CLI_COMMANDS_COMMAND_SET_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/cli/session.h"
+
+namespace ramvol::cli {
+
+// The commands of one command line. CLI11 throws on a wrong command line; only
+// RunCli (client/cli/run_cli.h) catches that, and nothing else here throws.
+class CommandSet {
+ public:
+  using Action = std::function<absl::Status()>;
+
+  CommandSet(CLI::App& app, Session& session);
+
+  // Declares a command. After parsing, `action` runs if it was the one used;
+  // the caller adds its arguments to the parser that is returned.
+  CLI::App* Add(const std::string& name, const std::string& description,
+                Action action);
+
+  Session& session() const { return session_; }
+  CLI::App& app() const { return app_; }
+
+  // Of the command that was used.
+  const std::string& used() const { return used_; }
+  absl::Status RunUsed() const;
+
+ private:
+  CLI::App& app_;
+  Session& session_;
+  std::string used_;
+  Action action_;
+};
+
+// Ends the help of every command.
+inline constexpr char kCommonHelp[] =
+    "--server, --timeout, --output and exit codes: see \"ramvol --help\".";
+
+// A size such as 10G or 4096. `names` as CLI11 takes them: "--limit" or "SIZE".
+CLI::Option* AddSize(CLI::App* command, const std::string& names, int64_t* size,
+                     const std::string& description);
+CLI::Option* AddSize(CLI::App* command, const std::string& names,
+                     std::optional<int64_t>* size,
+                     const std::string& description);
+
+// A time that is not 0, such as 500ms, 10s or 2m; plain seconds too.
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     absl::Duration* time, const std::string& description);
+CLI::Option* AddTime(CLI::App* command, const std::string& names,
+                     std::optional<absl::Duration>* time,
+                     const std::string& description);
+
+// Restricts an option to these words, in either case.
+CLI::Option* Restrict(CLI::Option* option,
+                      const std::vector<std::string>& words);
+
+// The required volume's name.
+CLI::Option* AddVolumeName(CLI::App* command, std::string* name);
+
+// --force of a command that changes what the volume holds.
+void AddForce(CLI::App* command, bool* force);
+
+// "key=value" words; a word without "=" is a usage error.
+struct Label {
+  std::string key;
+  std::string value;
+};
+CLI::Option* AddLabels(CLI::App* command, std::vector<Label>* labels,
+                       const std::string& description);
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_COMMANDS_COMMAND_SET_H_

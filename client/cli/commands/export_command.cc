@@ -1,0 +1,130 @@
+#include "client/cli/commands/export_command.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/file_error.h"
+#include "base/reason.h"
+#include "base/size.h"
+#include "client/cli/commands/command_set.h"
+#include "client/cli/commands/open_volume.h"
+#include "client/cli/local_file.h"
+#include "client/cli/output/json.h"
+#include "client/cli/output/progress.h"
+#include "client/cli/session.h"
+#include "client/cli/transfer/export_transfer.h"
+#include "client/client.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::cli {
+namespace {
+
+constexpr char kHelp[] =
+    R"(Holes are neither read nor written: a regular file stays sparse. When the
+export fails or is interrupted, a file that it made is removed.
+
+)";
+
+struct ExportArguments {
+  std::string name;
+  std::string file;
+  bool keep_partial = false;
+};
+
+absl::StatusOr<ExportResult> Transfer(const Session& session,
+                                      const ExportArguments& arguments,
+                                      const OpenVolume& volume,
+                                      LocalFile& file) {
+  const CliContext& context = session.context();
+  const Client control = session.ControlClient();
+  int64_t total = 0;
+  if (context.err_is_terminal) {
+    absl::StatusOr<v1::VolumeStats> stats = control.StatVolume(arguments.name);
+    if (stats.ok()) total = stats->logical_bytes();
+  }
+  ProgressBar progress(context, absl::StrCat("export ", arguments.name), total,
+                       [&]() -> std::optional<double> {
+                         absl::StatusOr<v1::VolumeStats> stats =
+                             control.StatVolume(arguments.name);
+                         if (!stats.ok()) return std::nullopt;
+                         return stats->ratio();
+                       });
+  return Export(volume.remote, file,
+                {.offset = 0, .length = volume.settings.size_bytes()},
+                {.interrupted = *context.interrupted,
+                 .done_bytes = progress.done_bytes()});
+}
+
+absl::Status Report(const Session& session, const ExportArguments& arguments,
+                    const OpenVolume& volume, const LocalFile& file,
+                    const ExportResult& result, absl::Duration elapsed) {
+  session.Remark(absl::StrCat("exported ", arguments.name, " to ", file.name(),
+                              ": ", FormatSize(volume.settings.size_bytes()),
+                              ", ", FormatSize(result.read_bytes),
+                              " of it data, in ", FormatClock(elapsed)));
+  // Standard output is the volume's, then.
+  if (!session.json() || arguments.file == "-") return absl::OkStatus();
+  return session.Print(
+      ToJson({{"name", JsonString(arguments.name)},
+              {"sizeBytes", JsonNumber(volume.settings.size_bytes())},
+              {"readBytes", JsonNumber(result.read_bytes)},
+              {"writtenBytes", JsonNumber(result.written_bytes)}}));
+}
+
+// Tells what became of the file.
+absl::Status GiveUp(const absl::Status& failure, bool keep_partial,
+                    LocalFile& file) {
+  if (IsBrokenPipe(failure)) return failure;
+  const bool removed = !keep_partial && file.RemoveIfCreated();
+  return Annotate(
+      failure, absl::StrCat(file.name(),
+                            removed ? " is removed again" : " is incomplete"));
+}
+
+absl::Status RunExport(const Session& session,
+                       const ExportArguments& arguments) {
+  const CliContext& context = session.context();
+  const absl::Time start = context.now();
+  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+  if (!volume.ok()) return volume.status();
+  absl::StatusOr<LocalFile> file = LocalFile::OpenForWriting(
+      arguments.file, context.out_fd, *context.interrupted);
+  if (!file.ok()) return file.status();
+  absl::StatusOr<ExportResult> result =
+      Transfer(session, arguments, *volume, *file);
+  absl::Status closed = file->Close();
+  if (!result.ok()) {
+    return GiveUp(result.status(), arguments.keep_partial, *file);
+  }
+  if (!closed.ok()) return GiveUp(closed, arguments.keep_partial, *file);
+  return Report(session, arguments, *volume, *file, *result,
+                context.now() - start);
+}
+
+}  // namespace
+
+void AddExportCommand(CommandSet& commands) {
+  auto arguments = std::make_shared<ExportArguments>();
+  Session& session = commands.session();
+  CLI::App* command = commands.Add(
+      "export", "Copy a volume into a file",
+      [&session, arguments] { return RunExport(session, *arguments); });
+  AddVolumeName(command, &arguments->name);
+  command
+      ->add_option("FILE", arguments->file,
+                   "A file, emptied if it is there, or - for standard output")
+      ->required()
+      ->type_name("");
+  command->add_flag("--keep-partial", arguments->keep_partial,
+                    "Keep a new file when the export fails");
+  command->footer(std::string(kHelp) + kCommonHelp);
+}
+
+}  // namespace ramvol::cli

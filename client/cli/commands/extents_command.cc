@@ -1,0 +1,140 @@
+#include "client/cli/commands/extents_command.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/file_error.h"
+#include "client/cli/commands/command_set.h"
+#include "client/cli/commands/open_volume.h"
+#include "client/cli/output/json.h"
+#include "client/cli/output/message_text.h"
+#include "client/cli/session.h"
+#include "client/cli/transfer/extent_walk.h"
+#include "client/remote_volume.h"
+
+namespace ramvol::cli {
+namespace {
+
+// Text is printed when this much has gathered.
+constexpr size_t kPrintBytes = 64 << 10;
+
+struct ExtentsArguments {
+  std::string name;
+  std::optional<int64_t> offset;
+  std::optional<int64_t> length;
+  bool totals = false;
+};
+
+// Prints extents as they come, so that a volume with many needs no memory.
+class ExtentsPrinter {
+ public:
+  ExtentsPrinter(const Session& session, int64_t end, bool totals_only)
+      : session_(session),
+        width_(std::max<int>(absl::StrCat(end).size(), 6)),
+        totals_only_(totals_only) {
+    if (totals_only_) return;
+    text_ = session_.json() ? "{\n \"extents\": ["
+                            : absl::StrFormat("%*s  %*s  STATE\n", width_,
+                                              "OFFSET", width_, "LENGTH");
+  }
+
+  absl::Status Add(const Extent& extent) {
+    ++count_;
+    (extent.hole ? hole_bytes_ : data_bytes_) += extent.length;
+    if (totals_only_) return absl::OkStatus();
+    if (session_.json()) {
+      absl::StrAppend(&text_, count_ == 1 ? "\n" : ",\n",
+                      "  {\"offset\": ", JsonNumber(extent.offset),
+                      ", \"length\": ", JsonNumber(extent.length),
+                      ", \"hole\": ", extent.hole ? "true" : "false", "}");
+    } else {
+      absl::StrAppendFormat(&text_, "%*d  %*d  %s\n", width_, extent.offset,
+                            width_, extent.length,
+                            extent.hole ? "hole" : "data");
+    }
+    return text_.size() < kPrintBytes ? absl::OkStatus() : Flush();
+  }
+
+  absl::Status Finish() {
+    if (session_.json()) {
+      FinishJson();
+    } else {
+      absl::StrAppend(&text_, totals_only_ ? "" : "\n", "Extents:  ", count_,
+                      "\n", "Data:     ", FormatBytes(data_bytes_), "\n",
+                      "Holes:    ", FormatBytes(hole_bytes_), "\n");
+    }
+    return Flush();
+  }
+
+ private:
+  void FinishJson() {
+    if (!totals_only_) {
+      absl::StrAppend(&text_, "\n ],\n \"extentCount\": ", JsonNumber(count_),
+                      ",\n \"dataBytes\": ", JsonNumber(data_bytes_),
+                      ",\n \"holeBytes\": ", JsonNumber(hole_bytes_), "\n}\n");
+      return;
+    }
+    text_ = ToJson({{"extentCount", JsonNumber(count_)},
+                    {"dataBytes", JsonNumber(data_bytes_)},
+                    {"holeBytes", JsonNumber(hole_bytes_)}});
+  }
+
+  absl::Status Flush() {
+    absl::Status printed = session_.Print(text_);
+    text_.clear();
+    return printed;
+  }
+
+  const Session& session_;
+  const int width_;
+  const bool totals_only_;
+  std::string text_;
+  int64_t count_ = 0;
+  int64_t data_bytes_ = 0;
+  int64_t hole_bytes_ = 0;
+};
+
+absl::Status Extents(const Session& session,
+                     const ExtentsArguments& arguments) {
+  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+  if (!volume.ok()) return volume.status();
+  const int64_t size = volume->settings.size_bytes();
+  const int64_t offset = arguments.offset.value_or(0);
+  const int64_t length =
+      arguments.length.value_or(std::max<int64_t>(size - offset, 0));
+  absl::Status in_range = CheckRange(volume->settings, offset, length);
+  if (!in_range.ok()) return in_range;
+  ExtentsPrinter printer(session, offset + length, arguments.totals);
+  absl::Status walked =
+      WalkExtents(volume->remote, offset, length, [&](const Extent& extent) {
+        if (session.context().interrupted->load()) return InterruptedError();
+        return printer.Add(extent);
+      });
+  return walked.ok() ? printer.Finish() : walked;
+}
+
+}  // namespace
+
+void AddExtentsCommand(CommandSet& commands) {
+  auto arguments = std::make_shared<ExtentsArguments>();
+  Session& session = commands.session();
+  CLI::App* command = commands.Add(
+      "extents", "List which parts of a volume hold data",
+      [&session, arguments] { return Extents(session, *arguments); });
+  AddVolumeName(command, &arguments->name);
+  AddSize(command, "--offset", &arguments->offset, "Where to begin");
+  AddSize(command, "--length", &arguments->length,
+          "How many bytes (default: to the end)");
+  command->add_flag("--totals", arguments->totals, "Only the sums");
+}
+
+}  // namespace ramvol::cli

@@ -1,0 +1,13 @@
+// extents.
+#ifndef RAMVOL_CLIENT_CLI_COMMANDS_EXTENTS_COMMAND_H_
+#define RAMVOL_CLIENT_CLI_COMMANDS_EXTENTS_COMMAND_H_
+
+#include "client/cli/commands/command_set.h"
+
+namespace ramvol::cli {
+
+void AddExtentsCommand(CommandSet& commands);
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_COMMANDS_EXTENTS_COMMAND_H_

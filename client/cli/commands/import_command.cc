@@ -1,0 +1,279 @@
+#include "client/cli/commands/import_command.h"
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/reason.h"
+#include "base/size.h"
+#include "client/cli/commands/command_set.h"
+#include "client/cli/commands/create_flags.h"
+#include "client/cli/errors.h"
+#include "client/cli/local_file.h"
+#include "client/cli/output/json.h"
+#include "client/cli/output/progress.h"
+#include "client/cli/session.h"
+#include "client/cli/transfer/import_transfer.h"
+#include "client/client.h"
+#include "client/remote_volume.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::cli {
+namespace {
+
+constexpr char kHelp[] =
+    R"(Holes and blocks of zeroes are not sent. In a volume that is there they are
+trimmed, and what lies past the file's length stays as it is. When the import
+fails or is interrupted, a volume that it made is removed.
+
+)";
+
+struct ImportArguments {
+  std::string file;
+  std::string name;
+  bool must_create = false;
+  bool must_exist = false;
+  bool keep_partial = false;
+  bool force = false;
+  std::optional<int64_t> size_bytes;
+  CreateFlags flags;
+};
+
+// The bytes that will be read, for the progress bar; 0 when not known.
+int64_t DataBytes(const LocalFile& source) {
+  int64_t bytes = 0;
+  int64_t offset = 0;
+  while (offset < source.size_bytes()) {
+    absl::StatusOr<LocalFile::Run> run = source.NextData(offset);
+    if (!run.ok()) return 0;
+    bytes += run->length;
+    offset = run->offset + run->length;
+  }
+  return bytes;
+}
+
+class ImportCommand {
+ public:
+  ImportCommand(const Session& session, const ImportArguments& arguments,
+                LocalFile source)
+      : session_(session),
+        arguments_(arguments),
+        source_(std::move(source)),
+        control_(session.ControlClient()) {}
+
+  absl::Status Run() {
+    const absl::Time start = session_.context().now();
+    absl::Status prepared = FindOrCreate();
+    if (!prepared.ok()) return prepared;
+    absl::StatusOr<RemoteVolume> remote = session_.DataClient().Open(
+        arguments_.name, {.if_unattached = !created_ && !arguments_.force});
+    if (!remote.ok() && !created_) return remote.status();
+    absl::StatusOr<ImportResult> result =
+        remote.ok() ? Transfer(*remote) : remote.status();
+    absl::Status finished =
+        result.ok() ? FinishVolume(*result) : result.status();
+    if (!finished.ok()) return GiveUp(finished);
+    return Report(*result, session_.context().now() - start);
+  }
+
+ private:
+  absl::Status FindOrCreate() {
+    absl::StatusOr<v1::Volume> found = control_.GetVolume(arguments_.name);
+    if (absl::IsNotFound(found.status()) && !arguments_.must_exist) {
+      return Create();
+    }
+    if (!found.ok()) return found.status();
+    if (arguments_.must_create) {
+      return WithReason(absl::AlreadyExistsError(absl::StrCat(
+                            "volume \"", arguments_.name,
+                            "\" exists; leave --create out to import into it")),
+                        reason::kVolumeExists);
+    }
+    std::string given = arguments_.flags.Given();
+    if (given.empty() && arguments_.size_bytes.has_value()) given = "--size";
+    if (!given.empty()) {
+      return UsageError(absl::StrCat("volume \"", arguments_.name,
+                                     "\" exists, and ", given,
+                                     " only describes a new one"));
+    }
+    volume_ = *std::move(found);
+    absl::StatusOr<v1::VolumeStats> stats =
+        control_.StatVolume(arguments_.name);
+    if (!stats.ok()) return stats.status();
+    fresh_ = stats->logical_bytes() == 0;
+    return absl::OkStatus();
+  }
+
+  absl::Status Create() {
+    v1::CreateVolumeRequest request = arguments_.flags.Request();
+    absl::Status sized = SetSize(&request);
+    if (!sized.ok()) return sized;
+    request.set_name(arguments_.name);
+    // Only once the data is in it.
+    read_only_later_ = request.read_only();
+    request.set_read_only(false);
+    absl::StatusOr<v1::Volume> created = control_.CreateVolume(request);
+    if (!created.ok()) return created.status();
+    volume_ = *std::move(created);
+    created_ = true;
+    fresh_ = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status SetSize(v1::CreateVolumeRequest* request) {
+    if (arguments_.size_bytes.has_value()) {
+      request->set_size_bytes(*arguments_.size_bytes);
+      return absl::OkStatus();
+    }
+    if (source_.random_access()) {
+      if (source_.size_bytes() == 0) return Empty();
+      request->set_size_bytes(source_.size_bytes());
+      return absl::OkStatus();
+    }
+    if (request->allocator() == v1::ALLOCATOR_MALLOC) {
+      return UsageError(absl::StrCat(
+          "the size of ", source_.name(),
+          " is not known beforehand, and --allocator=malloc needs it; give "
+          "--size"));
+    }
+    // Costs nothing, and is cut to what came when the end is known.
+    request->set_size_bytes(std::numeric_limits<int64_t>::max());
+    size_later_ = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status Empty() const {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat(
+            source_.name(),
+            " is empty, and a volume has at least one byte; give --size")),
+        "EMPTY_FILE");
+  }
+
+  absl::StatusOr<ImportResult> Transfer(const RemoteVolume& remote) {
+    const int64_t total =
+        session_.context().err_is_terminal ? DataBytes(source_) : 0;
+    ProgressBar progress(session_.context(),
+                         absl::StrCat("import ", arguments_.name), total,
+                         [this]() -> std::optional<double> {
+                           absl::StatusOr<v1::VolumeStats> stats =
+                               control_.StatVolume(arguments_.name);
+                           if (!stats.ok()) return std::nullopt;
+                           return stats->ratio();
+                         });
+    return Import(source_, remote,
+                  {.room_bytes = volume_.size_bytes(), .fresh = fresh_},
+                  {.interrupted = *session_.context().interrupted,
+                   .done_bytes = progress.done_bytes()});
+  }
+
+  absl::Status FinishVolume(const ImportResult& result) {
+    if (size_later_ && result.source_bytes == 0) return Empty();
+    v1::UpdateVolumeRequest request;
+    request.set_name(arguments_.name);
+    if (size_later_) {
+      request.mutable_volume()->set_size_bytes(result.source_bytes);
+      request.mutable_update_mask()->add_paths("size_bytes");
+    }
+    if (read_only_later_) {
+      request.mutable_volume()->set_read_only(true);
+      request.mutable_update_mask()->add_paths("read_only");
+    }
+    if (request.update_mask().paths().empty()) return absl::OkStatus();
+    return control_.UpdateVolume(request).status();
+  }
+
+  // A volume that this command made and could not fill is no use, and is in the
+  // way of the next try. The etag makes sure that it still is that one.
+  absl::Status GiveUp(const absl::Status& failure) {
+    if (!created_) {
+      return Annotate(failure, absl::StrCat("volume \"", arguments_.name,
+                                            "\" is partly written"));
+    }
+    if (arguments_.keep_partial) {
+      return Annotate(failure, absl::StrCat("volume \"", arguments_.name,
+                                            "\" is kept, partly written"));
+    }
+    v1::DeleteVolumeRequest request;
+    request.set_name(arguments_.name);
+    request.set_etag(volume_.etag());
+    request.set_force(true);  // Our own connection may still be there.
+    const bool removed = control_.DeleteVolume(request).ok();
+    return Annotate(failure, absl::StrCat("volume \"", arguments_.name, "\" ",
+                                          removed ? "is removed again"
+                                                  : "is left, partly written"));
+  }
+
+  absl::Status Report(const ImportResult& result, absl::Duration elapsed) {
+    if (session_.json()) {
+      return session_.Print(
+          ToJson({{"name", JsonString(arguments_.name)},
+                  {"created", created_ ? "true" : "false"},
+                  {"sourceBytes", JsonNumber(result.source_bytes)},
+                  {"sentBytes", JsonNumber(result.sent_bytes)}}));
+    }
+    session_.Remark(absl::StrCat(
+        "imported ", source_.name(), " into ", arguments_.name, ": ",
+        FormatSize(result.source_bytes), ", ", FormatSize(result.sent_bytes),
+        " of it data, in ", FormatClock(elapsed)));
+    return absl::OkStatus();
+  }
+
+  const Session& session_;
+  const ImportArguments& arguments_;
+  LocalFile source_;
+  const Client control_;
+  v1::Volume volume_;
+  bool created_ = false;
+  bool fresh_ = false;
+  bool size_later_ = false;
+  bool read_only_later_ = false;
+};
+
+absl::Status RunImport(const Session& session,
+                       const ImportArguments& arguments) {
+  const CliContext& context = session.context();
+  absl::StatusOr<LocalFile> source = LocalFile::OpenForReading(
+      arguments.file, context.in_fd, *context.interrupted);
+  if (!source.ok()) return source.status();
+  return ImportCommand(session, arguments, *std::move(source)).Run();
+}
+
+}  // namespace
+
+void AddImportCommand(CommandSet& commands) {
+  auto arguments = std::make_shared<ImportArguments>();
+  Session& session = commands.session();
+  CLI::App* command = commands.Add(
+      "import", "Copy a file into a volume, made if it is not there",
+      [&session, arguments] { return RunImport(session, *arguments); });
+  command
+      ->add_option("FILE", arguments->file,
+                   "A file or block device, or - for standard input")
+      ->required()
+      ->type_name("");
+  AddVolumeName(command, &arguments->name);
+  CLI::Option* create = command->add_flag("--create", arguments->must_create,
+                                          "Fail if the volume is there");
+  command
+      ->add_flag("--existing", arguments->must_exist,
+                 "Fail if the volume is not there")
+      ->excludes(create);
+  AddSize(command, "--size", &arguments->size_bytes,
+          "Size of a new volume (default: the file's)");
+  command->add_flag("--keep-partial", arguments->keep_partial,
+                    "Keep a new volume when the import fails");
+  AddForce(command, &arguments->force);
+  arguments->flags.AddTo(command);
+  command->footer(std::string(kHelp) + kCommonHelp);
+}
+
+}  // namespace ramvol::cli

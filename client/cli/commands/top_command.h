@@ -1,0 +1,13 @@
+// `ramvol top`: the server as it works.
+#ifndef RAMVOL_CLIENT_CLI_COMMANDS_TOP_COMMAND_H_
+#define RAMVOL_CLIENT_CLI_COMMANDS_TOP_COMMAND_H_
+
+#include "client/cli/commands/command_set.h"
+
+namespace ramvol::cli {
+
+void AddTopCommand(CommandSet& commands);
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_COMMANDS_TOP_COMMAND_H_

@@ -1,0 +1,239 @@
+#include "client/cli/commands/volume_commands.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/reason.h"
+#include "client/cli/commands/command_set.h"
+#include "client/cli/commands/create_flags.h"
+#include "client/cli/errors.h"
+#include "client/cli/output/message_text.h"
+#include "client/cli/session.h"
+#include "client/client.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::cli {
+namespace {
+
+absl::Status PrintVolume(const Session& session,
+                         const absl::StatusOr<v1::Volume>& volume) {
+  if (!volume.ok()) return volume.status();
+  return session.PrintMessage(*volume, VolumeText(*volume));
+}
+
+struct CreateArguments {
+  std::string name;
+  int64_t size_bytes = 0;
+  bool dry_run = false;
+  CreateFlags flags;
+};
+
+absl::Status Create(const Session& session, const CreateArguments& arguments) {
+  v1::CreateVolumeRequest request = arguments.flags.Request();
+  request.set_name(arguments.name);
+  request.set_size_bytes(arguments.size_bytes);
+  request.set_validate_only(arguments.dry_run);
+  return PrintVolume(session, session.ControlClient().CreateVolume(request));
+}
+
+void AddCreate(CommandSet& commands) {
+  auto arguments = std::make_shared<CreateArguments>();
+  Session& session = commands.session();
+  CLI::App* command = commands.Add(
+      "create", "Make a volume",
+      [&session, arguments] { return Create(session, *arguments); });
+  AddVolumeName(command, &arguments->name);
+  AddSize(command, "SIZE", &arguments->size_bytes,
+          "Its size: 10G, 1.5T, or bytes")
+      ->required();
+  arguments->flags.AddTo(command);
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "Check everything and show the volume, but make none");
+}
+
+struct SetArguments {
+  std::string name;
+  std::optional<int> level;
+  std::optional<int> merge_level;
+  std::optional<int64_t> memory_limit;
+  std::optional<bool> read_only;
+  std::vector<Label> labels;
+  std::vector<std::string> unlabels;
+};
+
+// Labels are replaced as a whole, so the new ones are made from those that are
+// there; the etag makes sure that nobody changes them in between.
+absl::Status UpdateLabels(const Client& client, const SetArguments& arguments,
+                          v1::UpdateVolumeRequest* request) {
+  if (arguments.labels.empty() && arguments.unlabels.empty()) {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<v1::Volume> volume = client.GetVolume(arguments.name);
+  if (!volume.ok()) return volume.status();
+  auto& labels = *request->mutable_volume()->mutable_labels();
+  labels = volume->labels();
+  for (const std::string& key : arguments.unlabels) labels.erase(key);
+  for (const Label& label : arguments.labels) labels[label.key] = label.value;
+  request->mutable_update_mask()->add_paths("labels");
+  request->set_etag(volume->etag());
+  return absl::OkStatus();
+}
+
+absl::Status Set(const Session& session, const SetArguments& arguments) {
+  v1::UpdateVolumeRequest request;
+  request.set_name(arguments.name);
+  v1::Volume& volume = *request.mutable_volume();
+  auto& mask = *request.mutable_update_mask();
+  if (arguments.level.has_value()) {
+    volume.set_zstd_level(*arguments.level);
+    mask.add_paths("zstd_level");
+  }
+  if (arguments.merge_level.has_value()) {
+    volume.set_merge_zstd_level(*arguments.merge_level);
+    mask.add_paths("merge_zstd_level");
+  }
+  if (arguments.memory_limit.has_value()) {
+    volume.set_memory_limit_bytes(*arguments.memory_limit);
+    mask.add_paths("memory_limit_bytes");
+  }
+  if (arguments.read_only.has_value()) {
+    volume.set_read_only(*arguments.read_only);
+    mask.add_paths("read_only");
+  }
+  const Client client = session.ControlClient();
+  absl::Status labelled = UpdateLabels(client, arguments, &request);
+  if (!labelled.ok()) return labelled;
+  if (mask.paths().empty()) {
+    return UsageError("nothing to change; see \"ramvol set --help\"");
+  }
+  return PrintVolume(session, client.UpdateVolume(request));
+}
+
+void AddSet(CommandSet& commands) {
+  auto arguments = std::make_shared<SetArguments>();
+  Session& session = commands.session();
+  CLI::App* command =
+      commands.Add("set", "Change a volume's settings",
+                   [&session, arguments] { return Set(session, *arguments); });
+  AddVolumeName(command, &arguments->name);
+  command
+      ->add_option("--level", arguments->level,
+                   "zstd level for writes, -50 to 19; 0 means the default")
+      ->type_name("LEVEL");
+  command
+      ->add_option("--merge-level", arguments->merge_level,
+                   "zstd level for what has gone cold; 0 means the default")
+      ->type_name("LEVEL");
+  AddSize(command, "--memory-limit", &arguments->memory_limit,
+          "Most memory that it may take; 0 means no limit of its own");
+  Restrict(command->add_option("--read-only", arguments->read_only,
+                               "Whether it refuses writes"),
+           {"true", "false"});
+  AddLabels(command, &arguments->labels, "Add or change a label");
+  command->add_option("--unlabel", arguments->unlabels, "Remove a label")
+      ->type_name("KEY")
+      ->type_size(1)
+      ->allow_extra_args(false);
+}
+
+struct ResizeArguments {
+  std::string name;
+  int64_t size_bytes = 0;
+  bool shrink = false;
+  bool force = false;
+};
+
+absl::Status Resize(const Session& session, const ResizeArguments& arguments) {
+  const Client client = session.ControlClient();
+  absl::StatusOr<v1::Volume> volume = client.GetVolume(arguments.name);
+  if (!volume.ok()) return volume.status();
+  const bool shrinks = arguments.size_bytes < volume->size_bytes();
+  if (shrinks && !arguments.shrink) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat(
+            "volume \"", arguments.name, "\" has ", volume->size_bytes(),
+            " bytes; making it ", arguments.size_bytes,
+            " loses the data at its end, so it needs --shrink")),
+        "SHRINK_LOSES_DATA");
+  }
+  v1::UpdateVolumeRequest request;
+  request.set_name(arguments.name);
+  request.mutable_volume()->set_size_bytes(arguments.size_bytes);
+  request.mutable_update_mask()->add_paths("size_bytes");
+  request.set_etag(volume->etag());
+  request.set_if_unattached(shrinks && !arguments.force);
+  return PrintVolume(session, client.UpdateVolume(request));
+}
+
+void AddResize(CommandSet& commands) {
+  auto arguments = std::make_shared<ResizeArguments>();
+  Session& session = commands.session();
+  CLI::App* command = commands.Add(
+      "resize", "Change a volume's size, also while it is used",
+      [&session, arguments] { return Resize(session, *arguments); });
+  AddVolumeName(command, &arguments->name);
+  AddSize(command, "SIZE", &arguments->size_bytes,
+          "The new size: 10G, 1.5T, or bytes")
+      ->required();
+  command->add_flag("--shrink", arguments->shrink,
+                    "Allow a smaller size; the data past it is lost");
+  command->add_flag("--force", arguments->force,
+                    "Shrink it also while other clients have it attached");
+}
+
+struct RemoveArguments {
+  std::vector<std::string> names;
+  bool force = false;
+};
+
+// Goes on after a failure, reports every one, and returns the first.
+absl::Status Remove(const Session& session, const RemoveArguments& arguments,
+                    const std::string& server) {
+  const Client client = session.ControlClient();
+  absl::Status first;
+  for (const std::string& name : arguments.names) {
+    v1::DeleteVolumeRequest request;
+    request.set_name(name);
+    request.set_force(arguments.force);
+    absl::Status removed = client.DeleteVolume(request);
+    if (removed.ok()) continue;
+    if (first.ok()) {
+      first = removed;
+      continue;
+    }
+    session.PrintError(FormatError("rm", removed, server));
+  }
+  return first;
+}
+
+void AddRemove(CommandSet& commands) {
+  auto arguments = std::make_shared<RemoveArguments>();
+  Session& session = commands.session();
+  CLI::App* command = commands.Add(
+      "rm", "Delete volumes and give their memory back", [&session, arguments] {
+        return Remove(session, *arguments, session.flags().server);
+      });
+  command->add_option("NAME", arguments->names, "The volumes")
+      ->required()
+      ->type_name("");
+  command->add_flag("--force", arguments->force,
+                    "Also while clients are attached; they get errors then");
+}
+
+}  // namespace
+
+void AddVolumeCommands(CommandSet& commands) {
+  AddCreate(commands);
+  AddSet(commands);
+  AddResize(commands);
+  AddRemove(commands);
+}
+
+}  // namespace ramvol::cli

@@ -1,0 +1,13 @@
+// create, set, resize, rm.
+#ifndef RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_COMMANDS_H_
+#define RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_COMMANDS_H_
+
+#include "client/cli/commands/command_set.h"
+
+namespace ramvol::cli {
+
+void AddVolumeCommands(CommandSet& commands);
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_COMMANDS_H_

@@ -1,0 +1,261 @@
+#include "client/cli/output/message_text.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "base/printable.h"
+#include "base/size.h"
+#include "client/cli/output/table.h"
+#include "google/protobuf/timestamp.pb.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::cli {
+namespace {
+
+constexpr int64_t kBlockBytes = 4096;
+constexpr char kAllocatorPrefix[] = "ALLOCATOR_";
+
+std::string Size(int64_t bytes) {
+  return FormatSize(static_cast<uint64_t>(bytes));
+}
+
+std::string Limit(int64_t bytes) { return bytes == 0 ? "none" : Size(bytes); }
+
+std::string Ratio(double ratio) {
+  return ratio > 0 ? absl::StrFormat("%.2f", ratio) : "-";
+}
+
+std::string Percent(double part, double whole) {
+  return whole > 0 ? absl::StrFormat("%.1f%%", 100 * part / whole) : "-";
+}
+
+std::string Labels(const v1::Volume& volume) {
+  const std::map<std::string, std::string> sorted(volume.labels().begin(),
+                                                  volume.labels().end());
+  return absl::StrJoin(sorted, ",", [](std::string* out, const auto& label) {
+    absl::StrAppend(out, label.first, "=", Quoted(label.second));
+  });
+}
+
+absl::Time ToTime(const google::protobuf::Timestamp& timestamp) {
+  return absl::FromUnixSeconds(timestamp.seconds()) +
+         absl::Nanoseconds(timestamp.nanos());
+}
+
+std::string TimeText(const google::protobuf::Timestamp& timestamp) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", ToTime(timestamp),
+                          absl::UTCTimeZone());
+}
+
+std::string Seconds(int64_t nanoseconds) {
+  return absl::StrFormat("%.3f s", static_cast<double>(nanoseconds) / 1e9);
+}
+
+// "1.234 us", or "-" when there was none.
+std::string MeanTime(int64_t nanoseconds, int64_t operations) {
+  if (operations == 0) return "-";
+  return absl::StrFormat("%.3f us",
+                         static_cast<double>(nanoseconds) / 1e3 / operations);
+}
+
+std::string BlocksText(const v1::BlockCounts& blocks) {
+  const double all = static_cast<double>(blocks.compressed()) + blocks.raw() +
+                     blocks.same_filled() + blocks.dirty();
+  Table table({{"BLOCKS"},
+               {"COUNT", Align::kRight},
+               {"BYTES", Align::kRight},
+               {"SHARE", Align::kRight}});
+  const std::pair<const char*, int64_t> states[] = {
+      {"compressed", blocks.compressed()},
+      {"raw", blocks.raw()},
+      {"same-filled", blocks.same_filled()},
+      {"dirty", blocks.dirty()}};
+  for (const auto& [state, count] : states) {
+    table.AddRow({state, absl::StrCat(count), Size(count * kBlockBytes),
+                  Percent(static_cast<double>(count), all)});
+  }
+  return table.Render();
+}
+
+std::string FramesText(const v1::VolumeStats& stats) {
+  Table table({{"FRAMES", Align::kRight},
+               {"COUNT", Align::kRight},
+               {"STORED", Align::kRight},
+               {"RATIO", Align::kRight}});
+  for (const v1::FrameCount& frame : stats.frames()) {
+    const int64_t span_bytes = frame.span_blocks() * kBlockBytes;
+    const double ratio = frame.stored_bytes() == 0
+                             ? 0
+                             : static_cast<double>(frame.frames()) *
+                                   span_bytes / frame.stored_bytes();
+    table.AddRow({Size(span_bytes), absl::StrCat(frame.frames()),
+                  Size(frame.stored_bytes()), Ratio(ratio)});
+  }
+  return table.Render();
+}
+
+std::string IoText(const v1::IoCounters& io) {
+  Table table(
+      {{"I/O"}, {"OPERATIONS", Align::kRight}, {"BYTES", Align::kRight}});
+  auto add = [&table](const char* what, int64_t operations, int64_t bytes) {
+    table.AddRow({what, absl::StrCat(operations), Size(bytes)});
+  };
+  add("read", io.read_operations(), io.read_bytes());
+  add("write", io.write_operations(), io.written_bytes());
+  add("trim", io.trim_operations(), io.trimmed_bytes());
+  add("zero", io.zero_operations(), io.zeroed_bytes());
+  table.AddRow({"flush", absl::StrCat(io.flush_operations()), "-"});
+  table.AddRow({"extents", absl::StrCat(io.extents_operations()), "-"});
+  table.AddRow({"failed", absl::StrCat(io.failed_operations()), "-"});
+  return table.Render();
+}
+
+std::string WorkText(const v1::IoCounters& io) {
+  const double looked = static_cast<double>(io.cache_hits()) +
+                        static_cast<double>(io.cache_misses());
+  Fields fields;
+  fields.Add(
+      "Cache",
+      absl::StrCat(io.cache_hits(), " hits, ", io.cache_misses(), " misses (",
+                   Percent(static_cast<double>(io.cache_hits()), looked),
+                   " hits)"));
+  fields.Add(
+      "Mean time",
+      absl::StrCat(
+          MeanTime(io.read_nanoseconds(), io.read_operations()), " a read, ",
+          MeanTime(io.write_nanoseconds(), io.write_operations()), " a write"));
+  fields.Add("Background", absl::StrCat(io.merged_frames(), " frames merged, ",
+                                        io.split_frames(), " split"));
+  fields.Add(
+      "zstd",
+      absl::StrCat(Seconds(io.compress_nanoseconds()), " compressing, ",
+                   Seconds(io.decompress_nanoseconds()), " decompressing"));
+  fields.Add("Corrupt", absl::StrCat(io.corrupt_frames(), " frames"));
+  return fields.Render();
+}
+
+}  // namespace
+
+std::string AllocatorName(v1::Allocator allocator) {
+  const std::string name = v1::Allocator_Name(allocator);
+  if (name.rfind(kAllocatorPrefix, 0) != 0) return absl::StrCat(allocator);
+  return absl::AsciiStrToLower(name.substr(sizeof(kAllocatorPrefix) - 1));
+}
+
+std::string FormatBytes(int64_t bytes) {
+  if (bytes < 1024) return absl::StrCat(bytes, " bytes");
+  return absl::StrCat(Size(bytes), " (", bytes, " bytes)");
+}
+
+std::string VolumesText(const std::vector<v1::Volume>& volumes,
+                        const std::vector<v1::VolumeStats>& stats) {
+  std::vector<Table::Column> columns = {
+      {"NAME"}, {"SIZE", Align::kRight}, {"ALLOCATOR"}, {"ACCESS"}};
+  if (!stats.empty()) {
+    for (const char* title : {"DATA", "STORED", "MEMORY", "RATIO"}) {
+      columns.push_back({title, Align::kRight});
+    }
+  }
+  columns.push_back({"LABELS"});
+  Table table(columns);
+  for (size_t i = 0; i < volumes.size(); ++i) {
+    const v1::Volume& volume = volumes[i];
+    std::vector<std::string> row = {volume.name(), Size(volume.size_bytes()),
+                                    AllocatorName(volume.allocator()),
+                                    volume.read_only() ? "ro" : "rw"};
+    if (!stats.empty()) {
+      row.push_back(Size(stats[i].logical_bytes()));
+      row.push_back(Size(stats[i].stored_bytes()));
+      row.push_back(Size(stats[i].memory_bytes()));
+      row.push_back(Ratio(stats[i].ratio()));
+    }
+    row.push_back(Labels(volume));
+    table.AddRow(std::move(row));
+  }
+  return table.Render();
+}
+
+std::string VolumeText(const v1::Volume& volume) {
+  Fields fields;
+  fields.Add("Name", volume.name());
+  fields.Add("Size", FormatBytes(volume.size_bytes()));
+  fields.Add("Allocator", AllocatorName(volume.allocator()));
+  fields.Add("Frames", absl::StrCat(Size(volume.min_frame_bytes()), " to ",
+                                    Size(volume.max_frame_bytes())));
+  fields.Add("Levels", absl::StrCat(volume.zstd_level(), " writing, ",
+                                    volume.merge_zstd_level(), " merging"));
+  fields.Add("Memory limit", Limit(volume.memory_limit_bytes()));
+  fields.Add("Access", volume.read_only() ? "read-only" : "read-write");
+  fields.Add("Labels", volume.labels().empty() ? "none" : Labels(volume));
+  if (volume.has_create_time()) {
+    fields.Add("Created", TimeText(volume.create_time()));
+  }
+  if (volume.has_update_time()) {
+    fields.Add("Changed", TimeText(volume.update_time()));
+  }
+  if (!volume.etag().empty()) fields.Add("Etag", volume.etag());
+  if (!volume.uid().empty()) fields.Add("Uid", volume.uid());
+  return fields.Render();
+}
+
+std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
+  Fields fields;
+  fields.Add("Name", name);
+  fields.Add("Size", FormatBytes(stats.size_bytes()));
+  fields.Add("Data", FormatBytes(stats.logical_bytes()));
+  fields.Add("Stored", FormatBytes(stats.stored_bytes()));
+  fields.Add("Ratio", Ratio(stats.ratio()));
+  fields.Add("Memory", FormatBytes(stats.memory_bytes()));
+  fields.Add("Memory limit", Limit(stats.memory_limit_bytes()));
+  fields.Add("Hot",
+             absl::StrCat(Size(stats.hot_bytes()), ", of which ",
+                          Size(stats.dirty_bytes()), " not yet compressed"));
+  fields.Add("Dead", Size(stats.dead_bytes()));
+  fields.Add("Attached", absl::StrCat(stats.attached_clients(), " clients"));
+  return absl::StrCat(fields.Render(), "\n", BlocksText(stats.blocks()), "\n",
+                      FramesText(stats), "\n", IoText(stats.io()), "\n",
+                      WorkText(stats.io()));
+}
+
+std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
+  const absl::Duration up = now - ToTime(info.start_time());
+  const auto used = static_cast<double>(info.memory_used_bytes());
+  const auto limit = static_cast<double>(info.memory_limit_bytes());
+  Fields fields;
+  fields.Add("Version", info.version());
+  fields.Add("Up", absl::StrCat(
+                       absl::FormatDuration(absl::Trunc(up, absl::Seconds(1))),
+                       " since ", TimeText(info.start_time())));
+  fields.Add("Addresses", absl::StrJoin(info.grpc_addresses(), ", "));
+  fields.Add("NBD", info.nbd_addresses().empty()
+                        ? "off"
+                        : absl::StrJoin(info.nbd_addresses(), ", "));
+  fields.Add("Volumes",
+             absl::StrCat(info.volumes(), " of at most ", info.max_volumes()));
+  fields.Add("Memory limit", FormatBytes(info.memory_limit_bytes()));
+  fields.Add("Memory used", absl::StrCat(FormatBytes(info.memory_used_bytes()),
+                                         ", ", Percent(used, limit)));
+  fields.Add("Allocated", FormatBytes(info.memory_allocated_bytes()));
+  fields.Add("Resident", FormatBytes(info.memory_resident_bytes()));
+  fields.Add(
+      "Hot cache",
+      absl::StrCat(Size(info.hot_cache_bytes()), " of ",
+                   Size(info.hot_cache_limit_bytes()), ", of which ",
+                   Size(info.hot_cache_dirty_bytes()), " not yet compressed"));
+  fields.Add("Window",
+             absl::StrCat(info.io_window_operations(), " operations, ",
+                          Size(info.io_window_bytes()), "; at most ",
+                          Size(info.max_data_bytes()), " in one"));
+  return fields.Render();
+}
+
+}  // namespace ramvol::cli

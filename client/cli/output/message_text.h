@@ -1,0 +1,32 @@
+// The server's answers as text for people.
+#ifndef RAMVOL_CLIENT_CLI_OUTPUT_MESSAGE_TEXT_H_
+#define RAMVOL_CLIENT_CLI_OUTPUT_MESSAGE_TEXT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::cli {
+
+// "zstd", "sparse", "malloc".
+std::string AllocatorName(v1::Allocator allocator);
+
+// "10 GiB (10737418240 bytes)"; only the bytes where they are few.
+std::string FormatBytes(int64_t bytes);
+
+// The table of `ls`; with `stats` (one a volume, in order) what each holds.
+std::string VolumesText(const std::vector<v1::Volume>& volumes,
+                        const std::vector<v1::VolumeStats>& stats);
+// The settings of `show`.
+std::string VolumeText(const v1::Volume& volume);
+// The measurements of `stat`.
+std::string StatsText(const std::string& name, const v1::VolumeStats& stats);
+// `server`; `now` gives the time that it has been up.
+std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now);
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_OUTPUT_MESSAGE_TEXT_H_

@@ -1,0 +1,48 @@
+// Plain text in aligned columns.
+#ifndef RAMVOL_CLIENT_CLI_OUTPUT_TABLE_H_
+#define RAMVOL_CLIENT_CLI_OUTPUT_TABLE_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ramvol::cli {
+
+enum class Align { kLeft, kRight };
+
+// Columns are as wide as their widest cell and two spaces apart; lines have no
+// trailing spaces.
+class Table {
+ public:
+  struct Column {
+    std::string title;
+    Align align = Align::kLeft;
+  };
+
+  explicit Table(std::vector<Column> columns);
+
+  // `cells` has one entry a column.
+  void AddRow(std::vector<std::string> cells);
+  // The title line and all rows, each ended by a newline.
+  std::string Render() const;
+
+ private:
+  const std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// "Label:  value" lines in groups, the values under each other.
+class Fields {
+ public:
+  void Add(std::string label, std::string value);
+  // As Add, for a second line of the value above.
+  void Continue(std::string value);
+  std::string Render() const;
+
+ private:
+  std::vector<std::pair<std::string, std::string>> lines_;
+};
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_OUTPUT_TABLE_H_

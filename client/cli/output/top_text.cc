@@ -1,0 +1,317 @@
+#include "client/cli/output/top_text.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "base/size.h"
+#include "client/cli/output/progress.h"
+#include "client/cli/output/table.h"
+
+namespace ramvol::cli {
+namespace {
+
+constexpr size_t kMinNameWidth = 12;
+// The title line of the table, and the one that tells how many are left out.
+constexpr int kTitleAndRest = 2;
+
+std::string Size(double bytes) {
+  return FormatSize(static_cast<uint64_t>(std::max(bytes, 0.0)));
+}
+
+// "0", "0.4", "999", "12.3k", "1.2M".
+std::string Rate(double rate) {
+  if (rate < 0.05) return "0";
+  if (rate < 10) return absl::StrFormat("%.1f", rate);
+  if (rate < 999.5) return absl::StrFormat("%.0f", rate);
+  if (rate < 999'950) return absl::StrFormat("%.1fk", rate / 1e3);
+  return absl::StrFormat("%.1fM", rate / 1e6);
+}
+
+// "-" where nothing was measured; "0.4us", "12us", "1.5ms", "2.0s".
+std::string Latency(const TopRates& rates) {
+  const double us = rates.microseconds;
+  if (us <= 0) return "-";
+  if (us < 10) return absl::StrFormat("%.1fus", us);
+  if (us < 999.5) return absl::StrFormat("%.0fus", us);
+  if (us < 999'950) return absl::StrFormat("%.1fms", us / 1e3);
+  return absl::StrFormat("%.1fs", us / 1e6);
+}
+
+std::string Percent(double part) {
+  return part < 0 ? "-" : absl::StrFormat("%.0f%%", 100 * part);
+}
+
+std::string Ratio(double ratio) {
+  return ratio > 0 ? absl::StrFormat("%.2f", ratio) : "-";
+}
+
+double LatencyOf(const TopLine& line) {
+  return std::max(line.read.microseconds, line.write.microseconds);
+}
+
+double BytesPerSecond(const TopLine& line) {
+  return line.read.bytes_per_second + line.write.bytes_per_second;
+}
+
+double SortValue(TopOrder order, const TopLine& line) {
+  switch (order) {
+    case TopOrder::kOperations:
+      return line.operations_per_second();
+    case TopOrder::kBytes:
+      return BytesPerSecond(line);
+    case TopOrder::kLatency:
+      return LatencyOf(line);
+    case TopOrder::kMemory:
+      return static_cast<double>(line.stats.memory_bytes());
+    case TopOrder::kRatio:
+      return line.stats.ratio();
+    case TopOrder::kName:
+      break;
+  }
+  return 0;
+}
+
+std::string Io(const TopRates& rates) {
+  return absl::StrCat(Rate(rates.operations_per_second), "/s, ",
+                      Size(rates.bytes_per_second), "/s, ", Latency(rates));
+}
+
+std::string Header(const TopView& view, const std::string& address) {
+  const v1::GetServerInfoResponse& server = view.server;
+  const auto used = static_cast<double>(server.memory_used_bytes());
+  const auto limit = static_cast<double>(server.memory_limit_bytes());
+  const absl::Time start = absl::FromUnixSeconds(server.start_time().seconds());
+  const TopLine& total = view.total;
+  Fields fields;
+  fields.Add("Server", absl::StrCat(address, ", ramvold ", server.version(),
+                                    ", up ", FormatClock(view.time - start),
+                                    ", ", server.volumes(), " volumes"));
+  fields.Add(
+      "Memory",
+      absl::StrCat(Size(used), " of ", Size(limit), " (",
+                   limit > 0 ? Percent(used / limit) : "-", "), resident ",
+                   Size(static_cast<double>(server.memory_resident_bytes()))));
+  fields.Add("Data",
+             absl::StrCat(
+                 Size(static_cast<double>(total.stats.logical_bytes())), " in ",
+                 Size(static_cast<double>(total.stats.stored_bytes())),
+                 " stored, ratio ", Ratio(total.stats.ratio())));
+  fields.Add(
+      "Cache",
+      absl::StrCat(Size(static_cast<double>(server.hot_cache_bytes())), " of ",
+                   Size(static_cast<double>(server.hot_cache_limit_bytes())),
+                   ", ",
+                   Size(static_cast<double>(server.hot_cache_dirty_bytes())),
+                   " not yet compressed; reads hit ", Percent(total.hit_rate)));
+  fields.Add("Reads", Io(total.read));
+  fields.Add("Writes",
+             absl::StrCat(Io(total.write), "; others ",
+                          Rate(total.other_operations_per_second),
+                          "/s; errors ", Rate(total.errors_per_second), "/s"));
+  return fields.Render();
+}
+
+// In the order in which they matter, so that a narrow screen shows the first.
+struct TopColumn {
+  const char* title;
+  std::function<std::string(const TopLine&)> cell;
+};
+
+const std::vector<TopColumn>& Columns() {
+  static const auto* const columns = new std::vector<TopColumn>{
+      {"READ/s",
+       [](const TopLine& l) { return Rate(l.read.operations_per_second); }},
+      {"WRITE/s",
+       [](const TopLine& l) { return Rate(l.write.operations_per_second); }},
+      {"READ",
+       [](const TopLine& l) { return Size(l.read.bytes_per_second) + "/s"; }},
+      {"WRITE",
+       [](const TopLine& l) { return Size(l.write.bytes_per_second) + "/s"; }},
+      {"R.LAT", [](const TopLine& l) { return Latency(l.read); }},
+      {"W.LAT", [](const TopLine& l) { return Latency(l.write); }},
+      {"MEMORY",
+       [](const TopLine& l) {
+         return Size(static_cast<double>(l.stats.memory_bytes()));
+       }},
+      {"RATIO", [](const TopLine& l) { return Ratio(l.stats.ratio()); }},
+      {"HIT", [](const TopLine& l) { return Percent(l.hit_rate); }},
+      {"DATA",
+       [](const TopLine& l) {
+         return Size(static_cast<double>(l.stats.logical_bytes()));
+       }},
+      {"SIZE",
+       [](const TopLine& l) {
+         return Size(static_cast<double>(l.stats.size_bytes()));
+       }},
+      {"OTHER/s",
+       [](const TopLine& l) { return Rate(l.other_operations_per_second); }},
+      {"ERROR/s", [](const TopLine& l) { return Rate(l.errors_per_second); }},
+      {"CLIENTS",
+       [](const TopLine& l) {
+         return absl::StrCat(l.stats.attached_clients());
+       }},
+  };
+  return *columns;
+}
+
+std::string VolumeTable(const std::vector<TopLine>& lines, size_t rows,
+                        size_t columns, size_t name_width) {
+  std::vector<Table::Column> titles = {{"VOLUME"}};
+  for (size_t c = 0; c < columns; ++c) {
+    titles.push_back({Columns()[c].title, Align::kRight});
+  }
+  Table table(titles);
+  for (size_t row = 0; row < std::min(rows, lines.size()); ++row) {
+    std::string name = lines[row].name;
+    if (name.size() > name_width) name = name.substr(0, name_width - 1) + "~";
+    std::vector<std::string> cells = {std::move(name)};
+    for (size_t c = 0; c < columns; ++c) {
+      cells.push_back(Columns()[c].cell(lines[row]));
+    }
+    table.AddRow(std::move(cells));
+  }
+  return table.Render();
+}
+
+size_t WidestLine(const std::string& text) {
+  size_t widest = 0;
+  for (const auto& line : absl::StrSplit(text, '\n')) {
+    widest = std::max(widest, line.size());
+  }
+  return widest;
+}
+
+// As many columns as there is room for.
+std::string FittingTable(const std::vector<TopLine>& lines, size_t rows,
+                         size_t width) {
+  const size_t name_width = std::max(width / 4, kMinNameWidth);
+  std::string text;
+  for (size_t columns = Columns().size();; --columns) {
+    text = VolumeTable(lines, rows, columns, name_width);
+    if (columns == 0 || WidestLine(text) <= width) return text;
+  }
+}
+
+// Cuts lines that are too long.
+std::string Cut(const std::string& text, size_t width) {
+  std::string cut;
+  for (const auto& line : absl::StrSplit(text, '\n')) {
+    absl::StrAppend(&cut, line.substr(0, width), "\n");
+  }
+  cut.pop_back();  // After the last newline nothing came.
+  return cut;
+}
+
+void SetNumber(google::protobuf::Struct* to, const char* key, double value) {
+  (*to->mutable_fields())[key].set_number_value(value);
+}
+
+void SetRates(google::protobuf::Struct* to, const std::string& prefix,
+              const TopRates& rates) {
+  SetNumber(to, (prefix + "_operations_per_second").c_str(),
+            rates.operations_per_second);
+  SetNumber(to, (prefix + "_bytes_per_second").c_str(), rates.bytes_per_second);
+  SetNumber(to, (prefix + "_latency_seconds").c_str(),
+            rates.microseconds / 1e6);
+}
+
+void SetLine(const TopLine& line, google::protobuf::Struct* to) {
+  SetNumber(to, "logical_bytes",
+            static_cast<double>(line.stats.logical_bytes()));
+  SetNumber(to, "stored_bytes", static_cast<double>(line.stats.stored_bytes()));
+  SetNumber(to, "memory_bytes", static_cast<double>(line.stats.memory_bytes()));
+  SetNumber(to, "ratio", line.stats.ratio());
+  SetRates(to, "read", line.read);
+  SetRates(to, "write", line.write);
+  SetNumber(to, "other_operations_per_second",
+            line.other_operations_per_second);
+  SetNumber(to, "errors_per_second", line.errors_per_second);
+  if (line.hit_rate >= 0) SetNumber(to, "cache_hit_rate", line.hit_rate);
+  SetNumber(to, "attached_clients", line.stats.attached_clients());
+}
+
+}  // namespace
+
+std::optional<TopOrder> TopOrderOfKey(char key) {
+  for (size_t i = 0; i < kTopOrders.size(); ++i) {
+    if (kTopOrders[i][0] == key) return static_cast<TopOrder>(i);
+  }
+  return std::nullopt;
+}
+
+void SortTopLines(TopOrder order, std::vector<TopLine>* lines) {
+  std::sort(lines->begin(), lines->end(),
+            [order](const TopLine& a, const TopLine& b) {
+              const double value_a = SortValue(order, a);
+              const double value_b = SortValue(order, b);
+              return value_a != value_b ? value_a > value_b : a.name < b.name;
+            });
+}
+
+std::string TopText(const TopView& view, const std::string& address,
+                    std::optional<TerminalSize> size) {
+  const std::string header = absl::StrCat(Header(view, address), "\n");
+  const size_t all = view.volumes.size();
+  if (!size.has_value()) {
+    return absl::StrCat(header, VolumeTable(view.volumes, all, Columns().size(),
+                                            std::string::npos));
+  }
+  // The last column stays free: some terminals wrap once it is written.
+  const auto width = static_cast<size_t>(std::max(size->columns - 1, 1));
+  const int header_rows =
+      static_cast<int>(std::count(header.begin(), header.end(), '\n'));
+  const auto rows = static_cast<size_t>(
+      std::max(size->rows - header_rows - kTitleAndRest, 0));
+  std::string text =
+      absl::StrCat(header, FittingTable(view.volumes, rows, width));
+  if (all > rows) absl::StrAppend(&text, "and ", all - rows, " more\n");
+  std::string cut = Cut(text, width);
+  // On a very low screen even the header has to go.
+  std::vector<std::string> lines = absl::StrSplit(cut, '\n');
+  const auto most = static_cast<size_t>(std::max(size->rows, 0));
+  if (lines.size() <= most + 1) return cut;  // The last one is empty.
+  lines.resize(most);
+  return absl::StrCat(absl::StrJoin(lines, "\n"), "\n");
+}
+
+google::protobuf::Struct TopStruct(const TopView& view) {
+  google::protobuf::Struct top;
+  google::protobuf::Struct* server =
+      (*top.mutable_fields())["server"].mutable_struct_value();
+  (*server->mutable_fields())["version"].set_string_value(
+      view.server.version());
+  SetNumber(server, "interval_seconds", absl::ToDoubleSeconds(view.interval));
+  SetNumber(server, "volumes", view.server.volumes());
+  SetNumber(server, "memory_limit_bytes",
+            static_cast<double>(view.server.memory_limit_bytes()));
+  SetNumber(server, "memory_used_bytes",
+            static_cast<double>(view.server.memory_used_bytes()));
+  SetNumber(server, "memory_resident_bytes",
+            static_cast<double>(view.server.memory_resident_bytes()));
+  SetNumber(server, "hot_cache_bytes",
+            static_cast<double>(view.server.hot_cache_bytes()));
+  SetLine(view.total, server);
+  google::protobuf::ListValue* volumes =
+      (*top.mutable_fields())["volumes"].mutable_list_value();
+  for (const TopLine& line : view.volumes) {
+    google::protobuf::Struct* volume =
+        volumes->add_values()->mutable_struct_value();
+    (*volume->mutable_fields())["name"].set_string_value(line.name);
+    SetNumber(volume, "size_bytes",
+              static_cast<double>(line.stats.size_bytes()));
+    SetLine(line, volume);
+  }
+  return top;
+}
+
+}  // namespace ramvol::cli

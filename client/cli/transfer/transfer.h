@@ -1,0 +1,35 @@
+// What imports and exports have in common.
+#ifndef RAMVOL_CLIENT_CLI_TRANSFER_TRANSFER_H_
+#define RAMVOL_CLIENT_CLI_TRANSFER_TRANSFER_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+namespace ramvol::cli {
+
+// Bytes of one operation, and of one buffer. Operations begin and end at its
+// multiples, and so at those of a chunk, wherever the data allows.
+inline constexpr int64_t kOperationBytes = 1 << 20;
+// Buffers, and so the memory of a transfer: 32 MiB.
+inline constexpr int kMaxBuffers = 32;
+// Unanswered operations: a buffer with holes takes several.
+inline constexpr int kMaxOperations = 256;
+
+// How a transfer is watched and stopped.
+struct TransferControl {
+  // Set by a signal: nothing new is started, the transfer fails with
+  // InterruptedError once what was started has ended.
+  const std::atomic<bool>& interrupted;
+  // Grows by the bytes that went through, holes left out.
+  std::atomic<int64_t>& done_bytes;
+};
+
+// Bytes from `offset` to the next multiple of kOperationBytes, at most `left`.
+inline int64_t PieceBytes(int64_t offset, int64_t left) {
+  return std::min(left, kOperationBytes - offset % kOperationBytes);
+}
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_TRANSFER_TRANSFER_H_

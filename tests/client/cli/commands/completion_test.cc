@@ -1,0 +1,57 @@
+#include "client/cli/commands/completion.h"
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/client/cli/cli_harness.h"
+
+namespace ramvol::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string Script(const std::string& shell) {
+  CliHarness cli;
+  const auto result = cli.Run({"completion", shell});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  return result.out;
+}
+
+TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
+  EXPECT_THAT(
+      Script("bash"),
+      AllOf(
+          HasSubstr("complete -F _ramvol ramvol"),
+          HasSubstr("create|set|resize|rm|ls|show|stat|server|health|top|read|"
+                    "write"),
+          HasSubstr("--allocator) COMPREPLY=($(compgen -W "
+                    "\"zstd sparse malloc\""),
+          HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),
+          HasSubstr("resize) flags=\"--help --shrink --force\""),
+          HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
+          HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
+}
+
+TEST(CompletionTest, ZshKnowsCommandsFlagsAndChoices) {
+  EXPECT_THAT(
+      Script("zsh"),
+      AllOf(HasSubstr("#compdef ramvol"), HasSubstr("'*--allocator=["),
+            HasSubstr(":value:(zstd sparse malloc)'"),
+            HasSubstr("':NAME:_ramvol_volumes'"), HasSubstr("':FILE:_files'"),
+            HasSubstr("':DEVICE:_files -g")));
+}
+
+TEST(CompletionTest, FishKnowsCommandsFlagsAndChoices) {
+  EXPECT_THAT(
+      Script("fish"),
+      AllOf(HasSubstr("-n __fish_use_subcommand -a create"),
+            HasSubstr("-l allocator -x -a 'zstd sparse malloc'"),
+            HasSubstr("-l out -s o -r -F"), HasSubstr("(for d in /dev/nbd*")));
+}
+
+}  // namespace
+}  // namespace ramvol::cli
