@@ -20,6 +20,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/slice.h"
 #include "proto/status.h"
+#include "proto/tag.h"
 #include "ramvol/v1/block_service.pb.h"
 
 namespace ramvol {
@@ -29,15 +30,6 @@ using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
-constexpr WireFormatLite::WireType kVarint = WireFormatLite::WIRETYPE_VARINT;
-constexpr WireFormatLite::WireType kBytes =
-    WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-
-// All field numbers here are below 16, so that every tag is one byte.
-constexpr uint8_t Tag(int field, WireFormatLite::WireType type) {
-  return static_cast<uint8_t>(field << 3 | type);
-}
-
 // Proto3: what is zero or empty is left out.
 size_t VarintFieldSize(uint64_t value) {
   return value == 0 ? 0 : 1 + CodedOutputStream::VarintSize64(value);
@@ -45,18 +37,11 @@ size_t VarintFieldSize(uint64_t value) {
 
 uint8_t* PutVarintField(int field, uint64_t value, uint8_t* out) {
   if (value == 0) return out;
-  *out++ = Tag(field, kVarint);
+  *out++ = VarintTag(field);
   return CodedOutputStream::WriteVarint64ToArray(value, out);
 }
 
-uint8_t* PutLength(int field, size_t length, uint8_t* out) {
-  *out++ = Tag(field, kBytes);
-  return CodedOutputStream::WriteVarint64ToArray(length, out);
-}
-
-size_t DelimitedSize(size_t length) {
-  return 1 + CodedOutputStream::VarintSize64(length) + length;
-}
+size_t DelimitedSize(size_t length) { return HeadSize(length) + length; }
 
 size_t BytesFieldSize(std::string_view data) {
   return data.empty() ? 0 : DelimitedSize(data.size());
@@ -64,7 +49,7 @@ size_t BytesFieldSize(std::string_view data) {
 
 uint8_t* PutBytes(int field, std::string_view data, uint8_t* out) {
   if (data.empty()) return out;
-  out = PutLength(field, data.size(), out);
+  out = PutHead(DelimitedTag(field), data.size(), out);
   std::memcpy(out, data.data(), data.size());
   return out + data.size();
 }
@@ -125,10 +110,11 @@ size_t OperationSize(const Operation& operation) {
 }
 
 uint8_t* PutOperation(const Operation& operation, uint8_t* out) {
-  out = PutLength(v1::IoRequest::kOperationsFieldNumber,
-                  OperationSize(operation), out);
+  out = PutHead(DelimitedTag(v1::IoRequest::kOperationsFieldNumber),
+                OperationSize(operation), out);
   out = PutVarintField(v1::IoOperation::kIdFieldNumber, operation.id, out);
-  out = PutLength(KindField(operation.kind), KindSize(operation), out);
+  out = PutHead(DelimitedTag(KindField(operation.kind)), KindSize(operation),
+                out);
   if (operation.kind == OperationKind::kFlush) return out;
   out = PutVarintField(1, operation.offset, out);
   if (operation.kind == OperationKind::kWrite) {
@@ -240,11 +226,11 @@ bool ReadMessage(CodedInputStream& in, Field field) {
 bool ReadExtent(CodedInputStream& in, Extent& extent) {
   return ReadMessage(in, [&](uint32_t tag) {
     switch (tag) {
-      case Tag(v1::Extent::kOffsetFieldNumber, kVarint):
+      case VarintTag(v1::Extent::kOffsetFieldNumber):
         return ReadVarint(in, extent.offset);
-      case Tag(v1::Extent::kLengthFieldNumber, kVarint):
+      case VarintTag(v1::Extent::kLengthFieldNumber):
         return ReadVarint(in, extent.length);
-      case Tag(v1::Extent::kHoleFieldNumber, kVarint):
+      case VarintTag(v1::Extent::kHoleFieldNumber):
         return ReadVarint(in, extent.hole);
       default:
         return WireFormatLite::SkipField(&in, tag);
@@ -263,15 +249,15 @@ bool ReadError(CodedInputStream& in, absl::Status& status) {
 bool ReadResult(CodedInputStream& in, OperationResult& result) {
   return ReadMessage(in, [&](uint32_t tag) {
     switch (tag) {
-      case Tag(v1::IoResult::kIdFieldNumber, kVarint):
+      case VarintTag(v1::IoResult::kIdFieldNumber):
         return ReadVarint(in, result.id);
-      case Tag(v1::IoResult::kErrorFieldNumber, kBytes):
+      case DelimitedTag(v1::IoResult::kErrorFieldNumber):
         return ReadError(in, result.status);
-      case Tag(v1::IoResult::kDataFieldNumber, kBytes):
+      case DelimitedTag(v1::IoResult::kDataFieldNumber):
         return ReadPieces(in, result.data);
-      case Tag(v1::IoResult::kExtentsFieldNumber, kBytes):
+      case DelimitedTag(v1::IoResult::kExtentsFieldNumber):
         return ReadExtent(in, result.extents.emplace_back());
-      case Tag(v1::IoResult::kNextOffsetFieldNumber, kVarint):
+      case VarintTag(v1::IoResult::kNextOffsetFieldNumber):
         return ReadVarint(in, result.next_offset);
       default:
         return WireFormatLite::SkipField(&in, tag);
@@ -296,10 +282,10 @@ bool ReadResponse(CodedInputStream& in, IncomingMessage& message) {
   while (const uint32_t tag = in.ReadTag()) {
     bool read;
     switch (tag) {
-      case Tag(v1::IoResponse::kOpenedFieldNumber, kBytes):
+      case DelimitedTag(v1::IoResponse::kOpenedFieldNumber):
         read = ReadOpened(in, message.opened.emplace());
         break;
-      case Tag(v1::IoResponse::kResultsFieldNumber, kBytes):
+      case DelimitedTag(v1::IoResponse::kResultsFieldNumber):
         read = ReadResult(in, message.results.emplace_back());
         break;
       default:

@@ -7,36 +7,20 @@
 #include <utility>
 #include <vector>
 
-#include "google/protobuf/io/coded_stream.h"
 #include "grpc/slice.h"
 #include "grpcpp/support/slice.h"
+#include "proto/tag.h"
 #include "server/service/call_message.h"
 
 namespace ramvol::service {
 namespace {
 
-using google::protobuf::io::CodedOutputStream;
-
-// All field numbers here are below 16, so that every tag is one byte.
-constexpr uint8_t DelimitedTag(int field) {
-  return static_cast<uint8_t>(field << 3 | 2);
-}
 constexpr uint8_t kOpenedTag = DelimitedTag(v1::IoResponse::kOpenedFieldNumber);
 constexpr uint8_t kResultTag =
     DelimitedTag(v1::IoResponse::kResultsFieldNumber);
 constexpr uint8_t kReadDataTag =
     DelimitedTag(v1::ReadResponse::kDataFieldNumber);
 constexpr uint8_t kDataTag = DelimitedTag(v1::IoResult::kDataFieldNumber);
-
-// Of the tag and the length before `bytes` bytes.
-size_t HeadBytes(size_t bytes) {
-  return 1 + CodedOutputStream::VarintSize64(bytes);
-}
-
-uint8_t* PutHead(uint8_t tag, size_t bytes, uint8_t* out) {
-  *out++ = tag;
-  return CodedOutputStream::WriteVarint64ToArray(bytes, out);
-}
 
 // A result in its parts.
 struct Encoded {
@@ -47,11 +31,11 @@ struct Encoded {
   size_t size_bytes() const {
     return large == nullptr
                ? rest_bytes
-               : rest_bytes + HeadBytes(large->size()) + large->size();
+               : rest_bytes + HeadSize(large->size()) + large->size();
   }
   // What is not `large`, with the heads of both.
   size_t small_bytes() const {
-    const size_t bytes = HeadBytes(size_bytes()) + size_bytes();
+    const size_t bytes = HeadSize(size_bytes()) + size_bytes();
     return large == nullptr ? bytes : bytes - large->size();
   }
 };
@@ -129,7 +113,7 @@ grpc::ByteBuffer EncodeResponse(v1::IoResponse* response) {
   size_t bytes = 0;
   const size_t opened_bytes =
       response->has_opened() ? response->opened().ByteSizeLong() : 0;
-  if (response->has_opened()) bytes = HeadBytes(opened_bytes) + opened_bytes;
+  if (response->has_opened()) bytes = HeadSize(opened_bytes) + opened_bytes;
   std::vector<Encoded> results;
   results.reserve(static_cast<size_t>(response->results_size()));
   for (v1::IoResult& result : *response->mutable_results()) {
@@ -149,7 +133,7 @@ grpc::ByteBuffer EncodeReadResponse(std::unique_ptr<std::string> data) {
   const size_t bytes = data->size();
   if (bytes == 0) return grpc::ByteBuffer(nullptr, 0);
   const bool copied = bytes <= kMaxCopiedDataBytes;
-  SliceWriter writer(HeadBytes(bytes) + (copied ? bytes : 0));
+  SliceWriter writer(HeadSize(bytes) + (copied ? bytes : 0));
   uint8_t* out = PutHead(kReadDataTag, bytes, writer.out());
   if (copied) out = std::copy(data->begin(), data->end(), out);
   writer.set_out(out);
