@@ -1,7 +1,7 @@
 // The numbers of the NBD protocol, by their names in the protocol document
 // (NetworkBlockDevice/nbd, doc/proto.md; extended headers included).
-#ifndef RAMVOL_NBD_BRIDGE_PROTOCOL_CONSTANTS_H_
-#define RAMVOL_NBD_BRIDGE_PROTOCOL_CONSTANTS_H_
+#ifndef RAMVOL_BASE_NBD_CONSTANTS_H_
+#define RAMVOL_BASE_NBD_CONSTANTS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -39,6 +39,8 @@ enum class Option : uint32_t {
   kExtendedHeaders = 11,
 };
 
+// Errors have the highest bit.
+inline constexpr uint32_t kOptionReplyError = uint32_t{1} << 31;
 enum class OptionReply : uint32_t {
   kAck = 1,
   kServer = 2,
@@ -46,6 +48,7 @@ enum class OptionReply : uint32_t {
   kMetaContext = 4,
   kErrUnsupported = (1u << 31) + 1,
   kErrInvalid = (1u << 31) + 3,
+  kErrTlsRequired = (1u << 31) + 5,
   kErrUnknown = (1u << 31) + 6,
   kErrShutdown = (1u << 31) + 7,
   kErrTooBig = (1u << 31) + 9,
@@ -123,4 +126,4 @@ inline constexpr uint32_t kMaxPayloadBytes = 32 << 20;
 
 }  // namespace ramvol::nbd
 
-#endif  // RAMVOL_NBD_BRIDGE_PROTOCOL_CONSTANTS_H_
+#endif  // RAMVOL_BASE_NBD_CONSTANTS_H_

@@ -3,7 +3,7 @@
 #define RAMVOL_NBD_BRIDGE_ERROR_H_
 
 #include "absl/status/status.h"
-#include "nbd_bridge/protocol/constants.h"
+#include "base/nbd_constants.h"
 #include "nbd_bridge/stats.h"
 
 namespace ramvol::nbd {

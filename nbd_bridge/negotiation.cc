@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
-#include "nbd_bridge/protocol/constants.h"
+#include "base/nbd_constants.h"
 #include "nbd_bridge/protocol/option.h"
 #include "nbd_bridge/protocol/wire.h"
 

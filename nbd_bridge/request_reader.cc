@@ -5,8 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/nbd_constants.h"
 #include "nbd_bridge/error.h"
-#include "nbd_bridge/protocol/constants.h"
 
 namespace ramvol::nbd {
 namespace {

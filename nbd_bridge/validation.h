@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "nbd_bridge/protocol/constants.h"
+#include "base/nbd_constants.h"
 #include "nbd_bridge/protocol/transmission.h"
 
 namespace ramvol::nbd {

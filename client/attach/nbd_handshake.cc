@@ -1,6 +1,5 @@
 #include "client/attach/nbd_handshake.h"
 
-#include <linux/nbd.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -15,26 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/file_error.h"
+#include "base/nbd_constants.h"
 
 namespace ramvol {
 namespace {
-
-// doc/proto.md of NetworkBlockDevice/nbd; linux/nbd.h has the transmission
-// phase only.
-constexpr uint64_t kServerMagic = 0x4e42444d41474943;  // "NBDMAGIC"
-constexpr uint64_t kOptionMagic = 0x49484156454f5054;  // "IHAVEOPT"
-constexpr uint64_t kReplyMagic = 0x0003e889045565a9;
-constexpr uint16_t kFixedNewstyle = 1;
-constexpr uint16_t kNoZeroes = 2;
-constexpr uint32_t kOptionAbort = 2;
-constexpr uint32_t kOptionGo = 7;
-constexpr uint32_t kReplyAck = 1;
-constexpr uint32_t kReplyInfo = 3;
-constexpr uint32_t kReplyError = uint32_t{1} << 31;
-constexpr uint32_t kErrorUnknown = kReplyError + 6;
-constexpr uint32_t kErrorTlsRequired = kReplyError + 5;
-constexpr uint16_t kInfoExport = 0;
-constexpr uint16_t kInfoBlockSize = 3;
 
 // More than any server has to say.
 constexpr uint32_t kMaxReplyBytes = 64 << 10;
@@ -100,10 +83,10 @@ absl::StatusOr<std::string> Receive(int fd, size_t length) {
   return text;
 }
 
-absl::Status SendOption(int fd, uint32_t option, const std::string& data) {
+absl::Status SendOption(int fd, nbd::Option option, const std::string& data) {
   return Send(fd, Writer()
-                      .U64(kOptionMagic)
-                      .U32(option)
+                      .U64(nbd::kOptionMagic)
+                      .U32(static_cast<uint32_t>(option))
                       .U32(static_cast<uint32_t>(data.size()))
                       .Bytes(data)
                       .text());
@@ -118,20 +101,23 @@ absl::Status Greet(int fd) {
   absl::StatusOr<std::string> greeting = Receive(fd, 18);
   if (!greeting.ok()) return greeting.status();
   const std::string_view text = *greeting;
-  if (Number(text.substr(0, 8)) != kServerMagic) {
+  if (Number(text.substr(0, 8)) != nbd::kInitMagic) {
     return NotNbd("its first bytes are others");
   }
   const auto flags = static_cast<uint16_t>(Number(text.substr(16)));
-  if (Number(text.substr(8, 8)) != kOptionMagic ||
-      (flags & kFixedNewstyle) == 0) {
+  if (Number(text.substr(8, 8)) != nbd::kOptionMagic ||
+      (flags & nbd::kFlagFixedNewstyle) == 0) {
     return absl::FailedPreconditionError(
         "the NBD server does not speak the fixed newstyle protocol");
   }
-  return Send(fd, Writer().U32(flags & (kFixedNewstyle | kNoZeroes)).text());
+  return Send(fd,
+              Writer()
+                  .U32(flags & (nbd::kFlagFixedNewstyle | nbd::kFlagNoZeroes))
+                  .text());
 }
 
 struct Reply {
-  uint32_t type = 0;
+  nbd::OptionReply type = nbd::OptionReply::kAck;
   std::string data;
 };
 
@@ -140,70 +126,77 @@ absl::StatusOr<Reply> ReceiveReply(int fd) {
   if (!head.ok()) return head.status();
   const std::string_view text = *head;
   const uint64_t length = Number(text.substr(16, 4));
-  if (Number(text.substr(0, 8)) != kReplyMagic ||
-      Number(text.substr(8, 4)) != kOptionGo || length > kMaxReplyBytes) {
+  if (Number(text.substr(0, 8)) != nbd::kOptionReplyMagic ||
+      Number(text.substr(8, 4)) != static_cast<uint32_t>(nbd::Option::kGo) ||
+      length > kMaxReplyBytes) {
     return NotNbd("its reply makes no sense");
   }
   absl::StatusOr<std::string> data = Receive(fd, length);
   if (!data.ok()) return data.status();
-  return Reply{.type = static_cast<uint32_t>(Number(text.substr(12, 4))),
-               .data = *std::move(data)};
+  return Reply{
+      .type = static_cast<nbd::OptionReply>(Number(text.substr(12, 4))),
+      .data = *std::move(data)};
+}
+
+bool IsError(nbd::OptionReply type) {
+  return (static_cast<uint32_t>(type) & nbd::kOptionReplyError) != 0;
 }
 
 absl::Status Refused(const Reply& reply, const std::string& name) {
   const std::string said =
       reply.data.empty() ? "" : absl::StrCat(" (it says: ", reply.data, ")");
-  if (reply.type == kErrorUnknown) {
+  if (reply.type == nbd::OptionReply::kErrUnknown) {
     return absl::NotFoundError(
         absl::StrCat("the NBD server has no export \"", name, "\"", said));
   }
-  if (reply.type == kErrorTlsRequired) {
+  if (reply.type == nbd::OptionReply::kErrTlsRequired) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the NBD server wants TLS, which the kernel cannot speak", said));
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("the NBD server refuses export \"", name, "\" with error ",
-                   reply.type - kReplyError, said));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the NBD server refuses export \"", name, "\" with error ",
+      static_cast<uint32_t>(reply.type) - nbd::kOptionReplyError, said));
 }
 
 // Kinds of information that we do not know are skipped.
 absl::Status TakeInfo(std::string_view data, NbdExport* result,
                       bool* described) {
   if (data.size() < 2) return NotNbd("its reply makes no sense");
-  const uint64_t kind = Number(data.substr(0, 2));
-  if (kind == kInfoExport && data.size() == 12) {
+  const auto kind = static_cast<nbd::Info>(Number(data.substr(0, 2)));
+  if (kind == nbd::Info::kExport && data.size() == 12) {
     result->size_bytes = Number(data.substr(2, 8));
     result->flags = static_cast<uint16_t>(Number(data.substr(10, 2)));
     *described = true;
-  } else if (kind == kInfoBlockSize && data.size() == 14) {
+  } else if (kind == nbd::Info::kBlockSize && data.size() == 14) {
     result->min_block_bytes = static_cast<uint32_t>(Number(data.substr(2, 4)));
-  } else if (kind == kInfoExport || kind == kInfoBlockSize) {
+  } else if (kind == nbd::Info::kExport || kind == nbd::Info::kBlockSize) {
     return NotNbd("its reply makes no sense");
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<NbdExport> Go(int fd, const std::string& name) {
-  absl::Status sent = SendOption(fd, kOptionGo,
-                                 Writer()
-                                     .U32(static_cast<uint32_t>(name.size()))
-                                     .Bytes(name)
-                                     .U16(1)
-                                     .U16(kInfoBlockSize)
-                                     .text());
+  absl::Status sent =
+      SendOption(fd, nbd::Option::kGo,
+                 Writer()
+                     .U32(static_cast<uint32_t>(name.size()))
+                     .Bytes(name)
+                     .U16(1)
+                     .U16(static_cast<uint16_t>(nbd::Info::kBlockSize))
+                     .text());
   if (!sent.ok()) return sent;
   NbdExport result;
   bool described = false;
   for (int i = 0; i < kMaxReplies; ++i) {
     absl::StatusOr<Reply> reply = ReceiveReply(fd);
     if (!reply.ok()) return reply.status();
-    if (reply->type == kReplyAck && described) return result;
-    if (reply->type == kReplyInfo) {
+    if (reply->type == nbd::OptionReply::kAck && described) return result;
+    if (reply->type == nbd::OptionReply::kInfo) {
       absl::Status taken = TakeInfo(reply->data, &result, &described);
       if (!taken.ok()) return taken;
-    } else if ((reply->type & kReplyError) != 0) {
+    } else if (IsError(reply->type)) {
       // The server still waits for another option.
-      SendOption(fd, kOptionAbort, "").IgnoreError();
+      SendOption(fd, nbd::Option::kAbort, "").IgnoreError();
       return Refused(*reply, name);
     } else {
       return NotNbd("its reply makes no sense");
@@ -214,11 +207,9 @@ absl::StatusOr<NbdExport> Go(int fd, const std::string& name) {
 
 }  // namespace
 
-bool NbdExport::multi_conn() const {
-  return (flags & NBD_FLAG_CAN_MULTI_CONN) != 0;
-}
+bool NbdExport::multi_conn() const { return (flags & nbd::kCanMultiConn) != 0; }
 
-bool NbdExport::read_only() const { return (flags & NBD_FLAG_READ_ONLY) != 0; }
+bool NbdExport::read_only() const { return (flags & nbd::kReadOnly) != 0; }
 
 absl::StatusOr<NbdExport> NegotiateNbd(int fd, const std::string& name) {
   absl::Status greeted = Greet(fd);
@@ -227,11 +218,10 @@ absl::StatusOr<NbdExport> NegotiateNbd(int fd, const std::string& name) {
 }
 
 void DisconnectNbd(int fd) {
-  constexpr uint16_t kDisconnect = 2;  // NBD_CMD_DISC
   Send(fd, Writer()
-               .U32(NBD_REQUEST_MAGIC)
+               .U32(nbd::kRequestMagic)
                .U16(0)
-               .U16(kDisconnect)
+               .U16(static_cast<uint16_t>(nbd::Command::kDisconnect))
                .U64(0)
                .U64(0)
                .U32(0)

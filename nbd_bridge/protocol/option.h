@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "nbd_bridge/protocol/constants.h"
+#include "base/nbd_constants.h"
 
 namespace ramvol::nbd {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "nbd_bridge/protocol/constants.h"
+#include "base/nbd_constants.h"
 
 namespace ramvol::nbd {
 

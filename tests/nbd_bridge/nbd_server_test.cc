@@ -11,9 +11,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
+#include "base/nbd_constants.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/protocol/constants.h"
 #include "tests/nbd_bridge/nbd_harness.h"
 #include "tests/support/status_matchers.h"
 

@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/nbd_constants.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
 #include "tests/nbd_bridge/nbd_harness.h"
 

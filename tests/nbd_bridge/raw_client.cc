@@ -4,8 +4,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "base/nbd_constants.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
 
 namespace ramvol::testing {

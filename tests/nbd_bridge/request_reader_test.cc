@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "base/nbd_constants.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/protocol/wire.h"
 
 namespace ramvol::testing {

@@ -14,9 +14,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
+#include "base/nbd_constants.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/protocol/constants.h"
 #include "nbd_bridge/stats.h"
 #include "tests/nbd_bridge/nbd_harness.h"
 #include "tests/support/random_data.h"
