@@ -16,11 +16,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/listen_address.h"
+#include "base/metrics/process_memory.h"
 #include "base/program.h"
 #include "base/size_flag.h"
 #include "base/systemd.h"
 #include "nbd_bridge/nbd_address.h"
-#include "server/metrics/process_memory.h"
 #include "server/server.h"
 #include "server/service/volumes_file.h"
 

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/metrics/process_memory.h"
 #include "base/reason.h"
 #include "base/version.h"
-#include "server/metrics/process_memory.h"
 #include "server/service/call_message.h"
 #include "server/service/limits.h"
 #include "server/service/page_token.h"

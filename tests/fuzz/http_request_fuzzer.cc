@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/check.h"
-#include "server/metrics/http_request.h"
+#include "base/metrics/http_request.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using ramvol::Opening;

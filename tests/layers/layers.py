@@ -1,9 +1,9 @@
 #!/usr/bin/python3 -B
 """Holds the layers: each include must follow the table of ARCHITECTURE.md.
 
-The table's rows are folders or files; the longest one that a path begins with
-is its layer. A layer may use itself and those in its second column. Tests may
-use anything.
+A row of the table is a folder, which ends with a slash, or a file without its
+ending. The longest one that fits a path is its layer. A layer may use itself and
+those in its second column. Tests may use anything.
 """
 
 import os
@@ -16,7 +16,7 @@ INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 
 
 def names(cell):
-    return [name.rstrip("/") for name in re.findall(r"`([^`]+)`", cell)]
+    return re.findall(r"`([^`]+)`", cell)
 
 
 def read_table(text):
@@ -28,14 +28,14 @@ def read_table(text):
         row = ROW.match(line)
         if row:
             for layer in names(row[1]):
-                table[layer] = set(names(row[2]))
+                table[layer] = {name.rstrip("/") for name in names(row[2])}
     return table
 
 
 def layer_of(path, table):
     """The longest row that `path`, or its name without the ending, begins with."""
     stem = os.path.splitext(path)[0]
-    fits = [row for row in table if stem == row or path.startswith(row + "/")]
+    fits = [row for row in table if (row[-1] == "/" and path.startswith(row)) or stem == row]
     return max(fits, key=len, default=None)
 
 
@@ -44,7 +44,7 @@ def unknown_layers(table):
     return [
         f"ARCHITECTURE.md: {layer} may use {used}, which has no row"
         for layer, uses in table.items()
-        for used in sorted(uses - set(table))
+        for used in sorted(uses - {row.rstrip("/") for row in table})
     ]
 
 
@@ -57,9 +57,10 @@ def wrong_includes(path, text, table, exists):
     for included in INCLUDE.findall(text):
         used = layer_of(included, table)
         # Libraries and generated code are no files of ours.
-        if not exists(included) or used == layer or used in table[layer]:
+        if not exists(included) or used == layer:
             continue
-        wrong.append(f"{path} includes {included}: {layer} may not use {used}")
+        if used is None or used.rstrip("/") not in table[layer]:
+            wrong.append(f"{path} includes {included}: {layer} may not use {used}")
     return wrong
 
 

@@ -35,15 +35,15 @@ class LayersTest(unittest.TestCase):
     def test_reads_the_table_of_its_section_only(self):
         self.assertEqual(
             sorted(self.table),
-            ["base", "bridge", "bridge/main", "bridge/protocol", "engine"],
+            ["base/", "bridge/", "bridge/main", "bridge/protocol/", "engine/"],
         )
-        self.assertEqual(self.table["engine"], {"base"})
+        self.assertEqual(self.table["engine/"], {"base"})
         self.assertEqual(layers.unknown_layers(self.table), [])
 
     def test_a_planted_include_is_named_with_both_files(self):
         self.assertEqual(
             self.wrong("base/door.cc", "engine/volume.h"),
-            ["base/door.cc includes engine/volume.h: base may not use engine"],
+            ["base/door.cc includes engine/volume.h: base/ may not use engine/"],
         )
 
     def test_what_the_table_allows_passes(self):
@@ -65,10 +65,10 @@ class LayersTest(unittest.TestCase):
         )
 
     def test_a_row_must_not_name_what_has_no_row(self):
-        table = {"base": {"attic"}}
+        table = {"base/": {"attic"}}
         self.assertEqual(
             layers.unknown_layers(table),
-            ["ARCHITECTURE.md: base may use attic, which has no row"],
+            ["ARCHITECTURE.md: base/ may use attic, which has no row"],
         )
 
 

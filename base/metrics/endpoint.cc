@@ -1,0 +1,280 @@
+#include "base/metrics/endpoint.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <iterator>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/listen_address.h"
+#include "base/metrics/http_request.h"
+#include "prometheus/metric_family.h"
+#include "prometheus/text_serializer.h"
+
+namespace ramvol::metrics {
+namespace {
+
+constexpr char kPlainText[] = "text/plain; charset=utf-8";
+constexpr char kMetricsText[] = "text/plain; version=0.0.4; charset=utf-8";
+constexpr char kMetricsPath[] = "/metrics";
+
+constexpr size_t kMaxConnections = 64;
+// Few descriptors are kept from probes.
+constexpr size_t kReserveDivisor = 8;
+
+const char* Phrase(int code) {
+  switch (code) {
+    case 200:
+      return "OK";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    default:
+      return "Service Unavailable";
+  }
+}
+
+Opening JudgeRequest(std::string_view seen) {
+  HttpRequest request;
+  return ParseHttpRequest(seen, &request);
+}
+
+}  // namespace
+
+struct Endpoint::Answer {
+  int code = 200;
+  std::string body = "ok\n";
+  const char* type = kPlainText;
+};
+
+struct Endpoint::Client {
+  Client(int its_fd, Door::Place its_place)
+      : fd(its_fd), place(std::move(its_place)) {}
+  ~Client() { close(fd); }
+
+  // Takes the request, which has arrived in full.
+  bool Receive() {
+    std::string head(kMaxRequestBytes, '\0');
+    ssize_t bytes = recv(fd, head.data(), head.size(), MSG_PEEK);
+    if (bytes <= 0) return false;
+    head.resize(static_cast<size_t>(bytes));
+    if (ParseHttpRequest(head, &request) != Opening::kComplete) return false;
+    bytes = recv(fd, head.data(), request.bytes, 0);
+    return bytes == static_cast<ssize_t>(request.bytes);
+  }
+
+  void Reply(const Answer& answer) {
+    out = absl::StrCat("HTTP/1.1 ", answer.code, " ", Phrase(answer.code),
+                       "\r\nContent-Type: ", answer.type,
+                       "\r\nContent-Length: ", answer.body.size(),
+                       "\r\nConnection: close\r\n\r\n");
+    if (request.method != "HEAD") out += answer.body;
+    answered = true;
+  }
+
+  // As far as there is room; then waits for the peer's end, so that nothing
+  // that it sent destroys the answer. False when it is over.
+  bool GoOn() {
+    while (sent < out.size()) {
+      const ssize_t bytes =
+          send(fd, &out[sent], out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (bytes < 0) return errno == EAGAIN || errno == EINTR;
+      sent += static_cast<size_t>(bytes);
+      if (sent == out.size()) shutdown(fd, SHUT_WR);
+    }
+    char dropped[4096];
+    const ssize_t bytes = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
+    return bytes > 0 || (bytes < 0 && (errno == EAGAIN || errno == EINTR));
+  }
+
+  short events() const {
+    if (!answered) return 0;
+    return sent < out.size() ? POLLOUT : POLLIN;
+  }
+
+  const int fd;
+  const Door::Place place;
+  const absl::Time deadline = absl::Now() + kAnswerTimeout;
+  HttpRequest request;
+  bool answered = false;
+  std::string out;
+  size_t sent = 0;
+};
+
+absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
+    const std::string& address, Metrics metrics, Readiness readiness,
+    DoorStats* stats) {
+  auto parsed = ParseListenAddress(address);
+  if (!parsed.ok()) return parsed.status();
+  if (parsed->is_unix()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metrics cannot be served on ", address, "; give HOST:PORT"));
+  }
+  auto sockets = ListenOn(*parsed);
+  if (!sockets.ok()) return sockets.status();
+  std::unique_ptr<Endpoint> endpoint(new Endpoint(
+      *std::move(sockets), std::move(metrics), std::move(readiness)));
+  absl::Status status = endpoint->OpenDoor(stats);
+  if (!status.ok()) return status;
+  return endpoint;
+}
+
+Endpoint::Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
+                   Readiness readiness)
+    : sockets_(std::move(sockets)),
+      metrics_(std::move(metrics)),
+      readiness_(std::move(readiness)),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      url_(absl::StrCat("http://", sockets_.front().name(), kMetricsPath)) {}
+
+absl::Status Endpoint::OpenDoor(DoorStats* stats) {
+  if (wake_fd_ < 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot serve metrics: ", std::strerror(errno)));
+  }
+  DoorOptions options;
+  for (const ListenSocket& socket : sockets_) {
+    options.listeners.push_back(socket.fd());
+  }
+  options.max_connections = kMaxConnections;
+  options.max_openings = kMaxConnections;
+  options.judge = &JudgeRequest;
+  options.opening_bytes = kMaxRequestBytes;
+  options.reserve_divisor = kReserveDivisor;
+  auto door = Door::Make(
+      std::move(options),
+      [this](int, int fd, Door::Place place) { Take(fd, std::move(place)); },
+      stats);
+  if (!door.ok()) return door.status();
+  door_ = *std::move(door);
+  door_->Start();
+  thread_ = std::thread([this] { AnswerUntilStopped(); });
+  return absl::OkStatus();
+}
+
+Endpoint::~Endpoint() {
+  if (door_ != nullptr) door_->Stop();
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  Wake();
+  if (thread_.joinable()) thread_.join();
+  close(wake_fd_);
+}
+
+void Endpoint::Take(int fd, Door::Place place) {
+  {
+    MutexLock lock(&mu_);
+    arrived_.push_back(std::make_unique<Client>(fd, std::move(place)));
+  }
+  Wake();
+}
+
+void Endpoint::Wake() const {
+  const uint64_t one = 1;
+  // Fails only when the thread is awake anyway.
+  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
+}
+
+void Endpoint::AnswerUntilStopped() {
+  while (WaitAndSend()) AnswerNext();
+}
+
+bool Endpoint::WaitAndSend() {
+  std::vector<pollfd> waits = {{wake_fd_, POLLIN, 0}};
+  bool unanswered = false;
+  for (const auto& client : clients_) {
+    waits.push_back({client->fd, client->events(), 0});
+    unanswered = unanswered || !client->answered;
+  }
+  const absl::Duration left =
+      clients_.empty() ? absl::Hours(1)
+                       : std::max(clients_.front()->deadline - absl::Now(),
+                                  absl::ZeroDuration());
+  poll(waits.data(), waits.size(),
+       unanswered ? 0 : static_cast<int>(absl::ToInt64Milliseconds(left)) + 1);
+  auto wait = waits.begin() + 1;
+  for (auto client = clients_.begin(); client != clients_.end(); ++wait) {
+    const bool over =
+        wait->revents != 0 && (!(*client)->answered || !(*client)->GoOn());
+    client = over ? clients_.erase(client) : std::next(client);
+  }
+  DropLateOnes();
+  Clients arrived;
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return false;
+    arrived.swap(arrived_);
+  }
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = read(wake_fd_, &count, sizeof(count));
+  Welcome(std::move(arrived));
+  return true;
+}
+
+void Endpoint::DropLateOnes() {
+  const absl::Time now = absl::Now();
+  while (!clients_.empty() &&
+         (clients_.size() > kMaxAnswers || clients_.front()->deadline <= now)) {
+    clients_.pop_front();
+  }
+}
+
+void Endpoint::Welcome(Clients arrived) {
+  for (auto& client : arrived) {
+    if (!client->Receive()) continue;
+    if (client->request.path != kMetricsPath) {
+      client->Reply(AnswerTo(client->request.method, client->request.path));
+      if (!client->GoOn()) continue;
+    }
+    clients_.push_back(std::move(client));
+  }
+}
+
+void Endpoint::AnswerNext() {
+  const auto next =
+      std::find_if(clients_.begin(), clients_.end(),
+                   [](const auto& client) { return !client->answered; });
+  if (next == clients_.end()) return;
+  Client& client = **next;
+  client.Reply(AnswerTo(client.request.method, client.request.path));
+  if (!client.GoOn()) clients_.erase(next);
+}
+
+Endpoint::Answer Endpoint::AnswerTo(const std::string& method,
+                                    const std::string& path) const {
+  if (method != "GET" && method != "HEAD") {
+    return {.code = 405, .body = "only GET is served\n"};
+  }
+  if (path == kMetricsPath) return {.body = Scrape(), .type = kMetricsText};
+  if (path == "/healthz") return {};
+  if (path == "/readyz") {
+    const std::string reason = readiness_();
+    if (reason.empty()) return {};
+    return {.code = 503, .body = absl::StrCat(reason, "\n")};
+  }
+  return {.code = 404,
+          .body = "not found; there are /metrics, /healthz and /readyz\n"};
+}
+
+std::string Endpoint::Scrape() const {
+  std::vector<prometheus::MetricFamily> all;
+  for (const auto& metrics : metrics_) {
+    auto families = metrics->Collect();
+    std::move(families.begin(), families.end(), std::back_inserter(all));
+  }
+  return prometheus::TextSerializer().Serialize(all);
+}
+
+}  // namespace ramvol::metrics

@@ -1,0 +1,28 @@
+// The head of an HTTP request, as far as the endpoint needs it.
+#ifndef RAMVOL_BASE_METRICS_HTTP_REQUEST_H_
+#define RAMVOL_BASE_METRICS_HTTP_REQUEST_H_
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "base/door.h"
+
+namespace ramvol::metrics {
+
+// Longest head that is understood.
+inline constexpr size_t kMaxRequestBytes = 8 << 10;
+
+struct HttpRequest {
+  std::string method;
+  std::string path;  // Without what follows a '?'.
+  size_t bytes = 0;  // Of the head, with the empty line at its end.
+};
+
+// Whether `seen` begins with a whole head of HTTP/1, which is then in
+// `request`. Header fields are not looked at.
+Opening ParseHttpRequest(std::string_view seen, HttpRequest* request);
+
+}  // namespace ramvol::metrics
+
+#endif  // RAMVOL_BASE_METRICS_HTTP_REQUEST_H_

@@ -1,0 +1,106 @@
+#include "server/engine/metrics/engine_metrics.h"
+
+#include <cstddef>
+
+#include "base/metrics/family.h"
+#include "base/metrics/process_memory.h"
+#include "prometheus/metric_type.h"
+
+namespace ramvol::metrics {
+namespace {
+
+using engine::EngineStats;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+void AddMemory(const EngineStats& stats, std::vector<MetricFamily>& families) {
+  families.push_back(Gauge("ramvol_memory_limit_bytes",
+                           "Most memory that the volumes may take.",
+                           stats.memory_limit_bytes));
+  families.push_back(Gauge("ramvol_memory_used_bytes",
+                           "Memory counted against the limit.",
+                           stats.memory_used_bytes));
+  families.push_back(Gauge("ramvol_memory_allocated_bytes",
+                           "Of the used memory, what is in live objects and "
+                           "reservations.",
+                           stats.memory_allocated_bytes));
+  families.push_back(Gauge("ramvol_memory_resident_bytes",
+                           "Resident size of the process.", ResidentBytes()));
+}
+
+void AddHotCache(const EngineStats& stats,
+                 std::vector<MetricFamily>& families) {
+  families.push_back(Gauge("ramvol_hot_cache_limit_bytes",
+                           "Most bytes of uncompressed blocks in the hot "
+                           "cache.",
+                           stats.hot_cache_limit_bytes));
+  families.push_back(Gauge("ramvol_hot_cache_bytes",
+                           "Uncompressed blocks held in the hot cache.",
+                           stats.hot_cache_bytes));
+  families.push_back(Gauge("ramvol_hot_cache_dirty_bytes",
+                           "Of these, blocks that are still to be compressed.",
+                           stats.hot_cache_dirty_bytes));
+  families.push_back(Counter("ramvol_hot_cache_hits_total",
+                             "Blocks that reads found in the hot cache.",
+                             stats.hot_cache_hits));
+  families.push_back(Counter("ramvol_hot_cache_misses_total",
+                             "Blocks that reads did not find there.",
+                             stats.hot_cache_misses));
+  families.push_back(Counter("ramvol_hot_cache_evictions_total",
+                             "Blocks that left the hot cache to make room.",
+                             stats.hot_cache_evictions));
+  families.push_back(Counter("ramvol_throttled_writes_total",
+                             "Writes that had to compress a chunk themselves, "
+                             "since too much was dirty.",
+                             stats.throttled_writes));
+}
+
+void AddFrames(const EngineStats& stats, std::vector<MetricFamily>& families) {
+  MetricFamily recompressed =
+      Family("ramvol_recompressed_frames_total",
+             "Frames that background work replaced: merged into larger ones, "
+             "split, or rewritten without what was overwritten or trimmed.",
+             MetricType::Counter);
+  AddCounter(recompressed, {{"kind", "merged"}}, stats.merged_frames);
+  AddCounter(recompressed, {{"kind", "split"}}, stats.split_frames);
+  AddCounter(recompressed, {{"kind", "rewritten"}}, stats.rewritten_frames);
+  families.push_back(std::move(recompressed));
+  families.push_back(Counter("ramvol_corrupt_frames_total",
+                             "Frames that failed their checksum: data loss.",
+                             stats.corrupt_frames));
+}
+
+void AddDurations(const EngineStats& stats,
+                  std::vector<MetricFamily>& families) {
+  MetricFamily operations =
+      Family("ramvol_operation_duration_seconds",
+             "Time in the engine, whatever protocol a request came by.",
+             MetricType::Histogram);
+  for (size_t i = 0; i < engine::kOperations; ++i) {
+    AddHistogram(operations, {{"op", engine::kOperationNames[i]}},
+                 stats.operations[i]);
+  }
+  families.push_back(std::move(operations));
+  MetricFamily codec = Family("ramvol_codec_duration_seconds",
+                              "Time to compress or decompress one frame.",
+                              MetricType::Histogram);
+  AddHistogram(codec, {{"direction", "compress"}}, stats.compressions);
+  AddHistogram(codec, {{"direction", "decompress"}}, stats.decompressions);
+  families.push_back(std::move(codec));
+}
+
+}  // namespace
+
+std::vector<MetricFamily> EngineMetrics::Collect() const {
+  const EngineStats stats = engine_->Stats();
+  std::vector<MetricFamily> families;
+  AddMemory(stats, families);
+  families.push_back(
+      Gauge("ramvol_volumes", "Volumes that there are.", stats.volumes));
+  AddHotCache(stats, families);
+  AddFrames(stats, families);
+  AddDurations(stats, families);
+  return families;
+}
+
+}  // namespace ramvol::metrics

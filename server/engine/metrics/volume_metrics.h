@@ -1,0 +1,33 @@
+// The numbers of each volume. docs/metrics.md lists them.
+#ifndef RAMVOL_SERVER_ENGINE_METRICS_VOLUME_METRICS_H_
+#define RAMVOL_SERVER_ENGINE_METRICS_VOLUME_METRICS_H_
+
+#include <cstddef>
+#include <vector>
+
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+#include "server/engine/engine.h"
+
+namespace ramvol::metrics {
+
+// Reads the volumes' statistics whenever Prometheus asks. The first
+// `max_volumes` in order of names have series of their own; those of the others
+// are added up as those of the volume "_other", which nobody can create. A
+// deleted volume has none any more. Thread-safe.
+class VolumeMetrics final : public prometheus::Collectable {
+ public:
+  // Borrows `engine`, which must outlive this.
+  VolumeMetrics(const engine::Engine* engine, size_t max_volumes)
+      : engine_(engine), max_volumes_(max_volumes) {}
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const engine::Engine* const engine_;
+  const size_t max_volumes_;
+};
+
+}  // namespace ramvol::metrics
+
+#endif  // RAMVOL_SERVER_ENGINE_METRICS_VOLUME_METRICS_H_
