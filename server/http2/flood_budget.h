@@ -6,8 +6,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
@@ -33,10 +31,7 @@ struct PeerStreams {
 // Thread-safe.
 class FloodBudget {
  public:
-  // `overrun` has to send a connection away, the one that resets most. It may
-  // be called by several threads at a time.
-  explicit FloodBudget(std::function<void()> overrun)
-      : overrun_(std::move(overrun)) {}
+  FloodBudget() = default;
   FloodBudget(const FloodBudget&) = delete;
   FloodBudget& operator=(const FloodBudget&) = delete;
 
@@ -58,17 +53,13 @@ class FloodBudget {
   }
   size_t open_streams() const { return open_.load(std::memory_order_relaxed); }
 
-  // Counts a rapid reset, and calls `overrun` when there are too many.
-  void TakeReset(int64_t now_ns) ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(&mu_);
-      if (resets_.Take(now_ns)) return;
-    }
-    overrun_();
+  // Counts a rapid reset; false when there are too many.
+  bool TakeReset(int64_t now_ns) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return resets_.Take(now_ns);
   }
 
  private:
-  const std::function<void()> overrun_;
   std::atomic<size_t> open_{0};
   Mutex mu_;
   TokenBucket resets_ ABSL_GUARDED_BY(mu_){kCommonResetBurst,

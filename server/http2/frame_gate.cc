@@ -123,9 +123,12 @@ Flood FrameGate::OnReset(uint32_t stream, int64_t now_ns) {
 
 Flood FrameGate::CountReset(int64_t open_ns, int64_t now_ns) {
   if (open_ns >= kRapidResetNs) return Flood::kNone;
-  rapid_resets_.fetch_add(1, std::memory_order_relaxed);
-  common_.TakeReset(now_ns);
-  return resets_.Take(now_ns) ? Flood::kNone : Flood::kResets;
+  ++rapid_resets_;
+  if (!resets_.Take(now_ns)) return Flood::kResets;
+  // The one that resets goes when all together reset too much, not the one that
+  // did most: it may have gone long ago, and others would pay for it.
+  const bool few = few_resets_.Take(now_ns);
+  return common_.TakeReset(now_ns) || few ? Flood::kNone : Flood::kResets;
 }
 
 Flood FrameGate::OnControl(int64_t now_ns) {

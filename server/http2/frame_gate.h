@@ -27,6 +27,10 @@ inline constexpr int64_t kRapidResetNs = 1'000'000'000;
 // Rapid resets of a connection: so many at once, and so many a second.
 inline constexpr double kResetBurst = 1000;
 inline constexpr double kResetsPerSecond = 100;
+// So few never end a connection, whatever others do: the memory that a
+// connection is charged for holds the calls that were reset.
+inline constexpr double kFewResets = 4;
+inline constexpr double kFewResetsPerSecond = 1;
 // Frames that carry nothing (pings, settings, empty data, priorities, what is
 // unknown, resets of no call), likewise. Each frame of
 // an answer allows for two more: clients measure their network by pings.
@@ -47,8 +51,8 @@ enum class Flood {
 // frames to be well-formed where it does not look at them: whoever reads the
 // connection has to check them.
 //
-// One thread at a time, but for `headers_late` and `rapid_resets`. Times are in
-// ns of a steady clock.
+// One thread at a time, but for `headers_late`. Times are in ns of a steady
+// clock.
 class FrameGate {
  public:
   // Of the preface that clients begin with.
@@ -71,11 +75,7 @@ class FrameGate {
 
   // A block of headers has not arrived within kHeaderBlockTimeoutNs.
   bool headers_late(int64_t now_ns) const;
-  // How many there were. Who has most of them is to go when all together have
-  // too many.
-  uint64_t rapid_resets() const {
-    return rapid_resets_.load(std::memory_order_relaxed);
-  }
+  uint64_t rapid_resets() const { return rapid_resets_; }
   // Calls that are open.
   size_t open_streams() const { return streams_.size(); }
 
@@ -123,8 +123,9 @@ class FrameGate {
   // When they were opened.
   absl::flat_hash_map<uint32_t, int64_t> streams_;
   TokenBucket resets_{kResetBurst, kResetsPerSecond};
+  TokenBucket few_resets_{kFewResets, kFewResetsPerSecond};
   TokenBucket controls_{kControlBurst, kControlsPerSecond};
-  std::atomic<uint64_t> rapid_resets_{0};
+  uint64_t rapid_resets_ = 0;
 
   // The block of headers that is arriving.
   bool block_open_ = false;  // More frames continue it.

@@ -138,22 +138,8 @@ class Registry {
     return streams;
   }
 
-  // Of all that still go on, ends the one with the most rapid resets.
-  void EndWorst() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(&mu_);
-    int worst = -1;
-    uint64_t most = 0;
-    for (const auto& [fd, watched] : all_) {
-      const uint64_t resets = watched->gate.rapid_resets();
-      if (resets <= most || watched->ended) continue;
-      worst = fd;
-      most = resets;
-    }
-    if (worst >= 0) all_[worst]->End(worst, TurnedAway::kResets);
-  }
-
   Mutex mu_;  // Comes after Watched::mu.
-  FloodBudget common_{[this] { EndWorst(); }};
+  FloodBudget common_;
   absl::flat_hash_map<int, std::unique_ptr<Watched>> all_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, std::weak_ptr<PeerStreams>> peers_
       ABSL_GUARDED_BY(mu_);

@@ -21,7 +21,7 @@ struct Outcome {
 // In pieces of so many bytes.
 Outcome Play(std::string_view received, std::string_view sent, size_t piece) {
   const auto peer = std::make_shared<PeerStreams>();
-  FloodBudget common([] {});
+  FloodBudget common;
   Outcome outcome;
   {
     FrameGate gate(&common, peer);
