@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/engine/options.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/options.h"
+#include "server/engine/types/stats.h"
 #include "server/engine/volume.h"
 
 namespace ramvol::engine {

@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "server/engine/options.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/options.h"
+#include "server/engine/types/stats.h"
+#include "server/engine/types/volume_types.h"
 #include "server/engine/volume/holders.h"
-#include "server/engine/volume_types.h"
 
 namespace ramvol::engine {
 

@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/map.h"
 #include "ramvol/v1/volume_service.pb.h"
-#include "server/engine/options.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/options.h"
+#include "server/engine/types/stats.h"
 #include "server/engine/volume.h"
 
 namespace ramvol::service {

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "server/engine/content/codec.h"
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::bench {
 namespace {

@@ -22,7 +22,7 @@
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 #include "tests/fuzz/input.h"
 
 namespace ramvol::testing {

@@ -11,13 +11,13 @@
 #include "absl/container/inlined_vector.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/rewrite_plan.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/content.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/memory_types.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

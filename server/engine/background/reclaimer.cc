@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "server/engine/blocks.h"
 #include "server/engine/content/hot_cache.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

@@ -5,11 +5,11 @@
 
 #include <cstdint>
 
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/packer.h"
 #include "server/engine/content/packing_policy.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <new>
 
-#include "server/engine/blocks.h"
 #include "server/engine/content/hot_node.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

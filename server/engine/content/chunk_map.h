@@ -7,10 +7,10 @@
 #include <cstdint>
 
 #include "base/counters.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/stats.h"
 
 namespace ramvol::engine {
 

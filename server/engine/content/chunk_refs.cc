@@ -5,10 +5,10 @@
 #include <cstring>
 
 #include "base/clock.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/hot_node.h"
 #include "server/engine/content/scratch.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

@@ -15,7 +15,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "server/engine/blocks.h"
+#include "server/engine/types/blocks.h"
 #ifdef __x86_64__
 #include "server/engine/content/checksum_avx2.h"
 #endif

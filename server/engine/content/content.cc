@@ -4,7 +4,7 @@
 #include <bit>
 #include <new>
 
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 namespace {

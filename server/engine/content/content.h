@@ -12,7 +12,6 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "base/mutex.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/chunk_refs.h"
@@ -23,6 +22,7 @@
 #include "server/engine/content/refusal.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

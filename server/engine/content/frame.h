@@ -10,9 +10,9 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "server/engine/blocks.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

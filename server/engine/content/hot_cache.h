@@ -12,9 +12,9 @@
 #include "absl/base/thread_annotations.h"
 #include "base/counters.h"
 #include "base/mutex.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_node.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

@@ -10,9 +10,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

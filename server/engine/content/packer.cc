@@ -5,9 +5,9 @@
 
 #include "absl/types/span.h"
 #include "base/clock.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/scratch.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

@@ -9,10 +9,10 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "base/duration_histogram.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

@@ -6,8 +6,8 @@
 #include <atomic>
 #include <cstdint>
 
-#include "server/engine/blocks.h"
-#include "server/engine/options.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 

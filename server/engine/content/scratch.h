@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "server/engine/blocks.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

@@ -7,7 +7,7 @@
 
 #include "base/counters.h"
 #include "base/duration_histogram.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/stats.h"
 
 namespace ramvol::engine {
 

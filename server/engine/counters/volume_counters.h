@@ -13,7 +13,7 @@
 #include "server/engine/content/packer.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/totals.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/stats.h"
 
 namespace ramvol::engine {
 

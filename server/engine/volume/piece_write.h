@@ -6,11 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 

@@ -6,10 +6,10 @@
 
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/reclaimer.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/content.h"
 #include "server/engine/content/refusal.h"
+#include "server/engine/types/blocks.h"
 #include "server/engine/volume/piece_write.h"
 
 namespace ramvol::engine {

@@ -9,12 +9,12 @@
 #include "absl/types/span.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/reclaimer.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/read_clock.h"
-#include "server/engine/volume_types.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/volume_types.h"
 
 namespace ramvol::engine {
 

@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
-#include "server/engine/blocks.h"
 #include "server/engine/counters/volume_counters.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 namespace {

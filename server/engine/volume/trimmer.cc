@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "server/engine/blocks.h"
 #include "server/engine/content/content.h"
+#include "server/engine/types/blocks.h"
 #include "server/engine/volume/piece_write.h"
 
 namespace ramvol::engine {

@@ -8,10 +8,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/reason.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/counters/read_clock.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

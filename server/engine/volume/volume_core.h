@@ -22,15 +22,15 @@
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/volume_counters.h"
 #include "server/engine/memory/account.h"
-#include "server/engine/options.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/options.h"
+#include "server/engine/types/stats.h"
+#include "server/engine/types/volume_types.h"
 #include "server/engine/volume/holders.h"
 #include "server/engine/volume/piece_writer.h"
 #include "server/engine/volume/reader.h"
 #include "server/engine/volume/refusal_text.h"
 #include "server/engine/volume/trimmer.h"
 #include "server/engine/volume/writer.h"
-#include "server/engine/volume_types.h"
 
 namespace ramvol::engine {
 

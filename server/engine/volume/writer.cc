@@ -5,7 +5,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "base/mutex.h"
-#include "server/engine/blocks.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

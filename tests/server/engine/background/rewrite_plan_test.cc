@@ -10,7 +10,7 @@
 #include "server/engine/content/hot_node.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 namespace {

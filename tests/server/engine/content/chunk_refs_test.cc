@@ -7,7 +7,6 @@
 
 #include "base/duration_histogram.h"
 #include "gtest/gtest.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/content/hot_node.h"
@@ -15,6 +14,7 @@
 #include "server/engine/content/scratch.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

@@ -10,14 +10,14 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/hot_cache.h"
 #include "server/engine/content/packer.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/options.h"
 #include "tests/server/engine/support/fake_owner.h"
 
 namespace ramvol::engine {

@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 namespace {

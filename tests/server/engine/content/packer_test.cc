@@ -6,10 +6,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 namespace {

@@ -1,7 +1,7 @@
 #include "server/engine/content/packing_policy.h"
 
 #include "gtest/gtest.h"
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 namespace {

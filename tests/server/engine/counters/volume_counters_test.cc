@@ -6,7 +6,7 @@
 #include "gtest/gtest.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/totals.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/stats.h"
 
 namespace ramvol::engine {
 namespace {

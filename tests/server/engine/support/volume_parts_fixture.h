@@ -13,7 +13,6 @@
 #include "gtest/gtest.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/work_queue.h"
-#include "server/engine/blocks.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/content.h"
 #include "server/engine/content/hot_cache.h"
@@ -23,8 +22,9 @@
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
-#include "server/engine/options.h"
-#include "server/engine/stats.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/options.h"
+#include "server/engine/types/stats.h"
 #include "tests/server/engine/support/fake_owner.h"
 
 namespace ramvol::engine {

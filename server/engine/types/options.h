@@ -1,6 +1,6 @@
 // What a user can choose about the engine and about one volume.
-#ifndef RAMVOL_SERVER_ENGINE_OPTIONS_H_
-#define RAMVOL_SERVER_ENGINE_OPTIONS_H_
+#ifndef RAMVOL_SERVER_ENGINE_TYPES_OPTIONS_H_
+#define RAMVOL_SERVER_ENGINE_TYPES_OPTIONS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "server/engine/blocks.h"
+#include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 
@@ -81,4 +81,4 @@ absl::Status ValidateName(std::string_view name);
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_OPTIONS_H_
+#endif  // RAMVOL_SERVER_ENGINE_TYPES_OPTIONS_H_

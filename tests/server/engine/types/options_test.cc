@@ -1,4 +1,4 @@
-#include "server/engine/options.h"
+#include "server/engine/types/options.h"
 
 #include <cstdint>
 #include <limits>

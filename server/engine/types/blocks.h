@@ -1,6 +1,6 @@
 // Blocks and chunks, and sets of a chunk's blocks.
-#ifndef RAMVOL_SERVER_ENGINE_BLOCKS_H_
-#define RAMVOL_SERVER_ENGINE_BLOCKS_H_
+#ifndef RAMVOL_SERVER_ENGINE_TYPES_BLOCKS_H_
+#define RAMVOL_SERVER_ENGINE_TYPES_BLOCKS_H_
 
 #include <bit>
 #include <cstdint>
@@ -65,4 +65,4 @@ class Bits {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_BLOCKS_H_
+#endif  // RAMVOL_SERVER_ENGINE_TYPES_BLOCKS_H_

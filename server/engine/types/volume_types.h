@@ -1,6 +1,6 @@
 // What calls of a Volume take and answer.
-#ifndef RAMVOL_SERVER_ENGINE_VOLUME_TYPES_H_
-#define RAMVOL_SERVER_ENGINE_VOLUME_TYPES_H_
+#ifndef RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_
+#define RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_
 
 #include <cstdint>
 #include <optional>
@@ -37,4 +37,4 @@ struct VolumeUpdate {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_VOLUME_TYPES_H_
+#endif  // RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_

@@ -1,6 +1,6 @@
 // What the engine measures about itself. Plain numbers, copied out.
-#ifndef RAMVOL_SERVER_ENGINE_STATS_H_
-#define RAMVOL_SERVER_ENGINE_STATS_H_
+#ifndef RAMVOL_SERVER_ENGINE_TYPES_STATS_H_
+#define RAMVOL_SERVER_ENGINE_TYPES_STATS_H_
 
 #include <array>
 #include <cstddef>
@@ -130,4 +130,4 @@ struct EngineStats {
 
 }  // namespace ramvol::engine
 
-#endif  // RAMVOL_SERVER_ENGINE_STATS_H_
+#endif  // RAMVOL_SERVER_ENGINE_TYPES_STATS_H_

@@ -1,4 +1,4 @@
-#include "server/engine/blocks.h"
+#include "server/engine/types/blocks.h"
 
 #include <cstdint>
 #include <vector>
