@@ -10,8 +10,9 @@ CLIENT_BYTES = 160 * MIB
 CLIENT_SHARE = 4
 PROCESS_BYTES = 64 * MIB
 
-# What ramvol-nbd may take: the requests of all of its clients, and itself.
-BRIDGE_BYTES = 512 * MIB + PROCESS_BYTES
+# What ramvol-nbd may take: its client memory, as much again while gRPC holds the
+# data, too (docs/limits.md), and itself.
+BRIDGE_BYTES = 2 * 512 * MIB + PROCESS_BYTES
 
 # What the soak itself may take, lest its own fault takes the machine's memory:
 # requests, answers and models.
