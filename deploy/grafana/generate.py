@@ -12,10 +12,10 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "source"))
 
-import calls  # noqa: E402
-import nbd  # noqa: E402
-import overview  # noqa: E402
-import volume  # noqa: E402
+import calls
+import nbd
+import overview
+import volume
 
 DASHBOARDS = {"overview": overview, "volume": volume, "nbd": nbd, "grpc": calls}
 

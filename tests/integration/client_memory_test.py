@@ -11,12 +11,23 @@ import sys
 import threading
 import time
 import unittest
-import urllib.request
 
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from h2_wire import *
+from h2_wire import (
+    ACK,
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PING,
+    PREFACE,
+    SETTINGS,
+    UPDATE,
+    connect,
+    frame,
+    headers,
+)
 
 RAMVOLD = os.path.realpath(sys.argv.pop(1))
 STRANGER = "127.0.0.2"

@@ -11,8 +11,8 @@ import threading
 import time
 
 sys.path.insert(0, sys.argv[1])
-import grpc  # noqa: E402
-from ramvol.v1 import block_service_pb2 as block  # noqa: E402
+import grpc
+from ramvol.v1 import block_service_pb2 as block
 
 SERVER, FULL, TARGET, SECONDS = sys.argv[2:6]
 DATA = os.urandom(16 << 20)

@@ -19,7 +19,22 @@ import urllib.request
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from h2_wire import *
+from h2_wire import (
+    CONTINUATION,
+    DATA,
+    PING,
+    PREFACE,
+    PRIORITY,
+    SETTINGS,
+    UPDATE,
+    connect,
+    frame,
+    headers,
+    is_closed,
+    reset,
+    send_until_closed,
+    text,
+)
 
 RAMVOLD = os.path.realpath(sys.argv.pop(1))
 STRANGER = "127.0.0.2"
@@ -44,7 +59,9 @@ class Server:
   """ramvold, with so many descriptors."""
 
   def __init__(self, *flags, files=4096):
-    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    def limit():
+      resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
     self.process = subprocess.Popen(
         [RAMVOLD, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
          "--nbd_listen=127.0.0.1:0", "--memory_limit=64M", *flags],
@@ -176,9 +193,10 @@ class Floods(Case):
 
   def test_resets_that_the_server_makes(self):
     """An update by nothing is an error of its stream (CVE-2025-8671)."""
-    bad = lambda i: frame(UPDATE, 0, i, struct.pack(">I", 0))
+    nothing = struct.pack(">I", 0)
     wire = self.wire()
-    data = b"".join(headers(i) + bad(i) for i in range(1, 40000, 2))
+    data = b"".join(
+        headers(i) + frame(UPDATE, 0, i, nothing) for i in range(1, 40000, 2))
     send_until_closed(wire, data)
     self.assertTrue(is_closed(wire))
     self.finish()
@@ -267,11 +285,14 @@ class Streams(Case):
     name = "\nramvol_io_streams "
     # All have come, or were refused.
     end = time.monotonic() + PATIENCE
-    done = lambda: sum(
-        float(line.split()[-1])
-        for line in self.server.get("/metrics").splitlines()
-        if line.startswith("grpc_server_started_total") and
-        'grpc_method="Io"' in line) >= 4100
+
+    def done():
+      return sum(
+          float(line.split()[-1])
+          for line in self.server.get("/metrics").splitlines()
+          if line.startswith("grpc_server_started_total") and
+          'grpc_method="Io"' in line) >= 4100
+
     while not done():
       self.assertLess(time.monotonic(), end)
       time.sleep(0.1)

@@ -33,7 +33,10 @@ def reset(stream):
   return frame(RST, 0, stream, struct.pack(">I", 8))
 
 
-def connect(port, source="127.0.0.1", hello=PREFACE + frame(SETTINGS)):
+HELLO = PREFACE + frame(SETTINGS)
+
+
+def connect(port, source="127.0.0.1", hello=HELLO):
   wire = socket.socket()
   wire.settimeout(30)
   wire.bind((source, 0))

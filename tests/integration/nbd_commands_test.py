@@ -6,7 +6,18 @@ import unittest
 
 import nbd
 
-from nbd_python import *
+from nbd_python import (
+    GIB,
+    GREATEST,
+    HOST,
+    MIB,
+    PORT,
+    SEED,
+    SOCKET,
+    logical_bytes,
+    make_volume,
+    ramvol,
+)
 
 FLAGS = [1 << bit for bit in range(16)]
 FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = FLAGS[:5]

@@ -9,14 +9,48 @@ import random
 import resource
 import select
 import signal
+import socket
 import struct
 import sys
 import threading
 import time
 import unittest
 
-from nbd_python import *
-from nbd_wire import *
+from nbd_python import (
+    GIB,
+    HOST,
+    MIB,
+    PID,
+    PORT,
+    SEED,
+    SOCKET,
+    WAY,
+    logical_bytes,
+    make_volume,
+    stat,
+)
+from nbd_wire import (
+    CMD_BLOCK_STATUS,
+    CMD_DISC,
+    CMD_FLUSH,
+    CMD_READ,
+    CMD_WRITE,
+    FIXED_NEWSTYLE,
+    FLAG_PAYLOAD,
+    INFO_BLOCK_SIZE,
+    INFO_NAME,
+    OPT_GO,
+    OPT_INFO,
+    OPT_LIST,
+    OPT_SET_META_CONTEXT,
+    OPT_STRUCTURED_REPLY,
+    OPTION_MAGIC,
+    REP_ACK,
+    Closed,
+    Wire,
+    context_request,
+    info_request,
+)
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", 4))
 # What one connection may hold: the unanswered requests, and some room.

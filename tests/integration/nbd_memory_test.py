@@ -17,7 +17,18 @@ import unittest
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nbd_wire import *
+from nbd_wire import (
+  CMD_READ,
+  CMD_WRITE,
+  FIXED_NEWSTYLE,
+  NO_ZEROES,
+  OPT_GO,
+  OPTION_MAGIC,
+  REP_ACK,
+  REQUEST_MAGIC,
+  Closed,
+  info_request,
+)
 
 RAMVOLD, RAMVOL, BRIDGE = (os.path.realpath(sys.argv.pop(1)) for _ in range(3))
 PATIENCE = 300  # Seconds; for a busy machine, not what is normal.

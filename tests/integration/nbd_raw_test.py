@@ -2,11 +2,70 @@
 
 import itertools
 import random
+import socket
 import struct
 import unittest
 
-from nbd_python import *
-from nbd_wire import *
+from nbd_python import (
+    GIB,
+    GREATEST,
+    HOST,
+    MIB,
+    PORT,
+    SEED,
+    SOCKET,
+    logical_bytes,
+    make_volume,
+)
+from nbd_wire import (
+    CMD_BLOCK_STATUS,
+    CMD_CACHE,
+    CMD_DISC,
+    CMD_FLUSH,
+    CMD_READ,
+    CMD_TRIM,
+    CMD_WRITE,
+    CMD_WRITE_ZEROES,
+    EINVAL,
+    ENOSPC,
+    FIXED_NEWSTYLE,
+    FLAG_DF,
+    FLAG_FUA,
+    FLAG_PAYLOAD,
+    FLAG_REQ_ONE,
+    INFO_BLOCK_SIZE,
+    INFO_DESCRIPTION,
+    INFO_EXPORT,
+    INFO_NAME,
+    NO_ZEROES,
+    OPT_ABORT,
+    OPT_EXPORT_NAME,
+    OPT_EXTENDED_HEADERS,
+    OPT_GO,
+    OPT_INFO,
+    OPT_LIST,
+    OPT_LIST_META_CONTEXT,
+    OPT_PEEK_EXPORT,
+    OPT_SET_META_CONTEXT,
+    OPT_STARTTLS,
+    OPT_STRUCTURED_REPLY,
+    OPTION_MAGIC,
+    REP_ACK,
+    REP_ERR_EXT_HEADER_REQD,
+    REP_ERR_INVALID,
+    REP_ERR_POLICY,
+    REP_ERR_UNKNOWN,
+    REP_ERR_UNSUP,
+    REP_META_CONTEXT,
+    REP_SERVER,
+    REPLY_BLOCK_STATUS_EXT,
+    Closed,
+    Wire,
+    context_request,
+    info_request,
+    infos_of,
+    text,
+)
 
 
 class Case(unittest.TestCase):

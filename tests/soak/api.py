@@ -73,7 +73,7 @@ class Stub:
 
 def reason(error):
     """The ErrorInfo's reason of an RpcError, or None."""
-    from google.rpc import error_details_pb2, status_pb2
+    from google.rpc import status_pb2
 
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":

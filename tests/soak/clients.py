@@ -12,8 +12,8 @@ import api
 import bounds
 import ways
 from content import Content
-from hostile import PREY, PREY_BYTES, Hostile
 from honest import Honest, Volumes, verify_all
+from hostile import PREY, PREY_BYTES, Hostile
 from memory_watch import MemoryWatch
 from tide import Tide
 

@@ -4,7 +4,7 @@ Nothing is read unless asked for."""
 import socket
 import struct
 
-from h2_wire import *
+from h2_wire import ACK, DATA, END_STREAM, PING, PREFACE, SETTINGS, frame, headers
 
 READ, WRITE, IO = (f"/ramvol.v1.BlockService/{name}" for name in ("Read", "Write", "Io"))
 MOST_IN_FRAME = 16384

@@ -13,6 +13,7 @@ import time
 import api
 import bounds
 import h2
+import h2_wire
 import nbd_wire
 from bounds import MIB
 
@@ -136,7 +137,7 @@ def unary_byte_by_byte(doors, stop):
     stream = connection.call(h2.READ, h2.message(read), end=True)
     one = struct.pack(">I", 1)
     while not stop.wait(0.05) and connection.obey(0.05):
-        connection.send(h2.frame(h2.UPDATE, 0, stream, one))
+        connection.send(h2_wire.frame(h2_wire.UPDATE, 0, stream, one))
 
 
 def half_a_message(doors, stop):
@@ -161,7 +162,7 @@ def rapid_resets(doors, stop):
     for i in range(doors.rng.randrange(100, 5000)):
         body = [read] if i % 2 else []
         stream = connection.call(h2.READ, *body)
-        connection.send(h2.reset(stream))
+        connection.send(h2_wire.reset(stream))
         if stop.wait(0):
             break
 
@@ -171,13 +172,13 @@ def floods(doors, stop):
     connection = h2.Connection(doors.grpc())
     flood = doors.rng.choice(
         [
-            h2.frame(h2.CONTINUATION, 0, 1, b"\0\1x\1y" * 800),
-            h2.frame(h2.PING, payload=bytes(8)),
+            h2_wire.frame(h2_wire.CONTINUATION, 0, 1, b"\0\1x\1y" * 800),
+            h2_wire.frame(h2_wire.PING, payload=bytes(8)),
             h2.settings(1000),
         ]
     )
-    if flood[3] == h2.CONTINUATION:
-        connection.send(h2.headers(1, flags=0))
+    if flood[3] == h2_wire.CONTINUATION:
+        connection.send(h2_wire.headers(1, flags=0))
     for _ in range(2000):
         connection.send(flood)
         if stop.wait(0):
@@ -235,7 +236,7 @@ def nbd_that_vanishes(doors, stop):
 
 def idle(doors, stop):
     """Connections that say nothing, or stop in the middle of their first words."""
-    words = [b"", b"", b"PRI * HT", b"GET /met", h2.PREFACE, b"\0" * 4]
+    words = [b"", b"", b"PRI * HT", b"GET /met", h2_wire.PREFACE, b"\0" * 4]
     for _ in range(doors.rng.randrange(4, 20)):
         doors.any().sendall(doors.rng.choice(words))
     stop.wait(FOREVER)
@@ -246,7 +247,7 @@ def garbage(doors, stop):
         connected = doors.any()
         size = int(100000 ** doors.rng.random())
         connected.sendall(
-            doors.rng.choice([b"", h2.PREFACE]) + doors.rng.randbytes(size)
+            doors.rng.choice([b"", h2_wire.PREFACE]) + doors.rng.randbytes(size)
         )
         doors.close()
 

@@ -393,8 +393,7 @@ class Cli(Way):
             done = subprocess.run(
                 self._command + command,
                 input=operation.data,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 timeout=bounds.CALL_SECONDS,
             )
         except subprocess.TimeoutExpired as error:

@@ -104,7 +104,7 @@ def _release():
 def describe(programs):
     """Machine, date and versions, for the report's head."""
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime(
+        "date": datetime.datetime.now(datetime.UTC).strftime(
             "%Y-%m-%d %H:%M UTC"
         ),
         "cpu": _cpu_model(),

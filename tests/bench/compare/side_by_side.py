@@ -34,7 +34,7 @@ class SideBySide:
             loads.progress(f"fill {session.set_name}, round {number}: {name}")
             self._fill(server, session)
             warmed = None
-            for index, cell in enumerate(cells):
+            for cell in cells:
                 if cell.kind != warmed:
                     self._warm(server, session, cell, seed=1000 * number)
                     warmed = cell.kind

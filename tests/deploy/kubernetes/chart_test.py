@@ -120,7 +120,9 @@ class SchemaTest(unittest.TestCase):
         self.assertTrue(schemas.versions()[0].startswith("1.27."))
 
     def test_the_validator_finds_mistakes(self):
-        def wrong(kind, path, value, documents=HELM.render(EVERYTHING)):
+        everything = HELM.render(EVERYTHING)
+
+        def wrong(kind, path, value, documents=everything):
             (document,) = copy.deepcopy(
                 [d for d in documents if d["kind"] == kind]
             )
@@ -425,7 +427,7 @@ def protoc(*args, **kwargs):
     ).stdout
 
 
-@functools.lru_cache()
+@functools.lru_cache
 def volumes_file_class():
     with tempfile.NamedTemporaryFile() as file:
         protoc("--include_imports", f"-o{file.name}")

@@ -15,8 +15,10 @@ def folder():
         found = subprocess.run(
             [program], capture_output=True, check=True, text=True
         )
-    except FileNotFoundError:
-        raise SystemExit(f"{program} is missing; ./dev deps installs it")
+    except FileNotFoundError as error:
+        raise SystemExit(
+            f"{program} is missing; ./dev deps installs it"
+        ) from error
     return pathlib.Path(found.stdout.strip())
 
 
@@ -58,7 +60,7 @@ class Schemas:
         """What is wrong with an object, a line each; empty if nothing is."""
         key = document.get("apiVersion"), document.get("kind")
         if key not in self._kinds:
-            return ["there is no %s of %s" % (key[1], key[0])]
+            return [f"there is no {key[1]} of {key[0]}"]
         schema = dict(self._kinds[key], definitions=self._definitions)
         # Siblings of a $ref would be ignored.
         if "$ref" in schema:

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 from prometheus import free_port
 
@@ -75,8 +74,7 @@ class Programs:
         done = subprocess.run(
             [self.ramvol, f"--server=unix:{self.sockets}/grpc", *arguments],
             input=data,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
         )
         assert done.returncode == 0 or not check, (arguments, done.stderr)
         return done.stdout
@@ -85,8 +83,7 @@ class Programs:
         done = subprocess.run(
             ["grpcurl", "-plaintext", "-unix", "-d", request]
             + [f"{self.sockets}/grpc", f"ramvol.v1.{method}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
         )
         assert done.returncode == 0 or not check, (method, done.stderr)
 
