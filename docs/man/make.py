@@ -31,7 +31,9 @@ def escape(text):
 
 def fill(text):
     """Running text as roff, in short lines."""
-    return escape(textwrap.fill(text, 76, break_long_words=False, break_on_hyphens=False))
+    return escape(
+        textwrap.fill(text, 76, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def paragraphs(text):
@@ -69,7 +71,9 @@ def daemon_page(name, help_text):
     summary, description = usage.split("Usage: ", 1)
     description = description.split("\n", 1)[1]
     lines = [".SH SYNOPSIS", f".B {escape(name)}", ".RI [ flags ]", ".SH DESCRIPTION"]
-    lines.append(paragraphs(f"{summary.split(': ', 1)[1].strip()}\n\n{description.strip()}"))
+    lines.append(
+        paragraphs(f"{summary.split(': ', 1)[1].strip()}\n\n{description.strip()}")
+    )
     lines.append(".SH OPTIONS")
     for flag, text, default in daemon_flags(help_text):
         lines.append(tagged(f"--{flag}", f"{text} Default: {default}."))
@@ -124,7 +128,13 @@ def cli_command(program, command, description):
 def cli_page(program):
     help_text = run(program, "--help")
     blocks = cli_blocks(help_text)
-    lines = [".SH SYNOPSIS", ".B ramvol", ".RI [ options ]", ".I command", ".RI [ arguments ]"]
+    lines = [
+        ".SH SYNOPSIS",
+        ".B ramvol",
+        ".RI [ options ]",
+        ".I command",
+        ".RI [ arguments ]",
+    ]
     lines += [".SH DESCRIPTION", escape(help_text.split("\n", 1)[0])]
     lines.append(escape(re.search(r"^Sizes: .*$", help_text, re.M).group(0)))
     lines.append(".SH OPTIONS")
@@ -145,7 +155,11 @@ def page(name, program):
     text = (FOLDER / f"{name}.text").read_text()
     sections = re.split(r"^# (.*)\n", text, flags=re.M)[1:]
     prose = dict(zip(sections[::2], sections[1::2]))
-    body = cli_page(program) if name == "ramvol" else daemon_page(name, run(program, "--help"))
+    body = (
+        cli_page(program)
+        if name == "ramvol"
+        else daemon_page(name, run(program, "--help"))
+    )
     lines = [
         f'.\\" Made by {pathlib.Path(__file__).name} out of {name} --help and {name}.text.',
         f'.TH {name.upper()} {SECTIONS[name]} "" "ramvol {version}" "RAM volumes"',
@@ -167,7 +181,9 @@ def main(arguments):
         if not check:
             path.write_text(made)
         elif not path.exists() or path.read_text() != made:
-            print(f"{path.name} is not what {name} --help says; ./dev man makes it anew")
+            print(
+                f"{path.name} is not what {name} --help says; ./dev man makes it anew"
+            )
             status = 1
     return status
 

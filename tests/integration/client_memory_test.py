@@ -35,237 +35,258 @@ PATIENCE = 240  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
 MOST = 16 * MIB  # Data of one operation.
 with open(RAMVOLD, "rb") as program:
-  KEEPS_FREED = b"__asan_init" in program.read()
+    KEEPS_FREED = b"__asan_init" in program.read()
 
 
 def varint(value):
-  out = b""
-  while value > 127:
-    out += bytes([value & 127 | 128])
-    value >>= 7
-  return out + bytes([value])
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
 
 
 def number(field, value):
-  return varint(field << 3) + varint(value)
+    return varint(field << 3) + varint(value)
 
 
 def data(field, value):
-  return varint(field << 3 | 2) + varint(len(value)) + value
+    return varint(field << 3 | 2) + varint(len(value)) + value
 
 
 def framed(message):
-  return b"\x00" + struct.pack(">I", len(message)) + message
+    return b"\x00" + struct.pack(">I", len(message)) + message
 
 
 def read_request(length):
-  return data(1, b"disk") + number(3, length)
+    return data(1, b"disk") + number(3, length)
 
 
 def io_read(identity, length):
-  return data(2, number(1, identity) + data(2, number(2, length)))
+    return data(2, number(1, identity) + data(2, number(2, length)))
 
 
 def method(channel, name):
-  kind = channel.stream_stream if name == "BlockService/Io" else (
-      channel.unary_unary)
-  return kind("/ramvol.v1." + name, request_serializer=lambda value: value,
-              response_deserializer=lambda value: value)
+    kind = channel.stream_stream if name == "BlockService/Io" else (channel.unary_unary)
+    return kind(
+        "/ramvol.v1." + name,
+        request_serializer=lambda value: value,
+        response_deserializer=lambda value: value,
+    )
 
 
 class Frames:
-  """What comes over a connection, frame by frame."""
+    """What comes over a connection, frame by frame."""
 
-  def __init__(self, wire):
-    self.wire = wire
-    self.seen = b""
+    def __init__(self, wire):
+        self.wire = wire
+        self.seen = b""
 
-  def take(self, size):
-    while len(self.seen) < size:
-      more = self.wire.recv(1 << 16)
-      if not more:
-        raise ConnectionError("closed")
-      self.seen += more
-    out, self.seen = self.seen[:size], self.seen[size:]
-    return out
+    def take(self, size):
+        while len(self.seen) < size:
+            more = self.wire.recv(1 << 16)
+            if not more:
+                raise ConnectionError("closed")
+            self.seen += more
+        out, self.seen = self.seen[:size], self.seen[size:]
+        return out
 
-  def next(self):
-    head = self.take(9)
-    payload = self.take(int.from_bytes(head[:3], "big"))
-    return head[3], head[4], int.from_bytes(head[5:], "big"), payload
+    def next(self):
+        head = self.take(9)
+        payload = self.take(int.from_bytes(head[:3], "big"))
+        return head[3], head[4], int.from_bytes(head[5:], "big"), payload
 
 
 class Polite(threading.Thread):
-  """Answers settings and pings, and opens no window."""
+    """Answers settings and pings, and opens no window."""
 
-  def __init__(self, wire):
-    super().__init__(daemon=True)
-    self.wire = wire
-    self.told = b""  # All headers' blocks.
-    self.start()
+    def __init__(self, wire):
+        super().__init__(daemon=True)
+        self.wire = wire
+        self.told = b""  # All headers' blocks.
+        self.start()
 
-  def run(self):
-    frames = Frames(self.wire)
-    self.wire.settimeout(None)
-    try:
-      while True:
-        kind, flags, _, payload = frames.next()
-        if kind in (SETTINGS, PING) and not flags & ACK:
-          answer = payload if kind == PING else b""
-          self.wire.sendall(frame(kind, ACK, 0, answer))
-        if kind == HEADERS:
-          self.told += payload
-    except (OSError, ConnectionError):
-      pass
+    def run(self):
+        frames = Frames(self.wire)
+        self.wire.settimeout(None)
+        try:
+            while True:
+                kind, flags, _, payload = frames.next()
+                if kind in (SETTINGS, PING) and not flags & ACK:
+                    answer = payload if kind == PING else b""
+                    self.wire.sendall(frame(kind, ACK, 0, answer))
+                if kind == HEADERS:
+                    self.told += payload
+        except (OSError, ConnectionError):
+            pass
 
 
 class Case(unittest.TestCase):
+    def setUp(self):
+        self.process = subprocess.Popen(
+            [
+                RAMVOLD,
+                "--listen=127.0.0.1:0",
+                "--metrics_listen=127.0.0.1:0",
+                "--memory_limit=256M",
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(self.stop)
+        ready = self.process.stdout.readline()
+        self.port = int(re.search(r"grpc 127.0.0.1:(\d+)", ready).group(1))
+        self.http = int(re.search(r"http://127.0.0.1:(\d+)", ready).group(1))
+        self.address = f"127.0.0.1:{self.port}"
+        with self.channel() as channel:
+            method(channel, "VolumeService/CreateVolume")(
+                data(1, b"disk") + number(2, 4 * MOST), timeout=PATIENCE
+            )
+            # So that malloc has what honest work takes.
+            method(channel, "BlockService/Read")(read_request(MOST), timeout=PATIENCE)
+        self.before = self.peak()
 
-  def setUp(self):
-    self.process = subprocess.Popen(
-        [RAMVOLD, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-         "--memory_limit=256M"], stdout=subprocess.PIPE, text=True)
-    self.addCleanup(self.stop)
-    ready = self.process.stdout.readline()
-    self.port = int(re.search(r"grpc 127.0.0.1:(\d+)", ready).group(1))
-    self.http = int(re.search(r"http://127.0.0.1:(\d+)", ready).group(1))
-    self.address = f"127.0.0.1:{self.port}"
-    with self.channel() as channel:
-      method(channel, "VolumeService/CreateVolume")(
-          data(1, b"disk") + number(2, 4 * MOST), timeout=PATIENCE)
-      # So that malloc has what honest work takes.
-      method(channel, "BlockService/Read")(read_request(MOST),
-                                           timeout=PATIENCE)
-    self.before = self.peak()
+    def stop(self):
+        print(
+            f"{self.id().split('.')[-1]}: {(self.peak() - self.before) / MIB:.0f} MiB",
+            flush=True,
+        )
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
 
-  def stop(self):
-    print(f"{self.id().split('.')[-1]}: {(self.peak() - self.before) / MIB:.0f}"
-          f" MiB", flush=True)
-    self.process.terminate()
-    self.process.wait()
-    self.process.stdout.close()
+    def peak(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) * 1024
 
-  def peak(self):
-    with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
-      return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) * 1024
+    def channel(self):
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
+        ]
+        return grpc.insecure_channel(self.address, options)
 
-  def channel(self):
-    options = [("grpc.use_local_subchannel_pool", 1),
-               ("grpc.max_receive_message_length", -1)]
-    return grpc.insecure_channel(self.address, options)
+    def wire(self, **how):
+        wire = connect(self.port, STRANGER, **how)
+        self.addCleanup(wire.close)
+        return wire
 
-  def wire(self, **how):
-    wire = connect(self.port, STRANGER, **how)
-    self.addCleanup(wire.close)
-    return wire
+    def honest(self):
+        """Each kind of work once; the slowest, in seconds."""
+        slowest = 0
 
-  def honest(self):
-    """Each kind of work once; the slowest, in seconds."""
-    slowest = 0
+        def timed(name, work):
+            nonlocal slowest
+            begin = time.monotonic()
+            self.assertGreaterEqual(len(work()), MIB, name)
+            took = time.monotonic() - begin
+            print(f"  {name}: {took:.1f} s", flush=True)
+            slowest = max(slowest, took)
 
-    def timed(name, work):
-      nonlocal slowest
-      begin = time.monotonic()
-      self.assertGreaterEqual(len(work()), MIB, name)
-      took = time.monotonic() - begin
-      print(f"  {name}: {took:.1f} s", flush=True)
-      slowest = max(slowest, took)
+        def stream():
+            messages = iter([data(1, b"disk") + io_read(1, MIB)])
+            got = list(method(channel, "BlockService/Io")(messages, timeout=PATIENCE))
+            return got[-1]
 
-    def stream():
-      messages = iter([data(1, b"disk") + io_read(1, MIB)])
-      got = list(method(channel, "BlockService/Io")(messages,
-                                                    timeout=PATIENCE))
-      return got[-1]
+        with self.channel() as channel:
+            read = method(channel, "BlockService/Read")
+            timed("1 MiB", lambda: read(read_request(MIB), timeout=PATIENCE))
+            timed("16 MiB", lambda: read(read_request(MOST), timeout=PATIENCE))
+            timed("Io, 1 MiB", stream)
+        return slowest
 
-    with self.channel() as channel:
-      read = method(channel, "BlockService/Read")
-      timed("1 MiB", lambda: read(read_request(MIB), timeout=PATIENCE))
-      timed("16 MiB", lambda: read(read_request(MOST), timeout=PATIENCE))
-      timed("Io, 1 MiB", stream)
-    return slowest
+    def assert_bounded(self):
+        """The default client memory, and what malloc and threads add."""
+        if not KEEPS_FREED:
+            self.assertLess(self.peak() - self.before, (160 + 64) * MIB)
 
-  def assert_bounded(self):
-    """The default client memory, and what malloc and threads add."""
-    if not KEEPS_FREED:
-      self.assertLess(self.peak() - self.before, (160 + 64) * MIB)
+    def settle(self):
+        """Until memory grows no more."""
+        last = -1
+        while last != self.peak():
+            last = self.peak()
+            time.sleep(1)
 
-  def settle(self):
-    """Until memory grows no more."""
-    last = -1
-    while last != self.peak():
-      last = self.peak()
-      time.sleep(1)
-
-  def open_streams(self, wire, count):
-    """Io streams that ask for two reads of 16 MiB each."""
-    frames = Frames(wire)
-    wire.sendall(frame(SETTINGS, ACK))
-    ids = range(1, 2 * count, 2)
-    for i in ids:
-      wire.sendall(headers(i, path="/ramvol.v1.BlockService/Io") +
-                   frame(DATA, 0, i, framed(data(1, b"disk"))))
-    opened = set()
-    while len(opened) < count:
-      kind, _, stream, _ = frames.next()
-      if kind == DATA:
-        opened.add(stream)
-    ask = framed(io_read(1, MOST) + io_read(2, MOST))
-    for i in ids:
-      wire.sendall(frame(DATA, 0, i, ask))
+    def open_streams(self, wire, count):
+        """Io streams that ask for two reads of 16 MiB each."""
+        frames = Frames(wire)
+        wire.sendall(frame(SETTINGS, ACK))
+        ids = range(1, 2 * count, 2)
+        for i in ids:
+            wire.sendall(
+                headers(i, path="/ramvol.v1.BlockService/Io")
+                + frame(DATA, 0, i, framed(data(1, b"disk")))
+            )
+        opened = set()
+        while len(opened) < count:
+            kind, _, stream, _ = frames.next()
+            if kind == DATA:
+                opened.add(stream)
+        ask = framed(io_read(1, MOST) + io_read(2, MOST))
+        for i in ids:
+            wire.sendall(frame(DATA, 0, i, ask))
 
 
 class UnreadStreams(Case):
-  """They took 28 MiB each."""
+    """They took 28 MiB each."""
 
-  def attack(self, connections, streams):
-    for _ in range(connections):
-      self.open_streams(self.wire(), streams)
-    self.settle()
-    self.honest()
-    self.assert_bounded()
+    def attack(self, connections, streams):
+        for _ in range(connections):
+            self.open_streams(self.wire(), streams)
+        self.settle()
+        self.honest()
+        self.assert_bounded()
 
-  def test_23_connections(self):
-    self.attack(23, 1)
+    def test_23_connections(self):
+        self.attack(23, 1)
 
-  def test_one_connection(self):
-    self.attack(1, 32)
+    def test_one_connection(self):
+        self.attack(1, 32)
 
-  def test_64_connections(self):
-    self.attack(64, 1)
+    def test_64_connections(self):
+        self.attack(64, 1)
 
 
 class StalledReads(Case):
-  """Unary reads of 16 MiB whose clients open no window."""
+    """Unary reads of 16 MiB whose clients open no window."""
 
-  def attack(self, count, polite=True):
-    self.clients = []
-    hello = PREFACE + frame(SETTINGS)
-    if not polite:
-      # All windows are open, and nothing is read.
-      hello = (PREFACE + frame(SETTINGS, 0, 0,
-                               struct.pack(">HI", 4, 0x7fffffff)) +
-               frame(UPDATE, 0, 0, struct.pack(">I", 0x7fff0000 - 65535)))
-    for _ in range(count):
-      wire = self.wire(hello=hello)
-      if polite:
-        self.clients.append(Polite(wire))
-      wire.sendall(headers(1, path="/ramvol.v1.BlockService/Read") +
-                   frame(DATA, END_STREAM, 1, framed(read_request(MOST))))
-    self.settle()
-    self.honest()
-    self.assert_bounded()
+    def attack(self, count, polite=True):
+        self.clients = []
+        hello = PREFACE + frame(SETTINGS)
+        if not polite:
+            # All windows are open, and nothing is read.
+            hello = (
+                PREFACE
+                + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0x7FFFFFFF))
+                + frame(UPDATE, 0, 0, struct.pack(">I", 0x7FFF0000 - 65535))
+            )
+        for _ in range(count):
+            wire = self.wire(hello=hello)
+            if polite:
+                self.clients.append(Polite(wire))
+            wire.sendall(
+                headers(1, path="/ramvol.v1.BlockService/Read")
+                + frame(DATA, END_STREAM, 1, framed(read_request(MOST)))
+            )
+        self.settle()
+        self.honest()
+        self.assert_bounded()
 
-  def test_3(self):
-    self.attack(3)
+    def test_3(self):
+        self.attack(3)
 
-  def test_17(self):
-    self.attack(17)
-    self.assertTrue(any(b"CLIENT_TOO_SLOW: the call held" in client.told
-                        for client in self.clients))
+    def test_17(self):
+        self.attack(17)
+        self.assertTrue(
+            any(
+                b"CLIENT_TOO_SLOW: the call held" in client.told
+                for client in self.clients
+            )
+        )
 
-  def test_64_that_do_not_read(self):
-    self.attack(64, polite=False)
+    def test_64_that_do_not_read(self):
+        self.attack(64, polite=False)
 
 
 if __name__ == "__main__":
-  unittest.main()
+    unittest.main()

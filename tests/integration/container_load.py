@@ -60,9 +60,7 @@ def repeat(kind, call):
 
 def write(number):
     call = method("Write", block.WriteResponse, new_channel())
-    request = block.WriteRequest(
-        volume=TARGET, offset=number * len(DATA), data=DATA
-    )
+    request = block.WriteRequest(volume=TARGET, offset=number * len(DATA), data=DATA)
     repeat("write", lambda: call(request, timeout=60))
 
 

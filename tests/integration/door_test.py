@@ -42,368 +42,403 @@ PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
 # ASan keeps what is freed, so memory says nothing.
 with open(RAMVOLD, "rb") as program:
-  KEEPS_FREED = b"__asan_init" in program.read()
+    KEEPS_FREED = b"__asan_init" in program.read()
 
 
 def raw(value):
-  return value
+    return value
 
 
 def list_volumes(channel):
-  return channel.unary_unary("/ramvol.v1.VolumeService/ListVolumes",
-                             request_serializer=raw,
-                             response_deserializer=raw)
+    return channel.unary_unary(
+        "/ramvol.v1.VolumeService/ListVolumes",
+        request_serializer=raw,
+        response_deserializer=raw,
+    )
 
 
 class Server:
-  """ramvold, with so many descriptors."""
+    """ramvold, with so many descriptors."""
 
-  def __init__(self, *flags, files=4096):
-    def limit():
-      resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    def __init__(self, *flags, files=4096):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-    self.process = subprocess.Popen(
-        [RAMVOLD, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-         "--nbd_listen=127.0.0.1:0", "--memory_limit=64M", *flags],
-        stdout=subprocess.PIPE, text=True, preexec_fn=limit)
-    ready = self.process.stdout.readline()
-    self.grpc, self.nbd, self.http = (
-        int(re.search(what + r"[^;\s]*127.0.0.1:(\d+)", ready).group(1))
-        for what in ("grpc ", "nbd ", "http://"))
+        self.process = subprocess.Popen(
+            [
+                RAMVOLD,
+                "--listen=127.0.0.1:0",
+                "--metrics_listen=127.0.0.1:0",
+                "--nbd_listen=127.0.0.1:0",
+                "--memory_limit=64M",
+                *flags,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=limit,
+        )
+        ready = self.process.stdout.readline()
+        self.grpc, self.nbd, self.http = (
+            int(re.search(what + r"[^;\s]*127.0.0.1:(\d+)", ready).group(1))
+            for what in ("grpc ", "nbd ", "http://")
+        )
 
-  def resident(self):
-    with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
-      return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) * 1024
+    def resident(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmHWM:\s+(\d+)", status.read()).group(1)) * 1024
 
-  def cpu(self):
-    with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
-      fields = stat.read().rsplit(") ")[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def cpu(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(") ")[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-  def get(self, path):
-    url = f"http://127.0.0.1:{self.http}{path}"
-    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-      return answer.read().decode()
+    def get(self, path):
+        url = f"http://127.0.0.1:{self.http}{path}"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return answer.read().decode()
 
-  def turned_away(self, protocol, reason):
-    name = ("ramvol_connections_turned_away_total"
-            f'{{protocol="{protocol}",cause="{reason}"}} ')
-    return float(self.get("/metrics").split(name)[1].split()[0])
+    def turned_away(self, protocol, reason):
+        name = (
+            "ramvol_connections_turned_away_total"
+            f'{{protocol="{protocol}",cause="{reason}"}} '
+        )
+        return float(self.get("/metrics").split(name)[1].split()[0])
 
-  def stop(self):
-    self.process.terminate()
-    self.process.wait()
-    self.process.stdout.close()
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 class Case(unittest.TestCase):
-  FILES = 4096
-  FLAGS = []
+    FILES = 4096
+    FLAGS = []
 
-  def setUp(self):
-    self.server = Server(*self.FLAGS, files=self.FILES)
-    self.addCleanup(self.server.stop)
-    self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.grpc}")
-    self.addCleanup(self.channel.close)
-    self.work()
-    self.slowest = 0
-    self.before = (self.server.resident(), self.server.cpu())
-    self.over = threading.Event()
-    self.failures = []
-    self.honest = threading.Thread(target=self.go_on)
-    self.honest.start()
-
-  def work(self):
-    """A call over the old connection, one over a new one, a probe, NBD."""
-    list_volumes(self.channel)(b"", timeout=PATIENCE)
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    address = f"127.0.0.1:{self.server.grpc}"
-    with grpc.insecure_channel(address, options) as channel:
-      list_volumes(channel)(b"", timeout=PATIENCE, wait_for_ready=True)
-    self.server.get("/healthz")
-    with socket.create_connection(("127.0.0.1", self.server.nbd),
-                                  timeout=PATIENCE) as nbd:
-      assert nbd.recv(8) == b"NBDMAGIC"
-
-  def go_on(self):
-    try:
-      while not self.over.is_set():
-        begin = time.monotonic()
+    def setUp(self):
+        self.server = Server(*self.FLAGS, files=self.FILES)
+        self.addCleanup(self.server.stop)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.grpc}")
+        self.addCleanup(self.channel.close)
         self.work()
-        self.slowest = max(self.slowest, time.monotonic() - begin)
-        self.over.wait(0.02)
-    except Exception as error:  # pylint: disable=broad-except
-      self.failures.append(error)
+        self.slowest = 0
+        self.before = (self.server.resident(), self.server.cpu())
+        self.over = threading.Event()
+        self.failures = []
+        self.honest = threading.Thread(target=self.go_on)
+        self.honest.start()
 
-  def finish(self):
-    self.over.set()
-    self.honest.join()
-    self.assertEqual(self.failures, [])
-    self.work()
+    def work(self):
+        """A call over the old connection, one over a new one, a probe, NBD."""
+        list_volumes(self.channel)(b"", timeout=PATIENCE)
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        address = f"127.0.0.1:{self.server.grpc}"
+        with grpc.insecure_channel(address, options) as channel:
+            list_volumes(channel)(b"", timeout=PATIENCE, wait_for_ready=True)
+        self.server.get("/healthz")
+        with socket.create_connection(
+            ("127.0.0.1", self.server.nbd), timeout=PATIENCE
+        ) as nbd:
+            assert nbd.recv(8) == b"NBDMAGIC"
 
-  def tearDown(self):
-    self.over.set()
-    self.honest.join()
-    resident, cpu = self.before
-    print(f"{self.id().split('.')[-1]}: "
-          f"{(self.server.resident() - resident) / MIB:.0f} MiB, "
-          f"{self.server.cpu() - cpu:.2f} s of CPU, the honest client's "
-          f"slowest round {self.slowest * 1000:.0f} ms", flush=True)
+    def go_on(self):
+        try:
+            while not self.over.is_set():
+                begin = time.monotonic()
+                self.work()
+                self.slowest = max(self.slowest, time.monotonic() - begin)
+                self.over.wait(0.02)
+        except Exception as error:  # pylint: disable=broad-except
+            self.failures.append(error)
 
-  def wire(self, *arguments, source=STRANGER, **how):
-    wire = connect(self.server.grpc, source, *arguments, **how)
-    self.addCleanup(wire.close)
-    return wire
+    def finish(self):
+        self.over.set()
+        self.honest.join()
+        self.assertEqual(self.failures, [])
+        self.work()
 
-  def idle(self, port, count, hello=b""):
-    for _ in range(count):
-      wire = connect(port, STRANGER, hello=b"")
-      self.addCleanup(wire.close)
-      send_until_closed(wire, hello)
+    def tearDown(self):
+        self.over.set()
+        self.honest.join()
+        resident, cpu = self.before
+        print(
+            f"{self.id().split('.')[-1]}: "
+            f"{(self.server.resident() - resident) / MIB:.0f} MiB, "
+            f"{self.server.cpu() - cpu:.2f} s of CPU, the honest client's "
+            f"slowest round {self.slowest * 1000:.0f} ms",
+            flush=True,
+        )
 
-  def assert_grew_less(self, limit):
-    if not KEEPS_FREED:
-      self.assertLess(self.server.resident() - self.before[0], limit)
+    def wire(self, *arguments, source=STRANGER, **how):
+        wire = connect(self.server.grpc, source, *arguments, **how)
+        self.addCleanup(wire.close)
+        return wire
+
+    def idle(self, port, count, hello=b""):
+        for _ in range(count):
+            wire = connect(port, STRANGER, hello=b"")
+            self.addCleanup(wire.close)
+            send_until_closed(wire, hello)
+
+    def assert_grew_less(self, limit):
+        if not KEEPS_FREED:
+            self.assertLess(self.server.resident() - self.before[0], limit)
 
 
 class Floods(Case):
-  """Each ends the connection, and no other."""
+    """Each ends the connection, and no other."""
 
-  def attack(self, data, reason, limit=64 * MIB):
-    wire = self.wire()
-    send_until_closed(wire, data)
-    self.assertTrue(is_closed(wire))
-    self.finish()
-    self.assertEqual(self.server.turned_away("grpc", reason), 1)
-    self.assert_grew_less(limit)
+    def attack(self, data, reason, limit=64 * MIB):
+        wire = self.wire()
+        send_until_closed(wire, data)
+        self.assertTrue(is_closed(wire))
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", reason), 1)
+        self.assert_grew_less(limit)
 
-  def test_rapid_reset(self):
-    self.attack(b"".join(headers(i) + reset(i) for i in range(1, 200000, 2)),
-                "resets")
+    def test_rapid_reset(self):
+        self.attack(
+            b"".join(headers(i) + reset(i) for i in range(1, 200000, 2)), "resets"
+        )
 
-  def test_rapid_resets_over_many_connections(self):
-    """Each within its own bound, together not."""
-    wires = [self.wire() for _ in range(100)]
-    data = b"".join(headers(i) + reset(i) for i in range(1, 1900, 2))
-    for wire in wires:
-      send_until_closed(wire, data)
-    self.finish()
-    self.assertGreaterEqual(self.server.turned_away("grpc", "resets"), 90)
-    self.assert_grew_less(160 * MIB)
+    def test_rapid_resets_over_many_connections(self):
+        """Each within its own bound, together not."""
+        wires = [self.wire() for _ in range(100)]
+        data = b"".join(headers(i) + reset(i) for i in range(1, 1900, 2))
+        for wire in wires:
+            send_until_closed(wire, data)
+        self.finish()
+        self.assertGreaterEqual(self.server.turned_away("grpc", "resets"), 90)
+        self.assert_grew_less(160 * MIB)
 
-  def test_resets_that_the_server_makes(self):
-    """An update by nothing is an error of its stream (CVE-2025-8671)."""
-    nothing = struct.pack(">I", 0)
-    wire = self.wire()
-    data = b"".join(
-        headers(i) + frame(UPDATE, 0, i, nothing) for i in range(1, 40000, 2))
-    send_until_closed(wire, data)
-    self.assertTrue(is_closed(wire))
-    self.finish()
-    self.assert_grew_less(64 * MIB)
+    def test_resets_that_the_server_makes(self):
+        """An update by nothing is an error of its stream (CVE-2025-8671)."""
+        nothing = struct.pack(">I", 0)
+        wire = self.wire()
+        data = b"".join(
+            headers(i) + frame(UPDATE, 0, i, nothing) for i in range(1, 40000, 2)
+        )
+        send_until_closed(wire, data)
+        self.assertTrue(is_closed(wire))
+        self.finish()
+        self.assert_grew_less(64 * MIB)
 
-  def test_open_calls(self):
-    """Nobody ever sends their messages."""
-    data = b"".join(headers(i) for i in range(1, 2 * 2000, 2))
-    for _ in range(10):
-      send_until_closed(self.wire(), data)
-    self.finish()
-    self.assertGreaterEqual(self.server.turned_away("grpc", "streams"), 1)
-    self.assert_grew_less(160 * MIB)
+    def test_open_calls(self):
+        """Nobody ever sends their messages."""
+        data = b"".join(headers(i) for i in range(1, 2 * 2000, 2))
+        for _ in range(10):
+            send_until_closed(self.wire(), data)
+        self.finish()
+        self.assertGreaterEqual(self.server.turned_away("grpc", "streams"), 1)
+        self.assert_grew_less(160 * MIB)
 
-  def test_continuation(self):
-    more = frame(CONTINUATION, 0, 1, b"\x00" + text("a") + text("b" * 100))
-    self.attack(headers(1, flags=0) + more * 100000, "headers")
+    def test_continuation(self):
+        more = frame(CONTINUATION, 0, 1, b"\x00" + text("a") + text("b" * 100))
+        self.attack(headers(1, flags=0) + more * 100000, "headers")
 
-  def test_long_continuation(self):
-    more = frame(CONTINUATION, 0, 1,
-                 (b"\x00" + text("a") + text("b" * 100)) * 150)
-    self.attack(headers(1, flags=0) + more * 1000, "headers")
+    def test_long_continuation(self):
+        more = frame(CONTINUATION, 0, 1, (b"\x00" + text("a") + text("b" * 100)) * 150)
+        self.attack(headers(1, flags=0) + more * 1000, "headers")
 
-  def test_ping(self):
-    self.attack(frame(PING, 0, 0, bytes(8)) * 200000, "control")
+    def test_ping(self):
+        self.attack(frame(PING, 0, 0, bytes(8)) * 200000, "control")
 
-  def test_settings(self):
-    self.attack(frame(SETTINGS) * 200000, "control")
+    def test_settings(self):
+        self.attack(frame(SETTINGS) * 200000, "control")
 
-  def test_empty_data(self):
-    self.attack(headers(1) + frame(DATA, 0, 1) * 200000, "control")
+    def test_empty_data(self):
+        self.attack(headers(1) + frame(DATA, 0, 1) * 200000, "control")
 
-  def test_priority(self):
-    self.attack(frame(PRIORITY, 0, 1, bytes(5)) * 200000, "control")
+    def test_priority(self):
+        self.attack(frame(PRIORITY, 0, 1, bytes(5)) * 200000, "control")
 
-  def test_slow_headers(self):
-    """They end by themselves."""
-    wires = [self.wire() for _ in range(20)]
-    for i, wire in enumerate(wires):
-      wire.sendall(headers(1, flags=0)[:-5 if i % 2 else None])
-    for wire in wires:
-      self.assertTrue(is_closed(wire, PATIENCE))
-    self.finish()
-    self.assertEqual(self.server.turned_away("grpc", "headers"), len(wires))
+    def test_slow_headers(self):
+        """They end by themselves."""
+        wires = [self.wire() for _ in range(20)]
+        for i, wire in enumerate(wires):
+            wire.sendall(headers(1, flags=0)[: -5 if i % 2 else None])
+        for wire in wires:
+            self.assertTrue(is_closed(wire, PATIENCE))
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", "headers"), len(wires))
 
 
 class Honest(Case):
+    def test_cancels_many_calls(self):
+        """All that one connection may have under way, twice at once."""
+        call = self.channel.stream_stream(
+            "/ramvol.v1.BlockService/Io",
+            request_serializer=raw,
+            response_deserializer=raw,
+        )
+        for _ in range(2):
+            hold = threading.Event()
 
-  def test_cancels_many_calls(self):
-    """All that one connection may have under way, twice at once."""
-    call = self.channel.stream_stream("/ramvol.v1.BlockService/Io",
-                                      request_serializer=raw,
-                                      response_deserializer=raw)
-    for _ in range(2):
-      hold = threading.Event()
+            def requests(hold=hold):
+                hold.wait()
+                yield b""
 
-      def requests(hold=hold):
-        hold.wait()
-        yield b""
+            calls = [call(requests()) for _ in range(200)]
+            for one in calls:
+                one.cancel()
+            hold.set()
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", "resets"), 0)
 
-      calls = [call(requests()) for _ in range(200)]
-      for one in calls:
-        one.cancel()
-      hold.set()
-    self.finish()
-    self.assertEqual(self.server.turned_away("grpc", "resets"), 0)
-
-  def test_gate_sees_what_grpc_reads(self):
-    """Should gRPC read by other means one day, this fails."""
-    wire = self.wire()
-    send_until_closed(wire, frame(SETTINGS) * 5000)
-    self.assertTrue(is_closed(wire))
-    self.finish()
-    self.assertEqual(self.server.turned_away("grpc", "control"), 1)
+    def test_gate_sees_what_grpc_reads(self):
+        """Should gRPC read by other means one day, this fails."""
+        wire = self.wire()
+        send_until_closed(wire, frame(SETTINGS) * 5000)
+        self.assertTrue(is_closed(wire))
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", "control"), 1)
 
 
 class Streams(Case):
-  FLAGS = ["--client_memory=640M"]
+    FLAGS = ["--client_memory=640M"]
 
-  def test_io_streams_are_shared(self):
-    """41 connections with 100 streams each once took all 4096."""
-    one = b"".join(headers(i, path="/ramvol.v1.BlockService/Io")
-                   for i in range(1, 201, 2))
-    for _ in range(41):
-      self.wire().sendall(one)
-    name = "\nramvol_io_streams "
-    # All have come, or were refused.
-    end = time.monotonic() + PATIENCE
+    def test_io_streams_are_shared(self):
+        """41 connections with 100 streams each once took all 4096."""
+        one = b"".join(
+            headers(i, path="/ramvol.v1.BlockService/Io") for i in range(1, 201, 2)
+        )
+        for _ in range(41):
+            self.wire().sendall(one)
+        name = "\nramvol_io_streams "
+        # All have come, or were refused.
+        end = time.monotonic() + PATIENCE
 
-    def done():
-      return sum(
-          float(line.split()[-1])
-          for line in self.server.get("/metrics").splitlines()
-          if line.startswith("grpc_server_started_total") and
-          'grpc_method="Io"' in line) >= 4100
+        def done():
+            return (
+                sum(
+                    float(line.split()[-1])
+                    for line in self.server.get("/metrics").splitlines()
+                    if line.startswith("grpc_server_started_total")
+                    and 'grpc_method="Io"' in line
+                )
+                >= 4100
+            )
 
-    while not done():
-      self.assertLess(time.monotonic(), end)
-      time.sleep(0.1)
-    streams = float(self.server.get("/metrics").split(name)[1].split()[0])
-    self.assertLessEqual(streams, 2048)
-    self.assertGreater(streams, 1000)
-    call = self.channel.stream_stream("/ramvol.v1.BlockService/Io",
-                                      request_serializer=raw,
-                                      response_deserializer=raw)
-    with self.assertRaises(grpc.RpcError) as caught:
-      next(call(iter([b""])))  # It names no volume.
-    self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
-    self.finish()
+        while not done():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.1)
+        streams = float(self.server.get("/metrics").split(name)[1].split()[0])
+        self.assertLessEqual(streams, 2048)
+        self.assertGreater(streams, 1000)
+        call = self.channel.stream_stream(
+            "/ramvol.v1.BlockService/Io",
+            request_serializer=raw,
+            response_deserializer=raw,
+        )
+        with self.assertRaises(grpc.RpcError) as caught:
+            next(call(iter([b""])))  # It names no volume.
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        self.finish()
 
 
 class FewFiles(Case):
-  FILES = 128
+    FILES = 128
 
-  def test_idle_connections(self):
-    self.idle(self.server.grpc, 300)
-    self.finish()
-    self.assertGreaterEqual(self.server.turned_away("grpc", "slow_start"), 100)
+    def test_idle_connections(self):
+        self.idle(self.server.grpc, 300)
+        self.finish()
+        self.assertGreaterEqual(self.server.turned_away("grpc", "slow_start"), 100)
 
-  def test_idle_connections_behind_the_preface(self):
-    self.idle(self.server.grpc, 300, PREFACE + frame(SETTINGS))
-    self.finish()
-    self.assertGreaterEqual(self.server.turned_away("grpc", "peer_share"), 100)
+    def test_idle_connections_behind_the_preface(self):
+        self.idle(self.server.grpc, 300, PREFACE + frame(SETTINGS))
+        self.finish()
+        self.assertGreaterEqual(self.server.turned_away("grpc", "peer_share"), 100)
 
-  def test_idle_nbd_connections(self):
-    self.idle(self.server.nbd, 300)
-    self.finish()
-    self.assertGreaterEqual(self.server.turned_away("nbd", "peer_share"), 100)
+    def test_idle_nbd_connections(self):
+        self.idle(self.server.nbd, 300)
+        self.finish()
+        self.assertGreaterEqual(self.server.turned_away("nbd", "peer_share"), 100)
 
-  def test_idle_http_connections(self):
-    self.idle(self.server.http, 300)
-    self.idle(self.server.http, 100, b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
-    self.finish()
-    self.assertGreaterEqual(self.server.turned_away("http", "slow_start"), 100)
+    def test_idle_http_connections(self):
+        self.idle(self.server.http, 300)
+        self.idle(self.server.http, 100, b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        self.finish()
+        self.assertGreaterEqual(self.server.turned_away("http", "slow_start"), 100)
 
-  def test_unread_http_answers(self):
-    self.idle(self.server.http, 100, b"GET /metrics HTTP/1.1\r\n\r\n")
-    self.finish()
+    def test_unread_http_answers(self):
+        self.idle(self.server.http, 100, b"GET /metrics HTTP/1.1\r\n\r\n")
+        self.finish()
 
-  def test_from_the_same_machine(self):
-    """Who has not said what he wants goes before who has."""
-    for port in (self.server.grpc, self.server.http):
-      for _ in range(300):
-        wire = connect(port, "127.0.0.1", hello=b"")
-        self.addCleanup(wire.close)
-    self.finish()
+    def test_from_the_same_machine(self):
+        """Who has not said what he wants goes before who has."""
+        for port in (self.server.grpc, self.server.http):
+            for _ in range(300):
+                wire = connect(port, "127.0.0.1", hello=b"")
+                self.addCleanup(wire.close)
+        self.finish()
 
-  def test_connects_and_closes(self):
-    for port, hello in ((self.server.grpc, b""), (self.server.nbd, b""),
-                        (self.server.grpc, PREFACE + frame(SETTINGS)),
-                        (self.server.http, b"GET /")):
-      for _ in range(2000):
-        wire = connect(port, STRANGER, hello=b"")
-        send_until_closed(wire, hello)
-        wire.close()
-    self.finish()
+    def test_connects_and_closes(self):
+        for port, hello in (
+            (self.server.grpc, b""),
+            (self.server.nbd, b""),
+            (self.server.grpc, PREFACE + frame(SETTINGS)),
+            (self.server.http, b"GET /"),
+        ):
+            for _ in range(2000):
+                wire = connect(port, STRANGER, hello=b"")
+                send_until_closed(wire, hello)
+                wire.close()
+        self.finish()
 
-  def test_other_protocols(self):
-    for hello in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", bytes(100)):
-      self.assertTrue(is_closed(self.wire(hello=hello)))
-    self.finish()
-    self.assertEqual(self.server.turned_away("grpc", "bad_start"), 3)
+    def test_other_protocols(self):
+        for hello in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", bytes(100)):
+            self.assertTrue(is_closed(self.wire(hello=hello)))
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", "bad_start"), 3)
 
 
 class Readiness(Case):
-  FILES = 256
-  FLAGS = ["--nbd_max_connections=16"]
+    FILES = 256
+    FLAGS = ["--nbd_max_connections=16"]
 
-  def expect(self, reason):
-    """Until /readyz says so; "" is ready."""
-    end = time.monotonic() + PATIENCE
-    while True:
-      try:
-        said = self.server.get("/readyz").removesuffix("ok\n")
-      except urllib.error.HTTPError as error:
-        said = error.read().decode()
-        error.close()
-      if reason in said and bool(reason) == bool(said):
-        return
-      self.assertLess(time.monotonic(), end, said)
-      time.sleep(0.05)
+    def expect(self, reason):
+        """Until /readyz says so; "" is ready."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                said = self.server.get("/readyz").removesuffix("ok\n")
+            except urllib.error.HTTPError as error:
+                said = error.read().decode()
+                error.close()
+            if reason in said and bool(reason) == bool(said):
+                return
+            self.assertLess(time.monotonic(), end, said)
+            time.sleep(0.05)
 
-  def crowd(self, port, hello, inside):
-    """From so many machines that none has more than its share. So many of them
-    are inside for certain when this returns."""
-    wires = []
-    for i in range(2, 250):
-      wires.append(connect(port, f"127.0.0.{i}", hello=hello))
-      self.addCleanup(wires[-1].close)
-      if i < inside:
-        self.assertTrue(wires[-1].recv(1))
-    return wires
+    def crowd(self, port, hello, inside):
+        """From so many machines that none has more than its share. So many of them
+        are inside for certain when this returns."""
+        wires = []
+        for i in range(2, 250):
+            wires.append(connect(port, f"127.0.0.{i}", hello=hello))
+            self.addCleanup(wires[-1].close)
+            if i < inside:
+                self.assertTrue(wires[-1].recv(1))
+        return wires
 
-  def test_tells_when_nobody_is_accepted(self):
-    self.finish()
-    self.expect("")
-    preface = PREFACE + frame(SETTINGS)
-    for port, hello, inside, reason in (
-        (self.server.nbd, b"", 10, "NBD accepts nobody: all 16 connections"),
-        (self.server.grpc, preface, 120,
-         "gRPC accepts nobody: all 128 connections")):
-      wires = self.crowd(port, hello, inside)
-      self.expect(reason)
-      for wire in wires:
-        wire.close()
-      self.expect("")
+    def test_tells_when_nobody_is_accepted(self):
+        self.finish()
+        self.expect("")
+        preface = PREFACE + frame(SETTINGS)
+        for port, hello, inside, reason in (
+            (self.server.nbd, b"", 10, "NBD accepts nobody: all 16 connections"),
+            (
+                self.server.grpc,
+                preface,
+                120,
+                "gRPC accepts nobody: all 128 connections",
+            ),
+        ):
+            wires = self.crowd(port, hello, inside)
+            self.expect(reason)
+            for wire in wires:
+                wire.close()
+            self.expect("")
 
 
 if __name__ == "__main__":
-  unittest.main()
+    unittest.main()

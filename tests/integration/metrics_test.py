@@ -15,147 +15,181 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Program:
-  """A server that prints a ready line; stopped at the end."""
+    """A server that prints a ready line; stopped at the end."""
 
-  def __init__(self, *command):
-    self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    self.ready = self.process.stdout.readline()
-    self.metrics_url = self.address("metrics")
+    def __init__(self, *command):
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.ready = self.process.stdout.readline()
+        self.metrics_url = self.address("metrics")
 
-  def address(self, what):
-    found = re.search(r"[:;] " + what + r" ([^,;\s]+)", self.ready)
-    assert found, f"no {what} in {self.ready!r}"
-    return found.group(1)
+    def address(self, what):
+        found = re.search(r"[:;] " + what + r" ([^,;\s]+)", self.ready)
+        assert found, f"no {what} in {self.ready!r}"
+        return found.group(1)
 
-  def get(self, path="/metrics"):
-    url = self.metrics_url.removesuffix("/metrics") + path
-    with urllib.request.urlopen(url, timeout=60) as answer:
-      return answer.read().decode()
+    def get(self, path="/metrics"):
+        url = self.metrics_url.removesuffix("/metrics") + path
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return answer.read().decode()
 
-  def __enter__(self):
-    return self
+    def __enter__(self):
+        return self
 
-  def __exit__(self, *unused):
-    self.process.terminate()
-    self.process.wait()
-    self.process.stdout.close()
+    def __exit__(self, *unused):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 def documented():
-  """The page's series, as {program: {name: (type, labels)}}, and the values of
-  labels."""
-  series = {"ramvold": {}, "ramvol-nbd": {}}
-  values = {}
-  programs = []
-  with open(PAGE, encoding="utf-8") as page:
-    for line in page:
-      if line.startswith("## "):
-        heading = line[3:].split(":")[0].strip()
-        programs = (list(series) if heading == "Both programs" else
-                    [heading] if heading in series else [])
-      cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-      if not line.startswith("| `"):
-        continue
-      names = re.findall(r"`([^`]+)`", cells[0])
-      assert len(names) == 1, line
-      if len(cells) == 2:
-        values[names[0]] = set(re.findall(r"`([^`]+)`", cells[1]))
-        continue
-      assert programs and len(cells) == 5, line
-      labels = frozenset(re.findall(r"`([^`]+)`", cells[2]))
-      for program in programs:
-        assert names[0] not in series[program], f"{names[0]} is listed twice"
-        series[program][names[0]] = (cells[1], labels)
-  return series, values
+    """The page's series, as {program: {name: (type, labels)}}, and the values of
+    labels."""
+    series = {"ramvold": {}, "ramvol-nbd": {}}
+    values = {}
+    programs = []
+    with open(PAGE, encoding="utf-8") as page:
+        for line in page:
+            if line.startswith("## "):
+                heading = line[3:].split(":")[0].strip()
+                programs = (
+                    list(series)
+                    if heading == "Both programs"
+                    else [heading]
+                    if heading in series
+                    else []
+                )
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if not line.startswith("| `"):
+                continue
+            names = re.findall(r"`([^`]+)`", cells[0])
+            assert len(names) == 1, line
+            if len(cells) == 2:
+                values[names[0]] = set(re.findall(r"`([^`]+)`", cells[1]))
+                continue
+            assert programs and len(cells) == 5, line
+            labels = frozenset(re.findall(r"`([^`]+)`", cells[2]))
+            for program in programs:
+                assert names[0] not in series[program], f"{names[0]} is listed twice"
+                series[program][names[0]] = (cells[1], labels)
+    return series, values
 
 
 def exported(text):
-  """The same from a scrape: {name: (type, labels)}, {label: values}."""
-  types, series, values = {}, {}, {}
-  for line in text.splitlines():
-    if line.startswith("# TYPE "):
-      name, kind = line.split()[2:]
-      assert name not in types, f"{name} comes twice"
-      types[name] = kind
-    if line.startswith("#"):
-      continue
-    full = re.split(r"[ {]", line, maxsplit=1)[0]
-    name = full if full in types else SAMPLE.match(line).group(1)
-    labels = dict(LABEL.findall(line))
-    if types[name] == "histogram":
-      labels.pop("le", None)
-    for label, value in labels.items():
-      values.setdefault(label, set()).add(value)
-    before = series.setdefault(name, (types[name], frozenset(labels)))
-    assert before == (types[name], frozenset(labels)), line
-  for name in types:
-    assert name in series, f"{name} has no series: make it occur in this test"
-  return series, values
+    """The same from a scrape: {name: (type, labels)}, {label: values}."""
+    types, series, values = {}, {}, {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name, kind = line.split()[2:]
+            assert name not in types, f"{name} comes twice"
+            types[name] = kind
+        if line.startswith("#"):
+            continue
+        full = re.split(r"[ {]", line, maxsplit=1)[0]
+        name = full if full in types else SAMPLE.match(line).group(1)
+        labels = dict(LABEL.findall(line))
+        if types[name] == "histogram":
+            labels.pop("le", None)
+        for label, value in labels.items():
+            values.setdefault(label, set()).add(value)
+        before = series.setdefault(name, (types[name], frozenset(labels)))
+        assert before == (types[name], frozenset(labels)), line
+    for name in types:
+        assert name in series, f"{name} has no series: make it occur in this test"
+    return series, values
 
 
 def difference(page, program):
-  lines = []
-  for name in sorted(page.keys() | program.keys()):
-    if page.get(name) != program.get(name):
-      lines.append(f"  {name}: the page says {page.get(name)}, "
-                   f"the program {program.get(name)}")
-  return "\n".join(lines)
+    lines = []
+    for name in sorted(page.keys() | program.keys()):
+        if page.get(name) != program.get(name):
+            lines.append(
+                f"  {name}: the page says {page.get(name)}, "
+                f"the program {program.get(name)}"
+            )
+    return "\n".join(lines)
 
 
 def check(name, text, page, label_values):
-  series, values = exported(text)
-  wrong = difference(page, series)
-  assert not wrong, f"docs/metrics.md and {name} differ:\n{wrong}"
-  for label in values.keys() & label_values.keys():
-    unknown = values[label] - label_values[label]
-    assert not unknown, f"{name}: {label} has undocumented values {unknown}"
-  linted = subprocess.run(["promtool", "check", "metrics"], input=text,
-                          capture_output=True, text=True, check=False)
-  assert linted.returncode == 0 and not linted.stdout + linted.stderr, (
-      f"promtool about {name}: {linted.stdout}{linted.stderr}")
-  print(f"{name}: {len(series)} series as documented, promtool is silent")
-  return values
+    series, values = exported(text)
+    wrong = difference(page, series)
+    assert not wrong, f"docs/metrics.md and {name} differ:\n{wrong}"
+    for label in values.keys() & label_values.keys():
+        unknown = values[label] - label_values[label]
+        assert not unknown, f"{name}: {label} has undocumented values {unknown}"
+    linted = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert linted.returncode == 0 and not linted.stdout + linted.stderr, (
+        f"promtool about {name}: {linted.stdout}{linted.stderr}"
+    )
+    print(f"{name}: {len(series)} series as documented, promtool is silent")
+    return values
 
 
 def run(*command, fails=False):
-  done = subprocess.run(command, input="content", capture_output=True,
-                        text=True, check=False)
-  assert (done.returncode != 0) == fails, f"{command}: {done.stderr}"
+    done = subprocess.run(
+        command, input="content", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode != 0) == fails, f"{command}: {done.stderr}"
 
 
 def use(server, uri, uri_of_bridge):
-  """Makes operations and errors occur."""
-  cli = (CLI, "--server=" + server)
-  run(*cli, "create", "disk", "1M")
-  run(*cli, "create", "full", "1M", "--memory-limit=1")
-  run(*cli, "write", "full", "0", fails=True)
-  run(*cli, "show", "nobody", fails=True)
-  run("nbdinfo", "--map", uri)
-  run("nbdinfo", "--map", uri_of_bridge)
+    """Makes operations and errors occur."""
+    cli = (CLI, "--server=" + server)
+    run(*cli, "create", "disk", "1M")
+    run(*cli, "create", "full", "1M", "--memory-limit=1")
+    run(*cli, "write", "full", "0", fails=True)
+    run(*cli, "show", "nobody", fails=True)
+    run("nbdinfo", "--map", uri)
+    run("nbdinfo", "--map", uri_of_bridge)
 
 
 def main():
-  series, label_values = documented()
-  directory = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
-  os.chdir(directory)
-  with Program(RAMVOLD, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-               "--nbd_listen=127.0.0.1:0", "--memory_limit=64M") as server:
-    grpc = server.address("grpc")
-    with Program(BRIDGE, "--server=" + grpc, "--listen=127.0.0.1:0",
-                 "--metrics_listen=127.0.0.1:0") as bridge:
-      use(grpc, f"nbd://{server.address('nbd')}/disk",
-          f"nbd://{bridge.address('nbd')}/disk")
-      values = check("ramvold", server.get(), series["ramvold"], label_values)
-      # Those that are there from the beginning are there with all their values.
-      for label in ("op", "direction", "kind", "state", "span", "command",
-                    "grpc_type", "grpc_service"):
-        assert values[label] == label_values[label], (label, values[label])
-      assert values["reason"] == {"VOLUME_MEMORY_LIMIT"}, values["reason"]
-      assert values["grpc_code"] == {"OK", "NotFound"}, values["grpc_code"]
-      check("ramvol-nbd", bridge.get(), series["ramvol-nbd"], label_values)
-      for program in (server, bridge):
-        assert program.get("/healthz") == program.get("/readyz") == "ok\n"
+    series, label_values = documented()
+    directory = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
+    os.chdir(directory)
+    with Program(
+        RAMVOLD,
+        "--listen=127.0.0.1:0",
+        "--metrics_listen=127.0.0.1:0",
+        "--nbd_listen=127.0.0.1:0",
+        "--memory_limit=64M",
+    ) as server:
+        grpc = server.address("grpc")
+        with Program(
+            BRIDGE,
+            "--server=" + grpc,
+            "--listen=127.0.0.1:0",
+            "--metrics_listen=127.0.0.1:0",
+        ) as bridge:
+            use(
+                grpc,
+                f"nbd://{server.address('nbd')}/disk",
+                f"nbd://{bridge.address('nbd')}/disk",
+            )
+            values = check("ramvold", server.get(), series["ramvold"], label_values)
+            # Those that are there from the beginning are there with all their values.
+            for label in (
+                "op",
+                "direction",
+                "kind",
+                "state",
+                "span",
+                "command",
+                "grpc_type",
+                "grpc_service",
+            ):
+                assert values[label] == label_values[label], (label, values[label])
+            assert values["reason"] == {"VOLUME_MEMORY_LIMIT"}, values["reason"]
+            assert values["grpc_code"] == {"OK", "NotFound"}, values["grpc_code"]
+            check("ramvol-nbd", bridge.get(), series["ramvol-nbd"], label_values)
+            for program in (server, bridge):
+                assert program.get("/healthz") == program.get("/readyz") == "ok\n"
 
 
 if __name__ == "__main__":
-  main()
+    main()

@@ -105,9 +105,7 @@ class TransmissionFlags(Case):
         for tcp in False, True:
             handle = self.connect(make_volume(self, GIB), tcp=tcp)
             self.assertEqual(handle.get_size(), GIB)
-            for can in (
-                "cache df fast_zero flush fua multi_conn trim zero".split()
-            ):
+            for can in "cache df fast_zero flush fua multi_conn trim zero".split():
                 self.assertTrue(getattr(handle, f"can_{can}")(), can)
             self.assertFalse(handle.is_read_only())
             self.assertFalse(handle.is_rotational())
@@ -173,9 +171,7 @@ class CommandFlags(Case):
     }
 
     def check(self, structured):
-        handle = self.connect(
-            make_volume(self), strict=False, structured=structured
-        )
+        handle = self.connect(make_volume(self), strict=False, structured=structured)
         for command, (call, allowed) in self.COMMANDS.items():
             if not structured:
                 allowed &= ~DF
@@ -204,9 +200,7 @@ class CommandFlags(Case):
 
     def test_block_status_wants_a_context(self):
         handle = self.connect(make_volume(self), contexts=False, strict=False)
-        self.assert_error(
-            errno.EINVAL, handle.block_status, 4096, 0, lambda *_: 0
-        )
+        self.assert_error(errno.EINVAL, handle.block_status, 4096, 0, lambda *_: 0)
         self.assertEqual(handle.pread(1, 0), b"\0")
 
     def test_fua_and_flush_are_seen_by_other_connections(self):
@@ -250,9 +244,7 @@ class CommandFlags(Case):
                 self.assertEqual(handle.pread(length, offset), bytes(length))
             except nbd.Error as error:
                 self.assertEqual(error.errnum, errno.ENOTSUP)
-                self.assertEqual(
-                    handle.pread(length, offset), b"\xff" * length
-                )
+                self.assertEqual(handle.pread(length, offset), b"\xff" * length)
 
     def test_df_asks_for_one_chunk(self):
         handle = self.connect(make_volume(self))
@@ -324,9 +316,7 @@ class Errors(Case):
         refuses(errno.ENOSPC, handle.zero, length, offset)
         refuses(errno.EINVAL, handle.trim, length, offset)
         refuses(errno.EINVAL, handle.cache, length, offset)
-        refuses(
-            errno.EINVAL, handle.block_status, length, offset, lambda *_: 0
-        )
+        refuses(errno.EINVAL, handle.block_status, length, offset, lambda *_: 0)
 
     def test_nothing_at_all_is_no_reason_to_disconnect(self):
         handle = self.connect(make_volume(self), strict=False)
@@ -397,9 +387,7 @@ class Bytes(Case):
             expected = bytearray(MIB + 5)
             for step in range(1500):
                 offset = choose.randrange(len(expected))
-                length = min(
-                    1 + int(300000 ** choose.random()), len(expected) - offset
-                )
+                length = min(1 + int(300000 ** choose.random()), len(expected) - offset)
                 kind = choose.randrange(6)
                 if kind <= 1:
                     data = choose.randbytes(length)

@@ -71,9 +71,7 @@ def resident_bytes(pid=PID):
 
 def reset(wire):
     """Closes it by RST, where there is such a thing."""
-    wire.socket.setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-    )
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.close()
 
 
@@ -169,9 +167,7 @@ class RandomBytes(Case):
             if count % 20 == 0:
                 self.work_on(1)
         print(f"{count} connections", end=" ", flush=True)
-        self.until(
-            lambda: stat(volume)["attachedClients"] == 0, "still attached"
-        )
+        self.until(lambda: stat(volume)["attachedClients"] == 0, "still attached")
 
     def test_noise(self):
         self.attack(
@@ -282,9 +278,7 @@ class Memory(Case):
         while time.monotonic() < end:
             for wire in deaf:
                 try:
-                    wire.socket.send(
-                        wire.header(CMD_READ, 0, 0, 32 * MIB, 1) * 4
-                    )
+                    wire.socket.send(wire.header(CMD_READ, 0, 0, 32 * MIB, 1) * 4)
                 except BlockingIOError:
                     pass
             slowest = max(slowest, self.work_on(20))
@@ -297,9 +291,7 @@ class Memory(Case):
         self.assertLess(most, before + count * CONNECTION_BYTES + SLACK_BYTES)
         for wire in deaf:
             wire.close()
-        self.until(
-            lambda: stat(volume)["attachedClients"] == 1, "still attached"
-        )
+        self.until(lambda: stat(volume)["attachedClients"] == 1, "still attached")
         self.until(
             lambda: resident_bytes() < before + SLACK_BYTES,
             "the memory did not come back",
@@ -324,9 +316,7 @@ class Memory(Case):
         self.assertEqual(logical_bytes(volume), 0)
         for wire in stuck:
             wire.close()
-        self.until(
-            lambda: stat(volume)["attachedClients"] == 0, "still attached"
-        )
+        self.until(lambda: stat(volume)["attachedClients"] == 0, "still attached")
         self.assertEqual(logical_bytes(volume), 0)
 
     def test_requests_without_end_and_nobody_reads(self):
@@ -344,9 +334,7 @@ class Memory(Case):
                 wire.socket.send(many)
             except BlockingIOError:
                 self.work_on(5)
-        self.assertLess(
-            resident_bytes(), before + CONNECTION_BYTES + SLACK_BYTES
-        )
+        self.assertLess(resident_bytes(), before + CONNECTION_BYTES + SLACK_BYTES)
 
 
 class Connections(Case):
@@ -373,8 +361,7 @@ class Connections(Case):
         slowest = self.work_on(500)
         grown = (resident_bytes() - before) / count
         print(
-            f"{grown / 1024:.0f} KiB each, slowest request "
-            f"{slowest * 1000:.0f} ms",
+            f"{grown / 1024:.0f} KiB each, slowest request {slowest * 1000:.0f} ms",
             end=" ",
         )
         self.assertLess(grown, 512 * 1024)
@@ -383,9 +370,7 @@ class Connections(Case):
             wire.close()
         for wire in idle[1::2]:
             reset(wire)
-        self.until(
-            lambda: stat(self.volume)["attachedClients"] == 1, "still attached"
-        )
+        self.until(lambda: stat(self.volume)["attachedClients"] == 1, "still attached")
 
     def test_half_open_ones(self):
         for stage in range(4):
@@ -399,9 +384,7 @@ class Connections(Case):
                 # Nothing more comes, and the server cannot tell from where.
                 wire.socket.shutdown(socket.SHUT_WR)
         self.work_on(50)
-        self.until(
-            lambda: stat(self.volume)["attachedClients"] == 1, "still attached"
-        )
+        self.until(lambda: stat(self.volume)["attachedClients"] == 1, "still attached")
 
     def test_clients_that_connect_and_go(self):
         for i in range(2000):
@@ -422,9 +405,7 @@ class Connections(Case):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             self.work_on(5)
-            self.until(
-                lambda: stat(volume)["attachedClients"] == 0, "still attached"
-            )
+            self.until(lambda: stat(volume)["attachedClients"] == 0, "still attached")
         # Each block is as one of them wrote it, or empty.
         wire = self.wire()
         wire.go(volume)
@@ -466,9 +447,7 @@ class Slowness(Case):
                 assert wire.receive(18)[:8] == b"NBDMAGIC"
                 trickle(wire, struct.pack(">I", 3))
                 go = info_request(volume)
-                trickle(
-                    wire, OPTION_MAGIC + struct.pack(">II", OPT_GO, len(go)) + go
-                )
+                trickle(wire, OPTION_MAGIC + struct.pack(">II", OPT_GO, len(go)) + go)
                 while wire.receive_option_reply(OPT_GO)[0] != REP_ACK:
                     pass
                 data = b"slow" * 100
@@ -494,9 +473,7 @@ class Slowness(Case):
             time.sleep(0.01)
         self.assertEqual(failures, [])
         self.assertLess(slowest, 2)
-        self.until(
-            lambda: stat(volume)["attachedClients"] == 0, "still attached"
-        )
+        self.until(lambda: stat(volume)["attachedClients"] == 0, "still attached")
 
 
 if __name__ == "__main__":

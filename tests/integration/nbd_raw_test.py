@@ -183,9 +183,7 @@ class ExtendedHeaders(Case):
         # A write without the flag brings its data all the same, as QEMU's do.
         wire.cookie += 1
         wire.lengths[wire.cookie] = wire.offsets[wire.cookie] = 0
-        wire.send(
-            wire.header(CMD_WRITE, 0, 0, 4096, wire.cookie) + b"q" * 4096
-        )
+        wire.send(wire.header(CMD_WRITE, 0, 0, 4096, wire.cookie) + b"q" * 4096)
         self.assertEqual(wire.receive_reply().error, 0)
         self.assertEqual(wire.read(0, 4096), b"q" * 4096)
         # On other commands the payload is consumed, and refused.
@@ -311,9 +309,7 @@ class Transmission(Case):
                 )
                 self.assertEqual(reply.error, ENOSPC)
             elif kind == 1:
-                reply = wire.request(
-                    CMD_WRITE, 0, len(payload), 1 << 9, payload
-                )
+                reply = wire.request(CMD_WRITE, 0, len(payload), 1 << 9, payload)
                 self.assertEqual(reply.error, EINVAL)
             else:
                 wire.write(MIB, payload)
@@ -498,9 +494,7 @@ class Options(Case):
         self.assertEqual(before[INFO_NAME], volume.encode())
         low, preferred, high = struct.unpack(">III", before[INFO_BLOCK_SIZE])
         self.assertEqual((low, preferred % 4096, high), (1, 0, 32 * MIB))
-        self.assertLessEqual(
-            set(before), {INFO_EXPORT, INFO_NAME, INFO_DESCRIPTION, 3}
-        )
+        self.assertLessEqual(set(before), {INFO_EXPORT, INFO_NAME, INFO_DESCRIPTION, 3})
         after = wire.go(volume, INFO_NAME, INFO_DESCRIPTION, 3, 77, 65535)
         self.assertEqual(after, before)
 

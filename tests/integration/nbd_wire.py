@@ -87,11 +87,7 @@ def info_request(name, *infos):
 
 def context_request(name, *queries):
     """The data of OPT_LIST_META_CONTEXT and OPT_SET_META_CONTEXT."""
-    return (
-        text(name)
-        + struct.pack(">I", len(queries))
-        + b"".join(map(text, queries))
-    )
+    return text(name) + struct.pack(">I", len(queries)) + b"".join(map(text, queries))
 
 
 class Reply:
@@ -285,9 +281,7 @@ class Wire:
                 assert offset == self.offsets[cookie]
             else:
                 assert magic == STRUCTURED_REPLY_MAGIC, hex(magic)
-                flags, kind, cookie, length = struct.unpack(
-                    ">HHQI", self.receive(16)
-                )
+                flags, kind, cookie, length = struct.unpack(">HHQI", self.receive(16))
             if reply is None:
                 reply = Reply(cookie)
             assert reply.cookie == cookie

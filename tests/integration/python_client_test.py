@@ -46,9 +46,7 @@ class Stub:
         call = self.channel.unary_unary(
             f"/ramvol.v1.{self.service}/{method}",
             request_serializer=request.SerializeToString,
-            response_deserializer=getattr(
-                self.module, method + "Response"
-            ).FromString,
+            response_deserializer=getattr(self.module, method + "Response").FromString,
         )
         return lambda **fields: call(request(**fields), timeout=30)
 
@@ -84,9 +82,7 @@ def round_trip(volumes, blocks):
             blocks.Write(volume="python", offset=offset, data=data)
             expected[offset : offset + length] = data
     read = b"".join(
-        blocks.Read(
-            volume="python", offset=at, length=min(1 << 20, size - at)
-        ).data
+        blocks.Read(volume="python", offset=at, length=min(1 << 20, size - at)).data
         for at in range(0, size, 1 << 20)
     )
     assert hashlib.sha256(read).digest() == hashlib.sha256(expected).digest()

@@ -88,7 +88,9 @@ def table(picture):
 
 
 def volumes(picture):
-    return [line.split()[0] for line in table(picture)[1:] if line[:3] in ("aaa", "bbb")]
+    return [
+        line.split()[0] for line in table(picture)[1:] if line[:3] in ("aaa", "bbb")
+    ]
 
 
 def main():
@@ -109,14 +111,18 @@ def check(server):
     address = re.search(r"grpc ([^,;\s]+)", server.stdout.readline()).group(1)
 
     def ramvol(*arguments, **options):
-        return subprocess.run([RAMVOL, f"--server={address}", *arguments], check=True, **options)
+        return subprocess.run(
+            [RAMVOL, f"--server={address}", *arguments], check=True, **options
+        )
 
     ramvol("create", "aaa", "10G", stdout=subprocess.DEVNULL)
     ramvol("create", "bbb", "1G", stdout=subprocess.DEVNULL)
 
     screen = Screen([RAMVOL, f"--server={address}", "top", "--interval=200ms"], 80, 24)
     before = screen.modes()
-    screen.wait_for("with both volumes", lambda p: "VOLUME" in p and volumes(p) == ["aaa", "bbb"])
+    screen.wait_for(
+        "with both volumes", lambda p: "VOLUME" in p and volumes(p) == ["aaa", "bbb"]
+    )
 
     # Only bbb works: it comes first, with its rates and its latency.
     def works(picture):
@@ -126,7 +132,11 @@ def check(server):
         return re.search(r"\d(us|ms)\b", row) is not None
 
     writer = subprocess.Popen(
-        ["/bin/sh", "-c", f"while head -c 65536 /dev/urandom | {RAMVOL} --server={address} write bbb 0; do :; done"],
+        [
+            "/bin/sh",
+            "-c",
+            f"while head -c 65536 /dev/urandom | {RAMVOL} --server={address} write bbb 0; do :; done",
+        ],
         start_new_session=True,
     )
     picture = screen.wait_for("with bbb first", works)
@@ -135,7 +145,9 @@ def check(server):
         fail("a line is too long for 80 columns")
 
     screen.type(b"n")
-    screen.wait_for("sorted by name", lambda p: "VOLUME" in p and volumes(p) == ["aaa", "bbb"])
+    screen.wait_for(
+        "sorted by name", lambda p: "VOLUME" in p and volumes(p) == ["aaa", "bbb"]
+    )
     os.killpg(writer.pid, signal.SIGKILL)
     writer.wait()
 
@@ -143,7 +155,9 @@ def check(server):
     picture = screen.wait_for("of 160 columns", lambda p: "CLIENTS" in p)
     print(picture)
     screen.resize(40, 8)
-    picture = screen.wait_for("of 40 columns", lambda p: max(map(len, p.splitlines())) < 40)
+    picture = screen.wait_for(
+        "of 40 columns", lambda p: max(map(len, p.splitlines())) < 40
+    )
     if len(picture.splitlines()) > 8:
         fail(f"8 rows were asked for:\n{picture}")
 

@@ -35,7 +35,9 @@ def read_table(text):
 def layer_of(path, table):
     """The longest row that `path`, or its name without the ending, begins with."""
     stem = os.path.splitext(path)[0]
-    fits = [row for row in table if (row[-1] == "/" and path.startswith(row)) or stem == row]
+    fits = [
+        row for row in table if (row[-1] == "/" and path.startswith(row)) or stem == row
+    ]
     return max(fits, key=len, default=None)
 
 

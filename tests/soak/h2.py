@@ -6,7 +6,9 @@ import struct
 
 from h2_wire import ACK, DATA, END_STREAM, PING, PREFACE, SETTINGS, frame, headers
 
-READ, WRITE, IO = (f"/ramvol.v1.BlockService/{name}" for name in ("Read", "Write", "Io"))
+READ, WRITE, IO = (
+    f"/ramvol.v1.BlockService/{name}" for name in ("Read", "Write", "Io")
+)
 MOST_IN_FRAME = 16384
 _INITIAL_WINDOW_SIZE = 4
 

@@ -54,9 +54,7 @@ class Doors:
     def nbd(self):
         """ramvold's or ramvol-nbd's."""
         if self.rng.randrange(2):
-            return self._connect(
-                self._servers.bridge_socket, self._servers.bridge_tcp
-            )
+            return self._connect(self._servers.bridge_socket, self._servers.bridge_tcp)
         return self._connect(self._servers.nbd_socket, self._servers.nbd_tcp)
 
     def any(self):
@@ -96,8 +94,7 @@ def _io_requests(doors):
     """A stream's first messages: two reads of 16 MiB, a whole window."""
     blocks = doors.blocks
     reads = [
-        blocks.IoOperation(id=i, read=blocks.IoRead(length=READ_BYTES))
-        for i in (1, 2)
+        blocks.IoOperation(id=i, read=blocks.IoRead(length=READ_BYTES)) for i in (1, 2)
     ]
     return [
         h2.message(blocks.IoRequest(volume=PREY)),

@@ -14,9 +14,7 @@ _MOST_STATES = 8
 
 def layered(state, version, begin, end):
     """A state with one more layer; () when nothing but zeroes is left."""
-    kept = tuple(
-        layer for layer in state if layer[1] < begin or layer[2] > end
-    )
+    kept = tuple(layer for layer in state if layer[1] < begin or layer[2] > end)
     if version == 0 and not kept:
         return ()
     return kept + ((version, begin, end),)

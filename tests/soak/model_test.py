@@ -83,8 +83,9 @@ class ModelTest(unittest.TestCase):
 
     def test_a_block_in_a_wrong_place_is_named(self):
         data = self.write(0, 2 * BLOCK)
-        self.assertIn("begins as block 1 of volume 3",
-                      self.volume.mismatch(0, data[BLOCK:]))
+        self.assertIn(
+            "begins as block 1 of volume 3", self.volume.mismatch(0, data[BLOCK:])
+        )
 
 
 if __name__ == "__main__":

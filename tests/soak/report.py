@@ -68,8 +68,7 @@ def _columns(path):
     step = -(-len(rows) // _MOST_POINTS) or 1
     groups = [rows[at : at + step] for at in range(0, len(rows), step)]
     return {
-        name: [max(row[name] for row in group) for group in groups]
-        for name in FIELDS
+        name: [max(row[name] for row in group) for group in groups] for name in FIELDS
     }
 
 

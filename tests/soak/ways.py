@@ -201,9 +201,7 @@ class _Stream:
         try:
             response = self._responses.get(timeout=bounds.CALL_SECONDS)
         except queue.Empty:
-            raise NotServed(
-                f"io: no answer in {bounds.CALL_SECONDS} s"
-            ) from None
+            raise NotServed(f"io: no answer in {bounds.CALL_SECONDS} s") from None
         if isinstance(response, grpc.RpcError):
             outcome_of(response)
         if isinstance(response, Exception):
@@ -264,9 +262,7 @@ class Io(Way):
 
     def _try(self, volume, operations):
         try:
-            stream = self._handle(
-                volume, lambda: _Stream(self._channel, volume.name)
-            )
+            stream = self._handle(volume, lambda: _Stream(self._channel, volume.name))
             return stream.run(operations)
         except (Busy, NotServed):
             self.forget(volume)

@@ -70,8 +70,7 @@ def annotations(metric):
         annotation(
             "Alerts",
             "red",
-            'ALERTS{alertname=~"Ramvol.*", alertstate="firing", '
-            'instance=~"$instance"}',
+            'ALERTS{alertname=~"Ramvol.*", alertstate="firing", instance=~"$instance"}',
             "{{alertname}}",
         ),
     ]

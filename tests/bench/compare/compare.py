@@ -120,16 +120,12 @@ def run_copy(run):
 
 
 def run_memory(run):
-    run.results["memory"] = memory.measure(
-        run.plan, run.factory, run.image_path()
-    )
+    run.results["memory"] = memory.measure(run.plan, run.factory, run.image_path())
 
 
 def run_grpc(run):
     if run.arguments.grpc_compare:
-        run.results["grpc"] = grpc_api.run(
-            run.arguments, run.plan.grpc_seconds
-        )
+        run.results["grpc"] = grpc_api.run(run.arguments, run.plan.grpc_seconds)
 
 
 def run_scale(run):
@@ -168,9 +164,7 @@ def _names(text, known):
     names = text.split(",")
     for name in names:
         if name not in known:
-            raise BenchError(
-                f'no section "{name}"; there are {", ".join(known)}'
-            )
+            raise BenchError(f'no section "{name}"; there are {", ".join(known)}')
     return [name for name in known if name in names]
 
 

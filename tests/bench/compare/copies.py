@@ -126,9 +126,7 @@ class Copies:
     def _check_output(self, name, number):
         """What came out is what went in, or the figures mean nothing."""
         if number == 1 and name != plan.NBDKIT_NULL:
-            loads.run_client(
-                ["cmp", self._image, self._out], _TIMEOUT_SECONDS
-            )
+            loads.run_client(["cmp", self._image, self._out], _TIMEOUT_SECONDS)
         self._remove_output()
 
     def _run(self, server, number, kind, *argv):

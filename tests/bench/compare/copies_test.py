@@ -46,9 +46,11 @@ def run(fragile, error_of_living=False):
             raise BenchError("lost the server")
         return {"seconds": 2, "cpu_seconds": 1, "command": ""}
 
-    with tempfile.NamedTemporaryFile() as image, mock.patch.object(
-        copies, "timed", timed
-    ), mock.patch.object(copies.loads, "run_client"):
+    with (
+        tempfile.NamedTemporaryFile() as image,
+        mock.patch.object(copies, "timed", timed),
+        mock.patch.object(copies.loads, "run_client"),
+    ):
         copying = copies.Copies(plan.QUICK, factory, image.name, plan.MIB)
         copying.run()
     return copying
@@ -57,15 +59,11 @@ def run(fragile, error_of_living=False):
 class CopiesTest(unittest.TestCase):
     def test_every_server_makes_every_copy_in_every_round(self):
         copying = run(fragile=None)
-        self.assertEqual(
-            len(copying.samples), plan.QUICK.copy_rounds * 6 * 6
-        )
+        self.assertEqual(len(copying.samples), plan.QUICK.copy_rounds * 6 * 6)
 
     def test_a_peer_that_crashes_runs_again_without_block_status(self):
         copying = run(fragile=plan.NBDKIT_ZSTD)
-        zstd = [
-            s for s in copying.samples if s["server"] == plan.NBDKIT_ZSTD
-        ]
+        zstd = [s for s in copying.samples if s["server"] == plan.NBDKIT_ZSTD]
         self.assertEqual(len(zstd), plan.QUICK.copy_rounds * 6)
         self.assertTrue(any("crashed" in note for note in copying.notes))
 

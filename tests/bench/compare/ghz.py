@@ -29,9 +29,7 @@ def _cpu_seconds(pid):
 @contextlib.contextmanager
 def _server(argv):
     """Runs a server, ready, for as long as the context lasts."""
-    process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         if not process.stdout.readline():
             raise RuntimeError(f"{argv[0]} did not start")

@@ -17,9 +17,7 @@ class GrpcApiTest(unittest.TestCase):
 
     def test_a_missing_binary_is_named(self):
         with self.assertRaisesRegex(BenchError, "/nowhere/grpc_compare"):
-            programs = types.SimpleNamespace(
-                grpc_compare="/nowhere/grpc_compare"
-            )
+            programs = types.SimpleNamespace(grpc_compare="/nowhere/grpc_compare")
             grpc_api.run(programs, 1)
 
 

@@ -107,9 +107,7 @@ def run_fio(server, argv, seconds):
     """fio's sample, with the server's CPU time beside it."""
     before = server.cpu_seconds()
     # fio leaves files in the folder that it runs in.
-    sample = parse_fio(
-        run_client(argv, seconds + _SLACK_SECONDS, cwd=server.directory)
-    )
+    sample = parse_fio(run_client(argv, seconds + _SLACK_SECONDS, cwd=server.directory))
     used = server.cpu_seconds() - before
     sample["cpu_seconds"] = used
     if sample["operations"]:
@@ -121,9 +119,7 @@ def run_fio(server, argv, seconds):
 def run_timed(server, kind, size, depth, jobs, seconds, seed):
     """Runs one kind of work for some seconds."""
     extra = ("--time_based", f"--runtime={int(seconds * 1000)}ms")
-    argv = fio_command(
-        server.uri, kind, size, depth, jobs, seed, extra=extra
-    )
+    argv = fio_command(server.uri, kind, size, depth, jobs, seed, extra=extra)
     return run_fio(server, argv, seconds)
 
 

@@ -95,18 +95,14 @@ def _first_line(*argv):
 
 def _release():
     with open("/etc/os-release", encoding="utf-8") as file:
-        fields = dict(
-            line.rstrip().split("=", 1) for line in file if "=" in line
-        )
+        fields = dict(line.rstrip().split("=", 1) for line in file if "=" in line)
     return fields.get("PRETTY_NAME", "").strip('"')
 
 
 def describe(programs):
     """Machine, date and versions, for the report's head."""
     return {
-        "date": datetime.datetime.now(datetime.UTC).strftime(
-            "%Y-%m-%d %H:%M UTC"
-        ),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu_model(),
         "cores": cores(),
         "memory_bytes": _proc_field("/proc/meminfo", "MemTotal") * 1024,

@@ -113,9 +113,7 @@ class Plan:
 
 def _cells(kinds, shapes, servers=SERVERS):
     return tuple(
-        Cell(kind, depth, jobs, servers)
-        for kind in kinds
-        for depth, jobs in shapes
+        Cell(kind, depth, jobs, servers) for kind in kinds for depth, jobs in shapes
     )
 
 

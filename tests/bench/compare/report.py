@@ -79,10 +79,7 @@ def _summary_table(rows, measure):
     body = []
     for kind, set_name in shapes:
         wanted = {"kind": kind, "set": set_name}
-        values = [
-            figures.value(rows, measure, server=name, **wanted)
-            for name in names
-        ]
+        values = [figures.value(rows, measure, server=name, **wanted) for name in names]
         body.append((f"{kind}, {set_name}", *values))
     return table(("", *names), body)
 
@@ -103,9 +100,7 @@ def _summary_section(results):
 
 
 def _fio_row(row, rows):
-    same = {
-        field: row[field] for field in figures.KEY if field != "server"
-    }
+    same = {field: row[field] for field in figures.KEY if field != "server"}
     ratios = [
         figures.ratio(
             row["ops_per_s"],
@@ -161,9 +156,7 @@ def _copy_section(results):
     rows.sort(key=lambda row: kinds.index(row["kind"]))
     body = []
     for row in rows:
-        peer = figures.value(
-            rows, "seconds", kind=row["kind"], server=plan.NBDKIT_ZSTD
-        )
+        peer = figures.value(rows, "seconds", kind=row["kind"], server=plan.NBDKIT_ZSTD)
         body.append(
             (
                 f"{row['kind']}: {row['server']}",

@@ -81,13 +81,9 @@ class MarkdownTest(unittest.TestCase):
 
     def test_fio_rows_have_ratios_to_the_peers(self):
         text = report.markdown(
-            results(
-                rows=[row(plan.RAMVOLD, 6000), row(plan.NBDKIT_ZSTD, 1000)]
-            )
+            results(rows=[row(plan.RAMVOLD, 6000), row(plan.NBDKIT_ZSTD, 1000)])
         )
-        self.assertIn(
-            "### 4 KiB rand write, 1 GiB, depth 16, 1 connection\n", text
-        )
+        self.assertIn("### 4 KiB rand write, 1 GiB, depth 16, 1 connection\n", text)
         self.assertIn(
             "| ramvold | 6,000 | ±10 % | 23.4 | 12.3 | – | – | – | 6 | – | – |",
             text,
@@ -95,9 +91,7 @@ class MarkdownTest(unittest.TestCase):
 
     def test_a_summary_has_kinds_down_and_servers_across(self):
         text = report.markdown(
-            results(
-                rows=[row(plan.RAMVOLD, 6000), row(plan.NBDKIT_ZSTD, 1000)]
-            )
+            results(rows=[row(plan.RAMVOLD, 6000), row(plan.NBDKIT_ZSTD, 1000)])
         )
         self.assertIn(
             "### Operations a second\n\n|  | ramvold | nbdkit zstd |\n"

@@ -63,8 +63,7 @@ def volumes(run):
                 "y": "resident, MiB",
                 "lines": {
                     plan.RAMVOLD: [
-                        (number, rss / plan.MIB)
-                        for number, rss in figures["curve"]
+                        (number, rss / plan.MIB) for number, rss in figures["curve"]
                     ]
                 },
             }
@@ -239,15 +238,11 @@ def connections(run):
     """Random requests, one under way for each connection."""
     points = []
     for name in run.servers(_CONNECTION_SERVERS):
-        server = run.factory.make(
-            name, _CONNECTION_SET, hot_cache=run.plan.hot_cache
-        )
+        server = run.factory.make(name, _CONNECTION_SET, hot_cache=run.plan.hot_cache)
         with server:
             _fill_and_warm(run, server, _CONNECTION_SET)
             for jobs in run.plan.connections:
-                read, write = _random_pair(
-                    run, server, _CONNECTION_SET, 1, jobs
-                )
+                read, write = _random_pair(run, server, _CONNECTION_SET, 1, jobs)
                 label = f"{name}, {jobs}"
                 row = _pair_row(label, server, read, write)
                 points.append((name, jobs, row))
@@ -274,9 +269,7 @@ def sizes(run):
     written = min(_SPARSE_BYTES, run.plan.soak_size)
     blocks = written // (4 * plan.KIB)
     for size in run.plan.volume_sizes:
-        server = run.factory.make(
-            plan.RAMVOLD, size, hot_cache=_SPARSE_CACHE
-        )
+        server = run.factory.make(plan.RAMVOLD, size, hot_cache=_SPARSE_CACHE)
         with server:
             write, read = [
                 loads.run_fio(
@@ -349,8 +342,7 @@ def cores(run):
                 points.append((name, count, row))
                 loads.progress(f"cores: {label}: {row[1]:.0f} reads/s")
     return {
-        "title": f"Cores, 4 KiB at random over {_label(size)}, 4 connections, "
-        "depth 16",
+        "title": f"Cores, 4 KiB at random over {_label(size)}, 4 connections, depth 16",
         "header": _PAIR_HEADER,
         "rows": [row for _, _, row in points],
         "plots": _pair_plots("cores", "server's cores", points, log_x=False),
@@ -416,9 +408,7 @@ def quarters(points):
     """The medians of each quarter of the points' time."""
     medians = []
     for quarter in range(4):
-        part = points[
-            len(points) * quarter // 4 : len(points) * (quarter + 1) // 4
-        ]
+        part = points[len(points) * quarter // 4 : len(points) * (quarter + 1) // 4]
         values = [value for _, value in part]
         medians.append(statistics.median(values) if values else 0)
     return medians
@@ -427,9 +417,7 @@ def quarters(points):
 def soak(run):
     """Mixed load for long; the memory must stay where it is."""
     seconds, size = run.plan.soak_seconds, run.plan.soak_size
-    server = run.factory.make(
-        plan.RAMVOLD, size, hot_cache=run.plan.hot_cache
-    )
+    server = run.factory.make(plan.RAMVOLD, size, hot_cache=run.plan.hot_cache)
     with server:
         loads.fill(server, size)
         with RssSampler(server, max(0.05, seconds / _SOAK_LOOKS)) as sampler:

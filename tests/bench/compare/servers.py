@@ -173,12 +173,9 @@ class Server:
 
     def shown(self, argv):
         """A command as a report shows it: without this machine's folders."""
-        words = [
-            word.replace(self.directory, "DIR") for word in argv
-        ]
+        words = [word.replace(self.directory, "DIR") for word in argv]
         return shlex.join(
-            os.path.basename(word) if word.startswith("/") else word
-            for word in words
+            os.path.basename(word) if word.startswith("/") else word for word in words
         )
 
     def commands(self):
@@ -301,9 +298,7 @@ class Factory:
     def make(self, name, size, hot_cache=None, no_extents=False, **options):
         """`hot_cache` concerns ours, `no_extents` nbdkit; others ignore it."""
         if name not in plan.OURS:
-            return Nbdkit(
-                name, size, _NBDKIT_PLUGINS[name], no_extents, **options
-            )
+            return Nbdkit(name, size, _NBDKIT_PLUGINS[name], no_extents, **options)
         flags = [f"--memory_limit={self._memory_limit}"]
         if hot_cache:
             flags.append(f"--hot_cache={hot_cache}")

@@ -26,9 +26,7 @@ class SideBySide:
                         self._run_session(session, name, cells, number)
 
     def _run_session(self, session, name, cells, number):
-        server = self._factory.make(
-            name, session.size, hot_cache=self._plan.hot_cache
-        )
+        server = self._factory.make(name, session.size, hot_cache=self._plan.hot_cache)
         with server:
             self.commands[name] = server.commands()
             loads.progress(f"fill {session.set_name}, round {number}: {name}")

@@ -107,9 +107,7 @@ def _left_after_trim(results):
 
 
 def _grpc(name):
-    return lambda results: figures.value(
-        results.get("grpc", []), "ratio", name=name
-    )
+    return lambda results: figures.value(results.get("grpc", []), "ratio", name=name)
 
 
 # Names of rows in the report of //tests/bench:grpc_compare.

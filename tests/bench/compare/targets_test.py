@@ -31,8 +31,7 @@ def evaluated(work, against=None, rows=(), **results):
     (row,) = [
         row
         for row in targets.evaluate({"rows": list(rows), **results})
-        if row["work"] == work
-        and (against is None or row["target"].endswith(against))
+        if row["work"] == work and (against is None or row["target"].endswith(against))
     ]
     return row
 
@@ -57,9 +56,7 @@ class TargetsTest(unittest.TestCase):
         ]
         row = evaluated("4 KiB random write over 1 GiB", rows=rows)
         self.assertIsNone(row["measured"])
-        row = evaluated(
-            "4 KiB random write, in the cache", plan.NBDKIT_ZSTD, rows
-        )
+        row = evaluated("4 KiB random write, in the cache", plan.NBDKIT_ZSTD, rows)
         self.assertEqual(row["measured"], 9)
 
     def test_a_tail_must_be_at_most_its_bound(self):

@@ -111,9 +111,7 @@ class SchemaTest(unittest.TestCase):
             " Service ServiceAccount ServiceMonitor StatefulSet".split(),
         )
         kinds = sorted(d["kind"] for d in HELM.render(NOTHING))
-        self.assertEqual(
-            kinds, "ConfigMap Pod Service Service StatefulSet".split()
-        )
+        self.assertEqual(kinds, "ConfigMap Pod Service Service StatefulSet".split())
 
     def test_there_are_several_versions(self):
         self.assertGreaterEqual(len(schemas.versions()), 4)
@@ -123,13 +121,9 @@ class SchemaTest(unittest.TestCase):
         everything = HELM.render(EVERYTHING)
 
         def wrong(kind, path, value, documents=everything):
-            (document,) = copy.deepcopy(
-                [d for d in documents if d["kind"] == kind]
-            )
+            (document,) = copy.deepcopy([d for d in documents if d["kind"] == kind])
             *way, last = path
-            functools.reduce(lambda part, key: part[key], way, document)[
-                last
-            ] = value
+            functools.reduce(lambda part, key: part[key], way, document)[last] = value
             return document
 
         pod = ["spec", "template", "spec"]
@@ -147,17 +141,13 @@ class SchemaTest(unittest.TestCase):
                 pod + ["containers", 0, "ports", 0],
                 {"name": "grpc"},
             ),
-            wrong(
-                "StatefulSet", pod + ["securityContext", "runAsNonRoot"], "true"
-            ),
+            wrong("StatefulSet", pod + ["securityContext", "runAsNonRoot"], "true"),
             wrong("StatefulSet", ["apiVersion"], "apps/v1beta1"),
             wrong("NetworkPolicy", ["spec", "ingress", 0, "form"], []),
             wrong("PodDisruptionBudget", ["spec", "maxUnavailable"], 0.5),
             wrong("ConfigMap", ["data", "number"], 1),
             wrong("ServiceMonitor", ["spec", "endpoint"], []),
-            wrong(
-                "ServiceMonitor", ["spec", "endpoints", 0, "interval"], "soon"
-            ),
+            wrong("ServiceMonitor", ["spec", "endpoints", 0, "interval"], "soon"),
             wrong(
                 "PrometheusRule",
                 ["spec", "groups", 0, "rules", 0],
@@ -171,18 +161,12 @@ class SchemaTest(unittest.TestCase):
 
     def test_lint(self):
         for name, values in VALUE_SETS.items():
-            with self.subTest(values=name), tempfile.NamedTemporaryFile(
-                "w"
-            ) as file:
+            with self.subTest(values=name), tempfile.NamedTemporaryFile("w") as file:
                 file.write(
-                    repr(values)
-                    .replace("True", "true")
-                    .replace("False", "false")
+                    repr(values).replace("True", "true").replace("False", "false")
                 )
                 file.flush()
-                done = HELM.run(
-                    "lint", "--strict", str(HELM.chart), "-f", file.name
-                )
+                done = HELM.run("lint", "--strict", str(HELM.chart), "-f", file.name)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
@@ -191,9 +175,7 @@ class ObjectsTest(unittest.TestCase):
 
     def test_plain_manifest_is_what_the_chart_renders(self):
         script = DEPLOY / "render.sh"
-        done = subprocess.run(
-            [script], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([script], capture_output=True, text=True, check=True)
         plain = (DEPLOY / "ramvol.yaml").read_text()
         difference = difflib.unified_diff(
             plain.splitlines(),
@@ -226,16 +208,12 @@ class ObjectsTest(unittest.TestCase):
                 security = pod["securityContext"]
                 self.assertIs(security["runAsNonRoot"], True)
                 self.assertEqual(security["runAsUser"], 65532)
-                self.assertEqual(
-                    security["seccompProfile"], {"type": "RuntimeDefault"}
-                )
+                self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"})
                 for container in containers(pod):
                     security = container["securityContext"]
                     self.assertIs(security["allowPrivilegeEscalation"], False)
                     self.assertIs(security["readOnlyRootFilesystem"], True)
-                    self.assertEqual(
-                        security["capabilities"], {"drop": ["ALL"]}
-                    )
+                    self.assertEqual(security["capabilities"], {"drop": ["ALL"]})
 
     def test_requested_memory_is_the_limit(self):
         for values in VALUE_SETS.values():
@@ -303,15 +281,11 @@ class ObjectsTest(unittest.TestCase):
                 if document["kind"] == "NetworkPolicy":
                     selects_pods(document["spec"]["podSelector"]["matchLabels"])
                     for rule in document["spec"]["ingress"]:
-                        self.assertLessEqual(
-                            {p["port"] for p in rule["ports"]}, ports
-                        )
+                        self.assertLessEqual({p["port"] for p in rule["ports"]}, ports)
                 if document["kind"] == "Pod":
                     # Or the Services would lead to the test's pod.
                     self.assertNotEqual(
-                        document["metadata"]["labels"][
-                            "app.kubernetes.io/name"
-                        ],
+                        document["metadata"]["labels"]["app.kubernetes.io/name"],
                         labels["app.kubernetes.io/name"],
                     )
 
@@ -347,17 +321,13 @@ class ObjectsTest(unittest.TestCase):
         ports = {port["name"] for port in service["spec"]["ports"]}
         self.assertEqual({e["port"] for e in spec["endpoints"]} - ports, set())
         # The rules look for a job with this in its name.
-        self.assertEqual(
-            service["metadata"]["labels"][spec["jobLabel"]], "ramvol"
-        )
+        self.assertEqual(service["metadata"]["labels"][spec["jobLabel"]], "ramvol")
 
     def test_rules_are_those_of_prometheus(self):
         (rules,) = parse((DEPLOY / "ramvol/files/ramvol.rules.yml").read_text())
         rule = find(HELM.render(EVERYTHING), "PrometheusRule", "disks")
         self.assertEqual(rule["spec"], rules)
-        alerts = {
-            r.get("alert") for group in rules["groups"] for r in group["rules"]
-        }
+        alerts = {r.get("alert") for group in rules["groups"] for r in group["rules"]}
         self.assertIn("RamvolDown", alerts)
 
     def test_packaged_chart_renders_the_same(self):
@@ -365,9 +335,7 @@ class ObjectsTest(unittest.TestCase):
             done = HELM.run("package", str(HELM.chart), "-d", folder)
             self.assertEqual(done.returncode, 0, done.stderr)
             (archive,) = pathlib.Path(folder).iterdir()
-            self.assertEqual(
-                Helm(archive).render(EVERYTHING), HELM.render(EVERYTHING)
-            )
+            self.assertEqual(Helm(archive).render(EVERYTHING), HELM.render(EVERYTHING))
 
 
 class DocsTest(unittest.TestCase):
@@ -422,9 +390,7 @@ class NotesTest(unittest.TestCase):
 
 def protoc(*args, **kwargs):
     command = ["protoc", f"-I{PROTO}", *args, "ramvol/v1/volumes_file.proto"]
-    return subprocess.run(
-        command, capture_output=True, check=True, **kwargs
-    ).stdout
+    return subprocess.run(command, capture_output=True, check=True, **kwargs).stdout
 
 
 @functools.lru_cache
@@ -486,9 +452,7 @@ class VolumesTest(unittest.TestCase):
 
     def test_order_and_allocators(self):
         names = {"z": "zstd", "a": "sparse", "m": "malloc"}
-        volumes = [
-            {"name": n, "size": 1, "allocator": a} for n, a in names.items()
-        ]
+        volumes = [{"name": n, "size": 1, "allocator": a} for n, a in names.items()]
         found = read_volumes(HELM.render({"volumes": volumes}))
         self.assertEqual(
             [(v.name, v.allocator) for v in found],
@@ -520,13 +484,9 @@ class VolumesTest(unittest.TestCase):
             "9Pi": 9 << 50,
             "7Ei": 7 << 60,
         }
-        volumes = [
-            {"name": f"v{i}", "size": q} for i, q in enumerate(quantities)
-        ]
+        volumes = [{"name": f"v{i}", "size": q} for i, q in enumerate(quantities)]
         found = read_volumes(HELM.render({"volumes": volumes}))
-        self.assertEqual(
-            [v.size_bytes for v in found], list(quantities.values())
-        )
+        self.assertEqual([v.size_bytes for v in found], list(quantities.values()))
 
     def test_numbers_of_the_command_line_are_exact(self):
         args = ["--set=volumes[0].name=a", f"--set=volumes[0].size={2**53 + 1}"]
@@ -579,18 +539,14 @@ class RefusalTest(unittest.TestCase):
                 f'"{size}" is more than',
             )
         for size in 0, "0", "0Gi":
-            self.refuses(
-                {"volumes": [{"name": "a", "size": size}]}, "at least 1 byte"
-            )
+            self.refuses({"volumes": [{"name": "a", "size": size}]}, "at least 1 byte")
         for size in 2**53, 2**63 - 1:
             self.refuses(
                 {"volumes": [{"name": "a", "size": size}]},
                 "write it as a string",
             )
         for size in 1.5, None, True, [], {}:
-            self.refuses(
-                {"volumes": [{"name": "a", "size": size}]}, "volumes", "size"
-            )
+            self.refuses({"volumes": [{"name": "a", "size": size}]}, "volumes", "size")
         volume = {"name": "a", "size": 1, "memoryLimit": "much"}
         self.refuses(
             {"volumes": [volume]}, "volumes[0].memoryLimit", '"much" is no size'
@@ -598,9 +554,7 @@ class RefusalTest(unittest.TestCase):
 
     def test_bad_volumes(self):
         for name in "", "A", "-a", "a-", "a/b", "a" * 64, 1:
-            self.refuses(
-                {"volumes": [{"name": name, "size": 1}]}, "volumes", "name"
-            )
+            self.refuses({"volumes": [{"name": name, "size": 1}]}, "volumes", "name")
         self.refuses({"volumes": [{"size": 1}]}, "name")
         self.refuses({"volumes": [{"name": "a"}]}, "size")
         volume = {"name": "a", "size": 1}

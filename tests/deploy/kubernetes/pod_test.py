@@ -102,9 +102,7 @@ class PodTest(unittest.TestCase):
         self.assertIs(container["HostConfig"]["ReadonlyRootfs"], True)
         self.assertEqual(container["HostConfig"]["Memory"], MEMORY)
         self.assertFalse(container["EffectiveCaps"])
-        status = pathlib.Path(
-            f"/proc/{container['State']['Pid']}/status"
-        ).read_text()
+        status = pathlib.Path(f"/proc/{container['State']['Pid']}/status").read_text()
         status = dict(line.split(":\t", 1) for line in status.splitlines())
         self.assertEqual(status["NoNewPrivs"], "1")
         # A filter.
@@ -116,25 +114,19 @@ class PodTest(unittest.TestCase):
         pod = find(self.documents, "Pod", "ramvol-test")
         content = pod["metadata"]["annotations"]["ramvol/flags"]
         with tempfile.TemporaryDirectory() as folder:
-            flags, out = pathlib.Path(folder, "in/flags"), pathlib.Path(
-                folder, "out"
-            )
+            flags, out = pathlib.Path(folder, "in/flags"), pathlib.Path(folder, "out")
             flags.parent.mkdir()
             flags.write_text(content)
             out.mkdir(mode=0o777)
             for path in folder, flags.parent, out:
                 os.chmod(path, 0o777)
-            for step in (
-                pod["spec"]["initContainers"] + pod["spec"]["containers"]
-            ):
+            for step in pod["spec"]["initContainers"] + pod["spec"]["containers"]:
                 self.run_step(step, flags.parent, out)
             self.assertEqual((out / "flags").read_text(), content)
             # The step that compares must see a difference.
             (out / "flags").write_text("--verbose")
             (step,) = [
-                s
-                for s in pod["spec"]["initContainers"]
-                if s["name"] == "compare"
+                s for s in pod["spec"]["initContainers"] if s["name"] == "compare"
             ]
             with self.assertRaises(AssertionError):
                 self.run_step(step, flags.parent, out)

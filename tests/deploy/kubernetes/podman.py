@@ -27,9 +27,7 @@ def podman(*args, check=True, **kwargs):
             text=True,
             **kwargs,
         )
-    assert (
-        not check or done.returncode == 0
-    ), f"{args}: {done.stdout}{done.stderr}"
+    assert not check or done.returncode == 0, f"{args}: {done.stdout}{done.stderr}"
     return done
 
 

@@ -12,22 +12,16 @@ def folder():
     """Where `./dev deps` put the schemas."""
     program = "ramvol-kubernetes-schemas"
     try:
-        found = subprocess.run(
-            [program], capture_output=True, check=True, text=True
-        )
+        found = subprocess.run([program], capture_output=True, check=True, text=True)
     except FileNotFoundError as error:
-        raise SystemExit(
-            f"{program} is missing; ./dev deps installs it"
-        ) from error
+        raise SystemExit(f"{program} is missing; ./dev deps installs it") from error
     return pathlib.Path(found.stdout.strip())
 
 
 def versions():
     """The versions of Kubernetes that there are schemas of, oldest first."""
     found = (path.stem for path in folder().glob("*.json"))
-    return sorted(
-        found, key=lambda version: [int(n) for n in version.split(".")]
-    )
+    return sorted(found, key=lambda version: [int(n) for n in version.split(".")])
 
 
 class Schemas:
@@ -66,10 +60,7 @@ class Schemas:
         if "$ref" in schema:
             schema["allOf"] = [{"$ref": schema.pop("$ref")}]
         found = jsonschema.Draft4Validator(schema).iter_errors(document)
-        return [
-            "/".join(map(str, e.absolute_path)) + ": " + e.message
-            for e in found
-        ]
+        return ["/".join(map(str, e.absolute_path)) + ": " + e.message for e in found]
 
 
 def _api_version(group, version):
