@@ -10,6 +10,11 @@ readonly helm_version=3.12.3 prometheus_operator_version=0.85.0
 # Of Kubernetes, the oldest that the chart supports to the newest.
 readonly kubernetes_versions=(1.27.16 1.30.14 1.34.4 1.37.2)
 readonly grafana_schema_version=13.2.3 typescript_version=5.8.3
+# The checksums are of PyPI's wheels for x86_64 and aarch64.
+readonly ruff_version=0.17.6 ruff_sha256s=(
+  aa3b08254a732acba246891089a152c47c5733dc36b8ecb76ce8602f8326e5e4
+  435241c61af5909a022f76219d3d1bf24730dc1bf0acabb5ddf4b569ab3cbb30
+)
 
 # Puts a program of ours on the PATH.
 link_tool() { mkdir -p "$tools/bin" && ln -sf "$1" "$tools/bin/"; }
@@ -42,6 +47,19 @@ install_buf() {
   npm install --silent --no-audit --no-fund --prefix "$dir" \
     "@bufbuild/buf@$buf_version"
   link_tool "$dir/node_modules/.bin/buf"
+}
+
+# A program in a wheel: any pip of Debian unpacks it.
+install_ruff() {
+  local dir=$tools/ruff-$ruff_version
+  if [ ! -x "$dir/bin/ruff" ]; then
+    apt_install python3-pip
+    info "installing ruff $ruff_version"
+    echo "ruff==$ruff_version" "${ruff_sha256s[@]/#/--hash=sha256:}" |
+      /usr/bin/python3 -m pip install --quiet --root-user-action=ignore --no-deps \
+        --only-binary=:all: --require-hashes --target "$dir" --requirement /dev/stdin
+  fi
+  link_tool "$dir/bin/ruff"
 }
 
 # Grafana's types of a dashboard, and the compiler that checks them.
