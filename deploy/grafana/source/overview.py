@@ -16,12 +16,310 @@ from panels import (
     volumes_table,
 )
 
+USED = "ramvol_memory_used_bytes" + OF_INSTANCE
+LIMIT = "ramvol_memory_limit_bytes" + OF_INSTANCE
+ERRORS = "ramvol_volume_errors_total" + OF_INSTANCE
+OPERATIONS = "ramvol_operation_duration_seconds"
+
+
+def memory_at_a_glance():
+    return [
+        stat(
+            "Servers",
+            "Processes of ramvold that were scraped.",
+            "none",
+            f"count({LIMIT})",
+        ),
+        stat(
+            "Memory used",
+            "Of --memory_limit, on the fullest server. At 100% writes fail; reads "
+            "and trims go on.",
+            "percentunit",
+            f"max({USED} / {LIMIT})",
+            [(0.8, "yellow"), (0.9, "red")],
+            decimals=1,
+        ),
+        stat(
+            "Full in",
+            "When the first server reaches its limit, should memory go on to grow "
+            "as in the last half hour. 30 days mean that or longer.",
+            "s",
+            f"min(clamp_max(({LIMIT} - {USED}) / clamp_min(deriv(ramvol_memory_used_bytes"
+            f"{OF_INSTANCE}[30m]), 1), 30 * 86400))",
+            [(0, "red"), (4 * 3600, "yellow"), (24 * 3600, "green")],
+            decimals=1,
+        ),
+        stat(
+            "Ratio",
+            "Bytes that clients have written and not trimmed, over the memory that "
+            "they take, all overhead counted.",
+            "none",
+            f"sum(ramvol_volume_logical_bytes{OF_INSTANCE})"
+            f" / sum(ramvol_volume_memory_bytes{OF_INSTANCE})",
+            decimals=2,
+        ),
+    ]
+
+
+def load_at_a_glance():
+    return [
+        stat(
+            "Volumes",
+            "Volumes that there are.",
+            "none",
+            f"sum(ramvol_volumes{OF_INSTANCE})",
+        ),
+        stat(
+            "Operations",
+            "Reads, writes, trims and others a second, by gRPC and NBD.",
+            "ops",
+            total_rate(f"{OPERATIONS}_count{OF_INSTANCE}"),
+        ),
+        stat(
+            "Errors",
+            "Operations on volumes that failed, a second, whatever the reason.",
+            "ops",
+            f"{total_rate(ERRORS)} or sum(0 * ramvol_volumes{OF_INSTANCE})",
+            [(0.001, "yellow"), (1, "red")],
+            decimals=1,
+        ),
+        stat(
+            "Damaged frames",
+            "Frames that failed their checksum since the servers started: data "
+            "that is lost.",
+            "none",
+            f"sum(ramvol_corrupt_frames_total{OF_INSTANCE})",
+            [(1, "red")],
+        ),
+    ]
+
+
+def memory_against_the_limit():
+    return graph(
+        "Memory against the limit",
+        "Used: what counts against --memory_limit. Allocated: what of it is in "
+        "live objects. Resident: the whole process, as the system sees it.",
+        "bytes",
+        [
+            (LIMIT, "{{instance}} limit"),
+            (USED, "{{instance}} used"),
+            (
+                f"ramvol_memory_allocated_bytes{OF_INSTANCE}",
+                "{{instance}} allocated",
+            ),
+            (
+                f"ramvol_memory_resident_bytes{OF_INSTANCE}",
+                "{{instance}} resident",
+            ),
+        ],
+    )
+
+
+def memory_by_content():
+    return [
+        graph(
+            "Ratio",
+            "Written bytes over the memory that they take, and over their "
+            "compressed bytes alone, which leave out index, cache and rounding.",
+            "none",
+            [
+                (
+                    f"sum by (instance) (ramvol_volume_logical_bytes{OF_INSTANCE})"
+                    f" / sum by (instance) (ramvol_volume_{kind}_bytes{OF_INSTANCE})",
+                    f"{{{{instance}}}} {words}",
+                )
+                for kind, words in [
+                    ("memory", "over memory"),
+                    ("stored", "compressed"),
+                ]
+            ],
+        ),
+        graph(
+            "Blocks by state",
+            "What was written, by how it is held: in compressed frames, raw "
+            "because it does not compress, as a pattern that takes no memory, or "
+            "dirty, which is in the cache and not compressed yet.",
+            "bytes",
+            [
+                (
+                    f"4096 * sum by (state) (ramvol_volume_blocks{OF_INSTANCE})",
+                    "{{state}}",
+                )
+            ],
+            stack=True,
+        ),
+    ]
+
+
+def load():
+    return [
+        graph(
+            "Operations",
+            "Per second, by gRPC and NBD.",
+            "ops",
+            [(total_rate(f"{OPERATIONS}_count{OF_OP}", "op"), "{{op}}")],
+        ),
+        throughput(OF_INSTANCE),
+        graph(
+            "Errors",
+            "Failed operations a second. SERVER_MEMORY_LIMIT and "
+            "VOLUME_MEMORY_LIMIT: no room. CORRUPT_FRAME: damaged memory. Others "
+            "are clients' mistakes.",
+            "ops",
+            [(total_rate(ERRORS, "op", "reason"), "{{op}} {{reason}}")],
+        ),
+    ]
+
+
+def latency():
+    return [
+        heatmap(
+            "Operations by duration",
+            "How many operations took how long, in the engine: without the way "
+            "over the network.",
+            OPERATIONS,
+            OF_OP,
+        ),
+        latencies(
+            "Duration",
+            "The median, and what one in a hundred exceeds, in the engine.",
+            OPERATIONS,
+            OF_OP,
+            "op",
+        ),
+    ]
+
+
+def hot_cache():
+    return [
+        graph(
+            "Hit rate",
+            "Blocks that reads found uncompressed in the hot cache.",
+            "percentunit",
+            [(hit_rate("ramvol_hot_cache", OF_INSTANCE), "hits")],
+            most=1,
+        ),
+        graph(
+            "Hot cache",
+            "Uncompressed blocks. Dirty ones are not compressed yet; at three "
+            "quarters of the limit writers are slowed.",
+            "bytes",
+            [
+                (f"sum(ramvol_hot_cache_limit_bytes{OF_INSTANCE})", "limit"),
+                (f"sum(ramvol_hot_cache_bytes{OF_INSTANCE})", "held"),
+                (f"sum(ramvol_hot_cache_dirty_bytes{OF_INSTANCE})", "dirty"),
+            ],
+        ),
+        graph(
+            "Throttled writes and evictions",
+            "Writes that compressed a chunk themselves because too much was dirty, "
+            "and blocks that left the cache to make room, a second.",
+            "ops",
+            [
+                (
+                    total_rate(f"ramvol_throttled_writes_total{OF_INSTANCE}"),
+                    "throttled writes",
+                ),
+                (
+                    total_rate(f"ramvol_hot_cache_evictions_total{OF_INSTANCE}"),
+                    "evictions",
+                ),
+            ],
+        ),
+    ]
+
+
+def frames_made_anew():
+    return graph(
+        "Frames made anew",
+        "By the background, a second: merged once cold, split where read at "
+        "random, rewritten where half was dead.",
+        "ops",
+        [
+            (
+                total_rate(f"ramvol_recompressed_frames_total{OF_INSTANCE}", "kind"),
+                "{{kind}}",
+            )
+        ],
+    )
+
+
+def compression():
+    return [
+        graph(
+            "Compression's share of the cores",
+            "Cores that compress and decompress.",
+            "none",
+            [
+                (
+                    total_rate(
+                        f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}",
+                        "direction",
+                    ),
+                    "{{direction}}",
+                )
+            ],
+            stack=True,
+        ),
+        graph(
+            "Compression of a frame, mean",
+            "How long one frame takes.",
+            "s",
+            [
+                (
+                    total_rate(
+                        f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}",
+                        "direction",
+                    )
+                    + " / "
+                    + total_rate(
+                        f"ramvol_codec_duration_seconds_count{OF_INSTANCE}",
+                        "direction",
+                    ),
+                    "{{direction}}",
+                )
+            ],
+        ),
+    ]
+
+
+def volumes():
+    return [
+        volumes_table(),
+        graph(
+            "Largest volumes",
+            "The ten that take most memory.",
+            "bytes",
+            [
+                (
+                    f"topk(10, ramvol_volume_memory_bytes{OF_INSTANCE})",
+                    "{{volume}} {{instance}}",
+                )
+            ],
+            width=12,
+        ),
+        graph(
+            "Busiest volumes",
+            "The ten with most operations a second.",
+            "ops",
+            [
+                (
+                    "topk(10, "
+                    + total_rate(
+                        f"ramvol_volume_operations_total{OF_INSTANCE}",
+                        "instance",
+                        "volume",
+                    )
+                    + ")",
+                    "{{volume}} {{instance}}",
+                )
+            ],
+            width=12,
+        ),
+    ]
+
 
 def make():
-    used = "ramvol_memory_used_bytes" + OF_INSTANCE
-    limit = "ramvol_memory_limit_bytes" + OF_INSTANCE
-    errors = "ramvol_volume_errors_total" + OF_INSTANCE
-    operations = "ramvol_operation_duration_seconds"
     return dashboard(
         "overview",
         "Overview",
@@ -34,267 +332,24 @@ def make():
                 "label_values(ramvol_memory_limit_bytes, instance)",
                 True,
             ),
-            variable("op", "Operation", f"label_values({operations}_count, op)", True),
+            variable("op", "Operation", f"label_values({OPERATIONS}_count, op)", True),
         ],
         [
-            stat(
-                "Servers",
-                "Processes of ramvold that were scraped.",
-                "none",
-                f"count({limit})",
-            ),
-            stat(
-                "Memory used",
-                "Of --memory_limit, on the fullest server. At 100% writes fail; reads "
-                "and trims go on.",
-                "percentunit",
-                f"max({used} / {limit})",
-                [(0.8, "yellow"), (0.9, "red")],
-                decimals=1,
-            ),
-            stat(
-                "Full in",
-                "When the first server reaches its limit, should memory go on to grow "
-                "as in the last half hour. 30 days mean that or longer.",
-                "s",
-                f"min(clamp_max(({limit} - {used}) / clamp_min(deriv(ramvol_memory_used_bytes"
-                f"{OF_INSTANCE}[30m]), 1), 30 * 86400))",
-                [(0, "red"), (4 * 3600, "yellow"), (24 * 3600, "green")],
-                decimals=1,
-            ),
-            stat(
-                "Ratio",
-                "Bytes that clients have written and not trimmed, over the memory that "
-                "they take, all overhead counted.",
-                "none",
-                f"sum(ramvol_volume_logical_bytes{OF_INSTANCE})"
-                f" / sum(ramvol_volume_memory_bytes{OF_INSTANCE})",
-                decimals=2,
-            ),
-            stat(
-                "Volumes",
-                "Volumes that there are.",
-                "none",
-                f"sum(ramvol_volumes{OF_INSTANCE})",
-            ),
-            stat(
-                "Operations",
-                "Reads, writes, trims and others a second, by gRPC and NBD.",
-                "ops",
-                total_rate(f"{operations}_count{OF_INSTANCE}"),
-            ),
-            stat(
-                "Errors",
-                "Operations on volumes that failed, a second, whatever the reason.",
-                "ops",
-                f"{total_rate(errors)} or sum(0 * ramvol_volumes{OF_INSTANCE})",
-                [(0.001, "yellow"), (1, "red")],
-                decimals=1,
-            ),
-            stat(
-                "Damaged frames",
-                "Frames that failed their checksum since the servers started: data "
-                "that is lost.",
-                "none",
-                f"sum(ramvol_corrupt_frames_total{OF_INSTANCE})",
-                [(1, "red")],
-            ),
+            *memory_at_a_glance(),
+            *load_at_a_glance(),
             row("Memory"),
-            graph(
-                "Memory against the limit",
-                "Used: what counts against --memory_limit. Allocated: what of it is in "
-                "live objects. Resident: the whole process, as the system sees it.",
-                "bytes",
-                [
-                    (limit, "{{instance}} limit"),
-                    (used, "{{instance}} used"),
-                    (
-                        f"ramvol_memory_allocated_bytes{OF_INSTANCE}",
-                        "{{instance}} allocated",
-                    ),
-                    (
-                        f"ramvol_memory_resident_bytes{OF_INSTANCE}",
-                        "{{instance}} resident",
-                    ),
-                ],
-            ),
-            graph(
-                "Ratio",
-                "Written bytes over the memory that they take, and over their "
-                "compressed bytes alone, which leave out index, cache and rounding.",
-                "none",
-                [
-                    (
-                        f"sum by (instance) (ramvol_volume_logical_bytes{OF_INSTANCE})"
-                        f" / sum by (instance) (ramvol_volume_{kind}_bytes{OF_INSTANCE})",
-                        f"{{{{instance}}}} {words}",
-                    )
-                    for kind, words in [
-                        ("memory", "over memory"),
-                        ("stored", "compressed"),
-                    ]
-                ],
-            ),
-            graph(
-                "Blocks by state",
-                "What was written, by how it is held: in compressed frames, raw "
-                "because it does not compress, as a pattern that takes no memory, or "
-                "dirty, which is in the cache and not compressed yet.",
-                "bytes",
-                [
-                    (
-                        f"4096 * sum by (state) (ramvol_volume_blocks{OF_INSTANCE})",
-                        "{{state}}",
-                    )
-                ],
-                stack=True,
-            ),
+            memory_against_the_limit(),
+            *memory_by_content(),
             row("Load"),
-            graph(
-                "Operations",
-                "Per second, by gRPC and NBD.",
-                "ops",
-                [(total_rate(f"{operations}_count{OF_OP}", "op"), "{{op}}")],
-            ),
-            throughput(OF_INSTANCE),
-            graph(
-                "Errors",
-                "Failed operations a second. SERVER_MEMORY_LIMIT and "
-                "VOLUME_MEMORY_LIMIT: no room. CORRUPT_FRAME: damaged memory. Others "
-                "are clients' mistakes.",
-                "ops",
-                [(total_rate(errors, "op", "reason"), "{{op}} {{reason}}")],
-            ),
+            *load(),
             row("Latency"),
-            heatmap(
-                "Operations by duration",
-                "How many operations took how long, in the engine: without the way "
-                "over the network.",
-                operations,
-                OF_OP,
-            ),
-            latencies(
-                "Duration",
-                "The median, and what one in a hundred exceeds, in the engine.",
-                operations,
-                OF_OP,
-                "op",
-            ),
+            *latency(),
             row("Hot cache and compression"),
-            graph(
-                "Hit rate",
-                "Blocks that reads found uncompressed in the hot cache.",
-                "percentunit",
-                [(hit_rate("ramvol_hot_cache", OF_INSTANCE), "hits")],
-                most=1,
-            ),
-            graph(
-                "Hot cache",
-                "Uncompressed blocks. Dirty ones are not compressed yet; at three "
-                "quarters of the limit writers are slowed.",
-                "bytes",
-                [
-                    (f"sum(ramvol_hot_cache_limit_bytes{OF_INSTANCE})", "limit"),
-                    (f"sum(ramvol_hot_cache_bytes{OF_INSTANCE})", "held"),
-                    (f"sum(ramvol_hot_cache_dirty_bytes{OF_INSTANCE})", "dirty"),
-                ],
-            ),
-            graph(
-                "Throttled writes and evictions",
-                "Writes that compressed a chunk themselves because too much was dirty, "
-                "and blocks that left the cache to make room, a second.",
-                "ops",
-                [
-                    (
-                        total_rate(f"ramvol_throttled_writes_total{OF_INSTANCE}"),
-                        "throttled writes",
-                    ),
-                    (
-                        total_rate(f"ramvol_hot_cache_evictions_total{OF_INSTANCE}"),
-                        "evictions",
-                    ),
-                ],
-            ),
-            graph(
-                "Frames made anew",
-                "By the background, a second: merged once cold, split where read at "
-                "random, rewritten where half was dead.",
-                "ops",
-                [
-                    (
-                        total_rate(
-                            f"ramvol_recompressed_frames_total{OF_INSTANCE}", "kind"
-                        ),
-                        "{{kind}}",
-                    )
-                ],
-            ),
-            graph(
-                "Compression's share of the cores",
-                "Cores that compress and decompress.",
-                "none",
-                [
-                    (
-                        total_rate(
-                            f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}",
-                            "direction",
-                        ),
-                        "{{direction}}",
-                    )
-                ],
-                stack=True,
-            ),
-            graph(
-                "Compression of a frame, mean",
-                "How long one frame takes.",
-                "s",
-                [
-                    (
-                        total_rate(
-                            f"ramvol_codec_duration_seconds_sum{OF_INSTANCE}",
-                            "direction",
-                        )
-                        + " / "
-                        + total_rate(
-                            f"ramvol_codec_duration_seconds_count{OF_INSTANCE}",
-                            "direction",
-                        ),
-                        "{{direction}}",
-                    )
-                ],
-            ),
+            *hot_cache(),
+            frames_made_anew(),
+            *compression(),
             *process_panels("ramvol_memory_limit_bytes"),
             row("Volumes"),
-            volumes_table(),
-            graph(
-                "Largest volumes",
-                "The ten that take most memory.",
-                "bytes",
-                [
-                    (
-                        f"topk(10, ramvol_volume_memory_bytes{OF_INSTANCE})",
-                        "{{volume}} {{instance}}",
-                    )
-                ],
-                width=12,
-            ),
-            graph(
-                "Busiest volumes",
-                "The ten with most operations a second.",
-                "ops",
-                [
-                    (
-                        "topk(10, "
-                        + total_rate(
-                            f"ramvol_volume_operations_total{OF_INSTANCE}",
-                            "instance",
-                            "volume",
-                        )
-                        + ")",
-                        "{{volume}} {{instance}}",
-                    )
-                ],
-                width=12,
-            ),
+            *volumes(),
         ],
     )
