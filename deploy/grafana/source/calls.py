@@ -3,14 +3,130 @@
 from dashboard import dashboard, variable
 from panels import OF_INSTANCE, OF_METHOD, graph, heatmap, latencies, stat, total_rate
 
+STARTED = "grpc_server_started_total" + OF_METHOD
+HANDLED = "grpc_server_handled_total" + OF_METHOD
+FAILED = "grpc_server_handled_total" + OF_METHOD.replace(
+    "}", ', grpc_code!~"OK|Canceled"}'
+)
+SECONDS = "grpc_server_handling_seconds"
+
+
+def at_a_glance():
+    return [
+        stat("Calls", "Begun per second.", "reqps", total_rate(STARTED), width=6),
+        stat(
+            "Failed",
+            "Of the calls that ended, those that failed. Those that clients left do "
+            "not count.",
+            "percentunit",
+            f"({total_rate(FAILED)} or sum(0 * ramvol_volumes{OF_INSTANCE}))"
+            f" / {total_rate(HANDLED)}",
+            [(0.01, "yellow"), (0.1, "red")],
+            width=6,
+            decimals=2,
+        ),
+        stat(
+            "Under way",
+            "Calls that began and have not ended, streams among them.",
+            "none",
+            f"sum({STARTED}) - (sum({HANDLED}) or sum(0 * ramvol_volumes{OF_INSTANCE}))",
+            width=6,
+        ),
+        stat(
+            "Io streams",
+            "Streams open for operations on volumes: each client's fast path.",
+            "none",
+            f"sum(ramvol_io_streams{OF_INSTANCE})",
+            width=6,
+        ),
+    ]
+
+
+def calls():
+    return [
+        graph(
+            "Calls by method",
+            "Begun per second.",
+            "reqps",
+            [(total_rate(STARTED, "grpc_method"), "{{grpc_method}}")],
+        ),
+        graph(
+            "Calls by status",
+            "Ended per second.",
+            "reqps",
+            [(total_rate(HANDLED, "grpc_code"), "{{grpc_code}}")],
+            stack=True,
+        ),
+        graph(
+            "Errors by method",
+            "Calls that failed, per second. Those that clients left, which ended as "
+            "Canceled, do not count.",
+            "reqps",
+            [
+                (
+                    total_rate(FAILED, "grpc_method", "grpc_code"),
+                    "{{grpc_method}} {{grpc_code}}",
+                )
+            ],
+        ),
+    ]
+
+
+def latency():
+    return [
+        heatmap(
+            "Unary calls by duration",
+            "How many calls took how long in the server.",
+            SECONDS,
+            OF_METHOD.replace("}", ', grpc_type="unary"}'),
+        ),
+        latencies(
+            "Duration of unary calls",
+            "The median, and what one in a hundred exceeds, in the server.",
+            SECONDS,
+            OF_METHOD.replace("}", ', grpc_type="unary"}'),
+            "grpc_method",
+        ),
+    ]
+
+
+def streams():
+    return [
+        graph(
+            "Messages",
+            "Received from and sent to clients, per second. One message of Io "
+            "carries many operations.",
+            "ops",
+            [
+                (
+                    total_rate(f"grpc_server_msg_{way}_total{OF_METHOD}", "grpc_type"),
+                    f"{{{{grpc_type}}}} {way}",
+                )
+                for way in ("received", "sent")
+            ],
+        ),
+        graph(
+            "Calls under way",
+            "Calls that began and have not ended, by method.",
+            "none",
+            [
+                (
+                    f"sum by (grpc_method) ({STARTED})"
+                    f" - sum by (grpc_method) ({HANDLED})",
+                    "{{grpc_method}}",
+                )
+            ],
+        ),
+        graph(
+            "Io streams",
+            "Streams open for operations on volumes.",
+            "none",
+            [(f"ramvol_io_streams{OF_INSTANCE}", "{{instance}}")],
+        ),
+    ]
+
 
 def make():
-    started = "grpc_server_started_total" + OF_METHOD
-    handled = "grpc_server_handled_total" + OF_METHOD
-    failed = "grpc_server_handled_total" + OF_METHOD.replace(
-        "}", ', grpc_code!~"OK|Canceled"}'
-    )
-    seconds = "grpc_server_handling_seconds"
     return dashboard(
         "grpc",
         "gRPC",
@@ -31,102 +147,9 @@ def make():
             ),
         ],
         [
-            stat("Calls", "Begun per second.", "reqps", total_rate(started), width=6),
-            stat(
-                "Failed",
-                "Of the calls that ended, those that failed. Those that clients left do "
-                "not count.",
-                "percentunit",
-                f"({total_rate(failed)} or sum(0 * ramvol_volumes{OF_INSTANCE}))"
-                f" / {total_rate(handled)}",
-                [(0.01, "yellow"), (0.1, "red")],
-                width=6,
-                decimals=2,
-            ),
-            stat(
-                "Under way",
-                "Calls that began and have not ended, streams among them.",
-                "none",
-                f"sum({started}) - (sum({handled}) or sum(0 * ramvol_volumes{OF_INSTANCE}))",
-                width=6,
-            ),
-            stat(
-                "Io streams",
-                "Streams open for operations on volumes: each client's fast path.",
-                "none",
-                f"sum(ramvol_io_streams{OF_INSTANCE})",
-                width=6,
-            ),
-            graph(
-                "Calls by method",
-                "Begun per second.",
-                "reqps",
-                [(total_rate(started, "grpc_method"), "{{grpc_method}}")],
-            ),
-            graph(
-                "Calls by status",
-                "Ended per second.",
-                "reqps",
-                [(total_rate(handled, "grpc_code"), "{{grpc_code}}")],
-                stack=True,
-            ),
-            graph(
-                "Errors by method",
-                "Calls that failed, per second. Those that clients left, which ended as "
-                "Canceled, do not count.",
-                "reqps",
-                [
-                    (
-                        total_rate(failed, "grpc_method", "grpc_code"),
-                        "{{grpc_method}} {{grpc_code}}",
-                    )
-                ],
-            ),
-            heatmap(
-                "Unary calls by duration",
-                "How many calls took how long in the server.",
-                seconds,
-                OF_METHOD.replace("}", ', grpc_type="unary"}'),
-            ),
-            latencies(
-                "Duration of unary calls",
-                "The median, and what one in a hundred exceeds, in the server.",
-                seconds,
-                OF_METHOD.replace("}", ', grpc_type="unary"}'),
-                "grpc_method",
-            ),
-            graph(
-                "Messages",
-                "Received from and sent to clients, per second. One message of Io "
-                "carries many operations.",
-                "ops",
-                [
-                    (
-                        total_rate(
-                            f"grpc_server_msg_{way}_total{OF_METHOD}", "grpc_type"
-                        ),
-                        f"{{{{grpc_type}}}} {way}",
-                    )
-                    for way in ("received", "sent")
-                ],
-            ),
-            graph(
-                "Calls under way",
-                "Calls that began and have not ended, by method.",
-                "none",
-                [
-                    (
-                        f"sum by (grpc_method) ({started})"
-                        f" - sum by (grpc_method) ({handled})",
-                        "{{grpc_method}}",
-                    )
-                ],
-            ),
-            graph(
-                "Io streams",
-                "Streams open for operations on volumes.",
-                "none",
-                [(f"ramvol_io_streams{OF_INSTANCE}", "{{instance}}")],
-            ),
+            *at_a_glance(),
+            *calls(),
+            *latency(),
+            *streams(),
         ],
     )

@@ -197,28 +197,77 @@ def row(title):
     }
 
 
+# What the table of volumes shows of each: title, unit and metric.
+VOLUMES_COLUMNS = [
+    ("Size", "bytes", "ramvol_volume_size_bytes"),
+    ("Written", "bytes", "ramvol_volume_logical_bytes"),
+    ("Compressed", "bytes", "ramvol_volume_stored_bytes"),
+    ("Memory", "bytes", "ramvol_volume_memory_bytes"),
+    ("Reads", "binBps", "ramvol_volume_read_bytes_total"),
+    ("Writes", "binBps", "ramvol_volume_written_bytes_total"),
+    ("Clients", "none", "ramvol_volume_attached_clients"),
+]
+
+
+def volumes_target(number, metric):
+    """The metric's values of the largest volumes, as they are now."""
+    largest = f"topk(50, ramvol_volume_memory_bytes{OF_INSTANCE})"
+    values = metric + OF_INSTANCE
+    if metric.endswith("_total"):
+        values = rate(values)
+    query = (
+        f"sum by (instance, volume) ({values} and on (job, instance, volume) {largest})"
+    )
+    return target(number, query, "", format="table", range=False, instant=True)
+
+
+def volumes_in_lines(targets):
+    """The transformations that make a line of each volume's values."""
+    values = [f"Value #{made['refId']}" for made in targets]
+    titles = [title for title, _, _ in VOLUMES_COLUMNS]
+    return [
+        {"id": "merge", "options": {}},
+        {
+            "id": "organize",
+            "options": {
+                "excludeByName": {"Time": True},
+                "indexByName": {
+                    name: i for i, name in enumerate(["volume", "instance", *values])
+                },
+                "renameByName": {
+                    "volume": "Volume",
+                    "instance": "Instance",
+                    **dict(zip(values, titles)),
+                },
+            },
+        },
+    ]
+
+
+def volumes_overrides():
+    """The links to the volumes' dashboard, and the units that are not bytes."""
+    link = (
+        "/d/ramvol-volume?var-datasource=${datasource}"
+        "&var-instance=${__data.fields.Instance}"
+        "&var-volume=${__data.fields.Volume}&${__url_time_range}"
+    )
+    links = {"id": "links", "value": [{"title": "The volume", "url": link}]}
+    properties = [("Volume", links)] + [
+        (title, {"id": "unit", "value": unit})
+        for title, unit, _ in VOLUMES_COLUMNS
+        if unit != "bytes"
+    ]
+    return [
+        {"matcher": {"id": "byName", "options": title}, "properties": [changed]}
+        for title, changed in properties
+    ]
+
+
 def volumes_table():
     """The largest volumes, one a line, each with a link to its own dashboard."""
-    columns = [
-        ("Size", "bytes", "ramvol_volume_size_bytes"),
-        ("Written", "bytes", "ramvol_volume_logical_bytes"),
-        ("Compressed", "bytes", "ramvol_volume_stored_bytes"),
-        ("Memory", "bytes", "ramvol_volume_memory_bytes"),
-        ("Reads", "binBps", "ramvol_volume_read_bytes_total"),
-        ("Writes", "binBps", "ramvol_volume_written_bytes_total"),
-        ("Clients", "none", "ramvol_volume_attached_clients"),
+    targets = [
+        volumes_target(i, metric) for i, (_, _, metric) in enumerate(VOLUMES_COLUMNS)
     ]
-    largest = f"topk(50, ramvol_volume_memory_bytes{OF_INSTANCE})"
-    targets = []
-    for i, (_, _, metric) in enumerate(columns):
-        values = metric + OF_INSTANCE
-        if metric.endswith("_total"):
-            values = rate(values)
-        query = (
-            f"sum by (instance, volume) "
-            f"({values} and on (job, instance, volume) {largest})"
-        )
-        targets.append(target(i, query, "", format="table", range=False, instant=True))
     made = panel(
         "table",
         "Volumes",
@@ -230,46 +279,8 @@ def volumes_table():
         9,
         targets,
     )
-    value = {f"Value #{made['refId']}": i for i, made in enumerate(targets)}
-    made["transformations"] = [
-        {"id": "merge", "options": {}},
-        {
-            "id": "organize",
-            "options": {
-                "excludeByName": {"Time": True},
-                "indexByName": {
-                    "volume": 0,
-                    "instance": 1,
-                    **{name: i + 2 for name, i in value.items()},
-                },
-                "renameByName": {
-                    "volume": "Volume",
-                    "instance": "Instance",
-                    **{name: columns[i][0] for name, i in value.items()},
-                },
-            },
-        },
-    ]
-    link = (
-        "/d/ramvol-volume?var-datasource=${datasource}"
-        "&var-instance=${__data.fields.Instance}"
-        "&var-volume=${__data.fields.Volume}&${__url_time_range}"
-    )
-    made["fieldConfig"]["overrides"] = [
-        {
-            "matcher": {"id": "byName", "options": "Volume"},
-            "properties": [
-                {"id": "links", "value": [{"title": "The volume", "url": link}]}
-            ],
-        }
-    ] + [
-        {
-            "matcher": {"id": "byName", "options": name},
-            "properties": [{"id": "unit", "value": unit}],
-        }
-        for name, unit, _ in columns
-        if unit != "bytes"
-    ]
+    made["transformations"] = volumes_in_lines(targets)
+    made["fieldConfig"]["overrides"] = volumes_overrides()
     made["options"] = {
         "cellHeight": "sm",
         "showHeader": True,
