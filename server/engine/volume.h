@@ -115,7 +115,7 @@ class Attachment {
     return Attachment(std::move(volume), *id);
   }
   Attachment(Attachment&&) = default;
-  Attachment& operator=(Attachment&& other) {
+  Attachment& operator=(Attachment&& other) noexcept {
     std::swap(volume_, other.volume_);
     std::swap(id_, other.id_);
     return *this;
