@@ -41,8 +41,8 @@ class Completion {
 // deleted, after which the session ends.
 class BlockDevice {
  public:
-  // Most bytes that Read and Write are asked for at once.
-  static constexpr size_t kMaxDataBytes = size_t{32} << 20;
+  // Most bytes that one call of Read or Write moves.
+  static constexpr size_t kMaxTransferBytes = size_t{32} << 20;
 
   virtual ~BlockDevice() = default;
 

@@ -38,7 +38,7 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
 }
 
 static_assert(kMaxConnectionBytes >=
-                  BlockDevice::kMaxDataBytes + RequestReader::kRequestBytes,
+                  BlockDevice::kMaxTransferBytes + RequestReader::kRequestBytes,
               "any request is let in when there is no other");
 // More than can run at once would only wait for each other.
 int MaxThreads() {

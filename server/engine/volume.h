@@ -40,14 +40,14 @@ class Volume {
 
   // Fills all of `out` with the bytes from `offset` on. DATA_LOSS when a frame
   // fails its check, and then `out` is unspecified; INVALID_ARGUMENT for more
-  // than kMaxDataBytes.
+  // than kMaxTransferBytes.
   absl::Status Read(uint64_t offset, absl::Span<char> out);
 
   // Stores `data` at `offset`; blocks that become all zeroes become holes.
   // RESOURCE_EXHAUSTED at a memory limit, and nothing has changed then;
   // FAILED_PRECONDITION when read-only; DATA_LOSS when a frame that has to be
   // read for an unaligned end fails its check; INVALID_ARGUMENT for more than
-  // kMaxDataBytes.
+  // kMaxTransferBytes.
   absl::Status Write(uint64_t offset, absl::Span<const char> data);
 
   // Makes the range read as zero and gives its whole blocks' memory back. Never

@@ -177,7 +177,7 @@ TEST_F(RemoteDeviceTest, EveryCall) {
 
 TEST_F(RemoteDeviceTest, LargestDataGoesInOneCall) {
   const auto device = Open();
-  std::string data(BlockDevice::kMaxDataBytes, ' ');
+  std::string data(BlockDevice::kMaxTransferBytes, ' ');
   for (size_t i = 0; i < data.size(); ++i) {
     data[i] = static_cast<char>(i * 2654435761U >> 13);
   }

@@ -14,8 +14,8 @@
 namespace ramvol::engine {
 
 inline constexpr uint64_t kMaxVolumeBytes = std::numeric_limits<int64_t>::max();
-// Most bytes that one Read or Write may carry (NBD's largest payload).
-inline constexpr uint64_t kMaxDataBytes = 32 << 20;
+// Most bytes that one call of Read or Write may move (NBD's largest payload).
+inline constexpr uint64_t kMaxTransferBytes = 32 << 20;
 inline constexpr int kMinLevel = -50;
 inline constexpr int kMaxLevel = 19;
 // Low for writes, which wait.

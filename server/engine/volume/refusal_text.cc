@@ -16,7 +16,7 @@ absl::Status TooLong(const Request& request) {
   return InvalidField(
       request.what == "read" ? "length" : "data",
       absl::StrCat("a ", request.what, " of ", request.length,
-                   " bytes is longer than ", kMaxDataBytes, "; cut it"),
+                   " bytes is longer than ", kMaxTransferBytes, "; cut it"),
       ReasonOf(Cause::kTooLong));
 }
 

@@ -108,7 +108,9 @@ absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out) {
   ReadClock clock(out.size() <= Reader::kMaxSmallReadBytes);
   const Request request{"read", offset, out.size()};
   Refusal refusal = CheckRange(request);
-  if (refusal.ok() && out.size() > kMaxDataBytes) refusal = {Cause::kTooLong};
+  if (refusal.ok() && out.size() > kMaxTransferBytes) {
+    refusal = {Cause::kTooLong};
+  }
   if (refusal.ok()) refusal = reader_.Read(offset, out, &clock);
   return End(Operation::kRead, request, clock.TookNs(), out.size(), refusal);
 }
@@ -117,7 +119,9 @@ absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
   const int64_t began_ns = SteadyNowNs();
   const Request request{"write", offset, data.size()};
   Refusal refusal = CheckChange(request);
-  if (refusal.ok() && data.size() > kMaxDataBytes) refusal = {Cause::kTooLong};
+  if (refusal.ok() && data.size() > kMaxTransferBytes) {
+    refusal = {Cause::kTooLong};
+  }
   if (refusal.ok()) refusal = writer_.Write(offset, data);
   reclaimer_.Throttle();
   return End(Operation::kWrite, request, SteadyNowNs() - began_ns, data.size(),

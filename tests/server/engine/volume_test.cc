@@ -669,7 +669,7 @@ TEST_F(VolumeTest, MallocVolumeTakesTheLongestWriteAtTheLimit) {
     status = Write(greedy, at, Noise(random_, 65536));
   }
   for (int round = 0; round < 2; ++round) {
-    const std::string data = Noise(random_, kMaxDataBytes);
+    const std::string data = Noise(random_, kMaxTransferBytes);
     status = Write(reserved, 0, data);
     ASSERT_TRUE(status.ok()) << status;
     ASSERT_TRUE(Read(reserved, 0, data.size()) == data);
