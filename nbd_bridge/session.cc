@@ -18,8 +18,6 @@ constexpr uint64_t kLongBytes = uint64_t{128} << 10;
 // Another thread helps with what would take longer than this alone. Waking it
 // costs less, but where the client is on the same machine the core may be its.
 constexpr int64_t kWorthHelpNs = 200'000;
-// A reply waits at most about so long for others to be sent with it.
-constexpr int64_t kMaxReplyDelayNs = 50'000;
 // Reads of at least so many bytes ask first whether there is anything.
 constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 
@@ -27,8 +25,6 @@ constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 // at once, what it is just sending would fail, and it might not read its
 // replies.
 constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
-// Most replies that wait for each other.
-constexpr size_t kMaxRepliesAtOnce = 16;
 // How often those who wait for room look whether their connection has ended.
 constexpr absl::Duration kLookInterval = absl::Seconds(1);
 
@@ -57,6 +53,19 @@ class Immediate final : public Completion {
   bool ok_ = false;
 };
 
+// Whether a large read, on a device that can tell at once, would find nothing.
+bool IsAllHole(BlockDevice& device, Style style, const RequestHeader& header) {
+  if (!device.synchronous() || header.length < kAskForHolesBytes ||
+      style == Style::kSimple || (header.flags & kCmdDf) != 0) {
+    return false;
+  }
+  std::vector<Extent> extents;
+  Immediate asked;
+  device.GetExtents(header.offset, header.length, /*max_extents=*/1, &extents,
+                    &asked);
+  return asked.ok() && extents[0].hole && extents[0].length == header.length;
+}
+
 }  // namespace
 
 void Session::RoomTold::Tell() {
@@ -80,13 +89,15 @@ Session::Session(Socket& socket, ClientMemory::Holder& holder,
       device_(*negotiated_.device),
       traits_(TraitsOf(negotiated_)),
       shared_(shared),
-      reader_(socket, traits_, this) {}
+      reader_(socket, traits_, this),
+      buffers_(socket, holder),
+      sender_(socket, holder, buffers_, &mu_, this) {}
 
 void Session::Run() {
   Work(/*main=*/true);
   MutexLock lock(&mu_);
   holder_.SetHeld(holder_.held_bytes() - reader_bytes_);  // It never arrived.
-  SetUntakenLocked(false);
+  buffers_.NoteProgress();
 }
 
 void Session::Work(bool main) {
@@ -115,8 +126,7 @@ std::unique_ptr<Request> Session::Next(bool main) {
   MutexLock lock(&mu_);
   for (;;) {
     if (!waiting_.empty()) {
-      if (!replies_.empty() && !sending_ &&
-          SteadyNowNs() - replies_since_ns_ > kMaxReplyDelayNs) {
+      if (sender_.IsLate()) {
         SendLocked(/*may_wait=*/true);
         continue;
       }
@@ -125,7 +135,7 @@ std::unique_ptr<Request> Session::Next(bool main) {
       GetHelpLocked(*request);
       return request;
     }
-    if (!replies_.empty() && !sending_) {
+    if (sender_.IsDue()) {
       SendLocked(/*may_wait=*/true);
     } else if (!reading_ && !ended_) {
       ReadLocked();
@@ -160,9 +170,9 @@ void Session::ReadLocked() {
 }
 
 bool Session::ReceiveLocked() {
-  reader_.SetWide(wide_);
+  reader_.SetWide(buffers_.wide());
   // Whoever sends meanwhile may make it wide.
-  if (!ticks_ && (wide_ || unanswered_ != 0)) {
+  if (!ticks_ && (buffers_.wide() || unanswered_ != 0)) {
     ticks_ = true;
     socket_.SetIdleTime(kIdleTime);
   }
@@ -175,8 +185,8 @@ bool Session::ReceiveLocked() {
   if (received == RequestReader::Received::kNothing) {
     RestLocked();
   } else {
-    SetUntakenLocked(false);
-    if (reader_.IsTight()) WidenLocked();
+    buffers_.NoteProgress();
+    if (reader_.IsTight()) buffers_.Widen();
   }
   return received != RequestReader::Received::kEnd;
 }
@@ -221,31 +231,10 @@ bool Session::WaitForRoomLocked() {
   return true;
 }
 
-bool Session::WidenLocked() {
-  const size_t bytes = RequestReader::kWideSlabBytes + socket_.wide_bytes();
-  if (wide_ || !holder_.TakeSpare(bytes)) return false;
-  wide_ = true;
-  socket_.Widen();
-  return true;
-}
-
 void Session::RestLocked() {
-  if (unanswered_ != 0 || reader_.in_payload()) return;
-  if (wide_) {
-    SetUntakenLocked(socket_.unsent_bytes() > 2 * Socket::kNarrowBytes);
-    if (untaken_) return;
-    wide_ = false;
-    socket_.Narrow();
-    holder_.GiveSpare(socket_.kept_bytes());
-  }
+  if (unanswered_ != 0 || reader_.in_payload() || !buffers_.Narrow()) return;
   ticks_ = false;
   socket_.SetIdleTime(absl::ZeroDuration());
-}
-
-void Session::SetUntakenLocked(bool untaken) {
-  if (untaken == untaken_) return;
-  untaken_ = untaken;
-  holder_.WaitsForClient(untaken);
 }
 
 void Session::AcceptLocked(Requests arrived) {
@@ -322,25 +311,12 @@ void Session::Execute(std::unique_ptr<Request> owned) {
 // A cache request is a read of which nothing is sent: it leaves in the engine's
 // cache what a read would.
 void Session::ExecuteRead(Request& request) {
-  if (IsAllHole(request)) {
+  if (IsAllHole(device_, traits_.style, request.header)) {
     request.all_hole = true;
     return Finish(&request, absl::OkStatus());
   }
   request.buffer.reset(new char[request.header.length]);
   device_.Read(request.header.offset, request.buffer_span(), &request);
-}
-
-bool Session::IsAllHole(const Request& request) {
-  const RequestHeader& header = request.header;
-  if (!device_.synchronous() || header.length < kAskForHolesBytes ||
-      traits_.style == Style::kSimple || (header.flags & kCmdDf) != 0) {
-    return false;
-  }
-  std::vector<Extent> extents;
-  Immediate asked;
-  device_.GetExtents(header.offset, header.length, /*max_extents=*/1, &extents,
-                     &asked);
-  return asked.ok() && extents[0].hole && extents[0].length == header.length;
 }
 
 void Session::Finish(Request* finished, const absl::Status& status) {
@@ -361,15 +337,12 @@ void Session::Finish(Request* finished, const absl::Status& status) {
 
   MutexLock lock(&mu_);
   if (last_words) EndSoonLocked();
-  if (replies_.empty()) replies_since_ns_ = now;
-  replies_.push_back(std::move(request));
-  if (device_.synchronous() || sending_) return;
+  sender_.Add(std::move(request), now);
+  if (device_.synchronous() || sender_.sending()) return;
   // Whoever brings several results brings the others right after this one:
   // their replies go together, as far as they are few.
   const bool more = device_.MoreToCome();
-  if (!more || replies_.size() >= kMaxRepliesAtOnce) {
-    SendLocked(/*may_wait=*/false);
-  }
+  if (!more || sender_.IsFull()) SendLocked(/*may_wait=*/false);
 }
 
 void Session::EndSoonLocked() {
@@ -392,40 +365,16 @@ void Session::EndSoonLocked() {
 }
 
 void Session::SendLocked(bool may_wait) {
-  if (sending_ || replies_.empty()) return;
-  sending_ = true;
-  SendAllLocked(may_wait);
-}
-
-void Session::SendAllLocked(bool may_wait) {
-  while (!batch_.empty() || !replies_.empty()) {
-    if (batch_.empty()) batch_.swap(replies_);
-    mu_.Unlock();
-    const bool sent = SendParts(/*may_wait=*/false);
-    mu_.Lock();
-    if (!sent) {
-      if (WidenLocked()) continue;
-      if (!may_wait && SendElsewhereLocked()) return;
-      // The client may be busy sending, and read no reply until it is done.
-      if (!reading_ && !ended_) WakeThreadLocked();
-      holder_.WaitsForClient(true);
-      mu_.Unlock();
-      SendParts(/*may_wait=*/true);
-      mu_.Lock();
-      holder_.WaitsForClient(false);
-    }
-    ForgetSentLocked();
-  }
-  sending_ = false;
+  sender_.Send(may_wait);
   if (OverLocked()) wake_main_.Signal();
 }
 
-bool Session::SendElsewhereLocked() {
+bool Session::SendElsewhere() {
   ++helpers_;
   const bool started = shared_.threads.Run([this] {
     {
       MutexLock lock(&mu_);
-      SendAllLocked(/*may_wait=*/true);
+      sender_.SendRest();
     }
     Work(/*main=*/false);
   });
@@ -433,43 +382,16 @@ bool Session::SendElsewhereLocked() {
   return started;
 }
 
-bool Session::SendParts(bool may_wait) {
-  if (unsent_parts_.empty()) {
-    parts_.clear();
-    for (const std::unique_ptr<Request>& request : batch_) {
-      parts_.insert(parts_.end(), request->parts.begin(), request->parts.end());
-    }
-    unsent_parts_ = absl::MakeSpan(parts_);
-  }
-  while (!unsent_parts_.empty()) {
-    const ssize_t sent = socket_.Send(unsent_parts_, may_wait);
-    if (sent == 0) return false;
-    if (sent < 0) {
-      // Nobody is there any more: what is to come is thrown away.
-      lost_.store(true, std::memory_order_relaxed);
-      socket_.Shutdown();
-      unsent_parts_ = {};
-      break;
-    }
-    unsent_parts_ = Advance(unsent_parts_, static_cast<size_t>(sent));
-  }
-  return true;
+void Session::WillWait() {
+  if (!reading_ && !ended_) WakeThreadLocked();
 }
 
-void Session::ForgetSentLocked() {
-  Requests sent;
-  sent.swap(batch_);
-  mu_.Unlock();
-  size_t bytes = 0;
-  for (const std::unique_ptr<Request>& request : sent) {
-    bytes += request->charged_bytes;
-  }
-  const size_t count = sent.size();
-  sent.clear();
-  mu_.Lock();
-  unanswered_ -= count;
+void Session::Sent(size_t replies, size_t bytes) {
+  unanswered_ -= replies;
   holder_.SetHeld(holder_.held_bytes() - bytes);
   wake_reader_.Signal();
 }
+
+void Session::Lost() { lost_.store(true, std::memory_order_relaxed); }
 
 }  // namespace ramvol::nbd

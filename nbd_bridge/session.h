@@ -15,7 +15,9 @@
 #include "base/client_memory.h"
 #include "base/cost_estimate.h"
 #include "base/mutex.h"
+#include "nbd_bridge/connection_buffers.h"
 #include "nbd_bridge/negotiation.h"
+#include "nbd_bridge/reply_sender.h"
 #include "nbd_bridge/request.h"
 #include "nbd_bridge/request_reader.h"
 #include "nbd_bridge/socket.h"
@@ -33,22 +35,22 @@ inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
 // and one that reads.
 inline constexpr int kMaxConnectionThreads = 8;
 
-// Receives requests, carries them out and sends their replies, as they are
+// Receives requests, carries them out and has their replies sent, as they are
 // ready.
 //
 // Threads take turns. Whoever has nothing to carry out reads from the socket;
 // who read carries out what came, and so the only request of a client that
 // waits for each reply never changes threads. When much has come, or something
 // long is to be carried out, another thread is asked to help or to read on.
-// What is ready is sent, by one thread at a time, together. Devices that are
-// not synchronous need no help; their replies are sent by the threads that call
-// Done, as long as the socket has room.
+// Replies go to a ReplySender. Devices that are not synchronous need no help;
+// their replies are sent by the threads that call Done, as long as the socket
+// has room.
 //
 // What it holds, it takes out of the client memory beforehand, and reads no
 // request that there is no room for. It begins with small buffers; once these
 // are full, it asks for larger ones, and gives them back after kIdleTime
 // without a request.
-class Session final : private RequestOwner {
+class Session final : private RequestOwner, private ReplySender::Host {
  public:
   // What sessions share. Borrowed.
   struct Shared {
@@ -111,12 +113,9 @@ class Session final : private RequestOwner {
   // Waits until there is room for what reader_ needs. False when the
   // connection has ended meanwhile.
   bool WaitForRoomLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Gets larger buffers, if there is memory for them.
-  bool WidenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Nothing has come for kIdleTime: gives larger buffers back, if the client
   // has taken what is in them.
   void RestLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void SetUntakenLocked(bool untaken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Gets a thread for what `request` would hold up.
   void GetHelpLocked(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // One more thread looks for something to do, if there may be more.
@@ -124,7 +123,6 @@ class Session final : private RequestOwner {
 
   void Execute(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
   void ExecuteRead(Request& request);
-  bool IsAllHole(const Request& request);
 
   void Finish(Request* request, const absl::Status& status) override
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -134,13 +132,12 @@ class Session final : private RequestOwner {
 
   // Sends what is ready, unless another thread is at it.
   void SendLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Of the thread that has sending_: goes on, until all has been sent.
-  void SendAllLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Leaves sending_ to a thread that may wait. False when there is none.
-  bool SendElsewhereLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Sends batch_, or the rest of it. False when it would have to wait.
-  bool SendParts(bool may_wait);
-  void ForgetSentLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool SendElsewhere() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WillWait() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Sent(size_t replies, size_t bytes) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Lost() override ABSL_LOCKS_EXCLUDED(mu_);
+
   bool OverLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Synchronise themselves, or are constant.
@@ -157,36 +154,27 @@ class Session final : private RequestOwner {
 
   const std::shared_ptr<RoomTold> room_ = std::make_shared<RoomTold>(this);
 
-  // Belong to whoever has reading_.
+  // Belongs to whoever has reading_.
   RequestReader reader_;
-
-  // Belong to whoever has sending_.
-  Requests batch_;
-  std::vector<iovec> parts_;
-  absl::Span<iovec> unsent_parts_;
 
   Mutex mu_;
   CondVar wake_main_;
   CondVar wake_reader_;
   CondVar wake_ending_;
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
-  bool sending_ ABSL_GUARDED_BY(mu_) = false;
   bool main_waits_ ABSL_GUARDED_BY(mu_) = false;
   bool ending_ ABSL_GUARDED_BY(mu_) = false;  // ESHUTDOWN has been said.
   bool ended_ ABSL_GUARDED_BY(mu_) = false;   // Nothing more is read.
   int helpers_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<std::unique_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);
-  Requests replies_ ABSL_GUARDED_BY(mu_);
-  int64_t replies_since_ns_ ABSL_GUARDED_BY(mu_) = 0;  // The first of them.
+  ConnectionBuffers buffers_ ABSL_GUARDED_BY(mu_);
+  ReplySender sender_ ABSL_GUARDED_BY(mu_);
   // Read, and not yet deleted.
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
   // The reader's part of what is held.
   size_t reader_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool has_room_ ABSL_GUARDED_BY(mu_) = false;  // What was asked for.
-  bool wide_ ABSL_GUARDED_BY(mu_) = false;
-  bool ticks_ ABSL_GUARDED_BY(mu_) = false;  // Reading has an idle time.
-  // There is nothing to do but for the client to take what has been sent.
-  bool untaken_ ABSL_GUARDED_BY(mu_) = false;
+  bool ticks_ ABSL_GUARDED_BY(mu_) = false;     // Reading has an idle time.
 };
 
 }  // namespace ramvol::nbd
