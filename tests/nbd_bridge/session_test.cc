@@ -243,8 +243,16 @@ TEST_P(SessionTest, ShutdownAnswersWhatIsUnderWay) {
   volume_->HoldReads();
   client_->Send(Command::kRead, 1, 0, 4096);
   while (volume_->held_reads() == 0) std::this_thread::yield();
+  auto other = harness_.NewClient();
+  other->Enter("v", Style::kStructured);
   std::thread stop([this] { harness_.server().Shutdown(absl::Seconds(60)); });
-  absl::SleepFor(absl::Milliseconds(20));
+  // It has begun when others are told so.
+  Error error = Error::kNone;
+  while (error == Error::kNone) {
+    other->Send(Command::kFlush, 1, 0, 0);
+    error = other->Read().error;
+  }
+  EXPECT_EQ(error, Error::kShutdown);
   volume_->ReleaseReads();
   EXPECT_EQ(client_->Read(4096).error, Error::kNone);
   EXPECT_TRUE(client_->SeesEnd());
@@ -290,7 +298,10 @@ TEST_P(SessionTest, AClientThatSendsBeforeItReadsIsReadFrom) {
     client_->Send(Command::kRead, cookie, 0, data.size());
   }
   // So that the replies are on their way, as far as they fit.
-  absl::SleepFor(absl::Milliseconds(20));
+  constexpr auto kKind = static_cast<size_t>(nbd::CommandKind::kRead);
+  while (harness_.stats().Get().requests[kKind][0] < 4) {
+    std::this_thread::yield();
+  }
   for (uint64_t cookie = 5; cookie <= 8; ++cookie) {
     client_->SendWrite(cookie, cookie * data.size(), data);
   }
