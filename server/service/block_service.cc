@@ -11,6 +11,7 @@
 #include "server/engine/volume.h"
 #include "server/service/block_operations.h"
 #include "server/service/call_message.h"
+#include "server/service/io_stream.h"
 #include "server/service/io_wire.h"
 #include "server/service/limits.h"
 #include "server/service/unary.h"

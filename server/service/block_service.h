@@ -16,7 +16,7 @@
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"
 #include "server/service/executor.h"
-#include "server/service/io_stream.h"
+#include "server/service/io_stream_set.h"
 #include "server/service/unary.h"
 
 namespace ramvol::service {
