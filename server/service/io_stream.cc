@@ -49,13 +49,14 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
       executor_(executor),
       set_(set),
       context_(context),
-      holder_(set->memory(), this) {}
+      memory_(set->memory(), this, &session_) {}
 
 void IoStream::Start() {
   {
     MutexLock lock(&mu_);
-    holder_.SetPeer(PeerOf(context_->peer()));
-    holder_.Open(ClientMemory::Stream());
+    memory_.Open(PeerOf(context_->peer()), [self = weak_from_this()] {
+      if (const auto stream = self.lock()) stream->Wake();
+    });
   }
   StartRead(&incoming_);
 }
@@ -63,53 +64,16 @@ void IoStream::Start() {
 void IoStream::OnReadDone(bool ok) {
   {
     MutexLock lock(&mu_);
-    if (ok && !session_.ended()) {
-      incoming_waits_ = true;
-      // While it waits it stays gRPC's, and nothing more is read.
-      if (!TakeIncomingLocked()) return;
-    }
+    // While it waits it stays gRPC's, and nothing more is read.
+    if (ok && !session_.ended() && !memory_.Arrived(incoming_.Length())) return;
   }
   TakeMessage(ok);
 }
 
-bool IoStream::TakeIncomingLocked() {
-  const size_t bytes = incoming_.Length();
-  // Operations that came before it go first.
-  const size_t before = session_.NextResultBytes(Lane::kPrompt);
-  const bool is_theirs = before > 0 && granted_bytes_ >= before;
-  if (!incoming_waits_ || is_theirs || !ReserveLocked(bytes)) return false;
-  incoming_waits_ = false;
-  incoming_bytes_ = bytes;
-  SetHeldLocked();
-  return true;
-}
-
-bool IoStream::ReserveLocked(size_t bytes) {
-  if (granted_bytes_ > 0 && granted_bytes_ >= bytes) {
-    granted_bytes_ = 0;
-    return true;
-  }
-  if (holder_.asking()) return false;
-  if (holder_.Reserve(bytes)) return true;
-  AskLocked(bytes);
-  return false;
-}
-
-void IoStream::AskLocked(size_t bytes) {
-  asked_bytes_ = bytes;
-  holder_.Ask(bytes, [self = shared_from_this()] {
-    const bool queued =
-        self->executor_->Submit(Lane::kPrompt, [self] { self->Resume(); });
-    if (!queued) self->Resume();
-  });
-}
-
-bool IoStream::MayBeginLocked(Lane lane) {
-  const size_t bytes = session_.NextResultBytes(lane);
-  if (bytes == 0) return true;
-  if (!ReserveLocked(bytes)) return false;
-  if (incoming_waits_ && !holder_.asking()) AskLocked(incoming_.Length());
-  return true;
+void IoStream::Wake() {
+  const bool queued = executor_->Submit(
+      Lane::kPrompt, [self = shared_from_this()] { self->Resume(); });
+  if (!queued) Resume();
 }
 
 void IoStream::Resume() {
@@ -118,10 +82,8 @@ void IoStream::Resume() {
   {
     MutexLock lock(&mu_);
     if (finished_) return;
-    // It takes the grant.
-    if (holder_.Reserve(asked_bytes_)) granted_bytes_ = asked_bytes_;
-    take = TakeIncomingLocked();
-    next.read = TakeNextReadLocked();
+    take = memory_.TakeGrant();
+    next.read = memory_.TakeNextRead();
     // As a runner, for the stream must not finish meanwhile.
     ++runners_[Index(Lane::kPrompt)];
     DecideLocked(&next);
@@ -129,20 +91,6 @@ void IoStream::Resume() {
   Act(next);
   if (take) TakeMessage(true);
   EndRunner(Lane::kPrompt);
-}
-
-bool IoStream::TakeNextReadLocked() {
-  if (!next_read_waits_ || holder_.asking() || granted_bytes_ > 0 ||
-      session_.ended()) {
-    return false;
-  }
-  next_read_waits_ = false;
-  return true;
-}
-
-void IoStream::SetHeldLocked() {
-  holder_.SetHeld(session_.held_bytes() + incoming_bytes_ + outgoing_bytes_ +
-                  granted_bytes_);
 }
 
 std::function<void()> IoStream::SendAway() {
@@ -157,7 +105,7 @@ void IoStream::EndNow() {
   {
     MutexLock lock(&mu_);
     if (finished_) return;
-    status = ClientTooSlow(holder_.held_bytes());
+    status = ClientTooSlow(memory_.held_bytes());
     session_.Abandon(status);
     call = std::make_unique<EndableCall>(context_->c_call());
     ++runners_[Index(Lane::kPrompt)];
@@ -175,13 +123,12 @@ void IoStream::TakeMessage(bool ok) {
     MutexLock lock(&mu_);
     if (finished_) return;
     EndOrReceiveLocked(ok, std::move(status));
-    incoming_bytes_ = 0;
+    memory_.TakenIn(ok);
     for (const Lane lane : kAllLanes) {
       run_here[Index(lane)] = RunHereLocked(lane);
       if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
     }
-    next_read_waits_ = ok;
-    next.read = TakeNextReadLocked();
+    next.read = memory_.TakeNextRead();
     DecideLocked(&next);
     next.replaced.swap(replaced_);
   }
@@ -202,7 +149,7 @@ void IoStream::EndOrReceiveLocked(bool ok, absl::Status status) {
 
 int IoStream::RunHereLocked(Lane lane) const {
   const auto small = static_cast<int>(session_.SmallOnesWaiting(lane));
-  const bool here = runners_[Index(lane)] == 0 && !WaitsForMemoryLocked(lane) &&
+  const bool here = runners_[Index(lane)] == 0 && !memory_.IsWaiting(lane) &&
                     small * costs_[Index(lane)].ns() <= kWorthHandingOverNs;
   return here ? small : 0;
 }
@@ -288,26 +235,22 @@ void IoStream::DecideLocked(Next* next, bool may_write) {
   if (at_rest && session_.ended()) {
     finished_ = true;
     next->finish = true;
-    holder_.Withdraw();
+    memory_.Withdraw();
   }
-  if (session_.NextResultBytes(Lane::kPrompt) == 0 && !incoming_waits_) {
-    granted_bytes_ = 0;  // For what is gone.
-  }
-  SetHeldLocked();
+  memory_.Settle();
 }
 
 bool IoStream::BeginWriteLocked() {
   const size_t held = session_.held_bytes();
   writing_ = session_.NextMessage(&response_);
   if (!writing_) return false;
-  outgoing_bytes_ = held - session_.held_bytes();
-  holder_.WaitsForClient(true);
+  memory_.Sending(held - session_.held_bytes());
   return true;
 }
 
 int IoStream::MoreRunnersLocked(Lane lane) {
   const size_t cost = session_.WaitingCostBytes(lane);
-  if (cost == 0 || WaitsForMemoryLocked(lane)) return 0;
+  if (cost == 0 || memory_.IsWaiting(lane)) return 0;
   const size_t most = static_cast<size_t>(
       std::min(executor_->lane_threads(), kMaxStreamRunners));
   const size_t wanted = std::clamp<size_t>(cost / kCostPerRunnerBytes, 1, most);
@@ -373,9 +316,9 @@ void IoStream::RunTurn(Lane lane, int most) {
     {
       MutexLock lock(&mu_);
       if (result != nullptr) session_.Complete(std::move(result));
-      if (n < most && MayBeginLocked(lane)) {
+      if (n < most && memory_.MayBegin(lane)) {
         operation = session_.NextOperation(lane);
-        next.read = TakeNextReadLocked();
+        next.read = memory_.TakeNextRead();
       }
       small = operation != nullptr && IsSmall(*operation);
       const bool gather = small && now_ns - answered_ns < kMaxAnswerDelayNs;
@@ -396,7 +339,7 @@ void IoStream::EndRunner(Lane lane) {
   Next next;
   {
     MutexLock lock(&mu_);
-    next.read = TakeNextReadLocked();
+    next.read = memory_.TakeNextRead();
     --runners_[Index(lane)];
     DecideLocked(&next);
   }
@@ -409,8 +352,7 @@ void IoStream::OnWriteDone(bool ok) {
     MutexLock lock(&mu_);
     writing_ = false;
     outgoing_.Clear();
-    outgoing_bytes_ = 0;
-    holder_.WaitsForClient(false);
+    memory_.Sent();
     if (!ok) session_.Abandon(absl::CancelledError("the client is gone"));
     next = DecideLocked();
   }

@@ -21,6 +21,7 @@
 #include "server/engine/volume.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
+#include "server/service/io_stream_memory.h"
 #include "server/service/io_stream_set.h"
 
 namespace ramvol::service {
@@ -31,9 +32,8 @@ namespace ramvol::service {
 // for the next; so do, for a moment, those of small operations that follow each
 // other.
 //
-// What it holds is charged to client memory: a message before it is decoded, a
-// read before it begins. While there is no memory for one of them, the stream
-// reads no further message.
+// What it holds is charged to client memory, as IoStreamMemory says; IoSession
+// is its protocol.
 //
 // gRPC's threads, the executor's and Drain's meet here; mu_ is held for a few
 // instructions at a time, never across a call of gRPC or of the engine.
@@ -72,20 +72,11 @@ class IoStream final
     bool read = false;
   };
 
+  // There is memory for what waited.
+  void Wake() ABSL_LOCKS_EXCLUDED(mu_);
+  void Resume() ABSL_LOCKS_EXCLUDED(mu_);
   // Takes in incoming_, which is charged.
   void TakeMessage(bool ok) ABSL_LOCKS_EXCLUDED(mu_);
-  // Whether there are `bytes`; else they are asked for, unless others are.
-  bool ReserveLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The same for the next operation of `lane`.
-  bool MayBeginLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void AskLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // There is memory for what was asked for.
-  void Resume() ABSL_LOCKS_EXCLUDED(mu_);
-  // Whether it is incoming_'s turn, which waited.
-  bool TakeIncomingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Whether the next message, with which it was waited, may be read now.
-  bool TakeNextReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void SetHeldLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Ends the stream, whose client is slow.
   void EndNow() ABSL_LOCKS_EXCLUDED(mu_);
   // `status` is that of decoding.
@@ -106,11 +97,6 @@ class IoStream final
   bool BeginWriteLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // How many operations of `lane` this thread had better run than hand over.
   int RunHereLocked(Lane lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // What its operations need was asked for.
-  bool WaitsForMemoryLocked(Lane lane) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return lane == Lane::kPrompt && holder_.asking();
-  }
   int MoreRunnersLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Act(Next& next) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -130,16 +116,7 @@ class IoStream final
   std::array<int, kLanes> runners_ ABSL_GUARDED_BY(mu_) = {};
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  // Of the messages that gRPC has received and is sending.
-  size_t incoming_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t outgoing_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  // Asked for; granted, and not used yet.
-  size_t asked_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t granted_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  // There is no memory yet: for incoming_, or for operations before it.
-  bool incoming_waits_ ABSL_GUARDED_BY(mu_) = false;
-  bool next_read_waits_ ABSL_GUARDED_BY(mu_) = false;
-  ClientMemory::Holder holder_ ABSL_GUARDED_BY(mu_);
+  IoStreamMemory memory_ ABSL_GUARDED_BY(mu_);
   // Streams that this one has to replace before it is open; for Next.
   std::vector<std::shared_ptr<OpenStream>> replaced_ ABSL_GUARDED_BY(mu_);
   // Of those that replace this one while its operations run.
