@@ -45,7 +45,7 @@ bool IoStreamMemory::MayBegin(Lane lane) {
   const size_t bytes = session_.NextResultBytes(lane);
   if (bytes == 0) return true;
   if (!Reserve(bytes)) return false;
-  if (message_waits_ && !holder_.asking()) Ask(message_bytes_);
+  if (message_waits_) AskForMessage();
   return true;
 }
 
@@ -63,6 +63,10 @@ bool IoStreamMemory::Reserve(size_t bytes) {
 void IoStreamMemory::Ask(size_t bytes) {
   asked_bytes_ = bytes;
   holder_.Ask(bytes, granted_);
+}
+
+void IoStreamMemory::AskForMessage() {
+  if (!holder_.asking() && !session_.ended()) Ask(message_bytes_);
 }
 
 }  // namespace ramvol::service

@@ -67,10 +67,11 @@ class IoStreamMemory {
 
   // Charges what is held now. Call it after each change of the session.
   void Settle() {
-    if (session_.NextResultBytes(Lane::kPrompt) == 0 && !message_waits_) {
-      granted_bytes_ = 0;  // For what is gone.
-    }
+    const bool reads_wait = session_.NextResultBytes(Lane::kPrompt) > 0;
+    if (!reads_wait) granted_bytes_ = 0;  // For what is gone.
     SetHeld();
+    // None of them is left to ask for it.
+    if (message_waits_ && !reads_wait) AskForMessage();
   }
   // Nothing waits any more; Settle has to follow.
   void Withdraw() { holder_.Withdraw(); }
@@ -82,6 +83,7 @@ class IoStreamMemory {
   // Whether there are `bytes`; else they are asked for, unless others are.
   bool Reserve(size_t bytes);
   void Ask(size_t bytes);
+  void AskForMessage();
   void SetHeld() {
     holder_.SetHeld(session_.held_bytes() + taken_in_bytes_ + sending_bytes_ +
                     granted_bytes_);

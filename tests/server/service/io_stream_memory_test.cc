@@ -144,6 +144,21 @@ TEST_F(IoStreamMemoryTest, AReadGoesBeforeTheMessageThatCameAfterIt) {
   EXPECT_GE(memory_.held_bytes(), 4 * kMib);
 }
 
+TEST_F(IoStreamMemoryTest, AMessageOutlivesTheReadBeforeIt) {
+  TakeAll();
+  ReceiveRead(1, 3 * kMib);
+  EXPECT_FALSE(memory_.MayBegin(Lane::kPrompt));
+  EXPECT_FALSE(memory_.Arrived(kMib));
+  GiveAll();
+  AwaitGrant();
+  EXPECT_FALSE(memory_.TakeGrant()) << "it is the read's";
+  // As when the executor is full.
+  session_.FailWaiting(Lane::kPrompt, absl::UnavailableError("too much"));
+  memory_.Settle();
+  ASSERT_TRUE(granted_->WaitForNotificationWithTimeout(absl::Minutes(1)));
+  EXPECT_TRUE(memory_.TakeGrant());
+}
+
 TEST_F(IoStreamMemoryTest, WhatWaitsMayBeGivenUp) {
   TakeAll();
   ReceiveRead(1, 3 * kMib);
