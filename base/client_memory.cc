@@ -107,6 +107,11 @@ ClientMemory::ClientMemory(const Options& options)
       thread_([this] { Run(); }) {}
 
 ClientMemory::~ClientMemory() {
+  if (std::this_thread::get_id() == thread_.get_id()) {
+    *gone_ = true;
+    thread_.detach();
+    return;
+  }
   {
     MutexLock lock(&mu_);
     stopping_ = true;
@@ -296,6 +301,8 @@ void ClientMemory::Sweep(absl::Time now) {
 }
 
 void ClientMemory::Run() {
+  bool gone = false;
+  gone_ = &gone;
   absl::Time next_sweep = absl::InfiniteFuture();
   mu_.Lock();
   while (!stopping_) {
@@ -304,6 +311,7 @@ void ClientMemory::Run() {
       mu_.Unlock();
       for (const auto& granted : to_tell) granted();
       to_tell.clear();  // What they captured goes without the lock.
+      if (gone) return;
       mu_.Lock();
       continue;
     }
@@ -322,6 +330,7 @@ void ClientMemory::Run() {
     }
     mu_.Unlock();
     Sweep(now);
+    if (gone) return;
     next_sweep = absl::Now() + options_.sweep_interval;
     mu_.Lock();
   }

@@ -115,8 +115,10 @@ class ClientMemory {
       return held_ + more <= covered_ || Grow(more);
     }
     // After Reserve failed: waits until it would not. `granted` is called by
-    // the bound's thread, or never when this was withdrawn. Nothing when this
-    // asks for something already.
+    // the bound's thread, or never when this was withdrawn. When it is on its
+    // way then, it comes in spite of that, even when the Holder is gone: it
+    // has to keep, or to find, what it touches. Nothing when this asks for
+    // something already.
     void Ask(size_t more, std::function<void()> granted);
     bool asking() const { return asked_ != 0; }
     void Withdraw();
@@ -188,7 +190,8 @@ class ClientMemory {
   };
 
   explicit ClientMemory(const Options& options);
-  // All holders are gone.
+  // All holders are gone. What the memory calls may drop the last reference to
+  // it: then its thread ends by itself, and touches nothing more.
   ~ClientMemory();
 
   ClientMemory(const ClientMemory&) = delete;
@@ -271,6 +274,8 @@ class ClientMemory {
   absl::flat_hash_map<std::string, size_t> peers_ ABSL_GUARDED_BY(mu_);
   uint64_t sent_away_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  // Tells the thread that the memory is gone; the thread's own.
+  bool* gone_ = nullptr;
   std::thread thread_;
 };
 

@@ -155,12 +155,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   CallGate* const gate_;
   UnaryTask task_;
   const std::shared_ptr<ClientMemory> memory_;
-  ClientMemory::Holder holder_;
   std::atomic<size_t> held_bytes_{0};  // As holder_'s, for other threads.
   // gRPC's, one for each part of the answer, and of those who send it away.
   std::atomic<int> refs_{1};
   Mutex mu_;
   bool done_ ABSL_GUARDED_BY(mu_) = false;
+  // Goes first: until then SendAway may be called.
+  ClientMemory::Holder holder_;
 };
 
 }  // namespace

@@ -327,6 +327,34 @@ TEST_F(ClientMemoryTest, WhoWaitsForItselfIsNotSentAway) {
   EXPECT_FALSE(greedy->sent_away);
 }
 
+// Owns the memory that it is charged to, as a call does whose answer may be on
+// its way still when the server has ended.
+struct Owner {
+  explicit Owner(absl::Notification* gone) : gone(*gone) {}
+  ~Owner() {
+    client.reset();
+    memory.reset();
+    gone.Notify();
+  }
+
+  absl::Notification& gone;
+  std::shared_ptr<ClientMemory> memory =
+      std::make_shared<ClientMemory>(ClientMemory::Options());
+  std::unique_ptr<Client> client = std::make_unique<Client>(memory.get());
+};
+
+TEST(ClientMemoryEndTest, ItsOwnThreadMayDropIt) {
+  absl::Notification gone, dropped;
+  auto owner = std::make_shared<Owner>(&gone);
+  const std::weak_ptr<ClientMemory> memory = owner->memory;
+  owner->client->holder.Ask(
+      kMib, [&dropped, owner] { dropped.WaitForNotification(); });
+  owner.reset();
+  dropped.Notify();
+  gone.WaitForNotification();
+  EXPECT_TRUE(memory.expired());
+}
+
 TEST_F(ClientMemoryTest, ManyThreadsLeaveNothingBehind) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
