@@ -71,6 +71,12 @@ void IoStream::OnReadDone(bool ok) {
 }
 
 void IoStream::Wake() {
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    // As a runner: once the stream has finished, the executor may be gone.
+    ++runners_[Index(Lane::kPrompt)];
+  }
   const bool queued = executor_->Submit(
       Lane::kPrompt, [self = shared_from_this()] { self->Resume(); });
   if (!queued) Resume();
@@ -81,11 +87,8 @@ void IoStream::Resume() {
   bool take = false;
   {
     MutexLock lock(&mu_);
-    if (finished_) return;
     take = memory_.TakeGrant();
     next.read = memory_.TakeNextRead();
-    // As a runner, for the stream must not finish meanwhile.
-    ++runners_[Index(Lane::kPrompt)];
     DecideLocked(&next);
   }
   Act(next);
@@ -94,9 +97,9 @@ void IoStream::Resume() {
 }
 
 std::function<void()> IoStream::SendAway() {
-  auto self = weak_from_this().lock();
-  if (self == nullptr) return nullptr;
-  return [self] { self->EndNow(); };
+  return [self = weak_from_this()] {
+    if (const auto stream = self.lock()) stream->EndNow();
+  };
 }
 
 void IoStream::EndNow() {

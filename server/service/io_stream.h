@@ -72,7 +72,7 @@ class IoStream final
     bool read = false;
   };
 
-  // There is memory for what waited.
+  // There is memory for what waited: has Resume run, as a runner.
   void Wake() ABSL_LOCKS_EXCLUDED(mu_);
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
   // Takes in incoming_, which is charged.
