@@ -194,7 +194,7 @@ class ObjectsTest(unittest.TestCase):
         self.assertNotIn("Pod", kinds)
 
     def test_chart_has_the_programs_version(self):
-        header = (PROTO / "base" / "version.h").read_text()
+        header = (PROTO.parent / "base" / "version.h").read_text()
         version = re.search(r'kVersion = "(.*)"', header).group(1)
         shown = HELM.run("show", "chart", str(HELM.chart)).stdout
         self.assertEqual(
