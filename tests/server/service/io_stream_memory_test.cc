@@ -6,11 +6,11 @@
 #include <memory>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "base/client_memory.h"
-#include "gmock/gmock.h"
+#include "base/mutex.h"
 #include "gtest/gtest.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/service/executor.h"
@@ -32,7 +32,7 @@ class NoClient final : public ClientMemory::Client {
 class IoStreamMemoryTest : public ::testing::Test {
  protected:
   IoStreamMemoryTest() {
-    memory_.Open("", [this] { granted_->Notify(); });
+    memory_.Open("", [this] { Granted(); });
     Receive([](v1::IoRequest* request) { request->set_volume("disk"); });
     session_.Open(v1::IoOpened());
     v1::IoResponse opened;
@@ -72,15 +72,24 @@ class IoStreamMemoryTest : public ::testing::Test {
   void GiveAll() { others_.SetHeld(0); }
   // Something that waited may go on.
   void AwaitGrant() {
-    granted_->WaitForNotification();
-    granted_ = std::make_unique<absl::Notification>();
+    MutexLock lock(&mu_);
+    while (grants_ == 0) {
+      ASSERT_FALSE(changed_.WaitFor(&mu_, absl::Minutes(1)));
+    }
+    --grants_;
+  }
+  void Granted() {
+    MutexLock lock(&mu_);
+    ++grants_;
+    changed_.Signal();
   }
 
+  Mutex mu_;
+  CondVar changed_;
+  int grants_ ABSL_GUARDED_BY(mu_) = 0;
   ClientMemory client_memory_{Options()};
   NoClient client_;
   ClientMemory::Holder others_{&client_memory_, &client_};
-  std::unique_ptr<absl::Notification> granted_ =
-      std::make_unique<absl::Notification>();
   IoSession session_;
   IoStreamMemory memory_{&client_memory_, &client_, &session_};
   std::unique_ptr<v1::IoOperation> running_;
@@ -155,7 +164,7 @@ TEST_F(IoStreamMemoryTest, AMessageOutlivesTheReadBeforeIt) {
   // As when the executor is full.
   session_.FailWaiting(Lane::kPrompt, absl::UnavailableError("too much"));
   memory_.Settle();
-  ASSERT_TRUE(granted_->WaitForNotificationWithTimeout(absl::Minutes(1)));
+  AwaitGrant();
   EXPECT_TRUE(memory_.TakeGrant());
 }
 
