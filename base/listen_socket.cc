@@ -94,7 +94,7 @@ absl::StatusOr<Sockets> ListenUnix(const ListenAddress& address) {
 
 }  // namespace
 
-ListenSocket::ListenSocket(ListenSocket&& other)
+ListenSocket::ListenSocket(ListenSocket&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       name_(std::move(other.name_)),
       unix_path_(std::exchange(other.unix_path_, "")) {}

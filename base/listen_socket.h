@@ -16,7 +16,7 @@ class ListenSocket {
  public:
   ListenSocket(int fd, std::string name, std::string unix_path)
       : fd_(fd), name_(std::move(name)), unix_path_(std::move(unix_path)) {}
-  ListenSocket(ListenSocket&& other);
+  ListenSocket(ListenSocket&& other) noexcept;
   ListenSocket& operator=(ListenSocket&&) = delete;
   ~ListenSocket();
 
