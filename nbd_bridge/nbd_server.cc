@@ -19,6 +19,7 @@
 #include "base/door.h"
 #include "base/listen_socket.h"
 #include "base/mutex.h"
+#include "base/peer.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
@@ -63,6 +64,7 @@ class Connection final : public ClientMemory::Client {
       : socket(fd), holder(memory, this), place_(std::move(place)) {
     TuneSocket(fd);
     socket.Narrow();
+    holder.SetPeer(PeerOf(fd));
     holder.Open();
   }
   virtual ~Connection() = default;
