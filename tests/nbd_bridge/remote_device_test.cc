@@ -1,8 +1,10 @@
 #include "nbd_bridge/remote_device.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -110,21 +112,26 @@ class RemoteDeviceTest : public ::testing::Test {
   RemoteDeviceTest() {
     char pattern[] = "/tmp/ramvol-remote.XXXXXX";
     folder_ = mkdtemp(pattern);
-    StartServer();
-    server_->CreateVolume("disk", kSize);
+    StartServer("disk");
     Connect(/*channels=*/2);
   }
   ~RemoteDeviceTest() override {
     exports_.reset();
     server_.reset();
+    unlink((folder_ + "/s").c_str());
     rmdir(folder_.c_str());
   }
 
-  void StartServer() {
+  // A new server, in place of the last one. Clients reach it only once it has
+  // the volume, if there is one to make.
+  void StartServer(const std::string& volume = "") {
     server_.reset();
+    const std::string path = folder_ + "/new";
     auto options = testing::TestServerOptions();
-    options.listen = {{.host = "", .port = 0, .unix_path = folder_ + "/s"}};
+    options.listen = {{.host = "", .port = 0, .unix_path = path}};
     server_ = std::make_unique<TestServer>(options);
+    if (!volume.empty()) server_->CreateVolume(volume, kSize);
+    ASSERT_EQ(rename(path.c_str(), (folder_ + "/s").c_str()), 0);
   }
 
   void Connect(int channels) {
@@ -252,8 +259,7 @@ TEST_F(RemoteDeviceTest, AVolumeThatIsGoneAfterARestartIsAnError) {
 TEST_F(RemoteDeviceTest, ANewVolumeOfTheNameDoesNotTakeItsPlace) {
   const auto device = Open();
   ASSERT_THAT(Write(*device, 0, "x"), IsOk());
-  StartServer();
-  server_->CreateVolume("disk", kSize);
+  StartServer("disk");
   for (int i = 0; i < 3; ++i) {
     EXPECT_THAT(Read(*device, 0, 1),
                 StatusIs(absl::StatusCode::kAborted, HasSubstr("replaced")));
