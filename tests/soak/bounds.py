@@ -11,7 +11,7 @@ CLIENT_SHARE = 4
 PROCESS_BYTES = 64 * MIB
 
 # What ramvol-nbd may take: its client memory, as much again while gRPC holds the
-# data, too (docs/limits.md), and itself.
+# data, too (ARCHITECTURE.md), and itself.
 BRIDGE_BYTES = 2 * 512 * MIB + PROCESS_BYTES
 
 # What the soak itself may take, lest its own fault takes the machine's memory:
