@@ -36,9 +36,9 @@ constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
 constexpr int kMallocArenas = 2;
 // Larger buffers go back to the system when they are freed. Smaller ones are
 // reused: taking pages anew costs more than the copy.
-constexpr int kMallocMmapBytes = 4 << 20;
-constexpr int kMallocTrimBytes = 32 << 20;
-constexpr absl::Duration kMallocTrimInterval = absl::Seconds(5);
+constexpr int kMallocMmapBytes = 1536 << 10;
+constexpr int kMallocTrimBytes = 16 << 20;
+constexpr absl::Duration kMallocTrimInterval = absl::Seconds(1);
 
 constexpr rlim_t kWantedFiles = 65536;
 

@@ -49,12 +49,11 @@ ABSL_FLAG(std::string, default_export, "",
 ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
 ABSL_FLAG(int, nbd_max_connections, 4096,
           "Most NBD connections at a time, 1 to 65536; further clients wait.");
-ABSL_FLAG(
-    SizeFlag, memory_limit, {},
-    "Most memory that all volumes may take together, such as 2G or 512M; "
-    "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
-    "the machine's RAM, or less, down to half of it, where that would not "
-    "leave --client_memory and 96M for the rest of the process.");
+ABSL_FLAG(SizeFlag, memory_limit, {},
+          "Most memory that all volumes may take together, such as 2G or 512M; "
+          "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
+          "the machine's RAM, or less, down to 3/8 of it, where that would not "
+          "leave --client_memory and 96M for the rest of the process.");
 ABSL_FLAG(SizeFlag, client_memory, {},
           "Most memory that requests, answers and connections of all clients "
           "may take together, beside --memory_limit; at least 160M. What does "

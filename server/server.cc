@@ -80,14 +80,16 @@ void EnableStandardServices() {
 }
 
 // For code, threads, what they work with, and what malloc keeps.
-constexpr uint64_t kBaseBytes = uint64_t{96} << 20;
+constexpr uint64_t kBaseBytes = uint64_t{160} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
 // Client memory is a quarter of the memory limit.
 constexpr uint64_t kClientMemoryDivisor = 4;
 constexpr uint64_t kMaxDefaultClientMemoryBytes = uint64_t{1} << 30;
 
 // Of client memory, two fifths are for what gRPC has received and nobody has
-// decoded yet: where that is more, it breaks calls with RESOURCE_EXHAUSTED.
+// decoded yet: where that is more, it breaks calls with RESOURCE_EXHAUSTED. It
+// stops reading only then, and malloc keeps some of what it gives back: 150 MiB
+// were in use with a quota of 64, the rest of which is in kBaseBytes.
 uint64_t GrpcQuotaBytes(uint64_t client_memory_bytes) {
   return client_memory_bytes / 5 * 2;
 }
@@ -109,8 +111,8 @@ uint64_t DefaultClientMemory(uint64_t memory_limit_bytes) {
 
 uint64_t DefaultMemoryLimit(uint64_t available_bytes,
                             uint64_t client_memory_bytes) {
-  const uint64_t half = available_bytes / 2;
-  if (available_bytes <= kBaseBytes) return half;
+  const uint64_t least = available_bytes / 8 * 3;
+  if (available_bytes <= kBaseBytes) return least;
   const uint64_t rest = available_bytes - kBaseBytes;
   // What a limit leaves of `rest` has to be its client memory.
   uint64_t client = client_memory_bytes;
@@ -121,7 +123,8 @@ uint64_t DefaultMemoryLimit(uint64_t available_bytes,
   }
   const uint64_t most = available_bytes / 100 * kDefaultMemoryPercent;
   const uint64_t left = rest > client ? rest - client : 0;
-  return std::min(most, client_memory_bytes == 0 ? std::max(left, half) : left);
+  return std::min(most,
+                  client_memory_bytes == 0 ? std::max(left, least) : left);
 }
 
 Server::Server(std::unique_ptr<engine::Engine> engine,
