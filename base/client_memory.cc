@@ -82,10 +82,10 @@ void ClientMemory::Holder::Settle() {
 bool ClientMemory::Holder::TakeSpare(size_t bytes) {
   MutexLock lock(&memory_.mu_);
   const size_t more = bytes - std::min(bytes, spare_);
-  if (memory_.blocked_ ||
-      memory_.LargeUsedLocked() + more > memory_.options_.limit_bytes / 2) {
-    return false;
-  }
+  const bool short_of_memory =
+      memory_.blocked_ ||
+      memory_.LargeUsedLocked() + more > memory_.options_.limit_bytes / 2;
+  if (short_of_memory && held_ < kMuchBytes) return false;
   spare_ += more;
   memory_.ChargeLocked(this, more);
   return true;

@@ -57,6 +57,8 @@ class ClientMemory {
   static constexpr Base Stream() { return {size_t{32} << 10, size_t{8} << 10}; }
   // Charges of calls up to this are small.
   static constexpr size_t kSmallBytes = size_t{80} << 10;
+  // A holder of that much may always take spare bytes.
+  static constexpr size_t kMuchBytes = size_t{8} << 20;
   static constexpr absl::Duration kMaxStall = absl::Seconds(10);
   static constexpr size_t kMinBytesPerSecond = size_t{4} << 20;
 
@@ -138,7 +140,9 @@ class ClientMemory {
     }
 
     // Takes bytes beside what is held that make its work faster, or more of
-    // them, as long as half of the bound is free.
+    // them. Fails unless half of the bound is free, but for a holder of
+    // kMuchBytes: it gives that back the sooner. Then more may be charged than
+    // there is, so `bytes` must be little beside kMuchBytes.
     [[nodiscard]] bool TakeSpare(size_t bytes);
     // Gives back all but `kept`, which is not more than there is.
     void GiveSpare(size_t kept = 0);

@@ -83,6 +83,23 @@ TEST_F(ConnectionBuffersTest, WideOnesAreChargedUntilTheyAreNarrow) {
   EXPECT_TRUE(buffers_->Narrow());
 }
 
+// With narrow ones, loopback takes 1.6 MB/s: a reply of 32 MiB would not be
+// there before its client counts as slow.
+TEST_F(ConnectionBuffersTest, LargeRepliesMakeThemWideThoughMemoryIsShort) {
+  ClientMemory::Holder other(&memory_, this);
+  Hog(other);
+  const size_t narrow_bytes = used();
+  ASSERT_TRUE(holder_.Reserve(ClientMemory::kMuchBytes));
+  holder_.SetHeld(ClientMemory::kMuchBytes - 1);
+  EXPECT_FALSE(buffers_->Widen());
+  holder_.SetHeld(ClientMemory::kMuchBytes);
+  EXPECT_TRUE(buffers_->Widen());
+  holder_.SetHeld(0);
+  EXPECT_GE(used(), narrow_bytes + server_->wide_bytes());
+  EXPECT_TRUE(buffers_->Narrow());
+  EXPECT_EQ(used(), narrow_bytes);
+}
+
 TEST_F(ConnectionBuffersTest, TheyStayNarrowWhileMemoryIsShort) {
   {
     ClientMemory::Holder other(&memory_, this);
