@@ -59,6 +59,12 @@ class ClientMemory {
   static constexpr size_t kSmallBytes = size_t{80} << 10;
   // A holder of that much may always take spare bytes.
   static constexpr size_t kMuchBytes = size_t{8} << 20;
+  // gRPC messages of more bytes are received only once there is room for twice
+  // as many: for them and for what they are decoded into. They never wait for
+  // memory after that.
+  static constexpr size_t kLargeMessageBytes = size_t{64} << 10;
+  // Longer ones are refused.
+  static constexpr size_t kMaxMessageBytes = size_t{33} << 20;
   static constexpr absl::Duration kMaxStall = absl::Seconds(10);
   static constexpr size_t kMinBytesPerSecond = size_t{4} << 20;
 
@@ -123,6 +129,8 @@ class ClientMemory {
     // something already.
     void Ask(size_t more, std::function<void()> granted);
     bool asking() const { return asked_ != 0; }
+    // What was asked for is there; Reserve takes it.
+    bool granted() const { return granted_.load(std::memory_order_acquire); }
     void Withdraw();
 
     // What Reserve promises without asking anybody.

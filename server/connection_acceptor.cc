@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "base/peer.h"
 #include "grpcpp/security/server_credentials.h"
+#include "server/http2/flood_budget.h"
 #include "server/http2/frame_gate.h"
 #include "server/http2/gated_sockets.h"
 
@@ -33,24 +34,6 @@ Opening JudgePreface(std::string_view seen) {
                                         : Opening::kIncomplete;
 }
 
-// A connection, until it is closed.
-class Inside final : public ClientMemory::Client {
- public:
-  Inside(Door::Place place, std::shared_ptr<ClientMemory> memory)
-      : place_(std::move(place)),
-        memory_(std::move(memory)),
-        holder_(memory_.get(), this) {
-    holder_.Open();
-  }
-  // Has no charge beyond the base.
-  std::function<void()> SendAway() override { return nullptr; }
-
- private:
-  const Door::Place place_;
-  const std::shared_ptr<ClientMemory> memory_;
-  ClientMemory::Holder holder_;
-};
-
 // All but the send buffer's are without effect on sockets that are not TCP.
 void SetOptions(int fd) {
   // As gRPC does for its own.
@@ -65,6 +48,11 @@ void SetOptions(int fd) {
              sizeof(kSendBufferBytes));
   setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledgedMs,
              sizeof(kUnacknowledgedMs));
+}
+
+// They take half of client memory at most before they are charged to it.
+size_t MaxStreams(const ClientMemory& memory) {
+  return std::min(http2::kMaxStreams, memory.max_open(http2::kStreamBytes));
 }
 
 void MoveTo(std::vector<ListenSocket>* all, std::vector<ListenSocket> more) {
@@ -101,7 +89,13 @@ ConnectionAcceptor::ConnectionAcceptor(std::vector<ListenSocket> sockets,
       stats_(std::move(stats)),
       memory_(std::move(memory)),
       grpc_(builder->experimental().AddExternalConnectionAcceptor(
-          ConnectionType::FROM_FD, grpc::InsecureServerCredentials())) {}
+          ConnectionType::FROM_FD, grpc::InsecureServerCredentials())) {
+  const size_t streams = MaxStreams(*memory_);
+  http2::BoundStreams(streams);
+  // A client may have half of what is free.
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              static_cast<int>(streams / 4));
+}
 
 absl::Status ConnectionAcceptor::MakeDoor() {
   DoorOptions options;
@@ -115,8 +109,7 @@ absl::Status ConnectionAcceptor::MakeDoor() {
   options.judge = &JudgePreface;
   options.opening_bytes = kPreface.size();
   options.tick = [this] {
-    http2::EndLateOnes();
-    http2::EndSlowOnes(memory_->GetStats().waiting > 0);
+    http2::Tend(/*others_wait=*/memory_->GetStats().waiting > 0);
   };
   auto door = Door::Make(
       std::move(options),
@@ -139,8 +132,8 @@ std::vector<std::string> ConnectionAcceptor::addresses() const {
 
 void ConnectionAcceptor::HandOver(int listener, int fd, Door::Place place) {
   SetOptions(fd);
-  auto inside = std::make_shared<Inside>(std::move(place), memory_);
-  if (!http2::Watch(fd, PeerOf(fd), std::move(inside), stats_)) {
+  if (!http2::Watch(fd, PeerOf(fd), memory_,
+                    std::make_shared<Door::Place>(std::move(place)), stats_)) {
     stats_->Count(TurnedAway::kFiles);
     close(fd);
     return;

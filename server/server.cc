@@ -13,10 +13,10 @@
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/grpc.h"
 #include "grpc/health/v1/health.pb.h"
+#include "grpc/support/log.h"
 #include "grpcpp/ext/channelz_service_plugin.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "nbd_bridge/metrics/nbd_metrics.h"
@@ -37,8 +37,8 @@ constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveWaitMs = 20'000;
 constexpr int kMinClientKeepaliveMs = 5'000;
 constexpr int kHandshakeMs = 10'000;
-// Calls that a client has open on one connection; more wait at the client.
-constexpr int kMaxConnectionStreams = 2048;
+// Longest frame of data that clients may send, and most that is read at once.
+constexpr int kMaxFrameBytes = 256 << 10;
 // How long clients whose calls are all answered may stay connected.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 // For gRPC to see that their connections have ended.
@@ -52,8 +52,13 @@ int ServiceThreads(int wanted) {
 
 // What http2::FrameGate leaves to gRPC.
 void BoundConnections(grpc::ServerBuilder* builder) {
-  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                              kMaxConnectionStreams);
+  // A call's window stays what http2::Inflow takes it to be.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kMaxFrameBytes);
+  builder->AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kMaxFrameBytes);
+  // A few bytes would become megabytes, which Inflow does not see.
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   // From the preface to the settings.
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                               kHandshakeMs);
@@ -80,25 +85,15 @@ void EnableStandardServices() {
 }
 
 // For code, threads, what they work with, and what malloc keeps.
-constexpr uint64_t kBaseBytes = uint64_t{160} << 20;
+constexpr uint64_t kBaseBytes = uint64_t{128} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
 // Client memory is a quarter of the memory limit.
 constexpr uint64_t kClientMemoryDivisor = 4;
 constexpr uint64_t kMaxDefaultClientMemoryBytes = uint64_t{1} << 30;
 
-// Of client memory, two fifths are for what gRPC has received and nobody has
-// decoded yet: where that is more, it breaks calls with RESOURCE_EXHAUSTED. It
-// stops reading only then, and malloc keeps some of what it gives back: 150 MiB
-// were in use with a quota of 64, the rest of which is in kBaseBytes.
-uint64_t GrpcQuotaBytes(uint64_t client_memory_bytes) {
-  return client_memory_bytes / 5 * 2;
-}
-
-// The rest is for all else.
 ClientMemory::Options ClientMemoryOptions(uint64_t client_memory_bytes) {
   ClientMemory::Options options;
-  options.limit_bytes =
-      client_memory_bytes - GrpcQuotaBytes(client_memory_bytes);
+  options.limit_bytes = client_memory_bytes;
   return options;
 }
 
@@ -241,9 +236,6 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
       kMinClientKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   BoundConnections(&builder);
-  grpc::ResourceQuota quota("ramvold");
-  quota.Resize(GrpcQuotaBytes(options.client_memory_bytes));
-  builder.SetResourceQuota(quota);
   // For reflection, health and channelz, the only synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   auto acceptor =
@@ -256,6 +248,8 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
     return absl::UnavailableError(
         "gRPC does not start; its own message is above");
   }
+  // What it has to say from now on is what clients did wrong; they are told.
+  gpr_set_log_function([](gpr_log_func_args*) {});
   grpc_addresses_ = acceptor_->addresses();
   volume_service_.set_grpc_addresses(grpc_addresses_);
   SetServing(true);

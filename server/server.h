@@ -63,7 +63,7 @@ uint64_t DefaultClientMemory(uint64_t memory_limit_bytes);
 
 // What volumes may take of `available_bytes` that the process may: 80 %, or
 // less where that leaves less than `client_memory_bytes`, 0 meaning the
-// default, and 160 MiB for code, threads and what malloc keeps; but always
+// default, and 128 MiB for code, threads and what malloc keeps; but always
 // three eighths, unless the client memory was given.
 uint64_t DefaultMemoryLimit(uint64_t available_bytes,
                             uint64_t client_memory_bytes = 0);

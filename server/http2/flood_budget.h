@@ -13,9 +13,10 @@
 
 namespace ramvol::http2 {
 
-// Calls that are open at a time, of all clients: a call takes about 15 KB, so
-// all of them 120 MiB.
+// Most calls that are open at a time, of all clients.
 inline constexpr size_t kMaxStreams = 8192;
+// What a call takes before its handler has it: its first window.
+inline constexpr size_t kStreamBytes = size_t{64} << 10;
 // A peer may always have so many of them, and beyond that as many as are free.
 inline constexpr size_t kMinPeerStreams = 64;
 // Rapid resets (see FrameGate) of all clients: so many at once, about 60 MB,
@@ -35,10 +36,15 @@ class FloodBudget {
   FloodBudget(const FloodBudget&) = delete;
   FloodBudget& operator=(const FloodBudget&) = delete;
 
+  void SetMaxStreams(size_t most) {
+    max_.store(most, std::memory_order_relaxed);
+  }
+
   // Takes a place; false when the peer has its share.
   bool OpenStream(PeerStreams& peer) {
     const size_t all = open_.load(std::memory_order_relaxed);
-    const size_t free = kMaxStreams - std::min(all, kMaxStreams);
+    const size_t most = max_.load(std::memory_order_relaxed);
+    const size_t free = most - std::min(all, most);
     if (peer.open.load(std::memory_order_relaxed) >=
         std::max(kMinPeerStreams, free)) {
       return false;
@@ -60,6 +66,7 @@ class FloodBudget {
   }
 
  private:
+  std::atomic<size_t> max_{kMaxStreams};
   std::atomic<size_t> open_{0};
   Mutex mu_;
   TokenBucket resets_ ABSL_GUARDED_BY(mu_){kCommonResetBurst,

@@ -16,8 +16,29 @@ enum FrameType : uint8_t {
 };
 constexpr uint8_t kEndStream = 0x1;
 constexpr uint8_t kEndHeaders = 0x4;
+constexpr uint8_t kPadded = 0x8;
 
 size_t Byte(char c) { return static_cast<unsigned char>(c); }
+
+// 31 bits; the highest one has no meaning.
+uint32_t Number(absl::Span<const char> bytes) {
+  return static_cast<uint32_t>((Byte(bytes[0]) & 0x7f) << 24 |
+                               Byte(bytes[1]) << 16 | Byte(bytes[2]) << 8 |
+                               Byte(bytes[3]));
+}
+
+// Fills `bytes` with those from `offset` on; false when there are too few.
+bool CopyFrom(absl::Span<const std::string_view> parts, size_t offset,
+              absl::Span<char> bytes) {
+  for (std::string_view part : parts) {
+    const size_t skipped = std::min(offset, part.size());
+    offset -= skipped;
+    part.remove_prefix(skipped);
+    const size_t copied = part.copy(bytes.data(), bytes.size());
+    bytes.remove_prefix(copied);
+  }
+  return bytes.empty();
+}
 
 }  // namespace
 
@@ -34,27 +55,47 @@ bool FrameGate::Reader::Next(std::string_view* bytes, Head* head) {
   head->length = Byte(head_[0]) << 16 | Byte(head_[1]) << 8 | Byte(head_[2]);
   head->type = static_cast<uint8_t>(head_[3]);
   head->flags = static_cast<uint8_t>(head_[4]);
-  head->stream = static_cast<uint32_t>((Byte(head_[5]) & 0x7f) << 24 |
-                                       Byte(head_[6]) << 16 |
-                                       Byte(head_[7]) << 8 | Byte(head_[8]));
+  head->stream = Number(absl::MakeConstSpan(head_).subspan(5));
   skip_ = head->length;
   return true;
 }
 
-FrameGate::FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer)
-    : common_(*common), peer_(std::move(peer)) {}
+FrameGate::FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer,
+                     Inflow* inflow)
+    : common_(*common), peer_(std::move(peer)), inflow_(*inflow) {}
 
 FrameGate::~FrameGate() { common_.CloseStreams(*peer_, streams_.size()); }
 
 Flood FrameGate::Received(std::string_view bytes, int64_t now_ns) {
   Head head;
+  TakeData(bytes);
   while (flood_ == Flood::kNone && received_.Next(&bytes, &head)) {
     flood_ = OnReceived(head, now_ns);
+    TakeData(bytes);
   }
-  if (!block_open_ && received_.at_end()) {
+  if (!block_open_ && received_.left() == 0) {
     block_began_ns_.store(0, std::memory_order_relaxed);
   }
   return flood_;
+}
+
+void FrameGate::BeginData(const Head& head) {
+  data_stream_ = head.stream;
+  data_left_ = head.length;
+  padding_unknown_ = (head.flags & kPadded) != 0 && head.length > 0;
+}
+
+void FrameGate::TakeData(std::string_view bytes) {
+  if (data_left_ == 0 || bytes.empty()) return;
+  if (padding_unknown_) {
+    padding_unknown_ = false;
+    const size_t padding = 1 + Byte(bytes.front());
+    data_left_ -= std::min(padding, data_left_);
+    bytes.remove_prefix(1);
+  }
+  const std::string_view taken = bytes.substr(0, data_left_);
+  data_left_ -= taken.size();
+  inflow_.Received(data_stream_, taken);
 }
 
 Flood FrameGate::OnReceived(const Head& head, int64_t now_ns) {
@@ -64,6 +105,7 @@ Flood FrameGate::OnReceived(const Head& head, int64_t now_ns) {
   if (!block_open_) block_began_ns_.store(0, std::memory_order_relaxed);
   switch (head.type) {
     case kData:
+      BeginData(head);
       return head.length == 0 && (head.flags & kEndStream) == 0
                  ? OnControl(now_ns)
                  : Flood::kNone;
@@ -102,6 +144,7 @@ Flood FrameGate::OpenStream(uint32_t stream, int64_t now_ns) {
   last_stream_ = stream;
   if (!common_.OpenStream(*peer_)) return Flood::kStreams;
   streams_.emplace(stream, now_ns);
+  inflow_.Open(stream);
   return Flood::kNone;
 }
 
@@ -110,6 +153,7 @@ std::optional<int64_t> FrameGate::CloseStream(uint32_t stream, int64_t now_ns) {
   if (found == streams_.end()) return std::nullopt;
   const int64_t open_ns = now_ns - found->second;
   streams_.erase(found);
+  inflow_.Close(stream);
   common_.CloseStreams(*peer_, 1);
   return open_ns;
 }
@@ -138,6 +182,29 @@ Flood FrameGate::OnControl(int64_t now_ns) {
 void FrameGate::Sent(std::string_view bytes, int64_t now_ns) {
   Head head;
   while (sent_.Next(&bytes, &head)) OnSent(head, now_ns);
+}
+
+std::vector<FrameGate::UpdateAt> FrameGate::FindUpdates(
+    absl::Span<const std::string_view> parts) const {
+  std::vector<UpdateAt> found;
+  Reader reader = sent_;
+  Head head;
+  size_t end = 0;  // Of the part.
+  for (std::string_view rest : parts) {
+    end += rest.size();
+    while (reader.Next(&rest, &head)) {
+      const size_t payload = end - rest.size();
+      std::array<char, kUpdateBytes - kHeadBytes> increment;
+      if (head.type != kWindowUpdate || head.stream == 0 ||
+          payload < kHeadBytes ||
+          !CopyFrom(parts, payload, absl::MakeSpan(increment))) {
+        continue;
+      }
+      found.push_back({.offset = payload - kHeadBytes,
+                       .update = {head.stream, Number(increment)}});
+    }
+  }
+  return found;
 }
 
 void FrameGate::OnSent(const Head& head, int64_t now_ns) {

@@ -1,4 +1,4 @@
-// Watches the frames of an HTTP/2 connection for floods.
+// Watches the frames of an HTTP/2 connection for floods and large messages.
 #ifndef RAMVOL_SERVER_HTTP2_FRAME_GATE_H_
 #define RAMVOL_SERVER_HTTP2_FRAME_GATE_H_
 
@@ -9,9 +9,12 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
 #include "server/http2/flood_budget.h"
+#include "server/http2/inflow.h"
 #include "server/http2/token_bucket.h"
 
 namespace ramvol::http2 {
@@ -46,10 +49,10 @@ enum class Flood {
   kControl,  // Too many frames that carry nothing.
 };
 
-// Sees both directions of a server's connection and reads nothing of them but
-// frames' heads, so it costs some ns a frame. It takes the client's preface and
-// frames to be well-formed where it does not look at them: whoever reads the
-// connection has to check them.
+// Sees both directions of a server's connection. It reads frames' heads, the
+// prefixes of messages and WINDOW_UPDATEs, so it costs some ns a frame. It
+// takes the client's preface and frames to be well-formed where it does not
+// look at them: gRPC, which reads the connection, has to check them.
 //
 // One thread at a time, but for `headers_late`. Times are in ns of a steady
 // clock.
@@ -59,8 +62,13 @@ class FrameGate {
   static constexpr std::string_view kPreface =
       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-  // Borrows `common`, what all connections may do together.
-  FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer);
+  // Bytes of a WINDOW_UPDATE.
+  static constexpr size_t kUpdateBytes = 13;
+
+  // Borrows `common`, what all connections may do together, and the
+  // connection's `inflow`.
+  FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer,
+            Inflow* inflow);
   ~FrameGate();
 
   FrameGate(const FrameGate&) = delete;
@@ -72,6 +80,18 @@ class FrameGate {
   Flood Received(std::string_view bytes, int64_t now_ns);
   // Takes the next bytes to the client, after what they answer was received.
   void Sent(std::string_view bytes, int64_t now_ns);
+
+  // Where the WINDOW_UPDATEs of calls are in what is to be sent next, `parts`
+  // one after another. Of a frame that is not there in full, or whose beginning
+  // was sent before, nothing is said.
+  struct UpdateAt {
+    size_t offset;
+    Inflow::WindowUpdate update;
+  };
+  std::vector<UpdateAt> FindUpdates(
+      absl::Span<const std::string_view> parts) const;
+  // Nothing of a frame was sent without the rest of it.
+  bool between_sent_frames() const { return sent_.between_frames(); }
 
   // A block of headers has not arrived within kHeaderBlockTimeoutNs.
   bool headers_late(int64_t now_ns) const;
@@ -94,8 +114,11 @@ class FrameGate {
     explicit Reader(size_t skip) : skip_(skip) {}
     // Consumes from `bytes`; true when a head is complete.
     bool Next(std::string_view* bytes, Head* head);
-    // The last frame is here in full.
-    bool at_end() const { return skip_ == 0; }
+    // The payload of the last frame that is still to come.
+    size_t left() const { return skip_; }
+    // Of the next head, what has come.
+    size_t have() const { return have_; }
+    bool between_frames() const { return skip_ == 0 && have_ == 0; }
 
    private:
     size_t skip_;
@@ -104,6 +127,9 @@ class FrameGate {
   };
 
   Flood OnReceived(const Head& head, int64_t now_ns);
+  void BeginData(const Head& head);
+  // `bytes` begin with what is left of a frame of data.
+  void TakeData(std::string_view bytes);
   Flood OnHeaderBlock(const Head& head, int64_t now_ns);
   Flood OpenStream(uint32_t stream, int64_t now_ns);
   // How long it was open; nothing when it was not.
@@ -115,6 +141,7 @@ class FrameGate {
 
   FloodBudget& common_;
   const std::shared_ptr<PeerStreams> peer_;
+  Inflow& inflow_;
 
   Flood flood_ = Flood::kNone;
   Reader received_{kPreface.size()};
@@ -126,6 +153,11 @@ class FrameGate {
   TokenBucket few_resets_{kFewResets, kFewResetsPerSecond};
   TokenBucket controls_{kControlBurst, kControlsPerSecond};
   uint64_t rapid_resets_ = 0;
+
+  // The data that is arriving.
+  uint32_t data_stream_ = 0;
+  size_t data_left_ = 0;
+  bool padding_unknown_ = false;  // The next byte says how much there is.
 
   // The block of headers that is arriving.
   bool block_open_ = false;  // More frames continue it.

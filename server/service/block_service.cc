@@ -76,7 +76,8 @@ UnaryTask BlockService::OnVolume(grpc::CallbackServerContext* context,
                                  const grpc::ByteBuffer* request,
                                  grpc::ByteBuffer* response, Call call) const {
   return {.context = context,
-          .bytes = request->Length(),
+          .request_bytes = request->Length(),
+          .answer_bytes = 0,
           .response = response,
           .run = OnMessages<Request, Response>(
               request, response,
@@ -89,14 +90,14 @@ grpc::ServerUnaryReactor* BlockService::Read(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
   v1::ReadRequest decoded;
-  absl::Status status =
-      DecodeMessage(const_cast<grpc::ByteBuffer*>(request), &decoded);
+  absl::Status status = DecodeSmallMessage(request, &decoded);
   if (!status.ok()) return UnaryRunner::Answer(context, status);
   // What is too long is refused.
   const int64_t length =
       std::clamp(decoded.length(), int64_t{0}, kMaxDataBytes);
   UnaryTask task{.context = context,
-                 .bytes = static_cast<size_t>(length),
+                 .request_bytes = 0,  // It is small, and decoded.
+                 .answer_bytes = static_cast<size_t>(length),
                  .response = response,
                  .run = {}};
   task.run = [this, decoded = std::move(decoded), response] {
@@ -127,7 +128,7 @@ grpc::ServerUnaryReactor* BlockService::Write(
         if (!may.ok()) return may;
         return WriteBlocks(volume, request.offset(), request.data());
       });
-  if (task.bytes > kMaxInlineMessageBytes) {
+  if (task.request_bytes > kMaxInlineMessageBytes) {
     return runner_.Run(Lane::kMayWait, std::move(task));
   }
   task.run = [this, call = std::move(task.run)] {
@@ -187,11 +188,11 @@ grpc::ServerUnaryReactor* BlockService::GetExtents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
   v1::GetExtentsRequest decoded;
-  absl::Status status =
-      DecodeMessage(const_cast<grpc::ByteBuffer*>(request), &decoded);
+  absl::Status status = DecodeSmallMessage(request, &decoded);
   if (!status.ok()) return UnaryRunner::Answer(context, status);
   UnaryTask task{.context = context,
-                 .bytes = ExtentsBytes(decoded.max_extents()),
+                 .request_bytes = 0,  // It is small, and decoded.
+                 .answer_bytes = ExtentsBytes(decoded.max_extents()),
                  .response = response,
                  .run = {}};
   task.run = [this, decoded = std::move(decoded), response] {

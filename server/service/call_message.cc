@@ -20,4 +20,14 @@ absl::Status MalformedRequest(const google::protobuf::Descriptor& type) {
       reason::kMalformedRequest);
 }
 
+absl::Status TooLongRequest(const google::protobuf::Descriptor& type,
+                            size_t bytes) {
+  return WithReason(
+      absl::InvalidArgumentError(absl::StrCat(
+          "the request of ", absl::StripSuffix(type.name(), "Request"), " has ",
+          bytes, " bytes; it may have at most ",
+          ClientMemory::kLargeMessageBytes)),
+      reason::kMalformedRequest);
+}
+
 }  // namespace ramvol::service

@@ -3,10 +3,12 @@
 #ifndef RAMVOL_SERVER_SERVICE_CALL_MESSAGE_H_
 #define RAMVOL_SERVER_SERVICE_CALL_MESSAGE_H_
 
+#include <cstddef>
 #include <functional>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "base/client_memory.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -25,6 +27,21 @@ absl::Status DecodeMessage(grpc::ByteBuffer* bytes, Request* request) {
     return absl::OkStatus();
   }
   return MalformedRequest(*Request::descriptor());
+}
+
+// What a client is told whose request of `bytes` has no reason to be so long.
+absl::Status TooLongRequest(const google::protobuf::Descriptor& type,
+                            size_t bytes);
+
+// The same of requests that carry no data: a large one (see ClientMemory) is
+// refused, so that nothing large is held for a call whose answer has to wait.
+template <typename Request>
+absl::Status DecodeSmallMessage(const grpc::ByteBuffer* bytes,
+                                Request* request) {
+  if (bytes->Length() > ClientMemory::kLargeMessageBytes) {
+    return TooLongRequest(*Request::descriptor(), bytes->Length());
+  }
+  return DecodeMessage(const_cast<grpc::ByteBuffer*>(bytes), request);
 }
 
 template <typename Response>

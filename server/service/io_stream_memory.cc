@@ -11,6 +11,11 @@ void IoStreamMemory::Open(std::string peer, std::function<void()> granted) {
 }
 
 bool IoStreamMemory::Arrived(size_t bytes) {
+  if (bytes > ClientMemory::kLargeMessageBytes) {
+    taken_in_bytes_ = 2 * bytes;
+    SetHeld();
+    return true;
+  }
   message_bytes_ = bytes;
   message_waits_ = true;
   return TakeMessage();

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/client_memory.h"
+
 namespace ramvol::service {
 
 // Most bytes of data in one Read, one Write and one Io operation.
@@ -21,7 +23,7 @@ inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
 // Largest request that gRPC takes in: a full window of writes and their heads.
 // Larger than kMaxDataBytes by far, so that a unary Write past that is refused
 // by us, with a message that names the limit.
-inline constexpr int kMaxReceiveBytes = (32 << 20) + (1 << 20);
+inline constexpr int kMaxReceiveBytes = ClientMemory::kMaxMessageBytes;
 
 // Most results, and most bytes of results, in one IoResponse; one result may be
 // larger by itself. Below the 4 MiB that gRPC's clients accept by default.

@@ -34,7 +34,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 
   // False when there is no memory now.
   [[nodiscard]] bool Reserve() {
-    if (!holder_.Reserve(bytes())) return false;
+    if (!is_large() && !holder_.Reserve(bytes())) return false;
     SetHeld(bytes());
     return true;
   }
@@ -89,7 +89,14 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   // another thread for it would cost a tenth of a small read.
   bool InternalInlineable() override { return true; }
 
-  size_t bytes() const { return kCallBytes + task_.bytes; }
+  bool is_large() const {
+    return task_.request_bytes > ClientMemory::kLargeMessageBytes;
+  }
+  // While a large request is decoded, it is there twice.
+  size_t bytes() const {
+    return kCallBytes + task_.answer_bytes +
+           (is_large() ? 2 : 1) * task_.request_bytes;
+  }
 
   void SetHeld(size_t bytes) {
     holder_.SetHeld(bytes);

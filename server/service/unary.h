@@ -20,17 +20,19 @@ namespace ramvol::service {
 // A unary call before it runs.
 struct UnaryTask {
   grpc::CallbackServerContext* context = nullptr;
-  // Most that its messages take, beside kCallBytes.
-  size_t bytes = 0;
+  // What its request takes, and most that its answer takes, beside kCallBytes.
+  size_t request_bytes = 0;
+  size_t answer_bytes = 0;
   // Where `run` puts the answer.
   grpc::ByteBuffer* response = nullptr;
   std::function<absl::Status()> run;
 };
 
 // Charges each call before it runs and until its answer has left the process or
-// was thrown away; calls for which there is no memory wait. The gate counts a
-// call until its answer is out of the service's hands; request and response
-// live until then. Thread-safe.
+// was thrown away. Calls for which there is no memory wait, but those with
+// large requests (ClientMemory::kLargeMessageBytes), for which there is room.
+// The gate counts a call until its answer is out of the service's hands;
+// request and response live until then. Thread-safe.
 class UnaryRunner {
  public:
   // Borrows the first two; they must outlive the calls.

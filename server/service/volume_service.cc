@@ -38,7 +38,8 @@ UnaryTask Task(grpc::CallbackServerContext* context,
                Call call) {
   return {
       .context = context,
-      .bytes = request->Length(),
+      .request_bytes = request->Length(),
+      .answer_bytes = 0,
       .response = response,
       .run = OnMessages<Request, Response>(request, response, std::move(call))};
 }
@@ -96,7 +97,7 @@ grpc::ServerUnaryReactor* VolumeService::ListVolumes(
              v1::ListVolumesResponse* response) {
         return List(request, response);
       });
-  task.bytes += kMaxPageBytes;
+  task.answer_bytes = kMaxPageBytes;
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
 

@@ -121,6 +121,52 @@ class Polite(threading.Thread):
             pass
 
 
+class Dawdler(threading.Thread):
+    """Sends all of some streams' messages but the last byte, as far as the
+    windows allow."""
+
+    def __init__(self, wire, streams, size):
+        super().__init__(daemon=True)
+        self.wire = wire
+        self.whole = 65535  # The connection's window.
+        self.windows = dict.fromkeys(streams, 65535)
+        message = framed(data(1, b"disk") + data(3, bytes(size)))[:-1]
+        self.left = dict.fromkeys(streams, memoryview(message))
+        self.start()
+
+    def run(self):
+        frames = Frames(self.wire)
+        self.wire.settimeout(None)
+        try:
+            for stream in self.windows:
+                self.wire.sendall(headers(stream, path="/ramvol.v1.BlockService/Write"))
+            while True:
+                for stream in list(self.windows):
+                    self.send(stream)
+                self.answer(*frames.next())
+        except (OSError, ConnectionError):
+            pass
+
+    def send(self, stream):
+        left = self.left[stream]
+        while size := min(16384, self.whole, self.windows[stream], len(left)):
+            self.wire.sendall(frame(DATA, 0, stream, bytes(left[:size])))
+            self.whole -= size
+            self.windows[stream] -= size
+            left = left[size:]
+        self.left[stream] = left
+
+    def answer(self, kind, flags, stream, payload):
+        if kind in (SETTINGS, PING) and not flags & ACK:
+            self.wire.sendall(frame(kind, ACK, 0, payload if kind == PING else b""))
+        elif kind == UPDATE and stream == 0:
+            self.whole += int.from_bytes(payload, "big")
+        elif kind == UPDATE and stream in self.windows:
+            self.windows[stream] += int.from_bytes(payload, "big")
+        elif kind == HEADERS:  # It was refused.
+            self.windows.pop(stream, None)
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.process = subprocess.Popen(
@@ -199,6 +245,11 @@ class Case(unittest.TestCase):
         """The default client memory, and what malloc and threads add."""
         if not KEEPS_FREED:
             self.assertLess(self.peak() - self.before, (160 + 64) * MIB)
+
+    def write(self, size=MOST, **how):
+        with self.channel() as channel:
+            write = method(channel, "BlockService/Write")
+            write(data(1, b"disk") + data(3, bytes(size)), timeout=PATIENCE, **how)
 
     def settle(self):
         """Until memory grows no more."""
@@ -286,6 +337,78 @@ class StalledReads(Case):
 
     def test_64_that_do_not_read(self):
         self.attack(64, polite=False)
+
+
+class UnsentWrites(Case):
+    """Clients that send all of their messages but the last byte."""
+
+    def attack(self, connections, streams, size):
+        clients = [
+            Dawdler(self.wire(), range(1, 2 * streams, 2), size)
+            for _ in range(connections)
+        ]
+        self.settle()
+        begin = time.monotonic()
+        self.write()
+        print(f"  write of 16 MiB: {time.monotonic() - begin:.1f} s", flush=True)
+        self.honest()
+        self.assert_bounded()
+        return clients
+
+    def test_64_of_16_mib(self):
+        self.attack(64, 1, MOST)
+
+    def test_100_of_16_mib_on_one_connection(self):
+        self.attack(1, 100, MOST)
+
+    def test_many_of_60_kib(self):
+        self.attack(20, 100, 60 << 10)
+
+
+class TooLong(Case):
+    def test_is_refused_before_it_is_there(self):
+        for size in [34 * MIB, 300 * MIB]:
+            with self.assertRaises(grpc.RpcError) as caught:
+                self.write(size)
+            self.assertEqual(
+                caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED
+            )
+            self.assertIn("larger than max", caught.exception.details())
+        self.assert_bounded()
+        self.assertLess(self.peak() - self.before, 30 * MIB)
+
+
+class Compressed(Case):
+    """A few bytes would become megabytes once they are in."""
+
+    def test_is_refused(self):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.write(compression=grpc.Compression.Gzip)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+        self.write()
+
+
+class ManyWrites(Case):
+    """Honest ones, more at once than there is memory for."""
+
+    def test_32_of_16_mib(self):
+        begin = time.monotonic()
+        self.failed = []
+
+        def write():
+            try:
+                self.write()
+            except grpc.RpcError as error:
+                self.failed.append(error)
+
+        threads = [threading.Thread(target=write) for _ in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(f"  32 writes: {time.monotonic() - begin:.1f} s", flush=True)
+        self.assertEqual(self.failed, [])
+        self.assert_bounded()
 
 
 if __name__ == "__main__":

@@ -364,12 +364,12 @@ TEST(ServerTest, IsNotReadyWhileItShutsDown) {
 TEST(DefaultMemoryLimitTest, LeavesRoomForTheProcess) {
   constexpr uint64_t kMiB = uint64_t{1} << 20;
   EXPECT_EQ(DefaultMemoryLimit(104 * kMiB), 39 * kMiB);
-  EXPECT_EQ(DefaultMemoryLimit(512 * kMiB), 192 * kMiB);
-  // A quarter of it is for clients, and 160 MiB for the rest.
-  EXPECT_EQ(DefaultMemoryLimit(1160 * kMiB), 800 * kMiB);
-  EXPECT_EQ(DefaultMemoryLimit(4160 * kMiB), 3200 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(512 * kMiB), 224 * kMiB);
+  // A quarter of it is for clients, and 128 MiB for the rest.
+  EXPECT_EQ(DefaultMemoryLimit(1128 * kMiB), 800 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(4128 * kMiB), 3200 * kMiB);
   EXPECT_EQ(DefaultMemoryLimit(100'000 * kMiB), 80'000 * kMiB);
-  EXPECT_EQ(DefaultMemoryLimit(1024 * kMiB, 500 * kMiB), 364 * kMiB);
+  EXPECT_EQ(DefaultMemoryLimit(1024 * kMiB, 500 * kMiB), 396 * kMiB);
 }
 
 TEST(DefaultMemoryLimitTest, FitsTheClientMemoryToo) {
@@ -377,7 +377,7 @@ TEST(DefaultMemoryLimitTest, FitsTheClientMemoryToo) {
   for (uint64_t available = 512 * kMiB; available < 20'000 * kMiB;
        available += 97 * kMiB) {
     const uint64_t limit = DefaultMemoryLimit(available);
-    EXPECT_LE(limit + DefaultClientMemory(limit) + 160 * kMiB, available);
+    EXPECT_LE(limit + DefaultClientMemory(limit) + 128 * kMiB, available);
   }
 }
 

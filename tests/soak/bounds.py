@@ -8,7 +8,7 @@ MIB = 1 << 20
 # code, threads, and what allocators keep.
 CLIENT_BYTES = 160 * MIB
 CLIENT_SHARE = 4
-PROCESS_BYTES = 64 * MIB
+PROCESS_BYTES = 128 * MIB
 
 # What ramvol-nbd may take: its client memory, as much again while gRPC holds the
 # data, too (ARCHITECTURE.md), and itself.

@@ -1,11 +1,14 @@
 #include "server/http2/frame_gate.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "base/client_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/http2/inflow.h"
 
 namespace ramvol::http2 {
 namespace {
@@ -48,7 +51,7 @@ std::string Open(uint32_t stream) {
 
 std::string Reset(uint32_t stream) { return Frame(kReset, 0, stream, 4); }
 
-class FrameGateTest : public ::testing::Test {
+class FrameGateTest : public ::testing::Test, public ClientMemory::Client {
  protected:
   FrameGateTest() { Receive(std::string(FrameGate::kPreface)); }
 
@@ -76,7 +79,7 @@ class FrameGateTest : public ::testing::Test {
   uint32_t NextStream() { return stream_ += 2; }
   // How many of `wanted` rapid resets another connection gets through.
   int CountRapidResets(int wanted) {
-    FrameGate gate(&common_, peer_);
+    FrameGate gate(&common_, peer_, &inflow_);
     gate.Received(FrameGate::kPreface, now_ns_);
     for (int i = 0; i < wanted; ++i) {
       const auto stream = static_cast<uint32_t>(2 * i + 1);
@@ -88,10 +91,14 @@ class FrameGateTest : public ::testing::Test {
     return wanted;
   }
 
+  std::function<void()> SendAway() override { return nullptr; }
+
+  ClientMemory memory_{ClientMemory::Options()};
+  Inflow inflow_{&memory_, this, "", [] {}};
   FloodBudget common_;
   std::shared_ptr<PeerStreams> peer_ = std::make_shared<PeerStreams>();
   std::unique_ptr<FrameGate> gate_ =
-      std::make_unique<FrameGate>(&common_, peer_);
+      std::make_unique<FrameGate>(&common_, peer_, &inflow_);
   int64_t now_ns_ = 5 * kSecond;
   uint32_t stream_ = 1;
 };
@@ -103,7 +110,7 @@ TEST_F(FrameGateTest, SeesTheSameHoweverBytesAreCut) {
     if (i % 4 == 1) all += Reset(i);
   }
   for (size_t piece = 1; piece < 50; ++piece) {
-    FrameGate gate(&common_, peer_);
+    FrameGate gate(&common_, peer_, &inflow_);
     gate.Received(FrameGate::kPreface.substr(0, 5), now_ns_);
     gate.Received(FrameGate::kPreface.substr(5), now_ns_);
     for (size_t at = 0; at < all.size(); at += piece) {
@@ -190,8 +197,8 @@ TEST_F(FrameGateTest, BoundsOpenCallsOfAPeer) {
   const auto open = [this](int) { return Open(NextStream()); };
   EXPECT_EQ(CountUntilFlood(Flood::kStreams, open), kMaxStreams / 2);
   // Another one has room.
-  gate_ =
-      std::make_unique<FrameGate>(&common_, std::make_shared<PeerStreams>());
+  gate_ = std::make_unique<FrameGate>(&common_, std::make_shared<PeerStreams>(),
+                                      &inflow_);
   EXPECT_EQ(Receive(std::string(FrameGate::kPreface) + Open(1)), Flood::kNone);
 }
 
@@ -200,7 +207,7 @@ TEST_F(FrameGateTest, BoundsFramesThatCarryNothing) {
        {Frame(kPing, 0, 0, 8), Frame(kSettings, 0, 0), Frame(kSettings, 1, 0),
         Frame(kPriority, 0, 1, 5), Frame(kData, 0, 1), Frame(77, 0, 0, 3),
         Reset(99), Frame(kGoAway, 0, 0, 8)}) {
-    gate_ = std::make_unique<FrameGate>(&common_, peer_);
+    gate_ = std::make_unique<FrameGate>(&common_, peer_, &inflow_);
     Receive(std::string(FrameGate::kPreface));
     EXPECT_EQ(CountUntilFlood(Flood::kControl, [&](int) { return frame; }),
               kControlBurst);
@@ -221,7 +228,7 @@ TEST_F(FrameGateTest, BoundsBlocksOfHeaders) {
   EXPECT_EQ(CountUntilFlood(Flood::kHeaders,
                             [](int) { return Frame(kContinuation, 0, 3); }),
             kMaxContinuations);
-  FrameGate gate(&common_, peer_);
+  FrameGate gate(&common_, peer_, &inflow_);
   gate.Received(FrameGate::kPreface, now_ns_);
   EXPECT_EQ(gate.Received(Frame(kHeaders, 0, 3, kMaxHeaderBlockBytes), now_ns_),
             Flood::kNone);
@@ -238,7 +245,7 @@ TEST_F(FrameGateTest, ABlockHasToArriveInTime) {
   const std::string block =
       Frame(kHeaders, 0, 3, 10) + Frame(kContinuation, kEndHeaders, 3, 10);
   for (size_t sent = 1; sent <= block.size(); ++sent) {
-    FrameGate gate(&common_, peer_);
+    FrameGate gate(&common_, peer_, &inflow_);
     gate.Received(FrameGate::kPreface, now_ns_);
     gate.Received(block.substr(0, sent), now_ns_);
     EXPECT_FALSE(gate.headers_late(now_ns_ + kHeaderBlockTimeoutNs));

@@ -23,6 +23,8 @@ namespace {
 using ::ramvol::testing::IsOk;
 
 constexpr size_t kMib = size_t{1} << 20;
+// Of one that is not large.
+constexpr size_t kMessageBytes = 60 << 10;
 
 class NoClient final : public ClientMemory::Client {
  public:
@@ -66,8 +68,8 @@ class IoStreamMemoryTest : public ::testing::Test {
   }
   // So that the stream gets no more.
   void TakeAll() {
-    ASSERT_TRUE(others_.Reserve(13 * kMib));
-    others_.SetHeld(13 * kMib);
+    ASSERT_TRUE(others_.Reserve(kAll));
+    others_.SetHeld(kAll);
   }
   void GiveAll() { others_.SetHeld(0); }
   // Something that waited may go on.
@@ -84,6 +86,9 @@ class IoStreamMemoryTest : public ::testing::Test {
     changed_.Signal();
   }
 
+  // But the reserve of small calls, the stream itself, and a little.
+  static constexpr size_t kAll = 14 * kMib - (64 << 10);
+
   Mutex mu_;
   CondVar changed_;
   int grants_ ABSL_GUARDED_BY(mu_) = 0;
@@ -96,8 +101,8 @@ class IoStreamMemoryTest : public ::testing::Test {
 };
 
 TEST_F(IoStreamMemoryTest, ChargesAMessageUntilTheSessionHoldsIt) {
-  EXPECT_TRUE(memory_.Arrived(kMib));
-  EXPECT_EQ(memory_.held_bytes(), kMib);
+  EXPECT_TRUE(memory_.Arrived(kMessageBytes));
+  EXPECT_EQ(memory_.held_bytes(), kMessageBytes);
   EXPECT_FALSE(memory_.TakeNextRead());
   memory_.TakenIn(/*reads_on=*/true);
   memory_.Settle();
@@ -128,21 +133,34 @@ TEST_F(IoStreamMemoryTest, ChargesAReadAndItsAnswerUntilThatIsSent) {
 
 TEST_F(IoStreamMemoryTest, AMessageWaitsForMemory) {
   TakeAll();
-  EXPECT_FALSE(memory_.Arrived(3 * kMib));
+  EXPECT_FALSE(memory_.Arrived(kMessageBytes));
   EXPECT_TRUE(memory_.IsWaiting(Lane::kPrompt));
   EXPECT_FALSE(memory_.IsWaiting(Lane::kMayWait));
   GiveAll();
   AwaitGrant();
   EXPECT_TRUE(memory_.TakeGrant());
-  EXPECT_EQ(memory_.held_bytes(), 3 * kMib);
+  EXPECT_EQ(memory_.held_bytes(), kMessageBytes);
   EXPECT_FALSE(memory_.IsWaiting(Lane::kPrompt));
+}
+
+// There was room for it before it was received.
+TEST_F(IoStreamMemoryTest, ALargeMessageNeverWaits) {
+  TakeAll();
+  ReceiveRead(1, 3 * kMib);
+  EXPECT_FALSE(memory_.MayBegin(Lane::kPrompt));
+  EXPECT_TRUE(memory_.Arrived(kMib));
+  EXPECT_EQ(memory_.held_bytes(), session_.held_bytes() + 2 * kMib);
+  memory_.TakenIn(/*reads_on=*/true);
+  memory_.Settle();
+  EXPECT_EQ(memory_.held_bytes(), session_.held_bytes());
+  EXPECT_FALSE(memory_.TakeNextRead()) << "the read before it waits";
 }
 
 TEST_F(IoStreamMemoryTest, AReadGoesBeforeTheMessageThatCameAfterIt) {
   TakeAll();
   ReceiveRead(1, 3 * kMib);
   EXPECT_FALSE(memory_.MayBegin(Lane::kPrompt));
-  EXPECT_FALSE(memory_.Arrived(kMib));
+  EXPECT_FALSE(memory_.Arrived(kMessageBytes));
   GiveAll();
   AwaitGrant();
   EXPECT_FALSE(memory_.TakeGrant()) << "it is the read's";
@@ -150,14 +168,14 @@ TEST_F(IoStreamMemoryTest, AReadGoesBeforeTheMessageThatCameAfterIt) {
   Begin();
   AwaitGrant();
   EXPECT_TRUE(memory_.TakeGrant());
-  EXPECT_GE(memory_.held_bytes(), 4 * kMib);
+  EXPECT_GE(memory_.held_bytes(), 3 * kMib + kMessageBytes);
 }
 
 TEST_F(IoStreamMemoryTest, AMessageOutlivesTheReadBeforeIt) {
   TakeAll();
   ReceiveRead(1, 3 * kMib);
   EXPECT_FALSE(memory_.MayBegin(Lane::kPrompt));
-  EXPECT_FALSE(memory_.Arrived(kMib));
+  EXPECT_FALSE(memory_.Arrived(kMessageBytes));
   GiveAll();
   AwaitGrant();
   EXPECT_FALSE(memory_.TakeGrant()) << "it is the read's";

@@ -175,14 +175,15 @@ TEST_F(SlowClientTest, AStreamThatTakesNothingIsSentAwayForOthers) {
 TEST_F(SlowClientTest, MessagesAndReadsWaitForMemory) {
   NoClient client;
   ClientMemory::Holder hog(memory_.get(), &client);
-  ASSERT_TRUE(hog.Reserve(13 * kMib));
-  hog.SetHeld(13 * kMib);
   Stream reads(stub_.get());
+  Stream writes(stub_.get());
+  // All but the reserve, and what the streams may take.
+  ASSERT_TRUE(hog.Reserve(14 * kMib - (70 << 10)));
+  hog.SetHeld(14 * kMib - (70 << 10));
   reads.AskFor(1, 4 * kMib);
   reads.AskFor(2, 2 * kMib);
   ExpectWaiting(1);
-  Stream writes(stub_.get());
-  writes.SendWrite(1, 3 * kMib);
+  writes.SendWrite(1, 60 << 10);
   ExpectWaiting(2);
   grpc::Status status;
   std::thread read([&] { status = Read(*stub_, 2 * kMib); });
@@ -200,13 +201,14 @@ TEST_F(SlowClientTest, MessagesAndReadsWaitForMemory) {
 TEST_F(SlowClientTest, AStreamThatWaitsMayEnd) {
   NoClient client;
   ClientMemory::Holder hog(memory_.get(), &client);
-  ASSERT_TRUE(hog.Reserve(13 * kMib));
-  hog.SetHeld(13 * kMib);
   Stream reads(stub_.get());
+  Stream writes(stub_.get());
+  // All but the reserve, and what the streams may take.
+  ASSERT_TRUE(hog.Reserve(14 * kMib - (70 << 10)));
+  hog.SetHeld(14 * kMib - (70 << 10));
   reads.AskFor(1, 4 * kMib);
   ExpectWaiting(1);
-  Stream writes(stub_.get());
-  writes.SendWrite(1, 3 * kMib);
+  writes.SendWrite(1, 60 << 10);
   ExpectWaiting(2);
   reads.Cancel();
   writes.Cancel();
