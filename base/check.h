@@ -1,5 +1,5 @@
-// RAMVOL_CHECK(condition): for our own bugs alone, on in release builds too. It
-// names the place and aborts. (Abseil 20220623 has no absl/log.)
+// RAMVOL_CHECK(condition): catches our own bugs, in release builds too. It
+// prints the place and aborts. (Abseil 20220623 has no absl/log.)
 #ifndef RAMVOL_BASE_CHECK_H_
 #define RAMVOL_BASE_CHECK_H_
 

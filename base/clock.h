@@ -7,7 +7,7 @@
 
 namespace ramvol {
 
-// Never goes back; its beginning means nothing. Takes about 26 ns.
+// Monotonic, with an arbitrary origin. A call takes about 26 ns.
 inline int64_t SteadyNowNs() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())

@@ -1,4 +1,4 @@
-// What operations of one kind take of late.
+// How long operations of one kind have taken lately.
 #ifndef RAMVOL_BASE_COST_ESTIMATE_H_
 #define RAMVOL_BASE_COST_ESTIMATE_H_
 
@@ -7,9 +7,9 @@
 
 namespace ramvol {
 
-// Follows the median of what it is told, so that a thread that lost its core
-// now and then does not count. Thread-safe; threads may overwrite each other's
-// steps, which does not matter.
+// Follows the median, so that an operation whose thread lost its core now and
+// then does not count. Thread-safe. Threads may overwrite each other's steps;
+// an estimate can bear that.
 class CostEstimate {
  public:
   void Note(int64_t took_ns) {

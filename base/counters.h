@@ -12,7 +12,7 @@ namespace ramvol {
 // How many copies of contended state there are; a thread uses one of them.
 inline constexpr size_t kStripes = 8;
 
-// The stripe of the calling thread, dealt out in turn.
+// The stripe of the calling thread. Threads get stripes in turn.
 inline size_t ThreadStripe() {
   static std::atomic<size_t> next{0};
   thread_local const size_t stripe =
@@ -21,7 +21,7 @@ inline size_t ThreadStripe() {
 }
 
 // One relaxed counter for each value of `Name` (an enum class that ends in
-// kCount), striped. Sum() may see part of what other threads add meanwhile.
+// kCount), striped. Sum() may miss what other threads add meanwhile.
 template <typename Name>
 class Counters {
  public:
@@ -30,7 +30,8 @@ class Counters {
         delta, std::memory_order_relaxed);
   }
 
-  // Never negative: a sum taken while others add may be, for a moment.
+  // Clamped to 0: while other threads add, the sum can be negative for a
+  // moment.
   uint64_t Sum(Name name) const {
     int64_t sum = 0;
     for (const Stripe& stripe : stripes_) {

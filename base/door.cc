@@ -23,10 +23,10 @@
 namespace ramvol {
 namespace {
 
-// Before accepting is tried again, when the system has nothing left for it.
+// The wait before the next try when the system has no resources to accept.
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 constexpr absl::Duration kTickInterval = absl::Seconds(1);
-// Accepted from one socket before others have their turn.
+// Most connections accepted from one socket before the others get their turn.
 constexpr int kMaxAcceptedAtOnce = 64;
 constexpr int kMaxEvents = 64;
 constexpr char kFilesAreShort[] =
@@ -34,8 +34,8 @@ constexpr char kFilesAreShort[] =
     "LimitNOFILE=";
 constexpr char kNoRoom[] =
     "no client memory is left; close connections, or raise --client_memory";
-// Of the descriptors, those that have not said what they want may take one in
-// so many.
+// Connections whose opening is incomplete may hold this part of all
+// descriptors.
 constexpr size_t kOpeningsDivisor = 8;
 
 size_t MaxFiles() {
@@ -62,7 +62,7 @@ struct Door::Shared {
   }
   void Wake() const {
     const uint64_t one = 1;
-    // Fails only when the thread is awake anyway.
+    // Can only fail when the counter is full, and then the thread wakes anyway.
     [[maybe_unused]] const ssize_t written = write(wake, &one, sizeof(one));
   }
 
@@ -76,7 +76,8 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Make(DoorOptions options,
                                                  DoorStats* stats) {
   const int epoll = epoll_create1(EPOLL_CLOEXEC);
   const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  // Half, so that another protocol has as many.
+  // At most half of the descriptors, so that a second protocol can have as
+  // many.
   const size_t most =
       std::clamp<size_t>(MaxFiles() / 2, 1, options.max_connections);
   auto shared = std::make_shared<Shared>(most, epoll, wake);
@@ -142,7 +143,7 @@ void Door::Run() {
   }
 }
 
-// Sleeps without end only when there is nothing to wait for.
+// -1, which means forever, only when no deadline is near.
 int Door::WaitMs() const {
   absl::Time until = absl::InfiniteFuture();
   if (paused_ != nullptr) until = paused_until_;
@@ -160,8 +161,8 @@ void Door::Handle(int fd) {
     [[maybe_unused]] const ssize_t got = read(fd, &count, sizeof(count));
     return;
   }
-  // An earlier event may have closed it, and another have its number now: to
-  // look at that one does no harm.
+  // An earlier event of this round may have closed `fd`, and a new connection
+  // may have got its number. Judging that one too early does no harm.
   const auto waiting = by_fd_.find(fd);
   if (waiting != by_fd_.end()) {
     Judge(waiting->second);
@@ -195,7 +196,8 @@ bool Door::AcceptOne(int listener) {
   const int fd = accept4(listener, reinterpret_cast<sockaddr*>(&address),
                          &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) {
-    // Else epoll would return at once, again and again.
+    // The connection stays in the backlog, so epoll would report the listener
+    // again at once. Only a pause keeps the loop from spinning.
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
         errno == ENOBUFS) {
       Pause(kFilesAreShort);
@@ -204,7 +206,7 @@ bool Door::AcceptOne(int listener) {
     return errno == EINTR || errno == ECONNABORTED;
   }
   std::string peer = PeerOf(address);
-  // Who says nothing goes first.
+  // The connection that has been silent longest makes room.
   if (fd >= max_fd_ && !waiting_.empty()) {
     Close(waiting_.begin(), TurnedAway::kSlowStart);
   } else if (fd >= max_fd_) {
@@ -224,7 +226,8 @@ void Door::Pause(const char* why) {
   paused_ = why;
 }
 
-// The kernel gives the lowest number that is free.
+// The kernel always hands out the lowest free number, so one dup tells how many
+// descriptors are in use.
 bool Door::FilesAreShort() const {
   const int lowest = fcntl(shared_->wake, F_DUPFD_CLOEXEC, 0);
   if (lowest >= 0) close(lowest);
@@ -240,7 +243,8 @@ void Door::LetWait(int listener, int fd, std::string peer) {
   const auto waiting = waiting_.insert(
       waiting_.end(), Waiting{fd, listener, std::move(peer), deadline});
   by_fd_[fd] = waiting;
-  // With each part that arrives it is judged again.
+  // Edge-triggered: each arrival causes one event, although Judge only peeks
+  // and leaves the bytes in the socket.
   if (!Watch(shared_->epoll, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET)) {
     Close(waiting, TurnedAway::kFiles);
     return;
@@ -260,7 +264,7 @@ void Door::Judge(WaitingList::iterator waiting) {
   const ssize_t bytes = recv(waiting->fd, seen.data(), seen.size(), MSG_PEEK);
   if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (bytes <= 0) {
-    // It left by itself.
+    // The client has left.
     close(Take(waiting).fd);
     return;
   }
@@ -304,7 +308,7 @@ void Door::LetIn(int listener, int fd, const std::string& peer) {
                                                     : TurnedAway::kPeerShare);
     return;
   }
-  // What counts is that it goes; it points at nothing of its own.
+  // Only the deleter matters: the pointer is never used.
   const Place place(shared_.get(), [shared = shared_, peer](const void*) {
     if (shared->share.Leave({peer})) shared->Wake();
   });

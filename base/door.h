@@ -1,4 +1,4 @@
-// Where connections come in: the one accept loop of all protocols.
+// The accept loop that all protocols use.
 #ifndef RAMVOL_BASE_DOOR_H_
 #define RAMVOL_BASE_DOOR_H_
 
@@ -20,43 +20,42 @@
 
 namespace ramvol {
 
-// How much of what a client has to say first has arrived.
+// How much of a client's opening, the first bytes it must send, has arrived.
 enum class Opening { kIncomplete, kComplete, kWrong };
 
 struct DoorOptions {
-  // Sockets that listen, and do not block. Borrowed.
+  // Non-blocking sockets that listen. Borrowed.
   std::vector<int> listeners;
-  // Most connections that are inside. While there are as many, further ones
-  // wait in the sockets. By peer FairShare decides: what is too much is closed.
+  // Most connections that are inside. Further ones wait in the sockets'
+  // backlogs. A connection beyond its peer's FairShare is closed.
   size_t max_connections = 4096;
-  // Whether there is memory for one more connection, whatever that is: it is
-  // asked before each. While there is none, further ones wait. Null: always.
+  // Whether there is memory for one more connection; called before each. While
+  // there is none, connections wait in the backlogs. Null: always.
   std::function<bool()> has_room;
-  // Judges the first bytes of a connection, without taking them: it is called
+  // Judges the first bytes of a connection, which stay in its socket. Called
   // with all that have arrived, up to `opening_bytes`. Null where the server
-  // speaks first: then connections are inside at once.
+  // speaks first: connections are then inside at once.
   std::function<Opening(std::string_view)> judge;
   size_t opening_bytes = 0;
-  // Connections that have not said what they want are closed after this time,
-  // and the oldest when there are more of them than `max_openings`.
+  // Connections with an incomplete opening are closed after this time. When
+  // there are more than `max_openings`, the oldest is closed.
   absl::Duration opening_timeout = absl::Seconds(10);
   size_t max_openings = 256;
-  // Of the file descriptors that the process may have, leaves at least one in
-  // so many to others.
+  // 1/reserve_divisor of the process's file descriptors are left to other uses.
   size_t reserve_divisor = 4;
-  // Runs on the door's thread about once a second while somebody is inside.
+  // Runs on the door's thread about once a second while a connection is inside.
   std::function<void()> tick;
 };
 
-// Accepts from Start to Stop, in a thread of its own that nothing a client does
-// can hold. Neither ends accepting: not that descriptors run out, nor that the
-// kernel is short of memory.
+// Accepts from Start to Stop on its own thread, which never waits for a client.
+// It goes on after the process ran out of descriptors or the kernel out of
+// memory.
 class Door {
  public:
-  // A place inside, given back when the last copy goes, which may be after the
-  // door has.
+  // A connection's place inside. Dropping the last copy gives it back. May
+  // outlive the door.
   using Place = std::shared_ptr<const void>;
-  // Takes over a connection, which does not block. Runs on the door's thread.
+  // Takes over a connection, a non-blocking `fd`. Runs on the door's thread.
   using Enter = std::function<void(int listener, int fd, Place place)>;
 
   // UNAVAILABLE when the system has no descriptors. Borrows `stats`.
@@ -69,21 +68,21 @@ class Door {
   Door& operator=(const Door&) = delete;
 
   void Start();
-  // Accepts nothing more, and closes what has not come inside. What waits in
-  // the sockets stays there for whoever holds them, too. Call it any number of
-  // times, from one thread.
+  // Stops accepting and closes the connections that are not inside yet. Those
+  // in the backlogs stay there for other holders of the sockets. May be called
+  // repeatedly, from one thread.
   void Stop();
 
-  // Why nobody is accepted at the moment, a sentence; "" when that is not so.
-  // Thread-safe.
+  // Why nothing is accepted at the moment, for people; "" when connections are
+  // accepted. Thread-safe.
   std::string WhyShut() const;
   // Thread-safe.
   size_t inside() const;
 
  private:
-  // Outlives the door with its places.
+  // What a Place needs, also after the door has gone.
   struct Shared;
-  // A connection of which more has to arrive.
+  // A connection whose opening is incomplete.
   struct Waiting {
     int fd = -1;
     int listener = -1;
@@ -98,18 +97,18 @@ class Door {
   void Run();
   int WaitMs() const;
   void Handle(int fd);
-  // Watches the listeners, or not.
+  // Whether epoll reports the listeners.
   void Listen(bool on);
   void AcceptSome(int listener);
   // False when there is nothing more to accept for now.
   bool AcceptOne(int listener);
   void Pause(const char* why);
-  // The next descriptor would be among those that are kept for others.
+  // Whether the next descriptor would be one of those reserved for other uses.
   bool FilesAreShort() const;
   void LetWait(int listener, int fd, std::string peer);
   void MakeRoom(const std::string& peer, bool of_peer);
   void Judge(WaitingList::iterator waiting);
-  // Takes it out of the list; the descriptor stays open.
+  // Removes it from the list; the descriptor stays open.
   Waiting Take(WaitingList::iterator waiting);
   void Close(WaitingList::iterator waiting, TurnedAway why);
   void CloseLate();
@@ -124,7 +123,7 @@ class Door {
   const int max_fd_;
   FairShare openings_;
 
-  // The thread's.
+  // Used by the door's thread only.
   bool listening_ = false;
   absl::Time paused_until_ = absl::InfinitePast();
   absl::Time next_tick_ = absl::InfinitePast();
@@ -132,7 +131,7 @@ class Door {
   absl::flat_hash_map<int, WaitingList::iterator> by_fd_;
 
   std::atomic<bool> stopping_{false};
-  // Why nobody is accepted until paused_until_; null when it is not so.
+  // Why nothing is accepted until paused_until_; null when not paused.
   std::atomic<const char*> paused_{nullptr};
   std::thread thread_;
 };

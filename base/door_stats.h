@@ -1,4 +1,4 @@
-// What is counted where connections come in.
+// Counts of connections that were turned away.
 #ifndef RAMVOL_BASE_DOOR_STATS_H_
 #define RAMVOL_BASE_DOOR_STATS_H_
 
@@ -9,25 +9,26 @@
 
 namespace ramvol {
 
-// Why a connection was not let in, or sent away. The names are label values.
+// Why a connection was refused or ended by the server. The names are label
+// values.
 enum class TurnedAway {
-  kFull,       // All connections were taken when it had said what it wants.
-  kPeerShare,  // Its peer has its share of the connections.
+  kFull,       // All places were taken when its opening was complete.
+  kPeerShare,  // Its peer holds its share of the places.
   kFiles,      // Few file descriptors are left.
-  kSlowStart,  // It did not say in time what it wants, or others were quicker.
-  kBadStart,   // What it said first is another protocol.
+  kSlowStart,  // Its opening did not arrive in time, or others needed the room.
+  kBadStart,   // Its opening belongs to another protocol.
   kResets,     // It flooded the server; see http2::FrameGate.
   kStreams,
   kHeaders,
   kControl,
-  kSlowClient,  // It took too little while others waited for memory.
+  kSlowClient,  // It moved too few bytes while others waited for memory.
   kCount,
 };
 inline constexpr std::array<const char*, 10> kTurnedAwayNames = {
     "full",   "peer_share", "files",   "slow_start", "bad_start",
     "resets", "streams",    "headers", "control",    "slow_client"};
 
-// Of one protocol. Thread-safe.
+// Counts for one protocol. Thread-safe.
 class DoorStats {
  public:
   void Count(TurnedAway why) {

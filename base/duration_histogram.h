@@ -1,4 +1,4 @@
-// How long things take, counted by many threads without waiting for each other.
+// A histogram of durations.
 #ifndef RAMVOL_BASE_DURATION_HISTOGRAM_H_
 #define RAMVOL_BASE_DURATION_HISTOGRAM_H_
 
@@ -13,11 +13,11 @@
 
 namespace ramvol {
 
-// Thread-safe; Record takes no lock and no memory. 2 KiB each.
+// Thread-safe. Record takes no lock and allocates nothing. Takes 2 KiB.
 class DurationHistogram {
  public:
-  // Upper bounds of the buckets: 1 us, 2 us, 4 us, ... 2^24 us (16.8 s); one
-  // more for what takes longer.
+  // Upper bounds of the buckets: 1 us, 2 us, 4 us, ... 2^24 us (16.8 s); the
+  // last bucket holds what takes longer.
   static constexpr size_t kBuckets = 26;
 
   struct Snapshot {
@@ -43,7 +43,7 @@ class DurationHistogram {
     stripe.sum_ns.fetch_add(duration_ns, std::memory_order_relaxed);
   }
 
-  // May see part of what other threads record meanwhile.
+  // May miss what other threads record meanwhile.
   Snapshot Get() const {
     Snapshot all;
     for (const Stripe& stripe : stripes_) {
@@ -56,7 +56,7 @@ class DurationHistogram {
   }
 
  private:
-  // The first bucket whose bound is not smaller.
+  // The first bucket whose bound is at least `ns`.
   static size_t BucketOf(uint64_t ns) {
     if (ns <= 1000) return 0;
     const uint64_t microseconds = (ns + 999) / 1000;

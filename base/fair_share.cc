@@ -5,7 +5,7 @@
 namespace ramvol {
 namespace {
 
-// A part may hold so much of what its peer may still take.
+// A part may hold 1/8 of what its peer may still take.
 constexpr size_t kPartsDivisor = 8;
 
 }  // namespace

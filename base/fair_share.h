@@ -12,12 +12,13 @@
 
 namespace ramvol {
 
-// A peer may always hold kAlways places, and beyond that as many as are free:
-// alone it gets half of all, two that are greedy a third each, and something is
-// always left for who comes next.
+// A peer may always hold kAlways places, and beyond that as many as are free.
+// So a single greedy peer gets half of all places, two get a third each, and
+// some places are always left for the next one.
 //
-// A peer may have parts, such as the connections of a client. Each may hold
-// kAlways, and beyond that an eighth of what its peer may still take.
+// A peer may have parts, such as the connections of a client. A part may always
+// hold kAlways places, and beyond that an eighth of what its peer may still
+// take.
 //
 // Thread-safe.
 class FairShare {
@@ -34,11 +35,10 @@ class FairShare {
   FairShare(const FairShare&) = delete;
   FairShare& operator=(const FairShare&) = delete;
 
-  // Takes a place for the holder that `path` names: its peer, and then the
-  // peer's part, if it has any. An empty path or name is bounded by nothing but
-  // the number of places.
+  // Takes a place for the holder that `path` names: the peer, then the part, if
+  // there is one. For an empty path or name only the number of places counts.
   Answer Enter(absl::Span<const std::string> path) ABSL_LOCKS_EXCLUDED(mu_);
-  // Gives it back. True when no place was free before.
+  // Gives the place back. True when no place was free before.
   bool Leave(absl::Span<const std::string> path) ABSL_LOCKS_EXCLUDED(mu_);
 
   size_t most() const { return most_; }
@@ -49,7 +49,7 @@ class FairShare {
   const size_t most_;
   mutable Mutex mu_;
   size_t held_ ABSL_GUARDED_BY(mu_) = 0;
-  // Nobody is in it who holds nothing.
+  // Only holders of at least one place.
   absl::flat_hash_map<std::string, size_t> holders_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -1,4 +1,4 @@
-// Failed system calls, and waits that a signal ended, as statuses.
+// Statuses for failed system calls and for waits that a signal ended.
 #ifndef RAMVOL_BASE_FILE_ERROR_H_
 #define RAMVOL_BASE_FILE_ERROR_H_
 
@@ -8,10 +8,10 @@
 
 namespace ramvol {
 
-// A failed system call on a local file: `message`, the text of `error` (an
-// errno value) and its name as the reason. Its code is UNKNOWN, so that a
-// missing file is never taken for a missing volume, nor a full disk for a full
-// server.
+// A failed system call on a local file. The text is `message` and the text of
+// `error`, an errno value; the reason is the errno's name. The code is always
+// UNKNOWN, so that a missing file is not taken for a missing volume, nor a full
+// disk for a full server.
 absl::Status FileError(int error, const std::string& message);
 // True for the FileError of a pipe whose reader is gone.
 bool IsBrokenPipe(const absl::Status& status);

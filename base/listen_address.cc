@@ -62,7 +62,8 @@ std::string TryToListen(const sockaddr* addr, socklen_t bytes) {
   const int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return std::strerror(errno);
   const auto close_fd = absl::MakeCleanup([fd] { close(fd); });
-  // As gRPC does. With it, bind succeeds beside a listener, and listen fails.
+  // As gRPC does. With SO_REUSEADDR, bind succeeds beside another listener and
+  // only listen fails.
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (bind(fd, addr, bytes) != 0) return std::strerror(errno);
@@ -79,7 +80,7 @@ absl::Status CheckTcp(const ListenAddress& address) {
       address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
   if (error != 0) return CannotListen(address, gai_strerror(error));
   const auto free_found = absl::MakeCleanup([found] { freeaddrinfo(found); });
-  // gRPC is content with one of several; so is this.
+  // Like gRPC, succeeds when one of the host's addresses works.
   std::string why;
   for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
     why = TryToListen(info->ai_addr, info->ai_addrlen);

@@ -17,7 +17,7 @@ inline constexpr size_t kMaxListenAddresses = 32;
 // "unix:PATH" or "HOST:PORT"; HOST may be an IPv6 address in brackets.
 struct ListenAddress {
   std::string host;       // Without brackets. Empty for a Unix socket.
-  int port = 0;           // 0: any free one.
+  int port = 0;           // 0: any free port.
   std::string unix_path;  // Empty for TCP.
 
   bool is_unix() const { return !unix_path.empty(); }
@@ -25,15 +25,15 @@ struct ListenAddress {
   std::string ToString() const;
 };
 
-// INVALID_ARGUMENT says what is wrong with which address.
+// INVALID_ARGUMENT names the address and says what is wrong with it.
 absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);
-// Addresses with commas between them; at least one.
+// Comma-separated addresses, at least one.
 absl::StatusOr<std::vector<ListenAddress>> ParseListenAddresses(
     std::string_view text);
 
-// Finds out whether `address` can be listened on, by trying, because gRPC does
-// not tell why it could not. Removes the socket file of a server that is gone:
-// gRPC would also remove that of a living one.
+// Tries whether `address` can be listened on, because gRPC does not say why it
+// failed. Removes the socket file of a server that is gone; gRPC would also
+// remove the file of a running server.
 //
 // UNAVAILABLE names the address and the reason.
 absl::Status CheckListenable(const ListenAddress& address);

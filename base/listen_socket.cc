@@ -45,7 +45,7 @@ int PortOf(int fd) {
   sockaddr_storage bound{};
   socklen_t bytes = sizeof(bound);
   getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &bytes);
-  // The port stands at the same place for IPv4 and IPv6.
+  // sin_port and sin6_port are at the same offset.
   return ntohs(reinterpret_cast<const sockaddr_in*>(&bound)->sin_port);
 }
 
@@ -126,6 +126,7 @@ absl::StatusOr<Sockets> ListenOnVsock(uint32_t port) {
 
 absl::StatusOr<Sockets> TakeSystemdSockets(const std::vector<int>& fds) {
   Sockets sockets;
+  // Own all of them first: if one fails, the others must be closed, too.
   for (const int fd : fds) sockets.emplace_back(fd, SocketAddress(fd), "");
   for (const int fd : fds) {
     absl::Status status = PrepareSystemdSocket(fd);

@@ -1,4 +1,4 @@
-// Sockets that listen.
+// Listening sockets.
 #ifndef RAMVOL_BASE_LISTEN_SOCKET_H_
 #define RAMVOL_BASE_LISTEN_SOCKET_H_
 
@@ -11,7 +11,7 @@
 
 namespace ramvol {
 
-// Owns a descriptor, and the Unix socket's file.
+// Owns a listening descriptor and, for a Unix socket, its file.
 class ListenSocket {
  public:
   ListenSocket(int fd, std::string name, std::string unix_path)
@@ -20,10 +20,10 @@ class ListenSocket {
   ListenSocket& operator=(ListenSocket&&) = delete;
   ~ListenSocket();
 
-  // Does not block.
+  // Non-blocking.
   int fd() const { return fd_; }
-  // As it was bound; "" when it belongs to the one before, as the other
-  // addresses of one host do.
+  // The address that was bound. "" for the second and later addresses of one
+  // host.
   const std::string& name() const { return name_; }
 
  private:
@@ -32,15 +32,16 @@ class ListenSocket {
   std::string unix_path_;
 };
 
-// All of them: UNAVAILABLE names the address and the reason.
+// The functions below return UNAVAILABLE, which names the address and the
+// reason.
 
-// A host with several addresses gets several sockets, all with the same port.
-// Takes the place of a Unix socket's file whose server is gone.
+// A host with several addresses gets one socket for each, all with the same
+// port. Replaces the file of a Unix socket whose server is gone.
 absl::StatusOr<std::vector<ListenSocket>> ListenOn(
     const ListenAddress& address);
-// For any context. Port 0 takes a free one.
+// Listens for any context ID. Port 0 takes a free port.
 absl::StatusOr<std::vector<ListenSocket>> ListenOnVsock(uint32_t port);
-// Takes over sockets that listen already; they are closed even if one does not.
+// Takes over sockets that already listen. On an error, all are closed.
 absl::StatusOr<std::vector<ListenSocket>> TakeSystemdSockets(
     const std::vector<int>& fds);
 

@@ -1,7 +1,6 @@
 // The one mutex type of the project: the standard library's, with Abseil's
 // thread-safety annotations on top. absl::Mutex itself is not used, because
-// Debian's build of it is invisible to ThreadSanitizer (ARCHITECTURE.md,
-// "Decisions").
+// Debian's build of it is invisible to ThreadSanitizer (docs/decisions/0007).
 #ifndef RAMVOL_BASE_MUTEX_H_
 #define RAMVOL_BASE_MUTEX_H_
 
@@ -27,7 +26,7 @@ class ABSL_LOCKABLE Mutex {
   bool TryLock() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true) {
     return mu_.try_lock();
   }
-  // Tells the analysis that the lock is held where it cannot see so.
+  // Tells the analysis that the lock is held where it cannot see that.
   void AssertHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK() {}
 
  private:
@@ -105,7 +104,8 @@ class CondVar {
   bool WaitFor(Mutex* mu, absl::Duration timeout)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
-    // Deadlines at infinity overflow the clock; a day is as good.
+    // An infinite deadline would overflow the clock. Callers wait in a loop, so
+    // a day is as good.
     const absl::Duration bounded = std::min(timeout, absl::Hours(24));
     const bool timed_out =
         cv_.wait_for(lock, absl::ToChronoNanoseconds(bounded)) ==

@@ -23,7 +23,7 @@ inline constexpr size_t kMaxStringBytes = 4096;
 // Handshake flags; the client's have the same values.
 inline constexpr uint16_t kFlagFixedNewstyle = 1 << 0;
 inline constexpr uint16_t kFlagNoZeroes = 1 << 1;
-// What follows NBD_OPT_EXPORT_NAME's answer without kFlagNoZeroes.
+// Zeroes after the answer to NBD_OPT_EXPORT_NAME, unless kFlagNoZeroes is set.
 inline constexpr size_t kExportNamePaddingBytes = 124;
 
 enum class Option : uint32_t {
@@ -39,7 +39,7 @@ enum class Option : uint32_t {
   kExtendedHeaders = 11,
 };
 
-// Errors have the highest bit.
+// Set in all errors.
 inline constexpr uint32_t kOptionReplyError = uint32_t{1} << 31;
 enum class OptionReply : uint32_t {
   kAck = 1,
@@ -103,7 +103,7 @@ enum class ReplyType : uint16_t {
   kError = (1 << 15) + 1,
 };
 
-// Of the context base:allocation.
+// Status flags of the context base:allocation.
 inline constexpr uint32_t kStateHole = 1 << 0;
 inline constexpr uint32_t kStateZero = 1 << 1;
 
@@ -118,8 +118,8 @@ enum class Error : uint32_t {
   kShutdown = 108,
 };
 
-// What NBD_INFO_BLOCK_SIZE tells. Any byte range works; whole blocks are what
-// the engine stores.
+// Values of NBD_INFO_BLOCK_SIZE. Any byte range works; the engine stores whole
+// blocks.
 inline constexpr uint32_t kMinBlockBytes = 1;
 inline constexpr uint32_t kPreferredBlockBytes = 4096;
 inline constexpr uint32_t kMaxPayloadBytes = 32 << 20;

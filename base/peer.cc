@@ -65,7 +65,7 @@ std::string PeerOf(std::string_view grpc_peer) {
   if (!absl::ConsumePrefix(&text, "ipv6:")) return "";
   std::string host = absl::StrReplaceAll(
       text, {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}});
-  host.resize(std::min(host.find('%'), host.size()));  // The zone.
+  host.resize(std::min(host.find('%'), host.size()));  // The zone ID.
   in6_addr address{};
   if (inet_pton(AF_INET6, host.c_str(), &address) != 1) return host;
   return PeerOfIpv6(address);

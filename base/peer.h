@@ -1,4 +1,4 @@
-// Who is at the other end of a connection, for sharing what there is.
+// The machine at the other end of a connection, for fair sharing.
 #ifndef RAMVOL_BASE_PEER_H_
 #define RAMVOL_BASE_PEER_H_
 
@@ -9,14 +9,13 @@
 
 namespace ramvol {
 
-// The machine that an address belongs to: "10.0.0.1"; of IPv6 the /64, for a
-// machine has a whole one: "2001:db8::/64"; "vsock:3". "" for Unix sockets,
-// whose files' modes say who may connect, and where nobody knows.
+// The machine of an address: "10.0.0.1" or "vsock:3". For IPv6 the /64, since
+// one machine usually has a whole one: "2001:db8::/64". "" when unknown and for
+// Unix sockets: the mode of the socket's file says who may connect.
 std::string PeerOf(const sockaddr_storage& address);
-// Of a socket that is connected.
+// The peer of a connected socket.
 std::string PeerOf(int fd);
-// The same by what gRPC calls a peer: "ipv4:10.0.0.1:4711",
-// "ipv6:%5B::1%5D:4711", "unix:".
+// From gRPC's notation: "ipv4:10.0.0.1:4711", "ipv6:%5B::1%5D:4711", "unix:".
 std::string PeerOf(std::string_view grpc_peer);
 
 }  // namespace ramvol

@@ -1,4 +1,4 @@
-// Who is at the other end of a connection, as people write it.
+// The address at the other end of a connection, for people.
 #ifndef RAMVOL_BASE_PEER_ADDRESS_H_
 #define RAMVOL_BASE_PEER_ADDRESS_H_
 
@@ -6,9 +6,9 @@
 
 namespace ramvol {
 
-// Of a connected socket: "127.0.0.1:40112", "[::1]:40112", "vsock:3:1024",
-// "unix (process 4711)" where the kernel says whose it is, else "unix";
-// "unknown" when it is not connected.
+// For a connected socket: "127.0.0.1:40112", "[::1]:40112", "vsock:3:1024", or
+// "unix (process 4711)" ("unix" when the kernel does not tell the process).
+// "unknown" when the socket is not connected.
 std::string PeerAddress(int fd);
 
 }  // namespace ramvol

@@ -17,7 +17,7 @@ struct Range {
   uint32_t last;
 };
 
-// Controls, and characters that only change how others are shown.
+// Control characters, and characters that only change how others are shown.
 constexpr Range kHidden[] = {
     {0x00, 0x1F},     {0x7F, 0x9F},     {0xAD, 0xAD},     {0x61C, 0x61C},
     {0x180E, 0x180E}, {0x200B, 0x200F}, {0x2028, 0x202E}, {0x2060, 0x206F},
@@ -32,8 +32,8 @@ bool IsHidden(uint32_t code) {
 
 bool Continues(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
 
-// The character that `text` begins with, and how many bytes it has; 0 when it
-// is no UTF-8.
+// Decodes the character at the front of `text`. Returns its length in bytes, 0
+// when it is not valid UTF-8 (RFC 3629, so no overlong forms or surrogates).
 size_t TakeCharacter(std::string_view text, uint32_t* code) {
   static constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
   const auto lead = static_cast<uint8_t>(text[0]);

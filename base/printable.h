@@ -1,4 +1,4 @@
-// Other people's text for a terminal.
+// Makes untrusted text safe for a terminal.
 #ifndef RAMVOL_BASE_PRINTABLE_H_
 #define RAMVOL_BASE_PRINTABLE_H_
 
@@ -7,14 +7,15 @@
 
 namespace ramvol {
 
-// `text` with everything escaped that would move the cursor, change the
-// terminal, hide, or turn the order of what is shown: controls and what is no
-// UTF-8 as \n, \t or \x1b, characters without a shape as \u202e. All else
-// stays, backslashes too: it is for reading, not for parsing.
+// Escapes whatever could move the cursor, change the terminal's state, hide
+// text or reverse its order. Control characters and invalid UTF-8 become \n,
+// \t or \x1b; invisible characters become \u202e. All else stays, even
+// backslashes: the result is for reading, not for parsing.
 std::string Printable(std::string_view text);
 
-// The same in quotation marks, with those and backslashes inside escaped, where
-// it is not made of letters, digits and -._:/@+ only; else as it is.
+// `text` as it is when it consists of letters, digits and -._:/@+ only. Else
+// Printable(text) in quotation marks, with those and backslashes inside
+// escaped.
 std::string Quoted(std::string_view text);
 
 }  // namespace ramvol

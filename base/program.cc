@@ -29,13 +29,14 @@ namespace ramvol {
 namespace {
 
 constexpr absl::Duration kMaxTimeoutFlag = absl::Hours(24);
-// For what may outlast the draining: a call that does not return.
+// How long to wait after draining for a call that does not return.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
 
-// Few arenas hold little; the daemons' threads allocate large buffers, seldom.
+// Each arena keeps free memory of its own. The daemons' threads allocate large
+// buffers seldom, so they do not contend for two arenas.
 constexpr int kMallocArenas = 2;
 // Larger buffers go back to the system when they are freed. Smaller ones are
-// reused: taking pages anew costs more than the copy.
+// reused: faulting in new pages costs more than the copy into them.
 constexpr int kMallocMmapBytes = 1536 << 10;
 constexpr int kMallocTrimBytes = 16 << 20;
 constexpr absl::Duration kMallocTrimInterval = absl::Seconds(1);
@@ -55,9 +56,9 @@ void ExitWithSuccess() {
   _exit(EXIT_SUCCESS);
 }
 
-// Buffers of requests are allocated and freed in sizes up to 16 MiB by many
-// threads. Left alone, malloc keeps several times what is in use, outside of
-// any limit of ours (measured in ARCHITECTURE.md, "gRPC").
+// Many threads allocate and free request buffers of up to 16 MiB. By default,
+// malloc keeps several times what is in use, outside any limit of ours.
+// docs/decisions/0014 has figures.
 void BoundMalloc() {
   mallopt(M_ARENA_MAX, kMallocArenas);
   mallopt(M_MMAP_THRESHOLD, kMallocMmapBytes);
@@ -151,7 +152,7 @@ void Program::Notify(const std::string& state) const {
   if (!status.ok()) Fail(status);
 }
 
-// Gives memory that malloc keeps back to the system now and then meanwhile.
+// Meanwhile gives memory that malloc keeps back to the system now and then.
 void Program::WaitForStopSignal() const {
   const timespec interval = absl::ToTimespec(kMallocTrimInterval);
   int number = -1;

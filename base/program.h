@@ -12,54 +12,53 @@
 
 namespace ramvol {
 
-// One daemon, from main's first line to its last. Not thread-safe but for Log.
+// One daemon, from main's first line to its last. Only Log is thread-safe.
 class Program {
  public:
-  // `usage` is what --help begins with. `main_file`, such as "server/main.cc",
-  // is the end of the path of the file whose flags it lists.
+  // `usage` is what --help begins with. --help lists the flags of the file
+  // whose path ends in `main_file`, such as "server/main.cc".
   Program(std::string name, std::string usage, std::string main_file);
 
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  // Takes the flags in; false, and the log says why, when there is anything
-  // else. A flag that is unknown or malformed ends the process with 1, --help
-  // and --version end it with 0.
+  // Parses the flags. False when there are other arguments; the log says which.
+  // An unknown or malformed flag ends the process with 1, --help and --version
+  // with 0.
   bool ParseFlags(int argc, char** argv) const;
 
-  // Writes a line to standard error, what is not Printable in it escaped.
+  // Writes a line to standard error, with `message` made Printable.
   void Log(const std::string& message) const;
-  // Logs the message; what main returns then.
+  // Logs the message and returns main's exit code.
   int Fail(const absl::Status& status) const;
 
-  // Keeps the stop signals, and others that would end the process, for
-  // WaitForStopSignal, in this and all later threads (so call it before there
-  // are any), ignores SIGPIPE, and keeps malloc from holding several times what
-  // is in use.
+  // Blocks the signals that would end the process, for WaitForStopSignal, in
+  // this and all later threads; so call it before any thread starts. Also
+  // ignores SIGPIPE, raises the limit of open files, and bounds what malloc
+  // keeps.
   void Prepare();
-  // Prints the line that tells others that the program can be used, and tells
-  // systemd.
+  // Prints the line that says that the program is ready, and notifies systemd.
   void PrintReady(const std::string& what) const;
   // Likewise, but the line goes to the log.
   void LogReady(const std::string& what) const;
-  // Returns at SIGTERM or SIGINT, of which systemd is told; a further one ends
-  // the process at once. What else would end it, such as the SIGHUP of a
-  // terminal that closes, is logged and changes nothing: all volumes would go.
+  // Returns at SIGTERM or SIGINT, and notifies systemd. A second one ends the
+  // process at once. Other signals that would end it, such as SIGHUP from a
+  // closing terminal, are only logged, because all volumes would be lost.
   void WaitForStopSignal() const;
-  // Calls `shut_down` and returns, or ends the process with 1 when that takes
-  // much longer than `drain_timeout`.
+  // Calls `shut_down`. Ends the process with 1 when that takes much longer than
+  // `drain_timeout`.
   void Stop(absl::Duration drain_timeout,
             const std::function<void()>& shut_down) const;
 
  private:
-  // Sends it to systemd, if that started this process.
+  // Sends `state` to systemd, if systemd started this process.
   void Notify(const std::string& state) const;
 
   const std::string name_;
   const std::string usage_;
   const std::string main_file_;
   sigset_t stop_signals_;
-  sigset_t caught_signals_;  // Those, and what is only logged.
+  sigset_t caught_signals_;  // stop_signals_ and those that are only logged.
 };
 
 // INVALID_ARGUMENT names the flag, for example "drain_timeout", its value and

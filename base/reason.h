@@ -52,7 +52,7 @@ std::string GetReason(const absl::Status& status);
 // The field that InvalidField named, or "".
 std::string GetField(const absl::Status& status);
 
-// `status` with `context` and ": " before its message; code and payloads stay.
+// Puts `context` and ": " before the message; code and payloads stay.
 absl::Status Annotate(const absl::Status& status, std::string_view context);
 
 }  // namespace ramvol

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kUnits = "KMGTPE";
 constexpr uint64_t kMaxSize = std::numeric_limits<int64_t>::max();
-// More digits of a fraction than this cannot matter: 10^-18 E is about a byte.
+// Further digits of a fraction cannot matter: 10^-18 E is about a byte.
 constexpr size_t kMaxFractionDigits = 18;
 
 absl::string_view ToAbsl(std::string_view s) { return {s.data(), s.size()}; }

@@ -1,4 +1,4 @@
-// A flag that takes sizes for people.
+// A command-line flag for sizes.
 #ifndef RAMVOL_BASE_SIZE_FLAG_H_
 #define RAMVOL_BASE_SIZE_FLAG_H_
 
@@ -10,7 +10,7 @@
 
 namespace ramvol {
 
-// "2G", "512M", "1073741824": as ParseSize reads it.
+// Takes what ParseSize takes: "2G", "512M", "1073741824".
 struct SizeFlag {
   uint64_t bytes = 0;
 };

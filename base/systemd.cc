@@ -20,7 +20,7 @@
 namespace ramvol {
 namespace {
 
-// The first descriptor that systemd passes.
+// SD_LISTEN_FDS_START: the first descriptor that systemd passes.
 constexpr int kFirstSystemdSocket = 3;
 constexpr int kMaxSystemdSockets = 64;
 

@@ -1,4 +1,4 @@
-// The version of all programs of this tree.
+// The version of all programs in this repository.
 #ifndef RAMVOL_BASE_VERSION_H_
 #define RAMVOL_BASE_VERSION_H_
 

@@ -1,4 +1,4 @@
-// What came in at the doors, and what was turned away.
+// Metrics of connections that were turned away.
 #ifndef RAMVOL_BASE_METRICS_DOOR_METRICS_H_
 #define RAMVOL_BASE_METRICS_DOOR_METRICS_H_
 
@@ -10,7 +10,7 @@
 
 namespace ramvol::metrics {
 
-// Of one program. Thread-safe.
+// For all doors of one program. Thread-safe.
 class DoorMetrics final : public prometheus::Collectable {
  public:
   struct Door {
@@ -18,7 +18,7 @@ class DoorMetrics final : public prometheus::Collectable {
     const DoorStats* stats;
   };
 
-  // Borrows the statistics, which must outlive it.
+  // Borrows the statistics, which must outlive this.
   explicit DoorMetrics(std::vector<Door> doors) : doors_(std::move(doors)) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;

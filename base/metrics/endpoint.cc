@@ -28,7 +28,8 @@ constexpr char kMetricsText[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kMetricsPath[] = "/metrics";
 
 constexpr size_t kMaxConnections = 64;
-// Few descriptors are kept from probes.
+// Smaller than the reserve of other doors, so that probes get in when those are
+// full.
 constexpr size_t kReserveDivisor = 8;
 
 const char* Phrase(int code) {
@@ -62,7 +63,8 @@ struct Endpoint::Client {
       : fd(its_fd), place(std::move(its_place)) {}
   ~Client() { close(fd); }
 
-  // Takes the request, which has arrived in full.
+  // Reads the request. The door lets a client in only when it has arrived in
+  // full.
   bool Receive() {
     std::string head(kMaxRequestBytes, '\0');
     ssize_t bytes = recv(fd, head.data(), head.size(), MSG_PEEK);
@@ -82,8 +84,9 @@ struct Endpoint::Client {
     answered = true;
   }
 
-  // As far as there is room; then waits for the peer's end, so that nothing
-  // that it sent destroys the answer. False when it is over.
+  // Sends as much as the socket takes, then waits for the peer to close.
+  // Closing while bytes of the peer are unread would reset the connection, and
+  // the reset can destroy the answer. False when the connection is over.
   bool GoOn() {
     while (sent < out.size()) {
       const ssize_t bytes =
@@ -183,7 +186,7 @@ void Endpoint::Take(int fd, Door::Place place) {
 
 void Endpoint::Wake() const {
   const uint64_t one = 1;
-  // Fails only when the thread is awake anyway.
+  // Can only fail when the counter is full, and then the thread wakes anyway.
   [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
 }
 

@@ -22,29 +22,30 @@
 
 namespace ramvol::metrics {
 
-// Most answers that are being sent at a time; the oldest goes for one more.
+// Most answers under way at a time. One more ends the oldest.
 inline constexpr size_t kMaxAnswers = 16;
 // How long a client may take to read its answer.
 inline constexpr absl::Duration kAnswerTimeout = absl::Seconds(10);
 
 // Serves for its own lifetime:
-//   /metrics  the metrics in Prometheus' text format, never compressed: that
-//             would take longer than all the rest;
+//   /metrics  the metrics in Prometheus' text format, never compressed
+//             (docs/decisions/0029);
 //   /healthz  200 "ok": the process serves;
 //   /readyz   200 "ok" when it is ready, else 503 and the reason, a line of
 //             text.
 //
-// One thread (of Door) waits for requests and another answers them; neither
-// waits for a client. Probes come before scrapes. A connection has one request.
+// The door's thread waits for requests and another thread answers them; neither
+// waits for a client. Probes are answered before scrapes. Each connection
+// serves one request.
 class Endpoint {
  public:
   using Metrics = std::vector<std::shared_ptr<prometheus::Collectable>>;
-  // "" when the program is ready, else why not. Called by another thread.
+  // "" when the program is ready, else why not. Called on another thread.
   using Readiness = std::function<std::string()>;
 
   // `address` is as in --metrics_listen, "HOST:PORT"; port 0 takes a free one.
-  // INVALID_ARGUMENT when it is none, UNAVAILABLE when it cannot be bound.
-  // Counts in `stats`, which is borrowed.
+  // INVALID_ARGUMENT when it is malformed, UNAVAILABLE when it cannot be bound.
+  // Borrows `stats`.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Start(
       const std::string& address, Metrics metrics, Readiness readiness,
       DoorStats* stats);
@@ -66,16 +67,16 @@ class Endpoint {
            Readiness readiness);
 
   absl::Status OpenDoor(DoorStats* stats);
-  // The door's thread hands over whoever has asked for something.
+  // Called by the door's thread for each client whose request has arrived.
   void Take(int fd, Door::Place place) ABSL_LOCKS_EXCLUDED(mu_);
   void Wake() const;
 
   void AnswerUntilStopped();
-  // False when it is time to end.
+  // False when the thread should end.
   bool WaitAndSend() ABSL_LOCKS_EXCLUDED(mu_);
-  // Takes the requests of those who came, and answers the probes.
+  // Reads the requests of new clients, and answers probes.
   void Welcome(Clients arrived);
-  // Answers one of those who want metrics; which takes some time.
+  // Answers one scrape, which takes some time.
   void AnswerNext();
   void DropLateOnes();
   Answer AnswerTo(const std::string& method, const std::string& path) const;
@@ -87,7 +88,7 @@ class Endpoint {
   const int wake_fd_;
   std::string url_;
 
-  Clients clients_;  // The answering thread's, the oldest first.
+  Clients clients_;  // Used by the answering thread only; oldest first.
   Mutex mu_;
   Clients arrived_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,4 +1,4 @@
-// Makes Prometheus' families of metrics.
+// Builds Prometheus metric families.
 #ifndef RAMVOL_BASE_METRICS_FAMILY_H_
 #define RAMVOL_BASE_METRICS_FAMILY_H_
 
@@ -20,18 +20,18 @@ struct Label {
 };
 using Labels = std::initializer_list<Label>;
 
-// Without any metric yet.
+// A family without metrics.
 prometheus::MetricFamily Family(const char* name, const char* help,
                                 prometheus::MetricType type);
 
-// Add a metric to a family, which must be of that type.
+// These add a metric to a family of the same type.
 void AddGauge(prometheus::MetricFamily& family, Labels labels, uint64_t value);
 void AddCounter(prometheus::MetricFamily& family, Labels labels,
                 uint64_t value);
 void AddHistogram(prometheus::MetricFamily& family, Labels labels,
                   const DurationHistogram::Snapshot& durations);
 
-// Of one metric without labels.
+// A family of one metric without labels.
 prometheus::MetricFamily Gauge(const char* name, const char* help,
                                uint64_t value);
 prometheus::MetricFamily Counter(const char* name, const char* help,

@@ -10,17 +10,17 @@
 
 namespace ramvol::metrics {
 
-// Longest head that is understood.
+// Longest head that is accepted.
 inline constexpr size_t kMaxRequestBytes = 8 << 10;
 
 struct HttpRequest {
   std::string method;
   std::string path;  // Without what follows a '?'.
-  size_t bytes = 0;  // Of the head, with the empty line at its end.
+  size_t bytes = 0;  // Size of the head, including the empty line at its end.
 };
 
-// Whether `seen` begins with a whole head of HTTP/1, which is then in
-// `request`. Header fields are not looked at.
+// Whether `seen` begins with a complete HTTP/1 head. If so, sets `request`.
+// Header fields are ignored.
 Opening ParseHttpRequest(std::string_view seen, HttpRequest* request);
 
 }  // namespace ramvol::metrics

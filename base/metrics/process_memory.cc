@@ -14,14 +14,14 @@
 namespace ramvol::metrics {
 namespace {
 
-// Deepest nesting of cgroups that is looked at.
+// Deepest nesting of cgroups that is followed.
 constexpr int kMaxCgroupDepth = 64;
 
 std::optional<uint64_t> ReadNumber(const std::string& path) {
   std::ifstream file(path);
   std::string word;
   uint64_t number = 0;
-  // "max" and the like mean no limit.
+  // "max" means no limit.
   if (!(file >> word) || !absl::SimpleAtoi(word, &number)) return std::nullopt;
   return number;
 }
@@ -44,9 +44,9 @@ std::optional<uint64_t> Least(std::optional<uint64_t> a,
   return std::min(*a, *b);
 }
 
-// The least of the files `name` in `group` below `mount` and in all its
-// parents. In a container the group's path may be the host's, which does not
-// exist here; the mount's own file counts then.
+// The least number in the files `name` of `group` and all its parents, up to
+// `mount`. In a container, `group` may be the host's path and not exist here;
+// then only the file at the mount counts.
 std::optional<uint64_t> LeastUpwards(const std::string& mount,
                                      std::string group,
                                      const std::string& name) {
@@ -60,7 +60,7 @@ std::optional<uint64_t> LeastUpwards(const std::string& mount,
   return least;
 }
 
-// Lines are "hierarchy:controllers:path"; v2's is "0::path".
+// cgroups(7): a line is "hierarchy:controllers:path"; for v2 "0::path".
 std::optional<uint64_t> CgroupLimitBytes(const std::string& root) {
   std::optional<uint64_t> least;
   std::ifstream file(root + "/proc/self/cgroup");

@@ -8,13 +8,12 @@
 
 namespace ramvol::metrics {
 
-// Resident size of this process; 0 where /proc does not say.
+// Resident size of this process; 0 when /proc does not tell.
 uint64_t ResidentBytes();
 
-// The memory that this process may take: the machine's RAM, or the smallest
-// limit of the cgroups (v2 or v1) that it is in, when that is less. nullopt
-// when not even RAM is known. `root` is where the files are looked for: "" but
-// in tests.
+// The memory that this process may take: the least of the machine's RAM and the
+// limits of its cgroups (v1 or v2). nullopt when none is known. `root` is a
+// prefix for the files' paths, for tests.
 std::optional<uint64_t> AvailableMemoryBytes(const std::string& root = "");
 
 }  // namespace ramvol::metrics

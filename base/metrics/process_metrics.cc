@@ -22,8 +22,9 @@ namespace {
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-// Places in /proc/self/stat after the program's name, which ends with ")" (man
-// 5 proc counts from 1, and the name is 2).
+// Fields of /proc/self/stat behind the program's name. proc(5) counts from 1,
+// and the name is field 2. The name may contain spaces and ")", so counting
+// starts after the last ")".
 constexpr size_t kUserTicks = 14 - 3;
 constexpr size_t kSystemTicks = 15 - 3;
 constexpr size_t kStartTicks = 22 - 3;
@@ -44,7 +45,7 @@ class ProcStat {
       fields_ = absl::StrSplit(text.substr(name_end + 2), ' ');
     }
   }
-  // 0 where the kernel does not say.
+  // 0 when the kernel does not tell.
   double Get(size_t field) const {
     double value = 0;
     if (field >= fields_.size()) return 0;
@@ -75,7 +76,7 @@ double OpenFiles() {
   std::error_code error;
   const std::filesystem::directory_iterator files("/proc/self/fd", error);
   if (error) return 0;
-  // Less the one that looks.
+  // Not the descriptor that lists the directory.
   return static_cast<double>(std::distance(begin(files), end(files))) - 1;
 }
 
