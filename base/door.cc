@@ -53,10 +53,10 @@ bool Watch(int epoll, int operation, int fd, uint32_t events) {
 
 }  // namespace
 
-struct Door::Shared {
-  Shared(size_t most, int epoll_fd, int wake_fd)
+struct Door::Places {
+  Places(size_t most, int epoll_fd, int wake_fd)
       : share(most), epoll(epoll_fd), wake(wake_fd) {}
-  ~Shared() {
+  ~Places() {
     close(epoll);
     close(wake);
   }
@@ -80,7 +80,7 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Make(DoorOptions options,
   // many.
   const size_t most =
       std::clamp<size_t>(MaxFiles() / 2, 1, options.max_connections);
-  auto shared = std::make_shared<Shared>(most, epoll, wake);
+  auto places = std::make_shared<Places>(most, epoll, wake);
   bool watched =
       epoll >= 0 && wake >= 0 && Watch(epoll, EPOLL_CTL_ADD, wake, EPOLLIN);
   for (const int fd : options.listeners) {
@@ -91,15 +91,15 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Make(DoorOptions options,
         absl::StrCat("cannot wait for connections: ", std::strerror(errno)));
   }
   return std::unique_ptr<Door>(
-      new Door(std::move(options), std::move(enter), stats, std::move(shared)));
+      new Door(std::move(options), std::move(enter), stats, std::move(places)));
 }
 
 Door::Door(DoorOptions options, Enter enter, DoorStats* stats,
-           std::shared_ptr<Shared> shared)
+           std::shared_ptr<Places> places)
     : options_(std::move(options)),
       enter_(std::move(enter)),
       stats_(*stats),
-      shared_(std::move(shared)),
+      places_(std::move(places)),
       max_fd_(
           static_cast<int>(MaxFiles() - MaxFiles() / options_.reserve_divisor)),
       openings_(std::clamp<size_t>(MaxFiles() / kOpeningsDivisor, 1,
@@ -114,7 +114,7 @@ void Door::Start() {
 void Door::Stop() {
   if (!thread_.joinable()) return;
   stopping_ = true;
-  shared_->Wake();
+  places_->Wake();
   thread_.join();
   while (!waiting_.empty()) close(Take(waiting_.begin()).fd);
 }
@@ -122,21 +122,21 @@ void Door::Stop() {
 std::string Door::WhyShut() const {
   if (const char* paused = paused_) return paused;
   if (FilesAreShort()) return kFilesAreShort;
-  if (!shared_->share.full()) return "";
-  return absl::StrCat("all ", shared_->share.most(),
+  if (!places_->share.full()) return "";
+  return absl::StrCat("all ", places_->share.most(),
                       " connections are taken; close some");
 }
 
-size_t Door::inside() const { return shared_->share.held(); }
+size_t Door::inside() const { return places_->share.held(); }
 
 void Door::Run() {
   std::array<epoll_event, kMaxEvents> events;
   while (!stopping_) {
     const absl::Time now = absl::Now();
     if (now >= paused_until_) paused_ = nullptr;
-    Listen(paused_ == nullptr && !shared_->share.full());
+    Listen(paused_ == nullptr && !places_->share.full());
     const int count =
-        epoll_wait(shared_->epoll, events.data(), kMaxEvents, WaitMs());
+        epoll_wait(places_->epoll, events.data(), kMaxEvents, WaitMs());
     for (int i = 0; i < count; ++i) Handle(events[i].data.fd);
     CloseLate();
     if (absl::Now() >= next_tick_) Tick();
@@ -156,7 +156,7 @@ int Door::WaitMs() const {
 }
 
 void Door::Handle(int fd) {
-  if (fd == shared_->wake) {
+  if (fd == places_->wake) {
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t got = read(fd, &count, sizeof(count));
     return;
@@ -176,7 +176,7 @@ void Door::Listen(bool on) {
   listening_ = on;
   const uint32_t events = on ? EPOLLIN : 0U;
   for (const int fd : options_.listeners) {
-    Watch(shared_->epoll, EPOLL_CTL_MOD, fd, events);
+    Watch(places_->epoll, EPOLL_CTL_MOD, fd, events);
   }
 }
 
@@ -184,7 +184,7 @@ void Door::AcceptSome(int listener) {
   const auto& all = options_.listeners;
   if (std::find(all.begin(), all.end(), listener) == all.end()) return;
   for (int i = 0; i < kMaxAcceptedAtOnce; ++i) {
-    if (shared_->share.full()) return;
+    if (places_->share.full()) return;
     if (options_.has_room && !options_.has_room()) return Pause(kNoRoom);
     if (!AcceptOne(listener)) return;
   }
@@ -229,7 +229,7 @@ void Door::Pause(const char* why) {
 // The kernel always hands out the lowest free number, so one dup tells how many
 // descriptors are in use.
 bool Door::FilesAreShort() const {
-  const int lowest = fcntl(shared_->wake, F_DUPFD_CLOEXEC, 0);
+  const int lowest = fcntl(places_->wake, F_DUPFD_CLOEXEC, 0);
   if (lowest >= 0) close(lowest);
   return lowest < 0 || lowest >= max_fd_;
 }
@@ -245,7 +245,7 @@ void Door::LetWait(int listener, int fd, std::string peer) {
   by_fd_[fd] = waiting;
   // Edge-triggered: each arrival causes one event, although Judge only peeks
   // and leaves the bytes in the socket.
-  if (!Watch(shared_->epoll, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET)) {
+  if (!Watch(places_->epoll, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET)) {
     Close(waiting, TurnedAway::kFiles);
     return;
   }
@@ -277,7 +277,7 @@ void Door::Judge(WaitingList::iterator waiting) {
     Close(waiting, TurnedAway::kBadStart);
     return;
   }
-  Watch(shared_->epoll, EPOLL_CTL_DEL, waiting->fd, 0);
+  Watch(places_->epoll, EPOLL_CTL_DEL, waiting->fd, 0);
   const Waiting ready = Take(waiting);
   LetIn(ready.listener, ready.fd, ready.peer);
 }
@@ -302,15 +302,15 @@ void Door::CloseLate() {
 }
 
 void Door::LetIn(int listener, int fd, const std::string& peer) {
-  const FairShare::Answer answer = shared_->share.Enter({peer});
+  const FairShare::Answer answer = places_->share.Enter({peer});
   if (answer != FairShare::Answer::kEntered) {
     TurnAway(fd, answer == FairShare::Answer::kFull ? TurnedAway::kFull
                                                     : TurnedAway::kPeerShare);
     return;
   }
   // Only the deleter matters: the pointer is never used.
-  const Place place(shared_.get(), [shared = shared_, peer](const void*) {
-    if (shared->share.Leave({peer})) shared->Wake();
+  const Place place(places_.get(), [places = places_, peer](const void*) {
+    if (places->share.Leave({peer})) places->Wake();
   });
   if (inside() == 1) next_tick_ = absl::Now() + kTickInterval;
   enter_(listener, fd, place);

@@ -81,7 +81,7 @@ class Door {
 
  private:
   // What a Place needs, also after the door has gone.
-  struct Shared;
+  struct Places;
   // A connection whose opening is incomplete.
   struct Waiting {
     int fd = -1;
@@ -92,7 +92,7 @@ class Door {
   using WaitingList = std::list<Waiting>;
 
   Door(DoorOptions options, Enter enter, DoorStats* stats,
-       std::shared_ptr<Shared> shared);
+       std::shared_ptr<Places> places);
 
   void Run();
   int WaitMs() const;
@@ -119,7 +119,7 @@ class Door {
   const DoorOptions options_;
   const Enter enter_;
   DoorStats& stats_;
-  const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<Places> places_;
   const int max_fd_;
   FairShare openings_;
 
