@@ -1,4 +1,4 @@
-// What the NBD session serves: one open volume.
+// The interface that NBD sessions serve: one open volume.
 #ifndef RAMVOL_NBD_BRIDGE_BLOCK_DEVICE_H_
 #define RAMVOL_NBD_BRIDGE_BLOCK_DEVICE_H_
 
@@ -16,10 +16,10 @@ namespace ramvol::nbd {
 struct Extent {
   uint64_t offset = 0;
   uint64_t length = 0;
-  bool hole = false;  // Holds nothing; reads as zero.
+  bool hole = false;  // Stores nothing; reads as zero.
 };
 
-// Who is told that a call of a BlockDevice has ended.
+// Is told when a call of a BlockDevice has ended.
 class Completion {
  public:
   virtual ~Completion() = default;
@@ -28,12 +28,12 @@ class Completion {
   virtual void Done(absl::Status status) = 0;
 };
 
-// A byte array of size_bytes() bytes. Offsets and lengths are bytes, any of
-// them, in range: the session has checked them. Buffers must stay until `done`
-// was told.
+// A byte array of size_bytes() bytes. Offsets and lengths count bytes and need
+// no alignment. The session has checked that they are in range. Buffers must
+// live until `done` is told.
 //
-// Thread-safe. Calls run concurrently; what has ended is seen by all that start
-// later, through any connection.
+// Thread-safe. Calls run concurrently. A call sees the effects of all calls
+// that ended before it began, on any connection.
 //
 // Errors, which ToNbdError translates: RESOURCE_EXHAUSTED at a memory limit,
 // FAILED_PRECONDITION when the volume became read-only, OUT_OF_RANGE when it
@@ -46,20 +46,21 @@ class BlockDevice {
 
   virtual ~BlockDevice() = default;
 
-  // Constant while it is open.
+  // Constant while the device is open.
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
 
-  // Whether calls do their work before they return, and so need threads to run
-  // at once. Else they return soon.
+  // True when calls do their work before they return, so that only several
+  // threads can run several at once. Else calls return soon.
   virtual bool synchronous() const = 0;
 
-  // In Completion::Done, of devices that are not synchronous: this thread will
-  // call Done again for the same session as soon as it returns.
+  // Only within Completion::Done, and only for devices that are not
+  // synchronous: whether this thread is about to call Done again for the same
+  // session.
   virtual bool MoreToCome() const { return false; }
 
-  // Runs `start`. The calls that it makes may begin only when it has returned,
-  // all at once.
+  // Runs `start`. The device may hold back the calls that `start` makes and
+  // begin them together when it returns.
   virtual void Together(absl::FunctionRef<void()> start) { start(); }
 
   virtual void Read(uint64_t offset, absl::Span<char> out,
@@ -67,13 +68,12 @@ class BlockDevice {
   virtual void Write(uint64_t offset, absl::Span<const char> data,
                      Completion* done) = 0;
   virtual void Trim(uint64_t offset, uint64_t length, Completion* done) = 0;
-  // With `no_hole` the range is left allocated.
+  // With `no_hole` the range stays allocated.
   virtual void WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
                            Completion* done) = 0;
   virtual void Flush(Completion* done) = 0;
-  // Sets *extents to at least one and at most `max_extents` extents, which
-  // begin at `offset`, follow each other, neighbours differing in state, and
-  // end within the range.
+  // Sets *extents to 1 to `max_extents` contiguous extents. The first begins at
+  // `offset` and the last ends within the range. Neighbours differ in state.
   virtual void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
                           std::vector<Extent>* extents, Completion* done) = 0;
 };

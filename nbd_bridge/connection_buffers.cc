@@ -15,7 +15,7 @@ bool ConnectionBuffers::Widen() {
 
 bool ConnectionBuffers::Narrow() {
   if (!wide_) return true;
-  // The kernel counts twice what it holds.
+  // The kernel charges about twice the payload (see Socket::kNarrowBytes).
   SetUntaken(socket_.unsent_bytes() > 2 * Socket::kNarrowBytes);
   if (untaken_) return false;
   wide_ = false;

@@ -1,4 +1,4 @@
-// How much the buffers of one connection may hold.
+// The sizes of one connection's buffers.
 #ifndef RAMVOL_NBD_BRIDGE_CONNECTION_BUFFERS_H_
 #define RAMVOL_NBD_BRIDGE_CONNECTION_BUFFERS_H_
 
@@ -7,13 +7,13 @@
 
 namespace ramvol::nbd {
 
-// The kernel's buffers of a connection and its reader's: narrow at first, wide
-// while they are worth their memory. Wide ones come out of the client memory.
+// The kernel's buffers and the request reader's: narrow at first, wide while
+// the connection is busy. Wide ones are charged to the client memory.
 //
 // Externally synchronised. Borrows everything.
 class ConnectionBuffers {
  public:
-  // `socket` is narrow, and `holder` is open.
+  // `socket` must be narrow and `holder` open.
   ConnectionBuffers(Socket& socket, ClientMemory::Holder& holder)
       : socket_(socket), holder_(holder) {}
 
@@ -23,17 +23,17 @@ class ConnectionBuffers {
   // Whether the reader may receive into a wide slab.
   bool wide() const { return wide_; }
 
-  // Makes narrow buffers wide. False, and nothing changes, when they are wide
+  // Makes narrow buffers wide. False, without any change, when they are wide
   // already or there is no memory to spare.
   bool Widen();
 
-  // Makes wide buffers narrow, and gives their memory back. Call it when the
-  // connection is idle. False while the client has not taken what was sent:
-  // then they stay wide, and the client memory is told that this holder waits
-  // for its client, until the next call or NoteProgress.
+  // Makes wide buffers narrow and gives their memory back. Call this when the
+  // connection is idle. False while the client has not taken what was sent: the
+  // buffers then stay wide, and until the next call or NoteProgress the client
+  // memory knows that this holder waits for its client.
   bool Narrow();
 
-  // The client moves again, or has left.
+  // Bytes moved again, or the client has left.
   void NoteProgress() { SetUntaken(false); }
 
  private:
@@ -42,7 +42,7 @@ class ConnectionBuffers {
   Socket& socket_;
   ClientMemory::Holder& holder_;
   bool wide_ = false;
-  // Nothing is left to do but for the client to take what has been sent.
+  // All that is left is for the client to take what was sent.
   bool untaken_ = false;
 };
 

@@ -1,4 +1,4 @@
-// From statuses to the errors of NBD.
+// Translates statuses to NBD errors.
 #ifndef RAMVOL_NBD_BRIDGE_ERROR_H_
 #define RAMVOL_NBD_BRIDGE_ERROR_H_
 
@@ -8,18 +8,18 @@
 
 namespace ramvol::nbd {
 
-// What a failed `command` answers. A range past the end is ENOSPC for commands
-// that store something and EINVAL for the others; a deleted volume (NOT_FOUND)
-// is ESHUTDOWN; what is not listed in the style guide's table is EIO.
+// The error that answers a failed `command`. A range past the end is ENOSPC for
+// commands that store something and EINVAL for the others. A deleted volume
+// (NOT_FOUND) is ESHUTDOWN. Unlisted codes are EIO.
 Error ToNbdError(const absl::Status& status, Command command);
 
-// For counting.
+// Label values for metrics.
 ErrorKind KindOf(Error error);
 CommandKind KindOf(uint16_t command);
 
-// What the command stores: writes and zeroes.
+// Whether the command stores data: writes and zeroes.
 bool Stores(Command command);
-// Whether the command changes the volume, which a read-only one refuses.
+// Whether the command changes the volume. A read-only one refuses these.
 bool Changes(Command command);
 
 }  // namespace ramvol::nbd

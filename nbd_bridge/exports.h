@@ -1,4 +1,4 @@
-// What an NBD server offers: volumes by name.
+// The volumes that an NBD server offers, by name.
 #ifndef RAMVOL_NBD_BRIDGE_EXPORTS_H_
 #define RAMVOL_NBD_BRIDGE_EXPORTS_H_
 
@@ -20,17 +20,17 @@ struct ExportInfo {
   bool read_only = false;
 };
 
-// Thread-safe. Calls may take as long as a round trip to the server.
+// Thread-safe. A call may take a round trip to another server.
 class Exports {
  public:
   virtual ~Exports() = default;
 
-  // All volumes, as of now, in order of names.
+  // All volumes at the moment, sorted by name.
   virtual absl::StatusOr<std::vector<ExportInfo>> List() = 0;
   // NOT_FOUND when there is no volume of this name.
   virtual absl::StatusOr<ExportInfo> Find(std::string_view name) = 0;
-  // Opens the volume for a client, whose address is `client`; it counts as
-  // attached as long as the device lives. NOT_FOUND when there is none.
+  // Opens the volume for the client at address `client`. The volume counts as
+  // attached while the device lives. NOT_FOUND when there is none.
   virtual absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
       std::string_view name, std::string_view client) = 0;
 };

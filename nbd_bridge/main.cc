@@ -1,4 +1,4 @@
-// ramvol-nbd: the volumes of a ramvold elsewhere, over NBD.
+// ramvol-nbd serves the volumes of a remote ramvold over NBD.
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -70,14 +70,14 @@ using ramvol::nbd::NbdServerOptions;
 
 constexpr char kDefaultListen[] = "127.0.0.1:10809";
 constexpr int kMaxChannels = 16;
-// Lets the largest requests in beside a client that holds all it can.
+// The largest request fits beside a client that holds all it may.
 constexpr size_t kMinClientMemoryBytes = size_t{96} << 20;
-// A server that lives and is slow is waited for, since a change that failed so
-// might still happen. One that is lost is noticed by other means.
+// Long, because a change that timed out might still happen: a slow server is
+// better waited for. Keepalives notice a lost one.
 constexpr absl::Duration kRequestTimeout = absl::Minutes(10);
-// Requests wait for the server to be back, and trying costs little.
+// Short: requests wait for the server, and a try costs little.
 constexpr absl::Duration kMaxBackoff = absl::Milliseconds(500);
-// Twice what the session lets in, so that it never waits in the SDK.
+// Twice what a session lets in, so that calls never block in the SDK.
 constexpr size_t kMaxInflightBytes = size_t{128} << 20;
 
 constexpr char kUsage[] =
@@ -148,10 +148,10 @@ absl::StatusOr<ramvol::ClientMemory::Options> MemoryOptionsFromFlags() {
   return options;
 }
 
-// What the program does instead of serving; null when it serves.
+// Why the program is not ready; null while it serves.
 std::atomic<const char*> busy = "starting";
 
-// Null, when --metrics_listen is not given.
+// Null when --metrics_listen is not given.
 absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
     const ramvol::nbd::NbdStats& stats, ramvol::ClientMemory* client_memory,
     const ramvol::Client& client, ramvol::DoorStats* http_door) {
@@ -209,8 +209,8 @@ int Run(ramvol::Program& program) {
   if (nbd_options->systemd_sockets.empty()) {
     program.PrintReady(ready);
   } else {
-    // Whoever passed the sockets need not be told, and may be writing an image
-    // to the standard output that it shares with this process.
+    // The program that passed the sockets, such as nbdcopy, shares its standard
+    // output with this process and may write an image to it.
     program.LogReady(ready);
   }
   program.WaitForStopSignal();

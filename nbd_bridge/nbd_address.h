@@ -23,8 +23,8 @@ struct NbdAddress {
   uint32_t vsock_port = 0;  // For kVsock.
 };
 
-// Addresses with commas between them; at least one. INVALID_ARGUMENT says what
-// is wrong with which.
+// Comma-separated addresses, at least one. INVALID_ARGUMENT names the address
+// and says what is wrong with it.
 absl::StatusOr<std::vector<NbdAddress>> ParseNbdAddresses(
     std::string_view text);
 

@@ -29,10 +29,10 @@ namespace ramvol::nbd {
 namespace {
 
 constexpr int kMaxConnections = 65536;
-// How long clients are not yet sent away when the server shuts down.
+// How long clients may leave by themselves when the server shuts down.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
-// A TCP client whose machine answers nothing for about two minutes is gone. (No
-// TCP_USER_TIMEOUT: it would also end one that is stopped, and does not read.)
+// Ends a TCP connection whose peer machine is silent for about two minutes. Not
+// TCP_USER_TIMEOUT: that would also end a stopped client that does not read.
 constexpr int kKeepaliveIdleSeconds = 60;
 constexpr int kKeepaliveIntervalSeconds = 15;
 constexpr int kKeepaliveProbes = 4;
@@ -41,7 +41,7 @@ void SetTcp(int fd, int option, int value) {
   setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
 }
 
-// Without effect on sockets that are not TCP.
+// No effect on sockets other than TCP.
 void TuneSocket(int fd) {
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -51,8 +51,9 @@ void TuneSocket(int fd) {
   SetTcp(fd, TCP_KEEPCNT, kKeepaliveProbes);
 }
 
-// What accepted sockets begin with: so clients are promised no more. Without
-// effect on sockets that are not TCP.
+// Accepted sockets inherit the small receive buffer, so TCP's first window is
+// small. Widening a window later works, taking it back does not. No effect on
+// Unix sockets, where the sender's buffer counts.
 void TuneListener(int fd) {
   const int bytes = static_cast<int>(Socket::kNarrowBytes);
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
@@ -125,7 +126,8 @@ class ServerImpl final : public NbdServer {
       TuneListener(socket.fd());
       options.listeners.push_back(socket.fd());
     }
-    // So that the places that there is memory for are shared fairly.
+    // Only as many places as there is memory for, so that FairShare divides
+    // those.
     options.max_connections = std::clamp<size_t>(
         memory_.max_open(), 1, static_cast<size_t>(max_connections));
     options.has_room = [this] { return memory_.HasRoomToOpen(); };
@@ -147,12 +149,12 @@ class ServerImpl final : public NbdServer {
     sockets_.clear();
     const absl::Time deadline = absl::Now() + drain_timeout;
     MutexLock lock(&mu_);
-    // Who sends meanwhile gets ESHUTDOWN, and may leave by itself.
+    // Clients that send meanwhile get ESHUTDOWN and may leave by themselves.
     const absl::Time goodbye = std::min(deadline, absl::Now() + kGoodbyeTime);
     while (!connections_.empty() &&
            !changed_.WaitFor(&mu_, goodbye - absl::Now())) {
     }
-    // What has arrived is still answered.
+    // Requests that have arrived are still answered.
     for (Connection* connection : connections_) {
       connection->socket.ShutdownReceiving();
     }
@@ -169,7 +171,7 @@ class ServerImpl final : public NbdServer {
 
  private:
   void Begin(int fd, Door::Place place) ABSL_LOCKS_EXCLUDED(mu_) {
-    // Sessions wait for what they read.
+    // The door's sockets are non-blocking. Sessions block in recv.
     fcntl(fd, F_SETFL, 0);
     const auto connection =
         std::make_shared<Connection>(fd, std::move(place), &memory_);
@@ -195,7 +197,7 @@ class ServerImpl final : public NbdServer {
 
   void Forget(Connection* connection) ABSL_LOCKS_EXCLUDED(mu_) {
     stats_.ConnectionClosed();
-    // The peer sees the end now; the descriptor goes with its owner.
+    // Tells the peer now. The descriptor closes with the last owner.
     connection->socket.Shutdown();
     MutexLock lock(&mu_);
     connections_.erase(connection);
@@ -206,7 +208,7 @@ class ServerImpl final : public NbdServer {
   ClientMemory& memory_;
   NbdStats& stats_;
   const NegotiationOptions negotiation_;
-  std::vector<ListenSocket> sockets_;  // Of the door, while it is open.
+  std::vector<ListenSocket> sockets_;  // The door borrows them.
   std::vector<std::string> addresses_;
   std::atomic<bool> draining_{false};
 
@@ -214,7 +216,8 @@ class ServerImpl final : public NbdServer {
   CondVar changed_;
   absl::flat_hash_set<Connection*> connections_ ABSL_GUARDED_BY(mu_);
 
-  // Ends when all connections have.
+  // Joins the connections' threads, so it must be destroyed before what they
+  // use.
   ThreadCache threads_;
   std::unique_ptr<Door> door_;
 };

@@ -18,41 +18,40 @@ namespace ramvol::nbd {
 struct NbdServerOptions {
   // At least one.
   std::vector<NbdAddress> listen;
-  // Sockets that listen already, for NbdAddress::kSystemd; are closed at the
-  // end.
+  // Listening sockets for NbdAddress::kSystemd. The server owns them.
   std::vector<int> systemd_sockets;
-  // The volume that the empty name means; "" for none.
+  // The volume that the empty name stands for; "" for none.
   std::string default_export;
   // All exports are read-only.
   bool read_only = false;
-  // Further clients wait to be accepted, as they do when the client memory has
-  // no room for them. 1 to 65536. By peer FairShare decides.
+  // 1 to 65536. Further clients wait to be accepted, as they do when the client
+  // memory has no room. FairShare divides the places among peers.
   int max_connections = 4096;
 };
 
-// Serves from Start to its end. Thread-safe, except that Shutdown is called at
-// most once.
+// Serves from Start until Shutdown or destruction. Thread-safe, except that
+// Shutdown is called at most once.
 class NbdServer {
  public:
-  // Returns when all addresses are bound. UNAVAILABLE, naming the address and
-  // the reason, when one cannot be; INVALID_ARGUMENT for the options. Borrows
-  // `exports`, `memory` and `stats`, which must outlive it.
+  // Returns when all addresses are bound. UNAVAILABLE names the address that
+  // cannot be bound and the reason; INVALID_ARGUMENT names a bad option.
+  // Borrows `exports`, `memory` and `stats`, which must outlive the server.
   static absl::StatusOr<std::unique_ptr<NbdServer>> Start(
       const NbdServerOptions& options, Exports* exports, ClientMemory* memory,
       NbdStats* stats);
   virtual ~NbdServer() = default;
 
-  // Accepts nothing more, answers what is under way, refuses what comes later
-  // with ESHUTDOWN, and closes all connections, at the latest after
-  // `drain_timeout`. Returns when all is over. Calls of devices that do not
-  // return are waited for.
+  // Stops accepting, answers requests under way, refuses later ones with
+  // ESHUTDOWN, and closes all connections, after `drain_timeout` at the latest.
+  // Returns when all sessions have ended; waits for devices' calls however long
+  // they take.
   virtual void Shutdown(absl::Duration drain_timeout) = 0;
 
-  // The addresses as they were bound, no port 0 among them: "unix:/run/n.sock",
-  // "127.0.0.1:10809", "vsock:10809".
+  // The bound addresses, with real ports in place of port 0:
+  // "unix:/run/n.sock", "127.0.0.1:10809", "vsock:10809".
   virtual const std::vector<std::string>& addresses() const = 0;
 
-  // As Door::WhyShut.
+  // See Door::WhyShut.
   virtual std::string WhyShut() const = 0;
 };
 

@@ -18,7 +18,7 @@
 namespace ramvol::nbd {
 namespace {
 
-// Of a list, what is sent at once.
+// The replies to NBD_OPT_LIST are sent in pieces of about this size.
 constexpr size_t kListPieceBytes = size_t{64} << 10;
 
 uint16_t TransmissionFlags(Style style, bool read_only) {
@@ -29,14 +29,14 @@ uint16_t TransmissionFlags(Style style, bool read_only) {
   return flags;
 }
 
-// Whether `query` selects base:allocation. When listing, the namespace alone
-// is a wildcard.
+// Whether `query` selects base:allocation. For NBD_OPT_LIST_META_CONTEXT, a
+// namespace alone selects all of its contexts.
 bool SelectsAllocation(absl::string_view query, bool listing) {
   return query == kAllocationContext || (listing && query == "base:");
 }
 
-// What ends a loop over options.
-enum class Next { kOption, kTransmission, kEnd };
+// What follows an option.
+enum class Phase { kOption, kTransmission, kEnd };
 
 class Negotiator {
  public:
@@ -46,9 +46,9 @@ class Negotiator {
 
   std::optional<Negotiated> Run() {
     if (!Greet()) return std::nullopt;
-    Next next = Next::kOption;
-    while (next == Next::kOption) next = HandleOption();
-    if (next == Next::kEnd) return std::nullopt;
+    Phase phase = Phase::kOption;
+    while (phase == Phase::kOption) phase = HandleOption();
+    if (phase == Phase::kEnd) return std::nullopt;
     return std::move(result_);
   }
 
@@ -64,40 +64,40 @@ class Negotiator {
       return false;
     }
     client_flags_ = Get<uint32_t>(flags);
-    // The document: drop clients with flags that were not offered.
+    // The protocol wants clients with unknown flags dropped.
     constexpr uint32_t kOffered = kFlagFixedNewstyle | kFlagNoZeroes;
     return (client_flags_ & ~kOffered) == 0;
   }
 
-  Next HandleOption() {
+  Phase HandleOption() {
     const absl::Time deadline = Deadline();
     char head[kOptionHeaderBytes];
     OptionHeader header;
     if (!socket_.ReceiveAll(absl::MakeSpan(head), deadline) ||
         !DecodeOptionHeader(head, &header)) {
-      return Next::kEnd;
+      return Phase::kEnd;
     }
     option_ = header.option;
-    // Selecting replaces what was selected, also when it fails.
+    // A new selection replaces the old one even when it fails.
     if (Is(Option::kSetMetaContext)) has_context_ = false;
     if (header.length > kMaxOptionBytes) return RefuseTooBig(header, deadline);
     std::string data(header.length, '\0');
-    if (!socket_.ReceiveAll(absl::MakeSpan(data), deadline)) return Next::kEnd;
+    if (!socket_.ReceiveAll(absl::MakeSpan(data), deadline)) return Phase::kEnd;
     return Dispatch(data);
   }
 
-  Next RefuseTooBig(const OptionHeader& header, absl::Time deadline) {
-    if (header.length > kMaxSkippedOptionBytes) return Next::kEnd;
-    // A name of that length cannot be, and this option has no error reply.
-    if (Is(Option::kExportName)) return Next::kEnd;
-    if (!Skip(header.length, deadline)) return Next::kEnd;
+  Phase RefuseTooBig(const OptionHeader& header, absl::Time deadline) {
+    if (header.length > kMaxSkippedOptionBytes) return Phase::kEnd;
+    // No export has a name of that length, and this option has no error reply.
+    if (Is(Option::kExportName)) return Phase::kEnd;
+    if (!Skip(header.length, deadline)) return Phase::kEnd;
     return Reply(OptionReply::kErrTooBig,
                  absl::StrCat("the option has ", header.length,
                               " bytes of data; at most ", kMaxOptionBytes,
                               " are understood"));
   }
 
-  // In pieces: what a client only announces shall take no memory.
+  // Reads in pieces: announced data that is not wanted takes no memory.
   bool Skip(size_t bytes, absl::Time deadline) {
     char dropped[4096];
     while (bytes > 0) {
@@ -108,10 +108,10 @@ class Negotiator {
     return true;
   }
 
-  Next Dispatch(absl::string_view data) {
+  Phase Dispatch(absl::string_view data) {
     if (Is(Option::kAbort)) {
       Reply(OptionReply::kAck);
-      return Next::kEnd;
+      return Phase::kEnd;
     }
     if (Is(Option::kExportName)) return ChooseByName(data);
     if (options_.draining != nullptr && *options_.draining) {
@@ -144,13 +144,13 @@ class Negotiator {
     return option_ == static_cast<uint32_t>(option);
   }
 
-  Next Reply(OptionReply type, absl::string_view data = "") {
+  Phase Reply(OptionReply type, absl::string_view data = "") {
     const bool sent =
         socket_.SendAll(EncodeOptionReply(option_, type, data), Deadline());
-    return sent ? Next::kOption : Next::kEnd;
+    return sent ? Phase::kOption : Phase::kEnd;
   }
 
-  // Else refuses; refused_ is what to go on with.
+  // If there is data, refuses and sets refused_.
   bool NeedsNoData(absl::string_view data) {
     if (data.empty()) return true;
     refused_ = Reply(OptionReply::kErrInvalid,
@@ -159,7 +159,7 @@ class Negotiator {
     return false;
   }
 
-  // What is fit to be shown: messages may quote what a client has sent.
+  // Messages can quote a client's bytes, and clients show messages to people.
   static std::string Printable(absl::string_view message) {
     std::string text(message.substr(0, kMaxStringBytes));
     for (char& c : text) {
@@ -168,7 +168,7 @@ class Negotiator {
     return text;
   }
 
-  Next Refuse(const absl::Status& status) {
+  Phase Refuse(const absl::Status& status) {
     const OptionReply type =
         absl::IsNotFound(status) ? OptionReply::kErrUnknown
         : absl::IsInvalidArgument(status)
@@ -177,7 +177,7 @@ class Negotiator {
     return Reply(type, Printable(status.message()));
   }
 
-  // The volume that a client means.
+  // The name of the volume that a client means.
   absl::StatusOr<std::string> Resolve(absl::string_view name) const {
     if (!name.empty()) return std::string(name);
     if (!options_.default_export.empty()) return options_.default_export;
@@ -186,7 +186,7 @@ class Negotiator {
         "with --default_export");
   }
 
-  Next List() {
+  Phase List() {
     const auto exports = exports_.List();
     if (!exports.ok()) return Refuse(exports.status());
     std::string replies;
@@ -194,14 +194,14 @@ class Negotiator {
       replies += EncodeOptionReply(option_, OptionReply::kServer,
                                    EncodeServer(info.name));
       if (replies.size() < kListPieceBytes) continue;
-      if (!socket_.SendAll(replies, Deadline())) return Next::kEnd;
+      if (!socket_.SendAll(replies, Deadline())) return Phase::kEnd;
       replies.clear();
     }
     replies += EncodeOptionReply(option_, OptionReply::kAck, "");
-    return socket_.SendAll(replies, Deadline()) ? Next::kOption : Next::kEnd;
+    return socket_.SendAll(replies, Deadline()) ? Phase::kOption : Phase::kEnd;
   }
 
-  Next UseStructured() {
+  Phase UseStructured() {
     if (result_.style == Style::kExtended) {
       return Reply(OptionReply::kErrExtendedHeaderRequired,
                    "extended headers are in use already");
@@ -209,24 +209,25 @@ class Negotiator {
     return Use(Style::kStructured);
   }
 
-  Next Use(Style style) {
+  Phase Use(Style style) {
     result_.style = style;
     return Reply(OptionReply::kAck);
   }
 
-  Next ChooseByName(absl::string_view name) {
-    // Extended headers exclude this option, and it has no error reply.
-    if (result_.style == Style::kExtended) return Next::kEnd;
-    if (options_.draining != nullptr && *options_.draining) return Next::kEnd;
+  Phase ChooseByName(absl::string_view name) {
+    // After extended headers this option is not allowed, and it has no error
+    // reply.
+    if (result_.style == Style::kExtended) return Phase::kEnd;
+    if (options_.draining != nullptr && *options_.draining) return Phase::kEnd;
     const auto resolved = Resolve(name);
-    if (!resolved.ok() || !Open(*resolved).ok()) return Next::kEnd;
+    if (!resolved.ok() || !Open(*resolved).ok()) return Phase::kEnd;
     const bool no_zeroes = (client_flags_ & kFlagNoZeroes) != 0;
     const bool sent = socket_.SendAll(
         EncodeExportName(result_.device->size_bytes(),
                          TransmissionFlags(result_.style, result_.read_only),
                          no_zeroes),
         Deadline());
-    return sent ? Next::kTransmission : Next::kEnd;
+    return sent ? Phase::kTransmission : Phase::kEnd;
   }
 
   absl::Status Open(const std::string& name) {
@@ -234,11 +235,12 @@ class Negotiator {
     if (!device.ok()) return device.status();
     result_.device = *std::move(device);
     result_.read_only = options_.read_only || result_.device->read_only();
+    // A context counts only for the export that it was selected for.
     result_.block_status = has_context_ && context_export_ == name;
     return absl::OkStatus();
   }
 
-  Next ShowOrGo(absl::string_view data) {
+  Phase ShowOrGo(absl::string_view data) {
     const auto request = ParseInfoRequest(data);
     if (!request.ok()) return Refuse(request.status());
     const auto name = Resolve(request->name);
@@ -246,21 +248,22 @@ class Negotiator {
     return Is(Option::kGo) ? Go(*name, *request) : Show(*name, *request);
   }
 
-  Next Show(const std::string& name, const InfoRequest& request) {
+  Phase Show(const std::string& name, const InfoRequest& request) {
     const auto info = exports_.Find(name);
     if (!info.ok()) return Refuse(info.status());
     const bool read_only = options_.read_only || info->read_only;
-    return SendInfos(name, request, info->size_bytes, read_only) ? Next::kOption
-                                                                 : Next::kEnd;
+    return SendInfos(name, request, info->size_bytes, read_only)
+               ? Phase::kOption
+               : Phase::kEnd;
   }
 
-  Next Go(const std::string& name, const InfoRequest& request) {
+  Phase Go(const std::string& name, const InfoRequest& request) {
     const absl::Status opened = Open(name);
     if (!opened.ok()) return Refuse(opened);
     return SendInfos(name, request, result_.device->size_bytes(),
                      result_.read_only)
-               ? Next::kTransmission
-               : Next::kEnd;
+               ? Phase::kTransmission
+               : Phase::kEnd;
   }
 
   bool SendInfos(const std::string& name, const InfoRequest& request,
@@ -279,7 +282,7 @@ class Negotiator {
     return socket_.SendAll(replies, Deadline());
   }
 
-  Next MetaContexts(absl::string_view data) {
+  Phase MetaContexts(absl::string_view data) {
     const bool listing = Is(Option::kListMetaContext);
     const auto request = ParseMetaContextRequest(data);
     if (!request.ok()) return Refuse(request.status());
@@ -303,9 +306,9 @@ class Negotiator {
     }
     if (selected) {
       const uint32_t id = listing ? 0 : kAllocationContextId;
-      const Next next = Reply(OptionReply::kMetaContext,
-                              EncodeMetaContext(id, kAllocationContext));
-      if (next == Next::kEnd) return next;
+      const Phase phase = Reply(OptionReply::kMetaContext,
+                                EncodeMetaContext(id, kAllocationContext));
+      if (phase == Phase::kEnd) return phase;
     }
     return Reply(OptionReply::kAck);
   }
@@ -316,8 +319,8 @@ class Negotiator {
   const absl::Time end_ = absl::Now() + kHandshakeTimeout;
 
   uint32_t client_flags_ = 0;
-  uint32_t option_ = 0;  // The one being handled.
-  Next refused_ = Next::kOption;
+  uint32_t option_ = 0;  // The option being handled.
+  Phase refused_ = Phase::kOption;
   bool has_context_ = false;
   std::string context_export_;
   Negotiated result_;

@@ -16,12 +16,12 @@
 
 namespace ramvol::nbd {
 
-// How long a client may take for the next option.
+// How long a client may take for one option.
 inline constexpr absl::Duration kOptionTimeout = absl::Seconds(60);
-// And for all of them.
+// How long it may take for the whole handshake.
 inline constexpr absl::Duration kHandshakeTimeout = absl::Minutes(5);
-// Longest data of an option that is understood. More is refused, and past
-// kMaxSkippedOptionBytes the connection ends.
+// Most data that an option may have. More is refused. More than
+// kMaxSkippedOptionBytes ends the connection.
 inline constexpr size_t kMaxOptionBytes = size_t{64} << 10;
 inline constexpr size_t kMaxSkippedOptionBytes = size_t{16} << 20;
 // The one metadata context, and its id.
@@ -32,7 +32,7 @@ struct NegotiationOptions {
   // As in NbdServerOptions.
   std::string default_export;
   bool read_only = false;
-  // Set when the server shuts down: options are refused. Borrowed.
+  // True while the server shuts down: options are refused. Borrowed.
   const std::atomic<bool>* draining = nullptr;
 };
 
@@ -44,8 +44,8 @@ struct Negotiated {
   bool read_only = false;
 };
 
-// Talks with a client until it enters the transmission phase. Nothing when it
-// left or was sent away. Blocks.
+// Negotiates until the client enters the transmission phase. nullopt when it
+// left or broke the protocol. Blocks.
 std::optional<Negotiated> Negotiate(Socket& socket, Exports& exports,
                                     const NegotiationOptions& options);
 

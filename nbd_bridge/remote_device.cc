@@ -15,8 +15,8 @@ namespace {
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
 uint64_t Unsigned(int64_t value) { return static_cast<uint64_t>(value); }
 
-// What BlockDevice promises of codes, the server's and the SDK's do not: they
-// have further uses, which the reason tells apart.
+// BlockDevice gives each code one meaning. The server and the SDK use the same
+// codes for more, and only the reason tells which is meant.
 absl::Status ForDevice(absl::Status status) {
   const std::string why = GetReason(status);
   switch (status.code()) {
@@ -60,11 +60,11 @@ ExportInfo InfoOf(const v1::Volume& volume) {
           .read_only = volume.read_only()};
 }
 
-// Far more than a volume's name has.
+// Longer than any volume's name.
 constexpr size_t kMaxNameBytes = 255;
 
-// Names of clients may be anything; what is not UTF-8, or as long as NBD
-// allows, cannot even be asked for.
+// NBD clients can ask for any bytes, up to 4096. Names that no volume can have
+// are refused here, because protobuf strings must be UTF-8.
 bool MayBeAName(std::string_view name) {
   return !name.empty() && name.size() <= kMaxNameBytes &&
          absl::c_all_of(name, [](char c) { return c > ' ' && c < '\x7f'; });
@@ -86,7 +86,7 @@ RemoteDevice::RemoteDevice(std::string name, RemoteVolume volume,
 
 absl::Status RemoteDevice::Judge(absl::Status status) {
   if (!status.ok()) status = ForDevice(std::move(status));
-  // Nobody writes to it while all goes well.
+  // Load first: while requests succeed, no thread writes the shared cache line.
   if (last_code_.load(std::memory_order_relaxed) == status.code() ||
       last_code_.exchange(status.code(), std::memory_order_relaxed) ==
           status.code()) {
@@ -141,7 +141,7 @@ void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
 absl::Status RemoteExports::Judge(std::string_view what,
                                   absl::Status status) const {
   if (absl::IsNotFound(status)) return status;
-  // The server tells what is wrong with a name that no volume can have.
+  // The server refuses names that no volume can have as INVALID_ARGUMENT.
   if (absl::IsInvalidArgument(status)) return NoSuchVolume();
   log_(absl::StrCat("cannot ", absl::string_view(what.data(), what.size()),
                     ": ", status.message()));

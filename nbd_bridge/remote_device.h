@@ -1,4 +1,4 @@
-// Volumes of a ramvold elsewhere, through the SDK.
+// Volumes of a remote ramvold, through the SDK.
 #ifndef RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_
 #define RAMVOL_NBD_BRIDGE_REMOTE_DEVICE_H_
 
@@ -24,21 +24,21 @@
 
 namespace ramvol::nbd {
 
-// Takes a line for people: what NBD cannot tell. From any thread.
+// Logs a line for people about what NBD cannot report. Called on any thread.
 using LogFunction = std::function<void(const std::string&)>;
 
-// One open volume. Calls return soon, as long as those under way fit the SDK's
-// max_inflight_bytes; Done is called by threads of the SDK.
+// One open volume. Calls return soon while those under way fit the SDK's
+// max_inflight_bytes. Threads of the SDK call Done.
 //
 // When the server is lost, calls wait for up to the SDK's reconnect_timeout and
-// then fail with UNAVAILABLE; later ones try anew. When the server that is back
-// has no volume of this name, or another one (volumes live in memory), all
-// calls fail with ABORTED from then on, however long this lives: what was
-// written is gone, and a new, empty volume must not take its place unseen.
-// NOT_FOUND means that the volume was deleted on a server that was there.
+// then fail with UNAVAILABLE; later ones try again. If the server returns
+// without the volume, or with another one of that name, all later calls fail
+// with ABORTED for good: the data is gone, and a new, empty volume must not
+// silently take its place. NOT_FOUND means that the volume was deleted while
+// the server was reachable.
 //
-// Each beginning of failures is logged: the first, and those that are preceded
-// by a success or by a failure of another code.
+// Logs a failure only when the previous call succeeded or failed with another
+// code.
 class RemoteDevice final : public BlockDevice {
  public:
   RemoteDevice(std::string name, RemoteVolume volume, LogFunction log);
@@ -64,21 +64,21 @@ class RemoteDevice final : public BlockDevice {
 
  private:
   RemoteVolume::Done Tell(Completion* done);
-  // What `done` is to be told; logs it when it is news.
+  // The status to tell `done`. Logs it if it differs from the last one.
   absl::Status Judge(absl::Status status);
 
   const std::string name_;
   const LogFunction log_;
   const RemoteVolume volume_;
   std::atomic<absl::StatusCode> last_code_{absl::StatusCode::kOk};
-  // As of when it was opened.
+  // As they were when the device was opened.
   const uint64_t size_bytes_;
   const bool read_only_;
 };
 
-// The volumes of the client's server. Every call is a round trip, and waits for
-// up to the SDK's reconnect_timeout for a server that is not there: UNAVAILABLE
-// after that.
+// The volumes of the client's server. Every call is a round trip. While the
+// server is lost, a call waits for up to the SDK's reconnect_timeout, then
+// fails with UNAVAILABLE.
 class RemoteExports final : public Exports {
  public:
   explicit RemoteExports(
@@ -87,12 +87,13 @@ class RemoteExports final : public Exports {
 
   absl::StatusOr<std::vector<ExportInfo>> List() override;
   absl::StatusOr<ExportInfo> Find(std::string_view name) override;
-  // Each device has streams of its own, over the client's connections.
+  // Each device has its own streams over the client's connections.
   absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 
  private:
-  // What a failed call answers; logs it unless it is about the name.
+  // The status that a failed call returns. Logs it unless only the name was
+  // bad.
   absl::Status Judge(std::string_view what, absl::Status status) const;
 
   const Client client_;

@@ -10,12 +10,12 @@
 namespace ramvol::nbd {
 namespace {
 
-// A read has at most about so many chunks: shorter holes are sent as zeroes.
+// About the most chunks of one read's reply. Shorter holes are sent as zeroes.
 constexpr uint64_t kMaxChunks = 64;
 
 // A part of what was read.
 struct Run {
-  uint64_t begin = 0;  // From the request's offset.
+  uint64_t begin = 0;  // Relative to the request's offset.
   uint64_t end = 0;
   bool hole = false;
 };
@@ -33,8 +33,9 @@ uint64_t RoundUp(uint64_t value, uint64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
-// Cuts what was read at multiples of a unit from the volume's beginning. All
-// runs of zeroes that are worth a chunk, and what is between them.
+// Divides a read's data into holes and data. Looks at whole units, aligned in
+// the volume; a unit is at least one block and at least 1/kMaxChunks of the
+// read.
 Runs FindRuns(const Request& request) {
   const uint64_t length = request.header.length;
   const uint64_t unit = std::max<uint64_t>(
@@ -55,10 +56,11 @@ Runs FindRuns(const Request& request) {
   return runs;
 }
 
-// Where headers are written that `parts` point to.
+// Writes reply headers into the request and appends to its parts.
 class PartsBuilder {
  public:
-  // `room` for all that Head will write.
+  // `room` bounds the bytes of all heads together. Parts point to them, so the
+  // memory must not move.
   PartsBuilder(Request& request, size_t room) : request_(request) {
     if (room <= sizeof(request.head)) {
       next_ = request.head;
@@ -69,7 +71,7 @@ class PartsBuilder {
   }
 
   char* next() const { return next_; }
-  // What next() pointed to is now full up to `end`.
+  // The bytes from next() to `end` have been written and become a part.
   void Head(char* end) {
     Part(next_, static_cast<size_t>(end - next_));
     next_ = end;
@@ -93,6 +95,7 @@ void AddRun(Style style, Request& request, const Run& run, bool last,
         PutChunk(parts.next(), style, request.header, flags,
                  ReplyType::kOffsetHole, sizeof(offset) + sizeof(uint32_t));
     end = Put(end, offset);
+    // Fits: a read has at most kMaxPayloadBytes.
     parts.Head(Put(end, static_cast<uint32_t>(length)));
     return;
   }
@@ -140,8 +143,10 @@ void BuildBlockStatus(Style style, Request& request) {
     const uint32_t state = extent.hole ? kStateHole | kStateZero : 0;
     if (extended) {
       end = Put(end, extent.length);
+      // Extended flags have 64 bits; the upper half is zero.
       end = Put(end, uint32_t{0});
     } else {
+      // Fits: without extended headers, the request's length has 32 bits.
       end = Put(end, static_cast<uint32_t>(extent.length));
     }
     end = Put(end, state);

@@ -1,4 +1,4 @@
-// From the result of a request to the bytes of its reply.
+// Builds the bytes of a request's reply.
 #ifndef RAMVOL_NBD_BRIDGE_REPLY_H_
 #define RAMVOL_NBD_BRIDGE_REPLY_H_
 
@@ -7,10 +7,10 @@
 
 namespace ramvol::nbd {
 
-// Fills in request.parts by request.error and message or, when there is no
-// error, by what a read or block status found. Runs of zeroes in a read become
-// holes where the client understands them and allows more than one chunk: what
-// was read shows them without a second look at the volume.
+// Fills request.parts from the request's error and message or, without an
+// error, from the result of a read or block status. Runs of zeroes in a read
+// become holes if the client understands holes and allows more than one chunk.
+// They are found in the data itself (docs/decisions/0017).
 void BuildReply(Style style, Request& request);
 
 }  // namespace ramvol::nbd

@@ -7,7 +7,7 @@
 namespace ramvol::nbd {
 namespace {
 
-// A reply waits at most about so long for others to be sent with it.
+// How long a reply waits for others to be sent with it.
 constexpr int64_t kMaxDelayNs = 50'000;
 // Most replies that wait for each other.
 constexpr size_t kMaxAtOnce = 16;
@@ -50,7 +50,7 @@ void ReplySender::SendAll(bool may_wait) {
     mu_->Lock();
     if (!sent) {
       if (buffers_.Widen()) continue;
-      // The turn, and what is left of batch_, now are the other thread's.
+      // The other thread now has the turn and the rest of batch_.
       if (!may_wait && host_.SendElsewhere()) return;
       WaitAndSend();
     }
@@ -80,7 +80,7 @@ bool ReplySender::SendBatch(bool may_wait) {
     const ssize_t sent = socket_.Send(unsent_parts_, may_wait);
     if (sent == 0) return false;
     if (sent < 0) {
-      // Nobody is there any more: what is to come is thrown away.
+      // The client is gone. Later replies are dropped the same way.
       host_.Lost();
       socket_.Shutdown();
       unsent_parts_ = {};
@@ -92,7 +92,7 @@ bool ReplySender::SendBatch(bool may_wait) {
 }
 
 void ReplySender::Forget() {
-  // Replies may be large: others need not wait for them to be freed.
+  // Frees without the lock, because replies may be large.
   Requests sent;
   sent.swap(batch_);
   mu_->Unlock();

@@ -19,37 +19,37 @@
 
 namespace ramvol::nbd {
 
-// A queue of replies, and the one thread at a time that sends them. Any thread
-// may come to send. It then has the turn: it sends what is ready, together, and
-// what becomes ready meanwhile, until nothing is left. A thread that may not
-// wait hands its turn over when the socket is full.
+// A queue of replies. One thread at a time sends them: it *has the turn*. It
+// sends all that are ready with one call, and goes on with those that became
+// ready meanwhile, until none is left. When the socket is full, a thread that
+// may not wait hands its turn over.
 //
-// A full socket is made wider before anybody waits. Once the client is lost,
-// replies are dropped as if they had been sent.
+// Before a thread waits for a full socket, its buffers are made wide. Once the
+// client is lost, replies are dropped as if they had been sent.
 //
-// Has no lock of its own: call everything with `mu` held, the lock of the
-// connection. Send and SendRest let go of it while they send. Borrows
-// everything but the replies.
+// Has no lock of its own: call everything with the connection's lock `mu` held.
+// Send and SendRest release it while they send. Borrows everything but the
+// replies.
 class ReplySender {
  public:
-  // The connection that it sends for.
+  // The connection that replies are sent for.
   class Host {
    public:
-    // With `mu` held:
+    // Called with `mu` held:
 
-    // Has a thread that may wait call SendRest, soon. False when there is none.
+    // Has a thread that may wait call SendRest soon. False when there is none.
     virtual bool SendElsewhere() = 0;
-    // The socket is full, and this thread will wait for the client. That may be
-    // sending, and read no reply until it is done.
+    // The socket is full, and this thread is about to wait for the client.
+    // Someone else must read from the socket then: the client may be sending,
+    // and read no reply until it is done.
     virtual void WillWait() = 0;
-    // So many replies, which were charged so many bytes, have been sent and
-    // deleted.
+    // `replies` replies, charged `bytes` in total, have been sent and deleted.
     virtual void Sent(size_t replies, size_t bytes) = 0;
 
-    // Without it, by the thread that has the turn:
+    // Called without `mu`, by the thread that has the turn:
 
-    // The client cannot be reached any more. Told before the socket is shut
-    // down, possibly several times.
+    // The client is gone. Called before the socket is shut down, possibly
+    // several times.
     virtual void Lost() = 0;
 
    protected:
@@ -67,45 +67,43 @@ class ReplySender {
   ReplySender(const ReplySender&) = delete;
   ReplySender& operator=(const ReplySender&) = delete;
 
-  // Queues a request whose reply is built; `now_ns` is of SteadyNowNs. Nothing
-  // is sent yet.
+  // Queues a request whose reply is built. Sends nothing yet. `now_ns` comes
+  // from SteadyNowNs.
   void Add(std::unique_ptr<Request> reply, int64_t now_ns);
 
-  // Some thread has the turn. It will send what is added now.
+  // Whether a thread has the turn. It will also send what is added now.
   bool sending() const {
     mu_->AssertHeld();
     return sending_;
   }
-  // There are replies, and nobody sends them.
+  // Whether replies are ready and no thread sends them.
   bool IsDue() const {
     mu_->AssertHeld();
     return !ready_.empty() && !sending_;
   }
-  // They have waited for as long as replies wait for others.
+  // Whether they have waited long enough for others.
   bool IsLate() const;
-  // They are as many as wait for others.
+  // Whether there are enough to send without waiting for others.
   bool IsFull() const;
 
   // If IsDue, takes the turn and sends until nothing is left. Without
-  // `may_wait` it waits for the client only when SendElsewhere fails.
+  // `may_wait`, this thread waits for the client only if SendElsewhere fails.
   void Send(bool may_wait);
-  // What SendElsewhere asks for: goes on with the turn of a thread that could
-  // not wait.
+  // Continues the turn that another thread handed over (SendElsewhere).
   void SendRest();
 
  private:
   using Requests = std::vector<std::unique_ptr<Request>>;
 
   void SendAll(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mu_);
-  // Sends batch_, or the rest of it, and waits for the client.
+  // Sends the rest of batch_, waiting for the client.
   void WaitAndSend() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mu_);
   // Deletes batch_.
   void Forget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mu_);
-  // Sends batch_, or the rest of it. False when it would have to wait.
+  // Sends the rest of batch_. False when that would block.
   bool SendBatch(bool may_wait) ABSL_LOCKS_EXCLUDED(*mu_);
 
-  // Synchronise themselves, or are constant. Of the holder, only
-  // WaitsForClient is called.
+  // Thread-safe or constant. Of the holder, only WaitsForClient is called.
   Socket& socket_;
   ClientMemory::Holder& holder_;
   Host& host_;
@@ -119,7 +117,8 @@ class ReplySender {
   ConnectionBuffers& buffers_ ABSL_GUARDED_BY(*mu_);
   bool sending_ ABSL_GUARDED_BY(*mu_) = false;  // A thread has the turn.
   Requests ready_ ABSL_GUARDED_BY(*mu_);
-  int64_t ready_since_ns_ ABSL_GUARDED_BY(*mu_) = 0;  // The first of them.
+  int64_t ready_since_ns_ ABSL_GUARDED_BY(*mu_) =
+      0;  // When the first was added.
 };
 
 }  // namespace ramvol::nbd

@@ -19,8 +19,8 @@
 
 namespace ramvol::nbd {
 
-// Where requests arrive, small payloads with them. The reader owns it and
-// reuses it when no request has its payload in it any more.
+// A receive buffer for requests and small payloads. The reader owns it, and
+// reuses it when no request's payload points into it.
 struct Slab {
   explicit Slab(size_t its_size) : size(its_size), bytes(new char[its_size]) {}
   const size_t size;
@@ -30,14 +30,14 @@ struct Slab {
 
 // Most extents in one answer.
 inline constexpr size_t kMaxStatusExtents = 4096;
-// What a block status may ask the device for.
+// The most extents that a block status request asks for.
 inline size_t MaxExtents(const RequestHeader& header) {
   return (header.flags & kCmdReqOne) != 0 ? 1 : kMaxStatusExtents;
 }
 
 struct Request;
 
-// Who is told that a request has been carried out.
+// Is told when a request has been carried out.
 class RequestOwner {
  public:
   virtual void Finish(Request* request, const absl::Status& status) = 0;
@@ -52,11 +52,12 @@ struct Request final : public Completion {
 
   void Done(absl::Status status) override { owner->Finish(this, status); }
 
-  // After this, nobody looks at `payload`.
+  // `payload` must not be used after this.
   void ReleasePayload() {
     payload = {};
     if (slab == nullptr) return;
-    // The reader overwrites the slab only after it has seen this.
+    // Release: the reader's acquire in IsFree orders its writes after our
+    // reads.
     slab->users.fetch_sub(1, std::memory_order_release);
     slab = nullptr;
   }
@@ -69,27 +70,27 @@ struct Request final : public Completion {
   RequestOwner* const owner;
   RequestHeader header;
   int64_t arrived_ns = 0;
-  int64_t began_ns = 0;  // To be carried out.
-  // What it counts against the connection's bound, until it is deleted.
+  int64_t began_ns = 0;  // When it began to be carried out.
+  // Charged against the connection's bound until the request is deleted.
   size_t charged_bytes = 0;
 
-  // Why it is refused without being carried out, or kNone.
+  // Set if the request is refused without being carried out.
   Error error = Error::kNone;
   std::string message;
 
-  // A write's data: in `slab` or `buffer`.
+  // A write's data, in `slab` or `buffer`.
   absl::Span<const char> payload;
   Slab* slab = nullptr;
-  // header.length bytes, not initialised. Also what a read fills.
+  // header.length bytes, not initialised: a write's payload or a read's data.
   std::unique_ptr<char[]> buffer;
-  // Of a read that found nothing: there is no buffer.
+  // The read found only holes; there is no buffer.
   bool all_hole = false;
-  std::vector<Extent> extents;  // Of a block status.
+  std::vector<Extent> extents;  // The result of a block status.
 
-  // The reply's bytes are those that `parts` names, in this request.
+  // The reply's bytes. All point into this request.
   absl::InlinedVector<iovec, 2> parts;
   char head[kMaxReplyHeaderBytes + sizeof(uint64_t) + sizeof(uint32_t)];
-  std::string text;  // Whatever does not fit in `head`.
+  std::string text;  // Headers that do not fit in `head`.
 };
 
 }  // namespace ramvol::nbd

@@ -11,14 +11,16 @@
 namespace ramvol::nbd {
 namespace {
 
-// Payloads from here on are worth a receive of their own.
+// After a payload of this size or more, the next is expected to be large, too.
 constexpr uint64_t kLargePayloadBytes = uint64_t{128} << 10;
-// What is received at once where a large payload is expected behind a header.
+// Most bytes to receive at once when a large payload is expected: its first
+// bytes land in the slab and must be copied.
 constexpr size_t kSmallReceiveBytes = 4096;
-// Less room than this at the slab's end means a new one.
+// With less room than this at the slab's end, the next slab is used.
 constexpr size_t kMinReceiveBytes = 4096;
-// Longest payload that is read and dropped. With extended headers, which allow
-// 2^64, the document wants clients with more than is allowed disconnected.
+// Longest payload of a refused request that is read and dropped. Beyond it, the
+// connection ends. Extended headers announce up to 2^64 bytes, so the protocol
+// allows a server to disconnect such clients.
 uint64_t MaxSkippedBytes(Style style) {
   return style == Style::kExtended ? kMaxPayloadBytes
                                    : std::numeric_limits<uint32_t>::max();
@@ -59,7 +61,7 @@ RequestReader::Received RequestReader::ReceivePayload() {
 }
 
 void RequestReader::PrepareSlab() {
-  // Less than a header, or what waited for room.
+  // Less than a header, or requests that wait for room.
   const size_t rest = unparsed();
   if (rest == 0 && IsFree(*slab_)) {
     begin_ = end_ = 0;

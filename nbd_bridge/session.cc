@@ -13,19 +13,21 @@
 namespace ramvol::nbd {
 namespace {
 
-// Requests on at least so many bytes are long: meanwhile another thread reads.
+// Requests of this size or more are long: another thread reads meanwhile.
 constexpr uint64_t kLongBytes = uint64_t{128} << 10;
-// Another thread helps with what would take longer than this alone. Waking it
-// costs less, but where the client is on the same machine the core may be its.
+// If the waiting requests would take one thread longer than this, another one
+// is woken to help. Waking costs about 50 µs, but a client on the same machine
+// may need that core.
 constexpr int64_t kWorthHelpNs = 200'000;
-// Reads of at least so many bytes ask first whether there is anything.
+// Reads of this size or more ask first whether the range is a hole.
 constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 
-// How long a client has to leave by itself after ESHUTDOWN. Were it sent away
-// at once, what it is just sending would fail, and it might not read its
+// How long a client may take to leave after ESHUTDOWN. If the connection ended
+// at once, a client that is sending would get an error and might not read its
 // replies.
 constexpr absl::Duration kGoodbyeTime = absl::Seconds(1);
-// How often those who wait for room look whether their connection has ended.
+// How often a thread that waits for room checks whether its connection has
+// ended.
 constexpr absl::Duration kLookInterval = absl::Seconds(1);
 
 SessionTraits TraitsOf(const Negotiated& negotiated) {
@@ -36,14 +38,15 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
 static_assert(kMaxConnectionBytes >=
                   BlockDevice::kMaxTransferBytes + RequestReader::kRequestBytes,
               "any request is let in when there is no other");
-// More than can run at once would only wait for each other.
+// One thread for each core, and one that reads. More would only wait for a
+// core.
 int MaxThreads() {
   static const int cores =
       static_cast<int>(std::thread::hardware_concurrency());
   return std::clamp(cores + 1, 2, kMaxConnectionThreads);
 }
 
-// For devices that are known to end the call before it returns.
+// For synchronous devices, whose calls end before they return.
 class Immediate final : public Completion {
  public:
   void Done(absl::Status status) override { ok_ = status.ok(); }
@@ -53,7 +56,7 @@ class Immediate final : public Completion {
   bool ok_ = false;
 };
 
-// Whether a large read, on a device that can tell at once, would find nothing.
+// Whether a large read covers only a hole, on a device that can tell at once.
 bool IsAllHole(BlockDevice& device, Style style, const RequestHeader& header) {
   if (!device.synchronous() || header.length < kAskForHolesBytes ||
       style == Style::kSimple || (header.flags & kCmdDf) != 0) {
@@ -82,39 +85,40 @@ void Session::RoomTold::Forget() {
 }
 
 Session::Session(Socket& socket, ClientMemory::Holder& holder,
-                 Negotiated negotiated, const Shared& shared)
+                 Negotiated negotiated, const Parts& parts)
     : socket_(socket),
       holder_(holder),
       negotiated_(std::move(negotiated)),
       device_(*negotiated_.device),
       traits_(TraitsOf(negotiated_)),
-      shared_(shared),
+      parts_(parts),
       reader_(socket, traits_, this),
       buffers_(socket, holder),
       sender_(socket, holder, buffers_, &mu_, this) {}
 
 void Session::Run() {
-  Work(/*main=*/true);
+  RunThread(/*main=*/true);
   MutexLock lock(&mu_);
-  holder_.SetHeld(holder_.held_bytes() - reader_bytes_);  // It never arrived.
+  // The reader's part was never given out.
+  holder_.SetHeld(holder_.held_bytes() - reader_bytes_);
   buffers_.NoteProgress();
 }
 
-void Session::Work(bool main) {
-  while (auto request = Next(main)) {
+void Session::RunThread(bool main) {
+  while (auto request = TakeRequest(main)) {
     if (device_.synchronous()) {
       Execute(std::move(request));
       continue;
     }
     device_.Together([&] {
-      for (; request != nullptr; request = NextWaiting()) {
+      for (; request != nullptr; request = TakeWaiting()) {
         Execute(std::move(request));
       }
     });
   }
 }
 
-std::unique_ptr<Request> Session::NextWaiting() {
+std::unique_ptr<Request> Session::TakeWaiting() {
   MutexLock lock(&mu_);
   if (waiting_.empty()) return nullptr;
   auto request = std::move(waiting_.front());
@@ -122,7 +126,7 @@ std::unique_ptr<Request> Session::NextWaiting() {
   return request;
 }
 
-std::unique_ptr<Request> Session::Next(bool main) {
+std::unique_ptr<Request> Session::TakeRequest(bool main) {
   MutexLock lock(&mu_);
   for (;;) {
     if (!waiting_.empty()) {
@@ -159,7 +163,7 @@ bool Session::OverLocked() const {
 
 void Session::ReadLocked() {
   reading_ = true;
-  // What waits for room has arrived already.
+  // A request that waits for room has already arrived: do not receive more.
   const bool more =
       reader_.needed_bytes() == 0 ? ReceiveLocked() : WaitForRoomLocked();
   if (!more || !ParseLocked()) {
@@ -171,7 +175,7 @@ void Session::ReadLocked() {
 
 bool Session::ReceiveLocked() {
   reader_.SetWide(buffers_.wide());
-  // Whoever sends meanwhile may make it wide.
+  // With requests under way, too: a thread that sends may widen the buffers.
   if (!ticks_ && (buffers_.wide() || unanswered_ != 0)) {
     ticks_ = true;
     socket_.SetIdleTime(kIdleTime);
@@ -218,7 +222,8 @@ bool Session::ReserveLocked(size_t bytes) {
 bool Session::WaitForRoomLocked() {
   while (!ReserveLocked(reader_.needed_bytes())) {
     if (lost_ || socket_.IsBroken()) return false;
-    // What is under way makes room; nobody else waits for that.
+    // Requests under way will make room by themselves, so the client memory is
+    // asked only when there are none.
     if (unanswered_ == 0 && !holder_.asking()) {
       reader_.ForgetFreeSlabs();
       HoldLocked(0);
@@ -239,7 +244,7 @@ void Session::RestLocked() {
 
 void Session::AcceptLocked(Requests arrived) {
   const int64_t now = SteadyNowNs();
-  const bool refuse = shared_.draining.load(std::memory_order_relaxed);
+  const bool refuse = parts_.draining.load(std::memory_order_relaxed);
   size_t bytes = 0;
   for (std::unique_ptr<Request>& request : arrived) {
     request->arrived_ns = now;
@@ -247,7 +252,7 @@ void Session::AcceptLocked(Requests arrived) {
       request->error = Error::kShutdown;
       request->message = "the server shuts down";
     }
-    shared_.stats.RequestBegan();
+    parts_.stats.RequestBegan();
     ++unanswered_;
     bytes += request->charged_bytes;
     waiting_.push_back(std::move(request));
@@ -276,15 +281,15 @@ void Session::WakeThreadLocked() {
     return;
   }
   if (helpers_ + 1 >= MaxThreads()) return;
-  if (shared_.threads.Run([this] { Work(/*main=*/false); })) ++helpers_;
+  if (parts_.threads.Run([this] { RunThread(/*main=*/false); })) ++helpers_;
 }
 
 void Session::Execute(std::unique_ptr<Request> owned) {
-  Request& request = *owned.release();  // Finish takes it back.
+  Request& request = *owned.release();  // Finish owns it again.
   request.began_ns = SteadyNowNs();
   const RequestHeader& header = request.header;
   if (lost_.load(std::memory_order_relaxed) && !Changes(request.command())) {
-    request.error = Error::kIo;  // Nobody will be told.
+    request.error = Error::kIo;  // The reply cannot be sent anyway.
   }
   if (request.error != Error::kNone) return Finish(&request, absl::OkStatus());
   switch (request.command()) {
@@ -304,12 +309,12 @@ void Session::Execute(std::unique_ptr<Request> owned) {
       return device_.GetExtents(header.offset, header.length,
                                 MaxExtents(header), &request.extents, &request);
     case Command::kDisconnect:
-      break;  // Ended the reading.
+      break;  // Parse ended the connection.
   }
 }
 
-// A cache request is a read of which nothing is sent: it leaves in the engine's
-// cache what a read would.
+// NBD_CMD_CACHE is a read whose data is dropped, so that the engine's cache
+// holds what a read would leave in it.
 void Session::ExecuteRead(Request& request) {
   if (IsAllHole(device_, traits_.style, request.header)) {
     request.all_hole = true;
@@ -330,8 +335,8 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   BuildReply(traits_.style, *request);
 
   const int64_t now = SteadyNowNs();
-  shared_.stats.RequestEnded(KindOf(request->header.command),
-                             KindOf(request->error), now - request->arrived_ns);
+  parts_.stats.RequestEnded(KindOf(request->header.command),
+                            KindOf(request->error), now - request->arrived_ns);
   cost_.Note(now - request->began_ns);
   const bool last_words = request->error == Error::kShutdown;
 
@@ -339,8 +344,8 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   if (last_words) EndSoonLocked();
   sender_.Add(std::move(request), now);
   if (device_.synchronous() || sender_.sending()) return;
-  // Whoever brings several results brings the others right after this one:
-  // their replies go together, as far as they are few.
+  // A thread that brings several results calls this again at once. Their
+  // replies go together, unless they are many.
   const bool more = device_.MoreToCome();
   if (!more || sender_.IsFull()) SendLocked(/*may_wait=*/false);
 }
@@ -349,7 +354,7 @@ void Session::EndSoonLocked() {
   if (ending_) return;
   ending_ = true;
   ++helpers_;
-  const bool started = shared_.threads.Run([this] {
+  const bool started = parts_.threads.Run([this] {
     const absl::Time deadline = absl::Now() + kGoodbyeTime;
     MutexLock lock(&mu_);
     while (!ended_ && absl::Now() < deadline) {
@@ -371,12 +376,12 @@ void Session::SendLocked(bool may_wait) {
 
 bool Session::SendElsewhere() {
   ++helpers_;
-  const bool started = shared_.threads.Run([this] {
+  const bool started = parts_.threads.Run([this] {
     {
       MutexLock lock(&mu_);
       sender_.SendRest();
     }
-    Work(/*main=*/false);
+    RunThread(/*main=*/false);
   });
   if (!started) --helpers_;
   return started;

@@ -27,58 +27,56 @@
 
 namespace ramvol::nbd {
 
-// Most that the unanswered requests of one connection may hold: their data and
-// extents, and RequestReader::kRequestBytes for each. Whoever has more is not
-// read from. What all connections may hold, ClientMemory says.
+// Bound for the unanswered requests of one connection: their data and extents,
+// and RequestReader::kRequestBytes for each. Beyond it, the connection is not
+// read. ClientMemory bounds all connections together.
 inline constexpr size_t kMaxConnectionBytes = size_t{64} << 20;
-// Most threads that one connection has at a time; on few cores, one for each
-// and one that reads.
+// Most threads of one connection. On few cores: one for each core, and one that
+// reads.
 inline constexpr int kMaxConnectionThreads = 8;
 
-// Receives requests, carries them out and has their replies sent, as they are
-// ready.
+// Receives requests, carries them out and sends replies in the order in which
+// they become ready.
 //
-// Threads take turns. Whoever has nothing to carry out reads from the socket;
-// who read carries out what came, and so the only request of a client that
-// waits for each reply never changes threads. When much has come, or something
-// long is to be carried out, another thread is asked to help or to read on.
-// Replies go to a ReplySender. Devices that are not synchronous need no help;
-// their replies are sent by the threads that call Done, as long as the socket
-// has room.
+// Threads take turns. A thread without a request to carry out reads from the
+// socket, then carries out what it read. So a client that waits for each reply
+// is served by one thread. When many requests or a long one have arrived,
+// another thread is woken to help or to read on. Replies go to a ReplySender.
+// Devices that are not synchronous need no such help; the threads that call
+// Done send their replies, as long as the socket has room.
 //
-// What it holds, it takes out of the client memory beforehand, and reads no
-// request that there is no room for. It begins with small buffers; once these
-// are full, it asks for larger ones, and gives them back after kIdleTime
-// without a request.
+// A session charges the client memory before it takes a request, and reads no
+// request without room. It begins with narrow buffers, asks for wide ones when
+// those fill up, and gives them back after kIdleTime without a request.
 class Session final : private RequestOwner, private ReplySender::Host {
  public:
-  // What sessions share. Borrowed.
-  struct Shared {
+  // What the sessions of a server share. Borrowed.
+  struct Parts {
     ThreadCache& threads;
     NbdStats& stats;
-    // Refuses what arrives with ESHUTDOWN.
+    // While true, arriving requests are refused with ESHUTDOWN.
     const std::atomic<bool>& draining;
   };
 
   static constexpr absl::Duration kIdleTime = absl::Seconds(1);
 
-  // Borrows `socket`, which is narrow, and `holder`, which is open and holds
-  // nothing, too.
+  // Borrows `socket`, which must be narrow, and `holder`, which must be open
+  // and hold nothing.
   Session(Socket& socket, ClientMemory::Holder& holder, Negotiated negotiated,
-          const Shared& shared);
+          const Parts& parts);
   ~Session() { room_->Forget(); }
 
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   // Serves until the client disconnects or is lost, or the volume is deleted,
-  // and all requests have ended. Call it once.
+  // and all requests have ended. Call this once.
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   using Requests = std::vector<std::unique_ptr<Request>>;
 
-  // Where the client memory tells that there is room, also after the session.
+  // The callback target for the client memory. May outlive the session.
   class RoomTold {
    public:
     explicit RoomTold(Session* session) : session_(session) {}
@@ -90,35 +88,38 @@ class Session final : private RequestOwner, private ReplySender::Host {
     Session* session_ ABSL_GUARDED_BY(mu_);
   };
 
-  // Carries out requests until there is no need. Only the main thread waits.
-  void Work(bool main) ABSL_LOCKS_EXCLUDED(mu_);
-  // The next request to carry out; null when this thread shall leave.
-  std::unique_ptr<Request> Next(bool main) ABSL_LOCKS_EXCLUDED(mu_);
-  // One that has been received already; null when there is none.
-  std::unique_ptr<Request> NextWaiting() ABSL_LOCKS_EXCLUDED(mu_);
-  // Receives what there is.
+  // The loop of each thread: carries out requests, reads and sends. A helper
+  // returns when it has nothing to do; the main thread waits until all is over.
+  void RunThread(bool main) ABSL_LOCKS_EXCLUDED(mu_);
+  // The next request to carry out; null when this thread should leave.
+  std::unique_ptr<Request> TakeRequest(bool main) ABSL_LOCKS_EXCLUDED(mu_);
+  // The next request that has already arrived; null when there is none.
+  std::unique_ptr<Request> TakeWaiting() ABSL_LOCKS_EXCLUDED(mu_);
+  // Receives once, or waits for room, then parses. Sets ended_ when there will
+  // be no more.
   void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Waits for bytes. False when there will be no more.
   bool ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Takes the requests that have arrived, as far as there is room for them.
-  // False when there will be no more.
+  // Takes the arrived requests that there is room for. False when there will be
+  // no more.
   bool ParseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AcceptLocked(Requests arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Counts what reader_ holds now, and `more` bytes of requests that it gave.
+  // Updates the holder: what reader_ holds now, and `more` bytes of requests
+  // that it has given out.
   void HoldLocked(size_t more) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Of what this connection may hold at most.
+  // What is left of kMaxConnectionBytes.
   size_t LeftLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Makes room for a request that counts so much, if that is possible now.
+  // Reserves `bytes` for a request, if that is possible now.
   bool ReserveLocked(size_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Waits until there is room for what reader_ needs. False when the
-  // connection has ended meanwhile.
+  // Waits until there is room for the reader's next request. False when the
+  // connection ended meanwhile.
   bool WaitForRoomLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Nothing has come for kIdleTime: gives larger buffers back, if the client
-  // has taken what is in them.
+  // Nothing has come for kIdleTime: gives wide buffers back, if the client has
+  // taken all replies.
   void RestLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Gets a thread for what `request` would hold up.
+  // Wakes another thread if carrying out `request` would hold up others.
   void GetHelpLocked(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // One more thread looks for something to do, if there may be more.
+  // Wakes or starts a thread, unless there are MaxThreads.
   void WakeThreadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void Execute(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
@@ -127,10 +128,10 @@ class Session final : private RequestOwner, private ReplySender::Host {
   void Finish(Request* request, const absl::Status& status) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  // The client has been told that it is over.
+  // The client got ESHUTDOWN: ends the connection after kGoodbyeTime.
   void EndSoonLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Sends what is ready, unless another thread is at it.
+  // Sends what is ready, unless another thread has the turn.
   void SendLocked(bool may_wait) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool SendElsewhere() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WillWait() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -140,21 +141,21 @@ class Session final : private RequestOwner, private ReplySender::Host {
 
   bool OverLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Synchronise themselves, or are constant.
+  // Thread-safe or constant.
   Socket& socket_;
-  ClientMemory::Holder& holder_;  // Under mu_, but for WaitsForClient.
+  ClientMemory::Holder& holder_;  // Under mu_, except WaitsForClient.
   const Negotiated negotiated_;
   BlockDevice& device_;
   const SessionTraits traits_;
-  const Shared shared_;
-  CostEstimate cost_;  // Of carrying out a request.
-  // A reply could not be sent: what only asks is not carried out any more. A
-  // client can leave hundreds of gigabytes to read in a few packets.
+  const Parts parts_;
+  CostEstimate cost_;  // Time to carry out a request.
+  // The client is gone, so only changes are still carried out. A few packets
+  // can ask for hundreds of gigabytes of reads.
   std::atomic<bool> lost_{false};
 
   const std::shared_ptr<RoomTold> room_ = std::make_shared<RoomTold>(this);
 
-  // Belongs to whoever has reading_.
+  // Used by the thread that set reading_.
   RequestReader reader_;
 
   Mutex mu_;
@@ -163,18 +164,19 @@ class Session final : private RequestOwner, private ReplySender::Host {
   CondVar wake_ending_;
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool main_waits_ ABSL_GUARDED_BY(mu_) = false;
-  bool ending_ ABSL_GUARDED_BY(mu_) = false;  // ESHUTDOWN has been said.
+  bool ending_ ABSL_GUARDED_BY(mu_) = false;  // ESHUTDOWN was answered.
   bool ended_ ABSL_GUARDED_BY(mu_) = false;   // Nothing more is read.
   int helpers_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<std::unique_ptr<Request>> waiting_ ABSL_GUARDED_BY(mu_);
   ConnectionBuffers buffers_ ABSL_GUARDED_BY(mu_);
   ReplySender sender_ ABSL_GUARDED_BY(mu_);
-  // Read, and not yet deleted.
+  // Requests that have arrived and are not yet deleted.
   size_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
-  // The reader's part of what is held.
+  // The reader's part of holder_.held_bytes().
   size_t reader_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  bool has_room_ ABSL_GUARDED_BY(mu_) = false;  // What was asked for.
-  bool ticks_ ABSL_GUARDED_BY(mu_) = false;     // Reading has an idle time.
+  // The client memory granted what was asked for.
+  bool has_room_ ABSL_GUARDED_BY(mu_) = false;
+  bool ticks_ ABSL_GUARDED_BY(mu_) = false;  // The socket has an idle time.
 };
 
 }  // namespace ramvol::nbd

@@ -35,12 +35,12 @@ bool WaitFor(int fd, short events, absl::Time deadline) {
   }
 }
 
-// Going to sleep and being woken up costs about so much; a client that sends
-// something sooner is waited for awake.
+// About what sleeping and being woken costs. A receiver stays awake for a
+// client that is likely to send sooner (docs/decisions/0020).
 constexpr int64_t kPollNs = 50'000;
 
-// What is asked for is cut to net.core.wmem_max and rmem_max, 208 KiB as a
-// rule, and doubled.
+// The kernel cuts this to net.core.wmem_max and rmem_max (by default 208 KiB)
+// and then doubles it: socket(7).
 constexpr size_t kWideBytes = size_t{512} << 10;
 
 void SetBuffer(int fd, int option, size_t bytes) {
@@ -48,7 +48,7 @@ void SetBuffer(int fd, int option, size_t bytes) {
   (void)setsockopt(fd, SOL_SOCKET, option, &wish, sizeof(wish));
 }
 
-// How much more a wide buffer holds than a narrow one.
+// The kernel's actual size of a wide buffer.
 size_t WideBytes(int option) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   SetBuffer(fd, option, kWideBytes);
@@ -94,7 +94,8 @@ msghdr Message(absl::Span<iovec> parts) {
 
 }  // namespace
 
-// What arrives at a Unix socket is in its sender's buffer.
+// Data on its way through a Unix socket is charged to the sender's buffer, so
+// the receive buffer does not matter.
 Socket::Socket(int fd)
     : fd_(fd),
       wide_send_bytes_(WideSendBytes()),
@@ -157,7 +158,7 @@ std::optional<size_t> Socket::ReceiveOnce(absl::Span<iovec> parts, int flags) {
 }
 
 ssize_t Socket::Send(absl::Span<iovec> parts, bool wait) {
-  // As many parts as are allowed, or some of the first.
+  // As many whole parts as one call may move, or a piece of the first.
   size_t count = 0;
   size_t bytes = 0;
   while (count < std::min<size_t>(parts.size(), IOV_MAX) &&
@@ -184,7 +185,8 @@ ssize_t Socket::SendAtOnce(absl::Span<iovec> parts, bool wait) {
 }
 
 void Socket::Narrow() {
-  // Not SO_RCVBUF: if it was wide, what its peer may send would be lost.
+  // Not SO_RCVBUF: TCP has promised the peer a window that cannot be taken
+  // back, and data that arrives beyond a shrunken buffer is dropped.
   SetBuffer(fd_, SO_SNDBUF, kNarrowBytes);
 }
 
@@ -204,6 +206,7 @@ size_t Socket::unsent_bytes() const {
 }
 
 bool Socket::IsBroken() const {
+  // poll reports POLLHUP and POLLERR even when no event is asked for.
   pollfd look{fd_, 0, 0};
   return poll(&look, 1, 0) > 0;
 }

@@ -16,14 +16,15 @@
 
 namespace ramvol::nbd {
 
-// Owns a descriptor. One thread may send, one receive and any shut down at a
-// time. The kernel's buffers are what they are, until it is told.
+// Owns a descriptor. At a time, one thread may send, one may receive, and any
+// may shut down. The sizes of the kernel's buffers stay as they are until
+// Narrow or Widen.
 class Socket {
  public:
-  // Most that one call of Send moves, and that Receive should be asked for, so
-  // that progress shows.
+  // The most that one call of Send moves, and that one of Receive should ask
+  // for, so that progress on a slow connection can be seen.
   static constexpr size_t kMaxBytesAtOnce = size_t{1} << 20;
-  // The kernel counts what it needs itself, and so allows twice as much.
+  // The kernel doubles this for its own overhead: socket(7).
   static constexpr size_t kNarrowBytes = size_t{16} << 10;
 
   explicit Socket(int fd);
@@ -32,66 +33,68 @@ class Socket {
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
 
-  // Fills all of `out`. False when the peer has ended, the connection is
-  // broken, or it is `deadline`.
+  // Fills all of `out`. False at `deadline`, or when the peer has ended or the
+  // connection is broken.
   [[nodiscard]] bool ReceiveAll(absl::Span<char> out, absl::Time deadline);
   [[nodiscard]] bool SendAll(absl::string_view data, absl::Time deadline);
 
-  // Waits for at least one byte and takes as many as there are; with
-  // `wait_for_all`, waits until all parts are full, but may take less when the
-  // process is stopped meanwhile, or traced. How many; 0 when the peer has
-  // ended or the connection is broken; nullopt when nothing came for its idle
-  // time.
+  // Waits for at least one byte and takes as many as there are. With
+  // `wait_for_all`, waits until all parts are full, but may return less when
+  // the process is stopped or traced meanwhile. Returns the number of bytes; 0
+  // when the peer has ended or the connection is broken; nullopt when nothing
+  // came for the idle time.
   //
-  // Without `wait_for_all`, it gives its core to others for a moment before it
-  // sleeps, as long as that was enough the last time: so it finds many small
-  // requests where it would be woken up for each. One thread at a time.
+  // Without `wait_for_all`, it yields its core for a moment before it sleeps,
+  // if that sufficed the last time. So it often finds several small requests
+  // instead of being woken for each. One thread at a time.
   std::optional<size_t> Receive(absl::Span<iovec> parts, bool wait_for_all);
 
-  // Sends something of the parts, at least one, waiting for room if `wait`. How
-  // many bytes; 0: there is no room and not `wait`; negative: the connection is
-  // broken. Changes the parts only while it runs.
+  // Sends some bytes of `parts`, which must not be empty. Waits for room if
+  // `wait`. Returns the number of bytes; 0 when there is no room and not
+  // `wait`; a negative number when the connection is broken. Restores `parts`
+  // before it returns.
   ssize_t Send(absl::Span<iovec> parts, bool wait);
 
-  // Of calls of Receive that begin later. Zero, as at first: there is none.
+  // Sets how long later calls of Receive wait. Zero, the default: forever.
   void SetIdleTime(absl::Duration idle_time);
-  // Lets the kernel hold little for it: kNarrowBytes or so each way.
+  // Lets the kernel buffer about kNarrowBytes each way.
   void Narrow();
-  // Lets the kernel hold what makes large transfers fast, wide_bytes() more.
+  // Lets the kernel buffer up to wide_bytes(), which makes large transfers
+  // fast.
   void Widen();
   size_t wide_bytes() const { return kept_bytes_ + wide_send_bytes_; }
-  // The part of it that the peer may still make use of when it is narrow again:
-  // TCP never takes back a window that it has promised.
+  // The part of wide_bytes() that the peer may still use after Narrow: TCP
+  // never takes back a window that it has promised.
   size_t kept_bytes() const { return kept_bytes_; }
-  // What was sent and has not been taken by the peer. Of some kinds of sockets
-  // the kernel does not tell; then 0.
+  // Bytes that were sent and that the peer has not taken; 0 for sockets of
+  // which the kernel does not tell.
   size_t unsent_bytes() const;
-  // The peer has closed, or this was shut down.
+  // Whether the peer has closed or this was shut down.
   bool IsBroken() const;
 
-  // The other end's address, as PeerAddress has it.
+  // The other end's address: see PeerAddress.
   std::string Peer() const;
 
-  // No more is received than what has arrived; the receiver wakes up.
+  // Wakes the receiver, which gets only what has already arrived.
   void ShutdownReceiving();
-  // The peer sees the end of what was sent.
+  // The peer sees the end of the stream.
   void ShutdownSending();
-  // Both, and whoever sends fails.
+  // Both. A thread in Send fails.
   void Shutdown();
 
  private:
-  // As recvmsg, but nullopt when `flags` or the idle time forbid to wait for
-  // what is not there.
+  // Like recvmsg, but nullopt when there is nothing and `flags` or the idle
+  // time forbid waiting.
   std::optional<size_t> ReceiveOnce(absl::Span<iovec> parts, int flags);
   ssize_t SendAtOnce(absl::Span<iovec> parts, bool wait);
 
   const int fd_;
   const size_t wide_send_bytes_;
   const size_t kept_bytes_;
-  bool polls_ = true;  // Belongs to whoever receives.
+  bool polls_ = true;  // Used by the receiving thread.
 };
 
-// Removes `bytes` from the front of `parts`, and with them empty parts.
+// Removes `bytes` bytes from the front of `parts`, and parts that become empty.
 absl::Span<iovec> Advance(absl::Span<iovec> parts, size_t bytes);
 
 }  // namespace ramvol::nbd

@@ -1,4 +1,4 @@
-// What NBD sessions count, for metrics.
+// Counts of NBD sessions, for metrics.
 #ifndef RAMVOL_NBD_BRIDGE_STATS_H_
 #define RAMVOL_NBD_BRIDGE_STATS_H_
 
@@ -81,8 +81,8 @@ class NbdStats {
     std::array<DurationHistogram, kCommandNames.size()> durations;
   };
 
-  // On the heap, wherever this is: too large for a stack, and with ASan g++ 12
-  // does not align a stack's variables to whole cache lines.
+  // On the heap: the counts are too large for a stack, and with ASan, g++ 12
+  // does not align stack variables to cache lines.
   DoorStats door_;
   const std::unique_ptr<Counts> counts_ = std::make_unique<Counts>();
 };

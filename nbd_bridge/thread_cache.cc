@@ -54,7 +54,8 @@ bool ThreadCache::Run(std::function<void()> task) {
 void ThreadCache::RunThread(Threads::iterator me, std::function<void()> task) {
   while (task != nullptr) {
     task();
-    task = nullptr;  // What it holds goes before the cache can.
+    // Destroys what the task holds before ~ThreadCache can return.
+    task = nullptr;
     MutexLock lock(&mu_);
     task = WaitForTask();
     if (task == nullptr) {

@@ -1,4 +1,4 @@
-// Threads that are kept for the next task.
+// Reuses threads for tasks.
 #ifndef RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
 #define RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
 
@@ -13,9 +13,9 @@
 
 namespace ramvol::nbd {
 
-// Runs each task at once in a thread of its own: in one that waits for work,
-// the last to have run first, or else in a new one. A thread that waited for
-// kIdleTime ends. Tasks may block; who starts them bounds their number.
+// Runs each task at once in a thread of its own: in the idle thread that ran
+// last, or else in a new one. A thread ends after kIdleTime without a task.
+// Tasks may block. Callers bound their number.
 //
 // Thread-safe.
 class ThreadCache {
@@ -23,17 +23,17 @@ class ThreadCache {
   static constexpr absl::Duration kIdleTime = absl::Seconds(10);
 
   ThreadCache() = default;
-  // Waits for all tasks to return.
+  // Waits for all tasks.
   ~ThreadCache();
 
   ThreadCache(const ThreadCache&) = delete;
   ThreadCache& operator=(const ThreadCache&) = delete;
 
-  // False, and nothing is run, when the system gives no more threads.
+  // False, without running `task`, when the system has no more threads.
   [[nodiscard]] bool Run(std::function<void()> task);
 
  private:
-  // A waiting thread's place to be told what to do.
+  // An idle thread's slot for its next task.
   struct Idle {
     CondVar wake;
     std::function<void()> task;
@@ -42,14 +42,14 @@ class ThreadCache {
   using Threads = std::list<std::thread>;
 
   void RunThread(Threads::iterator me, std::function<void()> task);
-  // The next task; empty when it is time to end.
+  // The next task; empty when the thread should end.
   std::function<void()> WaitForTask() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Mutex mu_;
   CondVar ended_;
   std::vector<Idle*> idle_ ABSL_GUARDED_BY(mu_);
   Threads threads_ ABSL_GUARDED_BY(mu_);
-  // Have left threads_, and are about to return.
+  // Threads that are about to return and can be joined without waiting long.
   Threads leaving_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };

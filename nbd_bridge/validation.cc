@@ -13,7 +13,7 @@ bool IsKnown(uint16_t command) {
   return command <= static_cast<uint16_t>(Command::kBlockStatus);
 }
 
-// Commands whose length is one of data that is held in memory.
+// Commands whose data is held in memory.
 bool CarriesData(Command command) {
   return command == Command::kRead || command == Command::kWrite ||
          command == Command::kCache;

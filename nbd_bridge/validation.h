@@ -1,4 +1,4 @@
-// What requests are refused before they reach a device.
+// Checks requests before they reach a device.
 #ifndef RAMVOL_NBD_BRIDGE_VALIDATION_H_
 #define RAMVOL_NBD_BRIDGE_VALIDATION_H_
 
@@ -10,7 +10,7 @@
 
 namespace ramvol::nbd {
 
-// What was negotiated, and the device: constant for a connection.
+// What was negotiated, and properties of the device. Constant for a connection.
 struct SessionTraits {
   Style style = Style::kSimple;
   uint64_t size_bytes = 0;
@@ -23,14 +23,15 @@ struct Refusal {
   std::string message;
 };
 
-// Whether data follows the header. With extended headers a write must say so by
-// NBD_CMD_FLAG_PAYLOAD_LEN; QEMU, at least from 8.2 to 10.0, does not, and
-// sends its data all the same.
+// Whether data follows the header. With extended headers, a write must set
+// NBD_CMD_FLAG_PAYLOAD_LEN. QEMU (at least 8.2 to 10.0) does not set it and
+// sends data all the same.
 bool HasPayload(const SessionTraits& traits, const RequestHeader& header);
 
-// Follows the protocol document; of several errors, the one that tells most.
-// A fast zero is honest when it covers a whole block, which then costs no more
-// than forgetting it; the ends of a range are written.
+// Follows the protocol document. If several errors apply, returns the most
+// telling one. A fast zero is accepted when it covers a whole block, because
+// zeroing whole blocks only drops them; the parts of blocks at its ends are
+// written (docs/decisions/0016).
 Refusal Validate(const SessionTraits& traits, const RequestHeader& header);
 
 }  // namespace ramvol::nbd

@@ -1,5 +1,4 @@
-// What ramvol-nbd says about its streams to the server. docs/metrics.md lists
-// it.
+// Metrics of ramvol-nbd's streams to the server. docs/metrics.md lists them.
 #ifndef RAMVOL_NBD_BRIDGE_METRICS_BRIDGE_METRICS_H_
 #define RAMVOL_NBD_BRIDGE_METRICS_BRIDGE_METRICS_H_
 
@@ -18,8 +17,8 @@ class BridgeMetrics final : public prometheus::Collectable {
  public:
   using Number = std::function<uint64_t()>;
 
-  // How many streams were opened in the place of lost ones, and how many are
-  // lost and not open again.
+  // `reconnects` counts streams that replaced lost ones; `lost_streams` is the
+  // number of lost ones that are not replaced yet.
   BridgeMetrics(Number reconnects, Number lost_streams)
       : reconnects_(std::move(reconnects)),
         lost_streams_(std::move(lost_streams)) {}

@@ -14,8 +14,8 @@ using nbd::NbdStats;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-// Success always has its series, so that rates have a beginning; of the 56
-// errors, only those that occurred have one.
+// Success always has a series, so that rates start from zero. Of the other 56
+// combinations, only those that occurred have one.
 MetricFamily Requests(const NbdStats::Snapshot& counts) {
   MetricFamily family = Family("ramvol_nbd_requests_total",
                                "NBD requests answered, by command and error.",

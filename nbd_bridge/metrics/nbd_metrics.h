@@ -1,4 +1,4 @@
-// The counts of NBD sessions. docs/metrics.md lists them.
+// Metrics of NBD sessions. docs/metrics.md lists them.
 #ifndef RAMVOL_NBD_BRIDGE_METRICS_NBD_METRICS_H_
 #define RAMVOL_NBD_BRIDGE_METRICS_NBD_METRICS_H_
 
@@ -10,7 +10,7 @@
 
 namespace ramvol::metrics {
 
-// Adds the counts up whenever Prometheus asks. Thread-safe.
+// Reads the counts at each scrape. Thread-safe.
 class NbdMetrics final : public prometheus::Collectable {
  public:
   // Borrows `stats`, which must outlive this.

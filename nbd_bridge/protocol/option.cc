@@ -14,7 +14,7 @@ absl::Status Malformed(absl::string_view what) {
       absl::StrCat("the option's data is malformed: ", what));
 }
 
-// A 32-bit length and so many bytes.
+// A 32-bit length, then that many bytes.
 absl::Status ReadString(WireReader& reader, absl::string_view what,
                         std::string* text) {
   uint32_t length = 0;

@@ -13,7 +13,7 @@
 
 namespace ramvol::nbd {
 
-// What the server says first: magic numbers and its flags.
+// The server's first bytes: magic numbers and its flags.
 std::string EncodeGreeting();
 
 struct OptionHeader {
@@ -51,7 +51,7 @@ std::string EncodeInfoName(absl::string_view name);
 std::string EncodeInfoBlockSize();
 std::string EncodeMetaContext(uint32_t id, absl::string_view name);
 
-// The answer to NBD_OPT_EXPORT_NAME, which is no option reply.
+// The answer to NBD_OPT_EXPORT_NAME, which has no option reply header.
 std::string EncodeExportName(uint64_t size_bytes, uint16_t flags,
                              bool no_zeroes);
 

@@ -9,7 +9,7 @@
 
 namespace ramvol::nbd {
 
-// What was negotiated for headers. Extended takes precedence.
+// The negotiated kind of headers. Extended takes precedence.
 enum class Style : uint8_t {
   kSimple,      // 28-byte requests, simple replies only.
   kStructured,  // 28-byte requests, structured replies.
@@ -21,7 +21,8 @@ struct RequestHeader {
   uint16_t command = 0;
   uint64_t cookie = 0;
   uint64_t offset = 0;
-  uint64_t length = 0;  // Of the effect or, with a payload, of that.
+  // Of the payload if there is one, else of the affected range.
+  uint64_t length = 0;
 };
 
 constexpr size_t RequestBytes(Style style) {
@@ -31,10 +32,10 @@ constexpr size_t RequestBytes(Style style) {
 [[nodiscard]] bool DecodeRequest(Style style, const char* bytes,
                                  RequestHeader* header);
 
-// Room for any header below.
+// The size of the largest header below.
 inline constexpr size_t kMaxReplyHeaderBytes = 32;
 
-// Each writes to `out` and returns what follows.
+// These write to `out` and return the end of what they wrote.
 
 char* PutSimpleReply(char* out, uint64_t cookie, Error error);
 // The header of a structured or extended reply's chunk; `payload` bytes follow.

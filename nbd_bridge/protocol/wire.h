@@ -1,4 +1,4 @@
-// Big-endian numbers in byte strings.
+// Reads and writes big-endian numbers in byte strings.
 #ifndef RAMVOL_NBD_BRIDGE_PROTOCOL_WIRE_H_
 #define RAMVOL_NBD_BRIDGE_PROTOCOL_WIRE_H_
 
@@ -11,7 +11,7 @@
 
 namespace ramvol::nbd {
 
-// Writes `value` to out[0 .. sizeof(T)) and returns what follows it.
+// Writes `value` to out[0 .. sizeof(T)) and returns the end of it.
 template <std::unsigned_integral T>
 char* Put(char* out, T value) {
   for (size_t i = 0; i < sizeof(T); ++i) {
