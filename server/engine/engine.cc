@@ -26,7 +26,7 @@ namespace ramvol::engine {
 namespace {
 
 constexpr uint64_t kMaxDefaultHotCacheBytes = uint64_t{1} << 30;
-// With less to be had the memory is exhausted.
+// Memory counts as exhausted when less than this can be had.
 constexpr uint64_t kSpareBytes = 1 << 20;
 
 EngineOptions WithDefaults(EngineOptions options) {
@@ -59,7 +59,7 @@ struct Engine::Impl {
             parts, [this] { return Owners(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
 
-  // That one more volume, called `name`, may be.
+  // Checks that there may be one more volume, called `name`.
   absl::Status CheckFree(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     if (volumes.contains(name)) {
@@ -85,9 +85,9 @@ struct Engine::Impl {
     if (hot_bytes >= kSpareBytes) return false;
     const uint64_t spare_bytes = kSpareBytes - hot_bytes;
     if (arena->HasRoom(spare_bytes)) return false;
-    // A writer would get what is free in slabs.
+    // Evacuation would free memory for a writer.
     if (evacuator.HasWork(Evacuation::kTight)) return false;
-    // Free memory that is kept for reuse is given up for a reservation.
+    // Reserve, unlike HasRoom, also releases pages that are kept for reuse.
     if (!arena->Reserve(spare_bytes, Priority::kNormal)) return true;
     arena->Unreserve(spare_bytes);
     return false;
@@ -115,7 +115,7 @@ struct Engine::Impl {
   Mutex mu;
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes
       ABSL_GUARDED_BY(mu);
-  // Last, so that its threads end first.
+  // Last, so that its threads end before what they use.
   Maintainer maintainer;
 };
 
@@ -138,7 +138,7 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
   absl::Status valid = options.Validate();
   if (!valid.ok()) return valid;
   {
-    // Before anything is reserved, which may push out what others have cached.
+    // Check first: reserving may empty the caches of other volumes.
     MutexLock lock(&impl_->mu);
     absl::Status free = impl_->CheckFree(options.name);
     if (!free.ok()) return free;
@@ -168,8 +168,8 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::Find(
 
 absl::Status Engine::DeleteVolume(const std::shared_ptr<Volume>& volume,
                                   bool force) {
-  // Freeing the content may take a while, so no registry lock is held for it;
-  // the name is taken until it is done.
+  // Freeing the content may take long, so it is done without the registry's
+  // lock. The name stays taken until then.
   absl::Status deleted = volume->core_->Delete(force);
   if (!deleted.ok()) return deleted;
   MutexLock lock(&impl_->mu);

@@ -1,4 +1,4 @@
-// The engine: all volumes of one server, and what they share.
+// The engine: the volumes of one server and what they share.
 #ifndef RAMVOL_SERVER_ENGINE_ENGINE_H_
 #define RAMVOL_SERVER_ENGINE_ENGINE_H_
 
@@ -17,11 +17,11 @@ namespace ramvol::engine {
 // Owns the memory, the hot cache, the background threads and the registry of
 // volumes by name.
 //
-// Thread-safe. Must outlive every Volume that it handed out.
+// Thread-safe. Must outlive every Volume that it returned.
 class Engine {
  public:
   // INVALID_ARGUMENT when the options do not validate; RESOURCE_EXHAUSTED when
-  // the address space for the limit cannot be had.
+  // there is not enough address space for the limit.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       const EngineOptions& options);
   // Deletes all volumes and joins the background threads.
@@ -30,37 +30,36 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // INVALID_ARGUMENT, ALREADY_EXISTS, or RESOURCE_EXHAUSTED (a kMalloc volume
-  // that does not fit; too many volumes). Nothing is left behind on failure.
+  // INVALID_ARGUMENT, ALREADY_EXISTS, or RESOURCE_EXHAUSTED (too many volumes,
+  // or a kMalloc volume does not fit). A failure leaves nothing behind.
   absl::StatusOr<std::shared_ptr<Volume>> CreateVolume(
       const VolumeOptions& options);
 
-  // NOT_FOUND when there is none of this name.
+  // NOT_FOUND when there is no volume of this name.
   absl::StatusOr<std::shared_ptr<Volume>> Find(std::string_view name) const;
 
-  // Takes `volume` out of the registry and frees its content before returning;
-  // whoever still holds it gets NOT_FOUND, reason VOLUME_DELETED, from then on.
+  // Frees the content of `volume` and removes it from the registry. From then
+  // on, calls of the Volume return NOT_FOUND, reason VOLUME_DELETED.
   //
-  // NOT_FOUND when it was deleted before; FAILED_PRECONDITION when clients are
-  // attached and not `force`.
+  // NOT_FOUND when it was already deleted; FAILED_PRECONDITION when clients are
+  // attached, unless `force`.
   absl::Status DeleteVolume(const std::shared_ptr<Volume>& volume, bool force);
 
-  // Up to `max` volumes with names greater than `after`, in order of names.
+  // Up to `max` volumes with names greater than `after`, sorted by name.
   std::vector<std::shared_ptr<Volume>> List(std::string_view after,
                                             size_t max) const;
 
   EngineStats Stats() const;
-  // Whether a write of 1 MiB that compresses not at all would be refused for
-  // lack of memory, even if everything left the hot cache.
+  // Whether memory is too short for an incompressible write of 1 MiB, even with
+  // the hot cache empty.
   bool MemoryExhausted() const;
   const EngineOptions& options() const;
 
-  // Returns once everything dirty when it was called is compressed and, if
-  // `merge`, every chunk has been merged as if it were cold. For tests and
-  // benchmarks.
+  // Returns when all blocks that were dirty are compressed and, with `merge`,
+  // every chunk is merged as if it were cold. For tests and benchmarks.
   void QuiesceForTest(bool merge);
-  // From the n-th allocation on (0: the next one), those that a memory limit
-  // could refuse fail; negative: none do.
+  // All allocations that a memory limit could refuse fail from the n-th on (0:
+  // the next one). Negative: none do.
   void FailAllocationsAfterForTest(int64_t n);
 
  private:

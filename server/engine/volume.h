@@ -20,16 +20,16 @@ namespace ramvol::engine {
 
 class VolumeCore;
 
-// A Volume is a byte array of size_bytes() bytes, cut into chunks of 64 KiB and
-// blocks of 4 KiB; blocks never written are holes. Engine makes it and, with
-// the last reference, frees it.
+// A Volume is a byte array of size_bytes() bytes, divided into chunks of 64 KiB
+// and blocks of 4 KiB. Blocks that were never written are holes. Engine creates
+// volumes.
 //
-// Thread-safe. Ranges may begin and end at any byte. The part of a call within
-// one chunk is atomic against other calls; a longer call is so chunk by chunk.
-// No lock is held while bytes are copied, compressed or decompressed.
+// Thread-safe. Ranges may begin and end at any byte. Each call is atomic within
+// a chunk, but not across chunks. No lock is held while bytes are copied,
+// compressed or decompressed.
 //
-// Errors of every data call: NOT_FOUND (reason VOLUME_DELETED) once the volume
-// is deleted, OUT_OF_RANGE when a byte of the range lies past the end.
+// Every data call can return NOT_FOUND (reason VOLUME_DELETED) once the volume
+// is deleted, and OUT_OF_RANGE when the range ends past the volume.
 class Volume {
  public:
   explicit Volume(std::shared_ptr<VolumeCore> core);
@@ -39,63 +39,62 @@ class Volume {
   Volume& operator=(const Volume&) = delete;
 
   // Fills all of `out` with the bytes from `offset` on. DATA_LOSS when a frame
-  // fails its check, and then `out` is unspecified; INVALID_ARGUMENT for more
-  // than kMaxTransferBytes.
+  // fails its check; INVALID_ARGUMENT for more than kMaxTransferBytes. After an
+  // error, `out` is unspecified.
   absl::Status Read(uint64_t offset, absl::Span<char> out);
 
-  // Stores `data` at `offset`; blocks that become all zeroes become holes.
-  // RESOURCE_EXHAUSTED at a memory limit, and nothing has changed then;
-  // FAILED_PRECONDITION when read-only; DATA_LOSS when a frame that has to be
-  // read for an unaligned end fails its check; INVALID_ARGUMENT for more than
+  // Stores `data` at `offset`. Blocks that become all zeroes become holes.
+  // RESOURCE_EXHAUSTED at a memory limit, without any change;
+  // FAILED_PRECONDITION when read-only; DATA_LOSS when an unaligned end needs a
+  // frame that fails its check; INVALID_ARGUMENT for more than
   // kMaxTransferBytes.
   absl::Status Write(uint64_t offset, absl::Span<const char> data);
 
-  // Makes the range read as zero and gives its whole blocks' memory back. Never
-  // fails for lack of memory. FAILED_PRECONDITION when read-only.
+  // Makes the range read as zero, and frees the memory of its whole blocks.
+  // Never fails for lack of memory. FAILED_PRECONDITION when read-only.
   absl::Status Trim(uint64_t offset, uint64_t length);
 
-  // As Trim when `no_hole` is false. Else the range is left allocated, as
-  // same-filled blocks of zeroes, and RESOURCE_EXHAUSTED is possible (parts of
-  // the range may then be zero already).
+  // Without `no_hole`, the same as Trim. With it, the range stays allocated, as
+  // same-filled blocks of zeroes. Then RESOURCE_EXHAUSTED is possible, and a
+  // part of the range may already be zero.
   absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool no_hole);
 
-  // All that returned before is in memory already: checks only that the volume
-  // still exists.
+  // Only checks that the volume still exists: data is in memory as soon as a
+  // call returns.
   absl::Status Flush();
 
-  // The extents of [offset, offset + length), at most `max_extents` of them
-  // (at least 1), neighbours of one state joined.
+  // The first `max_extents` (at least 1) extents of [offset, offset + length).
+  // Neighbours differ in state.
   absl::StatusOr<Extents> GetExtents(uint64_t offset, uint64_t length,
                                      size_t max_extents);
 
   // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
-  // VolumeOptions::Validate says; RESOURCE_EXHAUSTED when a kMalloc volume
-  // cannot grow; FAILED_PRECONDITION as CheckUnattached, if that was asked for:
-  // who attaches later finds the new size. After a shrink, what was cut off is
-  // gone.
+  // VolumeOptions::Validate; RESOURCE_EXHAUSTED when a kMalloc volume cannot
+  // grow; with `if_unattached`, FAILED_PRECONDITION as CheckUnattached, and no
+  // client attaches between the check and the change. Shrinking frees what it
+  // cuts off.
   absl::Status Update(const VolumeUpdate& update);
 
   const std::string& name() const;
-  // Random; differs between all volumes ever created, also of one name.
+  // Random, so that it differs even from earlier volumes of the same name.
   uint64_t uid() const;
   uint64_t size_bytes() const;
   bool read_only() const;
-  // As of now.
+  // The current options.
   VolumeOptions options() const;
   VolumeStats Stats() const;
 
-  // Enters a client that holds the volume open; Detach, with the id that this
-  // returns, takes it out. NOT_FOUND once the volume is deleted; with
-  // `if_unattached` as CheckUnattached, and no other gets in between the check
-  // and the entry. Prefer Attachment.
+  // Registers a client that holds the volume open; Detach with the returned id
+  // ends that. NOT_FOUND once the volume is deleted. With `if_unattached`, also
+  // fails as CheckUnattached, and no client gets in between. Prefer Attachment.
   absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
   void Detach(Holders::Id id);
-  // FAILED_PRECONDITION, reason VOLUME_ATTACHED, when clients hold the volume
-  // open; says who.
+  // FAILED_PRECONDITION, reason VOLUME_ATTACHED, names the clients that hold
+  // the volume open.
   absl::Status CheckUnattached() const;
 
-  // Flips a bit of the frame that holds the byte at `offset`; false when that
-  // is not in a frame.
+  // Flips a bit of the frame with the byte at `offset`. False when there is no
+  // frame.
   bool CorruptForTest(uint64_t offset);
 
  private:
@@ -106,7 +105,7 @@ class Volume {
 // Keeps a volume attached for its own lifetime. Movable.
 class Attachment {
  public:
-  // As Volume::Attach.
+  // See Volume::Attach.
   static absl::StatusOr<Attachment> Make(std::shared_ptr<Volume> volume,
                                          Holder holder,
                                          bool if_unattached = false) {

@@ -11,15 +11,15 @@
 namespace ramvol::engine {
 namespace {
 
-// Most that a chunk takes in its new form: its pages, and those of slabs that
-// the tails of its frames touch first.
+// Most memory that a chunk's new form takes: its pages, and slab pages that the
+// tails of its frames are the first to touch.
 constexpr uint64_t kMergeBytes = kChunkBytes + (uint64_t{64} << 10);
 
-// How much of the limit a rewrite may use.
+// Decides how much of the reserve a rewrite may use.
 Priority PriorityOf(RewriteReason reason) {
   switch (reason) {
     case RewriteReason::kReadApart:
-      return Priority::kNormal;  // Takes more than it gives back.
+      return Priority::kNormal;  // Splitting takes more than it gives back.
     case RewriteReason::kCold:
       return Priority::kMerge;
     case RewriteReason::kMostlyDead:
@@ -76,12 +76,13 @@ void Compactor::PackDirty(ChunkRefs* refs, Groups* groups, bool* keep_clean,
   ReadCost cost(parts_.totals().decompressions);
   const BlockMask damaged = refs->CopyBlocks(AllOf(*groups), content, &cost);
   parts_.counters.AddReadCost(cost);
-  // A neighbour in a damaged frame stays where it is.
+  // Blocks in a damaged frame stay there, so that a later read reports the
+  // damage.
   for (BlockMask& group : *groups) group &= ~damaged;
   const int level = parts_.packing.write_level();
   if (PackGroups(*groups, content, level, Priority::kNormal, made)) return;
-  // At the limit: use the reserve for a moment, and give the pages back. What
-  // does not fit even so stays dirty.
+  // At the limit: use the reserve for a moment, and free the dirty pages in
+  // return. What does not fit even so stays dirty.
   *keep_clean = false;
   const Groups rest(groups->begin() + made->groups.size(), groups->end());
   PackGroups(rest, content, level, Priority::kReclaim, made);
@@ -91,7 +92,8 @@ void Compactor::CommitFlush(const ChunkRefs& refs, bool keep_clean,
                             uint64_t chunk, NewForm* made) {
   Replaced replaced;
   const auto commit = [&](ChunkMap& map) {
-    // Group by group: a write into one of them does not lose the others.
+    // Each group is checked on its own: a concurrent write to one of them does
+    // not waste the others.
     for (NewGroup& group : made->groups) {
       if (!refs.SameIn(map, group.blocks)) continue;
       if (group.frame == nullptr) {
@@ -109,8 +111,8 @@ void Compactor::CommitFlush(const ChunkRefs& refs, bool keep_clean,
   Finish(chunk, &replaced);
 }
 
-// Dirty blocks that do not compress stay in the pages that they are in; those
-// pages leave the hot cache.
+// Blocks that do not compress keep their pages, which move from the hot overlay
+// to the cold slots. Nothing is copied or allocated.
 void Compactor::StoreRaw(ChunkMap& map, BlockMask blocks) {
   if (map.hot == nullptr) return;
   const BlockMask moved = blocks & map.hot->dirty;
@@ -143,7 +145,7 @@ void Compactor::RewriteChunk(uint64_t chunk, RewriteReason reason) {
       .Look(chunk, 0,
             [&](const ChunkMap& map) {
               plan = PlanRewrite(map, reason, parts_.packing);
-              // A clean hot block's cold slot is made anew like any other.
+              // The cold slot of a clean hot block is rewritten like any other.
               ChunkMap below = map;
               below.hot = nullptr;
               refs.Take(below, AllOf(plan.groups));
@@ -172,7 +174,7 @@ Compactor::Built Compactor::Build(const RewritePlan& plan, RewriteReason reason,
   const BlockMask damaged =
       refs->CopyBlocks(AllOf(plan.groups), content, &cost);
   parts_.counters.AddReadCost(cost);
-  // Left for its reader to find.
+  // Damaged frames stay, so that a later read reports the damage.
   if (damaged != 0) return Built::kDamaged;
   const int level = reason == RewriteReason::kCold
                         ? parts_.packing.merge_level()
@@ -220,8 +222,8 @@ bool Compactor::CommitRewrite(const ChunkRefs& refs, BlockMask chosen,
     now.hot = nullptr;
     if (!refs.SameIn(now, chosen)) return;
     committed = true;
-    // Pages first: a group that did not compress has them, or is in its own
-    // pages already and stays there.
+    // Pages first. A group that did not compress has new pages here, or stays
+    // in its own.
     for (int block = 0; block < kBlocksPerChunk; ++block) {
       const PageId page = made->pages[block];
       if (page != 0) map.cold[block] = Slot::OfPage(page);
@@ -293,7 +295,8 @@ std::optional<uint64_t> Compactor::MergeLeaf(uint64_t chunk, bool all_cold) {
   const auto visit = [&](const Content::LeafView& leaf) {
     first_chunk = leaf.first_chunk;
     const bool look = leaf.unsettled || all_cold;
-    // Set again below by what is young, and by everyone who touches a chunk.
+    // Reset before looking: young chunks below set it again, and so does every
+    // later touch.
     leaf.unsettled = false;
     if (!look) return;
     for (const int i : Bits(leaf.present)) {
@@ -304,7 +307,8 @@ std::optional<uint64_t> Compactor::MergeLeaf(uint64_t chunk, bool all_cold) {
   };
   const std::optional<uint64_t> next = parts_.content.VisitLeaf(chunk, visit);
   for (const int i : Bits(to_merge)) {
-    // What earlier merging left in slabs goes first.
+    // Merging leaves free space in slabs. It must be reclaimed before more is
+    // merged.
     if (parts_.evacuator.KeepUp(kMergeBytes)) {
       RewriteChunk(first_chunk + i, RewriteReason::kCold);
     } else {
@@ -327,7 +331,7 @@ void Compactor::MovePart(uint64_t first_chunk) {
   uint64_t to_rewrite = 0;
   parts_.content.MoveMaps(first_chunk);
   parts_.content.VisitLeaf(first_chunk, [&](const Content::LeafView& leaf) {
-    if (leaf.first_chunk != first_chunk) return;  // It is gone.
+    if (leaf.first_chunk != first_chunk) return;  // The leaf is gone.
     for (const int i : Bits(leaf.present)) {
       const ChunkMap map = ChunkMap::Unpack(leaf.entries[i]);
       if (HasFrameToMove(map)) to_move |= uint64_t{1} << i;
@@ -354,13 +358,15 @@ void Compactor::MoveFrames(uint64_t chunk) {
   Replaced replaced;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     Frame* old = refs.slot(block).frame();
-    // A frame's blocks are mostly neighbours.
+    // Mostly the blocks of a frame are neighbours, so this skips what was just
+    // moved.
     if (block > 0 && refs.slot(block - 1).frame() == old) continue;
     if (old == nullptr || !parts_.arena.ShouldMove(old)) continue;
     Frame* moved = CopyFrame(parts_.account, Priority::kReclaim, *old);
     if (moved == nullptr) break;
     bool used = false;
-    // Both forms hold the same, so it does not matter what else has changed.
+    // The copy has the same content, so other changes of the chunk do not
+    // matter.
     const auto swap = [&](ChunkMap& map) {
       for (Slot& slot : map.cold) {
         if (slot.frame() != old) continue;
@@ -371,7 +377,7 @@ void Compactor::MoveFrames(uint64_t chunk) {
     parts_.content.Edit({.chunk = chunk}, &replaced, swap).Ignore();
     if (!used) replaced.frames.push_back(moved);
   }
-  // What is mostly dead was made anew before.
+  // Not Finish: MovePart has already rewritten frames that are mostly dead.
   parts_.content.Free(&replaced);
 }
 

@@ -1,4 +1,4 @@
-// What all volumes of an engine share, and what the parts of one volume do.
+// What the volumes of an engine share, and what the parts of one volume share.
 #ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_ENGINE_PARTS_H_
 #define RAMVOL_SERVER_ENGINE_BACKGROUND_ENGINE_PARTS_H_
 
@@ -15,7 +15,7 @@
 
 namespace ramvol::engine {
 
-// All of these outlive whoever is given them, and are thread-safe.
+// References to thread-safe objects that outlive all volumes.
 struct EngineParts {
   Arena& arena;
   HotCache& hot;
@@ -24,13 +24,14 @@ struct EngineParts {
   SlabEvacuator& evacuator;
 };
 
-// Likewise. Each part of a volume keeps a copy: these are names, no state.
+// The same for the parts of one volume. Each part keeps a copy, which only
+// holds references.
 struct VolumeParts {
   Arena& arena;
   HotCache& hot;
   WorkQueue& work;
   SlabEvacuator& evacuator;
-  // The volume itself, as queues and background threads see it.
+  // The volume, as queues and background threads see it.
   ChunkOwner& owner;
   const PackingPolicy& packing;
   Account& account;
@@ -38,7 +39,7 @@ struct VolumeParts {
   VolumeCounters& counters;
 
   Totals& totals() const { return counters.totals(); }
-  // Has background work make the chunk's frames anew.
+  // Asks background threads to rewrite the chunk's frames.
   void AskToRewrite(uint64_t chunk, RewriteReason reason) const {
     work.Push({owner.weak_from_this(), chunk, reason});
   }

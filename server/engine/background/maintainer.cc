@@ -13,18 +13,18 @@
 namespace ramvol::engine {
 namespace {
 
-// A thread without work looks again after this; so long may a block stay dirty
-// when nothing else pushes it out.
+// A thread without work looks again after this time. It is also how long a
+// dirty block waits to be compressed when writers are quiet.
 constexpr absl::Duration kIdle = absl::Milliseconds(200);
-// Writers that dirtied no more blocks than this meanwhile are quiet.
+// Writers are quiet if they dirtied at most this many blocks in that time.
 constexpr uint64_t kQuietBlocks = 256;
-// Milliseconds that FlushAll waits for other threads, and vain attempts.
+// Bounds FlushAll: waits of 1 ms for other threads, and attempts that fail.
 constexpr int kMaxWaits = 1000;
 // Background work yields to requests.
 constexpr int kNice = 5;
 
 void LowerPriority() {
-  // Only a wish: a failure changes nothing that matters.
+  // Best effort: without it, background work is merely less polite.
   (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)),
                     kNice);
 }
@@ -49,7 +49,7 @@ Maintainer::~Maintainer() {
 
 bool Maintainer::Step(bool idle) {
   if (parts_.work.Help()) return true;
-  // Without room even in the reserve, flushing would fail again and again.
+  // Without room even in the reserve, flushing would fail in a busy loop.
   if ((idle || parts_.hot.OverDirtyLow()) &&
       parts_.arena.HasRoom(kChunkBytes, Priority::kReclaim)) {
     const HotChunk dirty = parts_.hot.PickDirty();
@@ -64,8 +64,7 @@ bool Maintainer::Step(bool idle) {
 void Maintainer::Run(bool merges) {
   LowerPriority();
   absl::Time next_pass = absl::Now() + merge_interval_;
-  // When, and how many blocks had been dirtied, when writers were last looked
-  // at.
+  // The time of the last look at writers, and the count of dirtied blocks then.
   absl::Time looked = absl::Now();
   uint64_t dirtied_before = parts_.hot.dirtied_blocks();
   while (!parts_.work.stopped()) {
@@ -74,7 +73,8 @@ void Maintainer::Run(bool merges) {
       next_pass = absl::Now() + merge_interval_;
     }
     if (Step(/*idle=*/false)) {
-      sched_yield();  // A time slice is long for a request that waits.
+      // A request that waits for this core should not wait for a time slice.
+      sched_yield();
       continue;
     }
     parts_.work.Sleep(kIdle);
@@ -94,13 +94,13 @@ void Maintainer::FlushWhileQuiet(uint64_t dirtied_before) {
 }
 
 void Maintainer::FlushAll() {
-  // What is dirty and in no queue is in the hands of another thread.
+  // A dirty chunk that is in no queue is being flushed by another thread.
   for (int waits = 0; waits < kMaxWaits;) {
     const HotChunk dirty = parts_.hot.PickDirty();
     if (dirty.owner != nullptr) {
       const int64_t before = parts_.hot.dirty_blocks();
       dirty.owner->FlushChunk(dirty.chunk);
-      // Memory may be lacking.
+      // Flushing gained nothing: memory may be short.
       if (parts_.hot.dirty_blocks() >= before) ++waits;
       continue;
     }
@@ -123,7 +123,7 @@ void Maintainer::MergePass(bool all_cold) {
     }
   }
   parts_.evacuator.KeepUp(0);
-  // Merging leaves free pages behind; at rest nobody is going to reuse them.
+  // Merging leaves free pages behind, which an idle server would never reuse.
   parts_.arena.ReleaseFreeMemory();
 }
 

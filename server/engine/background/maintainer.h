@@ -17,10 +17,10 @@
 
 namespace ramvol::engine {
 
-// Helps with long writes, compresses dirty blocks before writers have to wait
-// for it, makes frames anew where that was asked for, and, on one of its
-// threads, visits all chunks from time to time to merge what is cold. While
-// volumes are in use it spends at most a quarter of that thread on merging.
+// The threads help with long writes, compress dirty blocks before writers have
+// to, and rewrite frames on request. One of them also visits all chunks from
+// time to time and merges cold ones. While volumes are in use, it spends at
+// most a quarter of its time on merging.
 //
 // Borrows `parts`, which must outlive it.
 class Maintainer {
@@ -30,21 +30,23 @@ class Maintainer {
   // `list_owners` is called from its threads, with no lock held.
   Maintainer(const EngineParts& parts, OwnerList list_owners, int threads,
              absl::Duration merge_interval);
-  // Stops and joins.
+  // Stops and joins the threads.
   ~Maintainer();
 
-  // Compresses all that is dirty, in the calling thread.
+  // Compresses all dirty blocks, on the calling thread.
   void FlushAll();
-  // Visits all chunks; with `all_cold`, as if nobody had touched them.
+  // Visits and merges all chunks. With `all_cold`, treats all of them as cold.
   void MergePass(bool all_cold);
 
  private:
   void Run(bool merges);
-  // Does one piece of work; false when there is none to do.
+  // Does one unit of work; false when there is none.
   bool Step(bool idle);
-  // Works, compressing whatever is dirty, until there is nothing to do or many
-  // more than `dirtied_before` blocks have been dirtied.
+  // Works, and compresses even recently dirtied blocks, until nothing is left
+  // to do or writers are no longer quiet. `dirtied_before` is the count of
+  // dirtied blocks at the start.
   void FlushWhileQuiet(uint64_t dirtied_before);
+  // Sleeps three times as long as `work` took, if the owner was used meanwhile.
   void Pace(const ChunkOwner& owner, uint64_t activity,
             absl::Duration work) const;
 

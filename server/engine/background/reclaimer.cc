@@ -9,27 +9,26 @@
 namespace ramvol::engine {
 namespace {
 
-// Compressing a chunk's dirty blocks takes so much at most before it gives
-// their pages back.
+// Most memory that flushing a chunk takes before it frees the dirty pages.
 constexpr uint64_t kFlushBytes = uint64_t{64} << 10;
-// The second round compresses what the first made room for: slabs that it
-// emptied are where the compressed form of dirty blocks goes.
+// The first round empties slabs. The second can compress more dirty blocks,
+// because their frames then fit into these slabs.
 constexpr int kRounds = 2;
-// Chunks that one request drops from a cache that is too full. More than a
-// request adds, so that the cache shrinks; few, so that no request waits long.
+// Most chunks that one request drops from an overfull cache: more than a
+// request adds, so that the cache shrinks, but few enough not to delay the
+// request.
 constexpr int kMaxEvictions = 8;
-// Most memory that a write asks for at once: for the index, when it is
-// admitted.
+// Most memory that a write asks for at once: its metadata, at admission.
 constexpr uint64_t kMostAskedBytes = 256 << 10;
 
 }  // namespace
 
 uint64_t Reclaimer::StepsInARound(bool own_limit) const {
-  // A step serves a request out of the queue or a chunk out of the cache. At
-  // the volume's own limit a chunk is compressed and dropped in one step, and
-  // then its turn is over. Among all volumes a chunk takes two: it is
-  // compressed while it has dirty blocks, and dropped once it is clean. So no
-  // more steps than blocks and dirty blocks can give anything back.
+  // A step serves one request of the queue or one chunk of the cache. At the
+  // volume's own limit, one step compresses and drops a chunk. At the server's
+  // limit, a chunk takes two steps: one compresses its dirty blocks, the next
+  // drops the clean ones. So at most as many steps as there are hot and dirty
+  // blocks can free memory.
   const uint64_t in_cache =
       own_limit ? parts_.content.hot_chunks()
                 : std::max<int64_t>(0, parts_.hot.hot_blocks()) +
@@ -48,13 +47,13 @@ bool Reclaimer::ReclaimFromCache(uint64_t bytes) {
     clean.owner->DropClean(clean.chunk);
     return true;
   } else if (!parts_.arena.HasRoom(kFlushBytes, Priority::kReclaim)) {
-    // All that is left takes memory before it gives any back.
+    // Everything else needs memory before it frees any.
     return false;
   } else if (HotChunk dirty = parts_.hot.PickDirty(); dirty.owner != nullptr) {
     dirty.owner->FlushChunk(dirty.chunk);
     return true;
   }
-  // Frames that are mostly dead wait there.
+  // The queue holds frames that are mostly dead.
   return parts_.work.RunOne();
 }
 
@@ -64,9 +63,10 @@ bool Reclaimer::Reclaim(uint64_t bytes, absl::FunctionRef<bool()> enough) {
     for (; steps > 0 && ReclaimFromCache(bytes); --steps) {
       if (enough()) return true;
     }
-    // What is free in slabs is not charged to any volume.
+    // Free space in slabs is charged to no volume, so it does not help at the
+    // volume's own limit.
     if (parts_.account.OwnLimitRefuses(bytes)) return false;
-    // The evacuator's round that is under way, and a whole one.
+    // Wait for the round under way to end, and for a whole one.
     const uint64_t last_round = parts_.evacuator.rounds() + 2;
     while (parts_.evacuator.rounds() < last_round &&
            parts_.evacuator.Step(Evacuation::kTight)) {

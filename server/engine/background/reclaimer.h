@@ -1,5 +1,5 @@
-// Who gives memory back when it is short, so that a request of one volume finds
-// room: what is cached of this and other volumes, and what is free in slabs.
+// Frees memory for a request when it is short: from the caches of this and
+// other volumes, and from free space in slabs.
 #ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_RECLAIMER_H_
 #define RAMVOL_SERVER_ENGINE_BACKGROUND_RECLAIMER_H_
 
@@ -12,50 +12,50 @@
 
 namespace ramvol::engine {
 
-// Works in the thread of the request. Two limits can refuse memory. When it is
-// the volume's own, only the volume's blocks are looked at; when it is the
-// server's, those of all volumes are, the least useful first.
+// Works on the thread of the request. Two limits can refuse memory. At the
+// volume's own limit, only the volume's blocks are considered; at the server's
+// limit, those of all volumes, the least useful first.
 //
-// A call takes memory back until there is enough, and ends at the latest when
-// it has seen what there was when it began: in each of two rounds it compresses
-// and drops each block that is cached at most once, serves a full queue of
-// requests, and has slabs emptied for as long as that is worth it. What others
-// put in meanwhile is theirs to take out.
+// A call frees memory until there is enough. Its work is bounded by what there
+// was when it began: in each of two rounds, it compresses and drops each cached
+// block at most once, serves at most one full queue of rewrite requests, and
+// empties slabs while that is worth it. Blocks that others cache meanwhile are
+// not its task.
 //
-// Thread-safe; holds no state of its own. Callers hold no lock that a read,
-// write or trim takes.
+// Thread-safe and stateless. Callers must not hold a lock that a read, write or
+// trim takes.
 class Reclaimer {
  public:
   explicit Reclaimer(const VolumeParts& parts) : parts_(parts) {}
 
-  // After an allocation of up to `bytes` failed: takes memory back until there
-  // is room for them; false when there will not be.
+  // Call this after an allocation of up to `bytes` failed. Frees memory until
+  // `bytes` fit; false when that is impossible.
   bool MakeRoom(uint64_t bytes);
-  // The same before an allocation: does nothing when there is room already.
+  // The same before an allocation: does nothing when there is already room.
   bool FindRoom(uint64_t bytes);
-  // Sees to it that `bytes` can be reserved, if that is possible at all:
-  // nobody's cache is emptied for what would not fit then either.
+  // Makes room for a reservation of `bytes`. Does nothing if they would not fit
+  // even with all caches empty.
   void PrepareToReserve(uint64_t bytes);
-  // A page of the volume's, or 0. With `must_succeed` it is taken beyond the
-  // limit rather than not at all.
+  // A new page, charged to the volume, or 0. With `must_succeed`, exceeds the
+  // limit rather than fail.
   PageId NewPage(bool must_succeed);
-  // Which limit refuses. Call this before freeing anything: it checks which of
-  // the two has no room.
+  // Tells which limit refuses. Call this before freeing anything: it checks
+  // which of the two has no room.
   Refusal OutOfMemory() const;
 
-  // Brings the cache back to its capacity, some blocks at a time.
+  // Drops some clean blocks if the cache is over its capacity.
   void EvictSome();
-  // The same, and compresses a chunk when too much is dirty: it slows writers
-  // down to the pace of compressing. For the end of every write.
+  // The same, and compresses a chunk if too many blocks are dirty. Every write
+  // ends with this, which slows writers down to the pace of compression.
   void Throttle();
 
  private:
-  // Takes memory back until enough() says so; false when no more is to be had.
-  // An allocation of up to `bytes` has failed.
+  // Frees memory until enough() is true; false when no more can be freed. Call
+  // this after an allocation of up to `bytes` failed.
   bool Reclaim(uint64_t bytes, absl::FunctionRef<bool()> enough);
-  // Does one step of that in the caches; false when there is none left to do.
+  // Frees memory in the caches by one step; false when nothing is left.
   bool ReclaimFromCache(uint64_t bytes);
-  // What a round may do: see the .cc file.
+  // The bound of a round's steps; the .cc file has the reasoning.
   uint64_t StepsInARound(bool own_limit) const;
 
   const VolumeParts parts_;

@@ -9,14 +9,14 @@
 namespace ramvol::engine {
 namespace {
 
-// Whether a frame of which `live` blocks are left is to be made anew.
+// Whether to rewrite a frame of which the blocks `live` are left.
 bool IsChosen(const Frame& frame, BlockMask live, RewriteReason reason,
               const PackingPolicy& packing) {
   switch (reason) {
     case RewriteReason::kMostlyDead:
       return frame.MostlyDead(live);
     case RewriteReason::kReadApart:
-      // Read more than once since somebody looked, and long enough to be split.
+      // Long enough to be split, and read more than once since the last look.
       return 1 << frame.SpanLog2() > packing.split_span() &&
              (frame.heat.load(std::memory_order_relaxed) & ~Frame::kYoung) > 1;
     case RewriteReason::kAnyDead:
@@ -40,8 +40,9 @@ Groups PlanFlush(const ChunkMap& map, const PackingPolicy& packing) {
   const int min_span = packing.min_span();
   Groups groups = Partition(map.hot->dirty, min_span, packing.split_span());
   for (BlockMask& group : groups) {
-    // The smallest frame takes in what else its run holds; when that is one
-    // block, nothing needs to be decompressed.
+    // A group within one smallest run takes in the run's other blocks, so that
+    // one frame holds them all. With smallest frames of one block, there are no
+    // others.
     const int first = std::countr_zero(group) / min_span * min_span;
     if (std::bit_width(group) <= first + min_span) {
       group = map.PresentBlocks() & RunMask(first, min_span);
@@ -66,7 +67,7 @@ RewritePlan PlanRewrite(const ChunkMap& map, RewriteReason reason,
     plan.old_stored += frame->stored;
     ++plan.old_frames;
   });
-  // Raw pages alone did not compress before, and will not now.
+  // Raw pages alone did not compress before and will not now.
   if (plan.old_frames == 0) return plan;
   plan.groups = Partition(chosen, packing.min_span(),
                           cold ? packing.max_span() : packing.split_span());
@@ -74,11 +75,12 @@ RewritePlan PlanRewrite(const ChunkMap& map, RewriteReason reason,
 }
 
 Age AgeOf(const ChunkMap& map, bool all_cold) {
-  // What is still to be compressed changes the chunk soon.
+  // Dirty blocks will soon be compressed, which changes the chunk.
   bool young = map.hot != nullptr && map.hot->dirty != 0;
   bool mergeable = false;
   map.ForEachFrame([&](Frame* frame, BlockMask live) {
-    // A read that touches the frame just now may be overlooked.
+    // This may overlook a concurrent touch, which only makes the chunk look
+    // colder.
     const uint8_t heat = frame->heat.load(std::memory_order_relaxed);
     if (heat != 0) frame->heat.store(0, std::memory_order_relaxed);
     young |= (heat & Frame::kYoung) != 0 && !all_cold;

@@ -1,5 +1,5 @@
-// Which blocks of a chunk are to be compressed together, by what the chunk
-// holds. Functions of a map: no locks, no memory.
+// Plans which blocks of a chunk to compress together. Pure functions of a
+// chunk's map, without locks or allocation.
 #ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_REWRITE_PLAN_H_
 #define RAMVOL_SERVER_ENGINE_BACKGROUND_REWRITE_PLAN_H_
 
@@ -16,29 +16,29 @@ namespace ramvol::engine {
 // All blocks in `groups`.
 BlockMask AllOf(const Groups& groups);
 
-// What to compress so that none of the chunk's blocks is dirty: these, and the
-// rest of a smallest frame's run, so that one frame holds it. No groups when
-// none is dirty.
+// The groups to compress so that no block of the chunk stays dirty. A group
+// within one smallest frame's run includes the run's other blocks. Empty when
+// no block is dirty.
 Groups PlanFlush(const ChunkMap& map, const PackingPolicy& packing);
 
 struct RewritePlan {
-  // The new frames; none when the reason is gone.
+  // The new frames; empty when the reason no longer holds.
   Groups groups;
-  // What the chosen blocks take now: compressed bytes (or raw ones), frames.
+  // What the chosen blocks take now: stored bytes, and frames.
   uint64_t old_stored = 0;
   int old_frames = 0;
 };
-// What to make anew of the chunk's frames (and when it is cold, of its raw
-// pages). The hot overlay is left out: a clean hot block's cold slot counts.
+// Plans a rewrite of the chunk's frames and, for kCold, its raw pages. Ignores
+// the hot overlay: the cold slots of clean hot blocks count.
 RewritePlan PlanRewrite(const ChunkMap& map, RewriteReason reason,
                         const PackingPolicy& packing);
 
 enum class Age {
-  kYoung,    // Touched since the last call, or about to change.
-  kCold,     // Else, when merging may gain something.
-  kSettled,  // Else.
+  kYoung,    // Touched since the last call, or has dirty blocks.
+  kCold,     // Not young, and merging may gain something.
+  kSettled,  // Not young, and nothing to gain.
 };
-// Resets what its frames remember of touches. With `all_cold`, nothing counts
+// Also resets the heat of the chunk's frames. With `all_cold`, nothing counts
 // as touched.
 Age AgeOf(const ChunkMap& map, bool all_cold);
 

@@ -44,7 +44,7 @@ void WorkQueue::Share(size_t count, absl::FunctionRef<void(size_t)> run) {
   RunSome(&batch);
   MutexLock lock(&mu_);
   ForgetLocked(&batch);
-  // Helpers may be in their last call still, and `batch` is on this stack.
+  // `batch` is on this stack, and helpers may still be in their last call.
   while (batch.helpers > 0) helped_.Wait(&mu_);
 }
 
@@ -60,7 +60,7 @@ bool WorkQueue::Help() {
   const bool did = RunSome(batch);
   MutexLock lock(&mu_);
   ForgetLocked(batch);
-  // Whoever shared it may go as soon as the lock is free.
+  // The sharing thread may destroy `batch` as soon as the lock is free.
   if (--batch->helpers == 0) helped_.SignalAll();
   return did;
 }
@@ -88,7 +88,7 @@ void WorkQueue::Sleep(absl::Duration timeout) {
   MutexLock lock(&mu_);
   if (stopped() || !requests_.empty() || !batches_.empty()) return;
   sleeping_.fetch_add(1, std::memory_order_relaxed);
-  // A wake-up that comes just before this is missed; the timeout bounds that.
+  // A wake-up just before this line is lost. The timeout bounds the delay.
   changed_.WaitFor(&mu_, timeout);
   sleeping_.fetch_sub(1, std::memory_order_relaxed);
 }

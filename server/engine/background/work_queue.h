@@ -1,4 +1,4 @@
-// What the data path asks of the background threads.
+// Requests from the data path to the background threads.
 #ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_WORK_QUEUE_H_
 #define RAMVOL_SERVER_ENGINE_BACKGROUND_WORK_QUEUE_H_
 
@@ -23,36 +23,38 @@ struct RewriteRequest {
   RewriteReason reason = RewriteReason::kMostlyDead;
 };
 
-// Also lets background threads take part in work that a request waits for.
+// A queue of rewrite requests. Also lets background threads help with work that
+// a request waits for.
 //
 // Thread-safe. Requests beyond kMaxRequests are dropped: they only save memory
-// or time, and the merging worker comes by later anyway.
+// or time, and merging visits every chunk later anyway.
 class WorkQueue {
  public:
   static constexpr size_t kMaxRequests = 4096;
 
   void Push(RewriteRequest request);
   std::optional<RewriteRequest> Pop();
-  // Does the oldest request, in the calling thread; false when there is none.
+  // Carries out the oldest request on the calling thread; false when there is
+  // none.
   bool RunOne();
 
-  // Calls run(i) once for each i below `count`, on this thread and on those
-  // that call Help meanwhile, and returns when all of these calls have.
+  // Calls run(i) once for each i below `count`, on this thread and on threads
+  // that call Help meanwhile. Returns when all calls have returned.
   void Share(size_t count, absl::FunctionRef<void(size_t)> run);
-  // Takes part in what somebody shares; false when there is nothing to do.
+  // Runs calls of some Share; false when there is nothing to do.
   bool Help();
 
-  // Wakes a background thread when one sleeps; cheap when none does.
+  // Wakes a sleeping background thread; cheap when none sleeps.
   void Wake();
   // Sleeps until Wake, Push, Share, Stop or the timeout.
   void Sleep(absl::Duration timeout);
-  // Sleeps until Stop or the timeout; takes no wake-up from others.
+  // Sleeps until Stop or the timeout, without consuming wake-ups.
   void Pause(absl::Duration timeout);
   void Stop();
   bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
  private:
-  // What is shared. Lives on the stack of Share.
+  // The calls of one Share, on whose stack it lives.
   struct Batch {
     const size_t count;
     const absl::FunctionRef<void(size_t)> run;
@@ -60,13 +62,13 @@ class WorkQueue {
     int helpers = 0;  // Guarded by mu_.
   };
 
-  // Runs what is left of `batch`; false when that is nothing.
+  // Runs the calls of `batch` that have not begun; false when there are none.
   static bool RunSome(Batch* batch);
   void ForgetLocked(const Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Mutex mu_;
   CondVar helped_;
-  // Of which some is left to be begun.
+  // Batches with calls that have not begun.
   std::vector<Batch*> batches_ ABSL_GUARDED_BY(mu_);
   std::atomic<bool> has_batches_{false};
   CondVar changed_;

@@ -1,5 +1,6 @@
-// Compiled for AVX2, so it includes nothing that other files share: the linker
-// might take its copy of an inline function for theirs.
+// This file is compiled for AVX2. It includes nothing that other files share:
+// the linker could pick its AVX2 copy of a shared inline function for all of
+// them.
 #include "server/engine/content/checksum_avx2.h"
 
 #define XXH_INLINE_ALL

@@ -1,4 +1,4 @@
-// XXH3-64 with the instructions of newer x86 processors.
+// XXH3-64 with AVX2.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHECKSUM_AVX2_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CHECKSUM_AVX2_H_
 
@@ -7,8 +7,7 @@
 
 namespace ramvol::engine::codec {
 
-// Only where the processor has AVX2. 48 GB/s, against 20 with what every x86-64
-// processor has.
+// Call this only if the processor has AVX2. 48 GB/s, against 20 with SSE2.
 uint64_t Xxh3WithAvx2(const char* data, size_t bytes);
 
 }  // namespace ramvol::engine::codec

@@ -10,8 +10,9 @@
 namespace ramvol::engine {
 namespace {
 
-// Blocks that share a slot (those of one frame) name it by number, so a chunk
-// of four frames takes 24 + 4 * 8 bytes and a lone block 24 + 8.
+// The packed form of a map. Blocks refer to slots by number, and the blocks of
+// one frame share a slot. So a chunk of four frames takes 24 + 4 * 8 bytes, and
+// a single block 24 + 8.
 struct PackedChunk {
   HotNode* hot;
   uint64_t slot_of;   // 4 bits for each block.
@@ -40,13 +41,14 @@ PackedChunk* AsPacked(ChunkEntry entry) {
              : nullptr;
 }
 
-// Slots in packed form, not yet in memory of their own.
+// A packed form that is not in the arena yet.
 struct Layout {
   PackedChunk head = {};
   std::array<uint64_t, kBlocksPerChunk> values;
 
-  // The number of the slot; frames and patterns are shared.
+  // The number of an equal slot, which is added if there is none.
   int NumberOf(const Slot& slot) {
+    // Backwards: neighbouring blocks mostly share the newest slot.
     for (int i = head.slots - 1; i >= 0; --i) {
       if (values[i] == slot.value &&
           ((head.kinds >> (2 * i)) & 3) == static_cast<uint32_t>(slot.kind)) {
@@ -115,7 +117,8 @@ void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry) {
     *entry = 0;
     return;
   }
-  // Freed before it is allocated anew: most often the new one takes its place.
+  // Free first: the new one mostly gets the same memory. Cannot fail
+  // afterwards, because the allocation is guaranteed.
   if (packed == nullptr || packed->slots != layout.head.slots) {
     FreePacked(packed, account);
     packed = static_cast<PackedChunk*>(account.New(
@@ -166,7 +169,7 @@ Census ChunkMap::TakeCensus(BlockMask blocks) const {
   const auto add = [&census](Gauge gauge, int offset, int64_t amount) {
     census[static_cast<size_t>(gauge) + offset] += amount;
   };
-  BlockMask counted = 0;  // Blocks of frames that were counted.
+  BlockMask counted = 0;  // Blocks whose frame was counted.
   for (const int block : Bits(blocks)) {
     const Slot& slot = cold[block];
     switch (slot.kind) {

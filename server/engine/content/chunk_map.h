@@ -1,5 +1,5 @@
-// Where the blocks of one chunk are: the unpacked form that code works on, and
-// the packed one that the index keeps.
+// Where the blocks of one chunk are stored: the unpacked form for code to work
+// on, and the packed form that the index keeps.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_MAP_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_MAP_H_
 
@@ -19,11 +19,11 @@ struct HotNode;
 enum class SlotKind : uint8_t {
   kHole = 0,
   kFrame = 1,    // `value` is a Frame*.
-  kPattern = 2,  // `value` is repeated.
+  kPattern = 2,  // `value` fills the block, repeated.
   kPage = 3,     // `value` is a PageId: stored raw.
 };
 
-// What holds one block.
+// Where one block is stored.
 struct Slot {
   SlotKind kind = SlotKind::kHole;
   uint64_t value = 0;
@@ -43,11 +43,11 @@ struct Slot {
   friend bool operator==(const Slot&, const Slot&) = default;
 };
 
-// What the index keeps of a chunk: 0 for a hole; a Frame* tagged with 1 that
-// holds all 16 blocks; or a PackedChunk* tagged with 2.
+// The packed form: 0 for a hole; a Frame* tagged with 1 for a chunk that is one
+// whole frame; else a PackedChunk* tagged with 2.
 using ChunkEntry = uint64_t;
 
-// What the blocks of a chunk add to its volume's statistics.
+// The statistics of a volume that chunks add up to.
 enum class Gauge {
   kCompressedBlocks,
   kRawBlocks,
@@ -55,7 +55,7 @@ enum class Gauge {
   kDirtyBlocks,
   kHotBlocks,
   kDeadBytes,
-  kFrames0,  // kSpans of them, by SpanLog2.
+  kFrames0,  // kSpans gauges, by SpanLog2.
   kFrameBytes0 = kFrames0 + kSpans,
   kCount = kFrameBytes0 + kSpans,
 };
@@ -63,9 +63,9 @@ using Gauges = Counters<Gauge>;
 using Census = std::array<int64_t, static_cast<size_t>(Gauge::kCount)>;
 
 // The unpacked form. It has two layers: a block in the hot overlay is read from
-// there, else from `cold`. A clean hot block has its cold slot still; a dirty
-// one has none. The map owns one reference to each distinct frame and page in
-// it.
+// there, any other from `cold`. A clean hot block also keeps its cold slot; a
+// dirty one has none. The map owns one reference to each distinct frame and
+// page.
 struct ChunkMap {
   std::array<Slot, kBlocksPerChunk> cold = {};
   HotNode* hot = nullptr;
@@ -76,7 +76,7 @@ struct ChunkMap {
   BlockMask PresentBlocks() const;
   // Blocks whose cold slot is `frame`.
   BlockMask BlocksOf(const Frame* frame) const;
-  // Calls visit(frame, its blocks here) once for each frame in a cold slot.
+  // Calls visit(frame, blocks of the chunk in it) once for each frame.
   template <typename Visit>
   void ForEachFrame(const Visit& visit) const {
     BlockMask seen = 0;
@@ -88,28 +88,28 @@ struct ChunkMap {
       visit(frame, live);
     }
   }
-  // What `blocks`, and the frames that these are in, add to the statistics;
-  // but for the hot overlay.
+  // What `blocks` and their frames add to the statistics, without the hot
+  // overlay.
   Census TakeCensus(BlockMask blocks) const;
 };
 
 // The blocks whose cold slots differ, and all that share a frame with one of
-// them in either map: only what these add to the statistics can differ.
+// them in either map. Only these can change the statistics.
 BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after);
 
-// Makes `*entry` say what `map` says. Its memory is charged to `account` at
-// Priority::kGuaranteed: callers have admitted it before. References move from
-// `map` to the entry.
+// Sets `*entry` to the packed form of `map`, and frees the old one. References
+// move from `map` to the entry. Charges `account` at Priority::kGuaranteed:
+// callers must have admitted the memory before.
 void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry);
 
-// Moves the memory of `*entry` itself, where Arena::ShouldMove says so and
-// there is room for a copy. The chunk's leaf is locked.
+// Moves the packed form itself if Arena::ShouldMove says so and a copy fits.
+// The chunk's leaf must be locked.
 void MoveMap(ChunkEntry* entry, Account& account);
 
-// The non-hole blocks of an entry, found faster than by unpacking it.
+// The blocks of an entry that are not holes; faster than unpacking it.
 BlockMask PresentBlocks(ChunkEntry entry);
 
-// The frame of an entry that is one whole frame, else nullptr.
+// The frame of a chunk that is one whole frame, else nullptr.
 inline Frame* WholeFrame(ChunkEntry entry) {
   return (entry & 3) == 1 ? reinterpret_cast<Frame*>(entry & ~ChunkEntry{3})
                           : nullptr;

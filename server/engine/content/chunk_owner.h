@@ -1,4 +1,4 @@
-// What the hot cache and the background threads know of a volume.
+// A volume, as the hot cache and the background threads see it.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_
 
@@ -10,34 +10,34 @@
 
 namespace ramvol::engine {
 
-// Why a chunk's frames are to be made anew.
+// Why to rewrite a chunk's frames.
 enum class RewriteReason {
   kMostlyDead,  // Most blocks of a frame were overwritten or trimmed.
-  kReadApart,   // Parts of a large frame are read at random.
-  kCold,        // Nobody touched the chunk for a while: merge what it holds.
+  kReadApart,   // Parts of a large frame are read at random: split it.
+  kCold,        // The chunk was not touched for a while: merge its frames.
   kAnyDead,     // Memory is short, and a trim left dead blocks in frames.
 };
 
 // A slab tenant whose keys are the numbers of its chunks.
 //
-// Thread-safe. None of the calls can fail: what cannot be done is left as it
-// is.
+// Thread-safe. The calls cannot fail: what cannot be done is left as it is.
 class ChunkOwner : public SlabTenant,
                    public std::enable_shared_from_this<ChunkOwner> {
  public:
-  // Compresses the chunk's dirty blocks. If the caller took the chunk's node
-  // out of its queue, it is linked again.
+  // Compresses the chunk's dirty blocks. Links the chunk's node again if the
+  // caller took it out of its queue.
   virtual void FlushChunk(uint64_t chunk) = 0;
-  // Drops the chunk's clean hot blocks; likewise.
+  // Drops the chunk's clean hot blocks, and links the node likewise.
   virtual void DropClean(uint64_t chunk) = 0;
-  // Makes the chunk's frames anew as `reason` asks for, unless that gains
-  // nothing, memory is lacking, or somebody changes the chunk meanwhile.
+  // Rewrites the chunk's frames as `reason` asks, unless that gains nothing,
+  // memory is short, or the chunk changes meanwhile.
   virtual void RewriteChunk(uint64_t chunk, RewriteReason reason) = 0;
-  // Looks at the first leaf that covers `chunk` or a later one: merges what is
-  // cold in it and marks the rest as cold from now on; with `all_cold`,
-  // everything is. Returns the chunk to go on with, or nullopt at the end.
+  // Visits the first leaf that covers `chunk` or a later one. Merges its cold
+  // chunks, and marks the others so that they are cold next time unless they
+  // are touched. With `all_cold`, all are cold. Returns the chunk to go on
+  // with, or nullopt at the end.
   virtual std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold) = 0;
-  // Changes with every read and write; tells whether the owner is in use.
+  // Changes with every read and write, so it tells whether the owner is in use.
   virtual uint64_t activity() const = 0;
 };
 

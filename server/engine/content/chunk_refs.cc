@@ -83,8 +83,9 @@ bool ChunkRefs::CopyFromFrame(int first, BlockMask blocks, size_t begin,
   const bool whole = blocks == frame.blocks && IsRun(blocks) &&
                      first * kBlockBytes >= begin &&
                      (first + count) * kBlockBytes <= end;
-  // What is wanted whole and in a row is decompressed right to its place; all
-  // else by way of the scratch, from where the reader may also cache it.
+  // A whole frame of consecutive blocks is decompressed right into place.
+  // Anything else goes through the scratch buffer, from which the reader may
+  // also cache blocks.
   if (whole) {
     return TimedReadFrame(
         arena_, frame,
@@ -137,7 +138,7 @@ bool ChunkRefs::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
 
 BlockMask ChunkRefs::CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost) {
   BlockMask damaged = 0;
-  // A frame at a time, so that none is decompressed twice.
+  // Frame by frame, so that none is decompressed twice.
   for (BlockMask left = blocks; left != 0;) {
     const int block = std::countr_zero(left);
     BlockMask now = BlockBit(block);

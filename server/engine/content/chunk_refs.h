@@ -1,5 +1,5 @@
-// References to what holds some blocks of a chunk, taken under its leaf's lock
-// and read without it.
+// References to the frames and pages of a chunk's blocks, taken under the
+// leaf's lock and read without it.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_REFS_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_REFS_H_
 
@@ -15,13 +15,13 @@
 
 namespace ramvol::engine {
 
-// What reading through them cost; added up by the caller, but for
-// `durations`.
+// What reading cost. The caller adds it up, except `durations`, which counts at
+// once.
 struct ReadCost {
   explicit ReadCost(DurationHistogram& each) : durations(each) {}
 
   DurationHistogram& durations;
-  int64_t began_ns = 0;  // The first decompression.
+  int64_t began_ns = 0;  // When the first decompression began.
   int64_t decompressions = 0;
   int64_t decompress_ns = 0;
   int64_t corrupt_frames = 0;
@@ -35,27 +35,27 @@ class ChunkRefs {
   ChunkRefs(const ChunkRefs&) = delete;
   ChunkRefs& operator=(const ChunkRefs&) = delete;
 
-  // Drops what it had and takes references for `blocks` of `map`. The chunk's
-  // leaf is locked.
+  // Drops all references and takes new ones for `blocks` of `map`. The chunk's
+  // leaf must be locked.
   void Take(const ChunkMap& map, BlockMask blocks);
   void Clear();
 
-  // The slot that block `block` is read from: of the hot overlay, as a page, if
-  // it is there, else the cold one. Only for blocks that were taken.
+  // Where `block`, which was taken, is read from: its page in the hot overlay
+  // if there is one, else its cold slot.
   const Slot& slot(int block) const { return slots_[block]; }
   BlockMask hot_blocks() const { return hot_; }
-  // True when the same things hold `blocks` (all taken) in `map` still.
+  // Whether `blocks`, all taken, are still read from the same places in `map`.
   bool SameIn(const ChunkMap& map, BlockMask blocks) const;
 
-  // Copies bytes [begin, end) of the chunk to `out`; false when a frame is
-  // damaged. All blocks in the range were taken.
+  // Copies bytes [begin, end) of the chunk to `out`. False when a frame is
+  // damaged. All blocks of the range must have been taken.
   bool Copy(size_t begin, size_t end, char* out, ReadCost* cost);
-  // Copies `blocks`, all taken, each to its own place in the chunk at `chunk`,
-  // decompressing each frame once. Returns those in damaged frames.
+  // Copies `blocks`, all taken, to their own places in the chunk at `chunk`,
+  // decompressing each frame once. Returns the blocks in damaged frames.
   BlockMask CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost);
-  // True when all of `blocks` are in pages.
+  // Whether all of `blocks` are in pages.
   bool AllPages(BlockMask blocks) const;
-  // The frame whose whole content the last Copy left in the thread's
+  // The frame whose content the last Copy left in the thread's
   // Scratch::content, or nullptr.
   const Frame* frame_in_scratch() const { return frame_in_scratch_; }
 

@@ -1,9 +1,9 @@
 #include "server/engine/content/codec.h"
 
-// For ZSTD_c_format and ZSTD_d_format: frames without the magic number. Their
-// values may change between releases, so build with the headers of the library
-// that is linked; the functions that take them are exported. Frames never leave
-// the process, so no other release ever reads them.
+// For ZSTD_c_format and ZSTD_d_format: frames without the magic number. These
+// are experimental, so their values may change between releases: build with the
+// headers of the linked library. Frames never leave the process, so no other
+// release reads them.
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
 
@@ -23,12 +23,11 @@
 namespace ramvol::engine::codec {
 namespace {
 
-// The first byte of every frame: neither content size, nor checksum, nor
-// dictionary. Frames hold nothing that the index knows anyway, which saves six
-// bytes on each.
+// The first byte of every frame: no content size, checksum or dictionary. The
+// index knows these already, and each frame is six bytes shorter.
 constexpr char kFrameHeaderDescriptor = 0;
-// What follows it: the window descriptor, and then blocks, each with a header
-// of three bytes (RFC 8878, 3.1.1).
+// The window descriptor follows, then blocks, each with a header of three bytes
+// (RFC 8878, 3.1.1).
 constexpr size_t kFrameHeaderBytes = 2;
 constexpr size_t kBlockHeaderBytes = 3;
 constexpr uint32_t kRepeatedByteBlock = 1;
@@ -42,7 +41,8 @@ bool Set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
   return !ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value));
 }
 
-// One thread's compressor. Setting parameters costs time, so they stay set.
+// One thread's compressor. Keeps its parameters, because setting them costs
+// time.
 class Compressor {
  public:
   // The context at `level`, or nullptr when out of memory.
@@ -69,7 +69,7 @@ class Compressor {
   }
 
   std::unique_ptr<ZSTD_CCtx, FreeContext> context_;
-  int level_ = 0;  // zstd's own default; no volume has it.
+  int level_ = 0;  // zstd's default level, which no volume may choose.
 };
 
 // One thread's decompressor.
@@ -97,7 +97,7 @@ class Decompressor {
 thread_local Compressor compressor;
 thread_local Decompressor decompressor;
 
-// Compressions that still succeed in a test; negative when it wants no faults.
+// Compressions that still succeed, for tests; negative: all do.
 std::atomic<int64_t> compressions_left{-1};
 
 bool ShouldFail() {
@@ -111,12 +111,11 @@ bool ShouldFail() {
   return left == 0;
 }
 
-// True when `src` is one frame from its first to its last byte. zstd would go
-// on to decode what follows a frame as another, and 1.5.4 then reads up to
-// three bytes past the end of `src`.
+// Whether `src` is exactly one frame. zstd would decode what follows a frame as
+// another one, and 1.5.4 then reads up to three bytes past the end of `src`.
 bool IsOneFrame(absl::Span<const char> src) {
-  // Without this, zstd 1.5.4 would take a damaged frame that happens to begin
-  // with the magic number of an ancient format for one, and decode it as such.
+  // Without this check, zstd 1.5.4 decodes a damaged frame that happens to
+  // begin with the magic number of a legacy format as that format.
   if (src.empty() || src[0] != kFrameHeaderDescriptor) return false;
   size_t at = kFrameHeaderBytes;
   for (bool last = false; !last;) {
@@ -168,13 +167,13 @@ uint32_t Checksum(absl::Span<const char> data) {
 
 std::optional<uint64_t> SameFilledPattern(const char* block) {
   const uint64_t pattern = LoadWord(block);
-  // Blocks often begin with zeroes and hold something later: look at three
-  // places before comparing from the start on.
+  // Many blocks begin with zeroes but hold data later. Probing three places
+  // first avoids long comparisons.
   for (const size_t offset :
        {kBlockBytes - sizeof(pattern), kBlockBytes / 2, kBlockBytes / 4}) {
     if (LoadWord(block + offset) != pattern) return std::nullopt;
   }
-  // The block repeats its first 8 bytes if it equals itself 8 bytes further on.
+  // The block repeats its first 8 bytes if it equals itself shifted by 8 bytes.
   if (std::memcmp(block, block + sizeof(pattern),
                   kBlockBytes - sizeof(pattern)) != 0) {
     return std::nullopt;

@@ -1,5 +1,5 @@
-// zstd, checksums and the search for same-filled blocks. Contexts are kept for
-// each thread, so no call waits for another.
+// zstd, checksums, and the search for same-filled blocks. Each thread has its
+// own zstd contexts, so calls never wait for each other.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CODEC_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CODEC_H_
 
@@ -12,27 +12,27 @@
 namespace ramvol::engine::codec {
 
 // Compresses `src` (at most 64 KiB) into `dst`. Returns the compressed size, or
-// 0 when it does not fit in `dst` or zstd fails: store it raw then. Give a
-// small `dst` to make zstd give up early on what does not compress.
+// 0 when that does not fit in `dst` or zstd fails; store `src` raw then. A
+// small `dst` makes zstd give up early on incompressible data.
 size_t Compress(absl::Span<const char> src, int level, absl::Span<char> dst);
 
-// Fills all of `dst` from the frame `src`; false when `src` is damaged or holds
-// another number of bytes. Never reads or writes out of bounds, whatever `src`
+// Fills all of `dst` from the frame `src`. False when `src` is damaged or has
+// another content size. Never accesses memory out of bounds, whatever `src`
 // holds.
 bool Decompress(absl::Span<const char> src, absl::Span<char> dst);
 
-// The low 32 bits of XXH3-64 (xxHash specification 0.2.0) of uncompressed
-// bytes.
+// The low 32 bits of XXH3-64 (xxHash specification 0.2.0).
 uint32_t Checksum(absl::Span<const char> data);
 
-// The 8 bytes, in memory order, that the 4096 bytes at `block` repeat, or
-// nullopt. 0 is a block of zeroes. Looks at few bytes of most other blocks.
+// The 8 bytes, in memory order, that fill the 4096 bytes at `block`, or
+// nullopt. 0 means a block of zeroes. Reads only a few bytes of most other
+// blocks.
 std::optional<uint64_t> SameFilledPattern(const char* block);
 
 // Fills 4096 bytes at `block` with the pattern.
 void FillPattern(uint64_t pattern, char* block);
 
-// From the n-th call of Compress on (0: the next one) all fail; negative: none
+// All calls of Compress fail from the n-th on (0: the next one). Negative: none
 // do.
 void FailCompressionsAfterForTest(int64_t n);
 

@@ -9,12 +9,12 @@
 namespace ramvol::engine {
 namespace {
 
-// Emptied leaves that may stay behind before the index is pruned, which takes
-// its lock exclusively.
+// Leaves that Clear empties before it prunes the index. Pruning takes the
+// index's exclusive lock, so it is done for many at once.
 constexpr int kMaxEmptied = 256;
 
-// What an edit let go of: pages and frames of `before` that `after` has no
-// more. Only `affected` blocks can have changed.
+// Adds the pages and frames of `before` that `after` no longer has. Only the
+// blocks `affected` can have changed.
 void Collect(const ChunkMap& before, const ChunkMap& after, BlockMask affected,
              Replaced* replaced) {
   for (BlockMask left = affected; left != 0;) {
@@ -72,14 +72,13 @@ Refusal Content::Edit(const Target& target, Replaced* replaced,
                      ? index_.FindOrCreate(target.chunk, Priority::kGuaranteed)
                      : index_.Find(target.chunk);
     if (leaf == nullptr) {
-      // A leaf of holes would have to be made and pruned again.
+      // A leaf of holes would only be made to be pruned again.
       ChunkMap holes;
       edit(holes);
       return Refusal();
     }
     MutexLock lock(&leaf->mu);
-    // A leaf that is made and stays empty, since its edit finds something
-    // changed, is pruned, too.
+    // This also prunes a leaf that was just made, if its edit changed nothing.
     emptied = EditLocked(leaf, target.chunk, replaced, edit);
   }
   if (emptied) Prune(target.chunk, target.chunk);
@@ -90,7 +89,7 @@ bool Content::EditLocked(Leaf* leaf, uint64_t chunk, Replaced* replaced,
                          absl::FunctionRef<void(ChunkMap&)> edit) {
   ChunkEntry& entry = leaf->entries[chunk % kFanout];
   const ChunkMap before = ChunkMap::Unpack(entry);
-  // Both maps name the same hot node, so the edit changes it in both.
+  // Both maps share the hot node, so its state must be saved before the edit.
   const BlockMask was_hot = before.hot == nullptr ? 0 : before.hot->present;
   const BlockMask was_dirty = before.hot == nullptr ? 0 : before.hot->dirty;
   ChunkMap map = before;
@@ -98,7 +97,7 @@ bool Content::EditLocked(Leaf* leaf, uint64_t chunk, Replaced* replaced,
   SettleHot(map, was_hot, was_dirty);
   leaf->unsettled = true;
   const BlockMask affected = AffectedBlocks(before, map);
-  // An edit of the hot overlay alone leaves the entry as it is.
+  // An edit of the hot overlay alone does not change the entry.
   if (affected == 0 && map.hot == before.hot) return leaf->present == 0;
   AddCensus(before.TakeCensus(affected), map.TakeCensus(affected));
   Collect(before, map, affected, replaced);
@@ -117,7 +116,7 @@ void Content::SettleHot(ChunkMap& map, BlockMask was_hot, BlockMask was_dirty) {
   if (dirty != 0) gauges_.Add(Gauge::kDirtyBlocks, dirty);
   hot_.AddBlocks(hot, dirty);
   if (map.hot == nullptr) return;
-  // A node without hot blocks before has just been made.
+  // A node that had no hot blocks before was made by this edit.
   if (is_hot == 0) {
     hot_.Unlink(map.hot);
     hot_nodes_.Remove(map.hot);
@@ -141,7 +140,7 @@ void Content::AddCensus(const Census& before, const Census& after) {
 void Content::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
                      bool dirty) {
   if (map.hot == nullptr) {
-    // Admitted by whoever allocated the page.
+    // Guaranteed: the caller admitted it when it allocated the page.
     map.hot =
         new (account_.New(sizeof(HotNode), Priority::kGuaranteed)) HotNode;
     map.hot->owner = &owner_;
@@ -186,7 +185,7 @@ void Content::Clear(uint64_t first, uint64_t last) {
       Leaf* leaf = position->leaf;
       const uint64_t from = std::max(next, position->first_chunk);
       next = position->first_chunk + kFanout;
-      // Requests get in between any two chunks, as they do between leaves.
+      // The lock is taken for each chunk, so that requests can get in between.
       for (uint64_t chunk = from; chunk < next && chunk <= last; ++chunk) {
         MutexLock lock(&leaf->mu);
         if (leaf->entries[chunk % kFanout] == 0) continue;

@@ -1,5 +1,5 @@
-// What a volume holds: its index, the entries in it, and the one door through
-// which a chunk changes.
+// The content of a volume: its index and entries, and Edit, the one way to
+// change a chunk.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CONTENT_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CONTENT_H_
 
@@ -26,30 +26,32 @@
 
 namespace ramvol::engine {
 
-// What edits let go of. To be freed by Content::Free once no lock is held.
+// Frames and pages that edits replaced. Pass it to Content::Free when no lock
+// is held.
 struct Replaced {
   absl::InlinedVector<Frame*, 4> frames;
   absl::InlinedVector<PageId, kBlocksPerChunk> pages;
-  // A frame is left of which most is dead: making it anew saves memory.
+  // A frame became mostly dead: rewriting it saves memory.
   bool mostly_dead = false;
 };
 
-// A change of a chunk is prepared by whoever makes it, with no lock held and
-// with everything that can fail: what it reads is held by ChunkRefs, what it
-// stores is allocated. Then Edit commits it, which does not fail for memory;
-// the edit itself looks whether the chunk still holds what it was made from.
-// Nothing but Edit, Clear and MoveMaps writes an entry.
+// A caller prepares a change without locks and does everything that can fail:
+// ChunkRefs hold what it reads, and what it stores is allocated. Then Edit
+// commits the change, which cannot fail for memory. The edit function itself
+// checks that the chunk still holds what the change was made from. Only Edit,
+// Clear and MoveMaps write entries.
 //
-// Snapshots and clones will share an index root through here: whoever looks,
-// takes references or visits a leaf needs not know whether others do so, too,
-// and the three that write entries are where what is shared gets copied first.
+// Snapshots and clones will share an index root here. Code that only looks at
+// chunks will not need to know. The three functions that write entries will
+// copy what is shared first.
 //
 // Thread-safe. No lock is held while bytes are copied, compressed or
-// decompressed. Lock order: ARCHITECTURE.md, "Locks". Borrows what it is given,
-// which must outlive it; what it stores is charged to `account`.
+// decompressed. Lock order: ARCHITECTURE.md, "Locks". Borrows its arguments,
+// which must outlive it. Charges what it stores to `account`.
 class Content {
  public:
-  // Of `size_bytes`, all holes. The queues of `hot` name its chunks by `owner`.
+  // All of `size_bytes` are holes. The queues of `hot` refer to chunks by
+  // `owner`.
   Content(ChunkOwner& owner, Account& account, HotCache& hot,
           uint64_t size_bytes);
   // Frees everything.
@@ -61,24 +63,23 @@ class Content {
   uint64_t size_bytes() const {
     return size_bytes_.load(std::memory_order_acquire);
   }
-  // Once closed it refuses everything as kDeleted, but for Clear.
+  // Once closed, everything but Clear is refused as kDeleted.
   bool closed() const { return closed_.load(std::memory_order_acquire); }
   const Gauges& gauges() const { return gauges_; }
 
-  // Shared by all calls; held exclusively by what closes or resizes.
+  // Data calls take it shared; closing and resizing take it exclusively.
   StripedLock& lock() const ABSL_LOCK_RETURNED(index_.lock()) {
     return index_.lock();
   }
   void CloseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock()) {
     closed_.store(true, std::memory_order_release);
   }
-  // Leaves what lies past the new end; Clear it.
+  // Keeps what lies past a smaller end; use Clear.
   void SetSizeLocked(uint64_t size_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
 
-  // Calls look(map) with what the chunk holds, under its lock: to take
-  // references, not to copy bytes. When it returns true, the chunk counts as
-  // touched. Refuses, without a call, once it is closed (kDeleted) or smaller
-  // than `end` (kShrunk).
+  // Calls look(map) under the chunk's lock. `look` may take references but must
+  // not copy bytes. If it returns true, the chunk counts as touched. Refuses,
+  // without the call, when closed (kDeleted) or smaller than `end` (kShrunk).
   template <typename Function>
   Refusal Look(uint64_t chunk, uint64_t end, const Function& look) const {
     StripedReaderLock index_lock(&index_.lock());
@@ -95,7 +96,7 @@ class Content {
     }
     return Refusal();
   }
-  // Takes references for `blocks` of the chunk. Refuses as Look does.
+  // Takes references for `blocks` of the chunk. Refuses like Look.
   Refusal Take(uint64_t chunk, uint64_t end, BlockMask blocks,
                ChunkRefs* refs) const {
     return Look(chunk, end, [&](const ChunkMap& map) {
@@ -105,20 +106,20 @@ class Content {
   }
 
   // The first chunk of the first leaf that covers `chunk` or a later one;
-  // nullopt at the end, or once it is closed.
+  // nullopt when there is none or the content is closed.
   std::optional<uint64_t> FindLeaf(uint64_t chunk) const;
 
-  // What a visit sees of a leaf, under its lock.
+  // A leaf, as a visit sees it under the leaf's lock.
   struct LeafView {
     const uint64_t first_chunk;
     // Bit i: entries[i], of chunk first_chunk + i, is not a hole.
     const uint64_t present;
     const std::array<ChunkEntry, kFanout>& entries;
-    // Something changed since the merging worker looked; for it to reset.
+    // Something changed since merging last looked, which also resets it.
     bool& unsettled;
   };
   // Calls visit(view) for the leaf that FindLeaf finds. Returns the first chunk
-  // behind it, or nullopt when there was none.
+  // behind the leaf, or nullopt when there was none.
   template <typename Function>
   std::optional<uint64_t> VisitLeaf(uint64_t chunk,
                                     const Function& visit) const {
@@ -135,34 +136,34 @@ class Content {
 
   struct Target {
     uint64_t chunk = 0;
-    // Refuse when it has become smaller than this.
+    // Refuse if the volume has become smaller than this.
     uint64_t end = 0;
-    // Make room for the chunk in the index. Else the edit of a chunk that is
-    // not there sees a map of holes, and must leave it so.
+    // Create the chunk's leaf if there is none. Without this, the edit of a
+    // chunk without a leaf sees a map of holes and must not change it.
     bool create = false;
   };
-  // The door: calls edit(map) under the chunk's lock, and makes what it leaves
-  // in `map` the chunk's content. Links its hot node, brings the gauges up to
-  // date and adds what went to `*replaced`. Metadata is taken at
-  // Priority::kGuaranteed: callers have admitted it. Refuses as Look does, and
-  // then nothing has changed and `edit` was not called.
+  // Calls edit(map) under the chunk's lock, then stores `map` as the chunk's
+  // new content. Links its hot node, updates the gauges, and adds what was
+  // replaced to `*replaced`. Allocates metadata at Priority::kGuaranteed:
+  // callers must have admitted it. Refuses like Look; then nothing has changed
+  // and `edit` was not called.
   Refusal Edit(const Target& target, Replaced* replaced,
                absl::FunctionRef<void(ChunkMap&)> edit);
-  // Within an edit: puts a block into the hot overlay (the caller's reference
-  // to `page` goes to the map), or takes `blocks` out of it.
+  // For use within an edit. SetHot puts a block into the hot overlay; the
+  // caller's reference to `page` moves to the map. DropHot takes `blocks` out.
   void SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
               bool dirty);
   static void DropHot(ChunkMap& map, BlockMask blocks, Replaced* replaced);
-  // Frees the frames and pages. Those who hold references keep the memory.
+  // Releases the frames and pages. Their memory is freed with the last
+  // reference.
   void Free(Replaced* replaced);
 
-  // Makes holes of chunks `first` to `last`, of those that there are. Works
-  // when closed, too.
+  // Turns chunks `first` to `last` into holes. Works when closed, too.
   void Clear(uint64_t first, uint64_t last);
-  // Moves the entries' own memory, of all chunks of the leaf that `first_chunk`
-  // is in, where Arena::ShouldMove says so.
+  // Moves the packed maps of the leaf at `first_chunk` that Arena::ShouldMove
+  // names.
   void MoveMaps(uint64_t first_chunk);
-  // Names a chunk that has hot blocks, each in its turn.
+  // A chunk with hot blocks; successive calls go through all of them in turn.
   std::optional<uint64_t> NextHotChunk() { return hot_nodes_.Rotate(); }
   size_t hot_chunks() const { return hot_nodes_.size(); }
 
@@ -172,12 +173,12 @@ class Content {
     if (end > size_bytes()) return {Cause::kShrunk};
     return Refusal();
   }
-  // Returns true when the leaf is empty afterwards.
+  // Returns whether the leaf is empty afterwards.
   bool EditLocked(Leaf* leaf, uint64_t chunk, Replaced* replaced,
                   absl::FunctionRef<void(ChunkMap&)> edit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
-  // Links or frees the hot node that an edit made, changed or emptied. Before
-  // it, `was_hot` and `was_dirty` were in there.
+  // Links or frees the hot node that an edit made, changed or emptied.
+  // `was_hot` and `was_dirty` are its blocks before the edit.
   void SettleHot(ChunkMap& map, BlockMask was_hot, BlockMask was_dirty);
   void AddCensus(const Census& before, const Census& after);
   void Prune(uint64_t first, uint64_t last);

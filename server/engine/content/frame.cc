@@ -10,7 +10,7 @@
 namespace ramvol::engine {
 namespace {
 
-// A frame without its payload. Its pages are allocated, its tail is not filled.
+// Allocates a frame and its pages, without filling them.
 Frame* AllocateFrame(Account& account, Priority priority, uint16_t stored) {
   Frame shape{};
   shape.stored = stored;
@@ -50,7 +50,7 @@ int Frame::SpanLog2() const {
 int Frame::Touch() {
   const uint8_t before = heat.load(std::memory_order_relaxed);
   const int count = std::min((before & ~kYoung) + 1, 127);
-  // A touch that races with another may be lost; it is only a hint.
+  // Not a compare-and-swap: heat is a hint, so a lost touch does not matter.
   heat.store(static_cast<uint8_t>(count) | kYoung, std::memory_order_relaxed);
   return count;
 }
@@ -100,7 +100,7 @@ void ReleaseFrame(Account& account, Frame* frame) {
 }
 
 bool ReadFrame(const Arena& arena, const Frame& frame, absl::Span<char> out) {
-  // zstd wants its input in one piece; a frame within its object is one.
+  // zstd wants its input in one piece. A frame without full pages already is.
   char gathered[kChunkBytes];
   const char* compressed = frame.tail();
   if (frame.page_count() > 0) {

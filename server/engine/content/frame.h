@@ -1,6 +1,5 @@
-// A frame: some blocks of one chunk, compressed together. Immutable once made,
-// and counted, so that readers decompress without a lock and others can
-// share it.
+// A frame: some blocks of one chunk, compressed together. Immutable and counted
+// by reference, so that readers decompress without a lock.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_FRAME_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_FRAME_H_
 
@@ -16,47 +15,48 @@
 
 namespace ramvol::engine {
 
-// Compressed bytes beyond which storing raw blocks takes no more memory.
+// Beyond this many compressed bytes, raw pages take no more memory.
 constexpr size_t MaxStoredBytes(int blocks) {
   return static_cast<size_t>(blocks) * (kBlockBytes - kBlockBytes / 16);
 }
 
-// The header; behind it lie stored / 4096 page numbers, for as many full pages
-// of compressed bytes, and then the rest of those bytes. So a frame costs its
-// size, 16 bytes, 4 a page, and the rounding of its last part only.
+// The header of a frame. Behind it lie stored / 4096 page numbers, one for each
+// full page of compressed bytes, and then the rest of the bytes, the tail. So a
+// frame's overhead is 16 bytes, 4 for each page, and rounding of the tail
+// (docs/decisions/0001).
 struct Frame {
   std::atomic<uint32_t> refs;
   uint32_t checksum;  // codec::Checksum of the uncompressed blocks.
-  BlockMask blocks;   // Which blocks it holds, in order, 4096 bytes each.
+  BlockMask blocks;   // The blocks that it holds, in order.
   uint16_t stored;    // Compressed bytes.
-  // kYoung, and how often a part of it was read; see Touch.
+  // kYoung, and a count of recent reads of a part; see Touch.
   std::atomic<uint8_t> heat;
   std::atomic<bool> merged;  // Merging it again would gain nothing.
   uint16_t unused;
 
   static constexpr uint8_t kYoung = 0x80;
 
-  // Bytes when decompressed.
+  // Uncompressed size.
   size_t content_bytes() const { return std::popcount(blocks) * kBlockBytes; }
-  // Where block `block`, which must be in it, lies in the content.
+  // The offset of `block`, which must be in it, in the uncompressed content.
   size_t OffsetOf(int block) const {
     return std::popcount(static_cast<BlockMask>(blocks & ((1u << block) - 1))) *
            kBlockBytes;
   }
-  // Whether most of it is dead when `live` blocks are not.
+  // Whether at least half of its blocks are dead, given the `live` ones.
   bool MostlyDead(BlockMask live) const {
     return 2 * std::popcount(live) <= std::popcount(blocks);
   }
-  // log2 of the length of the shortest aligned run around its blocks.
+  // log2 of the length of the shortest aligned run that contains its blocks.
   int SpanLog2() const;
-  // Notes that a part of it was read; returns how often lately, at most 127.
+  // Notes a read of a part. Returns the number of recent ones, at most 127.
   int Touch();
 
   size_t page_count() const { return stored / kPageBytes; }
   size_t object_bytes() const {
     return sizeof(Frame) + page_count() * sizeof(PageId) + stored % kPageBytes;
   }
-  // What it takes from the arena.
+  // What it takes in the arena.
   size_t ChargedBytes() const {
     return Arena::AllocatedBytes(object_bytes()) + page_count() * kPageBytes;
   }
@@ -71,25 +71,25 @@ struct Frame {
 };
 static_assert(sizeof(Frame) == 16);
 
-// Makes a frame with one reference, charged to `account`, that holds `blocks`,
-// whose content has `checksum` and compresses to `compressed` (1 to 65535
-// bytes). nullptr at a memory limit.
+// Makes a frame of `blocks` with one reference, charged to `account`.
+// `checksum` is of the uncompressed content, `compressed` has 1 to 65535 bytes.
+// nullptr at a memory limit.
 Frame* NewFrame(Account& account, Priority priority, BlockMask blocks,
                 uint32_t checksum, absl::Span<const char> compressed);
 
-// The same bytes in new memory; nullptr at a memory limit.
+// Copies a frame to new memory; nullptr at a memory limit.
 Frame* CopyFrame(Account& account, Priority priority, const Frame& frame);
 
 inline void RefFrame(Frame* frame) {
   frame->refs.fetch_add(1, std::memory_order_relaxed);
 }
-// Frees the memory with the last reference. Charges are the account's affair.
+// Frees the memory with the last reference. Does not change an account.
 void UnrefFrame(Arena& arena, Frame* frame);
-// Takes its charge off `account` and drops a reference.
+// Takes the frame's charge off `account` and drops a reference.
 void ReleaseFrame(Account& account, Frame* frame);
 
-// Fills `out`, of content_bytes(), and verifies it; false when the frame is
-// damaged.
+// Fills `out`, of content_bytes(), and verifies the checksum. False when the
+// frame is damaged.
 bool ReadFrame(const Arena& arena, const Frame& frame, absl::Span<char> out);
 
 }  // namespace ramvol::engine

@@ -5,7 +5,7 @@
 namespace ramvol::engine {
 namespace {
 
-// Nodes that one call looks at before it settles for what it has.
+// Most nodes that one call inspects before it takes the oldest.
 constexpr size_t kMaxSteps = 64;
 
 }  // namespace
@@ -62,7 +62,7 @@ void HotCache::Unlink(HotNode* node) {
 void HotCache::MarkDirty(HotNode* node) {
   Shard& shard = ShardOf(node);
   MutexLock lock(&shard.mu);
-  // A node that is being worked on is linked again by whoever does so.
+  // A node without a queue is in use by a thread that will link it again.
   if (node->queue == HotQueue::kNone || node->queue == HotQueue::kDirty) return;
   RemoveLocked(shard, node);
   PushLocked(shard, node, HotQueue::kDirty);
@@ -70,7 +70,7 @@ void HotCache::MarkDirty(HotNode* node) {
 
 HotNode* HotCache::OldestDirtyLocked(Shard& shard) {
   List& list = shard.lists[static_cast<size_t>(HotQueue::kDirty)];
-  // What was written again meanwhile gets one more round.
+  // A node that was written again since it was queued gets another round.
   for (size_t step = 0; step < kMaxSteps && list.oldest != nullptr; ++step) {
     HotNode* node = list.oldest;
     if (node->uses.exchange(0, std::memory_order_relaxed) == 0) return node;
@@ -86,6 +86,8 @@ HotNode* HotCache::CleanVictimLocked(Shard& shard) {
   for (size_t step = 0; step < kMaxSteps; ++step) {
     const bool from_probation =
         probation.oldest != nullptr &&
+        // S3-FIFO: probation gives up nodes while it has a tenth of all or
+        // more.
         (main.oldest == nullptr ||
          probation.size * 10 >= probation.size + main.size);
     HotNode* node = from_probation ? probation.oldest : main.oldest;
@@ -101,8 +103,8 @@ HotNode* HotCache::CleanVictimLocked(Shard& shard) {
 
 HotChunk HotCache::TakeLocked(Shard& shard, HotNode* node) {
   if (node == nullptr) return {};
-  // The owner is there as long as its node is linked, but may be on its way
-  // out: then it drops the node itself.
+  // While its node is linked, the owner's memory is valid. But its destructor
+  // may be running; then lock() fails, and the owner itself drops the node.
   std::shared_ptr<ChunkOwner> owner = node->owner->weak_from_this().lock();
   if (owner == nullptr) return {};
   RemoveLocked(shard, node);

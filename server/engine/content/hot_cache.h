@@ -1,5 +1,5 @@
-// The hot cache: a bounded set of uncompressed blocks of all volumes, found
-// through the chunks that they belong to.
+// The hot cache: a bounded set of uncompressed blocks of all volumes, which are
+// found through their chunks.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_HOT_CACHE_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_HOT_CACHE_H_
 
@@ -19,23 +19,23 @@
 namespace ramvol::engine {
 
 enum class HotCounter {
-  kDirtied,  // Blocks that were written, those that were dirty already too.
+  kDirtied,  // Written blocks, including those that were already dirty.
   kCount,
 };
 
-// Names a chunk whose node was taken from a queue; keeps its owner alive.
+// A chunk whose node was taken from a queue. Keeps its owner alive.
 struct HotChunk {
-  std::shared_ptr<ChunkOwner> owner;  // nullptr: none was found.
+  std::shared_ptr<ChunkOwner> owner;  // nullptr when no chunk was found.
   uint64_t chunk = 0;
 };
 
-// The queues of hot nodes, and how full the cache is. Which node to clean or to
-// drop is decided here; the owner does it.
+// The queues of hot nodes, and counts of blocks. Decides which node to clean or
+// drop; the owner then does it.
 //
-// Clean nodes follow S3-FIFO (Yang et al., SOSP 2023) without its ghost queue:
-// a node starts in the probation queue and moves to the main queue only when it
-// was used again before it reached the end, so one long scan passes through the
-// tenth of the cache that probation gets.
+// Clean nodes follow S3-FIFO (Yang et al., SOSP 2023) without its ghost queue.
+// A node starts in the probation queue and moves to the main queue only if it
+// is used again before it reaches the end. So a long scan only passes through
+// probation, a tenth of the cache.
 //
 // Thread-safe. Lock order: a shard's lock comes after a leaf's.
 class HotCache {
@@ -45,21 +45,21 @@ class HotCache {
   HotCache(const HotCache&) = delete;
   HotCache& operator=(const HotCache&) = delete;
 
-  // Links `node`, unless it is in a queue, as the newest: into kDirty when it
-  // has dirty blocks, else by its uses into kMain or kProbation. The node's
-  // leaf is locked.
+  // Links `node` as the newest, unless it is in a queue: into kDirty if it has
+  // dirty blocks, else into kMain if it was used again, else into kProbation.
+  // The node's leaf must be locked, as for Unlink and MarkDirty.
   void Link(HotNode* node);
-  // Takes it out of its queue, if it is in one. The node's leaf is locked.
+  // Takes `node` out of its queue, if it is in one.
   void Unlink(HotNode* node);
-  // Moves a linked node that became dirty to kDirty. The node's leaf is locked.
+  // Moves a linked node that became dirty to kDirty.
   void MarkDirty(HotNode* node);
 
-  // Takes the oldest node out of the dirty queues (out of the clean ones, by
-  // S3-FIFO) and names its chunk.
+  // Takes a node out of its queue and returns its chunk: the oldest of a dirty
+  // queue, or the next clean one by S3-FIFO.
   HotChunk PickDirty();
   HotChunk PickClean();
 
-  // Counts blocks that came (or, negative, went).
+  // Adds to the counts of hot and dirty blocks; negative when blocks leave.
   void AddBlocks(int64_t hot, int64_t dirty) {
     if (hot != 0) hot_blocks_.fetch_add(hot, std::memory_order_relaxed);
     if (dirty != 0) dirty_blocks_.fetch_add(dirty, std::memory_order_relaxed);
@@ -67,7 +67,7 @@ class HotCache {
   void CountDirtied(int64_t blocks) {
     if (blocks != 0) counters_.Add(HotCounter::kDirtied, blocks);
   }
-  // How many so far; tells background work how busy writers are.
+  // The sum so far. Its growth tells background work how busy writers are.
   uint64_t dirtied_blocks() const {
     return counters_.Sum(HotCounter::kDirtied);
   }
@@ -85,8 +85,8 @@ class HotCache {
     return evictions_.load(std::memory_order_relaxed);
   }
   bool OverCapacity() const { return hot_blocks() > capacity_blocks_; }
-  // Background work keeps the dirty blocks below the first mark; beyond the
-  // second, writers help.
+  // Background work keeps dirty blocks below the low mark. Beyond the high
+  // mark, writers help.
   bool OverDirtyLow() const { return dirty_blocks() > capacity_blocks_ / 2; }
   bool OverDirtyHigh() const {
     return dirty_blocks() > capacity_blocks_ / 4 * 3;

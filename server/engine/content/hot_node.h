@@ -1,4 +1,4 @@
-// The hot blocks of one chunk: held uncompressed, above what the index keeps.
+// The hot overlay of a chunk: its uncompressed blocks in the hot cache.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
 
@@ -17,28 +17,29 @@
 namespace ramvol::engine {
 
 enum class HotQueue : uint8_t {
-  kNone,       // Not linked: somebody is working on the node.
-  kDirty,      // Holds blocks to compress; oldest first.
-  kProbation,  // Clean, not used again since it came.
+  kNone,       // Not linked: a thread works on the node.
+  kDirty,      // Has blocks to compress; oldest first.
+  kProbation,  // Clean, not used again since it was linked.
   kMain,       // Clean, used again.
 };
 inline constexpr int kHotQueues = 4;
 
 // The hot blocks of one chunk. Lives in the arena; owned by the chunk's entry.
 struct HotNode {
-  // Guarded by the cache shard's lock.
+  // Guarded by the lock of its cache shard.
   HotNode* previous = nullptr;
   HotNode* next = nullptr;
   HotQueue queue = HotQueue::kNone;
-  // Uses since the queue last looked, at most 3. A hint, written without lock.
+  // Uses since the queue last looked, at most 3. A hint, written without a
+  // lock.
   std::atomic<uint8_t> uses{0};
 
-  // Guarded by the lock of the HotNodes that it is in.
+  // Guarded by the lock of its HotNodes.
   HotNode* older = nullptr;
   HotNode* newer = nullptr;
 
-  // Guarded by the lock of the chunk's leaf. `dirty` is a part of `present`;
-  // each present block owns a reference to its page, whose content never
+  // Guarded by the lock of the chunk's leaf. `dirty` is a subset of `present`.
+  // Each present block owns a reference to its page, whose content never
   // changes.
   BlockMask present = 0;
   BlockMask dirty = 0;
@@ -54,22 +55,22 @@ struct HotNode {
   }
 };
 
-// The hot nodes of one volume, whatever queue they are in, as a ring: a volume
-// at its own limit makes room among them, without a search through all others.
+// A ring of the hot nodes of one volume, in all queues. A volume at its own
+// limit drops some of these, without searching the nodes of all volumes.
 //
-// Thread-safe. Lock order: its lock comes after a leaf's.
+// Thread-safe. Lock order: after a leaf's lock.
 class HotNodes {
  public:
   void Add(HotNode* node);
   void Remove(HotNode* node);
-  // Names the chunk of the oldest node, which becomes the newest.
+  // Makes the oldest node the newest, and returns its chunk.
   std::optional<uint64_t> Rotate();
   size_t size() const;
 
  private:
   mutable Mutex mu_;
   size_t size_ ABSL_GUARDED_BY(mu_) = 0;
-  // The node after it, by `newer`, is the oldest.
+  // Its `newer` is the oldest: the ring closes there.
   HotNode* newest_ ABSL_GUARDED_BY(mu_) = nullptr;
 };
 

@@ -60,7 +60,8 @@ Leaf* Index::FindOrCreate(uint64_t chunk, Priority priority) {
                                         std::memory_order_acq_rel)) {
         node = made;
       } else {
-        DeleteNode(made, level);  // Another thread was first; `node` is its.
+        // Another thread was first. The exchange set `node` to its node.
+        DeleteNode(made, level);
       }
     }
     if (level == 0) return static_cast<Leaf*>(node);
@@ -93,6 +94,7 @@ std::optional<Index::Position> Index::FindBelow(void* node, int level,
 }
 
 void Index::Grow(uint64_t chunks) {
+  // The root becomes the first child of a new one, so no entry moves.
   while (!Covers(chunks - 1)) {
     void* root = root_.load(std::memory_order_relaxed);
     if (root != nullptr) {

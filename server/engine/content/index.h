@@ -1,4 +1,4 @@
-// The index of a volume: a radix tree from chunk numbers to chunk entries that
+// The index of a volume: a radix tree from chunk numbers to chunk entries. It
 // has nodes only where something is stored.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_
@@ -16,23 +16,24 @@
 
 namespace ramvol::engine {
 
-// Children of a node, and chunks of a leaf: 4 MiB of the volume in 576 bytes.
+// Children of an inner node, and chunks of a leaf. A leaf covers 4 MiB in 576
+// bytes.
 inline constexpr int kFanoutBits = 6;
 inline constexpr int kFanout = 1 << kFanoutBits;
 
-// The entries of 64 neighbouring chunks. Its lock is held for look-ups and
+// The entries of 64 consecutive chunks. Its lock is held for look-ups and
 // commits only, never while bytes are copied, compressed or decompressed.
 struct Leaf {
   Mutex mu;
   // Bit i: entries[i] is not a hole.
   uint64_t present ABSL_GUARDED_BY(mu) = 0;
-  // Something changed since the merging worker looked.
+  // Something changed since merging last looked.
   bool unsettled ABSL_GUARDED_BY(mu) = false;
   std::array<ChunkEntry, kFanout> entries ABSL_GUARDED_BY(mu) = {};
 };
 
-// A lock that many readers take without touching the same memory: each takes
-// its thread's stripe, a writer takes all of them.
+// A readers-writer lock whose readers do not share a cache line: a reader locks
+// its thread's stripe, a writer locks all stripes.
 class ABSL_LOCKABLE StripedLock {
  public:
   void ReaderLock() ABSL_SHARED_LOCK_FUNCTION() ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -84,14 +85,14 @@ class ABSL_SCOPED_LOCKABLE StripedWriterLock {
   StripedLock* const lock_;
 };
 
-// Thread-safe as its annotations say: walks and additions share lock(), what
-// removes nodes or changes the root excludes all others. Borrows `account`,
-// which must outlive it and pays for the nodes.
+// Thread-safe under lock(), as annotated: look-ups and additions share it; what
+// removes nodes or changes the root takes it exclusively. Charges its nodes to
+// `account`, which must outlive it.
 class Index {
  public:
-  // For chunks below `chunks`.
+  // Covers chunks below `chunks`.
   Index(Account& account, uint64_t chunks);
-  // Frees the nodes. Their entries must be holes.
+  // Frees the nodes. All entries must be holes.
   ~Index();
 
   Index(const Index&) = delete;
@@ -99,9 +100,9 @@ class Index {
 
   StripedLock& lock() const ABSL_LOCK_RETURNED(lock_) { return lock_; }
 
-  // The leaf that covers chunk number `chunk`, or nullptr.
+  // The leaf that covers `chunk`, or nullptr.
   Leaf* Find(uint64_t chunk) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
-  // The same, made if it is not there; nullptr at a memory limit.
+  // The same, created if there is none. nullptr at a memory limit.
   Leaf* FindOrCreate(uint64_t chunk, Priority priority)
       ABSL_SHARED_LOCKS_REQUIRED(lock_);
 
@@ -113,10 +114,10 @@ class Index {
   std::optional<Position> FindFrom(uint64_t chunk) const
       ABSL_SHARED_LOCKS_REQUIRED(lock_);
 
-  // Makes room for chunks below `chunks`; never takes any away.
+  // Makes the index cover chunks below `chunks`. Never shrinks it.
   void Grow(uint64_t chunks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  // Frees the leaves that cover chunks `first` to `last` and are empty, and the
-  // nodes above that become so.
+  // Frees empty leaves that cover chunks `first` to `last`, and inner nodes
+  // that become empty.
   void Prune(uint64_t first, uint64_t last)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
@@ -125,7 +126,7 @@ class Index {
     std::array<std::atomic<void*>, kFanout> children = {};
   };
 
-  // Chunks that a child of a node at `level` covers, as a shift; leaves are at
+  // log2 of the chunks that a child of a node at `level` covers. Leaves are at
   // level 0.
   static int ChildShift(int level) { return kFanoutBits * level; }
   bool Covers(uint64_t chunk) const;
@@ -133,14 +134,14 @@ class Index {
   void DeleteNode(void* node, int level);
   std::optional<Position> FindBelow(void* node, int level, uint64_t base,
                                     uint64_t chunk) const;
-  // Returns true when `node` is empty afterwards.
+  // Returns whether `node` is empty afterwards.
   bool PruneBelow(void* node, int level, uint64_t base, uint64_t first,
                   uint64_t last);
   void DeleteBelow(void* node, int level);
 
   Account& account_;
   mutable StripedLock lock_;
-  // Level of the root; it covers kFanout^(level + 1) chunks. Written under the
+  // The root's level; it covers kFanout^(level + 1) chunks. Written under the
   // exclusive lock.
   int root_level_ = 0;
   std::atomic<void*> root_{nullptr};

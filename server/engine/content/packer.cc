@@ -16,8 +16,8 @@ void PartitionRun(BlockMask blocks, int first, int span, int min_span,
                   int max_span, Groups* groups) {
   const BlockMask here = blocks & RunMask(first, span);
   if (here == 0) return;
-  // A frame is decompressed as a whole and made anew as a whole. Where few
-  // blocks lie far apart, that costs more than compressing them together gains.
+  // A frame is decompressed and rewritten as a whole. For few blocks that lie
+  // far apart, that costs more than compressing them together gains.
   const bool dense = 2 * std::popcount(here) > span;
   if (span <= min_span || (span <= max_span && dense)) {
     groups->push_back(here);

@@ -1,5 +1,4 @@
-// Turning blocks into frames: which blocks are compressed together, and how
-// they are stored.
+// Turns blocks into frames: which blocks are compressed together, and how.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_PACKER_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_PACKER_H_
 
@@ -16,18 +15,19 @@
 
 namespace ramvol::engine {
 
-// The sets of `blocks` that are compressed together, each within one aligned
-// run of at most `max_span` blocks: all of a run's blocks when they are most of
-// it, else those of its halves on their own, down to runs of `min_span`.
+// Divides `blocks` into groups to compress together. Each group lies within one
+// aligned run of at most `max_span` blocks. If more than half of a run is in
+// `blocks`, these form one group; else the run is halved, down to `min_span`.
 using Groups = absl::InlinedVector<BlockMask, 4>;
 Groups Partition(BlockMask blocks, int min_span, int max_span);
 
-// The content of `blocks` in one piece. `first` is where their first one is,
-// and each lies as far behind it as in the chunk: right there when they are
-// neighbours, else copied to the thread's Scratch::gathered.
+// The content of `blocks` in one piece. `first` points to the first of them
+// within the chunk's content. Returns `first` when the blocks are consecutive,
+// else a copy in the thread's Scratch::gathered.
 const char* Gather(BlockMask blocks, const char* first);
 
-// What compressing cost; added up by the caller, but for `durations`.
+// What compressing cost. The caller adds it up, except `durations`, which
+// counts at once.
 struct PackCost {
   explicit PackCost(DurationHistogram& each) : durations(each) {}
 
@@ -36,9 +36,9 @@ struct PackCost {
   int64_t compress_ns = 0;
 };
 
-// Compresses `blocks`, whose content is at `content` one after the other, and
-// makes a frame of it. `*frame` is nullptr when they do not compress enough.
-// Returns false when memory is short.
+// Compresses `blocks`, whose content lies at `content` one after the other,
+// into a new frame. Sets `*frame` to nullptr when they do not compress enough.
+// False when memory is short.
 bool PackGroup(Account& account, Priority priority, BlockMask blocks,
                const char* content, int level, Frame** frame, PackCost* cost);
 

@@ -1,4 +1,4 @@
-// How the blocks of one volume are to be packed.
+// How to pack the blocks of one volume.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_PACKING_POLICY_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_PACKING_POLICY_H_
 
@@ -11,7 +11,7 @@
 
 namespace ramvol::engine {
 
-// Spans count blocks. Thread-safe: levels may change while others read them.
+// Spans count blocks. Thread-safe; levels may change at any time.
 class PackingPolicy {
  public:
   explicit PackingPolicy(const VolumeOptions& options)
@@ -27,11 +27,11 @@ class PackingPolicy {
 
   int min_span() const { return min_span_; }
   int max_span() const { return max_span_; }
-  // Longest frames that are not split when they are read apart.
+  // Longest frames that random reads do not split.
   int split_span() const {
     return std::clamp(kSmallFrameBlocks, min_span_, max_span_);
   }
-  // Longest frames that a write of `bytes` makes.
+  // Longest frames that a write of `bytes` bytes makes.
   int write_span(uint64_t bytes) const {
     return bytes < kLongWriteBytes
                ? split_span()
@@ -50,10 +50,11 @@ class PackingPolicy {
   }
 
  private:
-  // Frames of so many blocks are read and written at random at little more cost
-  // than single blocks (ARCHITECTURE.md, "Frames").
+  // Random reads and writes of frames of this size cost little more than those
+  // of single blocks (docs/decisions/0008).
   static constexpr int kSmallFrameBlocks = 4;
-  // Writes of so many bytes are part of a stream, likely to be read as one.
+  // A write of this size or more is part of a stream that is likely to be read
+  // back as one.
   static constexpr uint64_t kLongWriteBytes = 128 << 10;
 
   const Allocator allocator_;

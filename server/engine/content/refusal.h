@@ -1,4 +1,4 @@
-// Why a request was refused, as long as nobody has put it into words.
+// Why a request was refused, before it becomes a status.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_REFUSAL_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_REFUSAL_H_
 
@@ -10,22 +10,22 @@ enum class Cause : uint8_t {
   kNone,         // Not refused.
   kDeleted,      // The volume is gone.
   kPastEnd,      // The request ends past the volume.
-  kShrunk,       // It did not when it began.
-  kReadOnly,     // The volume takes no changes.
+  kShrunk,       // The same, but only since the request began.
+  kReadOnly,     // The volume is read-only.
   kTooLong,      // More data than one request may carry.
-  kVolumeLimit,  // The volume's own memory limit.
-  kServerLimit,  // The server's.
+  kVolumeLimit,  // At the volume's own memory limit.
+  kServerLimit,  // At the server's memory limit.
   kCorrupt,      // A frame failed its check.
 };
 
-// What the parts of a volume return. They do not know the request that they
-// work for; who does makes a status of it (volume/refusal_text.h).
+// What the parts of a volume return. They do not know the request as its caller
+// made it. VolumeCore does, and makes a status of this (volume/refusal_text.h).
 struct [[nodiscard]] Refusal {
   Cause cause = Cause::kNone;
-  uint64_t chunk = 0;  // Of kCorrupt: where the frame is.
+  uint64_t chunk = 0;  // For kCorrupt: the chunk of the damaged frame.
 
   bool ok() const { return cause == Cause::kNone; }
-  // For work that nobody waits for: what cannot be done is left as it is.
+  // For background work, which leaves what cannot be done as it is.
   void Ignore() const {}
 };
 

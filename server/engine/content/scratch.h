@@ -1,4 +1,4 @@
-// Buffers that each thread keeps for compressing and decompressing.
+// Per-thread buffers for compressing and decompressing.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_SCRATCH_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_SCRATCH_H_
 
@@ -8,7 +8,7 @@
 
 namespace ramvol::engine {
 
-// `content` belongs to ChunkRefs::Copy, the others to whoever compresses.
+// ChunkRefs::Copy uses `content`; the others are for compressing.
 struct Scratch {
   char content[kChunkBytes];
   char chunk[kChunkBytes];
@@ -16,7 +16,7 @@ struct Scratch {
   char compressed[kChunkBytes];
 };
 
-// The calling thread's. Not to be kept across calls that use the same part.
+// The calling thread's buffers. A call that uses the same buffer overwrites it.
 inline Scratch& ThreadScratch() {
   thread_local const std::unique_ptr<Scratch> scratch(new Scratch);
   return *scratch;

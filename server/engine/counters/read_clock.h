@@ -1,4 +1,4 @@
-// How long a read took.
+// Measures how long a read takes.
 #ifndef RAMVOL_SERVER_ENGINE_COUNTERS_READ_CLOCK_H_
 #define RAMVOL_SERVER_ENGINE_COUNTERS_READ_CLOCK_H_
 
@@ -8,10 +8,10 @@
 
 namespace ramvol::engine {
 
-// Two looks at the clock would make a short read that the hot cache serves
-// longer by a third. So one in kSampled of a thread's short reads looks, and
-// what it took stands for those after it; every read that decompresses has a
-// time of its own, from then on at the latest.
+// Reading the clock twice would make a short read from the hot cache a third
+// longer. So a thread times only one in kSampled of its short reads, and uses
+// that duration for the next ones. A read that decompresses is always timed, if
+// not from its start then from its first decompression (docs/decisions/0028).
 class ReadClock {
  public:
   static constexpr int kSampled = 16;
@@ -21,12 +21,12 @@ class ReadClock {
     if (is_short) left = kSampled;
     began_ns_ = SteadyNowNs();
   }
-  // The read has been decompressing since `ns`.
+  // The read began to decompress at `ns`.
   void Decompressed(int64_t ns) {
     sampled_ = false;
     if (began_ns_ == 0) began_ns_ = ns;
   }
-  // Call it once, at the end.
+  // Call this once, at the end.
   int64_t TookNs() const {
     if (began_ns_ == 0) return last_took_ns;
     const int64_t took_ns = SteadyNowNs() - began_ns_;
@@ -35,7 +35,7 @@ class ReadClock {
   }
 
  private:
-  // How many short reads from now the next one is that looks.
+  // Short reads until the next one that is timed.
   static inline thread_local constinit int left = 1;
   static inline thread_local constinit int64_t last_took_ns = 0;
 

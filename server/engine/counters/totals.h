@@ -1,5 +1,4 @@
-// What an engine counts for all of its volumes together, also for those that
-// were deleted since.
+// Counts for all volumes of an engine together, including deleted ones.
 #ifndef RAMVOL_SERVER_ENGINE_COUNTERS_TOTALS_H_
 #define RAMVOL_SERVER_ENGINE_COUNTERS_TOTALS_H_
 
@@ -22,7 +21,7 @@ enum class Total {
   kCount,
 };
 
-// Thread-safe; recording takes no lock and no memory.
+// Thread-safe. Recording takes no lock and allocates nothing.
 struct Totals {
   Counters<Total> counts;
   std::array<DurationHistogram, kOperations> operations;

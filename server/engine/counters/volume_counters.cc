@@ -31,7 +31,7 @@ std::string_view ReasonOf(Cause cause) {
 void VolumeCounters::CountOperation(Operation operation, int64_t took_ns,
                                     uint64_t bytes, Cause cause) {
   const auto index = static_cast<size_t>(operation);
-  // The counter that belongs to the operation, from the first of such on.
+  // The counters of all operations are consecutive, beginning with `first`.
   const auto own = [index](Counter first) {
     return static_cast<Counter>(static_cast<size_t>(first) + index);
   };

@@ -1,4 +1,4 @@
-// What one volume counts.
+// The counters of one volume.
 #ifndef RAMVOL_SERVER_ENGINE_COUNTERS_VOLUME_COUNTERS_H_
 #define RAMVOL_SERVER_ENGINE_COUNTERS_VOLUME_COUNTERS_H_
 
@@ -17,10 +17,11 @@
 
 namespace ramvol::engine {
 
-// Adds to the engine's totals, too, whatever these have.
+// Counts for one volume, and for the engine's totals where these have such a
+// counter.
 //
-// Thread-safe; counting takes no lock and no memory. Borrows `totals`, which
-// must outlive it.
+// Thread-safe. Counting takes no lock and allocates nothing. Borrows `totals`,
+// which must outlive it.
 class VolumeCounters {
  public:
   explicit VolumeCounters(Totals& totals) : totals_(totals) {}
@@ -28,33 +29,34 @@ class VolumeCounters {
   VolumeCounters(const VolumeCounters&) = delete;
   VolumeCounters& operator=(const VolumeCounters&) = delete;
 
-  // An operation that ends. `bytes` count when it was not refused.
+  // Counts an operation that ended, and its `bytes` if it succeeded.
   void CountOperation(Operation operation, int64_t took_ns, uint64_t bytes,
                       Cause cause);
-  // Blocks that a read found in the hot cache, and others.
+  // Counts blocks that a read found in the hot cache, and those that it did
+  // not.
   void CountLookups(int hits, int misses);
   void CountMergedFrames(int frames);
   void CountSplitFrames(int frames);
   void AddReadCost(const ReadCost& cost);
   void AddPackCost(const PackCost& cost);
 
-  // Reads and writes: changes with each, and so tells whether there are any.
+  // The number of reads and writes.
   uint64_t data_operations() const;
-  // Sets the counters of `stats` and leaves the rest.
+  // Sets the counters in `stats`, and nothing else.
   void FillIn(VolumeStats* stats) const;
 
   Totals& totals() const { return totals_; }
 
  private:
   enum class Counter {
-    // In the order of Operation.
+    // These follow the order of Operation.
     kReads,
     kWrites,
     kTrims,
     kZeroes,
     kFlushes,
     kExtents,
-    // Likewise; flushes and extents have no bytes.
+    // These, too; flushes and extents have no bytes.
     kReadBytes,
     kWrittenBytes,
     kTrimmedBytes,
@@ -81,7 +83,7 @@ class VolumeCounters {
       errors_ = {};
 };
 
-// The reason that a client is told, one of kErrorReasons.
+// The reason that clients see, one of kErrorReasons.
 std::string_view ReasonOf(Cause cause);
 
 }  // namespace ramvol::engine

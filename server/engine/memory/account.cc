@@ -21,7 +21,8 @@ bool Account::Charge(uint64_t bytes, Priority priority, uint64_t* drawn) {
   const uint64_t limit = limit_bytes();
   const uint64_t before =
       charged_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  // Others give back more than they take, and cannot do without it.
+  // Other priorities free more than they take, so the volume's limit must not
+  // stop them.
   if (limit == 0 || priority != Priority::kNormal ||
       (bytes <= limit && before <= limit - bytes)) {
     return true;
@@ -46,11 +47,11 @@ void Account::Uncharge(uint64_t bytes) {
     MutexLock lock(&mu_);
     const uint64_t charged =
         charged_bytes_.fetch_sub(bytes, std::memory_order_relaxed) - bytes;
-    // What is charged beyond the reservation goes first.
+    // Charges beyond the reservation are taken off first.
     refill = drawn_bytes_ - std::min(drawn_bytes_, charged);
     drawn_bytes_ -= refill;
   }
-  // Not refused: the memory that was just freed makes room for it.
+  // Guaranteed: the memory that was just freed makes room for it.
   if (refill > 0) arena_.Reserve(refill, Priority::kGuaranteed);
 }
 
@@ -107,8 +108,8 @@ bool Account::OwnLimitRefuses(uint64_t bytes) const {
   if (limit_bytes() == 0) return false;
   const auto page = std::min<uint64_t>(bytes, kPageBytes);
   if (AtOwnLimit(page)) return true;
-  // The arena may have got room since it failed: then the own limit is to blame
-  // only if it has none for `bytes`.
+  // The arena may have got room since the allocation failed. Then the account's
+  // own limit refused only if it has no room for `bytes`.
   return AtOwnLimit(bytes) && ArenaHasRoom(page);
 }
 

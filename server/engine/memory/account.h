@@ -1,4 +1,4 @@
-// What one volume takes from the arena, and its own limit.
+// The memory of one volume, and its own limit.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_ACCOUNT_H_
 
@@ -12,47 +12,46 @@
 
 namespace ramvol::engine {
 
-// Every page and object of a volume is had and given back through its Account.
-// A charge lasts from the allocation until the volume lets go; a reader may
-// keep the memory itself a moment longer.
+// A volume allocates and frees all pages and objects through its Account. A
+// charge lasts until the volume frees the memory; a reader's reference may keep
+// the memory itself a moment longer.
 //
-// A reserved account (of a kMalloc volume) took its whole need out of the
-// arena's limit beforehand; what it allocates comes out of that first.
+// A reserved account (of a kMalloc volume) takes its whole need out of the
+// arena's limit beforehand. Its allocations use that reservation first.
 //
 // Thread-safe. Borrows `arena`, which must outlive it.
 class Account {
  public:
   Account(Arena& arena, uint64_t limit_bytes)
       : arena_(arena), limit_bytes_(limit_bytes) {}
-  // Gives the reservation back. All else must have been freed.
+  // Gives the reservation back. Everything must have been freed.
   ~Account();
 
   Account(const Account&) = delete;
   Account& operator=(const Account&) = delete;
 
-  // A page with one reference and unspecified content; 0 at the account's or
-  // the arena's limit.
+  // A page with one reference and unspecified content; 0 at either limit.
   PageId NewPage(Priority priority);
-  // Takes a page's charge off and drops one reference.
+  // Takes off a page's charge and drops one reference.
   void FreePage(PageId page);
 
-  // As Arena::Allocate and Free; nullptr at either limit.
+  // Like Arena::Allocate and Free; nullptr at either limit.
   void* New(size_t bytes, Priority priority);
   void Delete(void* object, size_t bytes);
 
-  // Takes a charge off without freeing; for counted objects, which the last
-  // holder frees.
+  // Takes off a charge without freeing. For reference-counted objects, which
+  // the last holder frees.
   void Uncharge(uint64_t bytes);
 
-  // True when `bytes` more could be charged now. For admission of what is
-  // allocated later at Priority::kGuaranteed.
+  // Whether `bytes` more could be charged now. Use this to admit what will be
+  // allocated at Priority::kGuaranteed.
   bool HasRoom(uint64_t bytes) const;
-  // To be asked when an allocation of up to `bytes` failed: true when that was
-  // for the account's own limit, not the arena's.
+  // Call this when an allocation of up to `bytes` failed. True when the
+  // account's own limit refused it, not the arena's.
   bool OwnLimitRefuses(uint64_t bytes) const;
 
-  // Changes the reservation by taking more out of the arena's limit (false at
-  // the limit, nothing changed) or giving some back.
+  // Changes the reservation. Growing returns false, without any change, at the
+  // arena's limit.
   bool GrowReservation(uint64_t bytes);
   void ShrinkReservation(uint64_t bytes);
 
@@ -63,29 +62,29 @@ class Account {
   void set_limit_bytes(uint64_t limit) {
     limit_bytes_.store(limit, std::memory_order_relaxed);
   }
-  // All charges and what is left of the reservation.
+  // All charges, and the unused part of the reservation.
   uint64_t used_bytes() const;
 
   Arena& arena() const { return arena_; }
 
  private:
-  // Charges `bytes`; `*drawn` of them come out of the reservation.
+  // Charges `bytes`, of which `*drawn` come out of the reservation.
   bool Charge(uint64_t bytes, Priority priority, uint64_t* drawn);
   void UndoCharge(uint64_t bytes, uint64_t drawn);
   bool AtOwnLimit(uint64_t bytes) const;
   bool ArenaHasRoom(uint64_t bytes) const;
-  // What is promised and has no memory behind it.
+  // The part of the reservation that no allocation uses.
   uint64_t UnusedReservation() const;
 
   Arena& arena_;
   std::atomic<uint64_t> limit_bytes_;
   std::atomic<uint64_t> charged_bytes_{0};
 
-  // Only an account that reserves takes the lock to charge: its charges and its
-  // reservation have to change together.
+  // Only a reserved account takes the lock to charge: its charges and its
+  // reservation must change together.
   std::atomic<bool> reserves_{false};
   mutable Mutex mu_;
-  // What is reserved in all, and what of that is charged.
+  // The whole reservation, and its used part.
   uint64_t promised_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t drawn_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };

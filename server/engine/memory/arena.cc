@@ -22,21 +22,22 @@
 namespace ramvol::engine {
 namespace {
 
-// Address space is free, so there is plenty: units that are sparse, or of which
-// only the start is resident, must never make it run out before the limit does.
+// Address space is cheap. There must be enough that sparse units, or units of
+// which only the start is resident, never use it up before the limit is
+// reached.
 constexpr uint64_t kRangeShare = 3;
 constexpr uint64_t kSpareRangeBytes = uint64_t{1} << 30;
 
-// Bounds how often an allocation gives memory back, or waits for others that
-// do, before it fails.
+// How often an allocation releases memory, or waits for threads that do, before
+// it fails.
 constexpr int kMaxRetries = 100;
 
-// Cores take turns at these. More cost nothing but a kilobyte.
+// Shared by the cores. More would only take a kilobyte each.
 constexpr size_t kPagePools = 8;
 static_assert(kSizeClasses + kPagePools <= 256, "both fit in Unit::owner");
 
-// Threads that run on one core share a pool, so that a page that one of them
-// freed is not faulted in anew for the next.
+// Threads on one core share a pool, so that a page that one of them freed can
+// be reused by the next without a page fault.
 size_t PoolOfThisCore() {
   return static_cast<unsigned>(std::max(sched_getcpu(), 0)) % kPagePools;
 }
@@ -48,7 +49,7 @@ uint64_t RangeBytes(uint64_t limit_bytes) {
              : limit_bytes * kRangeShare + kSpareRangeBytes;
 }
 
-// Decides which allocations fail in a test.
+// Makes allocations fail in tests.
 class FaultInjector {
  public:
   void FailAfter(int64_t n) { left_.store(n, std::memory_order_relaxed); }
@@ -74,8 +75,8 @@ class FaultInjector {
 struct Arena::Impl {
   explicit Impl(uint64_t limit_bytes) : account(limit_bytes) {}
 
-  // Gives retained memory back until at most so much is left: that of
-  // `last_pool` after that of the other pools, whose threads may be idle.
+  // Releases retained memory until at most `retained_bytes` are left. Takes
+  // `last_pool` after the other pools, whose threads may be idle.
   void ReleaseDownTo(uint64_t retained_bytes, size_t last_pool = 0) {
     for (size_t i = 1; i <= kPagePools; ++i) {
       pools[(last_pool + i) % kPagePools].ReleaseDownTo(retained_bytes);
@@ -86,15 +87,16 @@ struct Arena::Impl {
     }
   }
 
-  // To be called after memory was freed.
+  // Call this after freeing memory.
   void BoundRetained(size_t last_pool = 0) {
     const uint64_t max_bytes = account.max_retained_bytes();
     if (account.retained_bytes() <= max_bytes) return;
-    // A quarter more than necessary, so that this is rare.
+    // Releases a quarter more than necessary, so that this is rare.
     ReleaseDownTo(max_bytes / 4 * 3, last_pool);
   }
 
-  // Retained pages first, of `pool` and then of the others; 0 at the limit.
+  // Takes a retained page of `pool`, else of another pool, else a fresh one; 0
+  // at the limit.
   PageId AllocatePage(size_t pool, Priority priority) {
     for (size_t i = 0; i < kPagePools; ++i) {
       PagePool& from = pools[(pool + i) % kPagePools];
@@ -107,22 +109,23 @@ struct Arena::Impl {
     return units->unit(page / kUnitPages).owner - kSizeClasses;
   }
 
-  // Returns what `allocate` returns. While that is nothing and memory can be
-  // given back, does so and calls it again.
+  // Returns what `allocate` returns. If that is nothing, releases memory and
+  // tries again, as long as there is memory to release.
   template <typename Allocate>
   auto Retry(Priority priority, Allocate allocate) -> decltype(allocate()) {
     if (faults.ShouldFail(priority)) return {};
     auto result = allocate();
     for (int i = 0; !result && i < kMaxRetries; ++i) {
-      // Asked first: what others give back after this, they give in time.
+      // Ask before releasing: what other threads release after this line is
+      // then still seen by the next attempt.
       const bool is_last = account.reclaimable_bytes() == 0;
       ReleaseDownTo(0);
       result = allocate();
       if (is_last) break;
       if (!result) std::this_thread::yield();
     }
-    // What is guaranteed never waits for this, but the limit holds for it too
-    // while there is anything to give back.
+    // Guaranteed allocations are made first. Afterwards, the limit holds for
+    // them, too, as long as there is memory to release.
     if (account.used_bytes() > account.limit_bytes()) ReleaseDownTo(0);
     return result;
   }
@@ -132,7 +135,7 @@ struct Arena::Impl {
   std::atomic<uint64_t> reserved_bytes{0};
   std::unique_ptr<UnitTable> units;
   std::deque<PagePool> pools;
-  std::deque<SlabClass> slabs;  // By size class.
+  std::deque<SlabClass> slabs;  // One for each size class.
 };
 
 absl::StatusOr<std::unique_ptr<Arena>> Arena::Create(uint64_t limit_bytes) {
@@ -203,7 +206,7 @@ size_t Arena::AllocatedBytes(size_t bytes) {
 
 bool Arena::StartEvacuation(Evacuation how) {
   bool any = false;
-  // Half of what there is: others need some meanwhile.
+  // Half of the free memory: others need some meanwhile.
   uint64_t room_bytes =
       (limit_bytes() - std::min(limit_bytes(), used_bytes())) / 2;
   for (SlabClass& slab_class : impl_->slabs) {

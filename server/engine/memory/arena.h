@@ -1,6 +1,6 @@
-// All memory of the volumes: 4 KiB pages and small objects, carved out of one
-// address range that is as large as the memory limit and grows and shrinks page
-// by page. What is resident is what is counted, so the limit is a promise.
+// All memory of the volumes: 4 KiB pages and small objects in one address
+// range, of which single pages become resident and are released again. What is
+// counted is what is resident, so the memory limit needs no estimate.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_ARENA_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_ARENA_H_
 
@@ -13,13 +13,13 @@
 
 namespace ramvol::engine {
 
-// Thread-safe; every call holds a lock for a few instructions only. Giving
-// memory back to the kernel takes a system call, outside of any lock that
-// allocation needs; a call that frees may be the one that pays for it.
+// Thread-safe. Calls hold locks for a few instructions only. Releasing memory
+// to the kernel takes a system call, outside the locks that allocation needs. A
+// call that frees may have to make it.
 class Arena {
  public:
-  // RESOURCE_EXHAUSTED when the address space cannot be had: three times the
-  // limit and 1 GiB, of which nothing is resident until it is used.
+  // Maps three times the limit and 1 GiB of address space, of which nothing is
+  // resident until it is used. RESOURCE_EXHAUSTED when that is not available.
   static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t limit_bytes);
   ~Arena();
 
@@ -38,42 +38,42 @@ class Arena {
   void* Allocate(size_t bytes, Priority priority);
   // `bytes` as it was given to Allocate.
   void Free(void* object, size_t bytes);
-  // What an object of `bytes` takes: its size rounded up to its size class.
+  // What an object of `bytes` takes: its size, rounded up to a size class.
   static size_t AllocatedBytes(size_t bytes);
-  // Chooses slabs to be emptied, as far as the others of their classes have
-  // room on pages that are resident, and allocates from them no more; then
-  // moving (Allocate, copy, Free) every object for which ShouldMove is true
-  // gives them back. Replaces an earlier choice. False when there are none.
+  // Chooses slabs to empty, as long as other slabs of the same class have room
+  // on resident pages, and stops allocating from them. Moving (Allocate, copy,
+  // Free) every object for which ShouldMove is true then releases these slabs.
+  // Replaces an earlier choice. False when no slab was chosen.
   bool StartEvacuation(Evacuation how);
-  // Forgets the choice; what is left in those slabs stays there.
+  // Ends the choice. Objects that are left in the chosen slabs stay there.
   void EndEvacuation();
   // Takes no lock.
   bool ShouldMove(const void* object) const;
 
-  // Whether `bytes` fit without giving anything back first.
+  // Whether `bytes` fit without releasing anything first.
   bool HasRoom(uint64_t bytes, Priority priority = Priority::kNormal) const;
-  // Takes `bytes` out of the limit without any memory behind them; false where
-  // an allocation of this priority would fail. Unreserve gives them back.
+  // Counts `bytes` against the limit without allocating memory. False when an
+  // allocation of this priority would fail. Unreserve gives them back.
   bool Reserve(uint64_t bytes, Priority priority);
   void Unreserve(uint64_t bytes);
 
-  // Gives free pages that are kept for reuse back to the kernel, all of them.
-  // Allocation does so by itself when it would else fail, and freeing does when
-  // more than a 32nd of what is in use (at least 1 MiB) is kept.
+  // Releases all free pages that are kept for reuse to the kernel. Allocations
+  // do the same before they fail. Freeing releases some when more than a 32nd
+  // of what is in use (at least 1 MiB) is kept.
   void ReleaseFreeMemory();
 
   uint64_t limit_bytes() const;
   // Resident pages (in use, kept for reuse, partly filled slabs, own tables)
   // and reservations.
   uint64_t used_bytes() const;
-  // Of them: pages and objects in use (rounded to their classes), reservations.
+  // Of used_bytes(): pages, objects rounded up to their classes, reservations.
   uint64_t allocated_bytes() const;
-  // Of them: the free parts of pages that live objects touch, which only moving
-  // these objects gives back.
+  // Of used_bytes(): free parts of pages that live objects touch. Only moving
+  // these objects releases them.
   uint64_t slack_bytes() const;
 
-  // From the n-th on (0: the next one), allocations and reservations fail;
-  // negative: none do. Those of Priority::kGuaranteed do not, nor are counted.
+  // Allocations and reservations fail from the n-th on (0: the next one).
+  // Negative: none do. Those of Priority::kGuaranteed neither fail nor count.
   void FailAllocationsAfterForTest(int64_t n);
 
  private:

@@ -15,7 +15,7 @@
 namespace ramvol::engine {
 namespace {
 
-// More than any machine can address.
+// More than any machine can address, and small enough not to overflow below.
 constexpr size_t kMaxBytes = size_t{1} << 62;
 
 absl::Status MapFailed(size_t bytes, int error) {
@@ -44,7 +44,8 @@ absl::StatusOr<Mapping> Mapping::Create(size_t bytes, size_t alignment) {
   Unmap(start, head);
   Unmap(start + head + bytes, padded - head - bytes);
   Mapping mapping(start + head, bytes);
-  // EINVAL: this kernel knows no huge pages, which is as good.
+  // Huge pages would make memory resident that was never touched. EINVAL means
+  // that this kernel has none.
   if (madvise(mapping.data_, bytes, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) {
     return MapFailed(bytes, errno);
   }

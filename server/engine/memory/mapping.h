@@ -1,4 +1,4 @@
-// Anonymous memory straight from the kernel.
+// Anonymous memory from the kernel.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_MAPPING_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_MAPPING_H_
 
@@ -8,8 +8,8 @@
 
 namespace ramvol::engine {
 
-// A range of zeroed memory of which the kernel makes 4 KiB pages resident as
-// they are first touched, never huge ones: what was not touched costs nothing.
+// A range of zeroed memory. The first touch of each 4 KiB page makes that page
+// resident, and no other: there are no huge pages.
 //
 // Movable; owns the range. Thread-safe.
 class Mapping {
@@ -26,9 +26,9 @@ class Mapping {
   char* data() const { return data_; }
   size_t size_bytes() const { return bytes_; }
 
-  // Gives the pages of [start, start + bytes), both multiples of 4096, back to
-  // the kernel; they read as zero from then on. False when the kernel refuses,
-  // and then they may or may not be as they were.
+  // Releases the pages of [start, start + bytes) to the kernel; they read as
+  // zero from then on. Both arguments are multiples of 4096. False when the
+  // kernel refuses; the content is unspecified then.
   bool GiveBack(char* start, size_t bytes) const;
 
  private:

@@ -1,4 +1,4 @@
-// Who may have how much: the memory limit as two counters.
+// The accounting of the memory limit.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_ACCOUNT_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_ACCOUNT_H_
 
@@ -10,17 +10,16 @@
 
 namespace ramvol::engine {
 
-// Counts bytes in use against a limit, of which a reserve is kept for all but
-// Priority::kNormal: 1 MiB, or a 128th of the limit if that is more.
+// Counts bytes in use against a limit. A part of the limit is a reserve that
+// Priority::kNormal may not use: a 128th of the limit, at least 1 MiB.
 //
-// What background work borrows from the reserve is not counted against others:
-// they may still use all but the reserve. What is given back next, by whomever,
-// repays it.
+// Background work borrows from the reserve. What it borrows does not reduce
+// what others may use. Whatever is freed next, by any thread, repays it.
 //
-// Thread-safe and exact: no interleaving takes a priority past its share, not
+// Thread-safe and exact: no interleaving lets a priority exceed its share, not
 // even for a moment. Memory is charged before it is touched and credited after
-// it was given back, so that the count is never below the truth. Charges come a
-// page or more at a time, which keeps the shared cache line calm.
+// it was released, so the count is never too low. Charges are for at least a
+// page, so contention for the shared cache line is low.
 class MemoryAccount {
  public:
   explicit MemoryAccount(uint64_t limit_bytes)
@@ -30,14 +29,14 @@ class MemoryAccount {
             std::max(kMinReserveBytes, limit_bytes / kReserveShare))) {}
 
   // Counts `bytes` more, or returns false and counts nothing. kGuaranteed
-  // always succeeds. The others fail for 0 bytes too when more is in use than
-  // they may use.
+  // always succeeds. The other priorities fail even for 0 bytes while more is
+  // in use than they may use.
   bool TryCharge(uint64_t bytes, Priority priority) {
     if (priority == Priority::kGuaranteed) {
       if (bytes > 0) used_bytes_.fetch_add(bytes, std::memory_order_relaxed);
       return true;
     }
-    // What fits without the reserve is charged like all else.
+    // First without the reserve, for all priorities.
     if (TryAdd(bytes, limit_bytes_ - reserve_bytes_ + borrowed_bytes())) {
       return true;
     }
@@ -71,8 +70,8 @@ class MemoryAccount {
   void AddRetained(int64_t bytes) {
     if (bytes != 0) retained_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
-  // Frames the system call that gives retained memory back; until it has
-  // returned, the memory counts as used.
+  // StartRelease and FinishRelease enclose the system call that releases
+  // retained memory. Until it has returned, the memory counts as used.
   void StartRelease(uint64_t bytes) {
     releasing_bytes_.fetch_add(bytes, std::memory_order_relaxed);
     retained_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
@@ -83,18 +82,18 @@ class MemoryAccount {
     } else {
       AddRetained(bytes);
     }
-    // Whoever sees nothing left to wait for sees what became of it.
+    // Release: a thread that sees no pending release also sees its result.
     releasing_bytes_.fetch_sub(bytes, std::memory_order_release);
   }
   uint64_t retained_bytes() const {
     return retained_bytes_.load(std::memory_order_relaxed);
   }
-  // What a failed allocation may hope for: retained memory, and what other
-  // threads are giving back right now.
+  // What a failed allocation may wait for: retained memory, and what other
+  // threads are releasing right now.
   uint64_t reclaimable_bytes() const {
     return releasing_bytes_.load(std::memory_order_acquire) + retained_bytes();
   }
-  // How much may be retained: a 32nd of what is in use, at least 1 MiB.
+  // The bound of retained memory: a 32nd of what is in use, at least 1 MiB.
   uint64_t max_retained_bytes() const {
     return std::max(kMinRetainedBytes, used_bytes() / kRetainedShare);
   }
@@ -103,15 +102,16 @@ class MemoryAccount {
   static constexpr uint64_t kMinReserveBytes = 1 << 20;
   static constexpr uint64_t kReserveShare = 128;
   static constexpr uint64_t kMinRetainedBytes = 1 << 20;
-  // Used counts the retained too: a 33rd of both is a 32nd of the rest.
+  // used_bytes() includes retained memory: a 33rd of both is a 32nd of the
+  // rest.
   static constexpr uint64_t kRetainedShare = 33;
 
-  // Most that may be borrowed from the reserve.
+  // The most that `priority` may borrow from the reserve.
   uint64_t LoanOf(Priority priority) const {
     return priority == Priority::kMerge ? reserve_bytes_ / 2 : reserve_bytes_;
   }
 
-  // Counts `bytes` more unless more than `limit` would be in use then.
+  // Counts `bytes` more, unless that would exceed `limit`.
   bool TryAdd(uint64_t bytes, uint64_t limit) {
     uint64_t used = used_bytes();
     do {
@@ -145,7 +145,7 @@ class MemoryAccount {
   const uint64_t limit_bytes_;
   const uint64_t reserve_bytes_;
   std::atomic<uint64_t> used_bytes_{0};
-  // Of them: by background work, out of the reserve.
+  // Of used_bytes_: what background work borrowed from the reserve.
   std::atomic<uint64_t> borrowed_bytes_{0};
   std::atomic<uint64_t> retained_bytes_{0};
   std::atomic<uint64_t> releasing_bytes_{0};

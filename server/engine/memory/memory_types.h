@@ -1,4 +1,4 @@
-// The words that the parts of the arena share.
+// Types that the parts of the arena share.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_TYPES_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_MEMORY_TYPES_H_
 
@@ -7,33 +7,32 @@
 
 namespace ramvol::engine {
 
-// Names a page. 0 names none.
+// The number of a page. 0 is no page.
 using PageId = uint32_t;
 
 inline constexpr size_t kPageBytes = 4096;
-// Largest object that the arena serves.
+// The largest object that the arena allocates.
 inline constexpr size_t kMaxObjectBytes = 4352;
 
-// How much of the limit an allocation may use. The reserve is the room that is
-// kept beforehand for work that gives memory back.
+// How much of the limit an allocation may use. The reserve is kept free for
+// work that frees memory (memory_account.h).
 enum class Priority {
-  // Leaves the reserve alone. For what clients store.
+  // Nothing of the reserve. For what clients store.
   kNormal,
-  // May use half of the reserve. For merging, which saves memory in the end but
-  // leaves holes in slabs first.
+  // Half of the reserve. For merging, which saves memory in the end but first
+  // leaves free space in slabs.
   kMerge,
-  // May use all of the reserve. For what gives back more than it takes.
+  // All of the reserve. For work that frees more than it takes.
   kReclaim,
-  // Never fails while the machine has memory: beyond the reserve it exceeds the
-  // limit. For metadata of writes that were admitted, and for trims, which take
-  // a few pages for a moment.
+  // Never fails: beyond the reserve, it exceeds the limit. For metadata of
+  // admitted writes, and for trims, which take a few pages for a moment.
   kGuaranteed,
 };
 
-// Which slabs are emptied by moving their objects into others.
+// Which slabs to empty by moving their objects to other slabs.
 enum class Evacuation {
-  kLight,  // Sparse ones, which give back more than the copying costs.
-  kTight,  // As many as the others have room for: memory is short.
+  kLight,  // Only sparse ones, which are worth the copying.
+  kTight,  // As many as others have room for: memory is short.
 };
 
 }  // namespace ramvol::engine

@@ -39,7 +39,8 @@ PageId PagePool::AllocateFresh(Priority priority) {
   if ((~taken & ~unit.resident) != 0) {
     return OccupyLocked(id, ~taken & ~unit.resident);
   }
-  // Its free pages are all retained, since AllocateRetained was asked.
+  // All its free pages are retained: another thread freed them after our
+  // AllocateRetained failed. They are charged already.
   account_.Credit(kPageBytes);
   return OccupyLocked(id, unit.retained());
 }
@@ -86,7 +87,7 @@ void PagePool::Ref(PageId page) {
 }
 
 void PagePool::Unref(PageId page) {
-  // The last one to let go sees what all others did with the page.
+  // acq_rel: the thread that frees the page must see all accesses of others.
   const uint32_t before =
       units_.page_refs(page).fetch_sub(1, std::memory_order_acq_rel);
   RAMVOL_CHECK(before > 0);

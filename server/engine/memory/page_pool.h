@@ -1,4 +1,4 @@
-// Single pages with reference counts.
+// Allocates single pages with reference counts.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_PAGE_POOL_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_PAGE_POOL_H_
 
@@ -14,14 +14,14 @@
 
 namespace ramvol::engine {
 
-// Hands out pages of units of its own, always from the fullest unit. Retained
-// ones cost neither a charge nor a page fault. Several pools can share a table,
-// so that not all threads wait for one lock.
+// Allocates pages in units of its own, always in the fullest unit. Retained
+// pages need neither a charge nor a page fault. Several pools can share a
+// table, so that threads do not all wait for one lock.
 //
 // Thread-safe. Borrows `units` and `account`.
 class PagePool {
  public:
-  // `owner` marks the pool's units: see Unit::owner.
+  // `owner` identifies the pool's units: see Unit::owner.
   PagePool(uint8_t owner, UnitTable* units, MemoryAccount* account)
       : owner_(owner),
         units_(*units),
@@ -32,18 +32,18 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // A page with one reference that was retained; 0 when none is, or when the
+  // A retained page, with one reference; 0 when there is none, or when the
   // account refuses `priority`.
   PageId AllocateRetained(Priority priority);
-  // A page with one reference that is not resident yet; 0 when it cannot be
+  // A page that is not resident yet, with one reference; 0 when it cannot be
   // charged.
   PageId AllocateFresh(Priority priority);
   void Ref(PageId page);
-  // Retains the page with its last reference.
+  // Dropping the last reference retains the page.
   void Unref(PageId page);
 
-  // Gives retained pages back, emptiest units first, until the account's
-  // retained bytes are at most `retained_bytes` or the pool has none left.
+  // Releases retained pages, emptiest units first, until the account has at
+  // most `retained_bytes` of them or the pool has none.
   void ReleaseDownTo(uint64_t retained_bytes);
 
   uint64_t allocated_bytes() const {
@@ -51,30 +51,30 @@ class PagePool {
   }
 
  private:
-  // Hands out the lowest page in `candidates`.
+  // Allocates the lowest page in `candidates`.
   PageId OccupyLocked(UnitId id, uint64_t candidates)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RelistLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Free(PageId page);
-  // Gives back what one unit retains; false when none retains any, or when the
-  // kernel refuses.
+  // Releases the retained pages of one unit. False when there are none, or when
+  // the kernel refuses.
   bool ReleaseOneUnit();
-  // Marks what some unit retains as releasing. Returns 0 when none does.
+  // Marks a unit's retained pages as releasing. Returns 0 when there are none.
   UnitId StartRelease(uint64_t* mask);
   void FinishRelease(UnitId id, uint64_t mask, bool given_back);
 
   const uint8_t owner_;
 
-  // Synchronise themselves.
+  // Thread-safe.
   UnitTable& units_;
   MemoryAccount& account_;
-  // Written under mu_, read by anyone.
+  // Written under mu_, read without it.
   std::atomic<uint64_t> allocated_pages_{0};
   std::atomic<bool> retains_{false};
 
-  // Guards the entries of its units, too.
+  // Also guards the Unit structs of its units.
   Mutex mu_;
-  // Units with free pages, and those of which some are retained.
+  // Units with free pages, and units with retained pages.
   UnitsByFullness partial_ ABSL_GUARDED_BY(mu_);
   UnitsByFullness retaining_ ABSL_GUARDED_BY(mu_);
 };

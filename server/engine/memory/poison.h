@@ -1,4 +1,4 @@
-// Tells AddressSanitizer which bytes of the arena no one may touch. Costs
+// Tells AddressSanitizer which bytes of the arena must not be touched. Does
 // nothing in other builds.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_POISON_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_POISON_H_
@@ -13,7 +13,7 @@
 
 namespace ramvol::engine {
 
-// `start` is a multiple of 8.
+// `start` must be a multiple of 8, the granularity of ASan's shadow memory.
 inline void Poison([[maybe_unused]] const void* start,
                    [[maybe_unused]] size_t bytes) {
 #ifdef ABSL_HAVE_ADDRESS_SANITIZER

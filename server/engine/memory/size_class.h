@@ -25,8 +25,9 @@ struct SizeClass {
   constexpr size_t OffsetOf(uint32_t slot) const {
     return header_bytes + size_t{slot} * object_bytes;
   }
-  // The slot at an offset past the header. Exact without a division: an offset
-  // has 18 bits and a size 13, so what rounding adds stays below 2^-32 * 2^31.
+  // The slot at an offset behind the header. Exact without a division: an
+  // offset has 18 bits and a size 13, so rounding up the reciprocal adds less
+  // than half a byte to the offset.
   constexpr uint32_t SlotAt(size_t offset) const {
     return static_cast<uint32_t>(
         (offset - header_bytes) * uint64_t{reciprocal} >> 32);
@@ -45,7 +46,8 @@ struct SizeClass {
             .reciprocal = static_cast<uint32_t>(
                 ((uint64_t{1} << 32) + object_bytes - 1) / object_bytes)};
   }
-  // The largest objects of which as many fit: nothing is left at the end.
+  // The class of the largest objects of which the same number fits, so that
+  // little is left at the end of the unit.
   constexpr SizeClass Widened() const {
     const size_t bytes = (kUnitBytes - header_bytes) / slots;
     return Of(bytes & ~(kObjectAlignment - 1));
@@ -54,7 +56,7 @@ struct SizeClass {
 
 namespace internal_size_class {
 
-// Steps of 16 bytes up to this size; from there on of a 40th of the size.
+// Classes are 16 bytes apart up to this size, then a 40th of the size.
 inline constexpr size_t kLinearBytes = 256;
 inline constexpr size_t kStepShare = 40;
 inline constexpr size_t kMaxClasses = 240;
@@ -73,7 +75,7 @@ constexpr size_t NextSize(size_t bytes) {
 
 constexpr Table MakeTable() {
   Table table;
-  size_t covered = 0;  // Sizes up to here have their class.
+  size_t covered = 0;  // Sizes up to here have a class.
   while (covered < kMaxObjectBytes) {
     SizeClass next =
         SizeClass::Of(std::min(NextSize(covered), kMaxObjectBytes));

@@ -9,15 +9,15 @@
 namespace ramvol::engine {
 namespace {
 
-// A slab that retains so many pages gives them back: few enough to waste
-// little, many enough to be worth a system call.
+// A slab releases its retained pages when it has this many: few enough to waste
+// little, enough to be worth a system call.
 constexpr int kReleaseBatchPages = 8;
-// Emptying a slab into a new one for less is not worth copying its objects.
+// Emptying a slab into a new one must gain this much to be worth copying.
 constexpr uint64_t kMinGainBytes = 2 * kPageBytes;
-// A slab is sparse that wastes one part in so many, against what lives in it.
+// A slab is sparse if its slack is at least a third of its live bytes.
 constexpr uint64_t kSparseShare = 3;
 constexpr uint32_t kWordBits = 64;
-// Holds the bitmap, so it is occupied while any object lives.
+// The page with the bitmap. It is occupied while any object lives.
 constexpr uint64_t kHeaderPage = 1;
 
 uint64_t WordBit(uint32_t slot) { return uint64_t{1} << (slot % kWordBits); }
@@ -26,7 +26,7 @@ int64_t BytesIn(uint64_t pages) {
   return int64_t{std::popcount(pages)} * static_cast<int64_t>(kPageBytes);
 }
 
-// Whether any of the bits first to last of `words` is set.
+// Whether any of the bits `first` to `last` of `words` is set.
 bool AnyBit(const uint64_t* words, uint32_t first, uint32_t last) {
   const uint64_t head = ~uint64_t{0} << (first % kWordBits);
   const uint64_t tail = ~uint64_t{0} >> (kWordBits - 1 - last % kWordBits);
@@ -100,7 +100,7 @@ void SlabClass::FreeLocked(Place place) {
   Unit& unit = units_.unit(place.unit);
   const uint32_t word = place.slot / kWordBits;
   uint64_t& bits = Bitmap(place.unit)[word];
-  RAMVOL_CHECK((bits & WordBit(place.slot)) != 0);  // Else freed twice.
+  RAMVOL_CHECK((bits & WordBit(place.slot)) != 0);  // Else it was freed twice.
   bits &= ~WordBit(place.slot);
   unit.search_word = std::min<uint32_t>(unit.search_word, word);
   --unit.live_objects;
@@ -111,7 +111,8 @@ void SlabClass::FreeLocked(Place place) {
 
 uint64_t SlabClass::SlackOfLocked(UnitId id) {
   const Unit& unit = units_.unit(id);
-  if (unit.live_objects == 0) return 0;  // Not even the header is occupied.
+  if (unit.live_objects == 0)
+    return 0;  // Then the header page is not occupied, either.
   return BytesIn(unit.occupied) - class_.header_bytes -
          uint64_t{unit.live_objects} * class_.object_bytes;
 }
@@ -120,12 +121,12 @@ bool SlabClass::ChooseVictims(Evacuation how, uint64_t* room_bytes) {
   MutexLock lock(&mu_);
   ForgetVictimsLocked();
   bool any = false;
-  // Free slots on resident pages of the slabs that stay.
+  // Free space on occupied pages of the slabs that stay.
   uint64_t free_bytes = slack_bytes();
   for (UnitId id = partial_.Emptiest(); id != 0; id = partial_.Emptiest()) {
     const uint64_t live =
         uint64_t{units_.unit(id).live_objects} * class_.object_bytes;
-    if (live == 0) {  // All retained: there is nothing to move.
+    if (live == 0) {  // Its pages are all retained: there is nothing to move.
       MarkVictimLocked(id);
       continue;
     }
@@ -133,7 +134,8 @@ bool SlabClass::ChooseVictims(Evacuation how, uint64_t* room_bytes) {
     const bool is_sparse = slack * kSparseShare >= live;
     if (how == Evacuation::kLight && !is_sparse) break;
     const bool others_have_room = free_bytes >= slack + live;
-    // The last one is worth a new slab, where its objects take fewer pages.
+    // A single sparse slab may be worth a new slab, in which its objects take
+    // fewer pages.
     const bool is_worth_new =
         !any && is_sparse && slack >= kMinGainBytes && live <= *room_bytes;
     if (!others_have_room && !is_worth_new) break;
@@ -179,7 +181,7 @@ void SlabClass::SetOccupiedLocked(UnitId id, uint64_t occupied) {
 
 void SlabClass::RelistLocked(UnitId id) {
   const Unit& unit = units_.unit(id);
-  if (unit.releasing != 0) return;  // Out of use.
+  if (unit.releasing != 0) return;  // It is listed again after the release.
   const bool is_victim = unit.is_victim.load(std::memory_order_relaxed);
   if (unit.live_objects < class_.slots && !is_victim) {
     partial_.Put(id, unit.live_objects, class_.slots);
@@ -211,7 +213,7 @@ void SlabClass::ReleaseDownTo(uint64_t retained_bytes) {
 bool SlabClass::MaybeStartReleaseLocked(UnitId id) {
   const Unit& unit = units_.unit(id);
   if (std::popcount(unit.retained()) < kReleaseBatchPages) return false;
-  // Whoever is giving pages of it back right now will look again.
+  // The thread that is releasing pages of it checks again afterwards.
   if (unit.releasing != 0) return false;
   StartReleaseLocked(id);
   return true;
@@ -228,7 +230,7 @@ void SlabClass::StartReleaseLocked(UnitId id) {
 bool SlabClass::Release(UnitId id) {
   bool is_more = true;
   while (is_more) {
-    // Set by this thread, and no other thread changes it.
+    // No lock: only the thread that set `releasing` changes it.
     const bool given_back = units_.GiveBack(id, units_.unit(id).releasing);
     MutexLock lock(&mu_);
     is_more = FinishReleaseLocked(id, given_back) && given_back &&
@@ -280,7 +282,8 @@ uint64_t SlabClass::PagesOf(uint32_t slot) const {
 uint32_t SlabClass::FirstFreeSlotLocked(UnitId id) {
   Unit& unit = units_.unit(id);
   const uint64_t* const words = Bitmap(id);
-  // Ends: a slab in use has a free slot, and all words before have none.
+  // Terminates: the slab has a free slot, and no word before search_word has
+  // one.
   while (words[unit.search_word] == ~uint64_t{0}) ++unit.search_word;
   return unit.search_word * kWordBits +
          std::countr_one(words[unit.search_word]);

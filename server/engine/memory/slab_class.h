@@ -1,4 +1,4 @@
-// Objects of one size class, packed end to end in units.
+// Allocates objects of one size class.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_SLAB_CLASS_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_SLAB_CLASS_H_
 
@@ -18,17 +18,17 @@
 
 namespace ramvol::engine {
 
-// All slabs of one size class. A slab is a unit; its first bytes are a bitmap
-// of its live slots. An allocation takes the lowest free slot of the fullest
-// slab, so objects gather at the low end of few slabs. Pages of a slab become
-// resident as objects first touch them, and once no live object touches them
-// any more they are retained or given back: a slab costs the pages that it
-// uses, not the whole unit.
+// All slabs of one size class. A slab is a unit that begins with a bitmap of
+// its live slots. An allocation takes the lowest free slot of the fullest slab,
+// so objects gather at the low end of few slabs. A page of a slab becomes
+// resident when the first object touches it. When no live object touches it any
+// more, it is retained or released. So a slab takes the pages that it uses, not
+// the whole unit.
 //
 // Thread-safe. Borrows `units` and `account`.
 class SlabClass {
  public:
-  // Makes the class GetSizeClass(index).
+  // Serves the class GetSizeClass(index).
   SlabClass(size_t index, UnitTable* units, MemoryAccount* account);
 
   SlabClass(const SlabClass&) = delete;
@@ -37,24 +37,24 @@ class SlabClass {
   // Memory for one object, or nullptr when it cannot be charged.
   void* Allocate(Priority priority);
   void Free(void* object);
-  // As Arena::StartEvacuation and EndEvacuation. Takes out of `*room_bytes`
-  // what moving needs before it gives anything back.
+  // For Arena::StartEvacuation and EndEvacuation. Deducts from `*room_bytes`
+  // what moving takes before it frees anything.
   bool ChooseVictims(Evacuation how, uint64_t* room_bytes);
   void ForgetVictims();
-  // Gives retained pages back, emptiest slabs first, until the account's
-  // retained bytes are at most `retained_bytes` or the class has none left.
+  // Releases retained pages, emptiest slabs first, until the account has at
+  // most `retained_bytes` of them or the class has none.
   void ReleaseDownTo(uint64_t retained_bytes);
 
   uint64_t allocated_bytes() const {
     return live_objects_.load(std::memory_order_relaxed) * class_.object_bytes;
   }
-  // What the pages that live objects touch hold beside them.
+  // Bytes on pages that live objects touch, outside of these objects.
   uint64_t slack_bytes() const {
     const uint64_t occupied =
         occupied_pages_.load(std::memory_order_relaxed) * kPageBytes;
     const uint64_t headers =
         slabs_.load(std::memory_order_relaxed) * class_.header_bytes;
-    // They change one after the other.
+    // The counters do not change at once, so their difference may be negative.
     return occupied - std::min(occupied, headers + allocated_bytes());
   }
 
@@ -67,54 +67,54 @@ class SlabClass {
   Place PlaceOf(const void* object) const;
   char* ObjectAt(Place place) const;
   uint64_t* Bitmap(UnitId id) const;
-  // The pages that the slot lies in, as a mask.
+  // A mask of the pages that the slot touches.
   uint64_t PagesOf(uint32_t slot) const;
   uint32_t FirstFreeSlotLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool AnyLiveOnPageLocked(UnitId id, size_t page)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Of the pages that the slot, now free, lies in: those that are free too.
+  // The pages of the slot, which was just freed, that no live object touches.
   uint64_t PagesFreedLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Sets what is occupied, and keeps the count of the retained.
+  // Sets Unit::occupied and updates the count of retained pages.
   void SetOccupiedLocked(UnitId id, uint64_t occupied)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RelistLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkVictimLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ForgetVictimsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // What the pages that the slab's objects touch hold beside them.
+  // slack_bytes() of one slab.
   uint64_t SlackOfLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void FreeLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Starts a release if the slab retains enough to be worth it.
+  // Starts a release if the slab retains kReleaseBatchPages.
   bool MaybeStartReleaseLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Takes the slab out of use, and marks what it retains as releasing.
+  // Takes the slab out of use, and marks its retained pages as releasing.
   void StartReleaseLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Gives back what is marked, and what has come to be worth it meanwhile.
+  // Releases the marked pages, and repeats if enough were retained meanwhile.
   // False when the kernel refuses.
   bool Release(UnitId id) ABSL_LOCKS_EXCLUDED(mu_);
-  // Puts the slab back into use; false when none of it was left, so that it
-  // exists no more.
+  // Puts the slab back into use. False when no page was left; its unit is freed
+  // then.
   bool FinishReleaseLocked(UnitId id, bool given_back)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const SizeClass class_;
   const uint8_t index_;
 
-  // Synchronise themselves.
+  // Thread-safe.
   UnitTable& units_;
   MemoryAccount& account_;
-  // Written under mu_, read by anyone.
+  // Written under mu_, read without it.
   std::atomic<uint64_t> live_objects_{0};
   std::atomic<uint64_t> occupied_pages_{0};
   std::atomic<uint64_t> slabs_{0};
 
-  // Guards the entries and bitmaps of its units, too.
+  // Also guards the Unit structs and bitmaps of its units.
   Mutex mu_;
-  // Slabs with free slots, and those that retain pages.
+  // Slabs with free slots, and slabs with retained pages.
   UnitsByFullness partial_ ABSL_GUARDED_BY(mu_);
   UnitsByFullness retaining_ ABSL_GUARDED_BY(mu_);
-  // Slabs that are marked as victims; 0 for those that are gone.
+  // Slabs marked as victims; 0 in place of freed ones.
   std::vector<UnitId> victims_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -7,16 +7,17 @@
 namespace ramvol::engine {
 namespace {
 
-// Slack has grown enough for a round when this much came since the last one:
-// enough to pay for a walk over all tenants.
+// A light round begins when slack has grown by this much since the last one.
+// That pays for a walk over all tenants.
 constexpr uint64_t kMinLightBytes = 256 << 10;
-constexpr uint64_t kLightShare = 64;  // Of what is in use.
-// Tight rounds come when there is no room: these shares are of the limit, and
-// less than the reserve, so that merging never waits for a round in vain.
+constexpr uint64_t kLightShare = 64;  // Of the bytes in use.
+// The growth for a tight round, which begins when there is no room. The shares
+// are of the limit. They are less than the reserve, so that merging, which
+// waits for a round, gets one.
 constexpr uint64_t kMinTightBytes = 64 << 10;
 constexpr uint64_t kTightShare = 2048;
-// The same when background work has used the reserve: until that is paid back,
-// writers find no room.
+// The same while background work has used up the reserve: writers find no room
+// until it is repaid.
 constexpr uint64_t kMinOwedBytes = 16 << 10;
 constexpr uint64_t kOwedShare = 16384;
 
@@ -55,7 +56,7 @@ bool SlabEvacuator::HasWork(Evacuation how) {
 bool SlabEvacuator::BeginRound(Evacuation how) {
   {
     MutexLock lock(&mu_);
-    if (!MustBegin(how)) return true;  // Another was faster.
+    if (!MustBegin(how)) return true;  // Another thread was faster.
     if (!arena_.StartEvacuation(how)) {
       Settle(how, arena_.slack_bytes());
       return false;
@@ -75,7 +76,7 @@ bool SlabEvacuator::BeginRound(Evacuation how) {
 }
 
 void SlabEvacuator::Settle(Evacuation how, uint64_t slack_bytes) {
-  // A tight round leaves a light one nothing to do, either.
+  // After a tight round, a light one has nothing to do, either.
   for (size_t i = 0; i <= static_cast<size_t>(how); ++i) {
     settled_bytes_[i].store(slack_bytes, std::memory_order_relaxed);
   }
@@ -84,7 +85,7 @@ void SlabEvacuator::Settle(Evacuation how, uint64_t slack_bytes) {
 void SlabEvacuator::EndRoundLocked() {
   tenants_.clear();
   arena_.EndEvacuation();
-  // A round that was worth it makes room for the next, which may be, too.
+  // After a round that gained enough, the next may gain, too.
   const Evacuation how = how_.load(std::memory_order_relaxed);
   const bool gained =
       least_slack_bytes_ + GrowthForARound(how) <= first_slack_bytes_;

@@ -1,4 +1,4 @@
-// Gives back what is free inside slabs, by moving what lives in them together.
+// Frees space inside slabs by moving live objects together.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_SLAB_EVACUATOR_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_SLAB_EVACUATOR_H_
 
@@ -18,19 +18,19 @@
 
 namespace ramvol::engine {
 
-// Works in rounds. A round visits all parts of all tenants, a part a step, in
-// the threads that call Step: background threads when slack has grown, and
-// writers that find no room. After a round that gained little no other begins
-// before slack has grown again, so that a full server does not search for what
-// is not there. A tight round takes the place of a light one.
+// Works in rounds. A round visits all parts of all tenants, one part in each
+// step. The threads that call Step do the work: background threads when slack
+// has grown, and writers that find no room. After a round that gained little,
+// the next begins only when slack has grown again, so that a full server does
+// not search in vain. A tight round replaces a light one.
 //
-// Thread-safe. Borrows `arena`, which must outlive it. Its lock is taken before
-// those of a tenant, and is not held while anything is moved.
+// Thread-safe. Borrows `arena`, which must outlive it. Lock order: its lock
+// comes before a tenant's, and is not held while objects are moved.
 class SlabEvacuator {
  public:
   using TenantList = std::function<std::vector<std::weak_ptr<SlabTenant>>()>;
 
-  // `list_tenants` is called with no lock held.
+  // Calls `list_tenants` without holding a lock.
   SlabEvacuator(Arena& arena, TenantList list_tenants);
 
   SlabEvacuator(const SlabEvacuator&) = delete;
@@ -38,28 +38,28 @@ class SlabEvacuator {
 
   // Whether a round is under way or worth beginning.
   bool HasWork(Evacuation how);
-  // Visits one part; false when there is nothing to do.
+  // Visits one part. False when no round is worth it.
   bool Step(Evacuation how);
-  // What background threads owe: steps until slack is low, and if merging lacks
-  // room for `bytes`, until it has that. False when it has not.
+  // For background threads: steps until slack is low and merging has room for
+  // `bytes`. False when no such room can be made.
   bool KeepUp(uint64_t bytes);
-  // Rounds that have ended. Whoever waits for the second one after this has
-  // seen a whole one.
+  // Rounds that have ended. When two more have ended, one of them was a whole
+  // round.
   uint64_t rounds() const { return rounds_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr size_t kKinds = 2;  // Of Evacuation.
+  static constexpr size_t kKinds = 2;  // Values of Evacuation.
 
   struct Place {
-    std::shared_ptr<SlabTenant> tenant;  // nullptr: the round has ended.
+    std::shared_ptr<SlabTenant> tenant;  // nullptr when the round has ended.
     uint64_t key = 0;
   };
 
-  // No round, or a light one where `how` is tight.
+  // Whether there is no round, or only a light one and `how` is tight.
   bool MustBegin(Evacuation how) const;
   uint64_t GrowthForARound(Evacuation how) const;
   bool WorthARound(Evacuation how);
-  // False when there is nothing to be had by one.
+  // False when no slab can be emptied.
   bool BeginRound(Evacuation how) ABSL_LOCKS_EXCLUDED(mu_);
   void Settle(Evacuation how, uint64_t slack_bytes);
   Place TakeNext() ABSL_LOCKS_EXCLUDED(mu_);
@@ -68,17 +68,17 @@ class SlabEvacuator {
   Arena& arena_;
   const TenantList list_tenants_;
 
-  // Written under mu_, read by anyone.
+  // Written under mu_, read without it.
   std::atomic<bool> in_round_{false};
   std::atomic<Evacuation> how_{Evacuation::kLight};
   std::atomic<uint64_t> rounds_{0};
-  // By Evacuation: the least slack since the beginning of its last round, or 0
-  // when that round gained enough for another.
+  // For each Evacuation: the least slack since its last round began, or 0 when
+  // that round gained enough for another.
   std::array<std::atomic<uint64_t>, kKinds> settled_bytes_ = {};
 
   Mutex mu_;
   std::vector<std::weak_ptr<SlabTenant>> tenants_ ABSL_GUARDED_BY(mu_);
-  // Where the round goes on.
+  // Where the round continues.
   size_t tenant_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t key_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t first_slack_bytes_ ABSL_GUARDED_BY(mu_) = 0;

@@ -17,7 +17,7 @@ namespace {
 constexpr uint64_t kPageRefBytes = sizeof(std::atomic<uint32_t>);
 constexpr uint64_t kTableBytesPerUnit =
     sizeof(Unit) + kUnitPages * kPageRefBytes;
-// The tables' last pages, which are resident before they are full.
+// The last page of each table is resident before it is full.
 constexpr uint64_t kTableSlackBytes = 2 * kPageBytes;
 // A PageId has 32 bits.
 constexpr uint64_t kMaxUnits = (uint64_t{1} << 32) / kUnitPages;
@@ -25,7 +25,7 @@ constexpr uint64_t kMaxUnits = (uint64_t{1} << 32) / kUnitPages;
 static_assert(kTableBytesPerUnit == 312);
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
 
-// The lowest run of ones in `mask`, which is not 0.
+// The lowest run of ones in `mask`, which must not be 0.
 struct Run {
   explicit Run(uint64_t mask)
       : first(std::countr_zero(mask)), count(std::countr_one(mask >> first)) {}
@@ -40,7 +40,7 @@ struct Run {
 
 absl::StatusOr<std::unique_ptr<UnitTable>> UnitTable::Create(
     uint64_t bytes, MemoryAccount* account) {
-  // One more for unit 0.
+  // One more for unit 0, which is never used.
   const uint64_t units = bytes / kUnitBytes + (bytes % kUnitBytes != 0) + 1;
   if (units > kMaxUnits) {
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -70,7 +70,7 @@ UnitTable::UnitTable(Mapping range, Mapping units, Mapping page_refs,
 
 UnitTable::~UnitTable() {
   MutexLock lock(&mu_);
-  // Whoever is given these addresses next must find them clean.
+  // The next mapping at these addresses must not inherit poison.
   Unpoison(range_.data(), first_unused_ * kUnitBytes);
 }
 

@@ -1,4 +1,4 @@
-// Lists of units, by how full they are.
+// Lists of units by how full they are.
 #ifndef RAMVOL_SERVER_ENGINE_MEMORY_UNITS_BY_FULLNESS_H_
 #define RAMVOL_SERVER_ENGINE_MEMORY_UNITS_BY_FULLNESS_H_
 
@@ -10,14 +10,14 @@
 
 namespace ramvol::engine {
 
-// A set of units in kLevels levels of fullness. Everything takes constant time.
+// A set of units in kLevels levels of fullness. All operations take constant
+// time.
 //
-// Allocating from the fullest unit lets the sparse ones drain, so that they can
-// be given back. The fullest stays the same one, as it is added to and others
-// are taken from, until it leaves the set.
+// Allocating in the fullest unit lets sparse ones drain until they can be
+// released. The fullest stays the same one while it fills up, until it leaves
+// the set.
 //
-// Not thread-safe: guarded by its owner's mutex, as the units in it are.
-// Borrows `table`.
+// Not thread-safe: the mutex of its units' owner guards it. Borrows `table`.
 class UnitsByFullness {
  public:
   static constexpr int kLevels = 8;
@@ -28,10 +28,10 @@ class UnitsByFullness {
   UnitsByFullness(const UnitsByFullness&) = delete;
   UnitsByFullness& operator=(const UnitsByFullness&) = delete;
 
-  // Puts the unit into the level of `part` of `whole`, from whichever it is in.
-  // `part` is less than `whole`.
+  // Puts the unit into the level of `part` / `whole`, which must be less than
+  // 1, and takes it out of another level.
   void Put(UnitId id, uint64_t part, uint64_t whole);
-  // Takes the unit out, if it is in.
+  // Takes the unit out, if it is in the set.
   void Remove(UnitId id);
 
   // 0 when there are none.

@@ -1,4 +1,4 @@
-// The engine's numbers, of all volumes together. docs/metrics.md lists them.
+// Metrics of the engine, for all volumes together. docs/metrics.md lists them.
 #ifndef RAMVOL_SERVER_ENGINE_METRICS_ENGINE_METRICS_H_
 #define RAMVOL_SERVER_ENGINE_METRICS_ENGINE_METRICS_H_
 
@@ -10,7 +10,7 @@
 
 namespace ramvol::metrics {
 
-// Reads the engine's statistics whenever Prometheus asks. Thread-safe.
+// Reads the engine's statistics at each scrape. Thread-safe.
 class EngineMetrics final : public prometheus::Collectable {
  public:
   // Borrows `engine`, which must outlive this.

@@ -19,13 +19,13 @@ using engine::VolumeStats;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-// Volumes asked of the engine at a time.
+// How many volumes to list at a time.
 constexpr size_t kVolumesPerPage = 1000;
 constexpr std::string_view kOther = "_other";
 constexpr std::array<const char*, engine::kSpans> kSpanNames = {"1", "2", "4",
                                                                 "8", "16"};
 
-// A series that is one number of the statistics.
+// A metric that is one number of the statistics.
 struct Plain {
   const char* name;
   const char* help;
@@ -71,7 +71,7 @@ std::array<uint64_t, engine::kOperations> Operations(const VolumeStats& s) {
           s.zero_operations, s.flush_operations, s.extents_operations};
 }
 
-// Adds up what has series.
+// Adds the fields that have series.
 void AddStats(const VolumeStats& from, VolumeStats& to) {
   for (const auto field :
        {&VolumeStats::size_bytes,         &VolumeStats::logical_bytes,
@@ -84,7 +84,7 @@ void AddStats(const VolumeStats& from, VolumeStats& to) {
         &VolumeStats::extents_operations, &VolumeStats::read_bytes,
         &VolumeStats::written_bytes,      &VolumeStats::trimmed_bytes,
         &VolumeStats::cache_hits,         &VolumeStats::cache_misses}) {
-    // The largest sizes add up to more than fits.
+    // Saturates: the largest sizes add up to more than 64 bits hold.
     const uint64_t sum = to.*field + from.*field;
     to.*field = sum < from.*field ? std::numeric_limits<uint64_t>::max() : sum;
   }
@@ -98,7 +98,7 @@ void AddStats(const VolumeStats& from, VolumeStats& to) {
   to.attached_clients += from.attached_clients;
 }
 
-// The families, volume by volume.
+// Builds the families, volume by volume.
 class Builder {
  public:
   Builder() {
@@ -143,8 +143,8 @@ class Builder {
     }
   }
 
-  // Operations always have series, so that rates have a beginning; of the many
-  // errors, only those that occurred.
+  // Operations always have series, so that rates start from zero. Of the many
+  // errors, only those that occurred have one.
   void AddOperations(std::string_view volume, const VolumeStats& stats) {
     const auto counts = Operations(stats);
     for (size_t i = 0; i < engine::kOperations; ++i) {

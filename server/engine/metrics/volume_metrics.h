@@ -1,4 +1,4 @@
-// The numbers of each volume. docs/metrics.md lists them.
+// Metrics of each volume. docs/metrics.md lists them.
 #ifndef RAMVOL_SERVER_ENGINE_METRICS_VOLUME_METRICS_H_
 #define RAMVOL_SERVER_ENGINE_METRICS_VOLUME_METRICS_H_
 
@@ -11,10 +11,9 @@
 
 namespace ramvol::metrics {
 
-// Reads the volumes' statistics whenever Prometheus asks. The first
-// `max_volumes` in order of names have series of their own; those of the others
-// are added up as those of the volume "_other", which nobody can create. A
-// deleted volume has none any more. Thread-safe.
+// Reads the volumes' statistics at each scrape. The first `max_volumes` by name
+// have their own series. The others are added up as volume "_other", which is
+// not a valid name of a volume. A deleted volume has no series. Thread-safe.
 class VolumeMetrics final : public prometheus::Collectable {
  public:
   // Borrows `engine`, which must outlive this.

@@ -1,4 +1,4 @@
-// Blocks and chunks, and sets of a chunk's blocks.
+// Blocks, chunks, and sets of a chunk's blocks.
 #ifndef RAMVOL_SERVER_ENGINE_TYPES_BLOCKS_H_
 #define RAMVOL_SERVER_ENGINE_TYPES_BLOCKS_H_
 
@@ -21,24 +21,25 @@ constexpr BlockMask BlockBit(int block) {
 constexpr bool Holds(BlockMask blocks, int block) {
   return (blocks >> block & 1) != 0;
 }
-// The blocks from `first` on, `count` of them.
+// `count` blocks from `first` on.
 constexpr BlockMask RunMask(int first, int count) {
   return static_cast<BlockMask>(((1u << count) - 1) << first);
 }
-// The blocks that bytes [begin, end) of a chunk lie in; not for no bytes.
+// The blocks that bytes [begin, end) of a chunk lie in. The range must not be
+// empty.
 constexpr BlockMask BlocksIn(uint64_t begin, uint64_t end) {
   const int first = static_cast<int>(begin / kBlockBytes);
   const int last = static_cast<int>((end - 1) / kBlockBytes);
   return RunMask(first, last - first + 1);
 }
-// True when no block lies between two of `blocks` without being one of them.
+// Whether `blocks` are consecutive.
 constexpr bool IsRun(BlockMask blocks) {
   return blocks == RunMask(std::countr_zero(blocks), std::popcount(blocks));
 }
 
 // Walks the numbers of the bits set in a mask, lowest first:
 //   for (const int block : Bits(blocks)) ...
-// What happens to the mask meanwhile does not matter.
+// Iterates over a copy, so the mask may change meanwhile.
 class Bits {
  public:
   explicit constexpr Bits(uint64_t mask) : mask_(mask) {}

@@ -45,7 +45,7 @@ absl::Status Unless(bool valid, std::string_view field,
   return valid ? absl::OkStatus() : InvalidField(field, message);
 }
 
-// `value` must lie in [min, max]; `hint` says what to do, or is empty.
+// Checks that `value` is in [min, max]. `hint` is appended to the error.
 absl::Status CheckRange(std::string_view field, int64_t value, int64_t min,
                         int64_t max, std::string_view hint = "") {
   if (value >= min && value <= max) return absl::OkStatus();

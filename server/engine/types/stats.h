@@ -1,4 +1,4 @@
-// What the engine measures about itself. Plain numbers, copied out.
+// Statistics of the engine and of volumes: plain numbers.
 #ifndef RAMVOL_SERVER_ENGINE_TYPES_STATS_H_
 #define RAMVOL_SERVER_ENGINE_TYPES_STATS_H_
 
@@ -12,7 +12,7 @@
 
 namespace ramvol::engine {
 
-// Runs of 1, 2, 4, 8 and 16 blocks.
+// The spans of frames: 1, 2, 4, 8 and 16 blocks.
 inline constexpr int kSpans = 5;
 
 // The calls of a volume that are counted. The names are label values.
@@ -28,23 +28,22 @@ inline constexpr size_t kOperations = 6;
 inline constexpr std::array<const char*, kOperations> kOperationNames = {
     "read", "write", "trim", "write_zeroes", "flush", "extents"};
 
-// Why they fail: those of base/reason.h that they have, and one for any
-// other.
+// Why operations fail: some reasons of base/reason.h, and one for all others.
 inline constexpr std::array<std::string_view, 8> kErrorReasons = {
     reason::kServerMemoryLimit, reason::kVolumeMemoryLimit,
     reason::kPastEnd,           reason::kVolumeReadOnly,
     reason::kVolumeDeleted,     reason::kCorruptFrame,
     reason::kTooMuchData,       "OTHER"};
 
-// Of one volume. Read while others write: the numbers agree with each other
-// only once the volume is at rest.
+// Statistics of one volume. The numbers are not read at one moment, so they are
+// consistent only when the volume is idle.
 struct VolumeStats {
   uint64_t size_bytes = 0;
   // Blocks that are not holes, times kBlockBytes.
   uint64_t logical_bytes = 0;
   // The content itself: compressed frames, raw blocks, dirty blocks.
   uint64_t stored_bytes = 0;
-  // All that the volume takes: stored bytes, rounding, index, hot blocks,
+  // All memory of the volume: stored bytes, rounding, index, hot blocks,
   // reservation.
   uint64_t memory_bytes = 0;
   uint64_t memory_limit_bytes = 0;  // 0: none.
@@ -58,11 +57,11 @@ struct VolumeStats {
   // Frames by span, and the compressed bytes in them.
   std::array<uint64_t, kSpans> frames = {};
   std::array<uint64_t, kSpans> frame_bytes = {};
-  // Compressed bytes (by share of blocks) of frames that no block uses any
-  // more.
+  // Compressed bytes of dead blocks: each frame's bytes, times its share of
+  // dead blocks.
   uint64_t dead_bytes = 0;
 
-  // Hot cache: everything of this volume in it, and the dirty part.
+  // This volume's part of the hot cache, and the dirty part of that.
   uint64_t hot_bytes = 0;
   uint64_t dirty_bytes = 0;
 
@@ -74,7 +73,7 @@ struct VolumeStats {
   uint64_t flush_operations = 0;
   uint64_t extents_operations = 0;
   uint64_t failed_operations = 0;
-  // By operation and reason, in the order of the names; their sum is
+  // By operation and reason, in the order of the names. They add up to
   // failed_operations.
   std::array<std::array<uint64_t, kErrorReasons.size()>, kOperations> errors =
       {};
@@ -91,32 +90,32 @@ struct VolumeStats {
   uint64_t compressions = 0;
   uint64_t decompressions = 0;
   uint64_t corrupt_frames = 0;
-  // All reads' (writes') durations, those of failed ones too.
+  // Sums of the durations of all reads and writes, including failed ones.
   uint64_t read_ns = 0;
   uint64_t write_ns = 0;
 
   int attached_clients = 0;
 };
 
-// Of the whole engine.
+// Statistics of the whole engine.
 struct EngineStats {
   uint64_t memory_limit_bytes = 0;
-  // Counted against the limit: pages held, and what MALLOC volumes reserve.
+  // Counted against the limit: resident pages, and what MALLOC volumes reserve.
   uint64_t memory_used_bytes = 0;
-  // Of used: in live objects and reservations.
+  // Of memory_used_bytes: in live objects and reservations.
   uint64_t memory_allocated_bytes = 0;
   uint64_t hot_cache_limit_bytes = 0;
   uint64_t hot_cache_bytes = 0;
   uint64_t hot_cache_dirty_bytes = 0;
   uint64_t volumes = 0;
 
-  // Counters since the engine's beginning, of all volumes there ever were.
+  // Counters since the engine was created, including deleted volumes.
   uint64_t hot_cache_hits = 0;       // Blocks.
   uint64_t hot_cache_misses = 0;     // Blocks.
   uint64_t hot_cache_evictions = 0;  // Blocks.
-  // Writes that had to compress a chunk since too much was dirty.
+  // Writes that had to compress a chunk because too much was dirty.
   uint64_t throttled_writes = 0;
-  // Frames that background work replaced: by larger ones, by smaller ones, and
+  // Frames that background work replaced: by larger ones, by smaller ones, or
   // because most of a frame was overwritten or trimmed.
   uint64_t merged_frames = 0;
   uint64_t split_frames = 0;

@@ -1,4 +1,4 @@
-// What calls of a Volume take and answer.
+// Arguments and results of a Volume's calls.
 #ifndef RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_
 #define RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_
 
@@ -9,29 +9,29 @@
 namespace ramvol::engine {
 
 // A run of bytes in one state. Boundaries are multiples of kBlockBytes, except
-// at the ends of the range asked for.
+// at the ends of the requested range.
 struct Extent {
   uint64_t offset_bytes = 0;
   uint64_t length_bytes = 0;
-  bool hole = false;  // Holds nothing; reads as zero.
+  bool hole = false;  // Stores nothing; reads as zero.
 
   friend bool operator==(const Extent&, const Extent&) = default;
 };
 
 struct Extents {
   std::vector<Extent> extents;
-  // Where to go on; the end of the range when all of it was answered.
+  // Where to continue; the end of the range when it is complete.
   uint64_t next_offset_bytes = 0;
 };
 
-// What Update changes; what is left out stays.
+// What Update changes. Fields without a value stay as they are.
 struct VolumeUpdate {
   std::optional<uint64_t> size_bytes;
   std::optional<int> write_level;
   std::optional<int> merge_level;
   std::optional<uint64_t> memory_limit_bytes;
   std::optional<bool> read_only;
-  // Change nothing while a client has the volume attached.
+  // Refuse while a client has the volume attached.
   bool if_unattached = false;
 };
 

@@ -16,9 +16,9 @@
 
 namespace ramvol::engine {
 
-// One client, in words that whoever attaches it chooses.
+// One client, described for people.
 struct Holder {
-  std::string over;  // The way in: "nbd", "io".
+  std::string over;  // The protocol: "nbd", "io".
   std::string from;  // Its address: "127.0.0.1:40112".
   absl::Time since = absl::Now();
 };
@@ -32,7 +32,7 @@ class Holders {
     MutexLock lock(&mu_);
     return AddLocked(std::move(holder));
   }
-  // False, and nothing is added, when there is a holder already.
+  // Adds the holder only if there is none yet; else returns false.
   bool AddFirst(Holder holder, Id* id) ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);
     if (!holders_.empty()) return false;
@@ -48,7 +48,7 @@ class Holders {
     MutexLock lock(&mu_);
     return holders_.size();
   }
-  // Those that came first, at most `max`, and how many there are in all.
+  // The oldest `max` holders, and the number of all.
   std::pair<std::vector<Holder>, size_t> List(size_t max) const
       ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);

@@ -14,8 +14,8 @@
 
 namespace ramvol::engine {
 
-// What the blocks of one chunk become. PieceWriter::Discard frees the pages and
-// frames in `fresh` that were not committed. Not thread-safe.
+// The new content of blocks of one chunk. PieceWriter::Discard frees the pages
+// and frames in `fresh` that were not committed. Not thread-safe.
 struct PieceWrite {
   explicit PieceWrite(Arena& arena) : base(arena) {}
 
@@ -23,17 +23,17 @@ struct PieceWrite {
   size_t begin = 0;  // Within the chunk, in bytes.
   size_t end = 0;
   const char* data = nullptr;  // The bytes for [begin, end).
-  // What a block that becomes all zeroes is to be.
+  // The slot of blocks that become all zeroes: a hole, or a pattern.
   Slot zero;
-  int max_span = 1;  // Blocks in the longest frame that is made of it.
-  // Take memory beyond the limit rather than fail.
+  int max_span = 1;  // Blocks in the longest frame to make.
+  // Exceed the memory limit rather than fail.
   bool must_succeed = false;
-  // Fail when the volume has become smaller than the piece's end.
+  // Fail if the volume has become smaller than the piece's end.
   bool check_end = true;
 
   BlockMask touched = 0;  // All blocks in the range.
-  BlockMask partial = 0;  // Those not written whole; at most two.
-  BlockMask dirty = 0;    // Those whose fresh page goes to the hot cache.
+  BlockMask partial = 0;  // Blocks not written as a whole; at most two.
+  BlockMask dirty = 0;    // Blocks whose new page goes to the hot cache.
   std::array<Slot, kBlocksPerChunk> fresh = {};
   ChunkRefs base;  // What the partial blocks were made from.
 
@@ -49,7 +49,7 @@ struct PieceWrite {
     return data + (block * kBlockBytes - begin);
   }
   uint64_t EndOffset() const { return chunk * kChunkBytes + end; }
-  // True when all that it writes is holes.
+  // Whether it writes nothing but holes.
   bool OnlyHoles() const {
     for (const Slot& slot : fresh) {
       if (slot.kind != SlotKind::kHole) return false;

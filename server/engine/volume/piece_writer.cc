@@ -14,12 +14,13 @@
 namespace ramvol::engine {
 namespace {
 
-// Whole blocks of one chunk that are compressed by the writer itself, together;
-// fewer go to the hot cache and are compressed later with their neighbours.
+// The writer itself compresses this many or more whole blocks of a chunk. Fewer
+// go to the hot cache, to be compressed later with their neighbours
+// (docs/decisions/0023).
 constexpr int kMinStreamBlocks = 4;
-// Room for index nodes, a hot node and a chunk's map, per chunk.
+// For each chunk: index nodes, a hot node, and the packed map.
 constexpr uint64_t kMetadataBytes = 1024;
-// How often others may take the room that was made for a write's frame.
+// How often other threads may take the room that was made for a frame.
 constexpr int kMaxPackAttempts = 16;
 
 }  // namespace
@@ -59,7 +60,8 @@ Refusal PieceWriter::PrepareWhole(PieceWrite* piece) {
         codec::SameFilledPattern(piece->DataOf(block));
     if (!pattern.has_value()) {
       rest |= BlockBit(block);
-    } else if (*pattern != 0) {  // Zeroes are holes, as `fresh` is by itself.
+    } else if (*pattern !=
+               0) {  // Blocks of zeroes are holes, the default in `fresh`.
       piece->fresh[block] = Slot::OfPattern(*pattern);
     }
   }
@@ -67,9 +69,9 @@ Refusal PieceWriter::PrepareWhole(PieceWrite* piece) {
   if (!parts_.packing.compresses()) return PageWhole(rest, piece);
   const int min_span = parts_.packing.min_span();
   for (const BlockMask group : Partition(rest, min_span, piece->max_span)) {
-    // What may get neighbours soon waits for them in the hot cache: small
-    // writes, and less than the smallest frame when the rest of that is not in
-    // this write.
+    // Blocks that may soon get neighbours wait for them in the hot cache: those
+    // of small writes, and a group within one smallest frame's run that this
+    // write does not cover.
     const int first = std::countr_zero(group) / min_span * min_span;
     const bool waits = std::popcount(whole) < kMinStreamBlocks ||
                        (std::bit_width(group) <= first + min_span &&
@@ -99,7 +101,7 @@ Refusal PieceWriter::PackWhole(BlockMask blocks, PieceWrite* piece) {
   bool packed = false;
   bool has_room = true;
   for (int i = 0; i < kMaxPackAttempts && has_room; ++i) {
-    // Gathered anew each time: reclaiming uses the scratch too.
+    // Gather each time: MakeRoom may overwrite the scratch buffers.
     packed = PackGroup(parts_.account, Priority::kNormal, blocks,
                        Gather(blocks, first), parts_.packing.write_level(),
                        &frame, &cost);
@@ -143,7 +145,7 @@ Refusal PieceWriter::FillPartial(int block, PieceWrite* piece) {
 
 Refusal PieceWriter::StorePartial(int block, const char* content,
                                   PieceWrite* piece) {
-  // When it is made again, there may be a page already.
+  // A repeated attempt may find a page from the one before.
   Slot& fresh = piece->fresh[block];
   const std::optional<uint64_t> pattern = codec::SameFilledPattern(content);
   if (pattern.has_value()) {
@@ -174,8 +176,8 @@ Refusal PieceWriter::Commit(PieceWrite* piece) {
         [&](ChunkMap& map) { done = ApplyIfSame(piece, map, &replaced); });
     if (!refusal.ok()) return refusal;
     if (done) break;
-    // Somebody changed what the partial blocks were made from: make them again.
-    // Other pieces may be committed already, so memory must not be lacking.
+    // The old content of partial blocks changed: make them again. Other pieces
+    // may be committed already, so this must not fail for memory.
     piece->must_succeed = true;
     refusal = PreparePartial(piece);
     if (!refusal.ok()) return refusal;
@@ -215,7 +217,9 @@ void PieceWriter::Apply(PieceWrite* piece, ChunkMap& map, Replaced* replaced) {
 }
 
 void PieceWriter::Discard(PieceWrite* piece) {
-  Frame* freed = nullptr;  // The blocks of a frame lie in one group, in order.
+  // No slot of another frame lies between those of one, so comparing with the
+  // last frame suffices to release each once.
+  Frame* freed = nullptr;
   for (Slot& slot : piece->fresh) {
     if (slot.kind == SlotKind::kPage) parts_.account.FreePage(slot.page());
     Frame* frame = slot.frame();

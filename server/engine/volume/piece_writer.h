@@ -1,4 +1,4 @@
-// Preparing and committing one chunk's part of a write, or of a trim.
+// Prepares and commits one chunk's part of a write or trim.
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_PIECE_WRITER_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_PIECE_WRITER_H_
 
@@ -14,43 +14,45 @@
 
 namespace ramvol::engine {
 
-// A piece is prepared, with everything that can fail for memory; then it is
-// committed, or discarded. A request of several pieces prepares all of them
-// before it commits any.
+// Preparing a piece does everything that can fail for memory. Then the piece is
+// committed or discarded. A request prepares all of its pieces before it
+// commits any.
 //
-// Thread-safe, as long as each piece is one thread's. Borrows what `parts` name
-// and `reclaimer`, which must outlive it.
+// Thread-safe, as long as only one thread at a time uses a piece. Borrows
+// `reclaimer` and what `parts` refer to, which must outlive it.
 class PieceWriter {
  public:
   PieceWriter(const VolumeParts& parts, Reclaimer& reclaimer)
       : parts_(parts), reclaimer_(reclaimer) {}
 
-  // Makes pages and frames of the data of `piece`, one of `pieces` that will
-  // exist at the same time.
+  // Makes pages and frames of the piece's data. `pieces` is the number of
+  // pieces that the request prepares together.
   Refusal Prepare(size_t pieces, PieceWrite* piece);
-  // The same where all that is written is piece->zero.
+  // The same for a piece that only writes zeroes, as piece->zero.
   Refusal PrepareZeroes(PieceWrite* piece);
-  // Makes the piece the chunk's content. Fails only for what the volume has
-  // become meanwhile (kDeleted, kShrunk), or when a frame that it has to read
-  // again is kCorrupt.
+  // Commits the piece. Fails only if the volume was deleted or shrunk meanwhile
+  // (kDeleted, kShrunk), or if a frame that has to be read again is damaged
+  // (kCorrupt).
   Refusal Commit(PieceWrite* piece);
   // Frees what was prepared and not committed.
   void Discard(PieceWrite* piece);
 
  private:
-  // Whether there is room for the metadata of `pieces` chunks.
+  // Checks, and makes, room for the metadata of `pieces` chunks.
   Refusal Admit(size_t pieces);
   Refusal PrepareWhole(PieceWrite* piece);
   Refusal PackWhole(BlockMask blocks, PieceWrite* piece);
   Refusal PageWhole(BlockMask blocks, PieceWrite* piece);
-  // Takes references to what the partial blocks hold, up to `end`.
+  // Takes references to the old content of the partial blocks. kShrunk if the
+  // volume is smaller than `end`.
   Refusal TakeBase(uint64_t end, PieceWrite* piece);
-  // Makes the partial blocks out of these and the data.
+  // Makes the partial blocks from their old content and the data.
   Refusal PreparePartial(PieceWrite* piece);
   Refusal FillPartial(int block, PieceWrite* piece);
   // Puts a partial block's new content into a page.
   Refusal StorePartial(int block, const char* content, PieceWrite* piece);
-  // True when the piece was applied; else its base was taken anew.
+  // Applies the piece if its base is unchanged. Else takes a new base and
+  // returns false.
   bool ApplyIfSame(PieceWrite* piece, ChunkMap& map, Replaced* replaced);
   void Apply(PieceWrite* piece, ChunkMap& map, Replaced* replaced);
 

@@ -15,18 +15,18 @@
 namespace ramvol::engine {
 namespace {
 
-// So many recent reads of a part of a frame have it split: by then splitting
-// has paid for itself (ARCHITECTURE.md, "Frames").
+// A frame is split after this many recent reads of parts of it: then splitting
+// pays for itself (docs/decisions/0008).
 constexpr int kReadsBeforeSplit = 8;
 
-// Joins neighbours of one state as they come, in order.
+// Collects extents in order, and joins neighbours of one state.
 class ExtentBuilder {
  public:
   ExtentBuilder(uint64_t offset, uint64_t end, size_t max_extents)
       : position_(offset), end_(end), max_extents_(max_extents) {}
 
-  // The bytes from where the last call ended up to `to` are in state `hole`.
-  // False once there are too many extents.
+  // Adds the bytes from the end of the last call up to `to`. False when there
+  // are too many extents.
   bool Add(uint64_t to, bool hole) {
     to = std::min(to, end_);
     if (to <= position_) return true;
@@ -44,7 +44,7 @@ class ExtentBuilder {
     if (!Add(chunk * kChunkBytes, true)) return false;
     for (int block = 0; block < kBlocksPerChunk;) {
       const bool data = Holds(present, block);
-      // Where the state changes; the bit past the chunk ends its last run.
+      // Finds the next change of state; bit 16 ends the last run of the chunk.
       const unsigned rest = (data ? ~present : present) >> block;
       const int run = std::min<int>(std::countr_zero(rest | 1u << 16),
                                     kBlocksPerChunk - block);
@@ -97,8 +97,8 @@ Refusal Reader::ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
   if (cost.decompressions > 0) clock->Decompressed(cost.began_ns);
   if (!good) return {Cause::kCorrupt, chunk};
   if (!small || cost.decompressions == 0) return Refusal();
-  // A read of a whole frame went straight to `out`, another through the
-  // scratch.
+  // A read of a whole frame was decompressed straight into `out`; any other
+  // went through the scratch buffer.
   if (const Frame* frame = refs.frame_in_scratch(); frame != nullptr) {
     CacheBlocks(chunk, *frame, ThreadScratch().content,
                 sequential ? frame->blocks : blocks & frame->blocks);
@@ -124,7 +124,7 @@ Refusal Reader::TakeRefs(uint64_t chunk, BlockMask blocks, uint64_t end,
           if (frame == nullptr) continue;
           split = frame->Touch() >= kReadsBeforeSplit &&
                   1 << frame->SpanLog2() > parts_.packing.split_span();
-          return true;  // A small read rarely sees two.
+          return true;  // A small read rarely touches two frames.
         }
         return false;
       });
@@ -142,7 +142,7 @@ void Reader::CacheBlocks(uint64_t chunk, const Frame& frame,
                 content + frame.OffsetOf(block), kBlockBytes);
   }
   Replaced replaced;
-  // Only what the frame still holds: a block may have been written meanwhile.
+  // Skip blocks that were written meanwhile: the frame no longer holds them.
   const auto keep = [&](ChunkMap& map) {
     for (const int block : Bits(blocks)) {
       const bool hot = map.hot != nullptr && Holds(map.hot->present, block);
@@ -183,7 +183,7 @@ Refusal Reader::FindExtents(uint64_t offset, uint64_t length,
     next = parts_.content.VisitLeaf(
         *next, [&](const Content::LeafView& leaf) { add(leaf, *next); });
   }
-  // A walk ends early when the volume is deleted under it.
+  // The walk ends early when the volume is deleted meanwhile.
   if (parts_.content.closed()) return {Cause::kDeleted};
   if (fits) builder.Add(offset + length, true);
   *extents = builder.Take();

@@ -1,4 +1,4 @@
-// What reads of a volume do.
+// Reads of a volume.
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_READER_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_READER_H_
 
@@ -19,26 +19,26 @@
 namespace ramvol::engine {
 
 // Takes references under a chunk's lock, then copies or decompresses without
-// it. What a small read had to decompress stays in the hot cache; a large frame
-// of which parts are read again and again is asked to be split.
+// it. Blocks that a small read had to decompress go to the hot cache. A large
+// frame whose parts are read repeatedly is queued to be split.
 //
-// Thread-safe. Borrows what `parts` name and `reclaimer`, which must outlive
-// it.
+// Thread-safe. Borrows `reclaimer` and what `parts` refer to, which must
+// outlive it.
 class Reader {
  public:
-  // Longer reads neither use up the hot cache nor count as random.
+  // Longer reads do not go to the hot cache, nor do they split frames.
   static constexpr size_t kMaxSmallReadBytes = 16384;
 
   Reader(const VolumeParts& parts, Reclaimer& reclaimer)
       : parts_(parts), reclaimer_(reclaimer) {}
 
-  // Fills `out` with the bytes from `offset` on, which lie within the volume.
-  // kDeleted, kShrunk, or kCorrupt; `out` is unspecified then. Tells `clock`
-  // when it begins to decompress.
+  // Fills `out` with the bytes from `offset` on. The range must lie within the
+  // volume. kDeleted, kShrunk, or kCorrupt; `out` is unspecified then. Tells
+  // `clock` when decompression begins.
   Refusal Read(uint64_t offset, absl::Span<char> out, ReadClock* clock);
 
-  // Sets `*extents` to those of [offset, offset + length), at most
-  // `max_extents` of them. kDeleted.
+  // Sets `*extents` to the first `max_extents` extents of [offset, offset +
+  // length). kDeleted.
   Refusal FindExtents(uint64_t offset, uint64_t length, size_t max_extents,
                       Extents* extents) const;
 
@@ -46,17 +46,17 @@ class Reader {
   // Reads bytes [begin, end) of a chunk.
   Refusal ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
                     bool sequential, ReadClock* clock);
-  // Takes references for `blocks`, and notes that they were read.
+  // Takes references for `blocks`, and notes the read for cache and splitting.
   Refusal TakeRefs(uint64_t chunk, BlockMask blocks, uint64_t end, bool small,
                    ChunkRefs* refs) const;
-  // Keeps `blocks` of a frame that was decompressed to `content`, if there is
-  // memory for them without taking any back.
+  // Puts `blocks` of a frame, decompressed at `content`, into the hot cache, as
+  // far as memory is free without reclaiming any.
   void CacheBlocks(uint64_t chunk, const Frame& frame, const char* content,
                    BlockMask blocks);
 
   const VolumeParts parts_;
   Reclaimer& reclaimer_;
-  // Where the last read ended, to recognise sequential ones. A hint.
+  // Where the last read ended: a hint to recognise sequential reads.
   std::atomic<uint64_t> last_read_end_{0};
 };
 

@@ -1,4 +1,4 @@
-// What a client is told when a request is refused: the one place for the words.
+// The texts of refusals, in one place.
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_REFUSAL_TEXT_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_REFUSAL_TEXT_H_
 
@@ -11,16 +11,16 @@
 
 namespace ramvol::engine {
 
-// A request as its caller made it.
+// A request, as its caller made it.
 struct Request {
   absl::string_view what;  // Begins the message: "read", "write", ...
   uint64_t offset = 0;
   uint64_t length = 0;
 };
 
-// OK when nothing was refused. Else a status with the reason of its cause
-// (ReasonOf) that names the volume called `volume`, of `size_bytes`, and the
-// request, gives the figures and says what to do.
+// OK when nothing was refused. Else a status with the reason of the cause
+// (ReasonOf). Its text names the request and the volume (called `volume`, of
+// `size_bytes`), gives figures and says what to do.
 absl::Status Explain(const Refusal& refusal, const Request& request,
                      absl::string_view volume, uint64_t size_bytes,
                      const Account& account);

@@ -24,8 +24,9 @@ Refusal Trimmer::ZeroRange(uint64_t offset, uint64_t length,
   for (uint64_t at = offset; refusal.ok() && at < end;) {
     const uint64_t chunk = at / kChunkBytes;
     const size_t begin = at % kChunkBytes;
-    const uint64_t last_whole = end / kChunkBytes;  // One past.
-    // All whole chunks in one walk over those that are there.
+    const uint64_t last_whole =
+        end / kChunkBytes;  // One past the last whole chunk.
+    // Clears all whole chunks in one walk, which visits only those that exist.
     if (begin == 0 && chunk < last_whole && terms.leave == Leave::kHoles) {
       parts_.content.Clear(chunk, last_whole - 1);
       at = last_whole * kChunkBytes;
@@ -52,8 +53,8 @@ Refusal Trimmer::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
   if (refusal.ok()) refusal = pieces_.Commit(&piece);
   pieces_.Discard(&piece);
   if (piece.partial != 0 && !parts_.arena.HasRoom(0)) {
-    // At the limit a trim may not leave more behind than there was: its new
-    // blocks are compressed, and what their old frames still hold is, too.
+    // At the limit, a trim must not take more memory than it frees: compress
+    // its new blocks, and rewrite the frames that held them before.
     parts_.owner.FlushChunk(chunk);
     parts_.owner.RewriteChunk(chunk, RewriteReason::kAnyDead);
   }
@@ -61,9 +62,9 @@ Refusal Trimmer::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
 }
 
 void Trimmer::CutOff(uint64_t end, uint64_t old_end) {
-  // Nothing new comes in past the end, so what is there can go: the rest of the
-  // end's block last, as that is the only step that can fail. When it does, the
-  // block is damaged, and reads say so.
+  // The size is already smaller, so nothing is written past the end. The rest
+  // of the last block comes last, because only that can fail: when the block is
+  // damaged, which reads will report.
   const Terms terms{.leave = Leave::kHoles, .check_end = false};
   const uint64_t from = (end + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
   const uint64_t to = (old_end / kChunkBytes + 1) * kChunkBytes;

@@ -1,4 +1,4 @@
-// What trims and writes of zeroes do, and the end of a volume that shrinks.
+// Trims, writes of zeroes, and cutting off the end of a volume.
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_TRIMMER_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_TRIMMER_H_
 
@@ -11,10 +11,11 @@
 
 namespace ramvol::engine {
 
-// Whole chunks become holes at once; the parts of chunks at both ends are
-// written as zeroes.
+// Trimming whole chunks drops them. Parts of chunks at both ends are written as
+// zeroes.
 //
-// Thread-safe. Borrows what `parts` name and `pieces`, which must outlive it.
+// Thread-safe. Borrows `pieces` and what `parts` refer to, which must outlive
+// it.
 class Trimmer {
  public:
   Trimmer(const VolumeParts& parts, PieceWriter& pieces)
@@ -24,17 +25,17 @@ class Trimmer {
     kHoles,
     kZeroes,  // Same-filled blocks, which stay allocated.
   };
-  // Makes the range, within the volume, read as zero. kDeleted, kShrunk,
-  // kCorrupt; with kZeroes also kVolumeLimit and kServerLimit. A part of the
-  // range may be zero then.
+  // Makes the range, which must lie within the volume, read as zero. kDeleted,
+  // kShrunk, kCorrupt; with kZeroes also kVolumeLimit and kServerLimit. After a
+  // refusal, a part of the range may be zero.
   Refusal Zero(uint64_t offset, uint64_t length, Leave leave);
 
-  // Frees what lies from `end` to `old_end`, past the volume's new end. Nothing
-  // may come in there meanwhile: nobody else changes the size.
+  // Frees what lies from `end`, the volume's new size, to `old_end`. The size
+  // must not change meanwhile.
   void CutOff(uint64_t end, uint64_t old_end);
 
  private:
-  // What zeroing a range has in common for its pieces.
+  // What all pieces of a range have in common.
   struct Terms {
     Leave leave = Leave::kHoles;
     // Whether the range must lie within the volume.

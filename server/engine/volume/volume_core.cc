@@ -16,12 +16,12 @@
 namespace ramvol::engine {
 namespace {
 
-// A kMalloc volume's index, for each chunk: its map with 16 slots, and a 64th
-// of its leaf with the nodes above.
+// Index of a kMalloc volume for each chunk: a packed map with 16 slots, and its
+// share of the leaf and the nodes above.
 constexpr uint64_t kIndexBytesPerChunk = 192;
-// And what writes hold on top while old and new content exist together.
+// What a write takes while old and new content exist together.
 constexpr uint64_t kReservationSlackBytes = 1 << 20;
-// Of those who have a volume attached, so many are named.
+// Most attached clients that an error names.
 constexpr size_t kMaxNamedHolders = 8;
 
 // "nbd 127.0.0.1:40112 since 2026-11-29T03:12:50Z".
@@ -218,7 +218,7 @@ absl::Status VolumeCore::Delete(bool force) {
     }
     content_.CloseLocked();
   }
-  // Nobody comes in any more, so no request waits for a lock that this takes.
+  // Closed: new requests are refused and do not wait for this.
   content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
   account_.ShrinkReservation(ReservationFor(size_bytes()));
   arena_.Unreserve(std::exchange(fixed_bytes_, 0));
@@ -249,7 +249,7 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
     absl::Status unattached = CheckUnattached();
     if (!unattached.ok()) return unattached;
   }
-  // Resizing is the only part that can fail, so it goes first.
+  // Only resizing can fail, so it goes first.
   if (wanted->size_bytes != size_bytes()) {
     absl::Status resized = Resize(wanted->size_bytes, update.if_unattached);
     if (!resized.ok()) return resized;
@@ -282,8 +282,8 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
                      {"growth", old_size, size_bytes - old_size});
     }
   }
-  // The memory is there before the size is: a write into the new part may not
-  // lack any.
+  // Reserve memory before the size grows, so that writes to the new part have
+  // it.
   absl::Status set = SetSize(size_bytes, if_unattached);
   if (!set.ok()) {
     if (new_reservation > old_reservation) {
@@ -313,7 +313,7 @@ VolumeOptions VolumeCore::options() const {
 VolumeStats VolumeCore::Stats() const {
   VolumeStats stats;
   const Gauges& gauges = content_.gauges();
-  // Of the five that there are for each span.
+  // These gauges come in groups of kSpans.
   const auto of_span = [&](Gauge first, int span) {
     return gauges.Sum(static_cast<Gauge>(static_cast<int>(first) + span));
   };

@@ -1,4 +1,4 @@
-// A volume, put together from its parts. The engine's own; users see volume.h.
+// A volume, composed of its parts. Private to the engine; users see volume.h.
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_VOLUME_CORE_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_VOLUME_CORE_H_
 
@@ -34,23 +34,23 @@
 
 namespace ramvol::engine {
 
-// See volume.h for what the calls promise. A data call is checked, done by one
-// of the parts, counted, and worded when it was refused; what is left here is
-// what a volume is besides its content: a name, a size, options, clients.
+// volume.h documents the calls. A data call is checked here, carried out by one
+// of the parts, counted, and turned into a status. Apart from its parts, a
+// volume has a name, options and attached clients.
 //
-// Thread-safe. Borrows what `engine` refers to, which must outlive it.
+// Thread-safe. Borrows what `engine` refers to, which must outlive this.
 class VolumeCore final : public ChunkOwner {
  public:
-  // Memory outside of the arena that a volume takes, about; counted.
+  // About the memory that a volume takes outside of the arena; also counted.
   static constexpr uint64_t kFixedBytes = 8192;
 
-  // `options` validate. Call Reserve next.
+  // `options` must validate. Call Reserve next.
   VolumeCore(const EngineParts& engine, const VolumeOptions& options,
              uint64_t uid);
   ~VolumeCore() override;
 
-  // Takes kFixedBytes and what a kMalloc volume promises out of the limit;
-  // RESOURCE_EXHAUSTED when there is not enough, and then the volume must go.
+  // Reserves kFixedBytes and what a kMalloc volume promises. RESOURCE_EXHAUSTED
+  // when that does not fit; destroy the volume then.
   absl::Status Reserve();
 
   absl::Status Read(uint64_t offset, absl::Span<char> out);
@@ -62,8 +62,8 @@ class VolumeCore final : public ChunkOwner {
                                      size_t max_extents);
   absl::Status Update(const VolumeUpdate& update);
 
-  // Ends all data calls with NOT_FOUND and frees the content. `force` as
-  // Engine::DeleteVolume says.
+  // Makes all later data calls fail with NOT_FOUND and frees the content.
+  // `force` as in Engine::DeleteVolume.
   absl::Status Delete(bool force);
   absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
   void Detach(Holders::Id id) { holders_.Remove(id); }
@@ -94,11 +94,11 @@ class VolumeCore final : public ChunkOwner {
   bool CorruptForTest(uint64_t offset);
 
  private:
-  // Whether a request may begin.
+  // Check whether a request may begin.
   Refusal CheckRange(const Request& request) const;
   Refusal CheckChange(const Request& request) const;
-  // Counts a request that ends, and makes a status of it. `counted_bytes` are
-  // added to its bytes.
+  // Counts a request that ends, with `counted_bytes` if it succeeded, and
+  // returns its status.
   absl::Status End(Operation operation, const Request& request, int64_t took_ns,
                    uint64_t counted_bytes, const Refusal& refusal);
   absl::Status Explain(const Refusal& refusal, const Request& request) const {
@@ -106,29 +106,30 @@ class VolumeCore final : public ChunkOwner {
   }
   absl::Status Deleted() const { return Explain({Cause::kDeleted}, {}); }
 
-  // The volume's options with what `update` changes; INVALID_ARGUMENT.
+  // The options after `update`; INVALID_ARGUMENT when they do not validate.
   absl::StatusOr<VolumeOptions> Updated(const VolumeUpdate& update) const;
   absl::Status Resize(uint64_t size_bytes, bool if_unattached)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(update_mu_);
-  // Sets the size, unless the volume is attached and must not be.
+  // Sets the size. With `if_unattached`, fails when the volume is attached.
   absl::Status SetSize(uint64_t size_bytes, bool if_unattached);
   uint64_t ReservationFor(uint64_t size_bytes) const;
 
   Arena& arena_;
   const std::string name_;
   const uint64_t uid_;
-  // As created; what can change is in the parts below.
+  // As created. The current values of what can change are in the members below.
   const VolumeOptions options_;
   std::atomic<bool> read_only_;
 
-  // A client is entered under the content's lock.
+  // Clients are added under the content's lock, so that none is added after
+  // closing.
   Holders holders_;
 
   PackingPolicy packing_;
   VolumeCounters counters_;
   Account account_;
   Content content_;
-  // Names all of these; copied by what follows.
+  // Refers to the members above; the members below copy it.
   const VolumeParts parts_;
   Compactor compactor_;
   Reclaimer reclaimer_;
@@ -137,11 +138,11 @@ class VolumeCore final : public ChunkOwner {
   Writer writer_;
   Trimmer trimmer_;
 
-  // One Update or Delete at a time. Held while a resize frees what it cuts off,
-  // which may take long; no request takes it.
+  // Serialises Update and Delete. Held while a resize frees what it cuts off,
+  // which may take long. Requests do not take it.
   Mutex update_mu_;
-  // Of kFixedBytes, what is taken out of the limit. Set by Reserve, before
-  // others see the volume, and by Delete.
+  // kFixedBytes while they are reserved, else 0. Set by Reserve, before others
+  // see the volume, and by Delete.
   uint64_t fixed_bytes_ = 0;
 };
 

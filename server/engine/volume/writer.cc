@@ -10,8 +10,8 @@
 namespace ramvol::engine {
 namespace {
 
-// Writes of so many chunks are compressed by background threads, too, while the
-// writer waits: from half a megabyte on that is worth waking them.
+// For writes of this many chunks (512 KiB) or more, it is worth waking
+// background threads to help with compressing.
 constexpr size_t kMinSharedPieces = 8;
 
 }  // namespace
@@ -30,8 +30,9 @@ Refusal Writer::Write(uint64_t offset, absl::Span<const char> data) {
     pieces.push_back(std::move(piece));
     done += length;
   }
-  // The reservation covers the old content and not much of the new on top, so
-  // both exist for one chunk at a time. Its memory cannot be refused.
+  // The reservation has little room for new content beside the old, so a
+  // reserved volume prepares and commits chunk by chunk. That cannot fail
+  // halfway, because its memory cannot be refused.
   const size_t at_once = reserved ? 1 : pieces.size();
   Refusal refusal;
   for (size_t i = 0; refusal.ok() && i < pieces.size(); i += at_once) {
@@ -51,7 +52,7 @@ Refusal Writer::PrepareAll(
   Refusal first_refusal;
   std::atomic<bool> failed = false;
   const auto prepare = [&](size_t i) {
-    // What one piece lacks, the others would search for in vain.
+    // After one failure, the other pieces would only search for memory in vain.
     if (failed.load(std::memory_order_relaxed)) return;
     const Refusal refusal = pieces_.Prepare(pieces.size(), pieces[i].get());
     if (refusal.ok()) return;

@@ -1,4 +1,4 @@
-// What writes of a volume do.
+// Writes of a volume.
 #ifndef RAMVOL_SERVER_ENGINE_VOLUME_WRITER_H_
 #define RAMVOL_SERVER_ENGINE_VOLUME_WRITER_H_
 
@@ -13,22 +13,23 @@
 
 namespace ramvol::engine {
 
-// Cuts a write into pieces, prepares all of them, and then commits all. Of a
-// long write, background threads prepare some.
+// Divides a write into pieces, prepares all of them, then commits all.
+// Background threads help to prepare a long write.
 //
-// Thread-safe. Borrows what `parts` name and `pieces`, which must outlive it.
+// Thread-safe. Borrows `pieces` and what `parts` refer to, which must outlive
+// it.
 class Writer {
  public:
   Writer(const VolumeParts& parts, PieceWriter& pieces)
       : parts_(parts), pieces_(pieces) {}
 
-  // Stores `data` at `offset`, within the volume. kVolumeLimit or kServerLimit,
-  // and nothing has changed then; kCorrupt when a frame that has to be read for
-  // an unaligned end is damaged; kDeleted, kShrunk.
+  // Stores `data` at `offset`. The range must lie within the volume.
+  // kVolumeLimit or kServerLimit, without any change; kCorrupt when an
+  // unaligned end needs a damaged frame; kDeleted, kShrunk.
   Refusal Write(uint64_t offset, absl::Span<const char> data);
 
  private:
-  // Returns the first refusal, when there is any.
+  // Prepares all of `pieces`. Returns the first refusal.
   Refusal PrepareAll(absl::Span<const std::unique_ptr<PieceWrite>> pieces);
 
   const VolumeParts parts_;
