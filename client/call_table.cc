@@ -27,8 +27,8 @@ bool MovesData(const Call& call) {
          call.kind == OperationKind::kWrite;
 }
 
-void AppendExtents(std::vector<Extent>& all, std::vector<Extent> more) {
-  for (Extent& extent : more) {
+void AppendExtents(std::vector<Extent>& all, const std::vector<Extent>& more) {
+  for (const Extent& extent : more) {
     if (!all.empty() && all.back().hole == extent.hole &&
         all.back().offset + all.back().length == extent.offset) {
       all.back().length += extent.length;
@@ -135,13 +135,14 @@ void CallTable::Finish(const Part& part, absl::Status status) {
   }
 }
 
-void CallTable::FinishExtents(const Part& part, std::vector<Extent> extents,
+void CallTable::FinishExtents(const Part& part,
+                              const std::vector<Extent>& extents,
                               int64_t next_offset, int64_t volume_size_bytes) {
   const std::shared_ptr<Call>& call = part.call;
   if (call->ended) return;
   const int64_t end = RangeEnd(*call, volume_size_bytes);
   const bool moved = next_offset > part.offset;
-  AppendExtents(call->extents, std::move(extents));
+  AppendExtents(call->extents, extents);
   const bool enough = call->max_extents > 0 && moved;
   if (enough || next_offset >= end || (call->length == 0 && !moved)) {
     Finish(part, absl::OkStatus());

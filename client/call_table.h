@@ -93,7 +93,7 @@ class CallTable {
   // A part was answered. Ignored if its call has ended.
   void Finish(const Part& part, absl::Status status);
   // Likewise, for the kGetExtents among them.
-  void FinishExtents(const Part& part, std::vector<Extent> extents,
+  void FinishExtents(const Part& part, const std::vector<Extent>& extents,
                      int64_t next_offset, int64_t volume_size_bytes);
 
   // Ends the call now, whatever parts are out. Nothing if it has ended.

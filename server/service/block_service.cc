@@ -19,7 +19,7 @@
 namespace ramvol::service {
 namespace {
 
-// An Io stream that is refused.
+// The reactor of an Io stream that is refused.
 class RefusedStream final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
@@ -41,7 +41,7 @@ absl::Status TooManyStreams(IoStreamSet::Answer why) {
                     reason::kTooManyStreams);
 }
 
-// Whether the change may begin.
+// Checks the request's if_unattached.
 template <typename Request>
 absl::Status CheckGuard(const Request& request, const engine::Volume& volume) {
   return request.if_unattached() ? volume.CheckUnattached() : absl::OkStatus();
@@ -54,9 +54,9 @@ BlockService::BlockService(engine::Engine* engine, Executor* executor,
     : engine_(engine),
       executor_(executor),
       gate_(gate),
-      memory_(memory),
-      runner_(executor, gate, memory),
-      streams_(gate, memory.get()) {}
+      memory_(std::move(memory)),
+      runner_(executor, gate, memory_),
+      streams_(gate, memory_.get()) {}
 
 void BlockService::Drain() { streams_.DrainAll(); }
 
@@ -92,7 +92,7 @@ grpc::ServerUnaryReactor* BlockService::Read(
   v1::ReadRequest decoded;
   absl::Status status = DecodeSmallMessage(request, &decoded);
   if (!status.ok()) return UnaryRunner::Answer(context, status);
-  // What is too long is refused.
+  // A longer read is refused.
   const int64_t length =
       std::clamp(decoded.length(), int64_t{0}, kMaxDataBytes);
   UnaryTask task{.context = context,
@@ -228,7 +228,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
     return new RefusedStream(TooManyStreams(answer));
   }
   stream->Start();
-  // It may have come too late for Drain to see it.
+  // Drain may have run before the stream was added.
   if (gate_->closed()) stream->Drain();
   return stream.get();
 }

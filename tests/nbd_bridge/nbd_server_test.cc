@@ -50,7 +50,8 @@ TEST(NbdAddressTest, RefusesOthersByName) {
 
 class NbdServerTest : public ::testing::Test {
  protected:
-  absl::StatusOr<std::unique_ptr<NbdServer>> Start(NbdServerOptions options) {
+  absl::StatusOr<std::unique_ptr<NbdServer>> Start(
+      const NbdServerOptions& options) {
     return NbdServer::Start(options, &exports_, &memory_, &stats_);
   }
 
