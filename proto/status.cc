@@ -10,7 +10,7 @@
 namespace ramvol {
 namespace {
 
-// Holds a serialized ErrorInfo of which only the metadata is set.
+// The payload is a serialized ErrorInfo with only its metadata set.
 constexpr char kMetadataUrl[] = "ramvol/metadata";
 
 google::rpc::ErrorInfo MetadataPayload(const absl::Status& status) {
@@ -22,8 +22,8 @@ google::rpc::ErrorInfo MetadataPayload(const absl::Status& status) {
 
 void SetMetadataPayload(const google::rpc::ErrorInfo& info,
                         absl::Status* status) {
-  // Cord from a view: from a std::string it is a template, which clang mangles
-  // unlike the g++ that built Abseil.
+  // Make the Cord from a view. Its constructor from std::string is a template,
+  // which clang mangles differently from the g++ that built Abseil.
   const std::string bytes = info.SerializeAsString();
   status->SetPayload(kMetadataUrl, absl::Cord(absl::string_view(bytes)));
 }
@@ -41,7 +41,7 @@ std::string WireMessage(const absl::Status& status) {
   absl::string_view message = status.message();
   if (message.size() <= kMaxErrorMessageBytes) return std::string(message);
   size_t end = kMaxErrorMessageBytes;
-  // Not inside of a UTF-8 character: protobuf refuses such strings.
+  // Do not cut inside a UTF-8 character: protobuf refuses such strings.
   while (end > 0 && (message[end] & 0xC0) == 0x80) --end;
   return std::string(message.substr(0, end)) + "...";
 }
@@ -56,7 +56,7 @@ absl::Status WithErrorInfo(absl::Status status,
   return status;
 }
 
-// The status that InvalidField made, with all that `status` has already.
+// Adds `field`, as InvalidField does, and keeps the other payloads.
 absl::Status WithField(const absl::Status& status, const std::string& field) {
   absl::Status named =
       InvalidField(field, std::string(status.message()), GetReason(status));

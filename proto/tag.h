@@ -1,5 +1,5 @@
-// The tags and lengths that stand before protobuf's fields, for messages that
-// are written or read by hand. Source: protobuf.dev, "Encoding".
+// Tags and lengths before protobuf fields, for messages that are encoded or
+// decoded by hand. Source: protobuf.dev, "Encoding".
 #ifndef RAMVOL_PROTO_TAG_H_
 #define RAMVOL_PROTO_TAG_H_
 
@@ -18,12 +18,12 @@ constexpr uint8_t DelimitedTag(int field) {
   return static_cast<uint8_t>(field << 3 | 2);
 }
 
-// Of the tag and the length before `length` bytes.
+// The size of a tag and a length that precede `length` bytes.
 inline size_t HeadSize(size_t length) {
   return 1 + google::protobuf::io::CodedOutputStream::VarintSize64(length);
 }
 
-// Returns where the bytes go.
+// Writes them to `out` and returns where the bytes go.
 inline uint8_t* PutHead(uint8_t tag, size_t length, uint8_t* out) {
   *out++ = tag;
   return google::protobuf::io::CodedOutputStream::WriteVarint64ToArray(length,

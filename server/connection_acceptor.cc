@@ -22,6 +22,7 @@ namespace {
 using ConnectionType =
     grpc::ServerBuilder::experimental_type::ExternalConnectionType;
 
+// Bounds of what the kernel holds for one connection; see SetOptions.
 constexpr int kUnsentBytes = 32 << 10;
 constexpr int kSendBufferBytes = 256 << 10;
 constexpr unsigned kUnacknowledgedMs = 20'000;
@@ -36,12 +37,12 @@ Opening JudgePreface(std::string_view seen) {
 
 // All but the send buffer's are without effect on sockets that are not TCP.
 void SetOptions(int fd) {
-  // As gRPC does for its own.
+  // As gRPC does for connections of its own listeners.
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  // What the kernel holds for a client that does not read is a part of
-  // ClientMemory::kBaseBytes; for one that reads and says nothing of it, until
-  // the connection is given up.
+  // What the kernel may hold for a client that does not read is a part of
+  // ClientMemory::kBaseBytes. The timeout ends connections to a client that
+  // acknowledges nothing.
   setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes,
              sizeof(kUnsentBytes));
   setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes,
@@ -102,7 +103,7 @@ absl::Status ConnectionAcceptor::MakeDoor() {
   for (const ListenSocket& socket : sockets_) {
     options.listeners.push_back(socket.fd());
   }
-  // The other half is others'.
+  // The other half is NBD's.
   options.max_connections =
       std::min(kMaxGrpcConnections, memory_->max_open() / 2);
   options.has_room = [this] { return memory_->HasRoomToOpen(); };

@@ -1,4 +1,4 @@
-// Where gRPC's connections come in.
+// Accepts gRPC's connections.
 #ifndef RAMVOL_SERVER_CONNECTION_ACCEPTOR_H_
 #define RAMVOL_SERVER_CONNECTION_ACCEPTOR_H_
 
@@ -16,19 +16,19 @@
 
 namespace ramvol::server {
 
-// Most connections at a time, if there are descriptors for them.
+// Most connections at a time; fewer if descriptors or memory are short.
 inline constexpr size_t kMaxGrpcConnections = 4096;
 
-// Accepts connections and hands those to a gRPC server that begin with the
-// preface of HTTP/2, watched for floods by http2::FrameGate. gRPC's own
-// listeners bound nothing, and stop for good when descriptors run out
-// (CVE-2023-4785). Not thread-safe, but for the accessors.
+// Accepts connections and hands those that begin with HTTP/2's preface to a
+// gRPC server. http2::FrameGate watches them for floods. gRPC's own listeners
+// have no bounds, and stop for good when descriptors run out (CVE-2023-4785).
+// Only the accessors are thread-safe.
 class ConnectionAcceptor {
  public:
-  // Binds the addresses, takes the sockets over, which listen already, to be
-  // closed with it, and registers with `builder`, whose server must outlive
-  // Stop. UNAVAILABLE names what cannot be listened on. Counts in `stats`.
-  // Charges each connection to `memory`; while there is none, more wait.
+  // Binds the addresses, takes over `sockets`, which already listen, and
+  // registers with `builder`, whose server must outlive Stop. UNAVAILABLE names
+  // what cannot be listened on. Charges each connection to `memory`;
+  // connections wait while it is full.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(
       const std::vector<ListenAddress>& addresses,
       const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
@@ -37,14 +37,14 @@ class ConnectionAcceptor {
   ConnectionAcceptor(const ConnectionAcceptor&) = delete;
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
 
-  // Begins to accept. Call it once the server is built.
+  // Starts to accept. Call this after the server is built.
   void Start() { door_->Start(); }
-  // As Door::Stop.
+  // See Door::Stop.
   void Stop() { door_->Stop(); }
 
-  // The addresses as they were bound; of each socket, as SocketAddress.
+  // The bound addresses, and the SocketAddress of each passed socket.
   std::vector<std::string> addresses() const;
-  // As Door's.
+  // See Door.
   std::string WhyShut() const { return door_->WhyShut(); }
   size_t connections() const { return door_->inside(); }
 

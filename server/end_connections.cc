@@ -15,8 +15,8 @@ namespace {
 
 constexpr absl::Duration kLookAgain = absl::Milliseconds(5);
 
-// "unix:PATH", or the port with its colon: a wildcard's connections have the
-// address that their client named.
+// "unix:PATH", or ":PORT". The host does not help: a connection to a wildcard
+// listener has the address that its client used.
 std::string Place(const std::string& address) {
   if (address.rfind("unix:", 0) == 0) return address;
   return address.substr(std::min(address.rfind(':'), address.size()));
@@ -28,7 +28,8 @@ bool IsConnected(int fd) {
   return getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &bytes) == 0;
 }
 
-// Descriptors of connections that were accepted at one of `places`.
+// Descriptors of connections that were accepted at one of `places`. /proc lists
+// them because gRPC 1.51 does not.
 std::vector<int> ConnectionsAt(const std::vector<std::string>& places) {
   std::vector<int> found;
   const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir("/proc/self/fd"),

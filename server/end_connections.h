@@ -1,4 +1,4 @@
-// Ends the connections that gRPC holds, from below.
+// Ends gRPC's connections by shutting down their sockets.
 #ifndef RAMVOL_SERVER_END_CONNECTIONS_H_
 #define RAMVOL_SERVER_END_CONNECTIONS_H_
 
@@ -9,13 +9,12 @@
 
 namespace ramvol::server {
 
-// Waits until `goodbye` for the clients that are connected to one of
-// `addresses`, as SocketAddress has them, to leave; then shuts down the sockets
-// of those that did not.
+// Waits until `goodbye` for clients that are connected to `addresses` (in the
+// form of SocketAddress) to leave. Then shuts down the remaining sockets.
 //
-// gRPC 1.51 tells calls that arrive while it shuts down CANCELLED, as if their
-// clients had given them up. Whose connection ends before that sees
-// UNAVAILABLE, and may try again.
+// gRPC 1.51 answers calls that arrive during its shutdown with CANCELLED, as if
+// their clients had cancelled them. If the connection ends before, the client
+// sees UNAVAILABLE and may try again (docs/decisions/0035).
 void EndConnections(const std::vector<std::string>& addresses,
                     absl::Time goodbye);
 

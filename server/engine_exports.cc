@@ -10,10 +10,10 @@
 namespace ramvol::server {
 namespace {
 
-// Volumes taken from the engine at a time.
+// How many volumes to list at a time.
 constexpr size_t kListPage = 1000;
 
-// One connection's hold on a volume.
+// A volume, attached for one connection.
 class EngineDevice final : public nbd::BlockDevice {
  public:
   explicit EngineDevice(engine::Attachment attachment)

@@ -1,4 +1,4 @@
-// The engine's volumes as what an NBD server offers.
+// Offers the engine's volumes to an NBD server.
 #ifndef RAMVOL_SERVER_ENGINE_EXPORTS_H_
 #define RAMVOL_SERVER_ENGINE_EXPORTS_H_
 
@@ -12,7 +12,7 @@
 
 namespace ramvol::server {
 
-// Every volume is an export by its name. Thread-safe.
+// Each volume is an export of the same name. Thread-safe.
 class EngineExports final : public nbd::Exports {
  public:
   // Borrows `engine`, which must outlive this and the devices.

@@ -86,7 +86,7 @@ using ramvol::server::ServerOptions;
 
 constexpr absl::Duration kMaxMergeInterval = absl::Hours(1);
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
-// In --listen and --nbd_listen: the sockets that were passed.
+// In --listen and --nbd_listen, stands for the passed sockets.
 constexpr char kSystemd[] = "systemd";
 constexpr char kGrpcSocketName[] = "grpc";
 
@@ -110,7 +110,7 @@ absl::StatusOr<uint64_t> MemoryLimit() {
       *available, absl::GetFlag(FLAGS_client_memory).bytes);
 }
 
-// Sets the sockets of both protocols.
+// Assigns the passed sockets to gRPC and NBD by their names.
 void TakeSystemdSockets(ServerOptions* options) {
   for (const ramvol::SystemdSocket& socket : ramvol::SystemdSockets(
            std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"),
@@ -122,7 +122,7 @@ void TakeSystemdSockets(ServerOptions* options) {
   }
 }
 
-// Sets `listen`, and keeps `grpc_sockets` if --listen means them.
+// Sets `listen`, and keeps `grpc_sockets` only if --listen names them.
 absl::Status SetGrpcListen(ServerOptions* options) {
   std::string flag = absl::GetFlag(FLAGS_listen);
   if (flag.empty()) {

@@ -31,8 +31,8 @@ namespace ramvol::server {
 namespace {
 
 constexpr int kMinServiceThreads = 4;
-// A connection that was silent for so long is asked whether it lives, and has
-// so long to answer.
+// A connection that was silent for kKeepaliveMs is pinged, and ends unless the
+// answer comes within kKeepaliveWaitMs.
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveWaitMs = 20'000;
 constexpr int kMinClientKeepaliveMs = 5'000;
@@ -41,7 +41,7 @@ constexpr int kHandshakeMs = 10'000;
 constexpr int kMaxFrameBytes = 256 << 10;
 // How long clients whose calls are all answered may stay connected.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
-// For gRPC to see that their connections have ended.
+// How long gRPC gets to notice that its connections have ended.
 constexpr absl::Duration kEndTime = absl::Milliseconds(200);
 
 int ServiceThreads(int wanted) {
@@ -50,7 +50,7 @@ int ServiceThreads(int wanted) {
   return std::max(cores, kMinServiceThreads);
 }
 
-// What http2::FrameGate leaves to gRPC.
+// The bounds that gRPC enforces itself; http2::FrameGate has the others.
 void BoundConnections(grpc::ServerBuilder* builder) {
   // A call's window stays what http2::Inflow takes it to be.
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
@@ -64,20 +64,21 @@ void BoundConnections(grpc::ServerBuilder* builder) {
                               kHandshakeMs);
 }
 
-// gRPC keeps these in globals that a builder reads.
+// gRPC keeps these settings in global variables that a builder reads.
 void EnableStandardServices() {
   static const bool enabled = [] {
-    // gRPC serves health without its description; reflection wants it.
+    // gRPC's own health service has no linked descriptor, but reflection needs
+    // it.
     google::protobuf::LinkMessageReflection<
         grpc::health::v1::HealthCheckRequest>();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::channelz::experimental::InitChannelzService();
-    // Never undone: when its last object goes, gRPC 1.51 waits for a poller of
-    // its own, for ten seconds at times.
+    // Never undone: when the last of its objects goes, gRPC 1.51 waits for its
+    // own poller, sometimes for ten seconds (docs/decisions/0012).
     grpc_init();
-    // It tells standard error about every message that a client got wrong; the
-    // client is told.
+    // Protobuf would log every malformed message to standard error. The client
+    // gets an error instead.
     google::protobuf::SetLogHandler(nullptr);
     return true;
   }();
@@ -109,7 +110,7 @@ uint64_t DefaultMemoryLimit(uint64_t available_bytes,
   const uint64_t least = available_bytes / 8 * 3;
   if (available_bytes <= kBaseBytes) return least;
   const uint64_t rest = available_bytes - kBaseBytes;
-  // What a limit leaves of `rest` has to be its client memory.
+  // The memory limit and its default client memory together must fit in `rest`.
   uint64_t client = client_memory_bytes;
   if (client == 0) {
     client =
@@ -203,7 +204,7 @@ std::string Server::WhyNotReady() const {
 
 absl::Status Server::StartNbd(nbd::NbdServerOptions options) {
   if (options.listen.empty()) return absl::OkStatus();
-  // The other half of the connections that there is memory for is gRPC's.
+  // gRPC may have the other half of the connections that there is memory for.
   const auto places = static_cast<int>(client_memory_->max_open() / 2);
   if (options.max_connections > places) options.max_connections = places;
   auto server = nbd::NbdServer::Start(options, &exports_, client_memory_.get(),
@@ -227,10 +228,10 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
   builder.RegisterService(&block_service_);
   builder.SetMaxReceiveMessageSize(service::kMaxReceiveBytes);
   builder.SetMaxSendMessageSize(-1);
-  // A client that vanished is noticed, and its volumes are let go.
+  // Notices vanished clients, so that their volumes are detached.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveWaitMs);
-  // Clients may do the same to the server.
+  // Lets clients ping the server, too.
   builder.AddChannelArgument(
       GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       kMinClientKeepaliveMs);
@@ -276,17 +277,18 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   if (nbd_ != nullptr) nbd_->Shutdown(drain_timeout);
   const bool drained = gate_.WaitUntilEmpty(
       std::max(deadline - absl::Now(), absl::ZeroDuration()));
-  // What comes meanwhile is refused; watches of the health service end so too.
+  // The gate refuses calls that arrive now. Watches of the health service never
+  // end by themselves, so their connections are ended, too.
   const absl::Time now = absl::Now();
   const absl::Time goodbye =
       drained ? std::min(deadline, now + kGoodbyeTime) : now;
   EndConnections(grpc_addresses_, goodbye);
   grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kEndTime));
   grpc_.reset();
-  // It asks the others whether they accept.
+  // Before NBD and the acceptor, because readiness asks both.
   metrics_.reset();
   nbd_.reset();
-  // Removes the Unix sockets.
+  // Also removes the files of Unix sockets.
   acceptor_.reset();
 }
 

@@ -1,4 +1,4 @@
-// The whole server in one object: engine, services, listeners.
+// The whole server: engine, services and listeners.
 #ifndef RAMVOL_SERVER_SERVER_H_
 #define RAMVOL_SERVER_SERVER_H_
 
@@ -34,22 +34,21 @@ namespace ramvol::server {
 
 struct ServerOptions {
   engine::EngineOptions engine;
-  // gRPC listens on all of them. At least one, or one of `grpc_sockets`.
+  // Where gRPC listens. At least one address or one of `grpc_sockets`.
   std::vector<ListenAddress> listen;
-  // Sockets that listen already, as systemd passes them, for gRPC. They are
-  // closed at the end.
+  // Listening sockets for gRPC, as systemd passes them. The server owns them.
   std::vector<int> grpc_sockets;
-  // Where /metrics, /healthz and /readyz are served: "HOST:PORT", or "" for
+  // Where to serve /metrics, /healthz and /readyz: "HOST:PORT", or "" for
   // nowhere.
   std::string metrics_listen;
-  // Most volumes that have metrics of their own.
+  // Most volumes with their own metrics.
   size_t metrics_max_volumes = 1000;
-  // Where NBD clients are served; listens nowhere when `listen` is empty.
+  // There is no NBD server when `nbd.listen` is empty.
   nbd::NbdServerOptions nbd;
-  // Most memory that requests, answers and connections of all clients take,
-  // beside the engine's. At least kMinClientMemoryBytes.
+  // Bounds requests, answers and connections of all clients, beside the
+  // engine's memory. At least kMinClientMemoryBytes.
   uint64_t client_memory_bytes = uint64_t{1} << 30;
-  // Threads for each of the executor's two lanes; 0 means one for each core, at
+  // Threads for each of the executor's two lanes. 0 means one for each core, at
   // least 4.
   int service_threads = 0;
   // Volumes to create before anything listens.
@@ -68,26 +67,26 @@ uint64_t DefaultClientMemory(uint64_t memory_limit_bytes);
 uint64_t DefaultMemoryLimit(uint64_t available_bytes,
                             uint64_t client_memory_bytes = 0);
 
-// Serves from Start to Shutdown. Thread-safe, except that Shutdown is called
-// once.
+// Serves from Start to Shutdown. Thread-safe, except that Shutdown is called at
+// most once.
 class Server {
  public:
-  // Returns when all addresses are bound. INVALID_ARGUMENT for the engine's
-  // options; UNAVAILABLE, naming the address and the reason, when one cannot be
-  // bound; CreateVolume's errors for the volumes to create.
+  // Returns when all addresses are bound. INVALID_ARGUMENT for bad options;
+  // UNAVAILABLE names the address that cannot be bound and the reason; also
+  // CreateVolume's errors for `volumes`.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options);
-  // Shuts down at once when Shutdown was not called.
+  // Shuts down at once if Shutdown was not called.
   ~Server();
 
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Says NOT_SERVING, accepts nothing more, and answers what is under way; what
-  // is not done after `drain_timeout` is cancelled. Returns when all is over.
+  // Reports NOT_SERVING, stops accepting, and answers calls under way. Cancels
+  // those that are not done after `drain_timeout`. Returns when all have ended.
   void Shutdown(absl::Duration drain_timeout);
 
-  // The addresses as they were bound, no port 0 among them: "127.0.0.1:7420",
+  // The bound addresses, with real ports in place of port 0: "127.0.0.1:7420",
   // "unix:/run/ramvol.sock".
   const std::vector<std::string>& grpc_addresses() const {
     return grpc_addresses_;
@@ -95,7 +94,7 @@ class Server {
   // "http://127.0.0.1:7421/metrics", or "" when off.
   const std::string& metrics_url() const { return metrics_url_; }
 
-  // As NbdServer::addresses; none when there is no NBD server.
+  // See NbdServer::addresses; empty when there is no NBD server.
   std::vector<std::string> nbd_addresses() const {
     return nbd_ == nullptr ? std::vector<std::string>() : nbd_->addresses();
   }
@@ -110,15 +109,15 @@ class Server {
   Server(std::unique_ptr<engine::Engine> engine, const ServerOptions& options);
 
   absl::Status StartMetrics(const ServerOptions& options);
-  // As metrics::Endpoint::Readiness.
+  // See metrics::Endpoint::Readiness.
   std::string WhyNotReady() const;
   absl::Status StartNbd(nbd::NbdServerOptions options);
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
 
-  // In the order in which they need each other.
+  // Later members use earlier ones.
   const std::unique_ptr<engine::Engine> engine_;
-  // Calls whose last bytes lie in a transport outlive the server.
+  // Shared: calls whose last bytes are still in a transport outlive the server.
   const std::shared_ptr<ClientMemory> client_memory_;
   service::Catalog catalog_;
   service::CallGate gate_;
@@ -130,7 +129,7 @@ class Server {
   const std::shared_ptr<DoorStats> grpc_door_ = std::make_shared<DoorStats>();
   DoorStats http_door_;
   const service::RpcStats rpc_stats_;
-  // What the server does instead of serving; null when it serves.
+  // Why the server is not ready; null while it serves.
   std::atomic<const char*> busy_{"starting"};
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;

@@ -123,7 +123,7 @@ absl::Status ListExtents(
   const uint64_t start = static_cast<uint64_t>(offset);
   const uint64_t size = volume.size_bytes();
   uint64_t bytes = static_cast<uint64_t>(length);
-  // An offset past the end is left to the engine to refuse.
+  // The engine refuses an offset past the end.
   if (length == 0 && start < size) bytes = size - start;
   auto found = volume.GetExtents(start, bytes, MostExtents(max_extents));
   if (!found.ok()) return found.status();
@@ -173,7 +173,7 @@ bool IsSmall(const v1::IoOperation& operation) {
 int64_t DataBytes(const v1::IoOperation& operation) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kRead:
-      // What is past the limit is refused, and so takes nothing.
+      // A longer read is refused, so it takes no memory.
       return std::clamp(operation.read().length(), int64_t{0}, kMaxDataBytes);
     case v1::IoOperation::kWrite:
       return static_cast<int64_t>(operation.write().data().size());

@@ -1,5 +1,5 @@
-// What the operations of BlockService do, for the unary calls and for Io alike:
-// check the numbers that came over the wire, then ask the engine.
+// The operations of BlockService, for unary calls and for Io: each checks the
+// numbers that came over the wire, then calls the engine.
 #ifndef RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_
 #define RAMVOL_SERVER_SERVICE_BLOCK_OPERATIONS_H_
 
@@ -16,10 +16,10 @@
 
 namespace ramvol::service {
 
-// Errors of all of these: those of engine::Volume, and INVALID_ARGUMENT, which
-// names the field, for a negative number or too much data.
+// All return the errors of engine::Volume, and INVALID_ARGUMENT, which names
+// the field, for a negative number or too much data.
 
-// Makes `data` the `length` bytes at `offset`; it is empty on failure.
+// Sets `data` to the `length` bytes at `offset`, or to "" on failure.
 absl::Status ReadBlocks(engine::Volume& volume, int64_t offset, int64_t length,
                         std::string* data);
 absl::Status WriteBlocks(engine::Volume& volume, int64_t offset,
@@ -33,20 +33,20 @@ absl::Status ListExtents(
     google::protobuf::RepeatedPtrField<v1::Extent>* extents,
     int64_t* next_offset);
 
-// Runs `operation`; its failure is in the result. The kind must be set.
+// Runs `operation`, whose kind must be set. The result holds its failure.
 std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
                                            const v1::IoOperation& operation);
 
-// Where `operation` has to run.
+// The lane that `operation` must run in.
 Lane LaneOf(const v1::IoOperation& operation);
-// A small read or write, or what takes no time: no other operation takes about
-// as long each time.
+// Whether it is a small read or write, or a flush: only these take about the
+// same time each time.
 bool IsSmall(const v1::IoOperation& operation);
-// Bytes of data that it carries or asks for: what counts for the window.
+// Bytes of data that it carries or asks for, as the window counts them.
 int64_t DataBytes(const v1::IoOperation& operation);
-// Most memory that its result takes, up to some hundred bytes.
+// An upper bound of its result's memory, give or take some hundred bytes.
 size_t ResultBytes(const v1::IoOperation& operation);
-// The same of GetExtents.
+// The same for GetExtents.
 size_t ExtentsBytes(int32_t max_extents);
 
 }  // namespace ramvol::service

@@ -1,4 +1,4 @@
-// The data path: ramvol.v1.BlockService over the engine.
+// ramvol.v1.BlockService, the data path, over the engine.
 #ifndef RAMVOL_SERVER_SERVICE_BLOCK_SERVICE_H_
 #define RAMVOL_SERVER_SERVICE_BLOCK_SERVICE_H_
 
@@ -21,8 +21,8 @@
 
 namespace ramvol::service {
 
-// The generated service, of which all messages are bytes: see io_wire.h and
-// call_message.h. gRPC counts Write's as its own until their turn comes.
+// The generated service with raw bytes as messages (io_wire.h, call_message.h).
+// An undecoded message of Write counts for gRPC's quota until its turn comes.
 using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
     v1::BlockService::WithRawCallbackMethod_Read<
         v1::BlockService::WithRawCallbackMethod_Write<
@@ -35,17 +35,17 @@ using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
 // Thread-safe. block_service.proto is the contract.
 class BlockService final : public BlockServiceBase {
  public:
-  // Borrows the first three; they must outlive the service and its calls. What
-  // does not fit into `memory` waits.
+  // Borrows the first three, which must outlive the service and its calls.
+  // Calls wait while `memory` is full.
   BlockService(engine::Engine* engine, Executor* executor, CallGate* gate,
                std::shared_ptr<ClientMemory> memory);
 
-  // Ends all Io streams, with UNAVAILABLE, once what they received is answered.
-  // Returns at once: the gate, which has to be closed already, tells when they
-  // are gone.
+  // Ends all Io streams with UNAVAILABLE when they have answered what they
+  // received. Call this after the gate is closed. Returns at once; the gate
+  // tells when the streams are gone.
   void Drain();
 
-  // Io streams that are open.
+  // The number of open Io streams.
   size_t io_streams() { return streams_.size(); }
 
   // See IoStreamSet.
@@ -75,12 +75,12 @@ class BlockService final : public BlockServiceBase {
       grpc::CallbackServerContext* context) override;
 
  private:
-  // Finds the volume that `request` names and runs `call`, which takes that,
-  // the request and the response.
+  // Finds the volume that `request` names and runs call(volume, request,
+  // response).
   template <typename Request, typename Response, typename Call>
   absl::Status CallVolume(const Request& request, Response* response,
                           const Call& call) const;
-  // The same as a call on bytes. The answer takes no more than kCallBytes.
+  // The same as a call on bytes. Its answer must not take more than kCallBytes.
   template <typename Request, typename Response, typename Call>
   UnaryTask OnVolume(grpc::CallbackServerContext* context,
                      const grpc::ByteBuffer* request,
@@ -91,7 +91,7 @@ class BlockService final : public BlockServiceBase {
   CallGate* const gate_;
   const std::shared_ptr<ClientMemory> memory_;
   const UnaryRunner runner_;
-  CostEstimate write_cost_;  // Of small writes.
+  CostEstimate write_cost_;  // Time of a small write.
   IoStreamSet streams_;
 };
 

@@ -14,18 +14,17 @@ namespace ramvol::service {
 // Open until Close. Thread-safe.
 class CallGate {
  public:
-  // False once closed; else Leave has to follow.
+  // False once closed. Otherwise, call Leave at the end.
   [[nodiscard]] bool Enter();
   void Leave();
 
-  // Lets nobody in any more.
+  // Makes Enter return false from now on.
   void Close();
   bool closed() ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);
     return closed_;
   }
-  // Waits until everybody has left; false when that takes longer than
-  // `timeout`.
+  // Waits until all calls have left; false after `timeout`.
   bool WaitUntilEmpty(absl::Duration timeout);
 
  private:
@@ -35,7 +34,7 @@ class CallGate {
   size_t inside_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// What those are told who come too late: UNAVAILABLE, reason SHUTTING_DOWN.
+// The error for calls that come too late: UNAVAILABLE, reason SHUTTING_DOWN.
 absl::Status ShuttingDownError();
 
 }  // namespace ramvol::service

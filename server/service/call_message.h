@@ -1,5 +1,5 @@
-// Messages of calls between bytes and protobuf, decoded here: generated
-// code answers what it cannot decode with UNIMPLEMENTED, and nothing else.
+// Decodes and encodes the messages of unary calls. gRPC's generated code would
+// answer a malformed message with a bare UNIMPLEMENTED.
 #ifndef RAMVOL_SERVER_SERVICE_CALL_MESSAGE_H_
 #define RAMVOL_SERVER_SERVICE_CALL_MESSAGE_H_
 
@@ -16,11 +16,11 @@
 
 namespace ramvol::service {
 
-// What a client is told whose bytes are no message of this `type`:
-// INVALID_ARGUMENT, reason MALFORMED_REQUEST, with the method's name.
+// The error for bytes that are not a message of this `type`: INVALID_ARGUMENT,
+// reason MALFORMED_REQUEST, with the method's name.
 absl::Status MalformedRequest(const google::protobuf::Descriptor& type);
 
-// Takes the bytes.
+// Consumes `bytes`.
 template <typename Request>
 absl::Status DecodeMessage(grpc::ByteBuffer* bytes, Request* request) {
   if (grpc::SerializationTraits<Request>::Deserialize(bytes, request).ok()) {
@@ -51,8 +51,8 @@ void EncodeMessage(const Response& response, grpc::ByteBuffer* bytes) {
   (void)grpc::SerializationTraits<Response>::Serialize(response, bytes, &own);
 }
 
-// The call on bytes that runs `call(const Request&, Response*)`. Both buffers
-// have to stay; the request's bytes are taken.
+// Makes a call on bytes of `call(const Request&, Response*)`. Both buffers must
+// outlive it. Running it consumes the request's bytes.
 template <typename Request, typename Response, typename Call>
 std::function<absl::Status()> OnMessages(const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response,

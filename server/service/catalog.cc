@@ -47,7 +47,7 @@ absl::Status CheckEtag(const std::string& name, const std::string& wanted,
   return WithMetadata(std::move(status), "etag", actual);
 }
 
-// What has to be the same in a repeated request.
+// Whether two requests with the same request_id are repetitions.
 bool SameRequest(const v1::CreateVolumeRequest& a,
                  const v1::CreateVolumeRequest& b) {
   return google::protobuf::util::MessageDifferencer::Equals(a, b);
@@ -67,7 +67,7 @@ class Catalog::Entry {
     settings_.set_uid(FormatUid(volume_->uid()));
     *settings_.mutable_create_time() = ToProto(now);
     StampLocked(now);
-    // Only a request with an id can be repeated.
+    // Without an id, the request cannot be repeated.
     if (request.request_id().empty()) {
       request_.Clear();
     } else {
@@ -117,8 +117,8 @@ class Catalog::Entry {
   v1::CreateVolumeRequest request_;
   v1::Volume first_answer_;
 
-  // Held during a whole change, the engine's part included, so that no other
-  // one comes between the check of the etag and the change.
+  // Held during a whole change, including the engine's part, so that no other
+  // change comes between the check of the etag and this one.
   Mutex change_mu_ ABSL_ACQUIRED_BEFORE(mu_);
   mutable Mutex mu_;
   v1::Volume settings_ ABSL_GUARDED_BY(mu_);

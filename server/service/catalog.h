@@ -1,5 +1,5 @@
-// The control plane's memory: what users said about their volumes beyond what
-// the engine needs to know.
+// What users set on their volumes beyond what the engine needs: labels, etags,
+// times, request ids.
 #ifndef RAMVOL_SERVER_SERVICE_CATALOG_H_
 #define RAMVOL_SERVER_SERVICE_CATALOG_H_
 
@@ -24,11 +24,11 @@
 
 namespace ramvol::service {
 
-// Creates, changes and deletes volumes in the engine, and keeps their labels,
-// etags, times and request ids. All of these go through one Catalog; the data
-// path asks the engine directly.
+// Creates, changes and deletes volumes in the engine, and keeps these settings.
+// All such calls go through one Catalog. The data path uses the engine
+// directly.
 //
-// Thread-safe. Errors are those that volume_service.proto states.
+// Thread-safe. Errors are as volume_service.proto documents.
 class Catalog {
  public:
   using Clock = std::function<absl::Time()>;
@@ -44,8 +44,8 @@ class Catalog {
   absl::StatusOr<v1::Volume> Get(const std::string& name) const;
   absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request);
   absl::Status Delete(const v1::DeleteVolumeRequest& request);
-  // Up to `max` volumes with names greater than `after`, and whether there are
-  // more after them.
+  // Up to `max` volumes with names greater than `after`, and whether more
+  // follow.
   std::pair<std::vector<v1::Volume>, bool> List(std::string_view after,
                                                 size_t max) const;
   absl::StatusOr<engine::VolumeStats> Stat(const std::string& name) const;
@@ -54,18 +54,19 @@ class Catalog {
   class Entry;
 
   absl::StatusOr<std::shared_ptr<Entry>> Find(const std::string& name) const;
-  // The answer to a request that needs nothing new: a repeated one, or one that
-  // cannot succeed. nullptr when there is none.
+  // The answer to a request that creates nothing: a repeated one, or one that
+  // cannot succeed. nullptr for any other.
   std::unique_ptr<absl::StatusOr<v1::Volume>> AnswerOld(
       const v1::CreateVolumeRequest& request) const;
   v1::Volume Enter(std::shared_ptr<Entry> entry);
-  // Takes the entry out, if it is still there.
+  // Removes the entry, if it is still there.
   void Erase(const std::shared_ptr<Entry>& entry);
 
   engine::Engine* const engine_;
   const Clock clock_;
 
-  // Held during a creation: repeated requests wait for the first one's outcome.
+  // Held during a creation: a repeated request waits for the first one's
+  // outcome.
   Mutex create_mu_ ABSL_ACQUIRED_BEFORE(map_mu_);
   // Held for lookups and insertions only.
   mutable SharedMutex map_mu_;

@@ -52,7 +52,7 @@ void Executor::RunWorker() {
       ++running_[lane];
       mu_.Unlock();
       task();
-      task = nullptr;  // What it captured goes outside of the lock.
+      task = nullptr;  // Destroy captures without the lock.
       mu_.Lock();
       --running_[lane];
     } else if (stopping_) {

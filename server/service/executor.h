@@ -1,4 +1,4 @@
-// The server's own threads: engine calls run here, so that gRPC's few threads
+// The server's own threads. Engine calls run here, so that gRPC's few threads
 // never wait for them.
 #ifndef RAMVOL_SERVER_SERVICE_EXECUTOR_H_
 #define RAMVOL_SERVER_SERVICE_EXECUTOR_H_
@@ -15,43 +15,43 @@
 
 namespace ramvol::service {
 
-// What a task may do to its thread.
+// How long a task may occupy its thread.
 enum class Lane {
   // Takes CPU time only: reads, trims, control.
   kPrompt,
-  // The engine may make it wait for room in the hot cache: writes.
+  // May wait for memory or for compression: writes.
   kMayWait,
 };
 inline constexpr int kLanes = 2;
 
-// A fixed number of threads over a bounded queue for each lane. Tasks of one
-// lane begin in the order of their submission. Tasks that may wait never occupy
-// all threads, so the others go on meanwhile.
+// A fixed number of threads, and a bounded queue for each lane. Tasks of one
+// lane begin in the order of submission. Tasks that may wait never occupy all
+// threads, so that prompt ones never queue behind them.
 //
 // Thread-safe.
 class Executor {
  public:
-  // Most tasks that wait in one lane.
+  // Most tasks that may wait in one lane.
   static constexpr size_t kMaxQueuedTasks = 65536;
   static constexpr int kMaxThreads = 256;
 
-  // Each lane can use `lane_threads` threads at a time; there are twice as
-  // many. At least 1, at most kMaxThreads / 2.
+  // Each lane may use `lane_threads` threads at a time; there are twice as many
+  // threads. `lane_threads` is 1 to kMaxThreads / 2.
   explicit Executor(int lane_threads);
-  // Runs what is queued, then joins the threads.
+  // Runs all queued tasks, then joins the threads.
   ~Executor();
 
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // False, and `task` is dropped, when the lane's queue is full.
+  // False, without running `task`, when the lane's queue is full.
   [[nodiscard]] bool Submit(Lane lane, std::function<void()> task);
 
   int lane_threads() const { return lane_threads_; }
 
  private:
   void RunWorker();
-  // The lane whose turn it is, or kLanes when no task may start.
+  // The first lane with a task that may start, or kLanes.
   size_t NextLaneLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const int lane_threads_;

@@ -12,8 +12,8 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using service::RpcStats;
 
-// OK always has a series, so that rates have a beginning; other codes once they
-// occurred.
+// OK always has a series, so that rates start from zero. Other codes have one
+// after they occurred.
 void AddHandled(const RpcStats::Method& method, MetricFamily& handled) {
   for (size_t code = 0; code < service::kCodeNames.size(); ++code) {
     const uint64_t count = method.stats->handled(code);

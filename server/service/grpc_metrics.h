@@ -1,4 +1,4 @@
-// The counts of gRPC calls. docs/metrics.md lists them.
+// Metrics of gRPC calls. docs/metrics.md lists them.
 #ifndef RAMVOL_SERVER_SERVICE_GRPC_METRICS_H_
 #define RAMVOL_SERVER_SERVICE_GRPC_METRICS_H_
 
@@ -13,11 +13,11 @@
 
 namespace ramvol::metrics {
 
-// Names and labels are those of go-grpc-prometheus. Thread-safe.
+// Names and labels follow go-grpc-prometheus. Thread-safe.
 class GrpcMetrics final : public prometheus::Collectable {
  public:
-  // Borrows `stats`, which must outlive this. `io_streams` tells how many Io
-  // streams are open.
+  // Borrows `stats`, which must outlive this. `io_streams` returns the number
+  // of open Io streams.
   GrpcMetrics(const service::RpcStats* stats,
               std::function<uint64_t()> io_streams)
       : stats_(stats), io_streams_(std::move(io_streams)) {}

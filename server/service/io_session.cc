@@ -17,7 +17,7 @@ size_t CostBytes(const v1::IoOperation& operation) {
          static_cast<size_t>(DataBytes(operation));
 }
 
-// What the operation itself takes.
+// Memory of the operation itself.
 size_t HeldBytes(const v1::IoOperation& operation) {
   return IoSession::kOperationHeldBytes +
          (operation.has_write() ? operation.write().data().size() : 0);
@@ -55,7 +55,8 @@ absl::Status IoSession::Receive(v1::IoRequest* request) {
     volume_name_ = std::move(*request->mutable_volume());
   const int count = request->operations_size();
   std::vector<v1::IoOperation*> operations(static_cast<size_t>(count));
-  // Parsed without an arena, so what is extracted is the caller's.
+  // The message has no arena, so ExtractSubrange passes ownership without a
+  // copy.
   request->mutable_operations()->ExtractSubrange(0, count, operations.data());
   for (v1::IoOperation* operation : operations) {
     Waiting& waiting = waiting_[static_cast<size_t>(LaneOf(*operation))];

@@ -1,4 +1,4 @@
-// The protocol of one Io stream: windows, ids, batches. No threads, no gRPC.
+// The protocol of one Io stream: window, ids and batches. No threads, no gRPC.
 #ifndef RAMVOL_SERVER_SERVICE_IO_SESSION_H_
 #define RAMVOL_SERVER_SERVICE_IO_SESSION_H_
 
@@ -16,93 +16,92 @@
 
 namespace ramvol::service {
 
-// Follows an operation from the message that brought it to the message that
-// answers it (operations wait until Open):
+// Tracks each operation from the message that brings it to the message that
+// answers it. Operations wait until Open:
 //
 //   Receive -> waiting -> NextOperation -> running -> Complete -> ready
 //           -> NextMessage -> answered
 //
-// An operation counts for the window until NextMessage has put its result into
-// a message: no client can know the answer earlier.
+// An operation counts for the window until NextMessage puts its result into a
+// message, because a client cannot see the answer earlier.
 //
-// Not thread-safe; no call blocks or takes long.
+// Not thread-safe. No call blocks or takes long.
 class IoSession {
  public:
   IoSession() = default;
   IoSession(const IoSession&) = delete;
   IoSession& operator=(const IoSession&) = delete;
 
-  // Takes the operations out of `request`; all of them or, on failure, none.
+  // Takes the operations out of `request`: all of them or, on failure, none.
   //
   // INVALID_ARGUMENT for a malformed message, FAILED_PRECONDITION (reason
-  // WINDOW_EXCEEDED) for a violated window: the stream has to End with it.
+  // WINDOW_EXCEEDED) for a violated window. End the stream with that status.
   absl::Status Receive(v1::IoRequest* request);
-  // What the first message named; empty before it.
+  // The volume that the first message named; empty before it.
   const std::string& volume_name() const { return volume_name_; }
 
-  // The volume is open: `opened` leads the next message, and with it the full
-  // window applies. Its window fields are filled in. Call it once, after the
-  // first message; nothing if the session was abandoned meanwhile.
+  // Call this once after the first message, when the volume is open. `opened`,
+  // with its window fields filled in, leads the next message; from then on, the
+  // full window applies. Does nothing if the session was abandoned.
   void Open(v1::IoOpened opened);
 
-  // Nothing more will be received; the stream ends with `status` once it is
-  // Idle. The first call counts.
+  // Call this when nothing more will be received. The stream ends with `status`
+  // when it is Idle. Only the first call counts.
   void End(absl::Status status);
-  // As End, and what is waiting or ready is thrown away: the client is gone, or
-  // has nothing to be told but `status`.
+  // Like End, but also drops what is waiting or ready, because the client is
+  // gone or gets nothing but `status`.
   void Abandon(absl::Status status);
-  // Answers what is waiting in `lane` with `error`.
+  // Answers the operations that wait in `lane` with `error`.
   void FailWaiting(Lane lane, const absl::Status& error);
 
-  // The next operation of `lane` to run, or null when none waits or when too
-  // many results wait for the client. Complete it, whatever happens.
+  // The next operation of `lane` to run. Null when none waits, or when too many
+  // results wait for the client. Every operation must be completed by Complete.
   std::unique_ptr<v1::IoOperation> NextOperation(Lane lane);
-  // By how much held_bytes grows with the next operation of `lane`: what its
-  // result may take. 0 when none may begin.
+  // How much held_bytes grows with the next operation of `lane`: the bound of
+  // its result. 0 when none may begin.
   size_t NextResultBytes(Lane lane) const;
   void Complete(std::unique_ptr<v1::IoResult> result);
 
-  // Makes `response` the next message; false when there is nothing to say.
+  // Sets `response` to the next message; false when there is none.
   bool NextMessage(v1::IoResponse* response);
 
-  // How many operations could begin now in `lane`, when all that wait there are
+  // How many operations could begin now in `lane` if all that wait there are
   // small; else 0.
   size_t SmallOnesWaiting(Lane lane) const;
 
-  // Bytes that the operations that could begin now in `lane` carry or ask for,
-  // and a fixed cost of kOperationCostBytes for each: tells how many threads
-  // are worth waking up.
+  // Data bytes of the operations that could begin now in `lane`, plus
+  // kOperationCostBytes for each. Tells how many threads are worth waking.
   size_t WaitingCostBytes(Lane lane) const;
   static constexpr size_t kOperationCostBytes = 8192;
 
   bool ended() const { return ended_; }
   const absl::Status& end_status() const { return end_status_; }
-  // Everything received was answered or thrown away.
+  // Whether everything that was received has been answered or dropped.
   bool Idle() const;
-  // Operations that NextOperation gave and Complete has not taken back.
+  // Operations between NextOperation and Complete.
   size_t running() const { return running_; }
 
   // Unanswered operations, and their bytes of data.
   size_t unanswered_operations() const { return unanswered_.size(); }
   int64_t unanswered_bytes() const { return unanswered_bytes_; }
 
-  // Memory of all operations and results that are here or running, up to some
-  // hundred bytes each.
+  // Memory of all operations and results, waiting, running or ready, give or
+  // take some hundred bytes each.
   size_t held_bytes() const { return held_bytes_; }
-  // Of an operation or a result, without its data.
+  // The memory of an operation or result without its data.
   static constexpr size_t kOperationHeldBytes = 256;
 
  private:
   absl::Status CheckHead(const v1::IoRequest& request) const;
   absl::Status CheckFirst(const v1::IoRequest& request) const;
   absl::Status CheckWindow(const v1::IoRequest& request) const;
-  // Enters the operations of `request` into unanswered_: all or none.
+  // Adds the operations of `request` to unanswered_: all or none.
   absl::Status EnterIds(const v1::IoRequest& request);
   void ForgetIds(const v1::IoRequest& request, int count);
-  // That no operation may begin.
+  // Whether no operation may begin.
   bool HeldBack() const;
   void Answered(uint64_t id);
-  // Operation `id` takes `bytes` from now on.
+  // Sets the memory that operation `id` holds to `bytes`.
   void Hold(uint64_t id, size_t bytes);
 
   struct Unanswered {

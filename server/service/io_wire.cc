@@ -22,18 +22,18 @@ constexpr uint8_t kReadDataTag =
     DelimitedTag(v1::ReadResponse::kDataFieldNumber);
 constexpr uint8_t kDataTag = DelimitedTag(v1::IoResult::kDataFieldNumber);
 
-// A result in its parts.
+// A result, divided into what is copied and what is referred to.
 struct Encoded {
   v1::IoResult* result = nullptr;
-  size_t rest_bytes = 0;               // Without `large`.
-  std::unique_ptr<std::string> large;  // Its data, or null.
+  size_t rest_bytes = 0;               // Without `large` and its head.
+  std::unique_ptr<std::string> large;  // The data, if it is large; else null.
 
   size_t size_bytes() const {
     return large == nullptr
                ? rest_bytes
                : rest_bytes + HeadSize(large->size()) + large->size();
   }
-  // What is not `large`, with the heads of both.
+  // All bytes that are copied: everything but the content of `large`.
   size_t small_bytes() const {
     const size_t bytes = HeadSize(size_bytes()) + size_bytes();
     return large == nullptr ? bytes : bytes - large->size();
@@ -57,7 +57,8 @@ grpc::Slice ToSlice(std::unique_ptr<std::string> data) {
       [](void* string) { delete static_cast<std::string*>(string); }, owned);
 }
 
-// One allocation for all that is copied, cut where large data goes between.
+// Writes all copied bytes into one allocation, and cuts it into slices where
+// large data goes in between.
 class SliceWriter {
  public:
   explicit SliceWriter(size_t bytes)

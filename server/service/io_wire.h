@@ -1,6 +1,5 @@
-// IoRequest, IoResponse and ReadResponse between messages of protobuf and the
-// bytes that gRPC moves. Generated code on protobuf 3.21 would copy all data
-// once more.
+// Encodes and decodes the messages of Io, and ReadResponse. Generated code
+// (protobuf 3.21) would copy all data once more (docs/decisions/0021).
 #ifndef RAMVOL_SERVER_SERVICE_IO_WIRE_H_
 #define RAMVOL_SERVER_SERVICE_IO_WIRE_H_
 
@@ -14,17 +13,17 @@
 
 namespace ramvol::service {
 
-// Data of more bytes than this is not copied into the message: the message
-// refers to it.
+// Data of more bytes than this is not copied into the encoded message, which
+// refers to it instead.
 inline constexpr size_t kMaxCopiedDataBytes = 16 << 10;
 
-// The bytes of `response`, plain protobuf. Takes large data out of it.
+// The encoding of `response`. Moves large data out of it.
 grpc::ByteBuffer EncodeResponse(v1::IoResponse* response);
 
-// The same of ReadResponse with this data.
+// The encoding of a ReadResponse with this data.
 grpc::ByteBuffer EncodeReadResponse(std::unique_ptr<std::string> data);
 
-// As DecodeMessage.
+// See DecodeMessage.
 absl::Status DecodeRequest(grpc::ByteBuffer* bytes, v1::IoRequest* request);
 
 }  // namespace ramvol::service

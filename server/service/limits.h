@@ -1,5 +1,4 @@
-// Bounds of what one request, one stream and all streams may ask for.
-// ARCHITECTURE.md, "Limits", lists them for users.
+// Bounds of requests and streams. docs/limits.md lists them for users.
 #ifndef RAMVOL_SERVER_SERVICE_LIMITS_H_
 #define RAMVOL_SERVER_SERVICE_LIMITS_H_
 
@@ -13,10 +12,10 @@ namespace ramvol::service {
 // Most bytes of data in one Read, one Write and one Io operation.
 inline constexpr int64_t kMaxDataBytes = int64_t{16} << 20;
 
-// Window of an Io stream: most operations, and most bytes of data, unanswered.
+// The window of an Io stream: most unanswered operations and bytes of data.
 inline constexpr size_t kMaxWindowOperations = 256;
 inline constexpr int64_t kMaxWindowBytes = int64_t{32} << 20;
-// The same until the server has sent `opened`.
+// The window until the server has sent `opened`.
 inline constexpr size_t kMaxFirstWindowOperations = 16;
 inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
 
@@ -25,44 +24,44 @@ inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
 // by us, with a message that names the limit.
 inline constexpr int kMaxReceiveBytes = ClientMemory::kMaxMessageBytes;
 
-// Most results, and most bytes of results, in one IoResponse; one result may be
-// larger by itself. Below the 4 MiB that gRPC's clients accept by default.
+// Most results, and most bytes of results, in one IoResponse. A single result
+// may be larger. Below the 4 MiB that gRPC clients accept by default.
 inline constexpr size_t kMaxBatchResults = 256;
 inline constexpr size_t kMaxBatchBytes = (4 << 20) - (64 << 10);
-// Most bytes of volumes in one page of ListVolumes; one may be larger by
-// itself. So a page is a small call's (ClientMemory::kSmallBytes).
+// Most bytes of volumes in one page of ListVolumes. A single volume may be
+// larger. Keeps ListVolumes a small call (ClientMemory::kSmallBytes).
 inline constexpr size_t kMaxPageBytes = 48 << 10;
-// While so many bytes of results wait for a client to read, its stream begins
-// no further operation.
+// While this many bytes of results wait for a client to read them, its stream
+// begins no further operation.
 inline constexpr size_t kMaxReadyBytes = 8 << 20;
 
-// Most Io streams of a server at a time.
+// Most open Io streams of a server.
 inline constexpr size_t kMaxStreams = 4096;
-// Most streams that one stream replaces.
+// Most lost streams that one stream may replace.
 inline constexpr int kMaxReplacedStreams = 64;
-// Most threads that work for one stream at a time, in each lane.
+// Most threads that work for one stream at a time in each lane.
 inline constexpr int kMaxStreamRunners = 8;
-// Most operations of one stream that a thread runs before other streams' turn.
+// Most operations of one stream that a thread runs before other streams get
+// their turn.
 inline constexpr int kMaxOperationsPerTurn = 16;
 
-// Reads and writes of at most so many bytes may run on gRPC's own threads:
-// handing them over costs more than most of them take (ARCHITECTURE.md,
-// "Decisions").
+// Reads and writes of up to this many bytes may run on gRPC's threads, because
+// handing them over costs more than most of them take (docs/decisions/0019).
 inline constexpr int64_t kMaxInlineBytes = 64 << 10;
-// Such a write with its head.
+// The message of such a write.
 inline constexpr size_t kMaxInlineMessageBytes = kMaxInlineBytes + 512;
-// Unless those that came together take longer than this: it is about what it
-// costs to hand them to another thread.
+// Operations that arrived together run on gRPC's thread unless they take longer
+// than this, which is about the cost of waking another thread.
 inline constexpr int64_t kWorthHandingOverNs = 50'000;
 
 inline constexpr int32_t kDefaultExtents = 1000;
 inline constexpr int32_t kMaxExtents = 10000;
-// What one takes in an answer.
+// The memory of one extent in an answer.
 inline constexpr size_t kExtentBytes = 64;
 
-// What a unary call takes beside its data: gRPC's part, heads, and a volume or
-// an error in the answer.
-// With kMaxInlineMessageBytes it is a small call's, ClientMemory::kSmallBytes.
+// The memory of a unary call beside its data: gRPC's part, heads, and a volume
+// or an error in the answer. Together with kMaxInlineMessageBytes, within
+// ClientMemory::kSmallBytes.
 inline constexpr size_t kCallBytes = 15 << 10;
 
 }  // namespace ramvol::service

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kCheckDigits = 8;
 
-// FNV-1a. Tells tokens from other text; it is no secret.
+// FNV-1a. Detects text that is not a token. Not meant to be secure.
 std::string Check(absl::string_view name) {
   uint32_t hash = 2166136261U;
   for (const char c : name) {

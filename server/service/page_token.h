@@ -9,11 +9,11 @@
 
 namespace ramvol::service {
 
-// The token of the page that begins after the volume `last_name`.
+// The token of the page after the volume `last_name`.
 std::string MakePageToken(std::string_view last_name);
 
-// The name in `token`; "" for the first page, whose token is empty.
-// INVALID_ARGUMENT when MakePageToken did not make it.
+// The name in `token`; "" for the first page, whose token is "".
+// INVALID_ARGUMENT when MakePageToken did not make the token.
 absl::StatusOr<std::string> ParsePageToken(const std::string& token);
 
 }  // namespace ramvol::service

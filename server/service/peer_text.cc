@@ -11,7 +11,7 @@ std::string PeerText(std::string_view grpc_peer) {
   absl::string_view peer(grpc_peer.data(), grpc_peer.size());
   if (absl::StartsWith(peer, "unix:")) return "unix";
   if (!absl::ConsumePrefix(&peer, "ipv4:")) absl::ConsumePrefix(&peer, "ipv6:");
-  // A scope, as in "fe80::1%25eth0", is encoded twice.
+  // gRPC percent-encodes the "%" of a scope, too: "fe80::1%25eth0".
   return absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}, {"%25", "%"}});
 }
 

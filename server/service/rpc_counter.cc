@@ -12,8 +12,8 @@ namespace {
 using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::InterceptorBatchMethods;
 
-// Of one call. gRPC calls it from one thread at a time, but for streams, which
-// may receive and send at once: only sending touches `handled_`.
+// Counts one call. gRPC calls it on one thread at a time, except that a stream
+// may receive and send at once; only sending touches `handled_`.
 class RpcCounter final : public grpc::experimental::Interceptor {
  public:
   explicit RpcCounter(MethodStats* stats)
@@ -21,6 +21,7 @@ class RpcCounter final : public grpc::experimental::Interceptor {
     stats_.Started();
   }
   ~RpcCounter() override {
+    // No status was sent: the client cancelled the call or is gone.
     if (!handled_) Handled(grpc::StatusCode::CANCELLED);
   }
 
@@ -28,7 +29,7 @@ class RpcCounter final : public grpc::experimental::Interceptor {
     const auto at = [batch](InterceptionHookPoints point) {
       return batch->QueryInterceptionHookPoint(point);
     };
-    // There is none at a stream's end.
+    // At a stream's end, this point comes without a message.
     if (at(InterceptionHookPoints::POST_RECV_MESSAGE) &&
         batch->GetRecvMessage() != nullptr) {
       stats_.Received();

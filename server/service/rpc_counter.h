@@ -7,7 +7,7 @@
 
 namespace ramvol::service {
 
-// Give it to the server's builder. Thread-safe.
+// Pass it to the server's builder. Thread-safe.
 class RpcCounterFactory final
     : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:

@@ -1,4 +1,4 @@
-// What the gRPC server counts, for metrics.
+// Counts of gRPC calls, for metrics.
 #ifndef RAMVOL_SERVER_SERVICE_RPC_STATS_H_
 #define RAMVOL_SERVER_SERVICE_RPC_STATS_H_
 
@@ -16,7 +16,7 @@
 
 namespace ramvol::service {
 
-// The status codes of gRPC by number, as go-grpc-prometheus spells them.
+// gRPC's status codes by number, spelled as in go-grpc-prometheus.
 inline constexpr std::array<const char*, 17> kCodeNames = {"OK",
                                                            "Canceled",
                                                            "Unknown",
@@ -35,7 +35,8 @@ inline constexpr std::array<const char*, 17> kCodeNames = {"OK",
                                                            "DataLoss",
                                                            "Unauthenticated"};
 
-// One method's. Thread-safe; recording takes no lock and no memory.
+// Counts of one method. Thread-safe. Recording takes no lock and allocates
+// nothing.
 class MethodStats {
  public:
   MethodStats() = default;
@@ -52,7 +53,7 @@ class MethodStats {
   DurationHistogram::Snapshot durations() const { return durations_.Get(); }
 
  private:
-  // kHandled is followed by one for each code.
+  // kHandled is the first of a group, one for each code.
   enum class Count {
     kStarted,
     kReceived,
@@ -65,7 +66,7 @@ class MethodStats {
   DurationHistogram durations_;
 };
 
-// All methods of the services. Thread-safe.
+// Counts of all methods of both services. Thread-safe.
 class RpcStats {
  public:
   struct Method {
@@ -81,7 +82,7 @@ class RpcStats {
   RpcStats(const RpcStats&) = delete;
   RpcStats& operator=(const RpcStats&) = delete;
 
-  // By "/ramvol.v1.BlockService/Read"; nullptr for a method of others.
+  // Finds "/ramvol.v1.BlockService/Read"; nullptr for other services' methods.
   MethodStats* Find(std::string_view path) const;
   const std::vector<Method>& methods() const { return methods_; }
 

@@ -24,6 +24,8 @@ absl::Status ClientTooSlow(size_t held_bytes) {
 void EndableCall::End(const absl::Status& status) {
   const std::string text =
       absl::StrCat(GetReason(status), ": ", std::string(status.message()));
+  // The core API: a status by gRPC's C++ API would queue behind the unread
+  // answer.
   grpc_call_cancel_with_status(call_,
                                static_cast<grpc_status_code>(status.code()),
                                text.c_str(), nullptr);

@@ -1,4 +1,4 @@
-// How a client is told that it held too much for too long.
+// Ends the calls of a client that held too much memory for too long.
 #ifndef RAMVOL_SERVER_SERVICE_SEND_AWAY_H_
 #define RAMVOL_SERVER_SERVICE_SEND_AWAY_H_
 
@@ -12,20 +12,20 @@ namespace ramvol::service {
 // RESOURCE_EXHAUSTED, reason CLIENT_TOO_SLOW.
 absl::Status ClientTooSlow(size_t held_bytes);
 
-// A call that can be ended although its answer waits for the client: a status
-// by gRPC's means would wait behind that. Keeps the call.
+// A call that can be ended while its answer waits for the client. A status by
+// gRPC's C++ API would queue behind that answer. Holds a reference to the call.
 class EndableCall {
  public:
-  // Borrows `call`, which lives.
+  // `call` must be alive.
   explicit EndableCall(grpc_call* call) : call_(call) { grpc_call_ref(call_); }
   ~EndableCall() { grpc_call_unref(call_); }
 
   EndableCall(const EndableCall&) = delete;
   EndableCall& operator=(const EndableCall&) = delete;
 
-  // Ends it with the code and the message of `status`, for which there are no
-  // details on this way: the message begins with its reason. May run the
-  // call's reactions: hold no lock of theirs.
+  // Ends the call with the code and message of `status`. There is no way to
+  // send details here, so the message begins with the reason. May run the
+  // call's reactions, so hold no lock that they take.
   void End(const absl::Status& status);
 
  private:

@@ -1,4 +1,4 @@
-// How a volume's uid is written in messages.
+// The text form of a volume's uid in messages.
 #ifndef RAMVOL_SERVER_SERVICE_UID_H_
 #define RAMVOL_SERVER_SERVICE_UID_H_
 

@@ -10,7 +10,8 @@
 namespace ramvol::service {
 namespace {
 
-// Prefix "" for CreateVolume, "volume." for UpdateVolume.
+// `field` is as users know it: "size_bytes" in CreateVolume,
+// "volume.size_bytes" in UpdateVolume.
 absl::Status CheckSize(const std::string& field, int64_t bytes) {
   if (bytes > 0) return absl::OkStatus();
   return InvalidField(field,
@@ -131,7 +132,7 @@ absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
   return absl::OkStatus();
 }
 
-// Fields that only make sense together.
+// Checks fields that depend on each other.
 absl::Status CheckCombination(const engine::VolumeOptions& options) {
   if (options.min_frame_bytes > options.max_frame_bytes) {
     return InvalidField(
@@ -158,7 +159,7 @@ absl::Status UnknownPath(const std::string& path) {
                    "can"));
 }
 
-// Takes one field of the mask into `change`.
+// Copies one field of the mask to `change`.
 absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
                        VolumeChange* change) {
   const std::string field = absl::StrCat("volume.", path);

@@ -1,4 +1,4 @@
-// Fields of the Volume messages to and from the engine's options.
+// Translates fields of Volume messages to and from the engine's options.
 #ifndef RAMVOL_SERVER_SERVICE_VOLUME_FIELDS_H_
 #define RAMVOL_SERVER_SERVICE_VOLUME_FIELDS_H_
 
@@ -29,11 +29,11 @@ struct VolumeChange {
   Labels labels;
 };
 
-// Checks every field and fills in the defaults. INVALID_ARGUMENT names the
-// field as users know it, its value, and what is accepted.
+// Checks every field and fills in defaults. INVALID_ARGUMENT names the field as
+// users know it, its value, and what is accepted.
 absl::StatusOr<engine::VolumeOptions> ParseCreate(
     const v1::CreateVolumeRequest& request);
-// Likewise; fields are named "volume.…" and "update_mask".
+// The same for UpdateVolume, with fields "volume.…" and "update_mask".
 absl::StatusOr<VolumeChange> ParseUpdate(
     const v1::UpdateVolumeRequest& request);
 

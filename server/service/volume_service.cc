@@ -20,10 +20,11 @@ namespace {
 
 constexpr int32_t kDefaultPageSize = 100;
 constexpr int32_t kMaxPageSize = 1000;
-// Volumes that are copied at a time; each may have 20 KiB of labels.
+// Volumes that are copied at a time. Bounds memory: each may have 20 KiB of
+// labels.
 constexpr int32_t kVolumesAtOnce = 32;
 
-// Puts the volume, if there is one, into `response`.
+// Moves the volume, if there is one, into `response`.
 template <typename Response>
 absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response* response) {
   if (!volume.ok()) return volume.status();
@@ -31,7 +32,7 @@ absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response* response) {
   return absl::OkStatus();
 }
 
-// The call on bytes that runs `call(const Request&, Response*)`.
+// Makes a task of `call(const Request&, Response*)`.
 template <typename Request, typename Response, typename Call>
 UnaryTask Task(grpc::CallbackServerContext* context,
                const grpc::ByteBuffer* request, grpc::ByteBuffer* response,

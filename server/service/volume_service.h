@@ -1,4 +1,4 @@
-// The control plane: ramvol.v1.VolumeService over the catalog.
+// ramvol.v1.VolumeService, the control plane, over the catalog.
 #ifndef RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
 #define RAMVOL_SERVER_SERVICE_VOLUME_SERVICE_H_
 
@@ -22,8 +22,7 @@
 
 namespace ramvol::service {
 
-// The generated service, of which all messages are bytes: see
-// call_message.h.
+// The generated service with raw bytes as messages (call_message.h).
 using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
     v1::VolumeService::WithRawCallbackMethod_GetVolume<
         v1::VolumeService::WithRawCallbackMethod_ListVolumes<
@@ -36,15 +35,14 @@ using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
  public:
-  // Borrows the first four; they must outlive the service and its calls. What
-  // does not fit into `memory` waits.
+  // Borrows the first four, which must outlive the service and its calls. Calls
+  // wait while `memory` is full.
   VolumeService(engine::Engine* engine, Catalog* catalog, Executor* executor,
                 CallGate* gate, std::shared_ptr<ClientMemory> memory);
 
-  // What GetServerInfo answers as grpc_addresses. Call it before anyone learns
-  // of the server.
+  // Sets grpc_addresses of GetServerInfo. Call this before clients can connect.
   void set_grpc_addresses(std::vector<std::string> addresses);
-  // What GetServerInfo answers as nbd_addresses; none until it is called.
+  // Sets nbd_addresses of GetServerInfo; empty until then.
   void set_nbd_addresses(std::vector<std::string> addresses);
 
   grpc::ServerUnaryReactor* CreateVolume(grpc::CallbackServerContext* context,

@@ -45,7 +45,7 @@ absl::StatusOr<std::string> ReadAll(const std::string& path) {
   return text;
 }
 
-// Lines and columns count from 0 in protobuf, from 1 for people.
+// Protobuf counts lines and columns from 0, people from 1.
 std::string Place(const std::string& path, int line, int column) {
   if (line < 0) return path;
   return absl::StrCat(path, ":", line + 1, ":", column + 1);
@@ -70,7 +70,8 @@ class FirstError : public google::protobuf::io::ErrorCollector {
   absl::Status status_;
 };
 
-// Strings that are not UTF-8 would break every message they are answered in.
+// The text parser accepts strings that are not UTF-8. They would make every
+// answer that contains them unparsable.
 bool IsUtf8(const v1::CreateVolumeRequest& request) {
   return v1::CreateVolumeRequest().ParseFromString(request.SerializeAsString());
 }

@@ -1,4 +1,4 @@
-// The volumes that a server begins with, from a file in the text format of
+// Reads the volumes to create at the start from a file in the text format of
 // ramvol.v1.VolumesFile.
 #ifndef RAMVOL_SERVER_SERVICE_VOLUMES_FILE_H_
 #define RAMVOL_SERVER_SERVICE_VOLUMES_FILE_H_
@@ -18,18 +18,18 @@ inline constexpr size_t kMaxVolumesFileBytes = size_t{64} << 20;
 
 struct VolumesFileEntry {
   v1::CreateVolumeRequest request;
-  // For messages: "volumes.textproto:12:1: entry 3 (\"scratch\")".
+  // For error messages: "volumes.textproto:12:1: entry 3 (\"scratch\")".
   std::string where;
 };
 
-// The file's entries, in its order; none when `path` is "". INVALID_ARGUMENT
-// when it cannot be read or parsed, or two entries have one name; the message
-// begins with the file, the line and the column.
+// The entries of the file in its order; none when `path` is "".
+// INVALID_ARGUMENT when the file cannot be read or parsed, or when two entries
+// have the same name. The error begins with file, line and column.
 absl::StatusOr<std::vector<VolumesFileEntry>> ReadVolumesFile(
     const std::string& path);
 
-// Creates them all. CreateVolume's error for the first that cannot be, after
-// its `where`; those before it exist then.
+// Creates all volumes. Stops at the first failure and returns CreateVolume's
+// error, which begins with the entry's `where`; earlier volumes exist then.
 absl::Status CreateVolumes(const std::vector<VolumesFileEntry>& entries,
                            Catalog* catalog);
 
