@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the dashboards in dashboards/, which have much in common, as the modules
-in source/ say. Edit there, run this, keep both. A test says when they differ.
+"""Writes the dashboards in dashboards/, which have much in common, from the modules
+in source/. Edit those, run this, and commit both. A test fails when they differ.
 
-Argument: the folder to write to, dashboards/ beside this unless given.
+Argument: the folder to write to; by default dashboards/ beside this file.
 """
 
 import json

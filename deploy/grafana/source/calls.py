@@ -13,11 +13,17 @@ SECONDS = "grpc_server_handling_seconds"
 
 def at_a_glance():
     return [
-        stat("Calls", "Begun per second.", "reqps", total_rate(STARTED), width=6),
+        stat(
+            "Calls",
+            "Calls that began, per second.",
+            "reqps",
+            total_rate(STARTED),
+            width=6,
+        ),
         stat(
             "Failed",
-            "Of the calls that ended, those that failed. Those that clients left do "
-            "not count.",
+            "Share of ended calls that failed. Calls that clients cancelled do not "
+            "count.",
             "percentunit",
             f"({total_rate(FAILED)} or sum(0 * ramvol_volumes{OF_INSTANCE}))"
             f" / {total_rate(HANDLED)}",
@@ -26,15 +32,15 @@ def at_a_glance():
             decimals=2,
         ),
         stat(
-            "Under way",
-            "Calls that began and have not ended, streams among them.",
+            "In progress",
+            "Calls that have not ended, including streams.",
             "none",
             f"sum({STARTED}) - (sum({HANDLED}) or sum(0 * ramvol_volumes{OF_INSTANCE}))",
             width=6,
         ),
         stat(
             "Io streams",
-            "Streams open for operations on volumes: each client's fast path.",
+            "Open streams for operations on volumes, the clients' fast path.",
             "none",
             f"sum(ramvol_io_streams{OF_INSTANCE})",
             width=6,
@@ -46,21 +52,20 @@ def calls():
     return [
         graph(
             "Calls by method",
-            "Begun per second.",
+            "Calls that began, per second.",
             "reqps",
             [(total_rate(STARTED, "grpc_method"), "{{grpc_method}}")],
         ),
         graph(
             "Calls by status",
-            "Ended per second.",
+            "Calls that ended, per second.",
             "reqps",
             [(total_rate(HANDLED, "grpc_code"), "{{grpc_code}}")],
             stack=True,
         ),
         graph(
             "Errors by method",
-            "Calls that failed, per second. Those that clients left, which ended as "
-            "Canceled, do not count.",
+            "Calls that failed, per second. Calls that clients cancelled do not count.",
             "reqps",
             [
                 (
@@ -76,13 +81,13 @@ def latency():
     return [
         heatmap(
             "Unary calls by duration",
-            "How many calls took how long in the server.",
+            "Number of calls by how long they took in the server.",
             SECONDS,
             OF_METHOD.replace("}", ', grpc_type="unary"}'),
         ),
         latencies(
             "Duration of unary calls",
-            "The median, and what one in a hundred exceeds, in the server.",
+            "Median and 99th percentile in the server.",
             SECONDS,
             OF_METHOD.replace("}", ', grpc_type="unary"}'),
             "grpc_method",
@@ -94,8 +99,8 @@ def streams():
     return [
         graph(
             "Messages",
-            "Received from and sent to clients, per second. One message of Io "
-            "carries many operations.",
+            "Received from and sent to clients, per second. A message of Io can "
+            "carry many operations.",
             "ops",
             [
                 (
@@ -106,8 +111,8 @@ def streams():
             ],
         ),
         graph(
-            "Calls under way",
-            "Calls that began and have not ended, by method.",
+            "Calls in progress",
+            "Calls that have not ended, by method.",
             "none",
             [
                 (
@@ -119,7 +124,7 @@ def streams():
         ),
         graph(
             "Io streams",
-            "Streams open for operations on volumes.",
+            "Open streams for operations on volumes.",
             "none",
             [(f"ramvol_io_streams{OF_INSTANCE}", "{{instance}}")],
         ),
@@ -130,7 +135,8 @@ def make():
     return dashboard(
         "grpc",
         "gRPC",
-        "Calls of VolumeService and BlockService, with the names of the gRPC ecosystem.",
+        "Calls of VolumeService and BlockService. The metrics have the usual names "
+        "for gRPC servers.",
         "ramvol_memory_limit_bytes",
         [
             variable(

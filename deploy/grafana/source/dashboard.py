@@ -1,4 +1,4 @@
-"""What all dashboards have in common: variables, annotations, layout."""
+"""What all dashboards share: variables, annotations, layout."""
 
 from panels import DATASOURCE, OF_INSTANCE, WIDTH
 
@@ -6,7 +6,7 @@ SCHEMA_VERSION = 42  # Grafana 12 and 13.
 
 
 def variable(name, label, query, many):
-    """A variable with the values of a label. If `many`, several or all of them."""
+    """A variable with the values of a label. With `many`, several can be chosen."""
     made = {
         "name": name,
         "label": label,
@@ -77,7 +77,7 @@ def annotations(metric):
 
 
 def lay_out(panels):
-    """Gives panels numbers and places: from left to right, then downwards."""
+    """Numbers the panels and places them from left to right, then downwards."""
     x = y = height = 0
     for number, made in enumerate(panels, 1):
         place = made["gridPos"]
@@ -90,7 +90,7 @@ def lay_out(panels):
 
 
 def dashboard(name, title, description, metric, variables, panels):
-    """The metric is one that only the programs of this dashboard export."""
+    """`metric` must be one that only the programs of this dashboard export."""
     return {
         "uid": f"ramvol-{name}",
         "title": f"ramvol / {title}",

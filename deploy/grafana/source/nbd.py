@@ -23,21 +23,21 @@ def load_at_a_glance():
     return [
         stat(
             "Connections",
-            "NBD clients that are connected.",
+            "Connected NBD clients.",
             "none",
             f"sum(ramvol_nbd_connections{OF_INSTANCE})",
             width=4,
         ),
         stat(
-            "Under way",
-            "Requests that are not answered yet.",
+            "In progress",
+            "Requests that are not yet answered.",
             "none",
             f"sum(ramvol_nbd_inflight_requests{OF_INSTANCE})",
             width=4,
         ),
         stat(
             "Requests",
-            "Per second, all commands.",
+            "Requests of all commands, per second.",
             "reqps",
             total_rate(REQUESTS + OF_INSTANCE),
             width=4,
@@ -49,7 +49,7 @@ def errors_at_a_glance():
     return [
         stat(
             "Failed",
-            "Of the requests, those answered with an error.",
+            "Share of requests that were answered with an error.",
             "percentunit",
             f"({total_rate(REQUESTS + OF_FAILED)} or sum(0 * ramvol_nbd_connections"
             f"{OF_INSTANCE})) / {total_rate(REQUESTS + OF_COMMAND)}",
@@ -59,8 +59,8 @@ def errors_at_a_glance():
         ),
         stat(
             "Lost streams",
-            "Streams from ramvol-nbd to ramvold that were lost and are not open "
-            "again. Requests wait for them.",
+            "Streams from ramvol-nbd to ramvold that are lost. Requests wait until "
+            "they are open again.",
             "none",
             f"sum(ramvol_nbd_lost_streams{OF_INSTANCE})",
             [(1, "red")],
@@ -68,8 +68,8 @@ def errors_at_a_glance():
         ),
         stat(
             "Reconnects",
-            "Streams from ramvol-nbd to ramvold that were lost and opened again "
-            "within the time range.",
+            "Lost streams from ramvol-nbd to ramvold that were reopened in the time "
+            "range.",
             "none",
             f"sum(increase(ramvol_nbd_reconnects_total{OF_INSTANCE}[$__range]))",
             [(1, "yellow")],
@@ -83,15 +83,15 @@ def load():
     return [
         graph(
             "Requests",
-            "Answered per second, by command.",
+            "Answered requests per second, by command.",
             "reqps",
             [(total_rate(REQUESTS + OF_COMMAND, "command"), "{{command}}")],
         ),
         graph(
             "Errors",
-            "Requests answered with an error, per second. enospc: no room. eio: "
-            "damaged data, or a server that stayed away. Others are clients' "
-            "mistakes.",
+            "Requests answered with an error, per second. enospc: a memory limit is "
+            "reached. eio: damaged data, or the server is unreachable. Other errors "
+            "are mistakes of clients.",
             "reqps",
             [
                 (
@@ -102,7 +102,7 @@ def load():
         ),
         graph(
             "Connections",
-            "NBD clients that are connected.",
+            "Connected NBD clients.",
             "none",
             [(f"ramvol_nbd_connections{OF_INSTANCE}", "{{job}} {{instance}}")],
         ),
@@ -113,14 +113,14 @@ def latency():
     return [
         heatmap(
             "Requests by duration",
-            "How many requests took how long, from arrival to answer; by ramvol-nbd "
-            "with the way to the server.",
+            "Number of requests by how long they took from arrival to answer. For "
+            "ramvol-nbd, this includes the network to ramvold.",
             DURATION,
             OF_COMMAND,
         ),
         latencies(
             "Duration",
-            "The median, and what one in a hundred exceeds.",
+            "Median and 99th percentile.",
             DURATION,
             OF_COMMAND,
             "command",
@@ -131,9 +131,9 @@ def latency():
 def programs():
     return [
         graph(
-            "Requests under way",
-            "Not answered yet. Many of them with few answers a second: the server is "
-            "slow or away.",
+            "Requests in progress",
+            "Requests that are not yet answered. Many of them, but few answers per "
+            "second, mean that the server is slow or unreachable.",
             "none",
             [
                 (
@@ -144,8 +144,8 @@ def programs():
         ),
         graph(
             "Duration by program",
-            "What one request in a hundred exceeds, of the chosen commands. "
-            "ramvol-nbd adds a process and a network to ramvold.",
+            "The 99th percentile of the chosen commands. ramvol-nbd adds a process and a "
+            "network to ramvold.",
             "s",
             [
                 (
@@ -157,17 +157,17 @@ def programs():
     ]
 
 
-def way_to_the_server():
+def connection_to_ramvold():
     return graph(
-        "Way to the server",
-        "Of ramvol-nbd: streams that are lost, and those that were opened again, "
-        "a minute.",
+        "Connection to ramvold",
+        "Streams from ramvol-nbd to ramvold: lost ones, and ones that were reopened, "
+        "per minute.",
         "none",
         [
             (f"ramvol_nbd_lost_streams{OF_INSTANCE}", "{{instance}} lost"),
             (
                 f"60 * {rate('ramvol_nbd_reconnects_total' + OF_INSTANCE)}",
-                "{{instance}} opened again",
+                "{{instance}} reopened",
             ),
         ],
     )
@@ -177,7 +177,7 @@ def make():
     return dashboard(
         "nbd",
         "NBD",
-        "NBD as served by ramvold itself and by ramvol-nbd.",
+        "NBD as served by ramvold and by ramvol-nbd.",
         "ramvol_nbd_connections",
         [
             variable(
@@ -196,7 +196,7 @@ def make():
             *load(),
             *latency(),
             *programs(),
-            way_to_the_server(),
+            connection_to_ramvold(),
             *process_panels("ramvol_nbd_connections"),
         ],
     )

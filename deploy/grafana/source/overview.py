@@ -1,4 +1,4 @@
-"""The dashboard of all servers."""
+"""The overview of all servers."""
 
 from dashboard import dashboard, variable
 from panels import (
@@ -26,14 +26,14 @@ def memory_at_a_glance():
     return [
         stat(
             "Servers",
-            "Processes of ramvold that were scraped.",
+            "Processes of ramvold that Prometheus scrapes.",
             "none",
             f"count({LIMIT})",
         ),
         stat(
             "Memory used",
-            "Of --memory_limit, on the fullest server. At 100% writes fail; reads "
-            "and trims go on.",
+            "Share of --memory_limit on the fullest server. At 100%, writes fail; "
+            "reads and trims still work.",
             "percentunit",
             f"max({USED} / {LIMIT})",
             [(0.8, "yellow"), (0.9, "red")],
@@ -41,8 +41,8 @@ def memory_at_a_glance():
         ),
         stat(
             "Full in",
-            "When the first server reaches its limit, should memory go on to grow "
-            "as in the last half hour. 30 days mean that or longer.",
+            "When the first server reaches its limit if memory grows as in the last "
+            "half hour. 30 days means 30 days or longer.",
             "s",
             f"min(clamp_max(({LIMIT} - {USED}) / clamp_min(deriv(ramvol_memory_used_bytes"
             f"{OF_INSTANCE}[30m]), 1), 30 * 86400))",
@@ -51,8 +51,8 @@ def memory_at_a_glance():
         ),
         stat(
             "Ratio",
-            "Bytes that clients have written and not trimmed, over the memory that "
-            "they take, all overhead counted.",
+            "Bytes written and not trimmed, divided by the memory that they take, "
+            "including all overhead.",
             "none",
             f"sum(ramvol_volume_logical_bytes{OF_INSTANCE})"
             f" / sum(ramvol_volume_memory_bytes{OF_INSTANCE})",
@@ -65,19 +65,19 @@ def load_at_a_glance():
     return [
         stat(
             "Volumes",
-            "Volumes that there are.",
+            "Number of volumes.",
             "none",
             f"sum(ramvol_volumes{OF_INSTANCE})",
         ),
         stat(
             "Operations",
-            "Reads, writes, trims and others a second, by gRPC and NBD.",
+            "Reads, writes, trims and other operations per second, over gRPC and NBD.",
             "ops",
             total_rate(f"{OPERATIONS}_count{OF_INSTANCE}"),
         ),
         stat(
             "Errors",
-            "Operations on volumes that failed, a second, whatever the reason.",
+            "Failed operations on volumes per second, for any reason.",
             "ops",
             f"{total_rate(ERRORS)} or sum(0 * ramvol_volumes{OF_INSTANCE})",
             [(0.001, "yellow"), (1, "red")],
@@ -85,8 +85,8 @@ def load_at_a_glance():
         ),
         stat(
             "Damaged frames",
-            "Frames that failed their checksum since the servers started: data "
-            "that is lost.",
+            "Frames that failed their checksum since the servers started. Their data "
+            "is lost.",
             "none",
             f"sum(ramvol_corrupt_frames_total{OF_INSTANCE})",
             [(1, "red")],
@@ -97,8 +97,8 @@ def load_at_a_glance():
 def memory_against_the_limit():
     return graph(
         "Memory against the limit",
-        "Used: what counts against --memory_limit. Allocated: what of it is in "
-        "live objects. Resident: the whole process, as the system sees it.",
+        "Used: counted against --memory_limit. Allocated: the part of it in live "
+        "objects. Resident: the whole process, as the kernel counts it.",
         "bytes",
         [
             (LIMIT, "{{instance}} limit"),
@@ -119,8 +119,8 @@ def memory_by_content():
     return [
         graph(
             "Ratio",
-            "Written bytes over the memory that they take, and over their "
-            "compressed bytes alone, which leave out index, cache and rounding.",
+            "Written bytes divided by the memory that they take, and divided by "
+            "their compressed size alone, without index, cache and rounding.",
             "none",
             [
                 (
@@ -136,9 +136,9 @@ def memory_by_content():
         ),
         graph(
             "Blocks by state",
-            "What was written, by how it is held: in compressed frames, raw "
-            "because it does not compress, as a pattern that takes no memory, or "
-            "dirty, which is in the cache and not compressed yet.",
+            "Written data by how it is stored: compressed in frames, raw because it "
+            "does not compress, as a pattern that takes no memory, or dirty, which "
+            "means in the cache and not yet compressed.",
             "bytes",
             [
                 (
@@ -155,16 +155,16 @@ def load():
     return [
         graph(
             "Operations",
-            "Per second, by gRPC and NBD.",
+            "Per second, over gRPC and NBD.",
             "ops",
             [(total_rate(f"{OPERATIONS}_count{OF_OP}", "op"), "{{op}}")],
         ),
         throughput(OF_INSTANCE),
         graph(
             "Errors",
-            "Failed operations a second. SERVER_MEMORY_LIMIT and "
-            "VOLUME_MEMORY_LIMIT: no room. CORRUPT_FRAME: damaged memory. Others "
-            "are clients' mistakes.",
+            "Failed operations per second. SERVER_MEMORY_LIMIT and "
+            "VOLUME_MEMORY_LIMIT: a memory limit is reached. CORRUPT_FRAME: damaged "
+            "memory. Other reasons are mistakes of clients.",
             "ops",
             [(total_rate(ERRORS, "op", "reason"), "{{op}} {{reason}}")],
         ),
@@ -175,14 +175,14 @@ def latency():
     return [
         heatmap(
             "Operations by duration",
-            "How many operations took how long, in the engine: without the way "
-            "over the network.",
+            "Number of operations by how long they took in the engine, without the "
+            "network.",
             OPERATIONS,
             OF_OP,
         ),
         latencies(
             "Duration",
-            "The median, and what one in a hundred exceeds, in the engine.",
+            "Median and 99th percentile in the engine.",
             OPERATIONS,
             OF_OP,
             "op",
@@ -201,8 +201,8 @@ def hot_cache():
         ),
         graph(
             "Hot cache",
-            "Uncompressed blocks. Dirty ones are not compressed yet; at three "
-            "quarters of the limit writers are slowed.",
+            "Uncompressed blocks. Dirty ones are not yet compressed. When they fill "
+            "three quarters of the limit, writers are slowed down.",
             "bytes",
             [
                 (f"sum(ramvol_hot_cache_limit_bytes{OF_INSTANCE})", "limit"),
@@ -212,8 +212,8 @@ def hot_cache():
         ),
         graph(
             "Throttled writes and evictions",
-            "Writes that compressed a chunk themselves because too much was dirty, "
-            "and blocks that left the cache to make room, a second.",
+            "Writes that had to compress a chunk because too much was dirty, and "
+            "blocks that left the cache to make room, per second.",
             "ops",
             [
                 (
@@ -229,11 +229,11 @@ def hot_cache():
     ]
 
 
-def frames_made_anew():
+def recompressed_frames():
     return graph(
-        "Frames made anew",
-        "By the background, a second: merged once cold, split where read at "
-        "random, rewritten where half was dead.",
+        "Recompressed frames",
+        "Frames that background work replaced, per second: cold ones were merged, "
+        "randomly read ones split, half-dead ones rewritten.",
         "ops",
         [
             (
@@ -247,8 +247,8 @@ def frames_made_anew():
 def compression():
     return [
         graph(
-            "Compression's share of the cores",
-            "Cores that compress and decompress.",
+            "CPU for compression",
+            "Cores that compressing and decompressing keep busy.",
             "none",
             [
                 (
@@ -262,8 +262,8 @@ def compression():
             stack=True,
         ),
         graph(
-            "Compression of a frame, mean",
-            "How long one frame takes.",
+            "Mean time per frame",
+            "How long it takes to compress or decompress one frame.",
             "s",
             [
                 (
@@ -288,7 +288,7 @@ def volumes():
         volumes_table(),
         graph(
             "Largest volumes",
-            "The ten that take most memory.",
+            "The ten volumes that take the most memory.",
             "bytes",
             [
                 (
@@ -300,7 +300,7 @@ def volumes():
         ),
         graph(
             "Busiest volumes",
-            "The ten with most operations a second.",
+            "The ten volumes with the most operations per second.",
             "ops",
             [
                 (
@@ -346,7 +346,7 @@ def make():
             *latency(),
             row("Hot cache and compression"),
             *hot_cache(),
-            frames_made_anew(),
+            recompressed_frames(),
             *compression(),
             *process_panels("ramvol_memory_limit_bytes"),
             row("Volumes"),

@@ -1,4 +1,4 @@
-"""Queries and panels that dashboards are made of."""
+"""Building blocks of dashboards: queries and panels."""
 
 WIDTH = 24  # Of Grafana's grid.
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -74,7 +74,7 @@ def panel(kind, title, description, unit, width, height, targets):
 
 
 def thresholds(steps):
-    """The steps are (value, color); below the first one it is green."""
+    """The steps are (value, color). Below the first, the color is green."""
     return {
         "mode": "absolute",
         "steps": [{"color": "green", "value": None}]
@@ -101,7 +101,7 @@ def stat(title, description, unit, query, steps=(), width=3, decimals=None):
 
 
 def graph(title, description, unit, queries, width=8, stack=False, most=None):
-    """Lines over time. The queries are (PromQL, legend); `most` ends the axis."""
+    """Lines over time. The queries are (PromQL, legend). `most` is the end of the axis."""
     targets = [target(i, *query) for i, query in enumerate(queries)]
     made = panel("timeseries", title, description, unit, width, 8, targets)
     defaults = made["fieldConfig"]["defaults"]
@@ -134,7 +134,7 @@ def graph(title, description, unit, queries, width=8, stack=False, most=None):
 def throughput(selector):
     return graph(
         "Throughput",
-        "Bytes that clients read, wrote and trimmed, a second.",
+        "Bytes that clients read, wrote and trimmed, per second.",
         "binBps",
         [
             (total_rate(f"ramvol_volume_{kind}_bytes_total{selector}"), kind)
@@ -210,7 +210,7 @@ VOLUMES_COLUMNS = [
 
 
 def volumes_target(number, metric):
-    """The metric's values of the largest volumes, as they are now."""
+    """The metric's current values for the largest volumes."""
     largest = f"topk(50, ramvol_volume_memory_bytes{OF_INSTANCE})"
     values = metric + OF_INSTANCE
     if metric.endswith("_total"):
@@ -222,7 +222,7 @@ def volumes_target(number, metric):
 
 
 def volumes_in_lines(targets):
-    """The transformations that make a line of each volume's values."""
+    """The transformations that make one row of each volume's values."""
     values = [f"Value #{made['refId']}" for made in targets]
     titles = [title for title, _, _ in VOLUMES_COLUMNS]
     return [
@@ -264,16 +264,15 @@ def volumes_overrides():
 
 
 def volumes_table():
-    """The largest volumes, one a line, each with a link to its own dashboard."""
+    """The largest volumes, one per row, with links to the volume dashboard."""
     targets = [
         volumes_target(i, metric) for i, (_, _, metric) in enumerate(VOLUMES_COLUMNS)
     ]
     made = panel(
         "table",
         "Volumes",
-        "The 50 volumes that take most memory. A name leads to the volume's own "
-        'dashboard. "_other" is the sum of the volumes beyond '
-        "--metrics_max_volumes.",
+        "The 50 volumes that take the most memory. A name links to the volume's "
+        'dashboard. "_other" is the sum of the volumes beyond --metrics_max_volumes.',
         "bytes",
         WIDTH,
         9,
@@ -301,14 +300,14 @@ def process_panels(metric):
         ),
         graph(
             "Resident memory",
-            "What the process takes of the machine's memory: volumes, code, threads "
-            "and messages under way.",
+            "Memory of the whole process: volumes, code, threads and messages.",
             "bytes",
             [(f"process_resident_memory_bytes {of_ours}", "{{instance}}")],
         ),
         graph(
             "File descriptors",
-            "Open ones, among them each connection, as a part of those allowed.",
+            "Share of the allowed file descriptors that are open. Each connection "
+            "takes one.",
             "percentunit",
             [(f"process_open_fds / process_max_fds {of_ours}", "{{instance}}")],
             most=1,

@@ -14,28 +14,28 @@ def size_at_a_glance():
     return [
         stat(
             "Size",
-            "What clients see.",
+            "Size as clients see it.",
             "bytes",
             f"sum({gauge('size_bytes')})",
             width=4,
         ),
         stat(
             "Written",
-            "Bytes that are not holes.",
+            "Data that is not a hole.",
             "bytes",
             f"sum({gauge('logical_bytes')})",
             width=4,
         ),
         stat(
             "Memory",
-            "What the volume takes, all overhead counted.",
+            "Memory that the volume takes, including all overhead.",
             "bytes",
             f"sum({gauge('memory_bytes')})",
             width=4,
         ),
         stat(
             "Ratio",
-            "Written bytes over the memory that they take.",
+            "Written bytes divided by the memory that they take.",
             "none",
             f"sum({gauge('logical_bytes')}) / sum({gauge('memory_bytes')})",
             width=4,
@@ -48,14 +48,14 @@ def use_at_a_glance():
     return [
         stat(
             "Clients",
-            "Streams of gRPC and connections of NBD that have it open.",
+            "Clients of gRPC and NBD that have the volume open.",
             "none",
             f"sum({gauge('attached_clients')})",
             width=4,
         ),
         stat(
             "Errors",
-            "Failed operations a second.",
+            "Failed operations per second.",
             "ops",
             f"{total_rate(ERRORS)} or sum(0 * {gauge('size_bytes')})",
             [(0.001, "yellow"), (1, "red")],
@@ -69,9 +69,9 @@ def content():
     return [
         graph(
             "Content",
-            "Written: what is not a hole. Compressed: what that takes as frames and "
-            "raw pages. Memory: with index, cache and rounding. Limit: the volume's "
-            "own, 0 where it has none.",
+            "Written: data that is not a hole. Compressed: its frames and raw pages. "
+            "Memory: including index, cache and rounding. Limit: the volume's own "
+            "memory limit, or 0.",
             "bytes",
             [
                 (gauge("logical_bytes"), "written"),
@@ -82,15 +82,15 @@ def content():
         ),
         graph(
             "Blocks by state",
-            "What was written, by how it is held.",
+            "Written data by how it is stored.",
             "bytes",
             [(f"4096 * sum by (state) ({gauge('blocks')})", "{{state}}")],
             stack=True,
         ),
         graph(
             "Frames by length",
-            "Frames of one to 16 blocks of 4 KiB. Long ones are denser, short ones "
-            "are read faster.",
+            "Frames by how many blocks of 4 KiB they span. Long frames compress "
+            "better, short ones are faster to read at random.",
             "none",
             [(f"sum by (span) ({gauge('frames')})", "{{span}}")],
             stack=True,
@@ -102,7 +102,7 @@ def load():
     return [
         graph(
             "Operations",
-            "Per second, by gRPC and NBD.",
+            "Per second, over gRPC and NBD.",
             "ops",
             [
                 (
@@ -114,7 +114,7 @@ def load():
         throughput(OF_VOLUME),
         graph(
             "Errors",
-            "Failed operations a second, by reason.",
+            "Failed operations per second, by reason.",
             "ops",
             [(total_rate(ERRORS, "op", "reason"), "{{op}} {{reason}}")],
         ),
@@ -131,8 +131,8 @@ def use():
             most=1,
         ),
         graph(
-            "Mean size of an operation",
-            "Bytes a read, and bytes a write.",
+            "Mean operation size",
+            "Bytes per read and per write.",
             "bytes",
             [
                 (
@@ -149,7 +149,7 @@ def use():
         ),
         graph(
             "Clients",
-            "Streams of gRPC and connections of NBD that have it open.",
+            "Clients of gRPC and NBD that have the volume open.",
             "none",
             [(f"sum({gauge('attached_clients')})", "clients")],
         ),
@@ -160,7 +160,7 @@ def make():
     return dashboard(
         "volume",
         "Volume",
-        "One volume: what it holds and takes, who uses it and how.",
+        "One volume: its content, memory, clients and operations.",
         "ramvol_memory_limit_bytes",
         [
             variable(
