@@ -24,7 +24,7 @@ namespace ramvol::engine::codec {
 namespace {
 
 // The first byte of every frame: no content size, checksum or dictionary. The
-// index knows these already, and each frame is six bytes shorter.
+// index knows these already (docs/decisions/0006).
 constexpr char kFrameHeaderDescriptor = 0;
 // The window descriptor follows, then blocks, each with a header of three bytes
 // (RFC 8878, 3.1.1).
