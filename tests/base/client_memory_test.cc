@@ -38,7 +38,7 @@ class Client final : public ClientMemory::Client {
     }
     return holder.held_bytes();
   }
-  // Holds so much that waits for the client.
+  // Takes `bytes` and waits for its client from then on.
   void Hog(size_t bytes) {
     ASSERT_TRUE(Take(bytes));
     holder.WaitsForClient(true);

@@ -108,7 +108,7 @@ class DoorTest : public ::testing::Test {
         &stats_);
     door_->Start();
   }
-  // False when so many do not come in within kPatience.
+  // Waits until `count` connections are inside; false after kPatience.
   bool WaitForInside(size_t count) {
     const absl::Time deadline = absl::Now() + kPatience;
     MutexLock lock(&mu_);

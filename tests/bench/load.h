@@ -10,7 +10,7 @@ namespace ramvol::bench {
 // slot.
 class Load {
  public:
-  // Who is told that a slot's operation has ended.
+  // Is told when a slot's operation has ended.
   class Observer {
    public:
     virtual ~Observer() = default;

@@ -339,7 +339,7 @@ void RegisterAll() {
       Register("Trim/" + SizeName(bytes), BM_Trim, use)
           ->Threads(threads)
           ->UseManualTime()
-          ->MinTime(0.03);  // Filling takes so much longer.
+          ->MinTime(0.03);  // Filling takes much longer than measuring.
     }
     Case filled;
     Register(

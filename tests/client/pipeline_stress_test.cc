@@ -177,7 +177,7 @@ class ServedStream : public IoStream {
         result.data = {all.substr(0, all.size() / 2),
                        all.substr(all.size() / 2)};
       } while (++at < operations.size() && Chance(2));
-      if (Chance(50)) {  // Some took effect, and nobody knows.
+      if (Chance(50)) {  // Some took effect, but were not answered.
         still_to_run_.assign(operations.begin() + at, operations.end());
         return false;
       }

@@ -89,7 +89,7 @@ VolumeOptions ChooseOptions(Input& input, uint64_t* base) {
 }
 
 // What is written is cut from one long string of each kind: zeroes, noise, text
-// and repeated patterns. Making it anew each time would be most of the work.
+// and repeated patterns. Generating it each time would be most of the work.
 constexpr int kKinds = 4;
 const std::string& SourceOf(int kind) {
   static const auto* const sources = [] {

@@ -70,7 +70,7 @@ class IoSessionTest : public ::testing::Test {
     return session_.Receive(&request);
   }
 
-  // Runs everything that waits, each with so many bytes of result.
+  // Runs all waiting operations. Each result has `data_bytes` of data.
   void RunAll(size_t data_bytes = 0) {
     while (auto operation = session_.NextOperation(Lane::kPrompt)) {
       session_.Complete(Result(operation->id(), data_bytes));

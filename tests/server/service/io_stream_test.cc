@@ -73,7 +73,7 @@ class Stream {
   }
   const v1::IoOpened& opened() const { return opened_; }
 
-  // Reads messages until at least so many results are in.
+  // Reads messages until there are at least `count` results.
   std::map<uint64_t, v1::IoResult> Results(size_t count) {
     std::map<uint64_t, v1::IoResult> results;
     v1::IoResponse response;

@@ -75,7 +75,7 @@ class SlowClientTest : public ::testing::Test {
         grpc::InsecureChannelCredentials(), arguments));
   }
 
-  // Until so many wait for memory; fails after a minute.
+  // Waits until `count` clients wait for memory; fails after a minute.
   void ExpectWaiting(size_t count) {
     const absl::Time deadline = absl::Now() + absl::Minutes(1);
     while (memory_->GetStats().waiting != count) {
