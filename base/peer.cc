@@ -21,6 +21,7 @@ std::string PeerOfIpv4(const in_addr& address) {
 }
 
 std::string PeerOfIpv6(in6_addr address) {
+  // An IPv4 client of a dual-stack listener. It must not get a second share.
   if (IN6_IS_ADDR_V4MAPPED(&address)) {
     in_addr ipv4{};
     std::memcpy(&ipv4, &address.s6_addr[12], sizeof(ipv4));
@@ -63,6 +64,7 @@ std::string PeerOf(std::string_view grpc_peer) {
   text = text.substr(0, text.rfind(':'));  // The port.
   if (absl::ConsumePrefix(&text, "ipv4:")) return std::string(text);
   if (!absl::ConsumePrefix(&text, "ipv6:")) return "";
+  // gRPC percent-encodes the brackets.
   std::string host = absl::StrReplaceAll(
       text, {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}});
   host.resize(std::min(host.find('%'), host.size()));  // The zone ID.

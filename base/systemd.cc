@@ -47,6 +47,8 @@ std::vector<SystemdSocket> SystemdSockets(const char* pid, const char* fds,
                                           const char* names) {
   int for_pid = 0;
   int count = 0;
+  // A child inherits the variables, but the sockets are not meant for it:
+  // sd_listen_fds(3).
   if (pid == nullptr || fds == nullptr || !absl::SimpleAtoi(pid, &for_pid) ||
       !absl::SimpleAtoi(fds, &count) || for_pid != getpid() ||
       count > kMaxSystemdSockets) {
@@ -108,6 +110,7 @@ absl::Status NotifySystemd(std::string_view socket_name,
     return absl::UnavailableError("NOTIFY_SOCKET is too long");
   }
   std::memcpy(address.sun_path, socket_name.data(), socket_name.size());
+  // An abstract socket: unix(7). Its length must not include a final NUL.
   if (address.sun_path[0] == '@') address.sun_path[0] = '\0';
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) {

@@ -119,6 +119,7 @@ RequestReader::Parsed RequestReader::Parse(
     }
     if (unparsed() < header_bytes) return Parsed::kNeedsBytes;
     RequestHeader header;
+    // After a wrong magic number, nothing tells where the next request begins.
     if (!DecodeRequest(traits_.style, front(), &header)) return Parsed::kEnd;
     if (header.command == static_cast<uint16_t>(Command::kDisconnect)) {
       return Parsed::kEnd;
@@ -163,6 +164,8 @@ void RequestReader::TakePayload(std::unique_ptr<Request> request,
   const auto length = static_cast<size_t>(request->header.length);
   expect_large_ = length >= kLargePayloadBytes;
   const size_t arrived = std::min(unparsed(), length);
+  // A payload that stays in its slab keeps the whole slab in use, so the number
+  // of slabs is bounded.
   if (arrived == length && slabs_.size() < kMaxSlabs) {
     request->payload = {front(), length};
     request->slab = slab_;

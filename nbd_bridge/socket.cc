@@ -197,6 +197,8 @@ void Socket::Widen() {
 
 void Socket::SetIdleTime(absl::Duration idle_time) {
   const timeval wait = absl::ToTimeval(idle_time);
+  // After this time, recvmsg fails with EAGAIN, for which ReceiveOnce returns
+  // nullopt.
   (void)setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 }
 

@@ -33,6 +33,7 @@ bool ThreadCache::Run(std::function<void()> task) {
     MutexLock lock(&mu_);
     left.swap(leaving_);
     if (!idle_.empty()) {
+      // The last one to become idle, so that surplus threads time out.
       Idle* idle = idle_.back();
       idle_.pop_back();
       idle->task = std::move(task);
@@ -59,6 +60,7 @@ void ThreadCache::RunThread(Threads::iterator me, std::function<void()> task) {
     MutexLock lock(&mu_);
     task = WaitForTask();
     if (task == nullptr) {
+      // A thread cannot join itself: the next Run, or the destructor, does.
       leaving_.splice(leaving_.end(), threads_, me);
       ended_.SignalAll();
     }

@@ -20,6 +20,7 @@ bool CarriesData(Command command) {
 }
 
 uint16_t AllowedFlags(const SessionTraits& traits, Command command) {
+  // FUA is valid for every command once NBD_FLAG_SEND_FUA was sent.
   switch (command) {
     case Command::kRead:
       return kCmdFua | (traits.style == Style::kSimple ? 0 : kCmdDf);
@@ -63,6 +64,7 @@ Refusal CheckRange(const SessionTraits& traits, const RequestHeader& header) {
 }
 
 bool CoversWholeBlock(const RequestHeader& header) {
+  // Up to the first block boundary in the range.
   const uint64_t skipped = -header.offset % kPreferredBlockBytes;
   return header.length >= skipped &&
          header.length - skipped >= kPreferredBlockBytes;
@@ -90,6 +92,7 @@ Refusal Validate(const SessionTraits& traits, const RequestHeader& header) {
     return Because(Error::kPerm, NameOf(header), " on a read-only export");
   }
   if (command == Command::kFlush) {
+    // Reserved by the protocol: both must be 0.
     if (header.offset == 0 && header.length == 0) return {};
     return Because(Error::kInval, "flush of a range");
   }

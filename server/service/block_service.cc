@@ -137,6 +137,7 @@ grpc::ServerUnaryReactor* BlockService::Write(
     write_cost_.Note(SteadyNowNs() - began_ns);
     return status;
   };
+  // Where writers have to compress, even small writes are worth another thread.
   if (write_cost_.ns() > kWorthHandingOverNs) {
     return runner_.Run(Lane::kMayWait, std::move(task));
   }

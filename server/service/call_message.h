@@ -57,6 +57,8 @@ template <typename Request, typename Response, typename Call>
 std::function<absl::Status()> OnMessages(const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response,
                                          Call call) {
+  // gRPC does not look at the request's bytes again, so decoding may consume
+  // them.
   return [bytes = const_cast<grpc::ByteBuffer*>(request), response,
           call = std::move(call)] {
     Request decoded;

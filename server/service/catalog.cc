@@ -150,6 +150,7 @@ std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
   if (repeated != by_request_id_.end()) {
     const Entry& entry = *repeated->second;
     v1::CreateVolumeRequest comparable = request;
+    // A dry run of a repeated request gets the same answer.
     comparable.set_validate_only(false);
     if (SameRequest(comparable, entry.request())) {
       return std::make_unique<Answer>(entry.first_answer());

@@ -34,6 +34,7 @@ bool Executor::Submit(Lane lane, std::function<void()> task) {
 }
 
 size_t Executor::NextLaneLocked() const {
+  // kPrompt is the first lane, so prompt tasks go before writes.
   size_t lane = 0;
   while (lane < kLanes &&
          (queues_[lane].empty() || running_[lane] >= lane_threads_)) {

@@ -243,6 +243,7 @@ bool IoSession::NextMessage(v1::IoResponse* response) {
   response->Clear();
   if (opened_ != nullptr) {
     response->set_allocated_opened(opened_.release());
+    // The client may use the full window as soon as it reads `opened`.
     full_window_ = true;
   }
   size_t bytes = 0;

@@ -86,6 +86,7 @@ class SliceWriter {
   void Cut() {
     const auto end = static_cast<size_t>(out_ - GRPC_SLICE_START_PTR(backing_));
     if (end == begin_) return;
+    // Each slice holds a reference to the whole allocation.
     slices_.emplace_back(grpc_slice_sub(backing_, begin_, end),
                          grpc::Slice::STEAL_REF);
     begin_ = end;

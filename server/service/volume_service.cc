@@ -124,6 +124,7 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
     more = others;
     for (v1::Volume& volume : volumes) {
       bytes += volume.ByteSizeLong();
+      // At least one volume a page, so that a listing always moves on.
       if (bytes > kMaxPageBytes && response->volumes_size() > 0) {
         response->set_next_page_token(MakePageToken(last));
         return absl::OkStatus();

@@ -26,6 +26,7 @@ absl::Status Unusable(const std::string& path, absl::string_view why) {
 }
 
 absl::StatusOr<std::string> ReadAll(const std::string& path) {
+  // "e": close-on-exec.
   std::FILE* file = std::fopen(path.c_str(), "re");
   if (file == nullptr) return Unusable(path, std::strerror(errno));
   const auto close_file = absl::MakeCleanup([file] { std::fclose(file); });

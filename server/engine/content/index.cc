@@ -56,6 +56,7 @@ Leaf* Index::FindOrCreate(uint64_t chunk, Priority priority) {
     if (node == nullptr) {
       void* made = NewNode(level, priority);
       if (made == nullptr) return nullptr;
+      // The lock is shared, so another thread may be creating the same node.
       if (link->compare_exchange_strong(node, made,
                                         std::memory_order_acq_rel)) {
         node = made;

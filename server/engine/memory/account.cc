@@ -58,6 +58,8 @@ void Account::Uncharge(uint64_t bytes) {
 PageId Account::NewPage(Priority priority) {
   uint64_t drawn;
   if (!Charge(kPageBytes, priority, &drawn)) return 0;
+  // A reserved page is already in the arena's count, so its allocation must not
+  // be refused. Until Unreserve, it counts twice.
   const PageId page = arena_.AllocatePage(
       drawn == kPageBytes ? Priority::kGuaranteed : priority);
   if (page == 0) {

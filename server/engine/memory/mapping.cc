@@ -34,6 +34,7 @@ void Unmap(char* start, size_t bytes) {
 absl::StatusOr<Mapping> Mapping::Create(size_t bytes, size_t alignment) {
   if (bytes > kMaxBytes) return MapFailed(bytes, ENOMEM);
   bytes = (bytes + kPageBytes - 1) & ~(kPageBytes - 1);
+  // Maps more than needed, then unmaps what lies outside the aligned range.
   const size_t padded = bytes + alignment;
   void* const mapped = mmap(nullptr, padded, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -21,6 +21,8 @@ PageId PagePool::AllocateRetained(Priority priority) {
   if (!retains_.load(std::memory_order_relaxed)) return 0;
   MutexLock lock(&mu_);
   const UnitId id = retaining_.Fullest();
+  // Retained pages are charged already. Charging 0 bytes only asks whether this
+  // priority may use more memory now.
   if (id == 0 || !account_.TryCharge(0, priority)) return 0;
   return OccupyLocked(id, units_.unit(id).retained());
 }

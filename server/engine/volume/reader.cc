@@ -100,6 +100,7 @@ Refusal Reader::ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
   // A read of a whole frame was decompressed straight into `out`; any other
   // went through the scratch buffer.
   if (const Frame* frame = refs.frame_in_scratch(); frame != nullptr) {
+    // A sequential reader will want the rest of the frame, too.
     CacheBlocks(chunk, *frame, ThreadScratch().content,
                 sequential ? frame->blocks : blocks & frame->blocks);
     return Refusal();

@@ -184,6 +184,7 @@ absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
   if (content_.closed()) return Deleted();
   if (!if_unattached) return holders_.Add(std::move(holder));
   Holders::Id id = 0;
+  // The other client may detach between the two calls. Then try again.
   while (!holders_.AddFirst(holder, &id)) {
     absl::Status attached = CheckUnattached();
     if (!attached.ok()) return attached;
