@@ -177,7 +177,7 @@ void BuildStatus(Style style, Request& request) {
                        sizeof(uint32_t) + sizeof(uint16_t) + message);
   end = Put(end, static_cast<uint32_t>(error));
   end = Put(end, static_cast<uint16_t>(message));
-  std::memcpy(end, request.message.data(), message);
+  std::copy_n(request.message.data(), message, end);
   parts.Head(end + message);
 }
 

@@ -139,7 +139,7 @@ std::optional<size_t> Socket::Receive(absl::Span<iovec> parts,
   if (wait_for_all) return ReceiveOnce(parts, MSG_WAITALL);
   const int64_t start = NowNs();
   while (polls_ && NowNs() - start < kPollNs) {
-    if (const auto got = ReceiveOnce(parts, MSG_DONTWAIT)) return *got;
+    if (const auto got = ReceiveOnce(parts, MSG_DONTWAIT)) return got;
     sched_yield();
   }
   const auto got = ReceiveOnce(parts, 0);
