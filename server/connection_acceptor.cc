@@ -35,7 +35,7 @@ Opening JudgePreface(std::string_view seen) {
                                         : Opening::kIncomplete;
 }
 
-// All but the send buffer's are without effect on sockets that are not TCP.
+// Only the send buffer's option has an effect on sockets other than TCP.
 void SetOptions(int fd) {
   // As gRPC does for connections of its own listeners.
   const int on = 1;

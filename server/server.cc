@@ -39,7 +39,7 @@ constexpr int kMinClientKeepaliveMs = 5'000;
 constexpr int kHandshakeMs = 10'000;
 // Longest frame of data that clients may send, and most that is read at once.
 constexpr int kMaxFrameBytes = 256 << 10;
-// How long clients whose calls are all answered may stay connected.
+// How long clients may stay connected when all calls are answered.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 // How long gRPC gets to notice that its connections have ended.
 constexpr absl::Duration kEndTime = absl::Milliseconds(200);
@@ -59,7 +59,7 @@ void BoundConnections(grpc::ServerBuilder* builder) {
   // A few bytes would become megabytes, which Inflow does not see.
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
-  // From the preface to the settings.
+  // From the preface to the client's settings.
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                               kHandshakeMs);
 }
@@ -85,7 +85,7 @@ void EnableStandardServices() {
   (void)enabled;
 }
 
-// For code, threads, what they work with, and what malloc keeps.
+// For code, threads, their buffers, and what malloc keeps.
 constexpr uint64_t kBaseBytes = uint64_t{128} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
 // Client memory is a quarter of the memory limit.
@@ -237,7 +237,7 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
       kMinClientKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   BoundConnections(&builder);
-  // For reflection, health and channelz, the only synchronous services.
+  // Only reflection, health and channelz are synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   auto acceptor =
       ConnectionAcceptor::Create(options.listen, options.grpc_sockets,

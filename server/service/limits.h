@@ -19,9 +19,9 @@ inline constexpr int64_t kMaxWindowBytes = int64_t{32} << 20;
 inline constexpr size_t kMaxFirstWindowOperations = 16;
 inline constexpr int64_t kMaxFirstWindowBytes = int64_t{16} << 20;
 
-// Largest request that gRPC takes in: a full window of writes and their heads.
-// Larger than kMaxDataBytes by far, so that a unary Write past that is refused
-// by us, with a message that names the limit.
+// Largest message that gRPC accepts: a full window of writes and their heads.
+// Much larger than kMaxDataBytes, so that our code, not gRPC, refuses a longer
+// Write, with an error that names the limit.
 inline constexpr int kMaxReceiveBytes = ClientMemory::kMaxMessageBytes;
 
 // Most results, and most bytes of results, in one IoResponse. A single result
