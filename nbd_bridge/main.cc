@@ -56,8 +56,8 @@ ABSL_FLAG(ramvol::SizeFlag, client_memory,
           "to ramvold, the data may take as much again.");
 ABSL_FLAG(absl::Duration, reconnect_timeout,
           ramvol::ClientOptions().reconnect_timeout,
-          "How long requests wait for a ramvold that went away; then they fail "
-          "with EIO, and later ones try anew. 0: they fail at once.");
+          "How long requests wait for a lost ramvold. Then they fail with EIO, "
+          "and later ones try again. 0: they fail at once.");
 ABSL_FLAG(int, channels, ramvol::ClientOptions().channels,
           "Connections to ramvold, which all NBD connections share: 1 to 16.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),

@@ -68,8 +68,8 @@ ABSL_FLAG(int, background_threads, 0,
           "each core, at most 64.");
 ABSL_FLAG(absl::Duration, merge_interval,
           absl::Milliseconds(ramvol::engine::EngineOptions().merge_interval_ms),
-          "What nobody touched for so long, or up to twice as long, is "
-          "compressed anew in the background, in larger frames: 1ms to 1h.");
+          "Data that was not touched for this time, or up to twice as long, is "
+          "recompressed in the background, in larger frames: 1ms to 1h.");
 ABSL_FLAG(int, max_volumes, ramvol::engine::EngineOptions().max_volumes,
           "Most volumes at a time.");
 ABSL_FLAG(std::string, volumes_file, "",

@@ -60,10 +60,10 @@ inline constexpr uint64_t kMinClientMemoryBytes = uint64_t{160} << 20;
 // A quarter of the memory limit, from kMinClientMemoryBytes to 1 GiB.
 uint64_t DefaultClientMemory(uint64_t memory_limit_bytes);
 
-// What volumes may take of `available_bytes` that the process may: 80 %, or
-// less where that leaves less than `client_memory_bytes`, 0 meaning the
-// default, and 128 MiB for code, threads and what malloc keeps; but always
-// three eighths, unless the client memory was given.
+// The default memory limit of a process that may take `available_bytes`: 80 %,
+// or less, so that `client_memory_bytes` (0: the default) and 128 MiB for code,
+// threads and malloc fit beside it. At least three eighths, unless the client
+// memory was given.
 uint64_t DefaultMemoryLimit(uint64_t available_bytes,
                             uint64_t client_memory_bytes = 0);
 

@@ -22,7 +22,6 @@
 namespace ramvol::service {
 
 // The generated service with raw bytes as messages (io_wire.h, call_message.h).
-// An undecoded message of Write counts for gRPC's quota until its turn comes.
 using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
     v1::BlockService::WithRawCallbackMethod_Read<
         v1::BlockService::WithRawCallbackMethod_Write<
