@@ -41,23 +41,31 @@ absl::StatusOr<v1::Volume> Client::GetVolume(std::string_view name) const {
 
 absl::StatusOr<std::vector<v1::Volume>> Client::ListVolumes() const {
   std::vector<v1::Volume> all;
-  v1::ListVolumesRequest request;
-  request.set_page_size(kVolumesPerPage);
+  std::string token;
   do {
-    absl::StatusOr<v1::ListVolumesResponse> page =
-        connection_->ListVolumes(request);
+    absl::StatusOr<v1::ListVolumesResponse> page = ListVolumesFrom(token);
     if (!page.ok()) return page.status();
     for (v1::Volume& volume : *page->mutable_volumes()) {
       all.push_back(std::move(volume));
     }
-    if (page->next_page_token() == request.page_token() &&
-        !page->next_page_token().empty()) {
-      return absl::InternalError(
-          "the server gave the same page token twice while listing volumes");
-    }
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty());
+    token = page->next_page_token();
+  } while (!token.empty());
   return all;
+}
+
+absl::StatusOr<v1::ListVolumesResponse> Client::ListVolumesFrom(
+    const std::string& page_token) const {
+  v1::ListVolumesRequest request;
+  request.set_page_size(kVolumesPerPage);
+  request.set_page_token(page_token);
+  absl::StatusOr<v1::ListVolumesResponse> page =
+      connection_->ListVolumes(request);
+  if (page.ok() && !page_token.empty() &&
+      page->next_page_token() == page_token) {
+    return absl::InternalError(
+        "the server gave the same page token twice while listing volumes");
+  }
+  return page;
 }
 
 absl::StatusOr<v1::Volume> Client::UpdateVolume(

@@ -48,6 +48,9 @@ class Client {
   absl::StatusOr<v1::Volume> GetVolume(std::string_view name) const;
   // All pages, in order of names.
   absl::StatusOr<std::vector<v1::Volume>> ListVolumes() const;
+  // One page: the first, or the one that `page_token` stands for.
+  absl::StatusOr<v1::ListVolumesResponse> ListVolumesFrom(
+      const std::string& page_token) const;
   absl::StatusOr<v1::Volume> UpdateVolume(
       const v1::UpdateVolumeRequest& request) const;
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) const;

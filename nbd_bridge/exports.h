@@ -20,13 +20,19 @@ struct ExportInfo {
   bool read_only = false;
 };
 
+struct ExportPage {
+  std::vector<ExportInfo> exports;
+  std::string next;  // Empty when there are no more.
+};
+
 // Thread-safe. A call may take a round trip to another server.
 class Exports {
  public:
   virtual ~Exports() = default;
 
-  // All volumes at the moment, sorted by name.
-  virtual absl::StatusOr<std::vector<ExportInfo>> List() = 0;
+  // Some volumes, sorted by name: the first ones, or those from a page's `next`
+  // on; at most 1000, since a connection holds them outside of any bound.
+  virtual absl::StatusOr<ExportPage> List(const std::string& from) = 0;
   // NOT_FOUND when there is no volume of this name.
   virtual absl::StatusOr<ExportInfo> Find(std::string_view name) = 0;
   // Opens the volume for the client at address `client`. The volume counts as

@@ -18,9 +18,6 @@
 namespace ramvol::nbd {
 namespace {
 
-// The replies to NBD_OPT_LIST are sent in pieces of about this size.
-constexpr size_t kListPieceBytes = size_t{64} << 10;
-
 uint16_t TransmissionFlags(Style style, bool read_only) {
   uint16_t flags =
       kHasFlags | kSendFlush | kSendFua | kCanMultiConn | kSendCache;
@@ -187,18 +184,20 @@ class Negotiator {
   }
 
   Phase List() {
-    const auto exports = exports_.List();
-    if (!exports.ok()) return Refuse(exports.status());
-    std::string replies;
-    for (const ExportInfo& info : *exports) {
-      replies += EncodeOptionReply(option_, OptionReply::kServer,
-                                   EncodeServer(info.name));
-      if (replies.size() < kListPieceBytes) continue;
+    // A page at a time: a client that does not read holds no more than that.
+    std::string from;
+    do {
+      const auto page = exports_.List(from);
+      if (!page.ok()) return Refuse(page.status());
+      std::string replies;
+      for (const ExportInfo& info : page->exports) {
+        replies += EncodeOptionReply(option_, OptionReply::kServer,
+                                     EncodeServer(info.name));
+      }
       if (!socket_.SendAll(replies, Deadline())) return Phase::kEnd;
-      replies.clear();
-    }
-    replies += EncodeOptionReply(option_, OptionReply::kAck, "");
-    return socket_.SendAll(replies, Deadline()) ? Phase::kOption : Phase::kEnd;
+      from = page->next;
+    } while (!from.empty());
+    return Reply(OptionReply::kAck);
   }
 
   Phase UseStructured() {

@@ -148,13 +148,15 @@ absl::Status RemoteExports::Judge(std::string_view what,
   return status;
 }
 
-absl::StatusOr<std::vector<ExportInfo>> RemoteExports::List() {
-  const auto volumes = client_.ListVolumes();
-  if (!volumes.ok()) return Judge("list volumes", volumes.status());
-  std::vector<ExportInfo> exports;
-  exports.reserve(volumes->size());
-  for (const v1::Volume& volume : *volumes) exports.push_back(InfoOf(volume));
-  return exports;
+absl::StatusOr<ExportPage> RemoteExports::List(const std::string& from) {
+  const auto listed = client_.ListVolumesFrom(from);
+  if (!listed.ok()) return Judge("list volumes", listed.status());
+  ExportPage page;
+  for (const v1::Volume& volume : listed->volumes()) {
+    page.exports.push_back(InfoOf(volume));
+  }
+  page.next = listed->next_page_token();
+  return page;
 }
 
 absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {

@@ -85,7 +85,7 @@ class RemoteExports final : public Exports {
       Client client, LogFunction log = [](const std::string&) {})
       : client_(std::move(client)), log_(std::move(log)) {}
 
-  absl::StatusOr<std::vector<ExportInfo>> List() override;
+  absl::StatusOr<ExportPage> List(const std::string& from) override;
   absl::StatusOr<ExportInfo> Find(std::string_view name) override;
   // Each device has its own streams over the client's connections.
   absl::StatusOr<std::unique_ptr<BlockDevice>> Open(

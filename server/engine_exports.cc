@@ -72,14 +72,13 @@ nbd::ExportInfo InfoOf(const engine::Volume& volume) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<nbd::ExportInfo>> EngineExports::List() {
-  std::vector<nbd::ExportInfo> infos;
-  for (;;) {
-    const auto page =
-        engine_.List(infos.empty() ? "" : infos.back().name, kListPage);
-    for (const auto& volume : page) infos.push_back(InfoOf(*volume));
-    if (page.size() < kListPage) return infos;
+absl::StatusOr<nbd::ExportPage> EngineExports::List(const std::string& from) {
+  nbd::ExportPage page;
+  for (const auto& volume : engine_.List(from, kListPage)) {
+    page.exports.push_back(InfoOf(*volume));
   }
+  if (page.exports.size() == kListPage) page.next = page.exports.back().name;
+  return page;
 }
 
 absl::StatusOr<nbd::ExportInfo> EngineExports::Find(std::string_view name) {

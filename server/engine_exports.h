@@ -18,7 +18,7 @@ class EngineExports final : public nbd::Exports {
   // Borrows `engine`, which must outlive this and the devices.
   explicit EngineExports(engine::Engine* engine) : engine_(*engine) {}
 
-  absl::StatusOr<std::vector<nbd::ExportInfo>> List() override;
+  absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
   absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
   absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;

@@ -178,12 +178,16 @@ MemoryVolume& MemoryExports::Add(const std::string& name,
   return added;
 }
 
-absl::StatusOr<std::vector<nbd::ExportInfo>> MemoryExports::List() {
-  std::vector<nbd::ExportInfo> infos;
-  for (const auto& [name, entry] : volumes_) {
-    infos.push_back({name, entry.volume->size_bytes(), entry.read_only});
+absl::StatusOr<nbd::ExportPage> MemoryExports::List(const std::string& from) {
+  nbd::ExportPage page;
+  for (auto next = volumes_.upper_bound(from); next != volumes_.end(); ++next) {
+    const auto& [name, entry] = *next;
+    page.exports.push_back({name, entry.volume->size_bytes(), entry.read_only});
+    if (page.exports.size() < 2) continue;
+    page.next = name;
+    break;
   }
-  return infos;
+  return page;
 }
 
 absl::StatusOr<nbd::ExportInfo> MemoryExports::Find(std::string_view name) {

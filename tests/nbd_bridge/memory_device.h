@@ -81,7 +81,8 @@ class MemoryExports final : public nbd::Exports {
   // Devices that live.
   int open_devices() const { return *open_devices_; }
 
-  absl::StatusOr<std::vector<nbd::ExportInfo>> List() override;
+  // Pages of two.
+  absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
   absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
   absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;

@@ -274,11 +274,12 @@ TEST_F(RemoteDeviceTest, ANewVolumeOfTheNameDoesNotTakeItsPlace) {
 
 TEST_F(RemoteDeviceTest, ExportsAreTheVolumes) {
   server_->CreateVolume("another", 5);
-  const auto list = exports_->List();
-  ASSERT_THAT(list, IsOk());
-  EXPECT_THAT(*list, ElementsAre(Field(&ExportInfo::name, "another"),
-                                 Field(&ExportInfo::name, "disk")));
-  EXPECT_EQ((*list)[0].size_bytes, 5);
+  const auto page = exports_->List("");
+  ASSERT_THAT(page, IsOk());
+  EXPECT_THAT(page->exports, ElementsAre(Field(&ExportInfo::name, "another"),
+                                         Field(&ExportInfo::name, "disk")));
+  EXPECT_EQ(page->exports[0].size_bytes, 5);
+  EXPECT_EQ(page->next, "");
   const auto found = exports_->Find("disk");
   ASSERT_THAT(found, IsOk());
   EXPECT_EQ(found->size_bytes, kSize);
