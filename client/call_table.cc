@@ -12,8 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "client/call.h"
 #include "client/extent.h"
-#include "client/io_transport.h"
 
 namespace ramvol {
 namespace {
@@ -21,11 +21,6 @@ namespace {
 // What a call costs beside its data, so that calls without data are bounded
 // too.
 constexpr int64_t kCallChargeBytes = 256;
-
-bool MovesData(const Call& call) {
-  return call.kind == OperationKind::kRead ||
-         call.kind == OperationKind::kWrite;
-}
 
 void AppendExtents(std::vector<Extent>& all, const std::vector<Extent>& more) {
   for (const Extent& extent : more) {
@@ -40,17 +35,19 @@ void AppendExtents(std::vector<Extent>& all, const std::vector<Extent>& more) {
 
 // A length of 0 reaches up to the volume's end.
 int64_t RangeEnd(const Call& call, int64_t volume_size_bytes) {
-  if (call.length == 0) return volume_size_bytes;
+  if (call.request.length == 0) return volume_size_bytes;
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  return call.length > kMax - call.offset ? kMax : call.offset + call.length;
+  return call.request.length > kMax - call.request.offset
+             ? kMax
+             : call.request.offset + call.request.length;
 }
 
 }  // namespace
 
 void Completion::Run() {
   // Parts that are still out keep the call, but not what `done` holds.
-  const auto done = std::exchange(call->done, nullptr);
-  const auto extents_done = std::exchange(call->extents_done, nullptr);
+  const auto done = std::exchange(call->request.done, nullptr);
+  const auto extents_done = std::exchange(call->request.extents_done, nullptr);
   if (!extents_done) {
     done(std::move(call->status));
   } else if (call->status.ok()) {
@@ -61,7 +58,9 @@ void Completion::Run() {
 }
 
 void CallTable::Insert(std::shared_ptr<Call> call) {
-  call->charge_bytes = kCallChargeBytes + (MovesData(*call) ? call->length : 0);
+  call->charge_bytes =
+      kCallChargeBytes +
+      (MovesData(call->request.kind) ? call->request.length : 0);
   admitted_bytes_ += call->charge_bytes;
   Call& added = *call;
   added.position = active_.emplace(added.deadline, std::move(call));
@@ -79,40 +78,53 @@ void CallTable::AddWaiter(std::shared_ptr<Call> call) {
 
 Part CallTable::NextCut(const Call& call) const {
   Part part;
-  part.offset = call.offset + call.cut_bytes;
-  part.length = call.length - call.cut_bytes;
-  if (!MovesData(call)) return part;
+  part.offset = call.request.offset + call.cut_bytes;
+  part.length = call.request.length - call.cut_bytes;
+  if (!MovesData(call.request.kind)) return part;
   const int64_t to_boundary =
       part.offset < 0 ? part_bytes_ : part_bytes_ - part.offset % part_bytes_;
   part.length = std::min(part.length, to_boundary);
   return part;
 }
 
-std::optional<Part> CallTable::PeekPart() {
+void CallTable::SkipEnded() {
   while (!replay_.empty() && replay_.front().call->ended) replay_.pop_front();
-  if (!replay_.empty()) return replay_.front();
+  if (!replay_.empty()) return;
   while (!uncut_.empty() &&
          (uncut_.front()->ended || uncut_.front()->cut_all)) {
     uncut_.pop_front();
   }
+}
+
+std::optional<int64_t> CallTable::NextPartBytes() {
+  SkipEnded();
+  if (!replay_.empty()) return replay_.front().window_bytes();
   if (uncut_.empty()) return std::nullopt;
-  Part part = NextCut(*uncut_.front());
-  part.call = uncut_.front();
-  return part;
+  const Call& call = *uncut_.front();
+  return MovesData(call.request.kind) ? NextCut(call).length : 0;
 }
 
 Part CallTable::TakePart() {
-  Part part = *PeekPart();
+  SkipEnded();
+  Part part;
   if (!replay_.empty()) {
+    part = std::move(replay_.front());
     replay_.pop_front();
     return part;
   }
-  Call& call = *part.call;
+  Call& call = *uncut_.front();
+  part = NextCut(call);
   ++call.parts;
   call.cut_bytes += part.length;
   // Operations without data are never cut, and some have no length.
-  call.cut_all = !MovesData(call) || call.cut_bytes == call.length;
-  if (call.cut_all) uncut_.pop_front();
+  call.cut_all =
+      !MovesData(call.request.kind) || call.cut_bytes == call.request.length;
+  if (call.cut_all) {
+    part.call = std::move(uncut_.front());
+    uncut_.pop_front();
+  } else {
+    part.call = uncut_.front();
+  }
   return part;
 }
 
@@ -143,8 +155,8 @@ void CallTable::FinishExtents(const Part& part,
   const int64_t end = RangeEnd(*call, volume_size_bytes);
   const bool moved = next_offset > part.offset;
   AppendExtents(call->extents, extents);
-  const bool enough = call->max_extents > 0 && moved;
-  if (enough || next_offset >= end || (call->length == 0 && !moved)) {
+  const bool enough = call->request.max_extents > 0 && moved;
+  if (enough || next_offset >= end || (call->request.length == 0 && !moved)) {
     Finish(part, absl::OkStatus());
   } else if (!moved) {
     Finish(part, absl::InternalError(absl::StrCat(
@@ -152,9 +164,10 @@ void CallTable::FinishExtents(const Part& part,
                      next_offset, ", before the range's end at ", end)));
   } else {
     // The rest of it is one more part.
-    replay_.push_back({.call = call,
-                       .offset = next_offset,
-                       .length = call->length == 0 ? 0 : end - next_offset});
+    replay_.push_back(
+        {.call = call,
+         .offset = next_offset,
+         .length = call->request.length == 0 ? 0 : end - next_offset});
   }
 }
 

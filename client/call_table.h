@@ -11,53 +11,13 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/call.h"
 #include "client/extent.h"
-#include "client/io_transport.h"
-#include "client/volume_connection.h"
 
 namespace ramvol {
 
-// One operation of the user's. Several parts of it may be on their way at once.
-struct Call {
-  // What the user asked for. `data` and `out` are the user's buffer.
-  OperationKind kind = OperationKind::kFlush;
-  int64_t offset = 0;
-  int64_t length = 0;
-  const char* data = nullptr;
-  char* out = nullptr;
-  bool no_hole = false;
-  int32_t max_extents = 0;  // Of kGetExtents; 0: all, in as many parts.
-  // Exactly one is set.
-  VolumeConnection::Done done;
-  VolumeConnection::ExtentsDone extents_done;
-  absl::Time deadline;
-
-  // The rest belongs to CallTable.
-  int64_t cut_bytes = 0;  // How much of the range parts have been made of.
-  bool cut_all = false;
-  int parts = 0;             // Made and not finished.
-  int pins = 0;              // Threads that are copying from or to the buffer.
-  bool ended = false;        // The result stands; parts still out are ignored.
-  int64_t charge_bytes = 0;  // Counted in CallTable::admitted_bytes.
-  absl::Status status;       // The first error.
-  std::vector<Extent> extents;
-  std::multimap<absl::Time, std::shared_ptr<Call>>::iterator position;
-};
-
-// A piece of a call that is one operation on the wire.
-struct Part {
-  std::shared_ptr<Call> call;
-  int64_t offset = 0;
-  int64_t length = 0;
-
-  // What counts against the server's window.
-  int64_t window_bytes() const {
-    return call->kind == OperationKind::kRead ||
-                   call->kind == OperationKind::kWrite
-               ? length
-               : 0;
-  }
-};
+// Most data in one part; larger reads and writes are cut.
+inline constexpr int64_t kMaxPartBytes = int64_t{1} << 20;
 
 // A call whose `done` is to be called.
 struct Completion {
@@ -83,8 +43,12 @@ class CallTable {
   // As Add, for a call that has no operation: only End completes it.
   void AddWaiter(std::shared_ptr<Call> call);
 
-  // The part that TakePart would give, or nothing when all have been given.
-  std::optional<Part> PeekPart();
+  // Quick, and true only if NextPartBytes has nothing.
+  bool nothing_queued() const { return replay_.empty() && uncut_.empty(); }
+  // The window_bytes of the part that TakePart would give; nothing when all
+  // have been given.
+  std::optional<int64_t> NextPartBytes();
+  // The next part of the oldest call. To be called when there is one.
   Part TakePart();
 
   // Gives parts back, to be taken again before all others, in this order.
@@ -114,18 +78,19 @@ class CallTable {
 
   // No call is waiting for its end.
   bool empty() const { return active_.empty(); }
-  // Calls that wait for a stream to be taken to, parts to be replayed included.
-  bool has_parts() { return PeekPart().has_value(); }
   // Bytes of the calls that have not ended, less their finished parts, with a
   // small charge for each call.
   int64_t admitted_bytes() const { return admitted_bytes_; }
 
  private:
   void Insert(std::shared_ptr<Call> call);
+  // Forgets parts and calls at the front of the queues that are not to be sent.
+  void SkipEnded();
+  // Offset and length of the next part of a call.
   Part NextCut(const Call& call) const;
   void Uncharge(Call& call, int64_t bytes);
 
-  int64_t part_bytes_ = int64_t{1} << 20;
+  int64_t part_bytes_ = kMaxPartBytes;
   int64_t admitted_bytes_ = 0;
   // By deadline.
   std::multimap<absl::Time, std::shared_ptr<Call>> active_;

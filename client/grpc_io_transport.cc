@@ -145,9 +145,9 @@ class GrpcIoTransport : public IoTransport {
       : channels_(std::move(channels)), timer_(std::move(timer)) {}
 
   std::shared_ptr<IoStream> NewStream(
-      int index, const StreamOpening& opening,
+      int channel, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) override {
-    return std::make_shared<GrpcIoStream>(channels_[index % channels_.size()],
+    return std::make_shared<GrpcIoStream>(channels_[channel % channels_.size()],
                                           opening, std::move(handler), timer_);
   }
 

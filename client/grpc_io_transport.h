@@ -11,7 +11,7 @@
 
 namespace ramvol {
 
-// Slot i uses channels[i % channels.size()]. Callbacks run on gRPC's threads;
+// Channel i is channels[i % channels.size()]. Callbacks run on gRPC's threads;
 // what a stream held is released on the timer's.
 std::shared_ptr<IoTransport> MakeGrpcIoTransport(
     std::vector<std::shared_ptr<grpc::Channel>> channels,

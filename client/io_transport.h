@@ -112,10 +112,10 @@ class IoTransport {
  public:
   virtual ~IoTransport() = default;
 
-  // A stream for slot `index` (each slot has a connection of its own) that has
-  // not started. It holds `handler` until it has ended.
+  // A stream over `channel` (each has a connection of its own) that has not
+  // started. It holds `handler` until it has ended.
   virtual std::shared_ptr<IoStream> NewStream(
-      int index, const StreamOpening& opening,
+      int channel, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) = 0;
 };
 

@@ -9,7 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "client/call_table.h"
+#include "client/call.h"
+#include "client/client_counters.h"
 #include "client/io_transport.h"
 #include "client/options.h"
 #include "client/pipeline.h"
@@ -20,13 +21,12 @@
 namespace ramvol {
 namespace {
 
-std::shared_ptr<Call> NewCall(OperationKind kind, int64_t offset,
-                              int64_t length) {
-  auto call = std::make_shared<Call>();
-  call->kind = kind;
-  call->offset = offset;
-  call->length = length;
-  return call;
+Request NewRequest(OperationKind kind, int64_t offset, int64_t length) {
+  Request request;
+  request.kind = kind;
+  request.offset = offset;
+  request.length = length;
+  return request;
 }
 
 }  // namespace
@@ -39,48 +39,48 @@ PipelinedConnection::~PipelinedConnection() { pipeline_->Release(wait_); }
 
 void PipelinedConnection::ReadAsync(int64_t offset, absl::Span<char> out,
                                     Done done) {
-  auto call = NewCall(OperationKind::kRead, offset, out.size());
-  call->out = out.data();
-  call->done = std::move(done);
-  pipeline_->Submit(std::move(call));
+  Request request = NewRequest(OperationKind::kRead, offset, out.size());
+  request.out = out.data();
+  request.done = std::move(done);
+  pipeline_->Submit(std::move(request));
 }
 
 void PipelinedConnection::WriteAsync(int64_t offset, std::string_view data,
                                      Done done) {
-  auto call = NewCall(OperationKind::kWrite, offset, data.size());
-  call->data = data.data();
-  call->done = std::move(done);
-  pipeline_->Submit(std::move(call));
+  Request request = NewRequest(OperationKind::kWrite, offset, data.size());
+  request.data = data.data();
+  request.done = std::move(done);
+  pipeline_->Submit(std::move(request));
 }
 
 void PipelinedConnection::TrimAsync(int64_t offset, int64_t length, Done done) {
-  auto call = NewCall(OperationKind::kTrim, offset, length);
-  call->done = std::move(done);
-  pipeline_->Submit(std::move(call));
+  Request request = NewRequest(OperationKind::kTrim, offset, length);
+  request.done = std::move(done);
+  pipeline_->Submit(std::move(request));
 }
 
 void PipelinedConnection::WriteZeroesAsync(int64_t offset, int64_t length,
                                            bool no_hole, Done done) {
-  auto call = NewCall(OperationKind::kWriteZeroes, offset, length);
-  call->no_hole = no_hole;
-  call->done = std::move(done);
-  pipeline_->Submit(std::move(call));
+  Request request = NewRequest(OperationKind::kWriteZeroes, offset, length);
+  request.no_hole = no_hole;
+  request.done = std::move(done);
+  pipeline_->Submit(std::move(request));
 }
 
 void PipelinedConnection::FlushAsync(Done done) {
   // One is enough for all streams: what was answered before, over any of them,
   // is covered.
-  auto call = NewCall(OperationKind::kFlush, 0, 0);
-  call->done = std::move(done);
-  pipeline_->Submit(std::move(call));
+  Request request = NewRequest(OperationKind::kFlush, 0, 0);
+  request.done = std::move(done);
+  pipeline_->Submit(std::move(request));
 }
 
 void PipelinedConnection::ExtentsAsync(int64_t offset, int64_t length,
                                        int32_t max_extents, ExtentsDone done) {
-  auto call = NewCall(OperationKind::kGetExtents, offset, length);
-  call->max_extents = max_extents;
-  call->extents_done = std::move(done);
-  pipeline_->Submit(std::move(call));
+  Request request = NewRequest(OperationKind::kGetExtents, offset, length);
+  request.max_extents = max_extents;
+  request.extents_done = std::move(done);
+  pipeline_->Submit(std::move(request));
 }
 
 void PipelinedConnection::Together(absl::FunctionRef<void()> start) {

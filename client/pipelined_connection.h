@@ -10,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/client_counters.h"
 #include "client/io_transport.h"
 #include "client/options.h"
 #include "client/pipeline.h"
@@ -44,8 +45,8 @@ class PipelinedConnection : public VolumeConnection {
   const bool wait_;
 };
 
-// Opens `volume` over `transport`, which has options.channels slots, and waits
-// until the first stream is open. Errors: the server's, UNAVAILABLE after
+// Opens `volume` over `transport`, which has options.channels channels, and
+// waits until the first stream is open. Errors: the server's, UNAVAILABLE after
 // reconnect_timeout, DEADLINE_EXCEEDED after timeout; FAILED_PRECONDITION when
 // called from a callback of the SDK.
 absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(

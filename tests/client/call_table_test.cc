@@ -3,212 +3,227 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/call.h"
+#include "client/extent.h"
+#include "client/io_transport.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/client/make_call.h"
 
 namespace ramvol {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::FieldsAre;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr int64_t kPart = 65536;
+constexpr OperationKind kWrite = OperationKind::kWrite;
+constexpr OperationKind kTrim = OperationKind::kTrim;
 
 class CallTableTest : public ::testing::Test {
  protected:
-  CallTableTest() { table_.set_part_bytes(kPart); }
-
-  std::shared_ptr<Call> Add(OperationKind kind, int64_t offset, int64_t length,
-                            absl::Time deadline = absl::InfiniteFuture()) {
-    auto call = std::make_shared<Call>();
-    call->kind = kind;
-    call->offset = offset;
-    call->length = length;
-    call->deadline = deadline;
-    if (kind == OperationKind::kGetExtents) {
-      call->extents_done = [this](absl::StatusOr<std::vector<Extent>> found) {
-        results_.push_back(found.status());
-        if (found.ok()) extents_ = *std::move(found);
-      };
-    } else {
-      call->done = [this](absl::Status status) {
-        results_.push_back(std::move(status));
-      };
-    }
-    table_.Add(call);
+  std::shared_ptr<Call> Add(OperationKind kind, int64_t offset = 0,
+                            int64_t length = 0,
+                            absl::Time deadline = At(1000)) {
+    auto call = MakeCall(kind, offset, length, deadline);
+    calls_.Add(call);
     return call;
   }
-  std::vector<std::pair<int64_t, int64_t>> TakeAllParts() {
-    std::vector<std::pair<int64_t, int64_t>> ranges;
-    while (table_.has_parts()) {
-      parts_.push_back(table_.TakePart());
-      ranges.emplace_back(parts_.back().offset, parts_.back().length);
-    }
-    return ranges;
-  }
-  void RunCompletions() {
-    for (Completion& completion : table_.TakeCompletions()) completion.Run();
-  }
-  std::vector<absl::StatusCode> Results() {
-    RunCompletions();
-    std::vector<absl::StatusCode> codes;
-    for (const absl::Status& status : results_) codes.push_back(status.code());
-    return codes;
-  }
 
-  CallTable table_;
-  std::vector<Part> parts_;
-  std::vector<absl::Status> results_;
-  std::vector<Extent> extents_;
+  CallTable calls_;
 };
 
-constexpr auto kOk = absl::StatusCode::kOk;
-
-TEST_F(CallTableTest, DataIsCutAtMultiplesOfThePart) {
-  Add(OperationKind::kWrite, kPart - 10, kPart + 20);
-  EXPECT_THAT(TakeAllParts(), ElementsAre(std::pair(kPart - 10, int64_t{10}),
-                                          std::pair(kPart, kPart),
-                                          std::pair(2 * kPart, int64_t{10})));
+TEST_F(CallTableTest, CutsDataAtMultiplesOfThePartSize) {
+  calls_.set_part_bytes(100);
+  auto call = Add(kWrite, 250, 120);
+  EXPECT_EQ(calls_.NextPartBytes(), 50);
+  EXPECT_THAT(TakeParts(calls_),
+              ElementsAre(FieldsAre(call, 250, 50), FieldsAre(call, 300, 70)));
+  EXPECT_EQ(calls_.NextPartBytes(), std::nullopt);
 }
 
-TEST_F(CallTableTest, WhatMovesNoDataIsOnePart) {
-  Add(OperationKind::kTrim, 0, 100 * kPart);
-  Add(OperationKind::kFlush, 0, 0);
-  Add(OperationKind::kRead, 5, 0);
-  EXPECT_THAT(TakeAllParts(), SizeIs(3));
-  EXPECT_EQ(parts_[0].window_bytes(), 0);
+TEST_F(CallTableTest, TakesWhatHasNoDataWhole) {
+  calls_.set_part_bytes(100);
+  auto trim = Add(kTrim, 250, 1000);
+  auto empty = Add(kWrite, 7, 0);
+  EXPECT_EQ(calls_.NextPartBytes(), 0);
+  EXPECT_THAT(TakeParts(calls_),
+              ElementsAre(FieldsAre(trim, 250, 1000), FieldsAre(empty, 7, 0)));
 }
 
-TEST_F(CallTableTest, ACallEndsWithItsLastPart) {
-  Add(OperationKind::kRead, 0, 2 * kPart);
-  TakeAllParts();
-  table_.Finish(parts_[1], absl::OkStatus());
-  EXPECT_THAT(Results(), SizeIs(0));
-  table_.Finish(parts_[0], absl::OkStatus());
-  EXPECT_THAT(Results(), ElementsAre(kOk));
-  EXPECT_TRUE(table_.empty());
-  EXPECT_EQ(table_.admitted_bytes(), 0);
+TEST_F(CallTableTest, EndsWithTheLastPart) {
+  calls_.set_part_bytes(100);
+  auto call = Add(kWrite, 0, 200);
+  const std::vector<Part> parts = TakeParts(calls_);
+  calls_.Finish(parts[1], absl::OkStatus());
+  EXPECT_THAT(calls_.TakeCompletions(), IsEmpty());
+  EXPECT_FALSE(calls_.empty());
+  calls_.Finish(parts[0], absl::OkStatus());
+  const std::vector<Completion> ended = calls_.TakeCompletions();
+  ASSERT_THAT(ended, SizeIs(1));
+  EXPECT_EQ(ended[0].call, call);
+  EXPECT_TRUE(call->status.ok());
+  EXPECT_TRUE(calls_.empty());
 }
 
-TEST_F(CallTableTest, AfterAnErrorNoMorePartsAreCutAndTheFirstErrorStands) {
-  Add(OperationKind::kWrite, 0, 3 * kPart);
-  const Part first = table_.TakePart();
-  const Part second = table_.TakePart();
-  table_.Finish(second, absl::DataLossError("second"));
-  EXPECT_FALSE(table_.has_parts());
-  EXPECT_THAT(Results(), SizeIs(0)) << "the first part may still write";
-  table_.Finish(first, absl::ResourceExhaustedError("first"));
-  EXPECT_THAT(Results(), ElementsAre(absl::StatusCode::kDataLoss));
+TEST_F(CallTableTest, AfterAnErrorWaitsOnlyForPartsThatAreOut) {
+  calls_.set_part_bytes(100);
+  auto call = Add(kWrite, 0, 1000);
+  const Part first = calls_.TakePart();
+  const Part second = calls_.TakePart();
+  calls_.Finish(second, absl::DataLossError("first error"));
+  EXPECT_EQ(calls_.NextPartBytes(), std::nullopt) << "the rest is not sent";
+  EXPECT_THAT(calls_.TakeCompletions(), IsEmpty());
+  calls_.Finish(first, absl::InternalError("second error"));
+  EXPECT_THAT(calls_.TakeCompletions(), SizeIs(1));
+  EXPECT_TRUE(absl::IsDataLoss(call->status));
 }
 
-TEST_F(CallTableTest, LostPartsAreTakenAgainBeforeAllOthers) {
-  Add(OperationKind::kWrite, 0, 2 * kPart);
-  TakeAllParts();
-  Add(OperationKind::kWrite, 9 * kPart, 1);
-  table_.Replay({parts_[0], parts_[1]});
-  parts_.clear();
-  EXPECT_THAT(TakeAllParts(),
-              ElementsAre(std::pair(int64_t{0}, kPart), std::pair(kPart, kPart),
-                          std::pair(9 * kPart, int64_t{1})));
-  for (const Part& part : parts_) table_.Finish(part, absl::OkStatus());
-  EXPECT_THAT(Results(), ElementsAre(kOk, kOk));
+TEST_F(CallTableTest, WhatIsReplayedComesFirstAndInOrder) {
+  auto lost1 = Add(kTrim, 1);
+  auto lost2 = Add(kTrim, 2);
+  std::vector<Part> parts = TakeParts(calls_);
+  auto waiting = Add(kTrim, 3);
+  calls_.Replay(std::move(parts));
+  EXPECT_THAT(TakeParts(calls_),
+              ElementsAre(FieldsAre(lost1, 1, 0), FieldsAre(lost2, 2, 0),
+                          FieldsAre(waiting, 3, 0)));
 }
 
-TEST_F(CallTableTest, AnEndedCallIgnoresItsPartsAndIsNotReplayed) {
-  const auto call = Add(OperationKind::kWrite, 0, 2 * kPart);
-  TakeAllParts();
-  table_.End(call, absl::DeadlineExceededError("late"));
-  table_.Finish(parts_[0], absl::OkStatus());
-  table_.Replay({parts_[1]});
-  EXPECT_FALSE(table_.has_parts());
-  EXPECT_THAT(Results(), ElementsAre(absl::StatusCode::kDeadlineExceeded));
+TEST_F(CallTableTest, PartsOfEndedCallsAreNotTaken) {
+  auto replayed = Add(kTrim, 1);
+  calls_.Replay(TakeParts(calls_));
+  auto queued = Add(kTrim, 2);
+  auto good = Add(kTrim, 3);
+  calls_.End(replayed, absl::DeadlineExceededError("late"));
+  calls_.End(queued, absl::DeadlineExceededError("late"));
+  EXPECT_THAT(TakeParts(calls_), ElementsAre(FieldsAre(good, 3, 0)));
 }
 
-TEST_F(CallTableTest, ACompletionWaitsForWhoHoldsTheBuffer) {
-  const auto call = Add(OperationKind::kRead, 0, 1);
-  table_.Pin(*call);
-  table_.Pin(*call);
-  table_.End(call, absl::CancelledError("enough"));
-  EXPECT_TRUE(table_.empty());
-  table_.Unpin(call);
-  EXPECT_THAT(Results(), SizeIs(0));
-  table_.Unpin(call);
-  EXPECT_THAT(Results(), SizeIs(1));
+TEST_F(CallTableTest, TheFirstEndCounts) {
+  auto call = Add(kTrim);
+  const Part part = calls_.TakePart();
+  calls_.End(call, absl::DeadlineExceededError("late"));
+  calls_.End(call, absl::OkStatus());
+  calls_.Finish(part, absl::OkStatus());
+  EXPECT_THAT(calls_.TakeCompletions(), SizeIs(1));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(call->status));
 }
 
-TEST_F(CallTableTest, AdmittedBytesShrinkWithEachPartAndEveryCallCosts) {
-  Add(OperationKind::kWrite, 0, 2 * kPart);
-  const int64_t cost = table_.admitted_bytes() - 2 * kPart;
-  EXPECT_GT(cost, 0);
-  Add(OperationKind::kTrim, 0, 1000 * kPart);
-  EXPECT_EQ(table_.admitted_bytes(), 2 * kPart + 2 * cost);
-  TakeAllParts();
-  table_.Finish(parts_[0], absl::OkStatus());
-  EXPECT_EQ(table_.admitted_bytes(), kPart + 2 * cost);
+TEST_F(CallTableTest, EndAllKeepsTheErrorOfAPart) {
+  calls_.set_part_bytes(100);
+  auto failing = Add(kWrite, 0, 200);
+  auto other = Add(kTrim);
+  calls_.Finish(TakeParts(calls_)[0], absl::DataLossError("of a part"));
+  calls_.EndAll(absl::UnavailableError("no server"));
+  EXPECT_THAT(calls_.TakeCompletions(), SizeIs(2));
+  EXPECT_TRUE(absl::IsDataLoss(failing->status));
+  EXPECT_TRUE(absl::IsUnavailable(other->status));
+  EXPECT_TRUE(calls_.empty());
+  EXPECT_TRUE(calls_.nothing_queued());
 }
 
-TEST_F(CallTableTest, DeadlinesComeInOrder) {
-  const absl::Time now = absl::FromUnixSeconds(1000);
-  EXPECT_EQ(table_.next_deadline(), absl::InfiniteFuture());
-  Add(OperationKind::kFlush, 0, 0, now + absl::Seconds(2));
-  const auto soon = Add(OperationKind::kFlush, 0, 0, now + absl::Seconds(1));
-  EXPECT_EQ(table_.next_deadline(), now + absl::Seconds(1));
-  EXPECT_THAT(table_.Expired(now), SizeIs(0));
-  EXPECT_THAT(table_.Expired(now + absl::Seconds(1)), ElementsAre(soon));
-  EXPECT_THAT(table_.Expired(now + absl::Seconds(2)), SizeIs(2));
+TEST_F(CallTableTest, APinHoldsTheCompletionBack) {
+  auto call = Add(kWrite, 0, 10);
+  calls_.Pin(*call);
+  calls_.Pin(*call);
+  calls_.End(call, absl::DeadlineExceededError("late"));
+  calls_.Unpin(call);
+  EXPECT_THAT(calls_.TakeCompletions(), IsEmpty());
+  calls_.Unpin(call);
+  EXPECT_THAT(calls_.TakeCompletions(), SizeIs(1));
 }
 
-TEST_F(CallTableTest, ExtentsOfSeveralPartsAreJoined) {
-  Add(OperationKind::kGetExtents, 0, 3 * kPart);
-  Part part = table_.TakePart();
-  table_.FinishExtents(part, {{0, kPart, false}, {kPart, 100, true}},
-                       kPart + 100, 10 * kPart);
-  part = table_.TakePart();
-  EXPECT_EQ(part.offset, kPart + 100);
-  EXPECT_EQ(part.length, 2 * kPart - 100);
-  table_.FinishExtents(part, {{kPart + 100, 2 * kPart - 100, true}}, 3 * kPart,
-                       10 * kPart);
-  EXPECT_THAT(Results(), ElementsAre(kOk));
-  ASSERT_THAT(extents_, SizeIs(2));
-  EXPECT_EQ(extents_[1].offset, kPart);
-  EXPECT_EQ(extents_[1].length, 2 * kPart);
-  EXPECT_TRUE(extents_[1].hole);
+TEST_F(CallTableTest, AWaiterHasNoParts) {
+  auto call = MakeCall(OperationKind::kFlush);
+  calls_.AddWaiter(call);
+  EXPECT_EQ(calls_.NextPartBytes(), std::nullopt);
+  EXPECT_FALSE(calls_.empty());
+  calls_.End(call, absl::OkStatus());
+  EXPECT_THAT(calls_.TakeCompletions(), SizeIs(1));
 }
 
-TEST_F(CallTableTest, ExtentsThatDoNotMoveOnAreAnError) {
-  Add(OperationKind::kGetExtents, kPart, kPart);
-  const Part part = table_.TakePart();
-  table_.FinishExtents(part, {}, kPart, 10 * kPart);
-  EXPECT_FALSE(table_.has_parts());
-  EXPECT_THAT(Results(), ElementsAre(absl::StatusCode::kInternal));
+TEST_F(CallTableTest, DeadlinesExpireInTheirOrder) {
+  EXPECT_EQ(calls_.next_deadline(), absl::InfiniteFuture());
+  auto late = Add(kTrim, 0, 0, At(30));
+  auto early = Add(kTrim, 0, 0, At(10));
+  EXPECT_EQ(calls_.next_deadline(), At(10));
+  EXPECT_THAT(calls_.Expired(At(9)), IsEmpty());
+  EXPECT_THAT(calls_.Expired(At(10)), ElementsAre(early));
+  EXPECT_THAT(calls_.Expired(At(30)), ElementsAre(early, late));
+  calls_.End(early, absl::OkStatus());
+  EXPECT_EQ(calls_.next_deadline(), At(30));
+}
+
+TEST_F(CallTableTest, AdmittedBytesFallPartByPart) {
+  calls_.set_part_bytes(1000);
+  Add(kWrite, 0, 2000);
+  const int64_t all = calls_.admitted_bytes();
+  EXPECT_GT(all, 2000);
+  const std::vector<Part> parts = TakeParts(calls_);
+  calls_.Finish(parts[0], absl::OkStatus());
+  EXPECT_EQ(calls_.admitted_bytes(), all - 1000);
+  calls_.Finish(parts[1], absl::OkStatus());
+  EXPECT_EQ(calls_.admitted_bytes(), 0);
+  Add(kTrim, 0, INT64_MAX);
+  EXPECT_GT(calls_.admitted_bytes(), 0) << "what has no data is bounded, too";
+  EXPECT_LT(calls_.admitted_bytes(), 1000);
+}
+
+TEST_F(CallTableTest, ExtentsAreFetchedPageByPageAndJoined) {
+  auto call = Add(OperationKind::kGetExtents, 0, 100);
+  calls_.FinishExtents(calls_.TakePart(), {{0, 10, true}, {10, 20, false}}, 30,
+                       1000);
+  EXPECT_THAT(calls_.TakeCompletions(), IsEmpty());
+  const Part rest = calls_.TakePart();
+  EXPECT_THAT(rest, FieldsAre(call, 30, 70));
+  calls_.FinishExtents(rest, {{30, 70, false}}, 100, 1000);
+  EXPECT_THAT(calls_.TakeCompletions(), SizeIs(1));
+  EXPECT_TRUE(call->status.ok());
+  EXPECT_THAT(call->extents,
+              ElementsAre(Extent{0, 10, true}, Extent{10, 90, false}));
+}
+
+TEST_F(CallTableTest, ExtentsWithoutALengthReachUpToTheVolumesEnd) {
+  auto call = Add(OperationKind::kGetExtents, 0, 0);
+  calls_.FinishExtents(calls_.TakePart(), {{0, 10, true}}, 10, 30);
+  const Part rest = calls_.TakePart();
+  EXPECT_THAT(rest, FieldsAre(call, 10, 0));
+  calls_.FinishExtents(rest, {{10, 20, true}}, 30, 30);
+  EXPECT_TRUE(call->ended);
+  EXPECT_THAT(call->extents, ElementsAre(Extent{0, 30, true}));
 }
 
 TEST_F(CallTableTest, FirstExtentsNeedOneAnswer) {
-  const auto call = Add(OperationKind::kGetExtents, 0, 3 * kPart);
-  call->max_extents = 1;
-  const Part part = table_.TakePart();
-  table_.FinishExtents(part, {{0, kPart, false}}, kPart, 10 * kPart);
-  EXPECT_THAT(Results(), ElementsAre(kOk));
-  EXPECT_THAT(extents_, SizeIs(1));
+  auto call = Add(OperationKind::kGetExtents, 0, 100);
+  call->request.max_extents = 1;
+  calls_.FinishExtents(calls_.TakePart(), {{0, 10, true}}, 10, 1000);
+  EXPECT_TRUE(call->ended);
+  EXPECT_TRUE(call->status.ok());
+  EXPECT_THAT(call->extents, ElementsAre(Extent{0, 10, true}));
 }
 
-TEST_F(CallTableTest, EndAllKeepsAnErrorThatACallHasAlready) {
-  Add(OperationKind::kWrite, 0, 2 * kPart);
-  Add(OperationKind::kFlush, 0, 0);
-  table_.TakePart();
-  table_.Finish(table_.TakePart(), absl::DataLossError("lost"));
-  table_.EndAll(absl::UnavailableError("gone"));
-  EXPECT_THAT(Results(),
-              ::testing::UnorderedElementsAre(absl::StatusCode::kDataLoss,
-                                              absl::StatusCode::kUnavailable));
-  EXPECT_TRUE(table_.empty());
-  EXPECT_FALSE(table_.has_parts());
+TEST_F(CallTableTest, AServerThatListsNothingMoreIsAnError) {
+  auto call = Add(OperationKind::kGetExtents, 0, 100);
+  calls_.FinishExtents(calls_.TakePart(), {}, 0, 1000);
+  EXPECT_TRUE(call->ended);
+  EXPECT_TRUE(absl::IsInternal(call->status)) << call->status;
+}
+
+TEST_F(CallTableTest, ACompletionRunsItsCallbackOnceAndLetsGoOfIt) {
+  auto token = std::make_shared<int>(0);
+  auto call = MakeCall(kTrim);
+  call->request.done = [token](const absl::Status&) { ++*token; };
+  calls_.Add(call);
+  calls_.End(call, absl::OkStatus());
+  for (Completion& completion : calls_.TakeCompletions()) completion.Run();
+  EXPECT_EQ(*token, 1);
+  EXPECT_EQ(token.use_count(), 1) << "the callback is still held";
 }
 
 }  // namespace
