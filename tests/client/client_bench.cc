@@ -21,7 +21,7 @@
 #include "grpcpp/security/credentials.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "ramvol/v1/block_service.pb.h"
-#include "tests/client/fake_server.h"
+#include "tests/client/fake_grpc_server.h"
 
 namespace ramvol {
 namespace {
@@ -35,12 +35,12 @@ void Check(bool ok) {
 // Started once, with one volume.
 const std::string& ServerAddress() {
   static const std::string* const address = [] {
-    static FakeServer* const server = new FakeServer();
+    static FakeGrpcServer* const server = new FakeGrpcServer();
     std::string directory = "/tmp/ramvol-bench-XXXXXX";
     Check(mkdtemp(directory.data()) != nullptr);
     auto* result = new std::string("unix:" + directory + "/s");
     Check(server->Start(*result));
-    server->Add("bench", kVolumeBytes);
+    server->volumes().Add("bench", kVolumeBytes);
     return result;
   }();
   return *address;

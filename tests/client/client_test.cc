@@ -24,7 +24,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "ramvol/v1/volume_service.pb.h"
-#include "tests/client/fake_server.h"
+#include "tests/client/fake_grpc_server.h"
 
 namespace ramvol {
 namespace {
@@ -68,7 +68,7 @@ class ClientTest : public ::testing::Test {
 
   // Unix socket paths are short; the test's own directory may not be.
   const std::string address_ = "unix:" + MakeDirectory() + "/s";
-  FakeServer server_;
+  FakeGrpcServer server_;
 
  private:
   static std::string MakeDirectory() {
@@ -97,9 +97,10 @@ TEST_F(ClientTest, ManagesVolumes) {
   v1::UpdateVolumeRequest update;
   update.set_name("a");
   update.mutable_volume()->set_size_bytes(4096);
+  update.mutable_update_mask()->add_paths("size_bytes");
   EXPECT_EQ(client.UpdateVolume(update)->size_bytes(), 4096);
   EXPECT_EQ(client.StatVolume("a")->size_bytes(), 4096);
-  EXPECT_EQ(client.GetServerInfo()->version(), "fake");
+  EXPECT_EQ(client.GetServerInfo()->version(), "9.8.7");
   EXPECT_TRUE(client.DeleteVolume(OldVolume("a")).ok());
   EXPECT_TRUE(absl::IsNotFound(client.DeleteVolume(OldVolume("a"))));
 }
@@ -137,10 +138,10 @@ TEST_F(ClientTest, ARepeatedCreateWhoseAnswerWasLostSucceeds) {
   absl::StatusOr<v1::Volume> made = client.CreateVolume(NewVolume("a"));
   EXPECT_TRUE(made.ok()) << made.status();
   EXPECT_EQ(server_.control_calls(), 2);
-  const std::string first_id = server_.last_request_id();
+  const std::string first_id = server_.volumes().last_create.request_id();
   EXPECT_THAT(first_id, SizeIs(32));
   ASSERT_TRUE(client.CreateVolume(NewVolume("b")).ok());
-  EXPECT_NE(server_.last_request_id(), first_id);
+  EXPECT_NE(server_.volumes().last_create.request_id(), first_id);
 }
 
 TEST_F(ClientTest, ACallersRequestIdIsKept) {
@@ -148,11 +149,11 @@ TEST_F(ClientTest, ACallersRequestIdIsKept) {
   v1::CreateVolumeRequest request = NewVolume("a");
   request.set_request_id("mine");
   ASSERT_TRUE(client.CreateVolume(request).ok());
-  EXPECT_EQ(server_.last_request_id(), "mine");
+  EXPECT_EQ(server_.volumes().last_create.request_id(), "mine");
 }
 
 TEST_F(ClientTest, ARepeatedDeleteWhoseAnswerWasLostSucceeds) {
-  server_.Add("a", 1);
+  server_.volumes().Add("a", 1);
   const Client client(Options());
   server_.FailControlCall(1, absl::UnavailableError("lost"), true);
   EXPECT_TRUE(client.DeleteVolume(OldVolume("a")).ok());
@@ -191,7 +192,7 @@ TEST_F(ClientTest, OpeningAnUnknownVolumeIsNotFound) {
 }
 
 TEST_F(ClientTest, ReadsBackWhatItWrites) {
-  server_.Add("scratch", 64 * kMiB);
+  server_.volumes().Add("scratch", 64 * kMiB);
   const Client client(Options());
   const RemoteVolume volume = OpenOrDie(client);
   EXPECT_EQ(volume.size_bytes(), 64 * kMiB);
@@ -206,7 +207,8 @@ TEST_F(ClientTest, ReadsBackWhatItWrites) {
   absl::StatusOr<std::string> back = volume.Read(12345, data.size());
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_TRUE(*back == data);
-  EXPECT_TRUE(server_.Content("scratch").substr(12345, data.size()) == data);
+  EXPECT_TRUE(server_.volumes().data("scratch").Content(
+                  12345, static_cast<int64_t>(data.size())) == data);
   ASSERT_TRUE(volume.Trim(0, 20000).ok());
   ASSERT_TRUE(volume.WriteZeroes(20000, 1, /*no_hole=*/true).ok());
   EXPECT_EQ(*volume.Read(12345, 10000),
@@ -217,7 +219,7 @@ TEST_F(ClientTest, ReadsBackWhatItWrites) {
 }
 
 TEST_F(ClientTest, ListsExtentsOverPages) {
-  server_.Add("scratch", 64 << 10);
+  server_.volumes().Add("scratch", 64 << 10);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   for (int64_t offset : {4096, 12288, 16384, 40960}) {
     ASSERT_TRUE(volume.Write(offset, "x").ok());
@@ -236,7 +238,7 @@ TEST_F(ClientTest, ListsExtentsOverPages) {
 }
 
 TEST_F(ClientTest, ErrorsKeepCodeAndReason) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   absl::Status past = volume.Write(kMiB - 1, "ab");
   EXPECT_TRUE(absl::IsOutOfRange(past)) << past;
@@ -249,7 +251,7 @@ TEST_F(ClientTest, ErrorsKeepCodeAndReason) {
 }
 
 TEST_F(ClientTest, ManyThreadsAndAsynchronousCallsAtOnce) {
-  server_.Add("scratch", 4 * kMiB);
+  server_.volumes().Add("scratch", 4 * kMiB);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   constexpr int kThreads = 4;
   constexpr int kOperations = 500;
@@ -278,7 +280,7 @@ TEST_F(ClientTest, ManyThreadsAndAsynchronousCallsAtOnce) {
 }
 
 TEST_F(ClientTest, SurvivesStreamsThatBreak) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   server_.BreakStreamsEvery(7);
   for (int i = 0; i < 100; ++i) {
@@ -292,7 +294,7 @@ TEST_F(ClientTest, SurvivesStreamsThatBreak) {
 }
 
 TEST_F(ClientTest, SurvivesARestartOfTheServer) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   ASSERT_TRUE(volume.Write(0, "before").ok());
   server_.SetMute(true);
@@ -308,7 +310,7 @@ TEST_F(ClientTest, SurvivesARestartOfTheServer) {
 }
 
 TEST_F(ClientTest, ManyRestartsUnderLoadLoseNothing) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   std::atomic<bool> stop = false;
   std::atomic<int> written = 0;
@@ -337,32 +339,32 @@ TEST_F(ClientTest, ManyRestartsUnderLoadLoseNothing) {
 }
 
 TEST_F(ClientTest, AVolumeReplacedByARestartIsAborted) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   const Client client(Options());
   const RemoteVolume volume = OpenOrDie(client);
   ASSERT_TRUE(volume.Write(0, "x").ok());
   server_.Stop();
-  server_.Wipe();
-  server_.Add("scratch", kMiB);
+  server_.volumes().Wipe();
+  server_.volumes().Add("scratch", kMiB);
   ASSERT_TRUE(server_.Start(address_));
   absl::Status status = volume.Write(0, "y");
   EXPECT_TRUE(absl::IsAborted(status)) << status;
   EXPECT_EQ(GetReason(status), reason::kVolumeReplaced);
-  EXPECT_EQ(server_.Content("scratch")[0], '\0');
+  EXPECT_EQ(server_.volumes().data("scratch").allocated_bytes(), 0);
   EXPECT_TRUE(OpenOrDie(client).Write(0, "z").ok());
 }
 
 TEST_F(ClientTest, AVolumeLostByARestartIsNotFound) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   const RemoteVolume volume = OpenOrDie(Client(Options()));
   server_.Stop();
-  server_.Wipe();
+  server_.volumes().Wipe();
   ASSERT_TRUE(server_.Start(address_));
   EXPECT_TRUE(absl::IsNotFound(volume.Write(0, "y")));
 }
 
 TEST_F(ClientTest, AServerThatStaysAwayIsUnavailable) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   ClientOptions options = Options();
   options.reconnect_timeout = absl::Milliseconds(50);
   const RemoteVolume volume = OpenOrDie(Client(options));
@@ -377,7 +379,7 @@ TEST_F(ClientTest, AServerThatStaysAwayIsUnavailable) {
 }
 
 TEST_F(ClientTest, AServerThatStopsAnsweringExceedsTheDeadline) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   ClientOptions options = Options();
   options.timeout = absl::Milliseconds(200);
   const RemoteVolume volume = OpenOrDie(Client(options));
@@ -391,7 +393,7 @@ TEST_F(ClientTest, AServerThatStopsAnsweringExceedsTheDeadline) {
 }
 
 TEST_F(ClientTest, ClientAndVolumeMayGoWhileOperationsRun) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   Mutex mu;
   CondVar changed;
   int done = 0;
@@ -412,7 +414,7 @@ TEST_F(ClientTest, ClientAndVolumeMayGoWhileOperationsRun) {
 }
 
 TEST_F(ClientTest, StrangeOptionsAreMadeSensible) {
-  server_.Add("scratch", kMiB);
+  server_.volumes().Add("scratch", kMiB);
   ClientOptions options = Options();
   options.channels = -3;
   options.max_inflight_bytes = 0;

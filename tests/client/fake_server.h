@@ -1,98 +1,90 @@
-// A small ramvold for the SDK's tests: plain strings as volumes, over real
-// gRPC.
+// A ramvold in memory, behind the SDK's interface, that can be made to fail.
 #ifndef RAMVOL_TESTS_CLIENT_FAKE_SERVER_H_
 #define RAMVOL_TESTS_CLIENT_FAKE_SERVER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/mutex.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_context.h"
-#include "grpcpp/support/status.h"
-#include "grpcpp/support/sync_stream.h"
-#include "ramvol/v1/block_service.grpc.pb.h"
-#include "ramvol/v1/block_service.pb.h"
-#include "ramvol/v1/volume_service.grpc.pb.h"
+#include "client/client_connection.h"
+#include "client/volume_connection.h"
 #include "ramvol/v1/volume_service.pb.h"
+#include "tests/client/fake_volume.h"
 
 namespace ramvol {
 
-// Thread-safe. Volumes outlive Stop; Wipe forgets them, as ramvold would.
-class FakeServer {
+// Volumes by name. A Client talks to it directly, or through a FakeGrpcServer.
+// Thread-safe, but for the public members and what accessors refer to: these
+// are for when no call runs.
+class FakeServer : public ClientConnection {
  public:
-  FakeServer();
-  ~FakeServer();
+  absl::StatusOr<v1::Volume> CreateVolume(
+      const v1::CreateVolumeRequest& request) override;
+  absl::StatusOr<v1::Volume> GetVolume(
+      const v1::GetVolumeRequest& request) override;
+  // Two on a page, so that there are many pages.
+  absl::StatusOr<v1::ListVolumesResponse> ListVolumes(
+      const v1::ListVolumesRequest& request) override;
+  absl::StatusOr<v1::Volume> UpdateVolume(
+      const v1::UpdateVolumeRequest& request) override;
+  absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) override;
+  absl::StatusOr<v1::VolumeStats> StatVolume(
+      const v1::StatVolumeRequest& request) override;
+  absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
+  absl::Status CheckHealth() override;
+  absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
+      const std::string& name, const OpenOptions& options) override;
+  uint64_t reconnects() const override { return 0; }
+  uint64_t lost_streams() const override { return 0; }
 
-  // Listens on `address`, e.g. "unix:/path". False if it cannot.
-  bool Start(const std::string& address);
-  // Ends all calls at once.
-  void Stop();
-  // What the health service says.
-  void SetServing(bool serving);
-  void Wipe();
-  // Adds a volume of zeroes, with a uid of its own.
-  void Add(const std::string& name, int64_t size_bytes);
-  std::string Content(const std::string& name);
-
-  // The `nth` control call from now (1: the next) fails with `status`, having
-  // taken effect first if `applied`.
-  void FailControlCall(int nth, absl::Status status, bool applied);
-  // Io streams break with UNAVAILABLE each time they have applied this many
-  // operations, the last message's unanswered. 0: never.
-  void BreakStreamsEvery(int operations);
-  // While set, Io operations are received and not answered.
-  void SetMute(bool mute);
-  // Waits until this many Io operations have been received since the start.
-  void AwaitReceived(int64_t operations);
-
-  int64_t control_calls();
-  std::string last_request_id();
-
- private:
-  class Control;
-  class Block;
+  // For a server in front: the settings and the data of a volume; NOT_FOUND.
   struct Volume {
     v1::Volume settings;
-    std::string data;
+    std::shared_ptr<FakeVolume> data;
     std::string request_id;
   };
+  absl::StatusOr<Volume> Find(const std::string& name) const;
 
-  // Bounds of one operation.
-  static absl::Status Check(const Volume& volume, int64_t offset,
-                            int64_t length);
-  absl::Status Apply(const std::string& name, const v1::IoOperation& operation,
-                     v1::IoResult& result);
-  grpc::Status ServeIo(
-      grpc::ServerContext& context,
-      grpc::ServerReaderWriter<v1::IoResponse, v1::IoRequest>& stream);
-  // True if the stream is to break now. Waits while muted.
-  bool CountReceived(grpc::ServerContext& context, int operations);
-  // Not OK if this control call is to fail; *applied says when.
-  absl::Status NextFault(bool* applied);
+  // Test side.
+  // Every call fails so, while it is not OK.
+  void set_failure(absl::Status failure);
+  // Adds a volume of zeroes, with a uid of its own.
+  FakeVolume& Add(const std::string& name, int64_t size_bytes);
+  // Forgets all volumes, as ramvold would at its end.
+  void Wipe();
+  bool Has(const std::string& name) const { return Find(name).ok(); }
+  FakeVolume& data(const std::string& name) { return *Find(name)->data; }
+  v1::Volume& settings(const std::string& name);
 
-  std::unique_ptr<Control> control_;
-  std::unique_ptr<Block> block_;
-  std::unique_ptr<grpc::Server> server_;
+  // Called with every volume that is created.
+  std::function<void(FakeVolume&)> on_create;
+  v1::VolumeStats stats;  // What StatVolume answers, but for sizes.
+  std::vector<std::string> nbd_addresses;
+  v1::CreateVolumeRequest last_create;
+  v1::UpdateVolumeRequest last_update;
+  v1::DeleteVolumeRequest last_delete;
+  // Who wants to be alone is refused then.
+  bool attached = false;
 
-  Mutex mu_;
-  CondVar changed_;
+ private:
+  // The volume that a request asks for, with defaults filled in.
+  static v1::Volume Describe(const v1::CreateVolumeRequest& request);
+  absl::Status CheckUnattached() const;
+  // NOT_FOUND, or the failure that was asked for.
+  absl::Status CheckLocked(const std::string& name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  mutable Mutex mu_;
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Volume> volumes_ ABSL_GUARDED_BY(mu_);
-  int64_t next_uid_ ABSL_GUARDED_BY(mu_) = 1;
-  int64_t control_calls_ ABSL_GUARDED_BY(mu_) = 0;
-  std::string last_request_id_ ABSL_GUARDED_BY(mu_);
-  int fault_in_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status fault_ ABSL_GUARDED_BY(mu_);
-  bool fault_applied_ ABSL_GUARDED_BY(mu_) = false;
-  int break_every_ ABSL_GUARDED_BY(mu_) = 0;
-  int until_break_ ABSL_GUARDED_BY(mu_) = 0;
-  bool mute_ ABSL_GUARDED_BY(mu_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  int64_t received_ ABSL_GUARDED_BY(mu_) = 0;
+  int etags_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace ramvol

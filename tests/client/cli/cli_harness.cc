@@ -19,8 +19,7 @@
 #include "client/cli/run_cli.h"
 #include "client/client.h"
 #include "client/options.h"
-#include "ramvol/v1/volume_service.pb.h"
-#include "tests/client/cli/fake_server.h"
+#include "tests/client/fake_volume.h"
 
 namespace ramvol::cli {
 
@@ -72,11 +71,7 @@ CliHarness::Result CliHarness::Run(const std::vector<std::string>& arguments) {
 }
 
 FakeVolume& CliHarness::AddVolume(const std::string& name, int64_t size_bytes) {
-  v1::CreateVolumeRequest request;
-  request.set_name(name);
-  request.set_size_bytes(size_bytes);
-  server_->CreateVolume(request).status().IgnoreError();
-  return server_->data(name);
+  return server_->Add(name, size_bytes);
 }
 
 std::string TempPath(const std::string& name) {

@@ -11,7 +11,8 @@
 
 #include "client/cli/cli_context.h"
 #include "client/options.h"
-#include "tests/client/cli/fake_server.h"
+#include "tests/client/fake_server.h"
+#include "tests/client/fake_volume.h"
 
 namespace ramvol::cli {
 

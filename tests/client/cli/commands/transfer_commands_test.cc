@@ -12,7 +12,8 @@
 #include "gtest/gtest.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/client/cli/cli_harness.h"
-#include "tests/client/cli/fake_server.h"
+#include "tests/client/fake_server.h"
+#include "tests/client/fake_volume.h"
 
 namespace ramvol::cli {
 namespace {

@@ -20,7 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/cli/cli_harness.h"
-#include "tests/client/cli/fake_server.h"
+#include "tests/client/fake_volume.h"
 
 namespace ramvol::cli {
 namespace {
