@@ -1,6 +1,7 @@
 #include "client/cli/session.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,6 +17,9 @@ namespace ramvol::cli {
 namespace {
 
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(10);
+// What an import may have read and not got rid of yet. More would not make it
+// faster: it is as much as one stream's window.
+constexpr size_t kMaxInflightBytes = 32 << 20;
 
 }  // namespace
 
@@ -33,6 +37,7 @@ Client Session::DataClient() const {
   options.server = flags_.server;
   options.timeout = flags_.timeout;
   options.reconnect_timeout = std::min(flags_.timeout, kReconnectTimeout);
+  options.max_inflight_bytes = kMaxInflightBytes;
   return context_.connect(options);
 }
 

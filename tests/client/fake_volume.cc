@@ -41,24 +41,28 @@ FakeVolume::~FakeVolume() {
   thread_.join();
 }
 
-void FakeVolume::Later(std::function<void()> completion) {
+void FakeVolume::Later(int64_t bytes, std::function<void()> completion) {
   MutexLock lock(&mu_);
-  queue_.push_back(std::move(completion));
+  while (inflight_bytes_ >= kMaxInflightBytes) changed_.Wait(&mu_);
+  inflight_bytes_ += bytes;
+  queue_.emplace_back(bytes, std::move(completion));
   changed_.SignalAll();
 }
 
 void FakeVolume::Loop() {
+  MutexLock lock(&mu_);
   for (;;) {
-    std::function<void()> completion;
-    {
-      MutexLock lock(&mu_);
-      while (queue_.empty() && !stop_) changed_.Wait(&mu_);
-      if (queue_.empty()) return;
-      // The latest first, so that answers come in another order.
-      completion = std::move(queue_.back());
-      queue_.pop_back();
-    }
+    while (queue_.empty() && !stop_) changed_.Wait(&mu_);
+    if (queue_.empty()) return;
+    // The latest first, so that answers come in another order.
+    auto [bytes, completion] = std::move(queue_.back());
+    queue_.pop_back();
+    mu_.Unlock();
     completion();
+    completion = nullptr;
+    mu_.Lock();
+    inflight_bytes_ -= bytes;
+    changed_.SignalAll();
   }
 }
 
@@ -137,7 +141,7 @@ void FakeVolume::ReadAsync(int64_t offset, absl::Span<char> out, Done done) {
     MutexLock lock(&mu_);
     reads_.push_back({.offset = offset, .length = length});
   }
-  Later([this, offset, out, length, status, done = std::move(done)] {
+  Later(length, [this, offset, out, length, status, done = std::move(done)] {
     if (status.ok()) {
       MutexLock lock(&mu_);
       const std::string data = LoadLocked(offset, length);
@@ -154,7 +158,7 @@ void FakeVolume::WriteAsync(int64_t offset, std::string_view data, Done done) {
     MutexLock lock(&mu_);
     writes_.push_back({.offset = offset, .length = length});
   }
-  Later([this, offset, data, status, done = std::move(done)] {
+  Later(length, [this, offset, data, status, done = std::move(done)] {
     if (status.ok()) {
       MutexLock lock(&mu_);
       StoreLocked(offset, data);
@@ -169,7 +173,7 @@ void FakeVolume::TrimAsync(int64_t offset, int64_t length, Done done) {
     MutexLock lock(&mu_);
     trims_.push_back({.offset = offset, .length = length});
   }
-  Later([this, offset, length, status, done = std::move(done)] {
+  Later(0, [this, offset, length, status, done = std::move(done)] {
     if (status.ok()) {
       MutexLock lock(&mu_);
       ClearLocked(offset, length);
@@ -184,7 +188,7 @@ void FakeVolume::WriteZeroesAsync(int64_t offset, int64_t length, bool,
 }
 
 void FakeVolume::FlushAsync(Done done) {
-  Later([done = std::move(done)] { done(absl::OkStatus()); });
+  Later(0, [done = std::move(done)] { done(absl::OkStatus()); });
 }
 
 std::vector<Extent> FakeVolume::ListExtents(int64_t offset, int64_t length,
@@ -221,8 +225,8 @@ void FakeVolume::ExtentsAsync(int64_t offset, int64_t length,
     MutexLock lock(&mu_);
     ++extents_calls_;
   }
-  Later([extents = ListExtents(offset, length, max_extents),
-         done = std::move(done)] { done(extents); });
+  Later(0, [extents = ListExtents(offset, length, max_extents),
+            done = std::move(done)] { done(extents); });
 }
 
 int64_t FakeVolume::size_bytes() const {

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -20,9 +21,12 @@
 namespace ramvol {
 
 // One volume: blocks of 4 KiB that are not holes. Operations complete on a
-// thread of their own, in an order that is not theirs. Thread-safe.
+// thread of their own, in an order that is not theirs. As the SDK does, it
+// makes callers wait while much is unanswered. Thread-safe.
 class FakeVolume : public VolumeConnection {
  public:
+  static constexpr int64_t kMaxInflightBytes = 8 << 20;
+
   explicit FakeVolume(int64_t size_bytes);
   ~FakeVolume() override;
 
@@ -64,7 +68,7 @@ class FakeVolume : public VolumeConnection {
  private:
   // CheckRange, or the failure that was asked for.
   absl::Status BeginOperation(int64_t offset, int64_t length);
-  void Later(std::function<void()> completion);
+  void Later(int64_t bytes, std::function<void()> completion);
   void Loop();
   void StoreLocked(int64_t offset, std::string_view data)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -84,7 +88,10 @@ class FakeVolume : public VolumeConnection {
   int operations_left_ ABSL_GUARDED_BY(mu_) = -1;  // -1: never fail.
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   std::function<void()> hook_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::function<void()>> queue_ ABSL_GUARDED_BY(mu_);
+  int64_t inflight_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // With the bytes of each.
+  std::vector<std::pair<int64_t, std::function<void()>>> queue_
+      ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };

@@ -63,13 +63,12 @@ class Importer {
     int64_t left = run.length;
     while (left > 0) {
       const int64_t bytes = PieceBytes(request_.volume_offset + offset, left);
-      absl::StatusOr<WritePipeline::Buffer> buffer = NextBuffer();
-      if (!buffer.ok()) return buffer.status();
-      absl::StatusOr<size_t> got = source_.ReadAt(
-          offset, absl::MakeSpan(buffer->get(), static_cast<size_t>(bytes)));
+      if (control_.interrupted.load()) return InterruptedError();
+      const absl::Span<char> piece = NewPiece(bytes);
+      absl::StatusOr<size_t> got = source_.ReadAt(offset, piece);
       if (!got.ok()) return got.status();
       if (static_cast<int64_t>(*got) < bytes) return Shortened(offset + *got);
-      absl::Status sent = SendPiece(offset, bytes, *buffer);
+      absl::Status sent = SendPiece(offset, bytes);
       if (!sent.ok()) return sent;
       offset += bytes;
       left -= bytes;
@@ -82,16 +81,14 @@ class Importer {
     for (;;) {
       const int64_t wanted =
           PieceBytes(request_.volume_offset + offset, kOperationBytes);
-      absl::StatusOr<WritePipeline::Buffer> buffer = NextBuffer();
-      if (!buffer.ok()) return buffer.status();
-      absl::StatusOr<size_t> got = source_.Read(
-          absl::MakeSpan(buffer->get(), static_cast<size_t>(wanted)));
+      if (control_.interrupted.load()) return InterruptedError();
+      absl::StatusOr<size_t> got = source_.Read(NewPiece(wanted));
       if (!got.ok()) return got.status();
       const int64_t bytes = static_cast<int64_t>(*got);
       if (bytes > request_.room_bytes - offset) {
         return TooLong(absl::StrCat("more than ", request_.room_bytes));
       }
-      absl::Status sent = SendPiece(offset, bytes, *buffer);
+      absl::Status sent = SendPiece(offset, bytes);
       if (!sent.ok()) return sent;
       offset += bytes;
       result_.source_bytes = offset;
@@ -99,32 +96,39 @@ class Importer {
     }
   }
 
-  absl::StatusOr<WritePipeline::Buffer> NextBuffer() {
-    if (control_.interrupted.load()) return InterruptedError();
-    return pipeline_.GetBuffer();
+  // Memory for the next piece of the source.
+  absl::Span<char> NewPiece(int64_t bytes) {
+    if (piece_.size != bytes || piece_.memory == nullptr) {
+      piece_ = pipeline_.NewBuffer(bytes);
+    }
+    return absl::MakeSpan(piece_.memory.get(), static_cast<size_t>(bytes));
   }
 
-  // Sends the blocks of a piece of the source that are not zero.
-  absl::Status SendPiece(int64_t offset, int64_t bytes,
-                         const WritePipeline::Buffer& buffer) {
-    std::string_view rest(buffer.get(), static_cast<size_t>(bytes));
+  // Sends the blocks that are not zero of the first `bytes` of the piece.
+  absl::Status SendPiece(int64_t offset, int64_t bytes) {
+    std::string_view rest(piece_.memory.get(), static_cast<size_t>(bytes));
     while (!rest.empty()) {
       const HeadRun run = FindHeadRun(request_.volume_offset + offset, rest);
       const auto run_bytes = static_cast<int64_t>(run.length);
-      absl::Status sent;
-      if (run.zero) {
-        sent = AddZeroes(offset, run_bytes);
-      } else {
-        sent = pipeline_.Write(request_.volume_offset + offset,
-                               rest.substr(0, run.length), buffer);
-        result_.sent_bytes += run_bytes;
-      }
+      absl::Status sent = run.zero
+                              ? AddZeroes(offset, run_bytes)
+                              : SendData(offset, rest.substr(0, run.length));
       if (!sent.ok()) return sent;
       rest.remove_prefix(run.length);
       offset += run_bytes;
     }
     control_.done_bytes += bytes;
     return absl::OkStatus();
+  }
+
+  // Sends data of the piece. A write may keep the piece only if it fills it:
+  // else a file with little data would fill the memory with zeroes.
+  absl::Status SendData(int64_t offset, std::string_view data) {
+    const auto bytes = static_cast<int64_t>(data.size());
+    result_.sent_bytes += bytes;
+    offset += request_.volume_offset;
+    if (bytes < piece_.size) return pipeline_.WriteCopy(offset, data);
+    return pipeline_.Write(offset, std::move(piece_));
   }
 
   // Notes that a range is to read as zero. Neighbours become one trim.
@@ -179,6 +183,7 @@ class Importer {
   int64_t zero_offset_ = 0;
   int64_t zero_length_ = 0;
   WritePipeline pipeline_;
+  WritePipeline::Buffer piece_{nullptr, 0};  // What is being read and sent.
 };
 
 }  // namespace

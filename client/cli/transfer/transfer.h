@@ -11,10 +11,9 @@ namespace ramvol::cli {
 // Bytes of one operation, and of one buffer. Operations begin and end at its
 // multiples, and so at those of a chunk, wherever the data allows.
 inline constexpr int64_t kOperationBytes = 1 << 20;
-// Buffers, and so the memory of a transfer: 32 MiB.
+// Buffers of an export, and so its memory: 32 MiB. An import has as much: see
+// Session::DataClient.
 inline constexpr int kMaxBuffers = 32;
-// Unanswered operations: a buffer with holes takes several.
-inline constexpr int kMaxOperations = 256;
 
 // How a transfer is watched and stopped.
 struct TransferControl {

@@ -2,13 +2,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "base/mutex.h"
-#include "client/cli/transfer/transfer.h"
 #include "client/remote_volume.h"
 
 namespace ramvol::cli {
@@ -18,57 +17,57 @@ WritePipeline::WritePipeline(RemoteVolume volume)
 
 WritePipeline::~WritePipeline() {
   MutexLock lock(&mu_);
-  while (operations_ > 0 || lent_buffers_ > 0) changed_.Wait(&mu_);
+  while (operations_ > 0) all_ended_.Wait(&mu_);
 }
 
-absl::StatusOr<WritePipeline::Buffer> WritePipeline::GetBuffer() {
-  std::unique_ptr<char[]> memory;
+WritePipeline::Buffer WritePipeline::NewBuffer(int64_t size) {
   {
     MutexLock lock(&mu_);
-    while (lent_buffers_ >= kMaxBuffers) changed_.Wait(&mu_);
-    if (!first_error_.ok()) return first_error_;
-    ++lent_buffers_;
-    if (!free_buffers_.empty()) {
-      memory = std::move(free_buffers_.back());
-      free_buffers_.pop_back();
+    if (std::exchange(free_size_, size) != size) free_.clear();
+    if (!free_.empty()) {
+      Buffer buffer{.memory = std::move(free_.back()), .size = size};
+      free_.pop_back();
+      return buffer;
     }
   }
-  if (memory == nullptr) memory.reset(new char[kOperationBytes]);
-  return Buffer(memory.release(), [this](char* p) { Recycle(p); });
-}
-
-void WritePipeline::Recycle(char* memory) {
-  MutexLock lock(&mu_);
-  free_buffers_.emplace_back(memory);
-  --lent_buffers_;
-  changed_.SignalAll();
+  return {.memory = std::unique_ptr<char[]>(new char[size]), .size = size};
 }
 
 absl::Status WritePipeline::Begin() {
   MutexLock lock(&mu_);
-  while (operations_ >= kMaxOperations) changed_.Wait(&mu_);
   if (first_error_.ok()) ++operations_;
   return first_error_;
 }
 
-void WritePipeline::End(const absl::Status& status) {
+void WritePipeline::End(const absl::Status& status, Buffer buffer) {
   MutexLock lock(&mu_);
   if (first_error_.ok()) first_error_ = status;
-  --operations_;
-  changed_.SignalAll();
+  if (buffer.memory != nullptr && buffer.size == free_size_) {
+    free_.push_back(std::move(buffer.memory));
+  }
+  if (--operations_ == 0) all_ended_.SignalAll();
 }
 
-absl::Status WritePipeline::Write(int64_t offset, std::string_view data,
-                                  Buffer buffer) {
+absl::Status WritePipeline::Write(int64_t offset, Buffer buffer) {
   absl::Status begun = Begin();
   if (!begun.ok()) return begun;
+  const int64_t size = buffer.size;
+  // A std::function has to be copyable, and a Buffer is not.
+  char* const memory = buffer.memory.release();
   volume_.WriteAsync(
-      offset, data,
-      [this, buffer = std::move(buffer)](const absl::Status& status) mutable {
-        // Before End, after which this pipeline may be gone.
-        buffer.reset();
-        End(status);
+      offset, std::string_view(memory, static_cast<size_t>(size)),
+      [this, memory, size](const absl::Status& status) {
+        End(status, {.memory = std::unique_ptr<char[]>(memory), .size = size});
       });
+  return absl::OkStatus();
+}
+
+absl::Status WritePipeline::WriteCopy(int64_t offset, std::string_view data) {
+  absl::Status begun = Begin();
+  if (!begun.ok()) return begun;
+  auto copy = std::make_shared<const std::string>(data);
+  volume_.WriteAsync(offset, *copy,
+                     [this, copy](const absl::Status& status) { End(status); });
   return absl::OkStatus();
 }
 
@@ -82,7 +81,7 @@ absl::Status WritePipeline::Trim(int64_t offset, int64_t length) {
 
 absl::Status WritePipeline::Drain() {
   MutexLock lock(&mu_);
-  while (operations_ > 0) changed_.Wait(&mu_);
+  while (operations_ > 0) all_ended_.Wait(&mu_);
   return first_error_;
 }
 

@@ -1,4 +1,4 @@
-// Many writes under way at once, in bounded memory.
+// Many writes under way at once.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_WRITE_PIPELINE_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_WRITE_PIPELINE_H_
 
@@ -9,15 +9,16 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "client/remote_volume.h"
 
 namespace ramvol::cli {
 
-// Starts writes and trims without waiting for their answers, at most
-// kMaxOperations at a time, from at most kMaxBuffers buffers. After the first
-// failure nothing more is started, and every call returns that failure.
+// Starts writes and trims without waiting for their answers. How many may be
+// unanswered is the SDK's to bound: it makes the caller wait at
+// ClientOptions::max_inflight_bytes. That bounds memory, too, because a write
+// holds no more than its data. After the first failure nothing more is started,
+// and every call returns that failure.
 //
 // Used by one thread; the SDK's threads complete the operations.
 class WritePipeline {
@@ -28,13 +29,17 @@ class WritePipeline {
   // Waits for the operations under way.
   ~WritePipeline();
 
-  // A buffer of kOperationBytes. It is free again when the last copy of the
-  // pointer goes, so the writes from it hold one. Waits until one is free.
-  using Buffer = std::shared_ptr<char[]>;
-  absl::StatusOr<Buffer> GetBuffer() ABSL_LOCKS_EXCLUDED(mu_);
+  struct Buffer {
+    std::unique_ptr<char[]> memory;
+    int64_t size;
+  };
+  // Memory of an earlier write, if that had the same size.
+  Buffer NewBuffer(int64_t size) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Writes `data`, which lies in `buffer`.
-  absl::Status Write(int64_t offset, std::string_view data, Buffer buffer)
+  // Writes all of `buffer`.
+  absl::Status Write(int64_t offset, Buffer buffer) ABSL_LOCKS_EXCLUDED(mu_);
+  // Writes a copy of `data`.
+  absl::Status WriteCopy(int64_t offset, std::string_view data)
       ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Trim(int64_t offset, int64_t length) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for all of them.
@@ -42,17 +47,18 @@ class WritePipeline {
 
  private:
   absl::Status Begin() ABSL_LOCKS_EXCLUDED(mu_);
-  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
-  void Recycle(char* memory) ABSL_LOCKS_EXCLUDED(mu_);
+  void End(const absl::Status& status, Buffer buffer = {nullptr, 0})
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   const RemoteVolume volume_;
 
   Mutex mu_;
-  CondVar changed_;
+  CondVar all_ended_;
   absl::Status first_error_ ABSL_GUARDED_BY(mu_);
   int operations_ ABSL_GUARDED_BY(mu_) = 0;
-  int lent_buffers_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<std::unique_ptr<char[]>> free_buffers_ ABSL_GUARDED_BY(mu_);
+  // All of the size that was asked for last.
+  std::vector<std::unique_ptr<char[]>> free_ ABSL_GUARDED_BY(mu_);
+  int64_t free_size_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace ramvol::cli
