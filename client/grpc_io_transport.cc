@@ -44,13 +44,14 @@ class GrpcIoStream : public IoStream,
                std::shared_ptr<Timer> timer)
       : stub_(std::move(channel)),
         timer_(std::move(timer)),
-        handler_(std::move(handler)),
-        outgoing_(EncodeOpen(opening)) {}
+        opening_(opening),
+        handler_(std::move(handler)) {}
 
   void Start() override {
     static const std::string* const kMethod =
         new std::string("/ramvol.v1.BlockService/Io");
     self_ = shared_from_this();
+    outgoing_ = EncodeOpen(opening_);
     stub_.PrepareBidiStreamingCall(&context_, *kMethod, grpc::StubOptions(),
                                    this);
     MutexLock lock(&mu_);
@@ -86,7 +87,7 @@ class GrpcIoStream : public IoStream,
       RemoveHold();
       return;
     }
-    Deliver();
+    Report();
     StartRead(&incoming_);
   }
 
@@ -106,8 +107,8 @@ class GrpcIoStream : public IoStream,
   }
 
  private:
-  // Touched only by the reading side's callbacks, then by OnDone.
-  void Deliver() {
+  // Decodes what was read, and reports it. Called only by the reading side.
+  void Report() {
     std::vector<grpc::Slice> slices;
     absl::StatusOr<IncomingMessage> message;
     if (incoming_.Dump(&slices).ok()) {
@@ -126,12 +127,15 @@ class GrpcIoStream : public IoStream,
   // Set at construction.
   Stub stub_;
   const std::shared_ptr<Timer> timer_;
+  const StreamOpening opening_;
   std::shared_ptr<IoStreamHandler> handler_;
 
   grpc::ClientContext context_;
   std::shared_ptr<GrpcIoStream> self_;
   grpc::ByteBuffer incoming_;
   grpc::ByteBuffer outgoing_;  // Owned by the one who may write; see OnWritten.
+  // What is wrong with the server's messages. Touched only by the reading side,
+  // then by OnDone.
   absl::Status fault_;
 
   Mutex mu_;

@@ -18,39 +18,39 @@ ReadPipeline::ReadPipeline(RemoteVolume volume) : volume_(std::move(volume)) {}
 
 ReadPipeline::~ReadPipeline() {
   MutexLock lock(&mu_);
-  for (Slot& slot : slots_) {
-    while (slot.busy) changed_.Wait(&mu_);
+  for (Read& read : reads_) {
+    while (read.busy) changed_.Wait(&mu_);
   }
 }
 
 void ReadPipeline::Push(int64_t offset, int64_t length) {
-  Slot& slot = slots_[pushed_++ % kMaxBuffers];
-  if (slot.buffer == nullptr) slot.buffer.reset(new char[kOperationBytes]);
-  slot.offset = offset;
-  slot.length = length;
+  Read& read = reads_[pushed_++ % kMaxBuffers];
+  if (read.buffer == nullptr) read.buffer.reset(new char[kOperationBytes]);
+  read.offset = offset;
+  read.length = length;
   {
     MutexLock lock(&mu_);
-    slot.busy = true;
+    read.busy = true;
   }
-  const absl::Span<char> out(slot.buffer.get(), static_cast<size_t>(length));
-  volume_.ReadAsync(offset, out, [this, &slot](const absl::Status& status) {
+  const absl::Span<char> out(read.buffer.get(), static_cast<size_t>(length));
+  volume_.ReadAsync(offset, out, [this, &read](const absl::Status& status) {
     MutexLock lock(&mu_);
-    slot.status = status;
-    slot.busy = false;
+    read.status = status;
+    read.busy = false;
     changed_.SignalAll();
   });
 }
 
 absl::StatusOr<ReadPipeline::Piece> ReadPipeline::Pop() {
-  Slot& slot = slots_[popped_++ % kMaxBuffers];
+  Read& read = reads_[popped_++ % kMaxBuffers];
   {
     MutexLock lock(&mu_);
-    while (slot.busy) changed_.Wait(&mu_);
+    while (read.busy) changed_.Wait(&mu_);
   }
-  if (!slot.status.ok()) return slot.status;
-  return Piece{.offset = slot.offset,
-               .data = std::string_view(slot.buffer.get(),
-                                        static_cast<size_t>(slot.length))};
+  if (!read.status.ok()) return read.status;
+  return Piece{.offset = read.offset,
+               .data = std::string_view(read.buffer.get(),
+                                        static_cast<size_t>(read.length))};
 }
 
 }  // namespace ramvol::cli

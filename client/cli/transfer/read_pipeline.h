@@ -40,7 +40,7 @@ class ReadPipeline {
   absl::StatusOr<Piece> Pop() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  struct Slot {
+  struct Read {
     std::unique_ptr<char[]> buffer;
     int64_t offset = 0;
     int64_t length = 0;
@@ -56,8 +56,8 @@ class ReadPipeline {
   Mutex mu_;
   CondVar changed_;
   // `busy` and `status` under mu_; the rest belongs to the using thread while
-  // the slot is not busy.
-  Slot slots_[kMaxBuffers];
+  // the read is not busy.
+  Read reads_[kMaxBuffers];
 };
 
 }  // namespace ramvol::cli
