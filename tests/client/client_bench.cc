@@ -118,7 +118,7 @@ class Pump {
       ++running_;
       offset = NextOffset(random_, length_);
     }
-    auto done = [this, &buffer](absl::Status status) {
+    auto done = [this, &buffer](const absl::Status& status) {
       Check(status.ok());
       Next(buffer);
       MutexLock lock(&mu_);

@@ -264,7 +264,7 @@ TEST_F(ClientTest, ManyThreadsAndAsynchronousCallsAtOnce) {
       for (int i = 0; i < kOperations; ++i) {
         const int block = (t * kOperations + i) % 1024;
         volume.WriteAsync(int64_t{block} * 4096, data[block % 256],
-                          [&](absl::Status status) {
+                          [&](const absl::Status& status) {
                             EXPECT_TRUE(status.ok()) << status;
                             ++done;
                           });
@@ -401,7 +401,7 @@ TEST_F(ClientTest, ClientAndVolumeMayGoWhileOperationsRun) {
   {
     const RemoteVolume volume = OpenOrDie(Client(Options()));
     for (int i = 0; i < 100; ++i) {
-      volume.WriteAsync(i * 4096, data, [&](absl::Status status) {
+      volume.WriteAsync(i * 4096, data, [&](const absl::Status& status) {
         EXPECT_TRUE(status.ok()) << status;
         MutexLock lock(&mu);
         ++done;

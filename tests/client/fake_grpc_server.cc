@@ -254,7 +254,9 @@ absl::Status FakeGrpcServer::NextFault(bool* applied) {
   MutexLock lock(&mu_);
   ++control_calls_;
   *applied = fault_applied_;
-  return fault_in_ > 0 && --fault_in_ == 0 ? fault_ : absl::OkStatus();
+  if (fault_in_ == 0) return absl::OkStatus();
+  --fault_in_;
+  return fault_in_ == 0 ? fault_ : absl::OkStatus();
 }
 
 bool FakeGrpcServer::CountReceived(grpc::ServerContext& context,

@@ -99,7 +99,7 @@ void FakeVolume::StoreLocked(int64_t offset, std::string_view data) {
     const auto bytes = std::min<size_t>(kBlock - in_block, data.size());
     std::string& block = blocks_[offset / kBlock];
     block.resize(kBlock);
-    std::copy_n(data.data(), bytes, block.data() + in_block);
+    std::copy_n(data.begin(), bytes, block.begin() + in_block);
     if (block.find_first_not_of('\0') == std::string::npos) {
       blocks_.erase(offset / kBlock);
     }

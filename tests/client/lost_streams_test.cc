@@ -18,7 +18,7 @@ using ::testing::Field;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-std::vector<Part> Changes(std::vector<int64_t> offsets) {
+std::vector<Part> Changes(const std::vector<int64_t>& offsets) {
   std::vector<Part> parts;
   for (const int64_t offset : offsets) {
     parts.push_back({MakeCall(OperationKind::kTrim, offset), offset, 1});

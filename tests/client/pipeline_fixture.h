@@ -98,7 +98,7 @@ class PipelineTest : public ::testing::Test {
     pipeline->Open(opened_.Done());
   }
 
-  void CreateOpen(int channels = 1, VolumeOpened opened = SomeVolume()) {
+  void CreateOpen(int channels = 1, const VolumeOpened& opened = SomeVolume()) {
     Create(channels);
     for (int i = 0; i < channels; ++i) stream(i).Open(opened);
     timer_->RunDue();

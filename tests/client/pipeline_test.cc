@@ -304,7 +304,7 @@ TEST_F(PipelineTest, WhatCallbacksStartDoesNotBlockAndSharesAMessage) {
   options_.max_inflight_bytes = 1;
   CreateOpen();
   Outcome inner;
-  volume_->WriteAsync(0, "x", [&](absl::Status) {
+  volume_->WriteAsync(0, "x", [&](const absl::Status&) {
     for (int i = 0; i < 10; ++i) volume_->TrimAsync(0, i, inner.Done());
   });
   stream(0).Written();
@@ -332,7 +332,7 @@ TEST_F(PipelineTest, CallbacksKnowHowManyFollow) {
   volume_->Together([&] {
     for (int i = 0; i < 3; ++i) {
       volume_->FlushAsync(
-          [&](absl::Status) { left.push_back(CallbackScope::left()); });
+          [&](const absl::Status&) { left.push_back(CallbackScope::left()); });
     }
   });
   const auto sent = stream(0).sent();
@@ -345,7 +345,7 @@ TEST_F(PipelineTest, SynchronousCallInACallbackFails) {
   std::shared_ptr<VolumeConnection> shared = std::move(volume_);
   RemoteVolume volume(shared);
   absl::Status inner;
-  volume.FlushAsync([&](absl::Status) { inner = volume.Flush(); });
+  volume.FlushAsync([&](const absl::Status&) { inner = volume.Flush(); });
   stream(0).Answer({Ok(stream(0).sent()[0])});
   EXPECT_TRUE(absl::IsFailedPrecondition(inner)) << inner;
   EXPECT_THAT(inner.message(), HasSubstr("asynchronous"));
@@ -423,9 +423,9 @@ TEST_F(PipelineTest, OperationsInFlightFinishAfterTheLastHandleIsGone) {
 TEST_F(PipelineTest, TheLastHandleMayGoInACallback) {
   CreateOpen();
   Outcome outcome;
-  volume_->FlushAsync([&](absl::Status status) {
+  volume_->FlushAsync([&](const absl::Status& status) {
     volume_.reset();
-    outcome.Done()(std::move(status));
+    outcome.Done()(status);
   });
   stream(0).Written();
   stream(0).Answer({Ok(stream(0).sent()[0])});
@@ -451,7 +451,7 @@ TEST_F(PipelineTest, ACompletedCallLetsGoOfItsCallback) {
   options_.timeout = absl::Seconds(1);
   CreateOpen();
   auto token = std::make_shared<int>(0);
-  volume_->FlushAsync([token](absl::Status) {});
+  volume_->FlushAsync([token](const absl::Status&) {});
   EXPECT_EQ(token.use_count(), 2);
   timer_->Advance(absl::Seconds(1));
   EXPECT_EQ(token.use_count(), 1) << "kept by the unanswered part";
@@ -471,7 +471,7 @@ TEST_F(PipelineTest, ExtentsAreFetchedInPagesAndJoined) {
   CreateOpen();
   absl::StatusOr<std::vector<Extent>> extents;
   volume_->ExtentsAsync(0, 100 << 10, 0,
-                        [&](auto result) { extents = result; });
+                        [&](auto result) { extents = std::move(result); });
   stream(0).Written();
   ASSERT_THAT(stream(0).sent(), SizeIs(1));
   EXPECT_EQ(stream(0).sent()[0].head.max_extents, kMaxExtents);
@@ -496,7 +496,7 @@ TEST_F(PipelineTest, FirstExtentsAreOneOperation) {
   CreateOpen();
   absl::StatusOr<std::vector<Extent>> extents;
   volume_->ExtentsAsync(0, 100 << 10, 2,
-                        [&](auto result) { extents = result; });
+                        [&](auto result) { extents = std::move(result); });
   ASSERT_THAT(stream(0).sent(), SizeIs(1));
   EXPECT_EQ(stream(0).sent()[0].head.max_extents, 2);
   OperationResult page = Ok(stream(0).sent()[0]);
@@ -511,7 +511,8 @@ TEST_F(PipelineTest, FirstExtentsAreOneOperation) {
 TEST_F(PipelineTest, ExtentsThatStopShortAreAnError) {
   CreateOpen();
   absl::StatusOr<std::vector<Extent>> extents;
-  volume_->ExtentsAsync(0, 8192, 0, [&](auto result) { extents = result; });
+  volume_->ExtentsAsync(0, 8192, 0,
+                        [&](auto result) { extents = std::move(result); });
   stream(0).Answer({Ok(stream(0).sent()[0])});
   EXPECT_TRUE(absl::IsInternal(extents.status())) << extents.status();
 }

@@ -28,7 +28,6 @@ namespace ramvol::cli {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using ::testing::Le;
 
 constexpr int64_t kMiB = 1 << 20;
