@@ -18,6 +18,7 @@ ClientMemory::Holder::~Holder() {
 void ClientMemory::Holder::Open(const Base& base) {
   MutexLock lock(&memory_.mu_);
   open_ = true;
+  unasked_ = base.unasked;
   base_bytes_ = base.bytes;
   memory_.base_used_ += base_bytes_;
   allowance_ = covered_ = base.allowance_bytes;
@@ -132,7 +133,7 @@ bool ClientMemory::HasRoomToOpen(size_t base_bytes) {
 ClientMemory::Stats ClientMemory::GetStats() {
   MutexLock lock(&mu_);
   return {.limit_bytes = options_.limit_bytes,
-          .used_bytes = UsedLocked(),
+          .used_bytes = UsedLocked() + unasked_used_,
           .waiting = waiting_.size(),
           .sent_away = sent_away_};
 }
@@ -142,7 +143,13 @@ size_t ClientMemory::UsedLocked() const {
 }
 
 size_t ClientMemory::LargeUsedLocked() const {
-  return base_used_ + large_used_ + std::max(small_used_, reserve_bytes_);
+  return base_used_ + large_used_ + unasked_used_ +
+         std::max(small_used_, reserve_bytes_);
+}
+
+size_t& ClientMemory::UsedByLocked(const Holder& holder) {
+  if (holder.unasked_) return unasked_used_;
+  return holder.small_ ? small_used_ : large_used_;
 }
 
 bool ClientMemory::IsFreeLocked(const Holder& holder, bool small,
@@ -181,7 +188,7 @@ void ClientMemory::ChargeLocked(Holder* holder, size_t bytes) {
   if (bytes == 0) return;
   if (holder->charged_ == 0) holders_.insert(holder);
   holder->charged_ += bytes;
-  (holder->small_ ? small_used_ : large_used_) += bytes;
+  UsedByLocked(*holder) += bytes;
   if (!holder->peer_.empty()) peers_[holder->peer_] += bytes;
   NoteCrowdLocked();
 }
@@ -189,7 +196,7 @@ void ClientMemory::ChargeLocked(Holder* holder, size_t bytes) {
 void ClientMemory::ReturnLocked(Holder* holder, size_t bytes) {
   if (bytes == 0) return;
   holder->charged_ -= bytes;
-  (holder->small_ ? small_used_ : large_used_) -= bytes;
+  UsedByLocked(*holder) -= bytes;
   NoteCrowdLocked();
   if (!holder->peer_.empty()) {
     const auto peer = peers_.find(holder->peer_);

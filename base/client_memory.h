@@ -52,6 +52,9 @@ class ClientMemory {
   struct Base {
     size_t bytes = kBaseBytes;
     size_t allowance_bytes = kAllowanceBytes;
+    // What it holds beyond that comes unasked. It leaves less for what others
+    // ask for, but keeps nobody from opening and no small call waiting.
+    bool unasked = false;
   };
   // An Io stream has no threads and no socket: 25 KiB were seen.
   static constexpr Base Stream() { return {size_t{32} << 10, size_t{8} << 10}; }
@@ -190,6 +193,7 @@ class ClientMemory {
     // Under memory_.mu_.
     bool open_ = false;
     size_t base_bytes_ = 0;
+    bool unasked_ = false;
     bool small_ = false;  // What is charged is a small call's.
     bool queued_ = false;
     size_t spare_ = 0;
@@ -234,9 +238,12 @@ class ClientMemory {
   };
   using Queue = std::deque<Waiting>;
 
+  // Without what came unasked.
   size_t UsedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // With all of the reserve.
+  // With that, and with all of the reserve.
   size_t LargeUsedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of what counts what the holder charges.
+  size_t& UsedByLocked(const Holder& holder) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Whether there is enough, whatever the holder's share is.
   bool IsFreeLocked(const Holder& holder, bool small, size_t bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -273,6 +280,7 @@ class ClientMemory {
   size_t base_used_ ABSL_GUARDED_BY(mu_) = 0;
   size_t large_used_ ABSL_GUARDED_BY(mu_) = 0;
   size_t small_used_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t unasked_used_ ABSL_GUARDED_BY(mu_) = 0;
   Queue waiting_ ABSL_GUARDED_BY(mu_);
   // One of them waits for memory, not for a larger share: nobody overtakes it.
   bool blocked_ ABSL_GUARDED_BY(mu_) = false;

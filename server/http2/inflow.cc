@@ -25,8 +25,10 @@ Inflow::Inflow(ClientMemory* memory, ClientMemory::Client* client,
       windows_(memory, client) {
   // A machine that holds only windows goes first when it asks for more.
   room_.SetPeer(std::move(peer));
-  room_.Open({ClientMemory::kBaseBytes, 0});
-  windows_.Open({0, ClientMemory::kAllowanceBytes});
+  room_.Open({.bytes = ClientMemory::kBaseBytes, .allowance_bytes = 0});
+  windows_.Open({.bytes = 0,
+                 .allowance_bytes = ClientMemory::kAllowanceBytes,
+                 .unasked = true});
 }
 
 void Inflow::Open(uint32_t stream) { calls_.try_emplace(stream); }

@@ -99,6 +99,23 @@ TEST_F(ClientMemoryTest, ConnectionsTakeAtMostHalf) {
   EXPECT_TRUE(memory_.HasRoomToOpen());
 }
 
+// Else a client that sends beginnings of messages would lock others out.
+TEST_F(ClientMemoryTest, WhatComesUnaskedLocksNobodyOut) {
+  auto large = NewOpenClient();
+  ASSERT_TRUE(large->Take(40 * kMib));
+  auto windows = NewClient();
+  windows->holder.Open({.bytes = 0, .allowance_bytes = 0, .unasked = true});
+  windows->holder.SetHeld(50 * kMib);
+  EXPECT_GE(used(), 90 * kMib);
+  EXPECT_TRUE(memory_.HasRoomToOpen());
+  EXPECT_TRUE(NewClient()->Take(64 * kKib));
+  // But it leaves less for others.
+  auto other = NewOpenClient();
+  EXPECT_FALSE(other->Take(kMib));
+  windows->holder.SetHeld(0);
+  EXPECT_TRUE(other->Take(kMib));
+}
+
 TEST_F(ClientMemoryTest, OneThatTakesWhatItCanLeavesAsMuchForAnother) {
   auto greedy = NewOpenClient();
   const size_t first = greedy->Grab(kMib);
