@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
+#include "base/utf8.h"
 
 namespace ramvol {
 namespace {
@@ -30,26 +31,6 @@ bool IsHidden(uint32_t code) {
                      });
 }
 
-bool Continues(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
-
-// Decodes the character at the front of `text`. Returns its length in bytes, 0
-// when it is not valid UTF-8 (RFC 3629, so no overlong forms or surrogates).
-size_t TakeCharacter(std::string_view text, uint32_t* code) {
-  static constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const auto lead = static_cast<uint8_t>(text[0]);
-  *code = lead;
-  if (lead < 0x80) return 1;
-  const size_t bytes = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || bytes > text.size()) return 0;
-  *code = lead & (0xFFU >> (bytes + 1));
-  for (size_t i = 1; i < bytes; ++i) {
-    if (!Continues(text[i])) return 0;
-    *code = *code << 6 | (static_cast<uint8_t>(text[i]) & 0x3FU);
-  }
-  const bool surrogate = *code >= 0xD800 && *code <= 0xDFFF;
-  return *code < kLeast[bytes] || *code > 0x10FFFF || surrogate ? 0 : bytes;
-}
-
 std::string Escaped(uint32_t code) {
   if (code == '\n') return "\\n";
   if (code == '\t') return "\\t";
@@ -69,7 +50,7 @@ std::string Printable(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     uint32_t code = 0;
-    const size_t bytes = TakeCharacter(text, &code);
+    const size_t bytes = TakeUtf8(text, &code);
     if (bytes == 0) {
       out += absl::StrFormat("\\x%02x", static_cast<uint8_t>(text[0]));
     } else if (IsHidden(code)) {

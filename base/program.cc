@@ -20,8 +20,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
-#include "base/printable.h"
+#include "base/event_log.h"
 #include "base/systemd.h"
 #include "base/version.h"
 
@@ -31,6 +30,8 @@ namespace {
 constexpr absl::Duration kMaxTimeoutFlag = absl::Hours(24);
 // How long to wait after draining for a call that does not return.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+// For whoever reads the log, at the end.
+constexpr absl::Duration kLogFlushTime = absl::Seconds(1);
 
 // Each arena keeps free memory of its own. The daemons' threads allocate large
 // buffers seldom, so they do not contend for two arenas.
@@ -91,7 +92,10 @@ Program::Program(std::string name, std::string usage, std::string main_file)
   for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
     sigaddset(&caught_signals_, number);
   }
+  EventLog::OfProcess().Configure({.program = name_});
 }
+
+Program::~Program() { EventLog::OfProcess().Flush(kLogFlushTime); }
 
 bool Program::ParseFlags(int argc, char** argv) const {
   absl::SetProgramUsageMessage(usage_);
@@ -114,16 +118,24 @@ bool Program::ParseFlags(int argc, char** argv) const {
   return false;
 }
 
+absl::Status Program::SetLog(const std::string& format,
+                             const std::string& level) const {
+  const auto parsed_format = ParseLogFormat(format);
+  if (!parsed_format.ok()) return parsed_format.status();
+  const auto parsed_level = ParseLogLevel(level);
+  if (!parsed_level.ok()) return parsed_level.status();
+  const bool journal = IsJournal(std::getenv("JOURNAL_STREAM"), STDERR_FILENO);
+  EventLog::OfProcess().Configure(
+      {name_, *parsed_format, *parsed_level, journal});
+  return absl::OkStatus();
+}
+
 void Program::Log(const std::string& message) const {
-  const std::string line =
-      absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(),
-                                    absl::UTCTimeZone()),
-                   " ", name_, ": ", Printable(message), "\n");
-  std::fputs(line.c_str(), stderr);
+  LogEvent(Event::kNote, {.message = message});
 }
 
 int Program::Fail(const absl::Status& status) const {
-  Log(std::string(status.message()));
+  LogEvent(Event::kFailed, {.message = std::string(status.message())});
   return EXIT_FAILURE;
 }
 
@@ -132,6 +144,7 @@ void Program::Prepare() {
   RaiseFileLimit();
   pthread_sigmask(SIG_BLOCK, &caught_signals_, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  EventLog::OfProcess().Start();
 }
 
 void Program::PrintReady(const std::string& what) const {
@@ -178,6 +191,7 @@ void Program::Stop(absl::Duration drain_timeout,
           drain_timeout + kShutdownGrace)) != std::future_status::ready) {
     Log("requests are still under way after --drain_timeout; leaving them");
     std::fflush(nullptr);
+    EventLog::OfProcess().Flush(kLogFlushTime);
     _exit(EXIT_FAILURE);
   }
   Log("stopped");

@@ -18,6 +18,8 @@ class Program {
   // `usage` is what --help begins with. --help lists the flags of the file
   // whose path ends in `main_file`, such as "server/main.cc".
   Program(std::string name, std::string usage, std::string main_file);
+  // Writes the rest of the log.
+  ~Program();
 
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -27,15 +29,19 @@ class Program {
   // with 0.
   bool ParseFlags(int argc, char** argv) const;
 
-  // Writes a line to standard error, with `message` made Printable.
+  // Sets --log_format and --log_level of the process's log. INVALID_ARGUMENT
+  // names the flag and the accepted values.
+  absl::Status SetLog(const std::string& format,
+                      const std::string& level) const;
+  // Writes a note to the process's log (base/event_log.h).
   void Log(const std::string& message) const;
   // Logs the message and returns main's exit code.
   int Fail(const absl::Status& status) const;
 
-  // Blocks the signals that would end the process, for WaitForStopSignal, in
-  // this and all later threads; so call it before any thread starts. Also
-  // ignores SIGPIPE, raises the limit of open files, and bounds what malloc
-  // keeps.
+  // Starts the log's thread. Blocks the signals that would end the process, for
+  // WaitForStopSignal, in this and all later threads; so call it before any
+  // thread starts. Also ignores SIGPIPE, raises the limit of open files, and
+  // bounds what malloc keeps.
   void Prepare();
   // Prints the line that says that the program is ready, and notifies systemd.
   void PrintReady(const std::string& what) const;

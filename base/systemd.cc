@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -126,6 +127,12 @@ absl::Status NotifySystemd(std::string_view socket_name,
         absl::StrCat("NOTIFY_SOCKET: ", std::strerror(errno)));
   }
   return absl::OkStatus();
+}
+
+bool IsJournal(const char* journal_stream, int fd) {
+  struct stat file{};
+  if (journal_stream == nullptr || fstat(fd, &file) != 0) return false;
+  return journal_stream == absl::StrCat(file.st_dev, ":", file.st_ino);
 }
 
 }  // namespace ramvol

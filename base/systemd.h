@@ -36,6 +36,10 @@ std::string SocketAddress(int fd);
 // why sending failed.
 absl::Status NotifySystemd(std::string_view socket, std::string_view state);
 
+// Returns whether `fd` leads to the journal. `journal_stream` is the value of
+// JOURNAL_STREAM, or null when that is unset.
+bool IsJournal(const char* journal_stream, int fd);
+
 }  // namespace ramvol
 
 #endif  // RAMVOL_BASE_SYSTEMD_H_

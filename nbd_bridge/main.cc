@@ -60,6 +60,11 @@ ABSL_FLAG(absl::Duration, reconnect_timeout,
           "and later ones try again. 0: they fail at once.");
 ABSL_FLAG(int, channels, ramvol::ClientOptions().channels,
           "Connections to ramvold, which all NBD connections share: 1 to 16.");
+ABSL_FLAG(std::string, log_format, "text",
+          "The format of the log on standard error: text, or json for one "
+          "object a line.");
+ABSL_FLAG(std::string, log_level, "info",
+          "The lowest level to log: info, warning or error.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
           "How long requests under way may go on after SIGTERM or SIGINT.");
 
@@ -176,6 +181,9 @@ absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
 }
 
 int Run(ramvol::Program& program) {
+  const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
+                                          absl::GetFlag(FLAGS_log_level));
+  if (!log.ok()) return program.Fail(log);
   const auto client_options = ClientOptionsFromFlags();
   if (!client_options.ok()) return program.Fail(client_options.status());
   const auto nbd_options = NbdOptionsFromFlags();

@@ -76,6 +76,11 @@ ABSL_FLAG(std::string, volumes_file, "",
           "A file with the volumes to create before the ready line, in the "
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
           "size_bytes: 1073741824 }. Empty: none.");
+ABSL_FLAG(std::string, log_format, "text",
+          "How events are logged to standard error: text, or json, an object a "
+          "line.");
+ABSL_FLAG(std::string, log_level, "info",
+          "What is logged: info (all of it), warning, or error.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
           "How long requests under way may go on after SIGTERM or SIGINT.");
 
@@ -223,6 +228,9 @@ std::string ReadyLine(const Server& server) {
 int main(int argc, char** argv) {
   ramvol::Program program("ramvold", kUsage, "server/main.cc");
   if (!program.ParseFlags(argc, argv)) return EXIT_FAILURE;
+  const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
+                                          absl::GetFlag(FLAGS_log_level));
+  if (!log.ok()) return program.Fail(log);
   const auto options = OptionsFromFlags();
   if (!options.ok()) return program.Fail(options.status());
   const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -101,6 +102,18 @@ TEST(NotifySystemdTest, SendsOneDatagram) {
               "READY=1\nSTATUS=fine");
     close(fd);
   }
+}
+
+TEST(IsJournalTest, ComparesTheFile) {
+  struct stat file{};
+  ASSERT_EQ(fstat(STDIN_FILENO, &file), 0);
+  const std::string name =
+      std::to_string(file.st_dev) + ":" + std::to_string(file.st_ino);
+  EXPECT_TRUE(IsJournal(name.c_str(), STDIN_FILENO));
+  EXPECT_FALSE(IsJournal("1:2", STDIN_FILENO));
+  EXPECT_FALSE(IsJournal("", STDIN_FILENO));
+  EXPECT_FALSE(IsJournal(nullptr, STDIN_FILENO));
+  EXPECT_FALSE(IsJournal(name.c_str(), -1));
 }
 
 TEST(NotifySystemdTest, SaysWhyNobodyGotIt) {

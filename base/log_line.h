@@ -1,0 +1,95 @@
+// The events that the daemons log, and their lines. docs/logs.md describes them
+// for users.
+#ifndef RAMVOL_BASE_LOG_LINE_H_
+#define RAMVOL_BASE_LOG_LINE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace ramvol {
+
+// kOff is above the level of every event.
+enum class LogLevel : uint8_t { kInfo, kWarning, kError, kOff };
+enum class LogFormat : uint8_t { kText, kJson };
+
+// Scripts match the names: never rename one.
+enum class Event : uint8_t {
+  kNote,    // Of the program itself: it began, stops, got a signal.
+  kFailed,  // The program cannot go on.
+  kVolumeCreated,
+  kVolumeChanged,  // Its settings.
+  kVolumeDeleted,
+  kAttached,  // A client holds a volume open.
+  kDetached,
+  kConnectionRefused,  // A client was not let in.
+  kConnectionEnded,    // A connection was ended by the server.
+  kClientSentAway,     // A client held memory that others waited for.
+  kNoSpace,            // A memory limit refused a change, or the size did.
+  kDataLoss,           // Memory does not hold what was written to it.
+  kRequestsFail,       // Of a bridge: the server behind it answers errors.
+  kRequestsSucceed,    // And no longer.
+  kLeftOut,            // Events that were too many to be logged.
+  kCount,
+};
+inline constexpr size_t kEvents = static_cast<size_t>(Event::kCount);
+
+struct EventTraits {
+  std::string_view name;
+  LogLevel level;
+  // The event may come with each request. It is logged once in
+  // LogRate::kRepeatNs for each volume and reason.
+  bool repeats;
+};
+inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
+    {"note", LogLevel::kInfo, false},
+    {"failed", LogLevel::kError, false},
+    {"volume_created", LogLevel::kInfo, false},
+    {"volume_changed", LogLevel::kInfo, false},
+    {"volume_deleted", LogLevel::kInfo, false},
+    {"attached", LogLevel::kInfo, false},
+    {"detached", LogLevel::kInfo, false},
+    {"connection_refused", LogLevel::kWarning, false},
+    {"connection_ended", LogLevel::kWarning, false},
+    {"client_sent_away", LogLevel::kWarning, false},
+    {"no_space", LogLevel::kWarning, true},
+    {"data_loss", LogLevel::kError, true},
+    {"requests_fail", LogLevel::kWarning, false},
+    {"requests_succeed", LogLevel::kInfo, false},
+    {"left_out", LogLevel::kWarning, false},
+}};
+
+inline const EventTraits& TraitsOf(Event event) {
+  return kEventTraits[static_cast<size_t>(event)];
+}
+
+// Empty fields are left out.
+struct LogFields {
+  std::string_view volume = {};
+  std::string_view client = {};  // Its address: "127.0.0.1:40112".
+  std::string_view over = {};    // The way in: "nbd", "io", "grpc", "http".
+  std::string_view reason = {};  // As errors have it, or the cause of a metric.
+  std::string_view message = {};  // For people.
+  uint64_t count = 0;
+};
+
+// Returns one line, with the line end. Control characters and quotation marks
+// in the fields are escaped.
+//   2026-11-29T03:12:50.000Z ramvold: info attached volume=disk over=nbd: text
+//   {"time":"2026-11-29T03:12:50.000Z","program":"ramvold",...}
+std::string FormatLogLine(LogFormat format, absl::Time time,
+                          std::string_view program, Event event,
+                          const LogFields& fields);
+
+// Parse the values of flags. INVALID_ARGUMENT lists the accepted values.
+absl::StatusOr<LogFormat> ParseLogFormat(std::string_view text);
+absl::StatusOr<LogLevel> ParseLogLevel(std::string_view text);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_BASE_LOG_LINE_H_
