@@ -18,7 +18,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/event_log.h"
 #include "base/peer.h"
+#include "base/peer_address.h"
 
 namespace ramvol {
 namespace {
@@ -318,6 +320,10 @@ void Door::LetIn(int listener, int fd, const std::string& peer) {
 
 void Door::TurnAway(int fd, TurnedAway why) {
   stats_.Count(why);
+  LogEvent(Event::kConnectionRefused,
+           {.client = PeerAddress(fd),
+            .over = options_.protocol,
+            .reason = kTurnedAwayNames[static_cast<size_t>(why)]});
   close(fd);
 }
 

@@ -24,6 +24,8 @@ namespace ramvol {
 enum class Opening { kIncomplete, kComplete, kWrong };
 
 struct DoorOptions {
+  // The protocol's name in the log, such as "grpc".
+  const char* protocol = "";
   // Non-blocking sockets that listen. Borrowed.
   std::vector<int> listeners;
   // Most connections that are inside. Further ones wait in the sockets'

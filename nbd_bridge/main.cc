@@ -197,8 +197,7 @@ int Run(ramvol::Program& program) {
 
   program.Prepare();
   const ramvol::Client client(*client_options);
-  ramvol::nbd::RemoteExports exports(
-      client, [&program](const std::string& line) { program.Log(line); });
+  ramvol::nbd::RemoteExports exports(client);
   ramvol::ClientMemory client_memory(*memory_options);
   ramvol::nbd::NbdStats stats;
   ramvol::DoorStats http_door;

@@ -17,9 +17,11 @@
 #include "absl/time/clock.h"
 #include "base/client_memory.h"
 #include "base/door.h"
+#include "base/event_log.h"
 #include "base/listen_socket.h"
 #include "base/mutex.h"
 #include "base/peer.h"
+#include "base/reason.h"
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
@@ -71,6 +73,9 @@ class Connection final : public ClientMemory::Client {
   virtual ~Connection() = default;
 
   std::function<void()> SendAway() override {
+    LogEvent(Event::kClientSentAway, {.client = socket.Peer(),
+                                      .over = "nbd",
+                                      .reason = reason::kClientTooSlow});
     socket.Shutdown();
     return nullptr;
   }
@@ -122,6 +127,7 @@ class ServerImpl final : public NbdServer {
 
   absl::Status Open(int max_connections) {
     DoorOptions options;
+    options.protocol = "nbd";
     for (const ListenSocket& socket : sockets_) {
       TuneListener(socket.fd());
       options.listeners.push_back(socket.fd());

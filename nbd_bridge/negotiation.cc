@@ -11,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "base/event_log.h"
 #include "base/nbd_constants.h"
+#include "base/reason.h"
 #include "nbd_bridge/protocol/option.h"
 #include "nbd_bridge/protocol/wire.h"
 
@@ -166,12 +168,24 @@ class Negotiator {
   }
 
   Phase Refuse(const absl::Status& status) {
+    LogRefusal(status);
     const OptionReply type =
         absl::IsNotFound(status) ? OptionReply::kErrUnknown
         : absl::IsInvalidArgument(status)
             ? OptionReply::kErrInvalid
             : OptionReply::kErrShutdown;  // The server cannot be reached.
     return Reply(type, Printable(status.message()));
+  }
+
+  // Many clients do not show why an option was refused. Logs one line a
+  // connection.
+  void LogRefusal(const absl::Status& status) {
+    if (std::exchange(refusal_logged_, true)) return;
+    LogEvent(Event::kConnectionRefused,
+             {.client = socket_.Peer(),
+              .over = "nbd",
+              .reason = GetReason(status),
+              .message = std::string(status.message())});
   }
 
   // The name of the volume that a client means.
@@ -219,7 +233,12 @@ class Negotiator {
     if (result_.style == Style::kExtended) return Phase::kEnd;
     if (options_.draining != nullptr && *options_.draining) return Phase::kEnd;
     const auto resolved = Resolve(name);
-    if (!resolved.ok() || !Open(*resolved).ok()) return Phase::kEnd;
+    const absl::Status opened =
+        resolved.ok() ? Open(*resolved) : resolved.status();
+    if (!opened.ok()) {
+      LogRefusal(opened);
+      return Phase::kEnd;
+    }
     const bool no_zeroes = (client_flags_ & kFlagNoZeroes) != 0;
     const bool sent = socket_.SendAll(
         EncodeExportName(result_.device->size_bytes(),
@@ -232,6 +251,7 @@ class Negotiator {
   absl::Status Open(const std::string& name) {
     auto device = exports_.Open(name, socket_.Peer());
     if (!device.ok()) return device.status();
+    result_.name = name;
     result_.device = *std::move(device);
     result_.read_only = options_.read_only || result_.device->read_only();
     // A context counts only for the export that it was selected for.
@@ -320,6 +340,7 @@ class Negotiator {
   uint32_t client_flags_ = 0;
   uint32_t option_ = 0;  // The option being handled.
   Phase refused_ = Phase::kOption;
+  bool refusal_logged_ = false;
   bool has_context_ = false;
   std::string context_export_;
   Negotiated result_;

@@ -38,6 +38,7 @@ struct NegotiationOptions {
 
 // What a client chose.
 struct Negotiated {
+  std::string name;
   std::unique_ptr<BlockDevice> device;
   Style style = Style::kSimple;
   bool block_status = false;

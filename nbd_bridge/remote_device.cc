@@ -77,14 +77,21 @@ absl::Status NoSuchVolume() {
 }  // namespace
 
 RemoteDevice::RemoteDevice(std::string name, RemoteVolume volume,
-                           LogFunction log)
+                           LogFunction log, std::string client)
     : name_(std::move(name)),
+      client_(std::move(client)),
       log_(std::move(log)),
       volume_(std::move(volume)),
       size_bytes_(Unsigned(volume_.size_bytes())),
       read_only_(volume_.read_only()) {}
 
+RemoteDevice::~RemoteDevice() {
+  if (client_.empty()) return;
+  log_(Event::kDetached, {.volume = name_, .client = client_, .over = "nbd"});
+}
+
 absl::Status RemoteDevice::Judge(absl::Status status) {
+  const std::string reason = status.ok() ? "" : GetReason(status);
   if (!status.ok()) status = ForDevice(std::move(status));
   // Load first: while requests succeed, no thread writes the shared cache line.
   if (last_code_.load(std::memory_order_relaxed) == status.code() ||
@@ -92,8 +99,11 @@ absl::Status RemoteDevice::Judge(absl::Status status) {
           status.code()) {
     return status;
   }
-  log_(absl::StrCat("export \"", name_, "\": ",
-                    status.ok() ? "requests succeed again" : status.message()));
+  log_(status.ok() ? Event::kRequestsSucceed : Event::kRequestsFail,
+       {.volume = name_,
+        .client = client_,
+        .reason = reason,
+        .message = std::string(status.message())});
   return status;
 }
 
@@ -143,8 +153,11 @@ absl::Status RemoteExports::Judge(std::string_view what,
   if (absl::IsNotFound(status)) return status;
   // The server refuses names that no volume can have as INVALID_ARGUMENT.
   if (absl::IsInvalidArgument(status)) return NoSuchVolume();
-  log_(absl::StrCat("cannot ", absl::string_view(what.data(), what.size()),
-                    ": ", status.message()));
+  log_(Event::kRequestsFail,
+       {.reason = GetReason(status),
+        .message =
+            absl::StrCat("cannot ", absl::string_view(what.data(), what.size()),
+                         ": ", status.message())});
   return status;
 }
 
@@ -167,12 +180,13 @@ absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<BlockDevice>> RemoteExports::Open(
-    std::string_view name, std::string_view) {
+    std::string_view name, std::string_view client) {
   if (!MayBeAName(name)) return NoSuchVolume();
   auto volume = client_.Open(name);
   if (!volume.ok()) return Judge("open a volume", volume.status());
+  log_(Event::kAttached, {.volume = name, .client = client, .over = "nbd"});
   return std::make_unique<RemoteDevice>(std::string(name), *std::move(volume),
-                                        log_);
+                                        log_, std::string(client));
 }
 
 }  // namespace ramvol::nbd

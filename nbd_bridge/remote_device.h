@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/event_log.h"
 #include "client/callback_scope.h"
 #include "client/client.h"
 #include "client/remote_volume.h"
@@ -24,8 +25,8 @@
 
 namespace ramvol::nbd {
 
-// Logs a line for people about what NBD cannot report. Called on any thread.
-using LogFunction = std::function<void(const std::string&)>;
+// Logs what NBD cannot report, as LogEvent does. Called on any thread.
+using LogFunction = std::function<void(Event, const LogFields&)>;
 
 // One open volume. Calls return soon while those under way fit the SDK's
 // max_inflight_bytes. Threads of the SDK call Done.
@@ -41,7 +42,10 @@ using LogFunction = std::function<void(const std::string&)>;
 // code.
 class RemoteDevice final : public BlockDevice {
  public:
-  RemoteDevice(std::string name, RemoteVolume volume, LogFunction log);
+  // `client` is the address of the NBD client, for the log.
+  RemoteDevice(std::string name, RemoteVolume volume, LogFunction log,
+               std::string client = "");
+  ~RemoteDevice() override;
 
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return read_only_; }
@@ -68,6 +72,7 @@ class RemoteDevice final : public BlockDevice {
   absl::Status Judge(absl::Status status);
 
   const std::string name_;
+  const std::string client_;
   const LogFunction log_;
   const RemoteVolume volume_;
   std::atomic<absl::StatusCode> last_code_{absl::StatusCode::kOk};
@@ -81,8 +86,7 @@ class RemoteDevice final : public BlockDevice {
 // fails with UNAVAILABLE.
 class RemoteExports final : public Exports {
  public:
-  explicit RemoteExports(
-      Client client, LogFunction log = [](const std::string&) {})
+  explicit RemoteExports(Client client, LogFunction log = &LogEvent)
       : client_(std::move(client)), log_(std::move(log)) {}
 
   absl::StatusOr<ExportPage> List(const std::string& from) override;

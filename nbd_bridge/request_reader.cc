@@ -120,7 +120,10 @@ RequestReader::Parsed RequestReader::Parse(
     if (unparsed() < header_bytes) return Parsed::kNeedsBytes;
     RequestHeader header;
     // After a wrong magic number, nothing tells where the next request begins.
-    if (!DecodeRequest(traits_.style, front(), &header)) return Parsed::kEnd;
+    if (!DecodeRequest(traits_.style, front(), &header)) {
+      violation_ = "a request does not begin with NBD's magic number";
+      return Parsed::kEnd;
+    }
     if (header.command == static_cast<uint16_t>(Command::kDisconnect)) {
       return Parsed::kEnd;
     }
@@ -142,7 +145,10 @@ RequestReader::Parsed RequestReader::Parse(
     if (!HasPayload(traits_, header)) {
       out->push_back(std::move(request));
     } else if (refused) {
-      if (header.length > MaxSkippedBytes(traits_.style)) return Parsed::kEnd;
+      if (header.length > MaxSkippedBytes(traits_.style)) {
+        violation_ = "a payload is longer than the server announced";
+        return Parsed::kEnd;
+      }
       skip_bytes_ = header.length;
       SkipPayload(std::move(request), out);
     } else {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "nbd_bridge/request.h"
@@ -49,6 +50,9 @@ class RequestReader {
   // Appends arrived requests while their charges fit in `room_bytes` together.
   Parsed Parse(size_t room_bytes, std::vector<std::unique_ptr<Request>>* out);
 
+  // After Parse returned kEnd: how the client broke the protocol, or "" when it
+  // disconnected.
+  std::string_view violation() const { return violation_; }
   // 0 unless the last Parse returned kNeedsRoom.
   size_t needed_bytes() const { return needed_bytes_; }
 
@@ -107,6 +111,7 @@ class RequestReader {
   bool expect_large_ = false;
   bool tight_ = false;
   size_t needed_bytes_ = 0;
+  std::string_view violation_;
 };
 
 }  // namespace ramvol::nbd

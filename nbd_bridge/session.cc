@@ -7,6 +7,7 @@
 
 #include "absl/time/clock.h"
 #include "base/clock.h"
+#include "base/event_log.h"
 #include "nbd_bridge/error.h"
 #include "nbd_bridge/reply.h"
 
@@ -169,6 +170,13 @@ void Session::ReadLocked() {
   if (!more || !ParseLocked()) {
     ended_ = true;
     wake_ending_.Signal();
+    if (!reader_.violation().empty()) {
+      LogEvent(Event::kConnectionEnded, {.volume = negotiated_.name,
+                                         .client = socket_.Peer(),
+                                         .over = "nbd",
+                                         .reason = "BAD_REQUEST",
+                                         .message = reader_.violation()});
+    }
   }
   reading_ = false;
 }

@@ -100,6 +100,7 @@ ConnectionAcceptor::ConnectionAcceptor(std::vector<ListenSocket> sockets,
 
 absl::Status ConnectionAcceptor::MakeDoor() {
   DoorOptions options;
+  options.protocol = "grpc";
   for (const ListenSocket& socket : sockets_) {
     options.listeners.push_back(socket.fd());
   }

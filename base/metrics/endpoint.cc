@@ -146,6 +146,7 @@ absl::Status Endpoint::OpenDoor(DoorStats* stats) {
         absl::StrCat("cannot serve metrics: ", std::strerror(errno)));
   }
   DoorOptions options;
+  options.protocol = "http";
   for (const ListenSocket& socket : sockets_) {
     options.listeners.push_back(socket.fd());
   }

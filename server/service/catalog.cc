@@ -1,7 +1,11 @@
 #include "server/service/catalog.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/event_log.h"
 #include "base/reason.h"
+#include "base/size.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
@@ -170,7 +174,7 @@ std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
 }
 
 absl::StatusOr<v1::Volume> Catalog::Create(
-    const v1::CreateVolumeRequest& request) {
+    const v1::CreateVolumeRequest& request, std::string_view client) {
   auto options = ParseCreate(request);
   if (!options.ok()) return options.status();
   MutexLock lock(&create_mu_);
@@ -184,7 +188,16 @@ absl::StatusOr<v1::Volume> Catalog::Create(
   }
   auto volume = engine_->CreateVolume(*options);
   if (!volume.ok()) return volume.status();
-  return Enter(std::make_shared<Entry>(*std::move(volume), request, clock_()));
+  v1::Volume created =
+      Enter(std::make_shared<Entry>(*std::move(volume), request, clock_()));
+  LogEvent(Event::kVolumeCreated,
+           {.volume = created.name(),
+            .client = client,
+            .message = absl::StrCat(
+                FormatExactSize(options->size_bytes), ", ",
+                absl::StripPrefix(v1::Allocator_Name(created.allocator()),
+                                  "ALLOCATOR_"))});
+  return created;
 }
 
 v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
@@ -203,19 +216,35 @@ absl::StatusOr<v1::Volume> Catalog::Get(const std::string& name) const {
 }
 
 absl::StatusOr<v1::Volume> Catalog::Update(
-    const v1::UpdateVolumeRequest& request) {
+    const v1::UpdateVolumeRequest& request, std::string_view client) {
   auto change = ParseUpdate(request);
   if (!change.ok()) return change.status();
   auto entry = Find(request.name());
   if (!entry.ok()) return entry.status();
-  return (*entry)->Update(request.etag(), *change, clock_);
+  auto changed = (*entry)->Update(request.etag(), *change, clock_);
+  if (changed.ok()) {
+    LogEvent(Event::kVolumeChanged,
+             {.volume = request.name(),
+              .client = client,
+              .message = absl::StrJoin(request.update_mask().paths(), ", ")});
+  }
+  return changed;
 }
 
-absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request) {
+absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
+                             std::string_view client) {
   auto entry = Find(request.name());
   if (!entry.ok()) return entry.status();
+  const engine::VolumeStats stats = (*entry)->volume()->Stats();
   absl::Status status = (*entry)->Delete(*engine_, request);
-  if (status.ok()) Erase(*entry);
+  if (!status.ok()) return status;
+  Erase(*entry);
+  LogEvent(Event::kVolumeDeleted,
+           {.volume = request.name(),
+            .client = client,
+            .message = absl::StrCat(
+                "it held ", stats.logical_bytes,
+                " bytes of data; attached clients: ", stats.attached_clients)});
   return status;
 }
 

@@ -40,10 +40,15 @@ class Catalog {
   Catalog(const Catalog&) = delete;
   Catalog& operator=(const Catalog&) = delete;
 
-  absl::StatusOr<v1::Volume> Create(const v1::CreateVolumeRequest& request);
+  // The log names `client`, the address of whoever asks for a change; "" means
+  // the server itself.
+  absl::StatusOr<v1::Volume> Create(const v1::CreateVolumeRequest& request,
+                                    std::string_view client = "");
   absl::StatusOr<v1::Volume> Get(const std::string& name) const;
-  absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request);
-  absl::Status Delete(const v1::DeleteVolumeRequest& request);
+  absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request,
+                                    std::string_view client = "");
+  absl::Status Delete(const v1::DeleteVolumeRequest& request,
+                      std::string_view client = "");
   // Up to `max` volumes with names greater than `after`, and whether more
   // follow.
   std::pair<std::vector<v1::Volume>, bool> List(std::string_view after,

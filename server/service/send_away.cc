@@ -1,11 +1,15 @@
 #include "server/service/send_away.h"
 
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/client_memory.h"
+#include "base/event_log.h"
 #include "base/reason.h"
+#include "grpc/support/alloc.h"
+#include "server/service/peer_text.h"
 
 namespace ramvol::service {
 
@@ -22,6 +26,12 @@ absl::Status ClientTooSlow(size_t held_bytes) {
 }
 
 void EndableCall::End(const absl::Status& status) {
+  const std::unique_ptr<char, decltype(&gpr_free)> peer(
+      grpc_call_get_peer(call_), &gpr_free);
+  LogEvent(Event::kClientSentAway, {.client = PeerText(peer.get()),
+                                    .over = "grpc",
+                                    .reason = GetReason(status),
+                                    .message = std::string(status.message())});
   const std::string text =
       absl::StrCat(GetReason(status), ": ", std::string(status.message()));
   // The core API: a status by gRPC's C++ API would queue behind the unread

@@ -12,6 +12,7 @@
 #include "server/service/call_message.h"
 #include "server/service/limits.h"
 #include "server/service/page_token.h"
+#include "server/service/peer_text.h"
 #include "server/service/unary.h"
 #include "server/service/volume_fields.h"
 
@@ -70,9 +71,10 @@ grpc::ServerUnaryReactor* VolumeService::CreateVolume(
     grpc::ByteBuffer* response) {
   UnaryTask task = Task<v1::CreateVolumeRequest, v1::CreateVolumeResponse>(
       context, request, response,
-      [this](const v1::CreateVolumeRequest& request,
-             v1::CreateVolumeResponse* response) {
-        return Answer(catalog_->Create(request), response);
+      [this, client = PeerText(context->peer())](
+          const v1::CreateVolumeRequest& request,
+          v1::CreateVolumeResponse* response) {
+        return Answer(catalog_->Create(request, client), response);
       });
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
@@ -144,9 +146,10 @@ grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
     grpc::ByteBuffer* response) {
   UnaryTask task = Task<v1::UpdateVolumeRequest, v1::UpdateVolumeResponse>(
       context, request, response,
-      [this](const v1::UpdateVolumeRequest& request,
-             v1::UpdateVolumeResponse* response) {
-        return Answer(catalog_->Update(request), response);
+      [this, client = PeerText(context->peer())](
+          const v1::UpdateVolumeRequest& request,
+          v1::UpdateVolumeResponse* response) {
+        return Answer(catalog_->Update(request, client), response);
       });
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
@@ -156,8 +159,10 @@ grpc::ServerUnaryReactor* VolumeService::DeleteVolume(
     grpc::ByteBuffer* response) {
   UnaryTask task = Task<v1::DeleteVolumeRequest, v1::DeleteVolumeResponse>(
       context, request, response,
-      [this](const v1::DeleteVolumeRequest& request,
-             v1::DeleteVolumeResponse*) { return catalog_->Delete(request); });
+      [this, client = PeerText(context->peer())](
+          const v1::DeleteVolumeRequest& request, v1::DeleteVolumeResponse*) {
+        return catalog_->Delete(request, client);
+      });
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
 

@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -169,6 +170,8 @@ class Dawdler(threading.Thread):
 
 class Case(unittest.TestCase):
     def setUp(self):
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.addCleanup(self.log.close)
         self.process = subprocess.Popen(
             [
                 RAMVOLD,
@@ -177,6 +180,7 @@ class Case(unittest.TestCase):
                 "--memory_limit=256M",
             ],
             stdout=subprocess.PIPE,
+            stderr=self.log,
             text=True,
         )
         self.addCleanup(self.stop)
@@ -333,6 +337,11 @@ class StalledReads(Case):
                 b"CLIENT_TOO_SLOW: the call held" in client.told
                 for client in self.clients
             )
+        )
+        self.log.seek(0)
+        self.assertRegex(
+            self.log.read(),
+            rf"client_sent_away client={STRANGER}:\d+ over=grpc reason=CLIENT_TOO_SLOW",
         )
 
     def test_64_that_do_not_read(self):

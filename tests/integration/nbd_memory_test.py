@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -103,9 +104,11 @@ class Program:
     """With port 0 everywhere."""
 
     def __init__(self, *command):
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [*command, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0"],
             stdout=subprocess.PIPE,
+            stderr=self.log,
             text=True,
         )
         self.ready = self.process.stdout.readline()
@@ -137,6 +140,7 @@ class Program:
         self.process.terminate()
         self.process.wait()
         self.process.stdout.close()
+        self.log.close()
 
 
 class Case(unittest.TestCase):
@@ -196,6 +200,11 @@ class Case(unittest.TestCase):
             time.sleep(0.05)
         honest.over.set()
         honest.thread.join()
+        program.log.seek(0)
+        self.assertRegex(
+            program.log.read(),
+            r"client_sent_away client=127\.0\.0\.\d+:\d+ over=nbd reason=CLIENT_TOO_SLOW",
+        )
         self.assertEqual(honest.failures, [])
         grown = program.resident() - resident
         print(

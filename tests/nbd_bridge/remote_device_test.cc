@@ -15,8 +15,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/event_log.h"
 #include "base/listen_address.h"
 #include "base/mutex.h"
 #include "base/reason.h"
@@ -323,10 +325,12 @@ TEST(RemoteDeviceStatusTest, CodesMeanWhatBlockDeviceSays) {
     EXPECT_CALL(*mock, ExtentsAsync(0, 10, 3, _)).WillOnce(ExtentsGive(status));
     std::vector<std::string> log;
     RemoteDevice device("disk", RemoteVolume(mock),
-                        [&](const std::string& line) { log.push_back(line); });
+                        [&](Event, const LogFields& fields) {
+                          log.emplace_back(fields.volume);
+                        });
     EXPECT_THAT(Write(device, 0, "x"), StatusIs(code, _)) << status;
     EXPECT_THAT(Extents(device, 0, 10, 3), StatusIs(code, _)) << status;
-    EXPECT_THAT(log, ElementsAre(HasSubstr("export \"disk\": ")));
+    EXPECT_THAT(log, ElementsAre("disk"));
   }
 }
 
@@ -342,10 +346,13 @@ TEST(RemoteDeviceStatusTest, EachBeginningOfFailuresIsLogged) {
       .WillOnce(OperationGives(lost))
       .WillOnce(OperationGives(absl::DataLossError("bad")));
   std::vector<std::string> log;
-  RemoteDevice device("disk", RemoteVolume(mock),
-                      [&](const std::string& line) { log.push_back(line); });
+  RemoteDevice device(
+      "disk", RemoteVolume(mock), [&](Event event, const LogFields& fields) {
+        log.push_back(absl::StrCat(std::string(TraitsOf(event).name), " ",
+                                   std::string(fields.message)));
+      });
   for (int i = 0; i < 7; ++i) Write(device, 0, "x").IgnoreError();
-  EXPECT_THAT(log, ElementsAre(HasSubstr("lost"), HasSubstr("succeed again"),
+  EXPECT_THAT(log, ElementsAre(HasSubstr("lost"), HasSubstr("requests_succeed"),
                                HasSubstr("lost"), HasSubstr("bad")));
 }
 

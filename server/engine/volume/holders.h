@@ -39,9 +39,11 @@ class Holders {
     *id = AddLocked(std::move(holder));
     return true;
   }
-  void Remove(Id id) ABSL_LOCKS_EXCLUDED(mu_) {
+  // Returns the holder that it removed.
+  Holder Remove(Id id) ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);
-    holders_.erase(id);
+    auto left = holders_.extract(id);
+    return left.empty() ? Holder() : std::move(left.mapped());
   }
 
   size_t size() const ABSL_LOCKS_EXCLUDED(mu_) {

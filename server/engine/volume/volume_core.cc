@@ -5,8 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/event_log.h"
 #include "base/reason.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
@@ -70,14 +72,17 @@ absl::Status VolumeCore::Reserve() {
     fixed_bytes_ = kFixedBytes;
     if (bytes == 0 || account_.GrowReservation(bytes)) return absl::OkStatus();
   }
-  return WithReason(
-      absl::ResourceExhaustedError(absl::StrCat(
-          "volume \"", name_, "\" of ", size_bytes(), " bytes needs ",
-          bytes + kFixedBytes, " bytes of memory at once, but ",
-          arena_.used_bytes(), " bytes of the server's limit of ",
-          arena_.limit_bytes(), " are in use; delete others",
-          bytes == 0 ? "" : ", make it smaller, or use ZSTD or SPARSE")),
-      reason::kServerMemoryLimit);
+  const std::string why = absl::StrCat(
+      "volume \"", name_, "\" of ", size_bytes(), " bytes needs ",
+      bytes + kFixedBytes, " bytes of memory at once, but ",
+      arena_.used_bytes(), " bytes of the server's limit of ",
+      arena_.limit_bytes(), " are in use; delete others",
+      bytes == 0 ? "" : ", make it smaller, or use ZSTD or SPARSE");
+  LogEvent(
+      Event::kNoSpace,
+      {.volume = name_, .reason = reason::kServerMemoryLimit, .message = why});
+  return WithReason(absl::ResourceExhaustedError(why),
+                    reason::kServerMemoryLimit);
 }
 
 // --- Requests ---
@@ -101,7 +106,21 @@ absl::Status VolumeCore::End(Operation operation, const Request& request,
                              int64_t took_ns, uint64_t counted_bytes,
                              const Refusal& refusal) {
   counters_.CountOperation(operation, took_ns, counted_bytes, refusal.cause);
-  return refusal.ok() ? absl::OkStatus() : Explain(refusal, request);
+  return refusal.ok() ? absl::OkStatus() : Refuse(refusal, request);
+}
+
+absl::Status VolumeCore::Refuse(const Refusal& refusal,
+                                const Request& request) const {
+  absl::Status status = Explain(refusal, request);
+  const bool no_space = refusal.cause == Cause::kServerLimit ||
+                        refusal.cause == Cause::kVolumeLimit;
+  if (no_space || refusal.cause == Cause::kCorrupt) {
+    LogEvent(no_space ? Event::kNoSpace : Event::kDataLoss,
+             {.volume = name_,
+              .reason = ReasonOf(refusal.cause),
+              .message = std::string(status.message())});
+  }
+  return status;
 }
 
 absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out) {
@@ -180,6 +199,28 @@ absl::StatusOr<Extents> VolumeCore::GetExtents(uint64_t offset, uint64_t length,
 
 absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
                                                bool if_unattached) {
+  const Holder entered = holder;
+  auto id = Enter(std::move(holder), if_unattached);
+  if (id.ok()) {
+    LogEvent(Event::kAttached,
+             {.volume = name_, .client = entered.from, .over = entered.over});
+  }
+  return id;
+}
+
+void VolumeCore::Detach(Holders::Id id) {
+  const Holder holder = holders_.Remove(id);
+  LogEvent(Event::kDetached,
+           {.volume = name_,
+            .client = holder.from,
+            .over = holder.over,
+            .message = absl::StrCat("after ", absl::FormatDuration(absl::Trunc(
+                                                  absl::Now() - holder.since,
+                                                  absl::Milliseconds(1))))});
+}
+
+absl::StatusOr<Holders::Id> VolumeCore::Enter(Holder holder,
+                                              bool if_unattached) {
   StripedReaderLock lock(&content_.lock());
   if (content_.closed()) return Deleted();
   if (!if_unattached) return holders_.Add(std::move(holder));
@@ -279,8 +320,8 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
     const uint64_t bytes = new_reservation - old_reservation;
     reclaimer_.PrepareToReserve(bytes);
     if (!account_.GrowReservation(bytes)) {
-      return Explain(reclaimer_.OutOfMemory(),
-                     {"growth", old_size, size_bytes - old_size});
+      return Refuse(reclaimer_.OutOfMemory(),
+                    {"growth", old_size, size_bytes - old_size});
     }
   }
   // Reserve memory before the size grows, so that writes to the new part have

@@ -66,7 +66,7 @@ class VolumeCore final : public ChunkOwner {
   // `force` as in Engine::DeleteVolume.
   absl::Status Delete(bool force);
   absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
-  void Detach(Holders::Id id) { holders_.Remove(id); }
+  void Detach(Holders::Id id);
   absl::Status CheckUnattached() const;
 
   const std::string& name() const { return name_; }
@@ -104,6 +104,9 @@ class VolumeCore final : public ChunkOwner {
   absl::Status Explain(const Refusal& refusal, const Request& request) const {
     return engine::Explain(refusal, request, name_, size_bytes(), account_);
   }
+  // Likewise, and logs limits that were reached and lost data.
+  absl::Status Refuse(const Refusal& refusal, const Request& request) const;
+  absl::StatusOr<Holders::Id> Enter(Holder holder, bool if_unattached);
   absl::Status Deleted() const { return Explain({Cause::kDeleted}, {}); }
 
   // The options after `update`; INVALID_ARGUMENT when they do not validate.
