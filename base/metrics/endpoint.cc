@@ -23,7 +23,6 @@
 namespace ramvol::metrics {
 namespace {
 
-constexpr char kPlainText[] = "text/plain; charset=utf-8";
 constexpr char kMetricsText[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kMetricsPath[] = "/metrics";
 
@@ -36,6 +35,8 @@ const char* Phrase(int code) {
   switch (code) {
     case 200:
       return "OK";
+    case 400:
+      return "Bad Request";
     case 404:
       return "Not Found";
     case 405:
@@ -45,18 +46,17 @@ const char* Phrase(int code) {
   }
 }
 
+HttpAnswer NotFound() {
+  return {.code = 404,
+          .body = "not found; there are /metrics, /healthz and /readyz\n"};
+}
+
 Opening JudgeRequest(std::string_view seen) {
   HttpRequest request;
   return ParseHttpRequest(seen, &request);
 }
 
 }  // namespace
-
-struct Endpoint::Answer {
-  int code = 200;
-  std::string body = "ok\n";
-  const char* type = kPlainText;
-};
 
 struct Endpoint::Client {
   Client(int its_fd, Door::Place its_place)
@@ -75,11 +75,11 @@ struct Endpoint::Client {
     return bytes == static_cast<ssize_t>(request.bytes);
   }
 
-  void Reply(const Answer& answer) {
+  void Reply(const HttpAnswer& answer) {
     out = absl::StrCat("HTTP/1.1 ", answer.code, " ", Phrase(answer.code),
                        "\r\nContent-Type: ", answer.type,
                        "\r\nContent-Length: ", answer.body.size(),
-                       "\r\nConnection: close\r\n\r\n");
+                       "\r\nConnection: close\r\n", answer.fields, "\r\n");
     if (request.method != "HEAD") out += answer.body;
     answered = true;
   }
@@ -109,6 +109,7 @@ struct Endpoint::Client {
   const Door::Place place;
   const absl::Time deadline = absl::Now() + kAnswerTimeout;
   HttpRequest request;
+  bool of_page = false;
   bool answered = false;
   std::string out;
   size_t sent = 0;
@@ -116,7 +117,7 @@ struct Endpoint::Client {
 
 absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
     const std::string& address, Metrics metrics, Readiness readiness,
-    DoorStats* stats) {
+    DoorStats* stats, HttpPages* pages) {
   auto parsed = ParseListenAddress(address);
   if (!parsed.ok()) return parsed.status();
   if (parsed->is_unix()) {
@@ -126,17 +127,18 @@ absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
   auto sockets = ListenOn(*parsed);
   if (!sockets.ok()) return sockets.status();
   std::unique_ptr<Endpoint> endpoint(new Endpoint(
-      *std::move(sockets), std::move(metrics), std::move(readiness)));
+      *std::move(sockets), std::move(metrics), std::move(readiness), pages));
   absl::Status status = endpoint->OpenDoor(stats);
   if (!status.ok()) return status;
   return endpoint;
 }
 
 Endpoint::Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-                   Readiness readiness)
+                   Readiness readiness, HttpPages* pages)
     : sockets_(std::move(sockets)),
       metrics_(std::move(metrics)),
       readiness_(std::move(readiness)),
+      pages_(pages),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       url_(absl::StrCat("http://", sockets_.front().name(), kMetricsPath)) {}
 
@@ -229,47 +231,85 @@ bool Endpoint::WaitAndSend() {
 
 void Endpoint::DropLateOnes() {
   const absl::Time now = absl::Now();
-  while (!clients_.empty() &&
-         (clients_.size() > kMaxAnswers || clients_.front()->deadline <= now)) {
+  while (!clients_.empty() && clients_.front()->deadline <= now) {
     clients_.pop_front();
   }
+  DropBeyond(kMaxAnswers, /*of_pages=*/false);
+  DropBeyond(kMaxPageAnswers, /*of_pages=*/true);
+}
+
+void Endpoint::DropBeyond(size_t most, bool of_pages) {
+  const auto counts = [of_pages](const auto& client) {
+    return client->of_page == of_pages;
+  };
+  size_t count = std::count_if(clients_.begin(), clients_.end(), counts);
+  for (; count > most; --count) {
+    clients_.erase(std::find_if(clients_.begin(), clients_.end(), counts));
+  }
+}
+
+size_t Endpoint::waiting_pages() const {
+  return std::count_if(
+      clients_.begin(), clients_.end(),
+      [](const auto& client) { return client->of_page && !client->answered; });
 }
 
 void Endpoint::Welcome(Clients arrived) {
   for (auto& client : arrived) {
     if (!client->Receive()) continue;
-    if (client->request.path != kMetricsPath) {
-      client->Reply(AnswerTo(client->request.method, client->request.path));
-      if (!client->GoOn()) continue;
-    }
+    AnswerAtOnce(*client);
+    if (client->answered && !client->GoOn()) continue;
     clients_.push_back(std::move(client));
   }
 }
 
+void Endpoint::AnswerAtOnce(Client& client) const {
+  const HttpRequest& request = client.request;
+  if (request.method != "GET" && request.method != "HEAD") {
+    return client.Reply({.code = 405, .body = "only GET is served\n"});
+  }
+  if (request.path == kMetricsPath) return;
+  if (request.path == "/healthz" || request.path == "/readyz") {
+    return client.Reply(Probe(request.path));
+  }
+  if (pages_ == nullptr) return client.Reply(NotFound());
+  client.of_page = true;
+  if (const HttpAnswer* file = pages_->FindFile(request.path)) {
+    return client.Reply(*file);
+  }
+  if (waiting_pages() >= kMaxWaitingPages) {
+    client.Reply({.code = 503,
+                  .body = "too many ask at once; try again\n",
+                  .fields = "Retry-After: 2\r\n"});
+  }
+}
+
 void Endpoint::AnswerNext() {
-  const auto next =
-      std::find_if(clients_.begin(), clients_.end(),
-                   [](const auto& client) { return !client->answered; });
+  const auto next_of = [this](bool pages) {
+    return std::find_if(clients_.begin(), clients_.end(),
+                        [pages](const auto& client) {
+                          return !client->answered && client->of_page == pages;
+                        });
+  };
+  auto next = next_of(/*pages=*/false);
+  if (next == clients_.end()) next = next_of(/*pages=*/true);
   if (next == clients_.end()) return;
   Client& client = **next;
-  client.Reply(AnswerTo(client.request.method, client.request.path));
+  client.Reply(Make(client.request));
   if (!client.GoOn()) clients_.erase(next);
 }
 
-Endpoint::Answer Endpoint::AnswerTo(const std::string& method,
-                                    const std::string& path) const {
-  if (method != "GET" && method != "HEAD") {
-    return {.code = 405, .body = "only GET is served\n"};
+HttpAnswer Endpoint::Probe(const std::string& path) const {
+  const std::string reason = path == "/readyz" ? readiness_() : "";
+  if (reason.empty()) return {};
+  return {.code = 503, .body = absl::StrCat(reason, "\n")};
+}
+
+HttpAnswer Endpoint::Make(const HttpRequest& request) const {
+  if (request.path == kMetricsPath) {
+    return {.body = Scrape(), .type = kMetricsText};
   }
-  if (path == kMetricsPath) return {.body = Scrape(), .type = kMetricsText};
-  if (path == "/healthz") return {};
-  if (path == "/readyz") {
-    const std::string reason = readiness_();
-    if (reason.empty()) return {};
-    return {.code = 503, .body = absl::StrCat(reason, "\n")};
-  }
-  return {.code = 404,
-          .body = "not found; there are /metrics, /healthz and /readyz\n"};
+  return pages_->Make(request).value_or(NotFound());
 }
 
 std::string Endpoint::Scrape() const {

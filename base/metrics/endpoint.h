@@ -17,13 +17,18 @@
 #include "base/door.h"
 #include "base/door_stats.h"
 #include "base/listen_socket.h"
+#include "base/metrics/http_pages.h"
 #include "base/mutex.h"
 #include "prometheus/collectable.h"
 
 namespace ramvol::metrics {
 
-// Most answers under way at a time. One more ends the oldest.
+// Most answers to probes and scrapes under way at a time. One more ends the
+// oldest. Pages have places of their own, so that no browser ends a scrape.
 inline constexpr size_t kMaxAnswers = 16;
+inline constexpr size_t kMaxPageAnswers = 16;
+// Most pages that wait to be made. Further requests for pages get 503.
+inline constexpr size_t kMaxWaitingPages = 8;
 // How long a client may take to read its answer.
 inline constexpr absl::Duration kAnswerTimeout = absl::Seconds(10);
 
@@ -32,11 +37,12 @@ inline constexpr absl::Duration kAnswerTimeout = absl::Seconds(10);
 //             (docs/decisions/0029);
 //   /healthz  200 "ok": the process serves;
 //   /readyz   200 "ok" when it is ready, else 503 and the reason, a line of
-//             text.
+//             text;
+//   and what pages it is given.
 //
 // The door's thread waits for requests and another thread answers them; neither
-// waits for a client. Probes are answered before scrapes. Each connection
-// serves one request.
+// waits for a client. Probes are answered before scrapes, and scrapes before
+// pages. Each connection serves one request.
 class Endpoint {
  public:
   using Metrics = std::vector<std::shared_ptr<prometheus::Collectable>>;
@@ -45,10 +51,10 @@ class Endpoint {
 
   // `address` is as in --metrics_listen, "HOST:PORT"; port 0 takes a free one.
   // INVALID_ARGUMENT when it is malformed, UNAVAILABLE when it cannot be bound.
-  // Borrows `stats`.
+  // Borrows `stats` and `pages`.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Start(
       const std::string& address, Metrics metrics, Readiness readiness,
-      DoorStats* stats);
+      DoorStats* stats, HttpPages* pages = nullptr);
   ~Endpoint();
 
   Endpoint(const Endpoint&) = delete;
@@ -58,13 +64,12 @@ class Endpoint {
   const std::string& url() const { return url_; }
 
  private:
-  struct Answer;
   // A client that is being answered. Owns the descriptor.
   struct Client;
   using Clients = std::list<std::unique_ptr<Client>>;
 
   Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-           Readiness readiness);
+           Readiness readiness, HttpPages* pages);
 
   absl::Status OpenDoor(DoorStats* stats);
   // Called by the door's thread for each client whose request has arrived.
@@ -74,17 +79,24 @@ class Endpoint {
   void AnswerUntilStopped();
   // False when the thread should end.
   bool WaitAndSend() ABSL_LOCKS_EXCLUDED(mu_);
-  // Reads the requests of new clients, and answers probes.
+  // Reads the requests of new clients, and answers probes and files.
   void Welcome(Clients arrived);
-  // Answers one scrape, which takes some time.
+  void AnswerAtOnce(Client& client) const;
+  // Answers one scrape or, if none waits, makes one page.
   void AnswerNext();
   void DropLateOnes();
-  Answer AnswerTo(const std::string& method, const std::string& path) const;
+  // Closes the oldest connections that want pages (or that do not) until `most`
+  // are left.
+  void DropBeyond(size_t most, bool of_pages);
+  size_t waiting_pages() const;
+  HttpAnswer Probe(const std::string& path) const;
+  HttpAnswer Make(const HttpRequest& request) const;
   std::string Scrape() const;
 
   const std::vector<ListenSocket> sockets_;
   const Metrics metrics_;
   const Readiness readiness_;
+  HttpPages* const pages_;
   const int wake_fd_;
   std::string url_;
 

@@ -31,7 +31,9 @@ Opening ParseHttpRequest(std::string_view seen, HttpRequest* request) {
   }
   const std::string_view target = line.substr(space + 1, version - space - 1);
   request->method = line.substr(0, space);
-  request->path = target.substr(0, target.find('?'));
+  const size_t path_bytes = std::min(target.find('?'), target.size());
+  request->path = target.substr(0, path_bytes);
+  request->query = target.substr(std::min(path_bytes + 1, target.size()));
   request->bytes = end + kEnd.size();
   return Opening::kComplete;
 }

@@ -15,8 +15,9 @@ inline constexpr size_t kMaxRequestBytes = 8 << 10;
 
 struct HttpRequest {
   std::string method;
-  std::string path;  // Without what follows a '?'.
-  size_t bytes = 0;  // Size of the head, including the empty line at its end.
+  std::string path;   // Without what follows a '?'.
+  std::string query;  // What follows the '?', still encoded.
+  size_t bytes = 0;   // Size of the head, including the empty line at its end.
 };
 
 // Whether `seen` begins with a complete HTTP/1 head. If so, sets `request`.

@@ -21,10 +21,9 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Asks 127.0.0.1 for `path`.
-inline HttpAnswer HttpRequest(int port, const std::string& path,
-                              const std::string& method = "GET") {
-  HttpAnswer answer;
+// Asks 127.0.0.1 for `path`. The connection, which HttpReceive closes.
+inline int HttpSend(int port, const std::string& path,
+                    const std::string& method = "GET") {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -38,9 +37,12 @@ inline HttpAnswer HttpRequest(int port, const std::string& path,
       send(fd, request.data(), request.size(), MSG_NOSIGNAL) !=
           static_cast<ssize_t>(request.size())) {
     ADD_FAILURE() << "nobody listens on port " << port;
-    close(fd);
-    return answer;
   }
+  return fd;
+}
+
+inline HttpAnswer HttpReceive(int fd) {
+  HttpAnswer answer;
   std::string all;
   char buffer[4096];
   ssize_t n = 0;
@@ -54,6 +56,11 @@ inline HttpAnswer HttpRequest(int port, const std::string& path,
   answer.body = all.substr(end + 4);
   answer.code = std::atoi(all.c_str() + all.find(' '));
   return answer;
+}
+
+inline HttpAnswer HttpRequest(int port, const std::string& path,
+                              const std::string& method = "GET") {
+  return HttpReceive(HttpSend(port, path, method));
 }
 
 // "http://127.0.0.1:7421/metrics"

@@ -1,11 +1,14 @@
 #include "base/metrics/endpoint.h"
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/metrics/family.h"
+#include "base/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/http.h"
@@ -14,10 +17,11 @@
 namespace ramvol::metrics {
 namespace {
 
-using ::ramvol::testing::HttpAnswer;
-using ::ramvol::testing::HttpRequest;
+using Answer = ::ramvol::testing::HttpAnswer;
 using ::ramvol::testing::PortOf;
 using ::ramvol::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -36,8 +40,8 @@ class EndpointTest : public ::testing::Test {
         "127.0.0.1:0", {std::make_shared<OneGauge>()},
         [this] { return reason_; }, &stats_);
   }
-  HttpAnswer Get(const std::string& path, const std::string& method = "GET") {
-    return HttpRequest(PortOf(endpoint_->url()), path, method);
+  Answer Get(const std::string& path, const std::string& method = "GET") {
+    return ramvol::testing::HttpRequest(PortOf(endpoint_->url()), path, method);
   }
 
   std::string reason_;
@@ -46,7 +50,7 @@ class EndpointTest : public ::testing::Test {
 };
 
 TEST_F(EndpointTest, ServesMetricsAsTheyAre) {
-  const HttpAnswer answer = Get("/metrics");
+  const Answer answer = Get("/metrics");
   EXPECT_EQ(answer.code, 200);
   EXPECT_EQ(answer.body,
             "# HELP answer What is it?\n# TYPE answer gauge\nanswer 42\n");
@@ -72,6 +76,78 @@ TEST_F(EndpointTest, KnowsNothingElse) {
   EXPECT_EQ(Get("/metrics", "POST").code, 405);
   EXPECT_EQ(Get("/metrics", "HEAD").code, 200);
   EXPECT_THAT(Get("/metrics", "HEAD").body, IsEmpty());
+}
+
+// Makes an answer only while it is let.
+class SlowPages final : public HttpPages {
+ public:
+  const HttpAnswer* FindFile(const std::string& path) const override {
+    return path == "/file" ? &file_ : nullptr;
+  }
+  std::optional<HttpAnswer> Make(const HttpRequest& request) override {
+    if (request.path != "/slow") return std::nullopt;
+    MutexLock lock(&mu_);
+    ++waiting_;
+    changed_.SignalAll();
+    while (!open_) changed_.Wait(&mu_);
+    return HttpAnswer{.body = request.query, .type = "text/slow"};
+  }
+  void WaitUntilAsked() {
+    MutexLock lock(&mu_);
+    while (waiting_ == 0) changed_.Wait(&mu_);
+  }
+  void Open() {
+    MutexLock lock(&mu_);
+    open_ = true;
+    changed_.SignalAll();
+  }
+
+ private:
+  const HttpAnswer file_ = {
+      .body = "file", .type = "text/file", .fields = "X-More: yes\r\n"};
+  Mutex mu_;
+  CondVar changed_;
+  int waiting_ = 0;
+  bool open_ = false;
+};
+
+TEST_F(EndpointTest, ServesPages) {
+  SlowPages pages;
+  pages.Open();
+  endpoint_ = *Endpoint::Start(
+      "127.0.0.1:0", {std::make_shared<OneGauge>()}, [this] { return reason_; },
+      &stats_, &pages);
+  EXPECT_EQ(Get("/file?x").body, "file");
+  EXPECT_THAT(Get("/file").head,
+              AllOf(HasSubstr("X-More: yes"), HasSubstr("text/file"),
+                    HasSubstr("Connection: close")));
+  EXPECT_EQ(Get("/slow?a=b&c").body, "a=b&c");
+  EXPECT_EQ(Get("/slow").body, "");
+  EXPECT_EQ(Get("/slow", "POST").code, 405);
+  EXPECT_EQ(Get("/nothing").code, 404);
+  EXPECT_EQ(Get("/metrics").code, 200);
+  EXPECT_EQ(Get("/healthz").code, 200);
+}
+
+TEST_F(EndpointTest, PagesPushNoScrapeOut) {
+  SlowPages pages;
+  endpoint_ = *Endpoint::Start(
+      "127.0.0.1:0", {std::make_shared<OneGauge>()}, [this] { return reason_; },
+      &stats_, &pages);
+  const auto ask = [this](const std::string& path) {
+    return ramvol::testing::HttpSend(PortOf(endpoint_->url()), path);
+  };
+  std::vector<int> slow = {ask("/slow")};
+  pages.WaitUntilAsked();
+  for (int i = 0; i < 3; ++i) slow.push_back(ask("/slow"));
+  const int scrape = ask("/metrics");
+  for (int i = 0; i < 20; ++i) slow.push_back(ask("/slow"));
+  pages.Open();
+  EXPECT_EQ(ramvol::testing::HttpReceive(scrape).code, 200);
+  EXPECT_EQ(ramvol::testing::HttpReceive(slow[0]).code, 200);
+  for (size_t i = 1; i < slow.size(); ++i) {
+    EXPECT_THAT(ramvol::testing::HttpReceive(slow[i]).code, AnyOf(200, 503, 0));
+  }
 }
 
 TEST_F(EndpointTest, EndsQuickly) {
