@@ -209,6 +209,11 @@ EngineStats Engine::Stats() const {
   stats.split_frames = sum(Total::kSplitFrames);
   stats.rewritten_frames = sum(Total::kRewrittenFrames);
   stats.corrupt_frames = sum(Total::kCorruptFrames);
+  stats.read_bytes = sum(Total::kReadBytes);
+  stats.written_bytes = sum(Total::kWrittenBytes);
+  for (size_t i = 0; i < kErrorReasons.size(); ++i) {
+    stats.errors[i] = totals.errors[i].load(std::memory_order_relaxed);
+  }
   for (size_t i = 0; i < kOperations; ++i) {
     stats.operations[i] = totals.operations[i].Get();
   }

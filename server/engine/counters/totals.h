@@ -3,6 +3,8 @@
 #define RAMVOL_SERVER_ENGINE_COUNTERS_TOTALS_H_
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 
 #include "base/counters.h"
 #include "base/duration_histogram.h"
@@ -18,12 +20,16 @@ enum class Total {
   kSplitFrames,
   kRewrittenFrames,
   kCorruptFrames,
+  kReadBytes,
+  kWrittenBytes,
   kCount,
 };
 
 // Thread-safe. Recording takes no lock and allocates nothing.
 struct Totals {
   Counters<Total> counts;
+  // In the order of kErrorReasons.
+  std::array<std::atomic<uint64_t>, kErrorReasons.size()> errors = {};
   std::array<DurationHistogram, kOperations> operations;
   DurationHistogram compressions;
   DurationHistogram decompressions;

@@ -47,11 +47,16 @@ void VolumeCounters::CountOperation(Operation operation, int64_t took_ns,
         std::find(kErrorReasons.begin(), kErrorReasons.end(), ReasonOf(cause)) -
         kErrorReasons.begin();
     errors_[index][reason].fetch_add(1, std::memory_order_relaxed);
+    totals_.errors[reason].fetch_add(1, std::memory_order_relaxed);
     return;
   }
   counters_.Add(own(Counter::kReads), 1);
-  if (bytes > 0) {
-    counters_.Add(own(Counter::kReadBytes), static_cast<int64_t>(bytes));
+  if (bytes == 0) return;
+  counters_.Add(own(Counter::kReadBytes), static_cast<int64_t>(bytes));
+  if (operation == Operation::kRead) {
+    totals_.counts.Add(Total::kReadBytes, static_cast<int64_t>(bytes));
+  } else if (operation == Operation::kWrite) {
+    totals_.counts.Add(Total::kWrittenBytes, static_cast<int64_t>(bytes));
   }
 }
 

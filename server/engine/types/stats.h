@@ -121,6 +121,10 @@ struct EngineStats {
   uint64_t split_frames = 0;
   uint64_t rewritten_frames = 0;
   uint64_t corrupt_frames = 0;
+  uint64_t read_bytes = 0;
+  uint64_t written_bytes = 0;
+  // By reason, in the order of kErrorReasons.
+  std::array<uint64_t, kErrorReasons.size()> errors = {};
   // By operation.
   std::array<DurationHistogram::Snapshot, kOperations> operations = {};
   DurationHistogram::Snapshot compressions;

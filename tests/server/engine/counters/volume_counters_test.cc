@@ -45,6 +45,8 @@ TEST_F(VolumeCountersTest, CountsEachOperationAndItsBytes) {
   EXPECT_EQ(stats.write_ns, 20u);
   EXPECT_EQ(stats.failed_operations, 0u);
   EXPECT_EQ(counters_.data_operations(), 2u);
+  EXPECT_EQ(totals_.counts.Sum(Total::kReadBytes), 100u);
+  EXPECT_EQ(totals_.counts.Sum(Total::kWrittenBytes), 200u);
 }
 
 TEST_F(VolumeCountersTest, CountsFailuresByOperationAndReason) {
@@ -65,6 +67,7 @@ TEST_F(VolumeCountersTest, CountsFailuresByOperationAndReason) {
                               : i + 1 < kErrorReasons.size()       ? 1
                                                                    : 0;
     EXPECT_EQ(errors[i], expected) << kErrorReasons[i];
+    EXPECT_EQ(totals_.errors[i], expected) << kErrorReasons[i];
   }
 }
 
