@@ -34,6 +34,10 @@ ABSL_FLAG(std::string, listen, "",
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7421",
           "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
           "HOST:PORT. Empty turns it off.");
+ABSL_FLAG(
+    bool, status_page, true,
+    "Whether / of --metrics_listen serves a page that shows volumes, memory, "
+    "clients and errors, and the last ten minutes as plots.");
 ABSL_FLAG(int, metrics_max_volumes,
           static_cast<int>(ramvol::server::ServerOptions().metrics_max_volumes),
           "Most volumes that have metrics of their own, the first in order of "
@@ -77,10 +81,10 @@ ABSL_FLAG(std::string, volumes_file, "",
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
           "size_bytes: 1073741824 }. Empty: none.");
 ABSL_FLAG(std::string, log_format, "text",
-          "How events are logged to standard error: text, or json, an object a "
-          "line.");
+          "The format of the log on standard error: text, or json for one "
+          "object a line.");
 ABSL_FLAG(std::string, log_level, "info",
-          "What is logged: info (all of it), warning, or error.");
+          "The lowest level to log: info, warning or error.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
           "How long requests under way may go on after SIGTERM or SIGINT.");
 
@@ -199,6 +203,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
                      "; it must not be negative"));
   }
   options.metrics_max_volumes = static_cast<size_t>(metrics_max_volumes);
+  options.status_page = absl::GetFlag(FLAGS_status_page);
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);

@@ -164,6 +164,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
 
 absl::Status Server::StartMetrics(const ServerOptions& options) {
   if (options.metrics_listen.empty()) return absl::OkStatus();
+  if (options.status_page) {
+    pages_ = std::make_unique<status::StatusPages>(
+        engine_.get(), client_memory_.get(), [this] { return GetState(); },
+        [this](const std::string& volume) { return LabelsOf(volume); });
+  }
   auto endpoint = metrics::Endpoint::Start(
       options.metrics_listen,
       {std::make_shared<metrics::ProcessMetrics>(),
@@ -178,7 +183,7 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
                                                    {"http", &http_door_}}),
        std::make_shared<metrics::VolumeMetrics>(engine_.get(),
                                                 options.metrics_max_volumes)},
-      [this] { return WhyNotReady(); }, &http_door_);
+      [this] { return WhyNotReady(); }, &http_door_, pages_.get());
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();
@@ -287,6 +292,7 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   grpc_.reset();
   // Before NBD and the acceptor, because readiness asks both.
   metrics_.reset();
+  pages_.reset();
   nbd_.reset();
   // Also removes the files of Unix sockets.
   acceptor_.reset();

@@ -29,6 +29,9 @@
 #include "server/service/rpc_stats.h"
 #include "server/service/volume_service.h"
 #include "server/service/volumes_file.h"
+#include "server/status/server_state.h"
+#include "server/status/status_pages.h"
+#include "server/status/volume_table.h"
 
 namespace ramvol::server {
 
@@ -43,6 +46,8 @@ struct ServerOptions {
   std::string metrics_listen;
   // Most volumes with their own metrics.
   size_t metrics_max_volumes = 1000;
+  // Whether the metrics address serves the status page.
+  bool status_page = true;
   // There is no NBD server when `nbd.listen` is empty.
   nbd::NbdServerOptions nbd;
   // Bounds requests, answers and connections of all clients, beside the
@@ -111,6 +116,9 @@ class Server {
   absl::Status StartMetrics(const ServerOptions& options);
   // See metrics::Endpoint::Readiness.
   std::string WhyNotReady() const;
+  // For the status page.
+  status::ServerState GetState();
+  status::Labels LabelsOf(const std::string& volume) const;
   absl::Status StartNbd(nbd::NbdServerOptions options);
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
@@ -131,6 +139,7 @@ class Server {
   const service::RpcStats rpc_stats_;
   // Why the server is not ready; null while it serves.
   std::atomic<const char*> busy_{"starting"};
+  std::unique_ptr<status::StatusPages> pages_;
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;
   std::unique_ptr<grpc::Server> grpc_;

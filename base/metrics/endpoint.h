@@ -26,7 +26,7 @@ namespace ramvol::metrics {
 // Most answers to probes and scrapes under way at a time. One more ends the
 // oldest. Pages have places of their own, so that no browser ends a scrape.
 inline constexpr size_t kMaxAnswers = 16;
-inline constexpr size_t kMaxPageAnswers = 16;
+inline constexpr size_t kMaxPageAnswers = 32;
 // Most pages that wait to be made. Further requests for pages get 503.
 inline constexpr size_t kMaxWaitingPages = 8;
 // How long a client may take to read its answer.
