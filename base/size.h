@@ -10,22 +10,28 @@
 
 namespace ramvol {
 
-// Parses a number of bytes: decimal digits, an optional fraction, and an
-// optional unit K, M, G, T, P or E (powers of 1024, either case), with an
-// optional "B" or "iB": "10G", "1.5GiB", "512 mb", "4096". "B" alone means
-// bytes. A fraction of a byte is cut off.
+// Reads a number of bytes, as qemu-img and LVM do: decimal digits, perhaps with
+// a fraction, then perhaps a unit K, M, G, T, P or E (powers of 1024), in
+// either case, which "i", "iB" or "B" may follow: "10G", "10Gi", "1.5GiB", "512
+// mb", "4096". "B" alone means bytes, of which there are no fractions. What a
+// unit's fraction leaves of a byte is cut off: "1.1T" is 1209462790553.
 //
 // INVALID_ARGUMENT says what is wrong with `text`. Sizes past 2^63 - 1 are
 // refused, because the interfaces cannot carry them.
 absl::StatusOr<uint64_t> ParseSize(std::string_view text);
 
-// Formats a number of bytes for people, in the largest unit that leaves at
-// least 1, with one decimal unless it is 0. "10 GiB", "1.5 MiB", "17 B". Rounds
-// down, so that a limit never seems larger than it is.
+// Writes a number of bytes for people: in the largest unit that leaves at least
+// 1, and exactly if that takes at most one digit after the point ("10 GiB",
+// "1.5 MiB", "17 B"). Everything else has two digits and is rounded to the
+// nearest: "10.00 GiB" is about that. No size is written as another exact one.
 std::string FormatSize(uint64_t bytes);
 
-// Formats a number of bytes exactly, for ParseSize, in the largest unit that
-// divides it. "10G", "1536M", "4097".
+// Writes a number of bytes for a glance, such as in a rate: three digits or
+// four, rounded. "412 MiB", "41.2 MiB", "4 MiB".
+std::string FormatRoundedSize(uint64_t bytes);
+
+// Writes a number of bytes exactly, as ParseSize reads it: the largest unit
+// that divides it. "10G", "1536M", "4097".
 std::string FormatExactSize(uint64_t bytes);
 
 }  // namespace ramvol

@@ -31,7 +31,9 @@ TEST(ParseSizeTest, ReadsNumbersUnitsAndFractions) {
       {"7E", uint64_t{7} << 60},
       {"1.5G", uint64_t{3} << 29},
       {"0.5K", 512},
-      {"1.9", 1},
+      {"10Gi", uint64_t{10} << 30},
+      {"10gi", uint64_t{10} << 30},
+      {"1.1T", 1209462790553},
       {"7.999999999999999999E", (uint64_t{8} << 60) - 2},
       {"0.00000000000000000000000000001E", 0},
       {"9223372036854775807", std::numeric_limits<int64_t>::max()},
@@ -53,6 +55,14 @@ TEST(ParseSizeTest, RefusesWhatIsNoSize) {
   }
 }
 
+TEST(ParseSizeTest, RefusesFractionsOfBytes) {
+  for (const char* text : {"1.5", "1.0", "1.5B", "0.5 b"}) {
+    EXPECT_THAT(ParseSize(text), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("whole number of bytes")))
+        << text;
+  }
+}
+
 TEST(ParseSizeTest, RefusesWhatDoesNotFit) {
   for (const char* text :
        {"8E", "9223372036854775808", "18446744073709551616", "8388608T",
@@ -63,15 +73,33 @@ TEST(ParseSizeTest, RefusesWhatDoesNotFit) {
   }
 }
 
-TEST(FormatSizeTest, RoundsDownToOneDigit) {
-  EXPECT_EQ(FormatSize(0), "0 B");
-  EXPECT_EQ(FormatSize(1023), "1023 B");
-  EXPECT_EQ(FormatSize(1024), "1 KiB");
-  EXPECT_EQ(FormatSize((1 << 20) - 1), "1023.9 KiB");
-  EXPECT_EQ(FormatSize(3 << 19), "1.5 MiB");
-  EXPECT_EQ(FormatSize(uint64_t{10} << 30), "10 GiB");
-  EXPECT_EQ(FormatSize(std::numeric_limits<int64_t>::max()), "7.9 EiB");
-  EXPECT_EQ(FormatSize(std::numeric_limits<uint64_t>::max()), "15.9 EiB");
+TEST(FormatSizeTest, WritesExactSizesShort) {
+  const char* const kSizes[] = {"0 B",     "1023 B",    "1 KiB",     "1.5 MiB",
+                                "10 GiB",  "1.1 TiB",   "999.9 TiB", "7.9 EiB",
+                                "7.1 EiB", "1023.9 KiB"};
+  for (const char* text : kSizes) EXPECT_EQ(FormatSize(*ParseSize(text)), text);
+}
+
+TEST(FormatSizeTest, RoundsNoSizeIntoAnExactOne) {
+  EXPECT_EQ(FormatSize((uint64_t{10} << 30) - 4096), "10.00 GiB");
+  EXPECT_EQ(FormatSize((uint64_t{10} << 30) + 1), "10.00 GiB");
+  EXPECT_EQ(FormatSize((uint64_t{3} << 29) + 4096), "1.50 GiB");
+  EXPECT_EQ(FormatSize(1300), "1.27 KiB");
+  EXPECT_EQ(FormatSize((1 << 20) - 1), "1.00 MiB");
+  EXPECT_EQ(FormatSize(uint64_t{5} << 28), "1.25 GiB");
+  EXPECT_EQ(FormatSize(std::numeric_limits<int64_t>::max()), "8.00 EiB");
+  EXPECT_EQ(FormatSize(std::numeric_limits<uint64_t>::max()), "16.00 EiB");
+}
+
+TEST(FormatRoundedSizeTest, HasFewDigits) {
+  EXPECT_EQ(FormatRoundedSize(0), "0 B");
+  EXPECT_EQ(FormatRoundedSize(1024), "1 KiB");
+  EXPECT_EQ(FormatRoundedSize(1300), "1.3 KiB");
+  EXPECT_EQ(FormatRoundedSize(101 * 1024 + 700), "102 KiB");
+  EXPECT_EQ(FormatRoundedSize(10 * 1024 + 52), "10.1 KiB");
+  EXPECT_EQ(FormatRoundedSize((1 << 20) - 1), "1 MiB");
+  EXPECT_EQ(FormatRoundedSize(std::numeric_limits<uint64_t>::max()),
+            "16.0 EiB");
 }
 
 TEST(FormatExactSizeTest, ParsesBack) {

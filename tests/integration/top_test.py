@@ -129,7 +129,7 @@ def check(server):
         if "VOLUME" not in picture or volumes(picture) != ["bbb", "aaa"]:
             return False
         row = re.search(r"^bbb .*$", picture, re.M).group(0)
-        return re.search(r"\d(us|ms)\b", row) is not None
+        return re.search(r"\d (us|ms)\b", row) is not None
 
     writer = subprocess.Popen(
         [

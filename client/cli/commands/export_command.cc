@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -50,10 +49,10 @@ absl::StatusOr<ExportResult> Transfer(const Session& session,
     if (stats.ok()) total = stats->logical_bytes();
   }
   ProgressBar progress(context, absl::StrCat("export ", arguments.name), total,
-                       [&]() -> std::optional<double> {
+                       [&]() -> absl::StatusOr<double> {
                          absl::StatusOr<v1::VolumeStats> stats =
                              control.StatVolume(arguments.name);
-                         if (!stats.ok()) return std::nullopt;
+                         if (!stats.ok()) return stats.status();
                          return stats->ratio();
                        });
   return Export(volume.remote, file,
@@ -67,8 +66,8 @@ absl::Status Report(const Session& session, const ExportArguments& arguments,
                     const ExportResult& result, absl::Duration elapsed) {
   session.Remark(absl::StrCat("exported ", arguments.name, " to ", file.name(),
                               ": ", FormatSize(volume.settings.size_bytes()),
-                              ", ", FormatSize(result.read_bytes),
-                              " of it data, in ", FormatClock(elapsed)));
+                              ", of which ", FormatSize(result.read_bytes),
+                              " data, in ", FormatClock(elapsed)));
   // Standard output is the volume's, then.
   if (!session.json() || arguments.file == "-") return absl::OkStatus();
   return session.Print(

@@ -163,10 +163,10 @@ class ImportCommand {
         session_.context().err_is_terminal ? DataBytes(source_) : 0;
     ProgressBar progress(session_.context(),
                          absl::StrCat("import ", arguments_.name), total,
-                         [this]() -> std::optional<double> {
+                         [this]() -> absl::StatusOr<double> {
                            absl::StatusOr<v1::VolumeStats> stats =
                                control_.StatVolume(arguments_.name);
-                           if (!stats.ok()) return std::nullopt;
+                           if (!stats.ok()) return stats.status();
                            return stats->ratio();
                          });
     return Import(source_, remote,
@@ -222,8 +222,8 @@ class ImportCommand {
     }
     session_.Remark(absl::StrCat(
         "imported ", source_.name(), " into ", arguments_.name, ": ",
-        FormatSize(result.source_bytes), ", ", FormatSize(result.sent_bytes),
-        " of it data, in ", FormatClock(elapsed)));
+        FormatSize(result.source_bytes), ", of which ",
+        FormatSize(result.sent_bytes), " data, in ", FormatClock(elapsed)));
     return absl::OkStatus();
   }
 

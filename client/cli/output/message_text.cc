@@ -15,6 +15,7 @@
 #include "base/printable.h"
 #include "base/size.h"
 #include "client/cli/output/table.h"
+#include "client/cli/output/words.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -60,11 +61,11 @@ std::string Seconds(int64_t nanoseconds) {
   return absl::StrFormat("%.3f s", static_cast<double>(nanoseconds) / 1e9);
 }
 
-// "1.234 us", or "-" when there was none.
+// Of one operation; "-" when there was none.
 std::string MeanTime(int64_t nanoseconds, int64_t operations) {
   if (operations == 0) return "-";
-  return absl::StrFormat("%.3f us",
-                         static_cast<double>(nanoseconds) / 1e3 / operations);
+  return LatencyText(static_cast<double>(nanoseconds) / 1e3 /
+                     static_cast<double>(operations));
 }
 
 std::string BlocksText(const v1::BlockCounts& blocks) {
@@ -123,23 +124,24 @@ std::string WorkText(const v1::IoCounters& io) {
   const double looked = static_cast<double>(io.cache_hits()) +
                         static_cast<double>(io.cache_misses());
   Fields fields;
-  fields.Add(
-      "Cache",
-      absl::StrCat(io.cache_hits(), " hits, ", io.cache_misses(), " misses (",
-                   Percent(static_cast<double>(io.cache_hits()), looked),
-                   " hits)"));
+  fields.Add("Cache",
+             absl::StrCat(CountOf(io.cache_hits(), "hit"), ", ",
+                          CountOf(io.cache_misses(), "miss", "misses"), " (",
+                          Percent(static_cast<double>(io.cache_hits()), looked),
+                          " hits)"));
   fields.Add(
       "Mean time",
       absl::StrCat(
           MeanTime(io.read_nanoseconds(), io.read_operations()), " a read, ",
           MeanTime(io.write_nanoseconds(), io.write_operations()), " a write"));
-  fields.Add("Background", absl::StrCat(io.merged_frames(), " frames merged, ",
-                                        io.split_frames(), " split"));
+  fields.Add("Background",
+             absl::StrCat(CountOf(io.merged_frames(), "frame"), " merged, ",
+                          io.split_frames(), " split"));
   fields.Add(
       "zstd",
       absl::StrCat(Seconds(io.compress_nanoseconds()), " compressing, ",
                    Seconds(io.decompress_nanoseconds()), " decompressing"));
-  fields.Add("Corrupt", absl::StrCat(io.corrupt_frames(), " frames"));
+  fields.Add("Corrupt", CountOf(io.corrupt_frames(), "frame"));
   return fields.Render();
 }
 
@@ -152,7 +154,7 @@ std::string AllocatorName(v1::Allocator allocator) {
 }
 
 std::string FormatBytes(int64_t bytes) {
-  if (bytes < 1024) return absl::StrCat(bytes, " bytes");
+  if (bytes < 1024) return CountOf(bytes, "byte");
   return absl::StrCat(Size(bytes), " (", bytes, " bytes)");
 }
 
@@ -220,7 +222,7 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
              absl::StrCat(Size(stats.hot_bytes()), ", of which ",
                           Size(stats.dirty_bytes()), " not yet compressed"));
   fields.Add("Dead", Size(stats.dead_bytes()));
-  fields.Add("Attached", absl::StrCat(stats.attached_clients(), " clients"));
+  fields.Add("Attached", CountOf(stats.attached_clients(), "client"));
   return absl::StrCat(fields.Render(), "\n", BlocksText(stats.blocks()), "\n",
                       FramesText(stats), "\n", IoText(stats.io()), "\n",
                       WorkText(stats.io()));

@@ -4,12 +4,13 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -26,6 +27,10 @@ constexpr absl::Duration kRatioInterval = absl::Seconds(1);
 // The rate is an average over about this time, so that it does not jump.
 constexpr double kRateSeconds = 3;
 constexpr size_t kMinBarWidth = 8;
+// " [" and "]" around it.
+constexpr size_t kBarFrame = 3;
+// A longer label is cut, to this or a third of the line.
+constexpr size_t kMinLabelWidth = 16;
 constexpr size_t kMaxBarWidth = 40;
 // Clears the rest of a terminal's line.
 constexpr char kClear[] = "\r\033[K";
@@ -40,7 +45,7 @@ std::string Bar(double fraction, size_t width) {
 }
 
 std::string Size(double bytes) {
-  return FormatSize(static_cast<uint64_t>(std::max(bytes, 0.0)));
+  return FormatRoundedSize(static_cast<uint64_t>(std::max(bytes, 0.0)));
 }
 
 double Fraction(const ProgressView& view) {
@@ -49,13 +54,21 @@ double Fraction(const ProgressView& view) {
                     0.0, 1.0);
 }
 
+std::string Label(const std::string& label, size_t room) {
+  const size_t width = std::max(room / 3, kMinLabelWidth);
+  return label.size() <= width ? label : label.substr(0, width - 1) + "~";
+}
+
 // What follows label, percentage and bar, the most important first.
 std::vector<std::string> Details(const ProgressView& view) {
+  if (view.server_away) return {"the server does not answer, waiting for it"};
   std::vector<std::string> details;
-  const std::string done = FormatSize(static_cast<uint64_t>(view.done_bytes));
+  const std::string done =
+      FormatRoundedSize(static_cast<uint64_t>(view.done_bytes));
   if (view.total_bytes > 0) {
     details.push_back(absl::StrCat(
-        done, " / ", FormatSize(static_cast<uint64_t>(view.total_bytes))));
+        done, " / ",
+        FormatRoundedSize(static_cast<uint64_t>(view.total_bytes))));
   } else {
     details.push_back(done);
   }
@@ -89,21 +102,25 @@ std::string FormatClock(absl::Duration duration) {
 std::string RenderProgress(const ProgressView& view, int columns) {
   // The last column stays free: some terminals wrap once it is written.
   const auto room = static_cast<size_t>(std::max(columns - 1, 0));
-  std::string head = view.label;
+  std::string head = Label(view.label, room);
   if (view.total_bytes > 0) {
     absl::StrAppendFormat(&head, "  %3d%%",
                           static_cast<int>(100 * Fraction(view)));
   }
+  const std::vector<std::string> details = Details(view);
+  const size_t least = head.size() + 2 + details[0].size();
+  const bool has_bar = view.total_bytes > 0 && !view.server_away &&
+                       room >= least + kBarFrame + kMinBarWidth;
+  const size_t for_bar = has_bar ? kBarFrame + kMinBarWidth : 0;
   std::string tail;
-  for (const std::string& detail : Details(view)) {
-    if (head.size() + tail.size() + 2 + detail.size() > room) break;
+  for (const std::string& detail : details) {
+    if (head.size() + for_bar + tail.size() + 2 + detail.size() > room) break;
     absl::StrAppend(&tail, "  ", detail);
   }
-  // " [" and "]" around the bar.
-  const size_t taken = head.size() + tail.size() + 3;
-  if (view.total_bytes > 0 && room >= taken + kMinBarWidth) {
-    const size_t width = std::min(room - taken, kMaxBarWidth);
-    absl::StrAppend(&head, " ", Bar(Fraction(view), width));
+  if (has_bar) {
+    const size_t width = room - head.size() - tail.size() - kBarFrame;
+    absl::StrAppend(&head, " ",
+                    Bar(Fraction(view), std::min(width, kMaxBarWidth)));
   }
   return absl::StrCat(head, tail).substr(0, room);
 }
@@ -157,12 +174,15 @@ void ProgressBar::Tick() {
   const absl::Time now = context_.now();
   if (now - ratio_asked_ >= kRatioInterval) {
     ratio_asked_ = now;
-    ratio_ = ratio_source_().value_or(ratio_);
+    const absl::StatusOr<double> ratio = ratio_source_();
+    ratio_ = ratio.value_or(ratio_);
+    server_away_ = absl::IsUnavailable(ratio.status());
   }
   ProgressView view = {.label = label_,
                        .done_bytes = done_bytes_.load(),
                        .total_bytes = total_bytes_,
                        .ratio = ratio_,
+                       .server_away = server_away_,
                        .elapsed = now - start_};
   view.bytes_per_second = Rate(now, view.done_bytes);
   const std::string line =

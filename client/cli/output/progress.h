@@ -5,11 +5,11 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "client/cli/cli_context.h"
@@ -23,6 +23,7 @@ struct ProgressView {
   int64_t total_bytes = 0;  // 0: not known.
   double bytes_per_second = 0;
   double ratio = 0;  // 0: not known.
+  bool server_away = false;
   absl::Duration elapsed;
 };
 
@@ -30,7 +31,7 @@ struct ProgressView {
 //   import scratch  43% [=====>      ]  1.3 GiB / 3 GiB  412 MiB/s  ETA 0:04
 //   ratio 2.95
 // Without a known total it has no percentage, bar and ETA. Where there is no
-// room the bar goes first, then parts from the right.
+// room parts go from the right, the bar last but one; a long label is cut.
 std::string RenderProgress(const ProgressView& view, int columns);
 
 // "0:04", "12:30", "3:02:00".
@@ -40,8 +41,9 @@ std::string FormatClock(absl::Duration duration);
 // own; shows nothing, and starts no thread, when standard error is no terminal.
 class ProgressBar {
  public:
-  // Asked about once a second for the volume's ratio, from that thread.
-  using RatioSource = std::function<std::optional<double>()>;
+  // Asked about once a second for the volume's ratio, from that thread. When it
+  // fails with UNAVAILABLE the line says so.
+  using RatioSource = std::function<absl::StatusOr<double>()>;
 
   ProgressBar(const CliContext& context, std::string label, int64_t total_bytes,
               RatioSource ratio);
@@ -74,6 +76,7 @@ class ProgressBar {
   double rate_ = 0;
   absl::Time ratio_asked_ = absl::InfinitePast();
   double ratio_ = 0;
+  bool server_away_ = false;
 
   Mutex mu_;
   CondVar stopping_;

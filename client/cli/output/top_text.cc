@@ -16,6 +16,7 @@
 #include "base/size.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/output/table.h"
+#include "client/cli/output/words.h"
 
 namespace ramvol::cli {
 namespace {
@@ -25,7 +26,7 @@ constexpr size_t kMinNameWidth = 12;
 constexpr int kTitleAndRest = 2;
 
 std::string Size(double bytes) {
-  return FormatSize(static_cast<uint64_t>(std::max(bytes, 0.0)));
+  return FormatRoundedSize(static_cast<uint64_t>(std::max(bytes, 0.0)));
 }
 
 // "0", "0.4", "999", "12.3k", "1.2M".
@@ -35,16 +36,6 @@ std::string Rate(double rate) {
   if (rate < 999.5) return absl::StrFormat("%.0f", rate);
   if (rate < 999'950) return absl::StrFormat("%.1fk", rate / 1e3);
   return absl::StrFormat("%.1fM", rate / 1e6);
-}
-
-// "-" where nothing was measured; "0.4us", "12us", "1.5ms", "2.0s".
-std::string Latency(const TopRates& rates) {
-  const double us = rates.microseconds;
-  if (us <= 0) return "-";
-  if (us < 10) return absl::StrFormat("%.1fus", us);
-  if (us < 999.5) return absl::StrFormat("%.0fus", us);
-  if (us < 999'950) return absl::StrFormat("%.1fms", us / 1e3);
-  return absl::StrFormat("%.1fs", us / 1e6);
 }
 
 std::string Percent(double part) {
@@ -83,7 +74,8 @@ double SortValue(TopOrder order, const TopLine& line) {
 
 std::string Io(const TopRates& rates) {
   return absl::StrCat(Rate(rates.operations_per_second), "/s, ",
-                      Size(rates.bytes_per_second), "/s, ", Latency(rates));
+                      Size(rates.bytes_per_second), "/s, ",
+                      LatencyText(rates.microseconds));
 }
 
 std::string Header(const TopView& view, const std::string& address) {
@@ -95,7 +87,7 @@ std::string Header(const TopView& view, const std::string& address) {
   Fields fields;
   fields.Add("Server", absl::StrCat(address, ", ramvold ", server.version(),
                                     ", up ", FormatClock(view.time - start),
-                                    ", ", server.volumes(), " volumes"));
+                                    ", ", CountOf(server.volumes(), "volume")));
   fields.Add(
       "Memory",
       absl::StrCat(Size(used), " of ", Size(limit), " (",
@@ -137,8 +129,10 @@ const std::vector<TopColumn>& Columns() {
        [](const TopLine& l) { return Size(l.read.bytes_per_second) + "/s"; }},
       {"WRITE",
        [](const TopLine& l) { return Size(l.write.bytes_per_second) + "/s"; }},
-      {"R.LAT", [](const TopLine& l) { return Latency(l.read); }},
-      {"W.LAT", [](const TopLine& l) { return Latency(l.write); }},
+      {"R.LAT",
+       [](const TopLine& l) { return LatencyText(l.read.microseconds); }},
+      {"W.LAT",
+       [](const TopLine& l) { return LatencyText(l.write.microseconds); }},
       {"MEMORY",
        [](const TopLine& l) {
          return Size(static_cast<double>(l.stats.memory_bytes()));
@@ -216,28 +210,30 @@ void SetNumber(google::protobuf::Struct* to, const char* key, double value) {
   (*to->mutable_fields())[key].set_number_value(value);
 }
 
+// As JSON writes an int64 of a message: doubles hold fewer digits.
+void SetInt64(google::protobuf::Struct* to, const char* key, int64_t value) {
+  (*to->mutable_fields())[key].set_string_value(absl::StrCat(value));
+}
+
 void SetRates(google::protobuf::Struct* to, const std::string& prefix,
               const TopRates& rates) {
-  SetNumber(to, (prefix + "_operations_per_second").c_str(),
+  SetNumber(to, (prefix + "OperationsPerSecond").c_str(),
             rates.operations_per_second);
-  SetNumber(to, (prefix + "_bytes_per_second").c_str(), rates.bytes_per_second);
-  SetNumber(to, (prefix + "_latency_seconds").c_str(),
-            rates.microseconds / 1e6);
+  SetNumber(to, (prefix + "BytesPerSecond").c_str(), rates.bytes_per_second);
+  SetNumber(to, (prefix + "LatencySeconds").c_str(), rates.microseconds / 1e6);
 }
 
 void SetLine(const TopLine& line, google::protobuf::Struct* to) {
-  SetNumber(to, "logical_bytes",
-            static_cast<double>(line.stats.logical_bytes()));
-  SetNumber(to, "stored_bytes", static_cast<double>(line.stats.stored_bytes()));
-  SetNumber(to, "memory_bytes", static_cast<double>(line.stats.memory_bytes()));
+  SetInt64(to, "logicalBytes", line.stats.logical_bytes());
+  SetInt64(to, "storedBytes", line.stats.stored_bytes());
+  SetInt64(to, "memoryBytes", line.stats.memory_bytes());
   SetNumber(to, "ratio", line.stats.ratio());
   SetRates(to, "read", line.read);
   SetRates(to, "write", line.write);
-  SetNumber(to, "other_operations_per_second",
-            line.other_operations_per_second);
-  SetNumber(to, "errors_per_second", line.errors_per_second);
-  if (line.hit_rate >= 0) SetNumber(to, "cache_hit_rate", line.hit_rate);
-  SetNumber(to, "attached_clients", line.stats.attached_clients());
+  SetNumber(to, "otherOperationsPerSecond", line.other_operations_per_second);
+  SetNumber(to, "errorsPerSecond", line.errors_per_second);
+  if (line.hit_rate >= 0) SetNumber(to, "cacheHitRate", line.hit_rate);
+  SetNumber(to, "attachedClients", line.stats.attached_clients());
 }
 
 }  // namespace
@@ -290,16 +286,12 @@ google::protobuf::Struct TopStruct(const TopView& view) {
       (*top.mutable_fields())["server"].mutable_struct_value();
   (*server->mutable_fields())["version"].set_string_value(
       view.server.version());
-  SetNumber(server, "interval_seconds", absl::ToDoubleSeconds(view.interval));
+  SetNumber(server, "intervalSeconds", absl::ToDoubleSeconds(view.interval));
   SetNumber(server, "volumes", view.server.volumes());
-  SetNumber(server, "memory_limit_bytes",
-            static_cast<double>(view.server.memory_limit_bytes()));
-  SetNumber(server, "memory_used_bytes",
-            static_cast<double>(view.server.memory_used_bytes()));
-  SetNumber(server, "memory_resident_bytes",
-            static_cast<double>(view.server.memory_resident_bytes()));
-  SetNumber(server, "hot_cache_bytes",
-            static_cast<double>(view.server.hot_cache_bytes()));
+  SetInt64(server, "memoryLimitBytes", view.server.memory_limit_bytes());
+  SetInt64(server, "memoryUsedBytes", view.server.memory_used_bytes());
+  SetInt64(server, "memoryResidentBytes", view.server.memory_resident_bytes());
+  SetInt64(server, "hotCacheBytes", view.server.hot_cache_bytes());
   SetLine(view.total, server);
   google::protobuf::ListValue* volumes =
       (*top.mutable_fields())["volumes"].mutable_list_value();
@@ -307,8 +299,7 @@ google::protobuf::Struct TopStruct(const TopView& view) {
     google::protobuf::Struct* volume =
         volumes->add_values()->mutable_struct_value();
     (*volume->mutable_fields())["name"].set_string_value(line.name);
-    SetNumber(volume, "size_bytes",
-              static_cast<double>(line.stats.size_bytes()));
+    SetInt64(volume, "sizeBytes", line.stats.size_bytes());
     SetLine(line, volume);
   }
   return top;

@@ -230,11 +230,11 @@ Hot:           0 B, of which 0 B not yet compressed
 Dead:          0 B
 Attached:      0 clients
 
-BLOCKS       COUNT    BYTES  SHARE
-compressed     300  1.1 MiB  75.0%
-raw            100  400 KiB  25.0%
-same-filled      0      0 B   0.0%
-dirty            0      0 B   0.0%
+BLOCKS       COUNT     BYTES  SHARE
+compressed     300  1.17 MiB  75.0%
+raw            100   400 KiB  25.0%
+same-filled      0       0 B   0.0%
+dirty            0       0 B   0.0%
 
 FRAMES  COUNT   STORED  RATIO
 64 KiB     10  160 KiB   4.00
@@ -248,8 +248,8 @@ flush             0      -
 extents           0      -
 failed            0      -
 
-Cache:       3 hits, 1 misses (75.0% hits)
-Mean time:   - a read, 1.250 us a write
+Cache:       3 hits, 1 miss (75.0% hits)
+Mean time:   - a read, 1.2 us a write
 Background:  0 frames merged, 0 split
 zstd:        1.500 s compressing, 0.000 s decompressing
 Corrupt:     0 frames

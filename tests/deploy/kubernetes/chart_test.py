@@ -488,6 +488,13 @@ class VolumesTest(unittest.TestCase):
         found = read_volumes(HELM.render({"volumes": volumes}))
         self.assertEqual([v.size_bytes for v in found], list(quantities.values()))
 
+    def test_a_quantity_stands_beside_its_bytes(self):
+        volumes = [{"name": "a", "size": "10G"}, {"name": "b", "size": "10Gi"}]
+        found = find(HELM.render({"volumes": volumes}), "ConfigMap")
+        text = found["data"]["volumes.textproto"]
+        self.assertIn("size_bytes: 10000000000  # 10G\n", text)
+        self.assertIn("size_bytes: 10737418240  # 10Gi\n", text)
+
     def test_numbers_of_the_command_line_are_exact(self):
         args = ["--set=volumes[0].name=a", f"--set=volumes[0].size={2**53 + 1}"]
         (found,) = read_volumes(HELM.render(args=args))

@@ -48,7 +48,7 @@
 {{- end -}}
 volumes {
   name: {{ $v.name | quote }}
-  size_bytes: {{ $size }}
+  size_bytes: {{ $size }}{{ if kindIs "string" $v.size }}  # {{ $v.size }}{{ end }}
 {{- with $v.allocator }}
   allocator: ALLOCATOR_{{ upper . }}
 {{- end }}

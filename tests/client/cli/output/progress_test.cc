@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/cli/cli_context.h"
 #include "gmock/gmock.h"
@@ -35,12 +36,33 @@ TEST(ProgressTest, ShowsEverythingOnAWideTerminal) {
             "512 MiB / 1 GiB  128 MiB/s  ETA 0:04  ratio 2.95");
 }
 
-TEST(ProgressTest, DropsTheBarThenDetailsOnANarrowTerminal) {
-  EXPECT_EQ(RenderProgress(Half(), 72),
-            "import scratch   50%  512 MiB / 1 GiB  128 MiB/s  ETA 0:04  "
-            "ratio 2.95");
+TEST(ProgressTest, HasABarAt80Columns) {
+  EXPECT_EQ(RenderProgress(Half(), 80),
+            "import scratch   50% [=========>        ]  512 MiB / 1 GiB  "
+            "128 MiB/s  ETA 0:04");
+}
+
+TEST(ProgressTest, CutsALongLabel) {
+  ProgressView view = Half();
+  view.label = "import " + std::string(63, 'v');
+  EXPECT_EQ(
+      RenderProgress(view, 80),
+      "import vvvvvvvvvvvvvvvvvv~   50% [========>       ]  512 MiB / 1 GiB  "
+      "128 MiB/s");
+}
+
+TEST(ProgressTest, SaysThatTheServerIsAway) {
+  ProgressView view = Half();
+  view.server_away = true;
+  EXPECT_EQ(RenderProgress(view, 80),
+            "import scratch   50%  the server does not answer, waiting for it");
+}
+
+TEST(ProgressTest, DropsDetailsThenTheBarOnANarrowTerminal) {
   EXPECT_EQ(RenderProgress(Half(), 52),
-            "import scratch   50%  512 MiB / 1 GiB  128 MiB/s");
+            "import scratch   50% [=====>     ]  512 MiB / 1 GiB");
+  EXPECT_EQ(RenderProgress(Half(), 42),
+            "import scratch   50%  512 MiB / 1 GiB");
   for (int columns = 0; columns < 130; ++columns) {
     EXPECT_LE(RenderProgress(Half(), columns).size(),
               static_cast<size_t>(std::max(columns - 1, 0)));
@@ -74,9 +96,19 @@ TEST(ProgressTest, DrawsOnlyOnATerminal) {
   CliContext context;
   context.err_fd = err.fd();
   {
-    ProgressBar bar(context, "import a", 100, [] { return std::nullopt; });
+    ProgressBar bar(context, "import a", 100, [] { return 1.0; });
   }
   EXPECT_EQ(err.Content(), "");
+}
+
+TEST(ProgressTest, TellsAtOnceWhenTheServerIsAway) {
+  MemoryFile err;
+  CliContext context;
+  context.err_fd = err.fd();
+  absl::StatusOr<double> answer = absl::UnavailableError("refused");
+  ProgressBar bar(context, "import a", 100, [&answer] { return answer; });
+  bar.Tick();
+  EXPECT_THAT(err.Content(), HasSubstr("the server does not answer"));
 }
 
 TEST(ProgressTest, RateIsAnAverageByTheContextsClock) {
@@ -98,7 +130,7 @@ TEST(ProgressTest, RateIsAnAverageByTheContextsClock) {
   // A pause lowers the rate, but not at once to nothing.
   now += absl::Milliseconds(500);
   bar.Tick();
-  EXPECT_THAT(err.Content(), HasSubstr("8.4 MiB/s"));
+  EXPECT_THAT(err.Content(), HasSubstr("8.5 MiB/s"));
   EXPECT_EQ(asked, 1) << "the ratio was asked for more than once a second";
   EXPECT_THAT(err.Content(), Not(HasSubstr("\n")));
 }

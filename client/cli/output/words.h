@@ -1,0 +1,20 @@
+// Numbers with the words that belong to them.
+#ifndef RAMVOL_CLIENT_CLI_OUTPUT_WORDS_H_
+#define RAMVOL_CLIENT_CLI_OUTPUT_WORDS_H_
+
+#include <cstdint>
+#include <string>
+
+namespace ramvol::cli {
+
+// "1 client", "2 clients"; `plural` where it is not the noun and "s".
+std::string CountOf(int64_t count, const std::string& noun,
+                    const std::string& plural = "");
+
+// A time with at most three digits: "0.4 us", "120 us", "13.6 ms", "2.0 s"; "-"
+// for 0, where nothing was measured.
+std::string LatencyText(double microseconds);
+
+}  // namespace ramvol::cli
+
+#endif  // RAMVOL_CLIENT_CLI_OUTPUT_WORDS_H_
