@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
 #include <iostream>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -49,6 +51,20 @@ bool AsksForHelp(int argc, char** argv) {
   return std::any_of(argv + 1, argv + argc, [](absl::string_view arg) {
     return arg == "--help" || arg == "-help";
   });
+}
+
+// Flags are spelled with underscores here, and with dashes by the command line:
+// either is taken. What follows "--" are no flags.
+std::vector<std::string> WithUnderscores(int argc, char** argv) {
+  std::vector<std::string> words(argv, argv + argc);
+  for (std::string& word : words) {
+    if (word == "--") break;
+    if (!absl::StartsWith(word, "--")) continue;
+    const size_t end = std::min(word.find('='), word.size());
+    std::replace(word.begin() + 2, word.begin() + static_cast<ptrdiff_t>(end),
+                 '-', '_');
+  }
+  return words;
 }
 
 void ExitWithSuccess() {
@@ -111,7 +127,10 @@ bool Program::ParseFlags(int argc, char** argv) const {
   };
   absl::SetFlagsUsageConfig(config);
   if (AsksForHelp(argc, argv)) std::atexit(ExitWithSuccess);
-  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  std::vector<std::string> words = WithUnderscores(argc, argv);
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, pointers.data());
   if (rest.size() <= 1) return true;
   Log(absl::StrCat("unknown argument \"", rest[1],
                    "\"; flags begin with --, and --help lists them"));

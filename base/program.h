@@ -24,9 +24,9 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  // Parses the flags. False when there are other arguments; the log says which.
-  // An unknown or malformed flag ends the process with 1, --help and --version
-  // with 0.
+  // Takes the flags in, with dashes or underscores in their names; false, and
+  // the log says why, when there is anything else. A flag that is unknown or
+  // malformed ends the process with 1, --help and --version end it with 0.
   bool ParseFlags(int argc, char** argv) const;
 
   // Sets --log_format and --log_level of the process's log. INVALID_ARGUMENT

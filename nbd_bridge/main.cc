@@ -22,6 +22,7 @@
 #include "base/systemd.h"
 #include "client/client.h"
 #include "client/options.h"
+#include "client/server_address.h"
 #include "nbd_bridge/metrics/bridge_metrics.h"
 #include "nbd_bridge/metrics/nbd_metrics.h"
 #include "nbd_bridge/nbd_address.h"
@@ -29,10 +30,10 @@
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
 
-ABSL_FLAG(
-    std::string, server, "",
-    "Where ramvold listens: HOST:PORT, [IPV6]:PORT or unix:PATH. When not "
-    "given: the environment's RAMVOL_SERVER, or 127.0.0.1:7420.");
+ABSL_FLAG(std::string, server, "",
+          "Where ramvold listens: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH. "
+          "When not "
+          "given: the environment's RAMVOL_SERVER, or 127.0.0.1:7420.");
 ABSL_FLAG(
     std::string, listen, "",
     "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
@@ -98,9 +99,11 @@ constexpr char kUsage[] =
 
 std::string ServerAddress() {
   std::string flag = absl::GetFlag(FLAGS_server);
-  if (!flag.empty()) return flag;
+  if (!flag.empty()) return ramvol::WithDefaultPort(flag);
   const char* variable = std::getenv("RAMVOL_SERVER");
-  if (variable != nullptr && *variable != '\0') return variable;
+  if (variable != nullptr && *variable != '\0') {
+    return ramvol::WithDefaultPort(variable);
+  }
   return ramvol::ClientOptions().server;
 }
 

@@ -49,6 +49,11 @@ TEST(RamvolNbdTest, TheServerMayComeFromTheEnvironment) {
                            "server unix:/elsewhere"));
 }
 
+TEST(RamvolNbdTest, AHostAloneIsMeantWithTheDefaultPort) {
+  RamvolNbd bridge({"--listen=127.0.0.1:0", "--server=elsewhere.invalid"});
+  EXPECT_THAT(bridge.ReadLine(), HasSubstr("server elsewhere.invalid:7420"));
+}
+
 TEST(RamvolNbdTest, SocketsMeantForAnotherProcessAreNotOurs) {
   RamvolNbd bridge({"--listen=systemd"}, {"LISTEN_PID=1", "LISTEN_FDS=1"});
   EXPECT_EQ(bridge.ExitCode(), 1);

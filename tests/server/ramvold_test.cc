@@ -94,6 +94,14 @@ TEST(RamvoldTest, VersionIsPrinted) {
   EXPECT_EQ(ramvold.ExitCode(), 0);
 }
 
+TEST(RamvoldTest, FlagsAreTakenInBothSpellings) {
+  Ramvold ramvold({"--memory-limit=64M", "--metrics-listen", ""});
+  EXPECT_THAT(ramvold.ReadLine(), Not(HasSubstr("metrics")));
+  ramvold.Signal(SIGTERM);
+  EXPECT_EQ(ramvold.ExitCode(), 0);
+  EXPECT_THAT(ramvold.Errors(), HasSubstr("memory limit 64 MiB"));
+}
+
 TEST(RamvoldTest, BadFlagsAreNamed) {
   const std::pair<const char*, const char*> cases[] = {
       {"--memory_limit=1Q", "\"1Q\" is not a size"},

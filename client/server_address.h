@@ -1,0 +1,18 @@
+// The addresses of servers that programs take.
+#ifndef RAMVOL_CLIENT_SERVER_ADDRESS_H_
+#define RAMVOL_CLIENT_SERVER_ADDRESS_H_
+
+#include <string>
+#include <string_view>
+
+namespace ramvol {
+
+inline constexpr int kDefaultServerPort = 7420;
+
+// `address` with the default port where it is a host alone: "box" becomes
+// "box:7420", "::1" becomes "[::1]:7420". Others, such as "unix:PATH", stay.
+std::string WithDefaultPort(std::string_view address);
+
+}  // namespace ramvol
+
+#endif  // RAMVOL_CLIENT_SERVER_ADDRESS_H_
