@@ -29,6 +29,8 @@ struct CliContext {
   int in_fd = 0;
   int out_fd = 1;
   int err_fd = 2;
+  // Whether questions can be asked and answered there.
+  bool in_is_terminal = false;
   // Whether progress is shown, and how wide it may be.
   bool err_is_terminal = false;
   std::function<int()> terminal_columns = [] { return 80; };

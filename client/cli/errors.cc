@@ -6,6 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/printable.h"
 #include "base/reason.h"
+#include "client/cli/output/json.h"
+#include "client/cli/wording.h"
+#include "proto/status.h"
+#include "ramvol/output/v1/output.pb.h"
 
 namespace ramvol::cli {
 namespace {
@@ -18,10 +22,25 @@ bool IsUnreachable(const absl::Status& status) {
          GetReason(status).empty();
 }
 
+std::string MessageOf(const absl::Status& status, const std::string& server) {
+  const std::string message(status.message());
+  return IsUnreachable(status) ? UnreachableText(message, server)
+                               : InWordsOfCommandLine(message);
+}
+
+std::string ReasonOf(const absl::Status& status) {
+  const std::string reason = GetReason(status);
+  return reason.empty() ? absl::StatusCodeToString(status.code()) : reason;
+}
+
 }  // namespace
 
 absl::Status UsageError(const std::string& message) {
   return WithReason(absl::InvalidArgumentError(message), kUsageReason);
+}
+
+absl::Status NoNames() {
+  return UsageError("this command has no names for --output=name to print");
 }
 
 bool IsUsageError(const absl::Status& status) {
@@ -30,18 +49,24 @@ bool IsUsageError(const absl::Status& status) {
 
 std::string FormatError(const std::string& what, const absl::Status& status,
                         const std::string& server) {
-  std::string message(status.message());
-  if (IsUnreachable(status)) {
-    message =
-        absl::StrCat("no server answers at ", server, ": ", message,
-                     "; start one with ", "\"ramvold --listen=", server,
-                     "\", or name another with --server or RAMVOL_SERVER");
+  const std::string line =
+      absl::StrCat("ramvol: ", what, ": ", MessageOf(status, server), " (",
+                   ReasonOf(status), ")");
+  return absl::StrCat(Printable(line), "\n");
+}
+
+std::string FormatErrorJson(const std::string& what, const absl::Status& status,
+                            const std::string& server) {
+  output::v1::ErrorOutput output;
+  output::v1::Error& error = *output.mutable_error();
+  error.set_command(what);
+  error.set_code(absl::StatusCodeToString(status.code()));
+  error.set_reason(ReasonOf(status));
+  error.set_message(Printable(MessageOf(status, server)));
+  for (const auto& [key, value] : GetMetadata(status)) {
+    (*error.mutable_metadata())[key] = Printable(value);
   }
-  std::string reason = GetReason(status);
-  if (reason.empty()) reason = absl::StatusCodeToString(status.code());
-  return absl::StrCat(Printable(absl::StrCat("ramvol: ", what, ": ", message,
-                                             " (", reason, ")")),
-                      "\n");
+  return ToJsonLine(output);
 }
 
 }  // namespace ramvol::cli

@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   CatchSignals();
   ramvol::cli::CliContext context;
   context.open_nbd_netlink = ramvol::OpenNbdNetlink;
+  context.in_is_terminal = isatty(STDIN_FILENO) == 1;
   context.err_is_terminal = isatty(STDERR_FILENO) == 1;
   context.terminal_columns = [] {
     return SizeOfTerminal(STDERR_FILENO).value_or(TerminalSize()).columns;

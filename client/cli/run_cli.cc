@@ -1,6 +1,9 @@
 #include "client/cli/run_cli.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/file_error.h"
 #include "base/version.h"
 #include "client/cli/cli_context.h"
@@ -18,34 +25,150 @@
 #include "client/cli/commands/export_command.h"
 #include "client/cli/commands/extents_command.h"
 #include "client/cli/commands/import_command.h"
+#include "client/cli/commands/list_command.h"
 #include "client/cli/commands/nbd_commands.h"
+#include "client/cli/commands/remove_command.h"
 #include "client/cli/commands/show_commands.h"
 #include "client/cli/commands/top_command.h"
 #include "client/cli/commands/volume_commands.h"
 #include "client/cli/errors.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/session.h"
+#include "client/cli/wording.h"
+#include "client/server_address.h"
 
 namespace ramvol::cli {
 namespace {
 
 void AddCommonFlags(CLI::App& app, CommonFlags& flags) {
   app.add_option("--server", flags.server,
-                 absl::StrCat("Where ramvold listens: HOST:PORT or unix:PATH "
-                              "(default: RAMVOL_SERVER, or ",
+                 absl::StrCat("Where ramvold listens: HOST, HOST:PORT or "
+                              "unix:PATH (default: RAMVOL_SERVER, or ",
                               flags.server, ")"))
       ->type_name("ADDR");
   AddTime(&app, "--timeout", &flags.timeout,
           "Longest time for one call to the server (default 60s)");
   Restrict(app.add_option_function<std::string>(
-               "--output",
+               "-o,--output",
                [&flags](const std::string& format) {
-                 flags.output = absl::EqualsIgnoreCase(format, "json")
-                                    ? OutputFormat::kJson
-                                    : OutputFormat::kTable;
+                 flags.output =
+                     ParseOutputFormat(format).value_or(flags.output);
                },
-               "json for scripts, table (the default) for people"),
-           {"table", "json"});
+               "json or yaml for scripts, the names alone, or a table (the "
+               "default), wide if there is more to show"),
+           {kOutputFormats.begin(), kOutputFormats.end()});
+}
+
+// Flags are spelled with dashes here, and with underscores by the daemons:
+// either is taken. What follows "--" are no flags.
+std::vector<std::string> WithDashes(std::vector<std::string> arguments) {
+  for (std::string& word : arguments) {
+    if (word == "--") break;
+    if (!absl::StartsWith(word, "--")) continue;
+    std::replace(word.begin(),
+                 word.begin() + std::min(word.find('='), word.size()), '_',
+                 '-');
+  }
+  return arguments;
+}
+
+// What --output will be, so that errors of the command line have its format.
+OutputFormat FindOutputFormat(const std::vector<std::string>& arguments) {
+  std::optional<OutputFormat> format;
+  for (size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    absl::string_view word = arguments[i];
+    if ((word == "-o" || word == "--output") && i + 1 < arguments.size()) {
+      format = ParseOutputFormat(arguments[i + 1]);
+    } else if (absl::ConsumePrefix(&word, "--output=") ||
+               absl::ConsumePrefix(&word, "-o")) {
+      format = ParseOutputFormat(std::string(word));
+    }
+  }
+  return format.value_or(OutputFormat::kTable);
+}
+
+// The command that was named, or the whole program.
+const CLI::App& Used(const CLI::App& app) {
+  const std::vector<CLI::App*> used = app.get_subcommands();
+  return used.empty() ? app : *used.front();
+}
+
+std::string SeeHelp(const CLI::App& app) {
+  const CLI::App& used = Used(app);
+  return &used == &app
+             ? "; see \"ramvol --help\""
+             : absl::StrCat("; see \"ramvol ", used.get_name(), " --help\"");
+}
+
+std::vector<std::string> CommandNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command :
+       app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+std::vector<std::string> FlagNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* one : {&Used(app), &app}) {
+    for (const CLI::Option* option : one->get_options()) {
+      for (const std::string& name : option->get_lnames()) {
+        names.push_back(absl::StrCat("--", name));
+      }
+    }
+  }
+  return names;
+}
+
+std::string DidYouMean(const std::string& nearest) {
+  return nearest.empty() ? ""
+                         : absl::StrCat("; did you mean \"", nearest, "\"?");
+}
+
+std::string NoSuchCommand(const CLI::App& app, const std::string& name) {
+  const std::string nearest = Nearest(name, CommandNames(app));
+  return absl::StrCat(
+      "there is no command \"", name, "\"",
+      nearest.empty() ? "; \"ramvol help\" lists them" : DidYouMean(nearest));
+}
+
+// Of words that no command and no flag takes.
+std::string UnexpectedText(const CLI::App& app,
+                           const std::vector<std::string>& words) {
+  const std::string& first = words.front();
+  if (absl::StartsWith(first, "-")) {
+    const std::string flag = first.substr(0, first.find('='));
+    const std::string nearest = Nearest(flag, FlagNames(app));
+    return absl::StrCat("there is no flag ", flag,
+                        nearest.empty() ? SeeHelp(app) : DidYouMean(nearest));
+  }
+  if (&Used(app) == &app) return NoSuchCommand(app, first);
+  return absl::StrCat("unexpected ",
+                      words.size() > 1 ? "arguments: " : "argument: ",
+                      absl::StrJoin(words, " "), SeeHelp(app));
+}
+
+// CLI11 has "--server: 1 required ADDR missing".
+std::string MismatchText(const std::string& what) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(what, absl::MaxSplits(": 1 required ", 1));
+  if (parts.size() != 2) return what;
+  return absl::StrCat(parts[0], " needs a value, ",
+                      absl::StripSuffix(parts[1], " missing"));
+}
+
+std::string ParseErrorText(const CLI::App& app, const CLI::ParseError& error) {
+  // Words that nothing takes may be why something else is missing.
+  const std::vector<std::string> rest = app.remaining(/*recurse=*/true);
+  const bool missing =
+      dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  const bool extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  if (!rest.empty() && (missing || extra)) return UnexpectedText(app, rest);
+  if (missing && &Used(app) == &app) {
+    return "name a command; \"ramvol help\" lists them";
+  }
+  return absl::StrCat(MismatchText(error.what()), SeeHelp(app));
 }
 
 // App::help() itself explains the command that was parsed, if there was one.
@@ -61,14 +184,11 @@ void AddHelpCommand(CommandSet& commands) {
   CLI::App* command = commands.Add(
       "help", "Explain a command", [&app, &session, topic]() -> absl::Status {
         if (topic->empty()) return session.Print(OverallHelp(app));
-        for (const CLI::App* found :
-             app.get_subcommands([&topic](CLI::App* one) {
-               return one->get_name() == *topic;
-             })) {
+        for (const CLI::App* found : app.get_subcommands(
+                 [&topic](CLI::App* one) { return one->check_name(*topic); })) {
           return session.Print(found->help("ramvol"));
         }
-        return UsageError(absl::StrCat("there is no command \"", *topic,
-                                       "\"; \"ramvol help\" lists them"));
+        return UsageError(NoSuchCommand(app, *topic));
       });
   command->add_option("COMMAND", *topic, "The command")->type_name("");
 }
@@ -88,7 +208,7 @@ absl::Status Parse(CLI::App& app, const std::vector<std::string>& arguments,
   } catch (const CLI::CallForVersion& version) {
     *text = absl::StrCat(version.what(), "\n");
   } catch (const CLI::ParseError& error) {
-    return UsageError(absl::StrCat(error.what(), "; see \"ramvol --help\""));
+    return UsageError(ParseErrorText(app, error));
   }
   return absl::OkStatus();
 }
@@ -97,15 +217,16 @@ ExitCode Report(const Session& session, const std::string& command,
                 const absl::Status& status) {
   // Whoever read our output has enough: no reason for noise.
   if (!status.ok() && !IsBrokenPipe(status)) {
-    session.PrintError(FormatError(command, status, session.flags().server));
+    session.PrintFailure(command, status);
   }
   return ExitCodeOf(status);
 }
 
 }  // namespace
 
-ExitCode RunCli(const std::vector<std::string>& arguments,
+ExitCode RunCli(const std::vector<std::string>& words,
                 const CliContext& context) {
+  const std::vector<std::string> arguments = WithDashes(words);
   Session session(context);
   session.flags().server =
       context.env("RAMVOL_SERVER").value_or(session.flags().server);
@@ -116,6 +237,8 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
                        absl::StrCat("ramvol ", std::string(kVersion)));
   AddCommonFlags(app, session.flags());
   AddVolumeCommands(commands);
+  AddRemoveCommand(commands);
+  AddListCommand(commands);
   AddShowCommands(commands);
   AddTopCommand(commands);
   AddDataCommands(commands);
@@ -128,11 +251,14 @@ ExitCode RunCli(const std::vector<std::string>& arguments,
   AddCompletionCommand(commands);
   // Last, so that commands do not inherit it.
   app.footer(
-      std::string("\nSizes: 4096, 512M, 10G, 1.5T (powers of 1024).\n\n") +
+      std::string("\nSizes: 4096, 512M, 10G or 10Gi, 1.5T (powers of 1024).\n"
+                  "Flags may be spelled with _ for -.\n\n") +
       kExitCodeHelp);
 
   std::string text;
   absl::Status parsed = Parse(app, arguments, &text);
+  if (!parsed.ok()) session.flags().output = FindOutputFormat(arguments);
+  session.flags().server = WithDefaultPort(session.flags().server);
   if (!parsed.ok()) return Report(session, "usage", parsed);
   if (!text.empty()) return Report(session, "help", session.Print(text));
   return Report(session, commands.used(), commands.RunUsed());

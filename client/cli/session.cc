@@ -1,17 +1,32 @@
 #include "client/cli/session.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
+#include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
+#include "base/reason.h"
+#include "client/cli/errors.h"
 #include "client/cli/local_file.h"
 #include "client/cli/output/json.h"
+#include "client/cli/wording.h"
 #include "client/client.h"
 #include "client/options.h"
 #include "google/protobuf/message.h"
+#include "proto/status.h"
+#include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
 namespace {
@@ -20,8 +35,29 @@ constexpr absl::Duration kReconnectTimeout = absl::Seconds(10);
 // What an import may have read and not got rid of yet. More would not make it
 // faster: it is as much as one stream's window.
 constexpr size_t kMaxInflightBytes = 32 << 20;
+constexpr size_t kMaxAnswerBytes = 100;
+// For what an error may tell beside what the server said.
+constexpr absl::Duration kSuggestionTimeout = absl::Seconds(1);
+
+absl::Status Append(const absl::Status& status, const std::string& text) {
+  absl::Status longer(status.code(), absl::StrCat(status.message(), text));
+  status.ForEachPayload(
+      [&longer](absl::string_view url, const absl::Cord& payload) {
+        longer.SetPayload(url, payload);
+      });
+  return longer;
+}
 
 }  // namespace
+
+std::optional<OutputFormat> ParseOutputFormat(const std::string& word) {
+  for (size_t i = 0; i < kOutputFormats.size(); ++i) {
+    if (absl::EqualsIgnoreCase(word, kOutputFormats[i])) {
+      return static_cast<OutputFormat>(i);
+    }
+  }
+  return std::nullopt;
+}
 
 Client Session::ControlClient() const {
   ClientOptions options;
@@ -47,11 +83,69 @@ absl::Status Session::Print(const std::string& text) const {
 
 absl::Status Session::PrintMessage(const google::protobuf::Message& message,
                                    const std::string& text) const {
-  return Print(json() ? ToJson(message) : text);
+  switch (flags_.output) {
+    case OutputFormat::kJson:
+      return Print(ToJson(message));
+    case OutputFormat::kYaml:
+      return Print(ToYaml(message));
+    case OutputFormat::kName:
+      return NoNames();
+    default:
+      return Print(text);
+  }
+}
+
+absl::Status Session::PrintVolumes(
+    const google::protobuf::Message& message, const std::string& text,
+    const std::vector<std::string>& names) const {
+  if (!this->names()) return PrintMessage(message, text);
+  std::string lines;
+  for (const std::string& name : names) {
+    absl::StrAppend(&lines, Printable(name), "\n");
+  }
+  return Print(lines);
+}
+
+void Session::PrintFailure(const std::string& command,
+                           const absl::Status& status) const {
+  const absl::Status told = WithSuggestion(status);
+  PrintError(structured() ? FormatErrorJson(command, told, flags_.server)
+                          : FormatError(command, told, flags_.server));
+}
+
+absl::Status Session::WithSuggestion(const absl::Status& status) const {
+  if (!HasReason(status, reason::kVolumeNotFound)) return status;
+  const std::map<std::string, std::string> metadata = GetMetadata(status);
+  const auto volume = metadata.find("volume");
+  if (volume == metadata.end()) return status;
+  ClientOptions options;
+  options.server = flags_.server;
+  options.channels = 1;
+  options.timeout = std::min(flags_.timeout, kSuggestionTimeout);
+  options.reconnect_timeout = absl::ZeroDuration();
+  absl::StatusOr<std::vector<v1::Volume>> volumes =
+      context_.connect(options).ListVolumes();
+  if (!volumes.ok()) return status;
+  std::vector<std::string> names;
+  for (const v1::Volume& one : *volumes) names.push_back(one.name());
+  const std::string nearest = Nearest(volume->second, names);
+  if (nearest.empty()) return status;
+  return Append(status, absl::StrCat("; did you mean \"", nearest, "\"?"));
 }
 
 void Session::PrintError(const std::string& text) const {
   WriteAll(context_.err_fd, text, "standard error").IgnoreError();
+}
+
+bool Session::ReadYes() const {
+  std::string answer;
+  char c = 0;
+  while (answer.size() < kMaxAnswerBytes && read(context_.in_fd, &c, 1) == 1 &&
+         c != '\n') {
+    answer += c;
+  }
+  return absl::EqualsIgnoreCase(answer, "y") ||
+         absl::EqualsIgnoreCase(answer, "yes");
 }
 
 void Session::Remark(const std::string& text) const {

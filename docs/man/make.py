@@ -113,6 +113,16 @@ def cli_entries(lines):
     return entries
 
 
+def cli_prose(help_text):
+    """The paragraphs that are neither the usage nor a block of two columns."""
+    parts = re.split(r"\n\s*\n", help_text.strip("\n"))[1:]
+    return [
+        part
+        for part in parts
+        if not re.match(r"Usage: |[A-Z][a-z ]+:\n  |--server, --timeout, ", part)
+    ]
+
+
 def cli_command(program, command, description):
     help_text = run(program, command, "--help")
     usage = re.search(r"^Usage: ramvol (.*)$", help_text, re.M).group(1)
@@ -122,6 +132,9 @@ def cli_command(program, command, description):
         for name, text in cli_entries(blocks.get(title, [])):
             if name != "-h,--help":
                 lines.append(tagged(name.replace(" REQUIRED", ""), text))
+    prose = "\n\n".join(cli_prose(help_text))
+    if prose:
+        lines += [".PP", paragraphs(prose)]
     return "\n".join(lines)
 
 
@@ -136,12 +149,15 @@ def cli_page(program):
         ".RI [ arguments ]",
     ]
     lines += [".SH DESCRIPTION", escape(help_text.split("\n", 1)[0])]
-    lines.append(escape(re.search(r"^Sizes: .*$", help_text, re.M).group(0)))
+    lines += [".PP", paragraphs("\n\n".join(cli_prose(help_text)))]
     lines.append(".SH OPTIONS")
     lines += [tagged(name, text) for name, text in cli_entries(blocks["Options"])]
     lines.append(".SH COMMANDS")
     for command, description in cli_entries(blocks["Subcommands"]):
-        lines.append(cli_command(program, command, description))
+        name, *others = command.split(", ")
+        if others:
+            description += f". Also called {' and '.join(others)}"
+        lines.append(cli_command(program, name, description))
     lines.append(".SH EXIT STATUS")
     lines += [tagged(name, text) for name, text in cli_entries(blocks["Exit codes"])]
     return "\n".join(lines)

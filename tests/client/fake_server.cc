@@ -12,6 +12,7 @@
 #include "base/reason.h"
 #include "client/client_connection.h"
 #include "client/volume_connection.h"
+#include "proto/status.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/client/fake_volume.h"
 
@@ -25,9 +26,10 @@ constexpr int kVolumesPerPage = 2;
 absl::Status FakeServer::CheckLocked(const std::string& name) const {
   if (!failure_.ok()) return failure_;
   if (volumes_.count(name) > 0) return absl::OkStatus();
-  return WithReason(
-      absl::NotFoundError(absl::StrCat("no volume is named \"", name, "\"")),
-      reason::kVolumeNotFound);
+  return WithMetadata(WithReason(absl::NotFoundError(absl::StrCat(
+                                     "no volume is named \"", name, "\"")),
+                                 reason::kVolumeNotFound),
+                      "volume", name);
 }
 
 absl::StatusOr<FakeServer::Volume> FakeServer::Find(

@@ -15,6 +15,12 @@ for page; do
       { echo "FAILED: $page has no section $section" && exit 1; }
   done
 done
+# What --help explains in sentences is there too.
+page=$(mandoc -Tutf8 "$(dirname "$make")/ramvol.1" | col -b | tr -s ' \n' ' ')
+for words in 'what lies past the file' 'Prints the device' 'Flags may be spelled'; do
+  grep -q "$words" <<<"$page" ||
+    { echo "FAILED: ramvol.1 lacks \"$words\"" && exit 1; }
+done
 # A page that --help does not bear out is found.
 copy=$(mktemp -d)
 cp "$(dirname "$make")"/* "$copy"

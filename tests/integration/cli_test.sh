@@ -35,6 +35,10 @@ expect() {
     fail "ramvol $* exited with $got, not $wanted: $(cat err)"
   [[ $wanted == 0 || -s err ]] || fail "ramvol $* failed and said nothing"
   [[ $wanted != 0 || ! -s err ]] || fail "ramvol $* said: $(cat err)"
+  # Errors have the words of the command line, not those of API and libraries.
+  sed 's/"[^"]*"//g; s/--[a-z_]*//g' err |
+    grep -E '[a-z]_[a-z]|[a-z]Volume|ALLOCATOR_|C-ares|UNKNOWN' &&
+    fail "ramvol $* speaks of the API: $(cat err)"
 }
 
 expect_text() {
@@ -98,6 +102,28 @@ expect 0 resize scratch 2G
 expect 1 resize scratch 1G
 expect_text err "--shrink"
 expect 0 resize scratch 1G --shrink
+expect 1 create bad 0
+expect 1 create bad 1G --level=20
+expect_text err "--level is 20"
+expect 1 create bad 1G --merge-level=-99
+expect 1 create bad 1G --min-frame=5K
+expect 1 create bad 1G --min-frame=64K --max-frame=4K
+expect 1 create bad 1G --allocator=malloc --memory-limit=1G
+expect 6 create bad 1T --allocator=malloc
+expect 1 create bad 1G --label=-=x
+expect 1 set scratch --level=20
+expect_text err "--level is 20"
+expect 1 resize scratch 0 --shrink
+expect 3 show scartch
+expect_text err 'did you mean "scratch"?'
+expect 3 extents nothing-like-it
+expect_text err '"ramvol ls" lists'
+expect 5 ls --server=no-such-host.invalid --timeout=5s
+expect_text err "no server answers at no-such-host.invalid:7420: the name is unknown"
+expect 5 ls --server=unix:/no/such/socket
+expect 3 show nothing -o json
+python3 -c 'import json,sys; e=json.load(open("err"))["error"]; sys.exit(e["reason"] != "VOLUME_NOT_FOUND" or e["metadata"] != {"volume": "nothing"})' ||
+  fail "an error as JSON: $(cat err)"
 expect 0 set scratch --read-only=true
 expect 1 trim scratch --all
 expect_text err "(VOLUME_READ_ONLY)"

@@ -22,9 +22,9 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/nbd_commands.h"
 #include "client/cli/errors.h"
-#include "client/cli/output/json.h"
 #include "client/cli/session.h"
 #include "client/client.h"
+#include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
@@ -63,9 +63,10 @@ absl::StatusOr<std::string> FindUid(const Session& session,
 
 absl::Status PrintDevice(const Session& session, int index, bool reattached) {
   const std::string path = NbdDevicePath(index);
-  if (!session.json()) return session.Print(absl::StrCat(path, "\n"));
-  return session.Print(ToJson({{"device", JsonString(path)},
-                               {"reattached", reattached ? "true" : "false"}}));
+  output::v1::AttachOutput message;
+  message.set_device(path);
+  message.set_reattached(reattached);
+  return session.PrintVolumes(message, path + "\n", {path});
 }
 
 AttachWorld MakeWorld(const Session& session, KernelNbd* kernel,

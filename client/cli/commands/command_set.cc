@@ -103,6 +103,22 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
   return AddSizeTo(command, names, size, description);
 }
 
+CLI::Option* AddInt(CLI::App* command, const std::string& names,
+                    std::optional<int>* number,
+                    const std::string& description) {
+  return command->add_option_function<std::string>(
+      names,
+      [names, number](const std::string& text) {
+        int value = 0;
+        if (!absl::SimpleAtoi(text, &value)) {
+          throw CLI::ValidationError(
+              names, absl::StrCat("\"", text, "\" is no whole number"));
+        }
+        *number = value;
+      },
+      description);
+}
+
 CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      absl::Duration* time, const std::string& description) {
   return AddTimeTo(command, names, time, description);

@@ -53,6 +53,10 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
                      std::optional<int64_t>* size,
                      const std::string& description);
 
+// A whole number.
+CLI::Option* AddInt(CLI::App* command, const std::string& names,
+                    std::optional<int>* number, const std::string& description);
+
 // A time that is not 0, such as 500ms, 10s or 2m; plain seconds too.
 CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      absl::Duration* time, const std::string& description);

@@ -126,6 +126,11 @@ bool Takes(const CompletionCommand& command, const std::string& positional) {
   return absl::c_linear_search(command.positionals, positional);
 }
 
+bool TakesSeveral(const CompletionCommand& command,
+                  const std::string& positional) {
+  return absl::c_linear_search(command.repeated, positional);
+}
+
 bool TakesDevice(const CompletionCommand& command) {
   return Takes(command, "DEVICE") || command.name == "detach";
 }
@@ -221,8 +226,9 @@ std::string ZshPositionals(const CompletionCommand& command) {
     } else if (positional == "SHELL") {
       action = "(bash zsh fish)";
     }
-    absl::StrAppend(&text, " \\\n        '", command.name == "rm" ? "*" : "",
-                    ":", positional, ":", action, "'");
+    absl::StrAppend(&text, " \\\n        '",
+                    TakesSeveral(command, positional) ? "*" : "", ":",
+                    positional, ":", action, "'");
   }
   return text;
 }

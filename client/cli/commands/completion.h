@@ -22,6 +22,7 @@ struct CompletionCommand {
   std::string description;
   std::vector<CompletionFlag> flags;  // Its own; the common ones are not in it.
   std::vector<std::string> positionals;
+  std::vector<std::string> repeated;  // Those that may come several times.
 };
 
 // Scripts that define the completion of `ramvol`; to be sourced, or installed

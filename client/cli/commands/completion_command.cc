@@ -31,6 +31,9 @@ CompletionCommand Describe(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) {
       command.positionals.push_back(option->get_name());
+      if (option->get_expected_max() > 1) {
+        command.repeated.push_back(option->get_name());
+      }
       continue;
     }
     if (option->get_lnames().empty()) continue;

@@ -31,13 +31,11 @@ void CreateFlags::AddTo(CLI::App* command) {
                    "How it holds its bytes (default zstd): compressed, sparse, "
                    "or with all memory reserved at once"),
                {"zstd", "sparse", "malloc"}),
-      command
-          ->add_option("--level", level_,
-                       "zstd level for writes, -50 to 19 (default 1)")
+      AddInt(command, "--level", &level_,
+             "zstd level for writes, -50 to 19 (default 1)")
           ->type_name("LEVEL"),
-      command
-          ->add_option("--merge-level", merge_level_,
-                       "zstd level for what has gone cold (default 8)")
+      AddInt(command, "--merge-level", &merge_level_,
+             "zstd level for what has gone cold (default 8)")
           ->type_name("LEVEL"),
       AddSize(command, "--min-frame", &min_frame_,
               "Least that is compressed together: 4K to 64K, a power of two "

@@ -56,7 +56,7 @@ void AddRead(CommandSet& commands) {
   AddVolumeName(command, &arguments->name);
   AddSize(command, "OFFSET", &arguments->offset, "Where to begin")->required();
   AddSize(command, "LENGTH", &arguments->length, "How many bytes")->required();
-  command->add_option("-o,--out", arguments->file, "Write them to a file")
+  command->add_option("--out", arguments->file, "Write them to a file")
       ->type_name("FILE");
 }
 

@@ -15,11 +15,11 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
 #include "client/cli/local_file.h"
-#include "client/cli/output/json.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/session.h"
 #include "client/cli/transfer/export_transfer.h"
 #include "client/client.h"
+#include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
@@ -69,12 +69,13 @@ absl::Status Report(const Session& session, const ExportArguments& arguments,
                               ", of which ", FormatSize(result.read_bytes),
                               " data, in ", FormatClock(elapsed)));
   // Standard output is the volume's, then.
-  if (!session.json() || arguments.file == "-") return absl::OkStatus();
-  return session.Print(
-      ToJson({{"name", JsonString(arguments.name)},
-              {"sizeBytes", JsonNumber(volume.settings.size_bytes())},
-              {"readBytes", JsonNumber(result.read_bytes)},
-              {"writtenBytes", JsonNumber(result.written_bytes)}}));
+  if (arguments.file == "-") return absl::OkStatus();
+  output::v1::ExportOutput message;
+  message.set_name(arguments.name);
+  message.set_size_bytes(volume.settings.size_bytes());
+  message.set_read_bytes(result.read_bytes);
+  message.set_written_bytes(result.written_bytes);
+  return session.PrintVolumes(message, "", {arguments.name});
 }
 
 // Tells what became of the file.

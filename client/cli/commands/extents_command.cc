@@ -15,7 +15,7 @@
 #include "base/file_error.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
-#include "client/cli/output/json.h"
+#include "client/cli/errors.h"
 #include "client/cli/output/message_text.h"
 #include "client/cli/session.h"
 #include "client/cli/transfer/extent_walk.h"
@@ -23,6 +23,11 @@
 
 namespace ramvol::cli {
 namespace {
+
+// As protobuf's JSON has numbers of 64 bits.
+std::string JsonNumber(int64_t value) {
+  return absl::StrCat("\"", value, "\"");
+}
 
 // Text is printed when this much has gathered.
 constexpr size_t kPrintBytes = 64 << 10;
@@ -34,7 +39,8 @@ struct ExtentsArguments {
   bool totals = false;
 };
 
-// Prints extents as they come, so that a volume with many needs no memory.
+// Prints an output::v1::ExtentsOutput or its table as the extents come, so that
+// a volume with many needs no memory.
 class ExtentsPrinter {
  public:
   ExtentsPrinter(const Session& session, int64_t end, bool totals_only)
@@ -42,20 +48,25 @@ class ExtentsPrinter {
         width_(std::max<int>(absl::StrCat(end).size(), 6)),
         totals_only_(totals_only) {
     if (totals_only_) return;
-    text_ = session_.json() ? "{\n \"extents\": ["
-                            : absl::StrFormat("%*s  %*s  STATE\n", width_,
-                                              "OFFSET", width_, "LENGTH");
+    text_ = Json()   ? "{\n \"extents\": ["
+            : Yaml() ? "extents:\n"
+                     : absl::StrFormat("%*s  %*s  STATE\n", width_, "OFFSET",
+                                       width_, "LENGTH");
   }
 
   absl::Status Add(const Extent& extent) {
     ++count_;
     (extent.hole ? hole_bytes_ : data_bytes_) += extent.length;
     if (totals_only_) return absl::OkStatus();
-    if (session_.json()) {
+    if (Json()) {
       absl::StrAppend(&text_, count_ == 1 ? "\n" : ",\n",
                       "  {\"offset\": ", JsonNumber(extent.offset),
                       ", \"length\": ", JsonNumber(extent.length),
                       ", \"hole\": ", extent.hole ? "true" : "false", "}");
+    } else if (Yaml()) {
+      absl::StrAppend(&text_, "  - hole: ", extent.hole ? "true" : "false",
+                      "\n    length: ", JsonNumber(extent.length),
+                      "\n    offset: ", JsonNumber(extent.offset), "\n");
     } else {
       absl::StrAppendFormat(&text_, "%*d  %*d  %s\n", width_, extent.offset,
                             width_, extent.length,
@@ -65,8 +76,12 @@ class ExtentsPrinter {
   }
 
   absl::Status Finish() {
-    if (session_.json()) {
+    if (Json()) {
       FinishJson();
+    } else if (Yaml()) {
+      absl::StrAppend(&text_, "extentCount: ", JsonNumber(count_),
+                      "\ndataBytes: ", JsonNumber(data_bytes_),
+                      "\nholeBytes: ", JsonNumber(hole_bytes_), "\n");
     } else {
       absl::StrAppend(&text_, totals_only_ ? "" : "\n", "Extents:  ", count_,
                       "\n", "Data:     ", FormatBytes(data_bytes_), "\n",
@@ -76,16 +91,14 @@ class ExtentsPrinter {
   }
 
  private:
+  bool Json() const { return session_.flags().output == OutputFormat::kJson; }
+  bool Yaml() const { return session_.flags().output == OutputFormat::kYaml; }
+
   void FinishJson() {
-    if (!totals_only_) {
-      absl::StrAppend(&text_, "\n ],\n \"extentCount\": ", JsonNumber(count_),
-                      ",\n \"dataBytes\": ", JsonNumber(data_bytes_),
-                      ",\n \"holeBytes\": ", JsonNumber(hole_bytes_), "\n}\n");
-      return;
-    }
-    text_ = ToJson({{"extentCount", JsonNumber(count_)},
-                    {"dataBytes", JsonNumber(data_bytes_)},
-                    {"holeBytes", JsonNumber(hole_bytes_)}});
+    absl::StrAppend(&text_, totals_only_ ? "{\n" : "\n ],\n",
+                    " \"extentCount\": ", JsonNumber(count_),
+                    ",\n \"dataBytes\": ", JsonNumber(data_bytes_),
+                    ",\n \"holeBytes\": ", JsonNumber(hole_bytes_), "\n}\n");
   }
 
   absl::Status Flush() {
@@ -105,6 +118,7 @@ class ExtentsPrinter {
 
 absl::Status Extents(const Session& session,
                      const ExtentsArguments& arguments) {
+  if (session.names()) return NoNames();
   absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
   if (!volume.ok()) return volume.status();
   const int64_t size = volume->settings.size_bytes();

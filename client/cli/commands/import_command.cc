@@ -18,12 +18,12 @@
 #include "client/cli/commands/create_flags.h"
 #include "client/cli/errors.h"
 #include "client/cli/local_file.h"
-#include "client/cli/output/json.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/session.h"
 #include "client/cli/transfer/import_transfer.h"
 #include "client/client.h"
 #include "client/remote_volume.h"
+#include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
@@ -213,13 +213,14 @@ class ImportCommand {
   }
 
   absl::Status Report(const ImportResult& result, absl::Duration elapsed) {
-    if (session_.json()) {
-      return session_.Print(
-          ToJson({{"name", JsonString(arguments_.name)},
-                  {"created", created_ ? "true" : "false"},
-                  {"sourceBytes", JsonNumber(result.source_bytes)},
-                  {"sentBytes", JsonNumber(result.sent_bytes)}}));
-    }
+    output::v1::ImportOutput message;
+    message.set_name(arguments_.name);
+    message.set_created(created_);
+    message.set_source_bytes(result.source_bytes);
+    message.set_sent_bytes(result.sent_bytes);
+    absl::Status printed =
+        session_.PrintVolumes(message, "", {arguments_.name});
+    if (!printed.ok() || session_.structured()) return printed;
     session_.Remark(absl::StrCat(
         "imported ", source_.name(), " into ", arguments_.name, ": ",
         FormatSize(result.source_bytes), ", of which ",

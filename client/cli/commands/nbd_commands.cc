@@ -13,9 +13,9 @@
 #include "client/attach/nbd_endpoint.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/errors.h"
-#include "client/cli/output/json.h"
 #include "client/cli/session.h"
 #include "client/client.h"
+#include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
@@ -43,8 +43,9 @@ absl::Status PrintUri(const Session& session, const NbdArguments& arguments) {
       FindNbdEndpoint(session, arguments.nbd);
   if (!endpoint.ok()) return endpoint.status();
   const std::string uri = NbdUri(*endpoint, arguments.name);
-  if (session.json()) return session.Print(ToJson({{"uri", JsonString(uri)}}));
-  return session.Print(absl::StrCat(uri, "\n"));
+  output::v1::UriOutput message;
+  message.set_uri(uri);
+  return session.PrintMessage(message, uri + "\n");
 }
 
 absl::Status PrintQemu(const Session& session, const NbdArguments& arguments) {
@@ -57,10 +58,9 @@ absl::Status PrintQemu(const Session& session, const NbdArguments& arguments) {
   const auto write = arguments.drive ? QemuDrive : QemuBlockdev;
   const std::string line =
       write(*endpoint, arguments.name, volume->read_only());
-  if (session.json()) {
-    return session.Print(ToJson({{"arguments", JsonString(line)}}));
-  }
-  return session.Print(absl::StrCat(line, "\n"));
+  output::v1::QemuOutput message;
+  message.set_arguments(line);
+  return session.PrintMessage(message, line + "\n");
 }
 
 }  // namespace

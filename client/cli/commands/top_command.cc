@@ -60,8 +60,8 @@ absl::Status Once(const Session& session, const TopArguments& arguments) {
   if (!after.ok()) return after.status();
   TopView view = CompareTopSamples(*before, *after);
   SortTopLines(OrderOf(arguments.order), &view.volumes);
-  if (session.json()) return session.PrintMessage(TopStruct(view), "");
-  return session.Print(TopText(view, session.flags().server, std::nullopt));
+  return session.PrintMessage(
+      TopMessage(view), TopText(view, session.flags().server, std::nullopt));
 }
 
 // The screen, from the first sample to the key that ends it.
@@ -131,7 +131,7 @@ class LiveTop {
 
 absl::Status Top(const Session& session, const TopArguments& arguments) {
   if (arguments.once) return Once(session, arguments);
-  if (!session.context().out_terminal().has_value() || session.json()) {
+  if (!session.context().out_terminal().has_value() || session.structured()) {
     return UsageError(
         "without a terminal, or with --output=json, top needs --once");
   }

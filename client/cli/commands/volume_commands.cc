@@ -25,7 +25,7 @@ namespace {
 absl::Status PrintVolume(const Session& session,
                          const absl::StatusOr<v1::Volume>& volume) {
   if (!volume.ok()) return volume.status();
-  return session.PrintMessage(*volume, VolumeText(*volume));
+  return session.PrintVolumes(*volume, VolumeText(*volume), {volume->name()});
 }
 
 struct CreateArguments {
@@ -123,13 +123,11 @@ void AddSet(CommandSet& commands) {
       commands.Add("set", "Change a volume's settings",
                    [&session, arguments] { return Set(session, *arguments); });
   AddVolumeName(command, &arguments->name);
-  command
-      ->add_option("--level", arguments->level,
-                   "zstd level for writes, -50 to 19; 0 means the default")
+  AddInt(command, "--level", &arguments->level,
+         "zstd level for writes, -50 to 19; 0 means the default")
       ->type_name("LEVEL");
-  command
-      ->add_option("--merge-level", arguments->merge_level,
-                   "zstd level for what has gone cold; 0 means the default")
+  AddInt(command, "--merge-level", &arguments->merge_level,
+         "zstd level for what has gone cold; 0 means the default")
       ->type_name("LEVEL");
   AddSize(command, "--memory-limit", &arguments->memory_limit,
           "Most memory that it may take; 0 means no limit of its own");
@@ -188,52 +186,12 @@ void AddResize(CommandSet& commands) {
                     "Shrink it also while other clients have it attached");
 }
 
-struct RemoveArguments {
-  std::vector<std::string> names;
-  bool force = false;
-};
-
-// Goes on after a failure, reports every one, and returns the first.
-absl::Status Remove(const Session& session, const RemoveArguments& arguments,
-                    const std::string& server) {
-  const Client client = session.ControlClient();
-  absl::Status first;
-  for (const std::string& name : arguments.names) {
-    v1::DeleteVolumeRequest request;
-    request.set_name(name);
-    request.set_force(arguments.force);
-    absl::Status removed = client.DeleteVolume(request);
-    if (removed.ok()) continue;
-    if (first.ok()) {
-      first = removed;
-      continue;
-    }
-    session.PrintError(FormatError("rm", removed, server));
-  }
-  return first;
-}
-
-void AddRemove(CommandSet& commands) {
-  auto arguments = std::make_shared<RemoveArguments>();
-  Session& session = commands.session();
-  CLI::App* command = commands.Add(
-      "rm", "Delete volumes and give their memory back", [&session, arguments] {
-        return Remove(session, *arguments, session.flags().server);
-      });
-  command->add_option("NAME", arguments->names, "The volumes")
-      ->required()
-      ->type_name("");
-  command->add_flag("--force", arguments->force,
-                    "Also while clients are attached; they get errors then");
-}
-
 }  // namespace
 
 void AddVolumeCommands(CommandSet& commands) {
   AddCreate(commands);
   AddSet(commands);
   AddResize(commands);
-  AddRemove(commands);
 }
 
 }  // namespace ramvol::cli

@@ -1,4 +1,4 @@
-// create, set, resize, rm.
+// create, set, resize.
 #ifndef RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_COMMANDS_H_
 #define RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_COMMANDS_H_
 

@@ -206,34 +206,23 @@ std::string Cut(const std::string& text, size_t width) {
   return cut;
 }
 
-void SetNumber(google::protobuf::Struct* to, const char* key, double value) {
-  (*to->mutable_fields())[key].set_number_value(value);
+void SetRates(const TopRates& rates, output::v1::TopRates* to) {
+  to->set_operations_per_second(rates.operations_per_second);
+  to->set_bytes_per_second(rates.bytes_per_second);
+  to->set_latency_seconds(rates.microseconds / 1e6);
 }
 
-// As JSON writes an int64 of a message: doubles hold fewer digits.
-void SetInt64(google::protobuf::Struct* to, const char* key, int64_t value) {
-  (*to->mutable_fields())[key].set_string_value(absl::StrCat(value));
-}
-
-void SetRates(google::protobuf::Struct* to, const std::string& prefix,
-              const TopRates& rates) {
-  SetNumber(to, (prefix + "OperationsPerSecond").c_str(),
-            rates.operations_per_second);
-  SetNumber(to, (prefix + "BytesPerSecond").c_str(), rates.bytes_per_second);
-  SetNumber(to, (prefix + "LatencySeconds").c_str(), rates.microseconds / 1e6);
-}
-
-void SetLine(const TopLine& line, google::protobuf::Struct* to) {
-  SetInt64(to, "logicalBytes", line.stats.logical_bytes());
-  SetInt64(to, "storedBytes", line.stats.stored_bytes());
-  SetInt64(to, "memoryBytes", line.stats.memory_bytes());
-  SetNumber(to, "ratio", line.stats.ratio());
-  SetRates(to, "read", line.read);
-  SetRates(to, "write", line.write);
-  SetNumber(to, "otherOperationsPerSecond", line.other_operations_per_second);
-  SetNumber(to, "errorsPerSecond", line.errors_per_second);
-  if (line.hit_rate >= 0) SetNumber(to, "cacheHitRate", line.hit_rate);
-  SetNumber(to, "attachedClients", line.stats.attached_clients());
+void SetActivity(const TopLine& line, output::v1::TopActivity* to) {
+  to->set_logical_bytes(line.stats.logical_bytes());
+  to->set_stored_bytes(line.stats.stored_bytes());
+  to->set_memory_bytes(line.stats.memory_bytes());
+  to->set_ratio(line.stats.ratio());
+  SetRates(line.read, to->mutable_read());
+  SetRates(line.write, to->mutable_write());
+  to->set_other_operations_per_second(line.other_operations_per_second);
+  to->set_errors_per_second(line.errors_per_second);
+  if (line.hit_rate >= 0) to->set_cache_hit_rate(line.hit_rate);
+  to->set_attached_clients(line.stats.attached_clients());
 }
 
 }  // namespace
@@ -280,27 +269,22 @@ std::string TopText(const TopView& view, const std::string& address,
   return absl::StrCat(absl::StrJoin(lines, "\n"), "\n");
 }
 
-google::protobuf::Struct TopStruct(const TopView& view) {
-  google::protobuf::Struct top;
-  google::protobuf::Struct* server =
-      (*top.mutable_fields())["server"].mutable_struct_value();
-  (*server->mutable_fields())["version"].set_string_value(
-      view.server.version());
-  SetNumber(server, "intervalSeconds", absl::ToDoubleSeconds(view.interval));
-  SetNumber(server, "volumes", view.server.volumes());
-  SetInt64(server, "memoryLimitBytes", view.server.memory_limit_bytes());
-  SetInt64(server, "memoryUsedBytes", view.server.memory_used_bytes());
-  SetInt64(server, "memoryResidentBytes", view.server.memory_resident_bytes());
-  SetInt64(server, "hotCacheBytes", view.server.hot_cache_bytes());
-  SetLine(view.total, server);
-  google::protobuf::ListValue* volumes =
-      (*top.mutable_fields())["volumes"].mutable_list_value();
+output::v1::TopOutput TopMessage(const TopView& view) {
+  output::v1::TopOutput top;
+  output::v1::TopServer& server = *top.mutable_server();
+  server.set_version(view.server.version());
+  server.set_interval_seconds(absl::ToDoubleSeconds(view.interval));
+  server.set_volumes(view.server.volumes());
+  server.set_memory_limit_bytes(view.server.memory_limit_bytes());
+  server.set_memory_used_bytes(view.server.memory_used_bytes());
+  server.set_memory_resident_bytes(view.server.memory_resident_bytes());
+  server.set_hot_cache_bytes(view.server.hot_cache_bytes());
+  SetActivity(view.total, server.mutable_total());
   for (const TopLine& line : view.volumes) {
-    google::protobuf::Struct* volume =
-        volumes->add_values()->mutable_struct_value();
-    (*volume->mutable_fields())["name"].set_string_value(line.name);
-    SetInt64(volume, "sizeBytes", line.stats.size_bytes());
-    SetLine(line, volume);
+    output::v1::TopVolume& volume = *top.add_volumes();
+    volume.set_name(line.name);
+    volume.set_size_bytes(line.stats.size_bytes());
+    SetActivity(line, volume.mutable_activity());
   }
   return top;
 }

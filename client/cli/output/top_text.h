@@ -9,7 +9,7 @@
 
 #include "client/cli/cli_context.h"
 #include "client/cli/output/top_sample.h"
-#include "google/protobuf/struct.pb.h"
+#include "ramvol/output/v1/output.pb.h"
 
 namespace ramvol::cli {
 
@@ -34,9 +34,8 @@ void SortTopLines(TopOrder order, std::vector<TopLine>* lines);
 std::string TopText(const TopView& view, const std::string& address,
                     std::optional<TerminalSize> size);
 
-// The same for scripts: {"server": {...}, "volumes": [{...}, ...]}, plain
-// numbers in bytes, seconds and operations a second.
-google::protobuf::Struct TopStruct(const TopView& view);
+// The same for scripts.
+output::v1::TopOutput TopMessage(const TopView& view);
 
 }  // namespace ramvol::cli
 

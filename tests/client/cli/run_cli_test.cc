@@ -7,7 +7,9 @@
 #include "absl/time/time.h"
 #include "base/reason.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
+#include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/client/cli/cli_harness.h"
 
@@ -18,6 +20,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr int64_t kGiB = int64_t{1} << 30;
@@ -96,6 +99,169 @@ TEST_F(RunCliTest, HelpAndVersionGoToStandardOutput) {
   EXPECT_THAT(Run("--version").out, StartsWith("ramvol 0."));
 }
 
+TEST_F(RunCliTest, WrongWordsAreNamedInOrderAndTheRightOnesSuggested) {
+  EXPECT_EQ(UsageErrorOf("show a b c"),
+            "ramvol: usage: unexpected arguments: b c; see \"ramvol show "
+            "--help\" (USAGE)\n");
+  EXPECT_EQ(UsageErrorOf("craete a 1G"),
+            "ramvol: usage: there is no command \"craete\"; did you mean "
+            "\"create\"? (USAGE)\n");
+  EXPECT_THAT(UsageErrorOf("frobnicate a"),
+              HasSubstr("no command \"frobnicate\"; \"ramvol help\" lists"));
+  EXPECT_THAT(UsageErrorOf("help craete"), HasSubstr("mean \"create\"?"));
+  EXPECT_EQ(UsageErrorOf("create a 1G --memroy-limit=1G"),
+            "ramvol: usage: there is no flag --memroy-limit; did you mean "
+            "\"--memory-limit\"? (USAGE)\n");
+  EXPECT_THAT(UsageErrorOf("ls --outptu=json"), HasSubstr("\"--output\"?"));
+  EXPECT_EQ(UsageErrorOf("create a 1G --level=x"),
+            "ramvol: usage: --level: \"x\" is no whole number; see \"ramvol "
+            "create --help\" (USAGE)\n");
+  EXPECT_EQ(UsageErrorOf("ls --server"),
+            "ramvol: usage: --server needs a value, ADDR; see \"ramvol ls "
+            "--help\" (USAGE)\n");
+  EXPECT_EQ(UsageErrorOf("create a"),
+            "ramvol: usage: SIZE is required; see \"ramvol create --help\" "
+            "(USAGE)\n");
+  EXPECT_THAT(UsageErrorOf(""), HasSubstr("name a command"));
+}
+
+TEST_F(RunCliTest, AVolumeThatWasMeantIsSuggested) {
+  Run("create scratch 1G");
+  const auto missing = Run("show scartch");
+  EXPECT_EQ(missing.exit_code, 3);
+  EXPECT_EQ(missing.err,
+            "ramvol: show: no volume is named \"scartch\"; did you mean "
+            "\"scratch\"? (VOLUME_NOT_FOUND)\n");
+  EXPECT_THAT(Run("show other").err, Not(HasSubstr("did you mean")));
+}
+
+TEST_F(RunCliTest, FlagsAreTakenInBothSpellings) {
+  Run("create read_me 1G --memory_limit=1G --min_frame 8K --label=a_b=c_d");
+  EXPECT_EQ(cli_.server().last_create.name(), "read_me");
+  EXPECT_EQ(cli_.server().last_create.memory_limit_bytes(), kGiB);
+  EXPECT_EQ(cli_.server().last_create.min_frame_bytes(), 8192);
+  EXPECT_EQ(cli_.server().last_create.labels().at("a_b"), "c_d");
+}
+
+TEST_F(RunCliTest, CommandsHaveTheNamesThatPeopleTry) {
+  Run("create a 1G");
+  EXPECT_EQ(Run("list -q").out, "a\n");
+  EXPECT_EQ(Run("delete a").exit_code, 0);
+  EXPECT_FALSE(cli_.server().Has("a"));
+  EXPECT_THAT(Run("help list").out, HasSubstr("--quiet"));
+  const std::string version = Run("version").out;
+  EXPECT_THAT(version, StartsWith("ramvol 0."));
+  EXPECT_THAT(version, HasSubstr("\nramvold 9.8.7 at 127.0.0.1:7420\n"));
+  cli_.server().set_failure(absl::UnavailableError("refused"));
+  const auto alone = Run("version");
+  EXPECT_EQ(alone.exit_code, 0);
+  EXPECT_THAT(alone.out, Not(HasSubstr("ramvold")));
+}
+
+TEST_F(RunCliTest, AHostAloneIsMeantWithTheDefaultPort) {
+  Run("ls --server=box");
+  EXPECT_EQ(cli_.options().server, "box:7420");
+  cli_.env()["RAMVOL_SERVER"] = "::1";
+  Run("ls");
+  EXPECT_EQ(cli_.options().server, "[::1]:7420");
+}
+
+// The answer as `Message`, which fails for a field that it does not have.
+template <typename Message>
+Message FromJson(const std::string& json) {
+  Message message;
+  const auto parsed =
+      google::protobuf::util::JsonStringToMessage(json, &message);
+  EXPECT_TRUE(parsed.ok()) << parsed << " in " << json;
+  return message;
+}
+
+TEST_F(RunCliTest, JsonHasItsSchema) {
+  FakeVolume& volume = cli_.AddVolume("a", 1 << 20);
+  volume.Fill(8192, "x");
+  cli_.server().nbd_addresses = {"unix:/run/nbd"};
+  const std::string file = TempPath("schema");
+  const auto run = [this](std::vector<std::string> words) {
+    words.push_back("--output=json");
+    const auto result = cli_.Run(words);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.out;
+  };
+  using output::v1::ExtentsOutput;
+  EXPECT_EQ(FromJson<v1::Volume>(run({"create", "b", "1G"})).name(), "b");
+  EXPECT_EQ(FromJson<v1::Volume>(run({"show", "b"})).size_bytes(), kGiB);
+  EXPECT_EQ(FromJson<v1::Volume>(run({"set", "b", "--level=2"})).zstd_level(),
+            2);
+  EXPECT_EQ(FromJson<v1::Volume>(run({"resize", "b", "2G"})).size_bytes(),
+            2 * kGiB);
+  EXPECT_EQ(FromJson<v1::VolumeStats>(run({"stat", "b"})).size_bytes(),
+            2 * kGiB);
+  EXPECT_EQ(FromJson<v1::GetServerInfoResponse>(run({"server"})).version(),
+            "9.8.7");
+  EXPECT_EQ(FromJson<output::v1::HealthOutput>(run({"health"})).status(),
+            "SERVING");
+  EXPECT_EQ(FromJson<output::v1::VersionOutput>(run({"version"})).server(),
+            "9.8.7");
+  const auto list = FromJson<output::v1::ListOutput>(run({"ls", "-l"}));
+  EXPECT_EQ(list.volumes_size(), 2);
+  EXPECT_EQ(list.stats().at("a").size_bytes(), 1 << 20);
+  EXPECT_EQ(FromJson<output::v1::ListOutput>(run({"ls"})).stats_size(), 0);
+  EXPECT_EQ(FromJson<ExtentsOutput>(run({"extents", "a"})).extents_size(), 3);
+  EXPECT_EQ(
+      FromJson<ExtentsOutput>(run({"extents", "a", "--totals"})).extent_count(),
+      3);
+  EXPECT_EQ(FromJson<output::v1::ExportOutput>(run({"export", "a", file}))
+                .size_bytes(),
+            1 << 20);
+  EXPECT_TRUE(
+      FromJson<output::v1::ImportOutput>(run({"import", file, "c"})).created());
+  EXPECT_THAT(FromJson<output::v1::UriOutput>(run({"uri", "a"})).uri(),
+              HasSubstr("a"));
+  EXPECT_THAT(FromJson<output::v1::QemuOutput>(run({"qemu", "a"})).arguments(),
+              HasSubstr("-blockdev"));
+  EXPECT_THAT(
+      FromJson<output::v1::RemoveOutput>(run({"rm", "b", "c"})).removed(),
+      ElementsAre("b", "c"));
+}
+
+TEST_F(RunCliTest, ErrorsAreJsonToo) {
+  const auto missing = Run("show nothing --output=json");
+  EXPECT_EQ(missing.exit_code, 3);
+  EXPECT_EQ(missing.out, "");
+  EXPECT_EQ(missing.err.find('\n'), missing.err.size() - 1);
+  const auto error = FromJson<output::v1::ErrorOutput>(missing.err).error();
+  EXPECT_EQ(error.command(), "show");
+  EXPECT_EQ(error.code(), "NOT_FOUND");
+  EXPECT_EQ(error.reason(), "VOLUME_NOT_FOUND");
+  EXPECT_THAT(error.message(), HasSubstr("\"nothing\""));
+  EXPECT_EQ(error.metadata().at("volume"), "nothing");
+  for (const char* line :
+       {"show -o json", "-o json show", "show --output yaml",
+        "-ojson frobnicate", "show a --output=json --no-such-flag"}) {
+    const auto usage = Run(line);
+    EXPECT_EQ(usage.exit_code, 2) << line;
+    EXPECT_EQ(FromJson<output::v1::ErrorOutput>(usage.err).error().reason(),
+              "USAGE")
+        << line;
+  }
+}
+
+TEST_F(RunCliTest, OutputIsChosenAsWithKubectl) {
+  Run("create a 1G");
+  EXPECT_EQ(Run("create b 2G -o name").out, "b\n");
+  EXPECT_EQ(Run("ls -o name").out, "a\nb\n");
+  EXPECT_EQ(Run("show a -o name").out, "a\n");
+  EXPECT_EQ(Run("ls -o wide").out, Run("ls --long").out);
+  EXPECT_THAT(
+      Run("show a -o yaml").out,
+      AllOf(HasSubstr("name: a\n"), HasSubstr("sizeBytes: \"1073741824\"\n")));
+  EXPECT_THAT(Run("extents a --length=8K -o yaml").out,
+              AllOf(StartsWith("extents:\n  - hole: true\n"),
+                    HasSubstr("extentCount: \"1\"\n")));
+  UsageErrorOf("server -o name");
+  UsageErrorOf("extents a -o name");
+}
+
 TEST_F(RunCliTest, CreateSendsEveryFlagInAnyOrder) {
   const auto result = Run(
       "--output json create --level -5 scratch --merge-level=7 1.5G "
@@ -162,10 +328,11 @@ TEST_F(RunCliTest, ErrorsOfTheServerHaveTheirExitCodes) {
                                        reason::kServerMemoryLimit));
   EXPECT_EQ(Run("create c 1G --allocator=malloc").exit_code, 6);
   cli_.server().set_failure(absl::UnavailableError("refused"));
-  const auto unreachable = Run("--server x:1 ls");
+  const auto unreachable = Run("--server localhost:1 ls");
   EXPECT_EQ(unreachable.exit_code, 5);
-  EXPECT_THAT(unreachable.err, AllOf(HasSubstr("no server answers at x:1"),
-                                     HasSubstr("ramvold --listen=x:1")));
+  EXPECT_THAT(unreachable.err,
+              AllOf(HasSubstr("no server answers at localhost:1"),
+                    HasSubstr("ramvold --listen=localhost:1")));
 }
 
 TEST_F(RunCliTest, ControlCommandsDoNotWaitForAServer) {
@@ -328,10 +495,60 @@ TEST_F(RunCliTest, RemoveGoesOnAfterAFailureAndReportsAll) {
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.err,
               AllOf(HasSubstr("named \"b\""), HasSubstr("named \"d\"")));
-  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.out, "removed a\nremoved c\n");
   EXPECT_FALSE(cli_.server().Has("a"));
   EXPECT_FALSE(cli_.server().Has("c"));
   EXPECT_TRUE(cli_.server().last_delete.force());
+}
+
+TEST_F(RunCliTest, RemovingManyIsShownAndAsked) {
+  for (const char* name : {"ci-1", "ci-2", "golden"}) {
+    cli_.AddVolume(name, kGiB);
+  }
+  const std::string refused = UsageErrorOf("rm ci-*");
+  EXPECT_THAT(refused, AllOf(HasSubstr("2 volumes"), HasSubstr("--yes")));
+  EXPECT_TRUE(cli_.server().Has("ci-1"));
+  cli_.context().in_is_terminal = true;
+  cli_.context().err_is_terminal = true;
+  for (const char* answer : {"", "n\n", "yep\n"}) {
+    cli_.in().Set(answer);
+    const auto kept = Run("rm ci-*");
+    EXPECT_EQ(kept.exit_code, 1);
+    EXPECT_THAT(kept.err, AllOf(HasSubstr("ci-1 "), HasSubstr("ci-2 "),
+                                Not(HasSubstr("golden")),
+                                HasSubstr("Remove 2 volumes? [y/N] "),
+                                HasSubstr("nothing was removed")));
+    EXPECT_TRUE(cli_.server().Has("ci-1"));
+  }
+  cli_.in().Set("y\n");
+  EXPECT_EQ(Run("rm ci-*").out, "removed ci-1\nremoved ci-2\n");
+  EXPECT_FALSE(cli_.server().last_delete.etag().empty());
+  EXPECT_TRUE(cli_.server().Has("golden"));
+  EXPECT_EQ(Run("rm x* --yes").exit_code, 3);
+  EXPECT_EQ(Run("rm g* --yes -o name").out, "golden\n");
+  UsageErrorOf("rm");
+}
+
+TEST_F(RunCliTest, VolumesAreChosenByNamesPatternsAndLabels) {
+  Run("create a1 1G --label=team=x --label=keep=");
+  Run("create a2 3G --label=team=y");
+  Run("create b 2G --label=team=x");
+  EXPECT_EQ(Run("ls -q b a1").out, "a1\nb\n");
+  EXPECT_EQ(Run("ls -q a?").out, "a1\na2\n");
+  EXPECT_EQ(Run("ls -q [b-z]* a2").out, "a2\nb\n");
+  EXPECT_EQ(Run("ls -q --selector=team=x").out, "a1\nb\n");
+  EXPECT_EQ(Run("ls -q --selector team!=x").out, "a2\n");
+  EXPECT_EQ(Run("ls -q --selector team==x,!keep").out, "b\n");
+  EXPECT_EQ(Run("ls -q --selector keep").out, "a1\n");
+  EXPECT_EQ(Run("ls -q a* --selector team=x").out, "a1\n");
+  EXPECT_EQ(Run("ls -q --selector team=z").out, "");
+  EXPECT_EQ(Run("ls c").exit_code, 3);
+  EXPECT_EQ(Run("ls c*").exit_code, 3);
+  UsageErrorOf("ls --selector ,");
+  UsageErrorOf("ls --selector =x");
+  EXPECT_EQ(Run("ls -q --sort=size").out, "a2\nb\na1\n");
+  UsageErrorOf("ls --sort=colour");
+  EXPECT_EQ(Run("rm --selector=team=x --yes").out, "removed a1\nremoved b\n");
 }
 
 TEST_F(RunCliTest, VolumesMayBeNamedLikeCommands) {
@@ -349,7 +566,7 @@ TEST_F(RunCliTest, ReadWriteAndTrim) {
   EXPECT_EQ(read.exit_code, 0);
   EXPECT_EQ(read.out, std::string("\0hello\0", 7));
   const std::string path = TempPath("out");
-  EXPECT_EQ(cli_.Run({"read", "a", "4K", "5", "-o", path}).out, "");
+  EXPECT_EQ(cli_.Run({"read", "a", "4K", "5", "--out", path}).out, "");
   EXPECT_EQ(ReadFile(path), "hello");
   EXPECT_EQ(cli_.Run({"write", "a", "0", path}).exit_code, 0);
   EXPECT_EQ(volume.Content(0, 5), "hello");
@@ -396,7 +613,7 @@ TEST_F(RunCliTest, RangePastTheEndTouchesNoFile) {
   cli_.AddVolume("a", 4096);
   const std::string path = TempPath("out");
   WriteFile(path, "precious");
-  const auto result = cli_.Run({"read", "a", "4000", "97", "-o", path});
+  const auto result = cli_.Run({"read", "a", "4000", "97", "--out", path});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("(PAST_END)"));
   EXPECT_EQ(ReadFile(path), "precious");

@@ -24,16 +24,15 @@ std::string Script(const std::string& shell) {
 TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
   EXPECT_THAT(
       Script("bash"),
-      AllOf(
-          HasSubstr("complete -F _ramvol ramvol"),
-          HasSubstr("create|set|resize|rm|ls|show|stat|server|health|top|read|"
-                    "write"),
-          HasSubstr("--allocator) COMPREPLY=($(compgen -W "
-                    "\"zstd sparse malloc\""),
-          HasSubstr("-o|--out) COMPREPLY=($(compgen -f"),
-          HasSubstr("resize) flags=\"--help --shrink --force\""),
-          HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
-          HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
+      AllOf(HasSubstr("complete -F _ramvol ramvol"),
+            HasSubstr("create|set|resize|rm|ls|show|stat|server|version|health|"
+                      "top|read|write"),
+            HasSubstr("--allocator) COMPREPLY=($(compgen -W "
+                      "\"zstd sparse malloc\""),
+            HasSubstr("--out) COMPREPLY=($(compgen -f"),
+            HasSubstr("resize) flags=\"--help --shrink --force\""),
+            HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
+            HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
 }
 
 TEST(CompletionTest, ZshKnowsCommandsFlagsAndChoices) {
@@ -41,7 +40,8 @@ TEST(CompletionTest, ZshKnowsCommandsFlagsAndChoices) {
       Script("zsh"),
       AllOf(HasSubstr("#compdef ramvol"), HasSubstr("'*--allocator=["),
             HasSubstr(":value:(zstd sparse malloc)'"),
-            HasSubstr("':NAME:_ramvol_volumes'"), HasSubstr("':FILE:_files'"),
+            HasSubstr("':NAME:_ramvol_volumes'"),
+            HasSubstr("'*:NAME:_ramvol_volumes'"), HasSubstr("':FILE:_files'"),
             HasSubstr("':DEVICE:_files -g")));
 }
 
@@ -50,7 +50,7 @@ TEST(CompletionTest, FishKnowsCommandsFlagsAndChoices) {
       Script("fish"),
       AllOf(HasSubstr("-n __fish_use_subcommand -a create"),
             HasSubstr("-l allocator -x -a 'zstd sparse malloc'"),
-            HasSubstr("-l out -s o -r -F"), HasSubstr("(for d in /dev/nbd*")));
+            HasSubstr("-l out -r -F"), HasSubstr("(for d in /dev/nbd*")));
 }
 
 }  // namespace

@@ -232,7 +232,8 @@ TEST_F(TransferCommandsTest, TerminalGetsASummary) {
   const auto result = cli_.Run({"import", image_, "a"});
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.out, "");
-  EXPECT_THAT(result.err, HasSubstr("into a: 16 MiB, of which 296 KiB data, in "));
+  EXPECT_THAT(result.err,
+              HasSubstr("into a: 16 MiB, of which 296 KiB data, in "));
 }
 
 }  // namespace

@@ -1,0 +1,137 @@
+#include "client/cli/commands/list_command.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/printable.h"
+#include "client/cli/commands/command_set.h"
+#include "client/cli/commands/volume_selection.h"
+#include "client/cli/output/message_text.h"
+#include "client/cli/session.h"
+#include "client/client.h"
+#include "ramvol/output/v1/output.pb.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::cli {
+namespace {
+
+struct ListArguments {
+  VolumeSelection selection;
+  bool measured = false;
+  bool quiet = false;
+  std::string order = "name";
+};
+
+struct Listed {
+  v1::Volume volume;
+  v1::VolumeStats stats;  // Empty unless measured.
+};
+
+// What the volumes are sorted by, the most first.
+double SortValue(const std::string& order, const Listed& listed) {
+  if (order == "size") return static_cast<double>(listed.volume.size_bytes());
+  if (order == "created") {
+    return static_cast<double>(listed.volume.create_time().seconds());
+  }
+  if (order == "memory") {
+    return static_cast<double>(listed.stats.memory_bytes());
+  }
+  if (order == "data") return static_cast<double>(listed.stats.logical_bytes());
+  if (order == "ratio") return listed.stats.ratio();
+  return 0;
+}
+
+bool NeedsStats(const std::string& order) {
+  return order == "memory" || order == "data" || order == "ratio";
+}
+
+// Leaves out volumes that were deleted since they were listed.
+absl::StatusOr<std::vector<Listed>> Measure(const Client& client,
+                                            std::vector<v1::Volume> volumes,
+                                            bool measured) {
+  std::vector<Listed> all;
+  all.reserve(volumes.size());
+  for (v1::Volume& volume : volumes) {
+    Listed listed;
+    if (measured) {
+      absl::StatusOr<v1::VolumeStats> stats = client.StatVolume(volume.name());
+      if (absl::IsNotFound(stats.status())) continue;
+      if (!stats.ok()) return stats.status();
+      listed.stats = *std::move(stats);
+    }
+    listed.volume = std::move(volume);
+    all.push_back(std::move(listed));
+  }
+  return all;
+}
+
+absl::Status PrintNames(const Session& session,
+                        const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    absl::StrAppend(&text, Printable(name), "\n");
+  }
+  return session.Print(text);
+}
+
+absl::Status Print(const Session& session, const std::vector<Listed>& all,
+                   bool with_stats, bool quiet) {
+  output::v1::ListOutput message;
+  std::vector<v1::Volume> volumes;
+  std::vector<v1::VolumeStats> stats;
+  std::vector<std::string> names;
+  for (const Listed& listed : all) {
+    *message.add_volumes() = listed.volume;
+    volumes.push_back(listed.volume);
+    names.push_back(listed.volume.name());
+    if (!with_stats) continue;
+    (*message.mutable_stats())[listed.volume.name()] = listed.stats;
+    stats.push_back(listed.stats);
+  }
+  if (quiet) return PrintNames(session, names);
+  return session.PrintVolumes(message, VolumesText(volumes, stats), names);
+}
+
+absl::Status List(const Session& session, const ListArguments& arguments) {
+  const Client client = session.ControlClient();
+  absl::StatusOr<std::vector<v1::Volume>> volumes =
+      SelectVolumes(client, arguments.selection);
+  if (!volumes.ok()) return volumes.status();
+  const bool with_stats = arguments.measured || session.wide();
+  absl::StatusOr<std::vector<Listed>> all = Measure(
+      client, *std::move(volumes), with_stats || NeedsStats(arguments.order));
+  if (!all.ok()) return all.status();
+  std::stable_sort(
+      all->begin(), all->end(), [&arguments](const Listed& a, const Listed& b) {
+        return SortValue(arguments.order, a) > SortValue(arguments.order, b);
+      });
+  return Print(session, *all, with_stats, arguments.quiet);
+}
+
+}  // namespace
+
+void AddListCommand(CommandSet& commands) {
+  auto arguments = std::make_shared<ListArguments>();
+  Session& session = commands.session();
+  CLI::App* command =
+      commands.Add("ls", "List the volumes",
+                   [&session, arguments] { return List(session, *arguments); });
+  command->alias("list");
+  AddSelection(command, &arguments->selection);
+  command->add_flag("-l,--long", arguments->measured,
+                    "Also show what each holds");
+  command->add_flag("-q,--quiet", arguments->quiet,
+                    "Only the names, one a line");
+  Restrict(command->add_option("--sort", arguments->order,
+                               "The order, all but names the most first"),
+           {"name", "size", "data", "memory", "ratio", "created"});
+}
+
+}  // namespace ramvol::cli
