@@ -66,7 +66,8 @@ LocalFile::LocalFile(LocalFile&& other) noexcept
       random_access_(other.random_access_),
       base_offset_(other.base_offset_),
       size_bytes_(other.size_bytes_),
-      position_(other.position_) {}
+      position_(other.position_),
+      peeked_(std::move(other.peeked_)) {}
 
 LocalFile::~LocalFile() {
   if (owned_ && fd_ >= 0) close(fd_);
@@ -194,7 +195,30 @@ absl::Status LocalFile::WaitReadable() const {
   return InterruptedError();
 }
 
+absl::StatusOr<std::string> LocalFile::Peek(size_t max) {
+  std::string head(max, '\0');
+  absl::StatusOr<size_t> got = random_access_ ? ReadAt(0, absl::MakeSpan(head))
+                                              : ReadHere(absl::MakeSpan(head));
+  if (!got.ok()) return got.status();
+  head.resize(*got);
+  if (!random_access_) {
+    peeked_ = head;
+    position_ = 0;
+  }
+  return head;
+}
+
 absl::StatusOr<size_t> LocalFile::Read(absl::Span<char> out) {
+  const size_t kept = std::min(peeked_.size(), out.size());
+  std::copy_n(peeked_.begin(), kept, out.begin());
+  peeked_.erase(0, kept);
+  position_ += static_cast<int64_t>(kept);
+  absl::StatusOr<size_t> got = ReadHere(out.subspan(kept));
+  if (!got.ok()) return got.status();
+  return kept + *got;
+}
+
+absl::StatusOr<size_t> LocalFile::ReadHere(absl::Span<char> out) {
   size_t filled = 0;
   while (filled < out.size()) {
     absl::Status waited = WaitReadable();

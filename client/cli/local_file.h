@@ -58,6 +58,9 @@ class LocalFile {
   // Fill `out`, or less at the end of the file, and return how much.
   absl::StatusOr<size_t> ReadAt(int64_t offset, absl::Span<char> out) const;
   absl::StatusOr<size_t> Read(absl::Span<char> out);
+  // The first bytes of what is to be read, at most `max`; Read gives them
+  // again. Once, and before Read.
+  absl::StatusOr<std::string> Peek(size_t max);
 
   absl::Status WriteAt(int64_t offset, std::string_view data) const;
   absl::Status Write(std::string_view data);
@@ -74,6 +77,7 @@ class LocalFile {
             const std::atomic<bool>& interrupted);
   absl::Status Inspect(bool for_writing);
   absl::Status WaitReadable() const;
+  absl::StatusOr<size_t> ReadHere(absl::Span<char> out);
 
   int fd_;
   const bool owned_;
@@ -84,6 +88,7 @@ class LocalFile {
   int64_t base_offset_ = 0;  // Where the file begins for us.
   int64_t size_bytes_ = 0;
   int64_t position_ = 0;  // Of Read and Write, for messages.
+  std::string peeked_;    // Of a pipe; Read takes it first.
 };
 
 // Writes all of `data` to `fd`; `name` is for the error's message.

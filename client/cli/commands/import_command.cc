@@ -1,5 +1,6 @@
 #include "client/cli/commands/import_command.h"
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "client/cli/local_file.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/session.h"
+#include "client/cli/transfer/file_format.h"
 #include "client/cli/transfer/import_transfer.h"
 #include "client/client.h"
 #include "client/remote_volume.h"
@@ -30,9 +32,10 @@ namespace ramvol::cli {
 namespace {
 
 constexpr char kHelp[] =
-    R"(Holes and blocks of zeroes are not sent. In a volume that is there they are
-trimmed, and what lies past the file's length stays as it is. When the import
-fails or is interrupted, a volume that it made is removed.
+    R"(The file is checked before anything is written: that it is the bytes of a disk,
+and that it fits. Holes and blocks of zeroes are not sent. In a volume that is
+there they are trimmed, and what lies past the file's length stays as it is.
+When the import fails or is interrupted, a volume that it made is removed.
 
 )";
 
@@ -43,6 +46,7 @@ struct ImportArguments {
   bool must_exist = false;
   bool keep_partial = false;
   bool force = false;
+  std::string format = "auto";
   std::optional<int64_t> size_bytes;
   CreateFlags flags;
 };
@@ -71,7 +75,8 @@ class ImportCommand {
 
   absl::Status Run() {
     const absl::Time start = session_.context().now();
-    absl::Status prepared = FindOrCreate();
+    absl::Status prepared = CheckFormat();
+    if (prepared.ok()) prepared = FindOrCreate();
     if (!prepared.ok()) return prepared;
     absl::StatusOr<RemoteVolume> remote = session_.DataClient().Open(
         arguments_.name, {.if_unattached = !created_ && !arguments_.force});
@@ -85,6 +90,37 @@ class ImportCommand {
   }
 
  private:
+  absl::Status CheckFormat() {
+    if (arguments_.format == "raw") return absl::OkStatus();
+    absl::StatusOr<std::string> head = source_.Peek(kFormatBytes);
+    if (!head.ok()) return head.status();
+    return CheckRawFormat(source_.name(), *head);
+  }
+
+  // Of a file whose size is known, before anything is written.
+  absl::Status CheckFits(int64_t size_bytes, const std::string& remedy) const {
+    if (source_.size_bytes() <= size_bytes) return absl::OkStatus();
+    return WithReason(
+        absl::OutOfRangeError(absl::StrCat(
+            source_.name(), " has ", source_.size_bytes(), " bytes, volume \"",
+            arguments_.name, "\" ", size_bytes, "; ", remedy)),
+        reason::kPastEnd);
+  }
+
+  absl::Status CheckExisting() const {
+    if (volume_.read_only()) {
+      return WithReason(
+          absl::FailedPreconditionError(absl::StrCat(
+              "volume \"", arguments_.name, "\" is read-only; \"ramvol set ",
+              arguments_.name, " --read-only=false\" lets it be changed")),
+          reason::kVolumeReadOnly);
+    }
+    return CheckFits(
+        volume_.size_bytes(),
+        absl::StrCat("grow it with \"ramvol resize ", arguments_.name, " ",
+                     source_.size_bytes(), "\""));
+  }
+
   absl::Status FindOrCreate() {
     absl::StatusOr<v1::Volume> found = control_.GetVolume(arguments_.name);
     if (absl::IsNotFound(found.status()) && !arguments_.must_exist) {
@@ -105,6 +141,8 @@ class ImportCommand {
                                      " only describes a new one"));
     }
     volume_ = *std::move(found);
+    absl::Status fits = CheckExisting();
+    if (!fits.ok()) return fits;
     absl::StatusOr<v1::VolumeStats> stats =
         control_.StatVolume(arguments_.name);
     if (!stats.ok()) return stats.status();
@@ -131,7 +169,7 @@ class ImportCommand {
   absl::Status SetSize(v1::CreateVolumeRequest* request) {
     if (arguments_.size_bytes.has_value()) {
       request->set_size_bytes(*arguments_.size_bytes);
-      return absl::OkStatus();
+      return CheckFits(*arguments_.size_bytes, "give a larger --size");
     }
     if (source_.random_access()) {
       if (source_.size_bytes() == 0) return Empty();
@@ -172,7 +210,8 @@ class ImportCommand {
     return Import(source_, remote,
                   {.room_bytes = volume_.size_bytes(), .fresh = fresh_},
                   {.interrupted = *session_.context().interrupted,
-                   .done_bytes = progress.done_bytes()});
+                   .done_bytes = progress.done_bytes(),
+                   .changed = &changed_});
   }
 
   absl::Status FinishVolume(const ImportResult& result) {
@@ -195,8 +234,9 @@ class ImportCommand {
   // way of the next try. The etag makes sure that it still is that one.
   absl::Status GiveUp(const absl::Status& failure) {
     if (!created_) {
-      return Annotate(failure, absl::StrCat("volume \"", arguments_.name,
-                                            "\" is partly written"));
+      return Annotate(failure,
+                      absl::StrCat("volume \"", arguments_.name, "\" is ",
+                                   changed_ ? "partly written" : "unchanged"));
     }
     if (arguments_.keep_partial) {
       return Annotate(failure, absl::StrCat("volume \"", arguments_.name,
@@ -237,6 +277,7 @@ class ImportCommand {
   bool fresh_ = false;
   bool size_later_ = false;
   bool read_only_later_ = false;
+  std::atomic<bool> changed_{false};
 };
 
 absl::Status RunImport(const Session& session,
@@ -272,6 +313,12 @@ void AddImportCommand(CommandSet& commands) {
           "Size of a new volume (default: the file's)");
   command->add_flag("--keep-partial", arguments->keep_partial,
                     "Keep a new volume when the import fails");
+  Restrict(
+      command->add_option(
+          "--format", arguments->format,
+          "raw stores any file as it is; auto (the default) refuses images "
+          "such as qcow2, and compressed files"),
+      {"auto", "raw"});
   AddForce(command, &arguments->force);
   arguments->flags.AddTo(command);
   command->footer(std::string(kHelp) + kCommonHelp);

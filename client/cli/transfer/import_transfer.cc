@@ -28,7 +28,7 @@ class Importer {
       : source_(source),
         request_(request),
         control_(control),
-        pipeline_(volume) {}
+        pipeline_(volume, control.changed) {}
 
   absl::StatusOr<ImportResult> Run() {
     absl::Status sent =

@@ -22,6 +22,8 @@ struct TransferControl {
   const std::atomic<bool>& interrupted;
   // Grows by the bytes that went through, holes left out.
   std::atomic<int64_t>& done_bytes;
+  // When given: becomes true once the volume may have changed.
+  std::atomic<bool>* changed = nullptr;
 };
 
 // Bytes from `offset` to the next multiple of kOperationBytes, at most `left`.

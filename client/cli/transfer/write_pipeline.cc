@@ -1,5 +1,6 @@
 #include "client/cli/transfer/write_pipeline.h"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,8 +13,19 @@
 
 namespace ramvol::cli {
 
-WritePipeline::WritePipeline(RemoteVolume volume)
-    : volume_(std::move(volume)) {}
+namespace {
+
+// Whether the server may have done what failed so for its caller.
+bool MayHaveHappened(const absl::Status& status) {
+  return status.ok() || absl::IsUnavailable(status) ||
+         absl::IsDeadlineExceeded(status) || absl::IsCancelled(status) ||
+         absl::IsAborted(status) || absl::IsUnknown(status);
+}
+
+}  // namespace
+
+WritePipeline::WritePipeline(RemoteVolume volume, std::atomic<bool>* changed)
+    : volume_(std::move(volume)), may_have_changed_(changed) {}
 
 WritePipeline::~WritePipeline() {
   MutexLock lock(&mu_);
@@ -40,6 +52,9 @@ absl::Status WritePipeline::Begin() {
 }
 
 void WritePipeline::End(const absl::Status& status, Buffer buffer) {
+  if (may_have_changed_ != nullptr && MayHaveHappened(status)) {
+    may_have_changed_->store(true);
+  }
   MutexLock lock(&mu_);
   if (first_error_.ok()) first_error_ = status;
   if (buffer.memory != nullptr && buffer.size == free_size_) {

@@ -2,6 +2,7 @@
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_WRITE_PIPELINE_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_WRITE_PIPELINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -23,7 +24,10 @@ namespace ramvol::cli {
 // Used by one thread; the SDK's threads complete the operations.
 class WritePipeline {
  public:
-  explicit WritePipeline(RemoteVolume volume);
+  // `changed`, if there is one, becomes true once the volume may have changed:
+  // an operation succeeded, or ended without the server's answer.
+  explicit WritePipeline(RemoteVolume volume,
+                         std::atomic<bool>* changed = nullptr);
   WritePipeline(const WritePipeline&) = delete;
   WritePipeline& operator=(const WritePipeline&) = delete;
   // Waits for the operations under way.
@@ -51,6 +55,7 @@ class WritePipeline {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   const RemoteVolume volume_;
+  std::atomic<bool>* const may_have_changed_;
 
   Mutex mu_;
   CondVar all_ended_;

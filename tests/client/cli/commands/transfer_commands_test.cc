@@ -150,11 +150,62 @@ TEST_F(TransferCommandsTest, FailedImportRemovesTheVolumeThatItMade) {
 }
 
 TEST_F(TransferCommandsTest, FailedImportKeepsAVolumeThatWasThere) {
-  cli_.AddVolume("a", 32 * kMiB).FailAfter(0, absl::DataLossError("corrupt"));
+  cli_.AddVolume("a", 32 * kMiB).FailAfter(1, absl::DataLossError("corrupt"));
+  WriteFile(image_, Noise(8 * kMiB, 1));
   const auto result = cli_.Run({"import", image_, "a"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("\"a\" is partly written: corrupt"));
   EXPECT_TRUE(server().Has("a"));
+}
+
+TEST_F(TransferCommandsTest, AVolumeThatNothingWasWrittenToIsUnchanged) {
+  cli_.AddVolume("a", 32 * kMiB).FailAfter(0, absl::DataLossError("corrupt"));
+  EXPECT_THAT(cli_.Run({"import", image_, "a"}).err,
+              HasSubstr("\"a\" is unchanged: corrupt"));
+  // Nobody knows what became of an operation without an answer.
+  cli_.AddVolume("b", 32 * kMiB).FailAfter(0, absl::UnavailableError("gone"));
+  EXPECT_THAT(cli_.Run({"import", image_, "b"}).err,
+              HasSubstr("\"b\" is partly written: gone"));
+}
+
+TEST_F(TransferCommandsTest, ImportChecksBeforeItWrites) {
+  FakeVolume& small = cli_.AddVolume("small", kMiB);
+  const auto large = cli_.Run({"import", image_, "small"});
+  EXPECT_EQ(large.exit_code, 1);
+  EXPECT_EQ(large.err, "ramvol: import: " + image_ +
+                           " has 16777216 bytes, volume \"small\" 1048576; "
+                           "grow it with \"ramvol resize small 16777216\" "
+                           "(PAST_END)\n");
+  cli_.AddVolume("frozen", 32 * kMiB);
+  server().settings("frozen").set_read_only(true);
+  const auto frozen = cli_.Run({"import", image_, "frozen"});
+  EXPECT_EQ(frozen.exit_code, 1);
+  EXPECT_THAT(frozen.err,
+              AllOf(HasSubstr("\"ramvol set frozen --read-only=false\""),
+                    HasSubstr("(VOLUME_READ_ONLY)")));
+  EXPECT_THAT(small.writes(), IsEmpty());
+  EXPECT_THAT(small.trims(), IsEmpty());
+  EXPECT_THAT(server().data("frozen").trims(), IsEmpty());
+}
+
+TEST_F(TransferCommandsTest, ImagesAndCompressedFilesAreNotStoredUnawares) {
+  const std::string qcow2 = std::string("QFI\xfb\0\0\0\3", 8) + Noise(9000, 8);
+  WriteFile(image_, qcow2);
+  const auto refused = cli_.Run({"import", image_, "a"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("qemu-img convert"),
+                                 HasSubstr("FOREIGN_FORMAT")));
+  EXPECT_FALSE(server().Has("a"));
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_EQ(write(ends[1], "\x1f\x8b\x08 and so on", 13), 13);
+  close(ends[1]);
+  cli_.context().in_fd = ends[0];
+  EXPECT_THAT(cli_.Run({"import", "-", "a"}).err, HasSubstr("gzip"));
+  close(ends[0]);
+  EXPECT_FALSE(server().Has("a"));
+  EXPECT_EQ(cli_.Run({"import", image_, "a", "--format=raw"}).exit_code, 0);
+  EXPECT_EQ(server().data("a").Content(0, 9008), qcow2);
 }
 
 TEST_F(TransferCommandsTest, InterruptedImportRemovesTheVolume) {

@@ -1,0 +1,78 @@
+#include "client/cli/transfer/file_format.h"
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "base/reason.h"
+
+namespace ramvol::cli {
+namespace {
+
+struct Format {
+  const char* name;
+  size_t offset;
+  absl::string_view magic;
+  // Of a compressed file: what writes its content to standard output. Null for
+  // images, which qemu-img knows.
+  const char* decompressor;
+};
+
+constexpr Format kFormats[] = {
+    {"qcow2", 0, {"QFI\xfb", 4}, nullptr},
+    {"VMDK", 0, {"KDMV", 4}, nullptr},
+    {"VMDK", 0, {"COWD", 4}, nullptr},
+    {"VMDK", 0, {"# Disk DescriptorFile", 21}, nullptr},
+    {"VHDX", 0, {"vhdxfile", 8}, nullptr},
+    {"VHD", 0, {"conectix", 8}, nullptr},
+    {"VDI", 64, {"\x7f\x10\xda\xbe", 4}, nullptr},
+    {"QED", 0, {"QED\0", 4}, nullptr},
+    {"Parallels", 0, {"WithoutFreeSpace", 16}, nullptr},
+    {"Parallels", 0, {"WithouFreSpacExt", 16}, nullptr},
+    {"gzip", 0, {"\x1f\x8b\x08", 3}, "zcat"},
+    {"zstd", 0, {"\x28\xb5\x2f\xfd", 4}, "zstdcat"},
+    {"xz", 0, {"\xfd\x37zXZ\0", 6}, "xzcat"},
+    {"bzip2", 0, {"BZh", 3}, "bzcat"},
+    {"lz4", 0, {"\x04\x22\x4d\x18", 4}, "lz4cat"},
+    {"zip", 0, {"PK\x03\x04", 4}, "unzip -p"},
+};
+
+constexpr char kAsItIs[] = "; --format=raw stores it as it is";
+
+// As a shell takes it.
+std::string ShellWord(const std::string& name) {
+  return absl::StrCat("'", absl::StrReplaceAll(name, {{"'", "'\\''"}}), "'");
+}
+
+std::string Advice(const Format& format, const std::string& name) {
+  if (format.decompressor != nullptr) {
+    return absl::StrCat(name, " is compressed by ", format.name,
+                        "; give its content: ", format.decompressor, " ",
+                        ShellWord(name), " | ramvol import - NAME", kAsItIs);
+  }
+  return absl::StrCat(
+      name, " is an image of format ", format.name,
+      ", not the bytes of the disk; convert it first: qemu-img convert -O raw ",
+      ShellWord(name), " FILE.raw", kAsItIs);
+}
+
+}  // namespace
+
+absl::Status CheckRawFormat(const std::string& name, std::string_view head) {
+  const absl::string_view bytes(head.data(), head.size());
+  for (const Format& format : kFormats) {
+    if (bytes.size() < format.offset ||
+        !absl::StartsWith(bytes.substr(format.offset), format.magic)) {
+      continue;
+    }
+    return WithReason(absl::FailedPreconditionError(Advice(format, name)),
+                      "FOREIGN_FORMAT");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ramvol::cli
