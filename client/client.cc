@@ -85,6 +85,33 @@ absl::StatusOr<v1::VolumeStats> Client::StatVolume(
   return connection_->StatVolume(request);
 }
 
+absl::StatusOr<std::vector<v1::AttachedClient>> Client::ListClients(
+    std::string_view name) const {
+  std::vector<v1::AttachedClient> clients;
+  v1::ListClientsRequest request;
+  request.set_name(std::string(name));
+  do {
+    absl::StatusOr<v1::ListClientsResponse> page =
+        connection_->ListClients(request);
+    if (!page.ok()) return page.status();
+    clients.insert(clients.end(), page->clients().begin(),
+                   page->clients().end());
+    // A server that goes round in circles must not hang its client.
+    if (!page->next_page_token().empty() &&
+        page->next_page_token() == request.page_token()) {
+      return absl::InternalError(
+          "the server gave the same page token twice while listing clients");
+    }
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  return clients;
+}
+
+absl::StatusOr<v1::ListClientsResponse> ClientConnection::ListClients(
+    const v1::ListClientsRequest&) {
+  return absl::UnimplementedError("this connection lists no clients");
+}
+
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {
   return connection_->GetServerInfo();
 }

@@ -55,6 +55,9 @@ class Client {
       const v1::UpdateVolumeRequest& request) const;
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) const;
   absl::StatusOr<v1::VolumeStats> StatVolume(std::string_view name) const;
+  // All pages of who has the volume attached, in the order of their coming.
+  absl::StatusOr<std::vector<v1::AttachedClient>> ListClients(
+      std::string_view name) const;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
   // Asks gRPC's standard health service. FAILED_PRECONDITION when the server
   // answers anything but SERVING, as it does while it stops.

@@ -34,6 +34,9 @@ class ClientConnection {
   virtual absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) = 0;
   virtual absl::StatusOr<v1::VolumeStats> StatVolume(
       const v1::StatVolumeRequest& request) = 0;
+  // One page. Not pure, for mocks that were made before it was there.
+  virtual absl::StatusOr<v1::ListClientsResponse> ListClients(
+      const v1::ListClientsRequest& request);
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
   virtual absl::Status CheckHealth() = 0;
 

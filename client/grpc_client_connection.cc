@@ -176,6 +176,15 @@ class GrpcClientConnection : public ClientConnection {
     return std::move(*response.mutable_stats());
   }
 
+  absl::StatusOr<v1::ListClientsResponse> ListClients(
+      const v1::ListClientsRequest& request) override {
+    v1::ListClientsResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::ListClients, request, response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override {
     v1::GetServerInfoResponse response;
     absl::Status status = Call(&v1::VolumeService::Stub::GetServerInfo,

@@ -37,13 +37,17 @@ google::rpc::ErrorInfo MakeErrorInfo(const absl::Status& status) {
   return info;
 }
 
-std::string WireMessage(const absl::Status& status) {
-  absl::string_view message = status.message();
-  if (message.size() <= kMaxErrorMessageBytes) return std::string(message);
-  size_t end = kMaxErrorMessageBytes;
+std::string Cut(std::string_view text, size_t max) {
+  if (text.size() <= max) return std::string(text);
+  size_t end = max;
   // Do not cut inside a UTF-8 character: protobuf refuses such strings.
-  while (end > 0 && (message[end] & 0xC0) == 0x80) --end;
-  return std::string(message.substr(0, end)) + "...";
+  while (end > 0 && (text[end] & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
+}
+
+std::string WireMessage(const absl::Status& status) {
+  const absl::string_view message = status.message();
+  return Cut({message.data(), message.size()}, kMaxErrorMessageBytes);
 }
 
 absl::Status WithErrorInfo(absl::Status status,
@@ -73,7 +77,7 @@ absl::Status WithMetadata(absl::Status status, std::string_view key,
                           std::string_view value) {
   if (status.ok()) return status;
   google::rpc::ErrorInfo info = MetadataPayload(status);
-  (*info.mutable_metadata())[std::string(key)] = std::string(value);
+  (*info.mutable_metadata())[std::string(key)] = Cut(value, kMaxMetadataBytes);
   SetMetadataPayload(info, &status);
   return status;
 }

@@ -24,6 +24,9 @@ inline constexpr std::string_view kErrorDomain = "ramvol";
 // messages and details in HTTP/2 trailers, and clients accept 8 KiB of these.
 inline constexpr size_t kMaxErrorMessageBytes = 2048;
 
+// Likewise of each value of the metadata.
+inline constexpr size_t kMaxMetadataBytes = 256;
+
 // Sets `key` to `value` in the metadata of the status's ErrorInfo; OK stays OK.
 // For values that scripts want without parsing the message.
 absl::Status WithMetadata(absl::Status status, std::string_view key,

@@ -32,6 +32,7 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, UpdateVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, DeleteVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, StatVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, ListClients).WillByDefault(Return(unexpected));
     ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
     ON_CALL(*this, CheckHealth).WillByDefault(Return(unexpected));
     ON_CALL(*this, Open).WillByDefault(Return(unexpected));
@@ -49,6 +50,8 @@ class MockClientConnection : public ClientConnection {
               (const v1::DeleteVolumeRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::VolumeStats>, StatVolume,
               (const v1::StatVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::ListClientsResponse>, ListClients,
+              (const v1::ListClientsRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
               (override));
   MOCK_METHOD(absl::Status, CheckHealth, (), (override));

@@ -48,6 +48,7 @@ absl::StatusOr<Holders::Id> Volume::Attach(Holder holder, bool if_unattached) {
   return core_->Attach(std::move(holder), if_unattached);
 }
 void Volume::Detach(Holders::Id id) { core_->Detach(id); }
+const Holders& Volume::holders() const { return core_->holders(); }
 absl::Status Volume::CheckUnattached() const {
   return core_->CheckUnattached();
 }

@@ -89,6 +89,8 @@ class Volume {
   // fails as CheckUnattached, and no client gets in between. Prefer Attachment.
   absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
   void Detach(Holders::Id id);
+  // The clients that hold the volume open.
+  const Holders& holders() const;
   // FAILED_PRECONDITION, reason VOLUME_ATTACHED, names the clients that hold
   // the volume open.
   absl::Status CheckUnattached() const;

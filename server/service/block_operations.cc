@@ -143,7 +143,10 @@ std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
   auto result = std::make_unique<v1::IoResult>();
   result->set_id(operation.id());
   const absl::Status status = RunKind(volume, operation, result.get());
-  if (!status.ok()) *result->mutable_error() = ToRpcStatus(status);
+  if (!status.ok()) {
+    *result->mutable_error() =
+        ToRpcStatus(WithMetadata(status, "volume", volume.name()));
+  }
   return result;
 }
 

@@ -68,7 +68,9 @@ absl::Status BlockService::CallVolume(const Request& request,
     return InvalidField("volume", "volume is empty; name a volume");
   }
   auto found = engine_->Find(request.volume());
-  return found.ok() ? call(**found, request, response) : found.status();
+  absl::Status status =
+      found.ok() ? call(**found, request, response) : found.status();
+  return WithMetadata(std::move(status), "volume", request.volume());
 }
 
 template <typename Request, typename Response, typename Call>

@@ -6,7 +6,6 @@
 #include "base/event_log.h"
 #include "base/reason.h"
 #include "base/size.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
 #include "server/service/uid.h"
@@ -14,15 +13,6 @@
 
 namespace ramvol::service {
 namespace {
-
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  google::protobuf::Timestamp timestamp;
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  timestamp.set_seconds(seconds);
-  timestamp.set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-  return timestamp;
-}
 
 absl::Status NotFound(const std::string& name) {
   return WithMetadata(
@@ -187,7 +177,9 @@ absl::StatusOr<v1::Volume> Catalog::Create(
     return volume;
   }
   auto volume = engine_->CreateVolume(*options);
-  if (!volume.ok()) return volume.status();
+  if (!volume.ok()) {
+    return WithMetadata(volume.status(), "volume", request.name());
+  }
   v1::Volume created =
       Enter(std::make_shared<Entry>(*std::move(volume), request, clock_()));
   LogEvent(Event::kVolumeCreated,
@@ -222,12 +214,13 @@ absl::StatusOr<v1::Volume> Catalog::Update(
   auto entry = Find(request.name());
   if (!entry.ok()) return entry.status();
   auto changed = (*entry)->Update(request.etag(), *change, clock_);
-  if (changed.ok()) {
-    LogEvent(Event::kVolumeChanged,
-             {.volume = request.name(),
-              .client = client,
-              .message = absl::StrJoin(request.update_mask().paths(), ", ")});
+  if (!changed.ok()) {
+    return WithMetadata(changed.status(), "volume", request.name());
   }
+  LogEvent(Event::kVolumeChanged,
+           {.volume = request.name(),
+            .client = client,
+            .message = absl::StrJoin(request.update_mask().paths(), ", ")});
   return changed;
 }
 
@@ -237,7 +230,9 @@ absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
   if (!entry.ok()) return entry.status();
   const engine::VolumeStats stats = (*entry)->volume()->Stats();
   absl::Status status = (*entry)->Delete(*engine_, request);
-  if (!status.ok()) return status;
+  if (!status.ok()) {
+    return WithMetadata(std::move(status), "volume", request.name());
+  }
   Erase(*entry);
   LogEvent(Event::kVolumeDeleted,
            {.volume = request.name(),
@@ -271,6 +266,13 @@ std::pair<std::vector<v1::Volume>, bool> Catalog::List(std::string_view after,
   volumes.reserve(found.size());
   for (const auto& entry : found) volumes.push_back(entry->settings());
   return {std::move(volumes), more};
+}
+
+absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::FindVolume(
+    const std::string& name) const {
+  auto entry = Find(name);
+  if (!entry.ok()) return entry.status();
+  return (*entry)->volume();
 }
 
 absl::StatusOr<engine::VolumeStats> Catalog::Stat(

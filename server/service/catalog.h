@@ -53,6 +53,9 @@ class Catalog {
   // follow.
   std::pair<std::vector<v1::Volume>, bool> List(std::string_view after,
                                                 size_t max) const;
+  // The engine's volume of this name.
+  absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
+      const std::string& name) const;
   absl::StatusOr<engine::VolumeStats> Stat(const std::string& name) const;
 
  private:

@@ -22,8 +22,8 @@ std::string Check(absl::string_view name) {
 
 }  // namespace
 
-std::string MakePageToken(std::string_view last_name) {
-  const absl::string_view name(last_name.data(), last_name.size());
+std::string MakePageToken(std::string_view last) {
+  const absl::string_view name(last.data(), last.size());
   return absl::WebSafeBase64Escape(absl::StrCat(Check(name), name));
 }
 
@@ -36,7 +36,7 @@ absl::StatusOr<std::string> ParsePageToken(const std::string& token) {
   }
   return InvalidField("page_token",
                       absl::StrCat("page_token \"", token,
-                                   "\" was not given by ListVolumes; take "
+                                   "\" was not given by this call; take "
                                    "next_page_token, or none for the first "
                                    "page"));
 }

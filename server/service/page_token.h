@@ -1,4 +1,4 @@
-// The opaque page_token of ListVolumes.
+// The opaque page_token of calls that list.
 #ifndef RAMVOL_SERVER_SERVICE_PAGE_TOKEN_H_
 #define RAMVOL_SERVER_SERVICE_PAGE_TOKEN_H_
 
@@ -9,11 +9,11 @@
 
 namespace ramvol::service {
 
-// The token of the page after the volume `last_name`.
-std::string MakePageToken(std::string_view last_name);
+// The token of the page that begins after `last`, a name or a number.
+std::string MakePageToken(std::string_view last);
 
-// The name in `token`; "" for the first page, whose token is "".
-// INVALID_ARGUMENT when MakePageToken did not make the token.
+// What MakePageToken made `token` of; "" for the first page, whose token is empty.
+// INVALID_ARGUMENT when MakePageToken did not make it.
 absl::StatusOr<std::string> ParsePageToken(const std::string& token);
 
 }  // namespace ramvol::service

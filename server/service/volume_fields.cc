@@ -242,6 +242,15 @@ absl::StatusOr<VolumeChange> ParseUpdate(
   return change;
 }
 
+google::protobuf::Timestamp ToProto(absl::Time time) {
+  google::protobuf::Timestamp timestamp;
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  timestamp.set_seconds(seconds);
+  timestamp.set_nanos(static_cast<int32_t>(
+      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+  return timestamp;
+}
+
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume) {
   volume->set_name(options.name);
   volume->set_size_bytes(static_cast<int64_t>(options.size_bytes));

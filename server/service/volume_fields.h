@@ -8,7 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "google/protobuf/map.h"
+#include "google/protobuf/timestamp.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
@@ -39,6 +41,8 @@ absl::StatusOr<VolumeChange> ParseUpdate(
 
 // Sets the fields that the engine knows.
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
+
+google::protobuf::Timestamp ToProto(absl::Time time);
 
 v1::VolumeStats MakeStats(const engine::VolumeStats& stats);
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/metrics/process_memory.h"
@@ -21,9 +22,20 @@ namespace {
 
 constexpr int32_t kDefaultPageSize = 100;
 constexpr int32_t kMaxPageSize = 1000;
+// Their answers have less than kMaxPageBytes.
+constexpr int32_t kMaxClientsPageSize = 250;
 // Volumes that are copied at a time. Bounds memory: each may have 20 KiB of
 // labels.
 constexpr int32_t kVolumesAtOnce = 32;
+
+// Of `wanted` in a request.
+absl::StatusOr<int32_t> PageSize(int32_t wanted, int32_t max) {
+  if (wanted < 0) {
+    return InvalidField("page_size", absl::StrCat("page_size is ", wanted,
+                                                  "; it must not be negative"));
+  }
+  return wanted == 0 ? kDefaultPageSize : std::min(wanted, max);
+}
 
 // Moves the volume, if there is one, into `response`.
 template <typename Response>
@@ -106,16 +118,11 @@ grpc::ServerUnaryReactor* VolumeService::ListVolumes(
 
 absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
                                  v1::ListVolumesResponse* response) const {
-  if (request.page_size() < 0) {
-    return InvalidField("page_size",
-                        absl::StrCat("page_size is ", request.page_size(),
-                                     "; it must not be negative"));
-  }
+  const auto wanted = PageSize(request.page_size(), kMaxPageSize);
+  if (!wanted.ok()) return wanted.status();
   const auto after = ParsePageToken(request.page_token());
   if (!after.ok()) return after.status();
-  const int32_t size = request.page_size() == 0
-                           ? kDefaultPageSize
-                           : std::min(request.page_size(), kMaxPageSize);
+  const int32_t size = *wanted;
   std::string last = *after;
   size_t bytes = 0;
   bool more = true;
@@ -179,6 +186,47 @@ grpc::ServerUnaryReactor* VolumeService::StatVolume(
         return absl::OkStatus();
       });
   return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* VolumeService::ListClients(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::ListClientsRequest, v1::ListClientsResponse>(
+      context, request, response,
+      [this](const v1::ListClientsRequest& request,
+             v1::ListClientsResponse* response) {
+        return ListHolders(request, response);
+      });
+  task.answer_bytes = kMaxPageBytes;
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+absl::Status VolumeService::ListHolders(
+    const v1::ListClientsRequest& request,
+    v1::ListClientsResponse* response) const {
+  const auto size = PageSize(request.page_size(), kMaxClientsPageSize);
+  if (!size.ok()) return size.status();
+  const auto token = ParsePageToken(request.page_token());
+  if (!token.ok()) return token.status();
+  engine::Holders::Id last = 0;
+  if (!token->empty() && !absl::SimpleAtoi(*token, &last)) {
+    return InvalidField("page_token", "page_token was not given by this call");
+  }
+  const auto volume = catalog_->FindVolume(request.name());
+  if (!volume.ok()) return volume.status();
+  const auto most = static_cast<size_t>(*size);
+  auto holders = (*volume)->holders().ListAfter(last, most + 1);
+  const bool more = holders.size() > most;
+  if (more) holders.pop_back();
+  for (const auto& [id, holder] : holders) {
+    v1::AttachedClient& client = *response->add_clients();
+    client.set_protocol(holder.over);
+    client.set_address(holder.from);
+    *client.mutable_attach_time() = ToProto(holder.since);
+    last = id;
+  }
+  if (more) response->set_next_page_token(MakePageToken(absl::StrCat(last)));
+  return absl::OkStatus();
 }
 
 grpc::ServerUnaryReactor* VolumeService::GetServerInfo(

@@ -29,8 +29,10 @@ using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
             v1::VolumeService::WithRawCallbackMethod_UpdateVolume<
                 v1::VolumeService::WithRawCallbackMethod_DeleteVolume<
                     v1::VolumeService::WithRawCallbackMethod_StatVolume<
-                        v1::VolumeService::WithRawCallbackMethod_GetServerInfo<
-                            v1::VolumeService::Service>>>>>>>;
+                        v1::VolumeService::WithRawCallbackMethod_ListClients<
+                            v1::VolumeService::
+                                WithRawCallbackMethod_GetServerInfo<
+                                    v1::VolumeService::Service>>>>>>>>;
 
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
@@ -63,6 +65,9 @@ class VolumeService final : public VolumeServiceBase {
   grpc::ServerUnaryReactor* StatVolume(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListClients(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override;
@@ -70,6 +75,8 @@ class VolumeService final : public VolumeServiceBase {
  private:
   absl::Status List(const v1::ListVolumesRequest& request,
                     v1::ListVolumesResponse* response) const;
+  absl::Status ListHolders(const v1::ListClientsRequest& request,
+                           v1::ListClientsResponse* response) const;
   void FillInfo(v1::GetServerInfoResponse* info) const;
 
   engine::Engine* const engine_;

@@ -1,5 +1,6 @@
 #include "tests/client/fake_server.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -160,6 +161,19 @@ absl::StatusOr<v1::VolumeStats> FakeServer::StatVolume(
   answer.set_size_bytes(found->settings.size_bytes());
   answer.set_logical_bytes(found->data->allocated_bytes());
   return answer;
+}
+
+absl::StatusOr<v1::ListClientsResponse> FakeServer::ListClients(
+    const v1::ListClientsRequest& request) {
+  absl::StatusOr<Volume> found = Find(request.name());
+  if (!found.ok()) return found.status();
+  const size_t index = request.page_token().size();
+  v1::ListClientsResponse response;
+  if (index < clients.size()) *response.add_clients() = clients[index];
+  if (index + 1 < clients.size()) {
+    response.set_next_page_token(std::string(index + 1, 'x'));
+  }
+  return response;
 }
 
 absl::StatusOr<v1::GetServerInfoResponse> FakeServer::GetServerInfo() {

@@ -37,6 +37,9 @@ class FakeServer : public ClientConnection {
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) override;
   absl::StatusOr<v1::VolumeStats> StatVolume(
       const v1::StatVolumeRequest& request) override;
+  // One on a page.
+  absl::StatusOr<v1::ListClientsResponse> ListClients(
+      const v1::ListClientsRequest& request) override;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
   absl::Status CheckHealth() override;
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
@@ -66,6 +69,7 @@ class FakeServer : public ClientConnection {
   // Called with every volume that is created.
   std::function<void(FakeVolume&)> on_create;
   v1::VolumeStats stats;  // What StatVolume answers, but for sizes.
+  std::vector<v1::AttachedClient> clients;  // What ListClients answers.
   std::vector<std::string> nbd_addresses;
   v1::CreateVolumeRequest last_create;
   v1::UpdateVolumeRequest last_update;

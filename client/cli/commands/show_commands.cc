@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -29,6 +30,16 @@ absl::Status Stat(const Session& session, const std::string& name) {
       session.ControlClient().StatVolume(name);
   if (!stats.ok()) return stats.status();
   return session.PrintVolumes(*stats, StatsText(name, *stats), {name});
+}
+
+absl::Status ListClients(const Session& session, const std::string& name) {
+  absl::StatusOr<std::vector<v1::AttachedClient>> clients =
+      session.ControlClient().ListClients(name);
+  if (!clients.ok()) return clients.status();
+  v1::ListClientsResponse message;
+  message.mutable_clients()->Add(clients->begin(), clients->end());
+  return session.PrintMessage(message,
+                              ClientsText(*clients, session.context().now()));
 }
 
 absl::Status ShowServer(const Session& session) {
@@ -73,6 +84,10 @@ void AddShowCommands(CommandSet& commands) {
   AddVolumeName(
       commands.Add("stat", "Measure a volume: data, ratio, memory, I/O",
                    [&session, name] { return Stat(session, *name); }),
+      name.get());
+  AddVolumeName(
+      commands.Add("clients", "List the clients that have a volume attached",
+                   [&session, name] { return ListClients(session, *name); }),
       name.get());
   commands.Add("server", "Describe the server: version, limits, memory",
                [&session] { return ShowServer(session); });

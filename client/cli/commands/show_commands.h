@@ -1,4 +1,4 @@
-// show, stat, server, health.
+// show, stat, clients, server, version, health.
 #ifndef RAMVOL_CLIENT_CLI_COMMANDS_SHOW_COMMANDS_H_
 #define RAMVOL_CLIENT_CLI_COMMANDS_SHOW_COMMANDS_H_
 

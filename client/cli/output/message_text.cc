@@ -1,5 +1,6 @@
 #include "client/cli/output/message_text.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -55,6 +56,11 @@ absl::Time ToTime(const google::protobuf::Timestamp& timestamp) {
 std::string TimeText(const google::protobuf::Timestamp& timestamp) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", ToTime(timestamp),
                           absl::UTCTimeZone());
+}
+
+std::string Age(absl::Duration age) {
+  return absl::FormatDuration(
+      std::max(absl::Trunc(age, absl::Seconds(1)), absl::ZeroDuration()));
 }
 
 std::string Seconds(int64_t nanoseconds) {
@@ -228,15 +234,25 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
                       WorkText(stats.io()));
 }
 
+std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
+                        absl::Time now) {
+  Table table({{"PROTOCOL"}, {"ADDRESS"}, {"SINCE"}, {"FOR", Align::kRight}});
+  for (const v1::AttachedClient& client : clients) {
+    const absl::Time since = ToTime(client.attach_time());
+    table.AddRow({client.protocol(), client.address(),
+                  TimeText(client.attach_time()), Age(now - since)});
+  }
+  return table.Render();
+}
+
 std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
   const absl::Duration up = now - ToTime(info.start_time());
   const auto used = static_cast<double>(info.memory_used_bytes());
   const auto limit = static_cast<double>(info.memory_limit_bytes());
   Fields fields;
   fields.Add("Version", info.version());
-  fields.Add("Up", absl::StrCat(
-                       absl::FormatDuration(absl::Trunc(up, absl::Seconds(1))),
-                       " since ", TimeText(info.start_time())));
+  fields.Add("Up",
+             absl::StrCat(Age(up), " since ", TimeText(info.start_time())));
   fields.Add("Addresses", absl::StrJoin(info.grpc_addresses(), ", "));
   fields.Add("NBD", info.nbd_addresses().empty()
                         ? "off"

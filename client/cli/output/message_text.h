@@ -24,6 +24,9 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
 std::string VolumeText(const v1::Volume& volume);
 // The measurements of `stat`.
 std::string StatsText(const std::string& name, const v1::VolumeStats& stats);
+// The table of `clients`; `now` tells how long ago they came.
+std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
+                        absl::Time now);
 // `server`; `now` gives the time that it has been up.
 std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now);
 

@@ -61,6 +61,17 @@ class Holders {
     }
     return {std::move(first), holders_.size()};
   }
+  // Up to `max` that came after the one with id `after`, with their ids.
+  std::vector<std::pair<Id, Holder>> ListAfter(Id after, size_t max) const
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    std::vector<std::pair<Id, Holder>> found;
+    auto it = holders_.upper_bound(after);
+    for (; it != holders_.end() && found.size() < max; ++it) {
+      found.emplace_back(it->first, it->second);
+    }
+    return found;
+  }
 
  private:
   Id AddLocked(Holder holder) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {

@@ -67,6 +67,7 @@ class VolumeCore final : public ChunkOwner {
   absl::Status Delete(bool force);
   absl::StatusOr<Holders::Id> Attach(Holder holder, bool if_unattached);
   void Detach(Holders::Id id);
+  const Holders& holders() const { return holders_; }
   absl::Status CheckUnattached() const;
 
   const std::string& name() const { return name_; }

@@ -425,6 +425,26 @@ Corrupt:     0 frames
               HasSubstr("\"storedBytes\": \"104857600\""));
 }
 
+TEST_F(RunCliTest, ClientsAreListed) {
+  cli_.context().now = [] { return absl::FromUnixSeconds(1000 + 3725); };
+  Run("create a 1G");
+  EXPECT_EQ(Run("clients a").out, "PROTOCOL  ADDRESS  SINCE  FOR\n");
+  for (const char* protocol : {"nbd", "io"}) {
+    v1::AttachedClient& client = cli_.server().clients.emplace_back();
+    client.set_protocol(protocol);
+    client.set_address("10.0.0.7:40112");
+    client.mutable_attach_time()->set_seconds(1000);
+  }
+  EXPECT_EQ(Run("clients a").out,
+            "PROTOCOL  ADDRESS         SINCE                       FOR\n"
+            "nbd       10.0.0.7:40112  1970-01-01 00:16:40 UTC  1h2m5s\n"
+            "io        10.0.0.7:40112  1970-01-01 00:16:40 UTC  1h2m5s\n");
+  EXPECT_EQ(FromJson<v1::ListClientsResponse>(Run("clients a -o json").out)
+                .clients_size(),
+            2);
+  EXPECT_EQ(Run("clients b").exit_code, 3);
+}
+
 TEST_F(RunCliTest, ServerIsDescribed) {
   cli_.context().now = [] { return absl::FromUnixSeconds(1000 + 3725); };
   EXPECT_THAT(Run("server").out,

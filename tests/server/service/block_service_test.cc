@@ -202,6 +202,40 @@ TEST_F(BlockServiceTest, UnknownAndEmptyVolumes) {
   EXPECT_THAT(Write(0, "x", ""), IsInvalidField("volume"));
 }
 
+TEST_F(BlockServiceTest, EveryErrorNamesTheVolume) {
+  for (const absl::Status& status :
+       {Read(kSize, 1).status(), Write(kSize, "x"), Trim(1, kSize),
+        Zero(1, kSize, false), Extents(kSize + 1, 0).status(),
+        Write(-1, "x")}) {
+    EXPECT_EQ(GetMetadata(status)["volume"], "disk") << status;
+  }
+  EXPECT_EQ(GetMetadata(Write(0, "x", "nope"))["volume"], "nope");
+  // Trailers have little room.
+  const std::string longest(100'000, 'n');
+  const absl::Status unknown = Write(0, "x", longest);
+  EXPECT_THAT(unknown,
+              HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+  EXPECT_EQ(GetMetadata(unknown)["volume"], std::string(256, 'n') + "...");
+}
+
+TEST_F(BlockServiceTest, OperationsOfAStreamNameTheVolumeToo) {
+  grpc::ClientContext context;
+  auto stream = server_.blocks().Io(&context);
+  v1::IoRequest request;
+  request.set_volume("disk");
+  request.add_operations()->mutable_read()->set_offset(kSize);
+  request.mutable_operations(0)->mutable_read()->set_length(1);
+  ASSERT_TRUE(stream->Write(request));
+  stream->WritesDone();
+  v1::IoResponse response;
+  while (response.results_size() == 0) ASSERT_TRUE(stream->Read(&response));
+  const absl::Status status = FromRpcStatus(response.results(0).error());
+  EXPECT_THAT(status,
+              HasReason(absl::StatusCode::kOutOfRange, reason::kPastEnd));
+  EXPECT_EQ(GetMetadata(status)["volume"], "disk");
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(BlockServiceTest, ReadOnlyVolumesRefuseChanges) {
   v1::CreateVolumeRequest request;
   request.set_name("fixed");

@@ -453,6 +453,98 @@ TEST_F(VolumeServiceTest, DeleteOfAnAttachedVolumeWantsForce) {
   EXPECT_TRUE(stream->Finish().ok());
 }
 
+TEST_F(VolumeServiceTest, ClientsAreListedAPageAtATime) {
+  ASSERT_THAT(Create(CreateRequest()), IsOk());
+  constexpr int kClients = 5;
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<
+      std::unique_ptr<grpc::ClientReaderWriter<v1::IoRequest, v1::IoResponse>>>
+      streams;
+  v1::IoRequest open;
+  open.set_volume("disk");
+  for (int i = 0; i < kClients; ++i) {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    streams.push_back(server_.blocks().Io(contexts.back().get()));
+    ASSERT_TRUE(streams.back()->Write(open));
+    v1::IoResponse opened;
+    ASSERT_TRUE(streams.back()->Read(&opened));
+  }
+  v1::ListClientsRequest request;
+  request.set_name("disk");
+  request.set_page_size(2);
+  int listed = 0;
+  int pages = 0;
+  do {
+    auto page =
+        TestServer::Call(&Stub::ListClients, server_.volumes(), request);
+    ASSERT_THAT(page, IsOk());
+    ++pages;
+    for (const v1::AttachedClient& client : page->clients()) {
+      ++listed;
+      EXPECT_EQ(client.protocol(), "io");
+      EXPECT_THAT(client.address(), ::testing::StartsWith("127.0.0.1:"));
+      EXPECT_GT(client.attach_time().seconds(), 0);
+    }
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_EQ(listed, kClients);
+  EXPECT_EQ(pages, 3);
+  for (auto& stream : streams) {
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+}
+
+TEST_F(VolumeServiceTest, ListingClientsChecksTheRequest) {
+  ASSERT_THAT(Create(CreateRequest()), IsOk());
+  v1::ListClientsRequest request;
+  request.set_name("disk");
+  auto none = TestServer::Call(&Stub::ListClients, server_.volumes(), request);
+  ASSERT_THAT(none, IsOk());
+  EXPECT_EQ(none->clients_size(), 0);
+  EXPECT_EQ(none->next_page_token(), "");
+  request.set_page_size(-1);
+  EXPECT_THAT(
+      TestServer::Call(&Stub::ListClients, server_.volumes(), request).status(),
+      IsInvalidField("page_size"));
+  request.set_page_size(0);
+  request.set_page_token("x");
+  EXPECT_THAT(
+      TestServer::Call(&Stub::ListClients, server_.volumes(), request).status(),
+      IsInvalidField("page_token"));
+  request.set_page_token("");
+  request.set_name("other");
+  EXPECT_THAT(
+      TestServer::Call(&Stub::ListClients, server_.volumes(), request).status(),
+      HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+}
+
+TEST_F(VolumeServiceTest, EveryErrorNamesTheVolume) {
+  ASSERT_THAT(Create(CreateRequest()), IsOk());
+  EXPECT_EQ(GetMetadata(Get("other").status()).at("volume"), "other");
+  v1::UpdateVolumeRequest grow;
+  grow.set_name("disk");
+  grow.mutable_volume()->set_size_bytes(1);
+  grow.mutable_update_mask()->add_paths("size_bytes");
+  grow.set_if_unattached(true);
+  grpc::ClientContext context;
+  auto stream = server_.blocks().Io(&context);
+  v1::IoRequest open;
+  open.set_volume("disk");
+  ASSERT_TRUE(stream->Write(open));
+  v1::IoResponse opened;
+  ASSERT_TRUE(stream->Read(&opened));
+  v1::DeleteVolumeRequest request;
+  request.set_name("disk");
+  for (const absl::Status& status : {Delete(request), Update(grow).status()}) {
+    EXPECT_THAT(status, HasReason(absl::StatusCode::kFailedPrecondition,
+                                  reason::kVolumeAttached));
+    EXPECT_EQ(GetMetadata(status).at("volume"), "disk");
+  }
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(VolumeServiceTest, StatMeasures) {
   server_.CreateVolume("disk", 1 << 20);
   v1::WriteRequest write;
