@@ -12,8 +12,8 @@ namespace ramvol::service {
 // The token of the page that begins after `last`, a name or a number.
 std::string MakePageToken(std::string_view last);
 
-// What MakePageToken made `token` of; "" for the first page, whose token is empty.
-// INVALID_ARGUMENT when MakePageToken did not make it.
+// What MakePageToken made `token` of; "" for the first page, whose token is
+// empty. INVALID_ARGUMENT when MakePageToken did not make it.
 absl::StatusOr<std::string> ParsePageToken(const std::string& token);
 
 }  // namespace ramvol::service
