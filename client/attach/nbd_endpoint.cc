@@ -97,6 +97,19 @@ uint32_t Hash(std::string_view text) {
   return hash;
 }
 
+// Where the volume is served, as options of QEMU's nbd driver.
+std::string QemuServer(const std::string& prefix, const NbdEndpoint& endpoint,
+                       const std::string& volume) {
+  const std::string where =
+      endpoint.is_unix()
+          ? absl::StrCat(prefix, "server.type=unix,", prefix,
+                         "server.path=", QemuValue(endpoint.unix_path))
+          : absl::StrCat(prefix, "server.type=inet,", prefix,
+                         "server.host=", QemuValue(endpoint.host), ",", prefix,
+                         "server.port=", endpoint.port);
+  return absl::StrCat(where, ",", prefix, "export=", QemuValue(volume));
+}
+
 absl::Status NoListener(const std::string& message) {
   return WithReason(absl::FailedPreconditionError(message), "NO_NBD_LISTENER");
 }
@@ -179,14 +192,8 @@ std::string QemuNodeName(const std::string& volume) {
 std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,
                          bool read_only) {
   const std::string node = QemuNodeName(volume);
-  const std::string server = endpoint.is_unix()
-                                 ? absl::StrCat("server.type=unix,server.path=",
-                                                QemuValue(endpoint.unix_path))
-                                 : absl::StrCat("server.type=inet,server.host=",
-                                                QemuValue(endpoint.host),
-                                                ",server.port=", endpoint.port);
   const std::string blockdev = absl::StrCat(
-      "driver=nbd,node-name=", node, ",", server, ",export=", QemuValue(volume),
+      "driver=nbd,node-name=", node, ",", QemuServer("", endpoint, volume),
       ",discard=unmap,detect-zeroes=unmap,reconnect-delay=", kReconnectSeconds,
       read_only ? ",read-only=on" : "");
   return absl::StrCat("-blockdev ", ShellQuote(blockdev),
@@ -195,8 +202,10 @@ std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,
 
 std::string QemuDrive(const NbdEndpoint& endpoint, const std::string& volume,
                       bool read_only) {
+  // Without a URI, whose "?" a shell would have to be kept from.
   const std::string drive =
-      absl::StrCat("file=", QemuValue(NbdUri(endpoint, volume)),
+      absl::StrCat("file.driver=nbd,", QemuServer("file.", endpoint, volume),
+                   ",file.reconnect-delay=", kReconnectSeconds,
                    ",format=raw,if=virtio,discard=unmap,detect-zeroes=unmap",
                    read_only ? ",read-only=on" : "");
   return absl::StrCat("-drive ", ShellQuote(drive));

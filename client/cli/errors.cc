@@ -43,6 +43,12 @@ absl::Status NoNames() {
   return UsageError("this command has no names for --output=name to print");
 }
 
+absl::Status BinaryToTerminal() {
+  return UsageError(
+      "bytes that are no text are not written to a terminal; send them into a "
+      "file or a pipe, or give --force");
+}
+
 bool IsUsageError(const absl::Status& status) {
   return GetReason(status) == kUsageReason;
 }

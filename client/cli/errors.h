@@ -12,6 +12,8 @@ namespace ramvol::cli {
 absl::Status UsageError(const std::string& message);
 // Of --output=name with a command that answers with no names.
 absl::Status NoNames();
+// Of bytes that would go to a terminal, which may take them for commands.
+absl::Status BinaryToTerminal();
 bool IsUsageError(const absl::Status& status);
 
 // The line for standard error: "ramvol: <what>: <message> (<REASON>)\n". The

@@ -5,10 +5,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/printable.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
 #include "client/cli/errors.h"
@@ -17,16 +20,37 @@
 #include "client/cli/transfer/export_transfer.h"
 #include "client/cli/transfer/import_transfer.h"
 #include "client/cli/transfer/transfer.h"
+#include "client/remote_volume.h"
 
 namespace ramvol::cli {
 namespace {
+
+// More than this is no text that somebody wants to read.
+constexpr int64_t kMaxTerminalBytes = 64 << 10;
 
 struct ReadArguments {
   std::string name;
   int64_t offset = 0;
   int64_t length = 0;
   std::string file = "-";
+  bool force = false;
 };
+
+// Whether a terminal shows it and does nothing else.
+bool IsText(std::string data) {
+  absl::c_replace_if(data, [](char c) { return c == '\n' || c == '\t'; }, ' ');
+  return Printable(data) == data;
+}
+
+// Text is shown on a terminal, as long as it is not endless.
+absl::Status CheckForTerminal(const RemoteVolume& volume,
+                              const ReadArguments& arguments) {
+  if (arguments.length > kMaxTerminalBytes) return BinaryToTerminal();
+  absl::StatusOr<std::string> data =
+      volume.Read(arguments.offset, arguments.length);
+  if (!data.ok()) return data.status();
+  return IsText(*std::move(data)) ? absl::OkStatus() : BinaryToTerminal();
+}
 
 absl::Status Read(const Session& session, const ReadArguments& arguments) {
   const CliContext& context = session.context();
@@ -35,6 +59,11 @@ absl::Status Read(const Session& session, const ReadArguments& arguments) {
   absl::Status in_range =
       CheckRange(volume->settings, arguments.offset, arguments.length);
   if (!in_range.ok()) return in_range;
+  if (arguments.file == "-" && !arguments.force &&
+      context.out_terminal().has_value()) {
+    absl::Status shown = CheckForTerminal(volume->remote, arguments);
+    if (!shown.ok()) return shown;
+  }
   absl::StatusOr<LocalFile> file = LocalFile::OpenForWriting(
       arguments.file, context.out_fd, *context.interrupted);
   if (!file.ok()) return file.status();
@@ -58,6 +87,8 @@ void AddRead(CommandSet& commands) {
   AddSize(command, "LENGTH", &arguments->length, "How many bytes")->required();
   command->add_option("--out", arguments->file, "Write them to a file")
       ->type_name("FILE");
+  command->add_flag("--force", arguments->force,
+                    "Write them to a terminal also when they are no text");
 }
 
 struct WriteArguments {

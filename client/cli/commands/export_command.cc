@@ -14,6 +14,7 @@
 #include "base/size.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
+#include "client/cli/errors.h"
 #include "client/cli/local_file.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/session.h"
@@ -35,6 +36,7 @@ struct ExportArguments {
   std::string name;
   std::string file;
   bool keep_partial = false;
+  bool force = false;
 };
 
 absl::StatusOr<ExportResult> Transfer(const Session& session,
@@ -92,6 +94,10 @@ absl::Status RunExport(const Session& session,
                        const ExportArguments& arguments) {
   const CliContext& context = session.context();
   const absl::Time start = context.now();
+  if (arguments.file == "-" && !arguments.force &&
+      context.out_terminal().has_value()) {
+    return BinaryToTerminal();
+  }
   absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
   if (!volume.ok()) return volume.status();
   absl::StatusOr<LocalFile> file = LocalFile::OpenForWriting(
@@ -124,6 +130,8 @@ void AddExportCommand(CommandSet& commands) {
       ->type_name("");
   command->add_flag("--keep-partial", arguments->keep_partial,
                     "Keep a new file when the export fails");
+  command->add_flag("--force", arguments->force,
+                    "Also to a terminal as standard output");
   command->footer(std::string(kHelp) + kCommonHelp);
 }
 

@@ -67,11 +67,13 @@ std::string Seconds(int64_t nanoseconds) {
   return absl::StrFormat("%.3f s", static_cast<double>(nanoseconds) / 1e9);
 }
 
-// Of one operation; "-" when there was none.
-std::string MeanTime(int64_t nanoseconds, int64_t operations) {
-  if (operations == 0) return "-";
-  return LatencyText(static_cast<double>(nanoseconds) / 1e3 /
-                     static_cast<double>(operations));
+// "1.2 us a read"; "no read yet".
+std::string MeanTime(const char* what, int64_t nanoseconds,
+                     int64_t operations) {
+  if (operations == 0) return absl::StrCat("no ", what, " yet");
+  return absl::StrCat(LatencyText(static_cast<double>(nanoseconds) / 1e3 /
+                                  static_cast<double>(operations)),
+                      " a ", what);
 }
 
 std::string BlocksText(const v1::BlockCounts& blocks) {
@@ -130,16 +132,19 @@ std::string WorkText(const v1::IoCounters& io) {
   const double looked = static_cast<double>(io.cache_hits()) +
                         static_cast<double>(io.cache_misses());
   Fields fields;
-  fields.Add("Cache",
-             absl::StrCat(CountOf(io.cache_hits(), "hit"), ", ",
-                          CountOf(io.cache_misses(), "miss", "misses"), " (",
-                          Percent(static_cast<double>(io.cache_hits()), looked),
-                          " hits)"));
+  fields.Add(
+      "Cache",
+      looked == 0
+          ? "not asked yet"
+          : absl::StrCat(CountOf(io.cache_hits(), "hit"), ", ",
+                         CountOf(io.cache_misses(), "miss", "misses"), " (",
+                         Percent(static_cast<double>(io.cache_hits()), looked),
+                         " hits)"));
   fields.Add(
       "Mean time",
       absl::StrCat(
-          MeanTime(io.read_nanoseconds(), io.read_operations()), " a read, ",
-          MeanTime(io.write_nanoseconds(), io.write_operations()), " a write"));
+          MeanTime("read", io.read_nanoseconds(), io.read_operations()), ", ",
+          MeanTime("write", io.write_nanoseconds(), io.write_operations())));
   fields.Add("Background",
              absl::StrCat(CountOf(io.merged_frames(), "frame"), " merged, ",
                           io.split_frames(), " split"));
@@ -169,7 +174,7 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
   std::vector<Table::Column> columns = {
       {"NAME"}, {"SIZE", Align::kRight}, {"ALLOCATOR"}, {"ACCESS"}};
   if (!stats.empty()) {
-    for (const char* title : {"DATA", "STORED", "MEMORY", "RATIO"}) {
+    for (const char* title : {"DATA", "STORED", "MEMORY", "RATIO", "CLIENTS"}) {
       columns.push_back({title, Align::kRight});
     }
   }
@@ -185,6 +190,7 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
       row.push_back(Size(stats[i].stored_bytes()));
       row.push_back(Size(stats[i].memory_bytes()));
       row.push_back(Ratio(stats[i].ratio()));
+      row.push_back(absl::StrCat(stats[i].attached_clients()));
     }
     row.push_back(Labels(volume));
     table.AddRow(std::move(row));

@@ -111,8 +111,15 @@ TEST(NbdEndpointTest, QemuLinesAreReadyForAShell) {
   EXPECT_THAT(QemuBlockdev(Unix("/it's, here"), "disk", false),
               HasSubstr("server.path=/it'\\''s,, here,export"));
   EXPECT_EQ(QemuDrive(Unix("/run/n,1"), "disk", true),
-            "-drive 'file=nbd+unix:///disk?socket=/run/n%2C1,format=raw,"
-            "if=virtio,discard=unmap,detect-zeroes=unmap,read-only=on'");
+            "-drive file.driver=nbd,file.server.type=unix,"
+            "file.server.path=/run/n,,1,file.export=disk,"
+            "file.reconnect-delay=60,format=raw,if=virtio,discard=unmap,"
+            "detect-zeroes=unmap,read-only=on");
+  EXPECT_EQ(QemuDrive(Tcp("db7", 10809), "disk", false),
+            "-drive file.driver=nbd,file.server.type=inet,"
+            "file.server.host=db7,file.server.port=10809,file.export=disk,"
+            "file.reconnect-delay=60,format=raw,if=virtio,discard=unmap,"
+            "detect-zeroes=unmap");
 }
 
 TEST(NbdEndpointTest, NodeNamesAreShortAndDiffer) {

@@ -353,10 +353,11 @@ TEST_F(RunCliTest, ListShowsATable) {
   cli_.server().stats.set_memory_bytes(8192);
   EXPECT_EQ(Run("ls -l").out,
             "NAME       SIZE  ALLOCATOR  ACCESS  DATA  STORED  MEMORY  RATIO  "
-            "LABELS\n"
-            "a         512 B  malloc     ro       0 B   4 KiB   8 KiB   2.50\n"
+            "CLIENTS  LABELS\n"
+            "a         512 B  malloc     ro       0 B   4 KiB   8 KiB   2.50  "
+            "      0\n"
             "scratch  10 GiB  zstd       rw       0 B   4 KiB   8 KiB   2.50  "
-            "team=x\n");
+            "      0  team=x\n");
   EXPECT_THAT(Run("ls --output=json").out,
               AllOf(StartsWith("{\n \"volumes\": [\n"),
                     HasSubstr("\"name\": \"scratch\"")));
@@ -416,7 +417,7 @@ extents           0      -
 failed            0      -
 
 Cache:       3 hits, 1 miss (75.0% hits)
-Mean time:   - a read, 1.2 us a write
+Mean time:   no read yet, 1.2 us a write
 Background:  0 frames merged, 0 split
 zstd:        1.500 s compressing, 0.000 s decompressing
 Corrupt:     0 frames
@@ -595,6 +596,22 @@ TEST_F(RunCliTest, ReadWriteAndTrim) {
   EXPECT_EQ(volume.Content(0, 5), "hello");
   EXPECT_EQ(Run("trim a --all").exit_code, 0);
   EXPECT_EQ(volume.allocated_bytes(), 0);
+}
+
+TEST_F(RunCliTest, OnlyTextGoesToATerminal) {
+  FakeVolume& volume = cli_.AddVolume("a", 1 << 20);
+  volume.Fill(0, "hello,\tRAM\n");
+  cli_.context().out_terminal = [] { return TerminalSize(); };
+  EXPECT_EQ(Run("read a 0 11").out, "hello,\tRAM\n");
+  EXPECT_THAT(UsageErrorOf("read a 0 12"), HasSubstr("--force"));
+  UsageErrorOf("read a 0 1M");
+  UsageErrorOf("export a -");
+  EXPECT_EQ(Run("read a 0 12 --force").out, std::string("hello,\tRAM\n\0", 12));
+  EXPECT_EQ(Run("export a - --force").out.size(), size_t{1} << 20);
+  volume.Fill(0, "\033[2J");
+  UsageErrorOf("read a 0 4");
+  const std::string path = TempPath("out");
+  EXPECT_EQ(cli_.Run({"read", "a", "0", "12", "--out", path}).exit_code, 0);
 }
 
 TEST_F(RunCliTest, TrimOfEverythingMustBeSaid) {
