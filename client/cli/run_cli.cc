@@ -20,6 +20,7 @@
 #include "client/cli/cli_context.h"
 #include "client/cli/commands/attach_commands.h"
 #include "client/cli/commands/command_set.h"
+#include "client/cli/commands/compare_commands.h"
 #include "client/cli/commands/completion_command.h"
 #include "client/cli/commands/data_commands.h"
 #include "client/cli/commands/export_command.h"
@@ -31,6 +32,7 @@
 #include "client/cli/commands/show_commands.h"
 #include "client/cli/commands/top_command.h"
 #include "client/cli/commands/volume_commands.h"
+#include "client/cli/commands/wait_command.h"
 #include "client/cli/errors.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/session.h"
@@ -245,6 +247,8 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddExtentsCommand(commands);
   AddImportCommand(commands);
   AddExportCommand(commands);
+  AddCompareCommands(commands);
+  AddWaitCommand(commands);
   AddNbdCommands(commands);
   AddAttachCommands(commands);
   AddHelpCommand(commands);

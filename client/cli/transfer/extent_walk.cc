@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,31 +27,56 @@ int64_t NextWindow(int64_t window, const std::vector<Extent>& extents) {
 
 }  // namespace
 
+ExtentCursor::ExtentCursor(RemoteVolume volume, int64_t offset, int64_t length)
+    : volume_(std::move(volume)),
+      offset_(offset),
+      left_(length),
+      window_(kWindowBytes) {}
+
+absl::StatusOr<Extent> ExtentCursor::Next() {
+  Extent joined;
+  for (;;) {
+    if (next_ == extents_.size()) {
+      if (left_ == 0) return joined;
+      absl::Status asked = Ask();
+      if (!asked.ok()) return asked;
+      continue;
+    }
+    const Extent& extent = extents_[next_];
+    if (joined.length == 0) {
+      joined = extent;
+    } else if (joined.hole == extent.hole) {
+      joined.length += extent.length;
+    } else {
+      return joined;
+    }
+    ++next_;
+  }
+}
+
+absl::Status ExtentCursor::Ask() {
+  const int64_t asked = std::min(window_, left_);
+  absl::StatusOr<std::vector<Extent>> extents = volume_.Extents(offset_, asked);
+  if (!extents.ok()) return extents.status();
+  extents_ = *std::move(extents);
+  next_ = 0;
+  window_ = NextWindow(window_, extents_);
+  offset_ += asked;
+  left_ -= asked;
+  return absl::OkStatus();
+}
+
 absl::Status WalkExtents(
     const RemoteVolume& volume, int64_t offset, int64_t length,
     const std::function<absl::Status(const Extent&)>& visit) {
-  int64_t window = kWindowBytes;
-  Extent joined = {.offset = offset};
-  while (length > 0) {
-    const int64_t asked = std::min(window, length);
-    absl::StatusOr<std::vector<Extent>> extents = volume.Extents(offset, asked);
-    if (!extents.ok()) return extents.status();
-    for (const Extent& extent : *extents) {
-      if (joined.length > 0 && joined.hole == extent.hole) {
-        joined.length += extent.length;
-        continue;
-      }
-      if (joined.length > 0) {
-        absl::Status visited = visit(joined);
-        if (!visited.ok()) return visited;
-      }
-      joined = extent;
-    }
-    window = NextWindow(window, *extents);
-    offset += asked;
-    length -= asked;
+  ExtentCursor cursor(volume, offset, length);
+  for (;;) {
+    absl::StatusOr<Extent> extent = cursor.Next();
+    if (!extent.ok()) return extent.status();
+    if (extent->length == 0) return absl::OkStatus();
+    absl::Status visited = visit(*extent);
+    if (!visited.ok()) return visited;
   }
-  return joined.length > 0 ? visit(joined) : absl::OkStatus();
 }
 
 }  // namespace ramvol::cli

@@ -446,6 +446,64 @@ TEST_F(RunCliTest, ClientsAreListed) {
   EXPECT_EQ(Run("clients b").exit_code, 3);
 }
 
+TEST_F(RunCliTest, ChecksumsAndComparisons) {
+  cli_.AddVolume("a", 1 << 20).Fill(8192, "x");
+  cli_.AddVolume("b", 1 << 20);
+  const std::string file = TempPath("compared");
+  EXPECT_EQ(cli_.Run({"export", "a", file}).exit_code, 0);
+  const auto sums = cli_.Run({"checksum", "a", file});
+  EXPECT_EQ(sums.exit_code, 0) << sums.err;
+  EXPECT_EQ(sums.out.substr(32),
+            "  a\n" + sums.out.substr(0, 32) + "  " + file + "\n");
+  const auto json =
+      FromJson<output::v1::ChecksumOutput>(Run("checksum a b -o json").out);
+  ASSERT_EQ(json.checksums_size(), 2);
+  EXPECT_EQ(json.checksums(0).checksum(), sums.out.substr(0, 32));
+  EXPECT_EQ(json.checksums(1).size_bytes(), 1 << 20);
+  const auto same = cli_.Run({"cmp", "a", file});
+  EXPECT_EQ(same.exit_code, 0) << same.err;
+  EXPECT_EQ(same.out, "");
+  const auto differ = Run("cmp a b");
+  EXPECT_EQ(differ.exit_code, 1);
+  EXPECT_EQ(differ.err,
+            "ramvol: cmp: a and b differ from byte 8192 on "
+            "(CONTENT_DIFFERS)\n");
+  EXPECT_EQ(Run("cmp a nothing").exit_code, 3);
+  EXPECT_EQ(Run("checksum ./nothing").exit_code, 1);
+  UsageErrorOf("cmp a");
+}
+
+TEST_F(RunCliTest, WaitsForTheServerAndForVolumes) {
+  EXPECT_EQ(Run("wait").exit_code, 0);
+  const auto late = Run("wait a --within=1ms");
+  EXPECT_EQ(late.exit_code, 5);
+  EXPECT_EQ(late.err,
+            "ramvol: wait: volume \"a\" was not there within 1ms "
+            "(DEADLINE_EXCEEDED)\n");
+  EXPECT_EQ(Run("wait a --until=gone").exit_code, 0);
+  // It comes while it is waited for, and so does the server.
+  int asked = 0;
+  cli_.server().set_failure(absl::UnavailableError("refused"));
+  cli_.context().now = [this, &asked] {
+    ++asked;
+    if (asked == 2) cli_.server().set_failure(absl::OkStatus());
+    if (asked == 3) cli_.AddVolume("a", 4096);
+    return absl::UnixEpoch();
+  };
+  EXPECT_EQ(Run("wait a --within=1h").exit_code, 0);
+  EXPECT_EQ(asked, 3);
+  cli_.server().stats.set_attached_clients(1);
+  cli_.context().now = [this] {
+    cli_.server().stats.set_attached_clients(0);
+    return absl::UnixEpoch();
+  };
+  EXPECT_EQ(Run("wait a --until=free").exit_code, 0);
+  EXPECT_EQ(Run("wait a").exit_code, 0);
+  cli_.server().set_failure(absl::PermissionDeniedError("no"));
+  EXPECT_EQ(Run("wait a").exit_code, 1);
+  UsageErrorOf("wait a --until=better");
+}
+
 TEST_F(RunCliTest, ServerIsDescribed) {
   cli_.context().now = [] { return absl::FromUnixSeconds(1000 + 3725); };
   EXPECT_THAT(Run("server").out,

@@ -50,7 +50,8 @@ TEST_F(NbdCommandsTest, QemuKnowsWhatIsReadOnly) {
                     HasSubstr("discard=unmap"), Not(HasSubstr("read-only"))));
   cli_.server().settings("disk").set_read_only(true);
   EXPECT_THAT(Out({"qemu", "disk"}), HasSubstr("read-only=on"));
-  EXPECT_THAT(Out({"qemu", "disk", "--drive"}), StartsWith("-drive file.driver=nbd,"));
+  EXPECT_THAT(Out({"qemu", "disk", "--drive"}),
+              StartsWith("-drive file.driver=nbd,"));
 }
 
 TEST_F(NbdCommandsTest, ErrorsSayWhatToDo) {
