@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -132,10 +134,16 @@ CLI::Option* AddTime(CLI::App* command, const std::string& names,
 
 CLI::Option* Restrict(CLI::Option* option,
                       const std::vector<std::string>& words) {
-  CLI::IsMember member(words, CLI::ignore_case);
-  member.description("");  // The type's name says it more briefly.
+  const auto check = [words](const std::string& word) -> std::string {
+    const bool known = absl::c_any_of(words, [&word](const std::string& one) {
+      return absl::EqualsIgnoreCase(word, one);
+    });
+    if (known) return "";
+    return absl::StrCat("\"", word, "\" is none of ",
+                        absl::StrJoin(words, ", "));
+  };
   return option->type_name(absl::StrCat("{", absl::StrJoin(words, ","), "}"))
-      ->check(member);
+      ->check(CLI::Validator(check, ""));
 }
 
 CLI::Option* AddVolumeName(CLI::App* command, std::string* name) {

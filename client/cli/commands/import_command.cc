@@ -94,7 +94,7 @@ class ImportCommand {
     if (arguments_.format == "raw") return absl::OkStatus();
     absl::StatusOr<std::string> head = source_.Peek(kFormatBytes);
     if (!head.ok()) return head.status();
-    return CheckRawFormat(source_.name(), *head);
+    return CheckRawFormat(arguments_.file == "-" ? "" : arguments_.file, *head);
   }
 
   // Of a file whose size is known, before anything is written.

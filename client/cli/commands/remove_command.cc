@@ -56,7 +56,7 @@ class RemoveCommand {
       if (!removed.ok()) return removed;
     }
     absl::Status printed = Print();
-    return first_failure_.ok() ? printed : first_failure_;
+    return last_failure_.ok() ? printed : last_failure_;
   }
 
  private:
@@ -92,7 +92,8 @@ class RemoveCommand {
                       "NOT_CONFIRMED");
   }
 
-  // Goes on after a failure, reports every one, and returns the first.
+  // Goes on after a failure, and reports every one but the last, which Run
+  // returns.
   void Remove(const std::string& name, const std::string& etag) {
     v1::DeleteVolumeRequest request;
     request.set_name(name);
@@ -101,11 +102,10 @@ class RemoveCommand {
     absl::Status removed = client_.DeleteVolume(request);
     if (removed.ok()) {
       message_.add_removed(name);
-    } else if (first_failure_.ok()) {
-      first_failure_ = removed;
-    } else {
-      session_.PrintFailure("rm", removed);
+      return;
     }
+    if (!last_failure_.ok()) session_.PrintFailure("rm", last_failure_);
+    last_failure_ = removed;
   }
 
   absl::Status Print() const {
@@ -122,7 +122,7 @@ class RemoveCommand {
   const RemoveArguments& arguments_;
   const Client client_;
   output::v1::RemoveOutput message_;
-  absl::Status first_failure_;
+  absl::Status last_failure_;
 };
 
 }  // namespace

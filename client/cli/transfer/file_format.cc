@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -43,33 +45,42 @@ constexpr Format kFormats[] = {
 
 constexpr char kAsItIs[] = "; --format=raw stores it as it is";
 
-// As a shell takes it.
-std::string ShellWord(const std::string& name) {
-  return absl::StrCat("'", absl::StrReplaceAll(name, {{"'", "'\\''"}}), "'");
+// The file's name as a shell takes it, after a space; nothing for a pipe.
+std::string Argument(const std::string& path) {
+  if (path.empty()) return "";
+  const bool plain = absl::c_all_of(path, [](unsigned char c) {
+    return absl::ascii_isalnum(c) ||
+           absl::string_view("-._/+@").find(static_cast<char>(c)) !=
+               absl::string_view::npos;
+  });
+  if (plain && path[0] != '-') return absl::StrCat(" ", path);
+  return absl::StrCat(" '", absl::StrReplaceAll(path, {{"'", "'\\''"}}), "'");
 }
 
-std::string Advice(const Format& format, const std::string& name) {
+std::string Advice(const Format& format, const std::string& path) {
+  const std::string what = path.empty() ? "standard input" : path;
   if (format.decompressor != nullptr) {
-    return absl::StrCat(name, " is compressed by ", format.name,
-                        "; give its content: ", format.decompressor, " ",
-                        ShellWord(name), " | ramvol import - NAME", kAsItIs);
+    return absl::StrCat(what, " is compressed by ", format.name,
+                        "; import its content: ", format.decompressor,
+                        Argument(path), " | ramvol import - NAME", kAsItIs);
   }
-  return absl::StrCat(
-      name, " is an image of format ", format.name,
-      ", not the bytes of the disk; convert it first: qemu-img convert -O raw ",
-      ShellWord(name), " FILE.raw", kAsItIs);
+  return absl::StrCat(what, " is an image of format ", format.name,
+                      ", not the bytes of the disk; convert it first: qemu-img "
+                      "convert -O raw",
+                      path.empty() ? " FILE" : Argument(path), " FILE.raw",
+                      kAsItIs);
 }
 
 }  // namespace
 
-absl::Status CheckRawFormat(const std::string& name, std::string_view head) {
+absl::Status CheckRawFormat(const std::string& path, std::string_view head) {
   const absl::string_view bytes(head.data(), head.size());
   for (const Format& format : kFormats) {
     if (bytes.size() < format.offset ||
         !absl::StartsWith(bytes.substr(format.offset), format.magic)) {
       continue;
     }
-    return WithReason(absl::FailedPreconditionError(Advice(format, name)),
+    return WithReason(absl::FailedPreconditionError(Advice(format, path)),
                       "FOREIGN_FORMAT");
   }
   return absl::OkStatus();

@@ -13,10 +13,11 @@ namespace ramvol::cli {
 // So many bytes of a file's beginning tell its format.
 inline constexpr size_t kFormatBytes = 512;
 
-// OK unless `head`, the beginning of file `name`, is that of a disk image in a
+// OK unless `head`, the beginning of the file `path` (of a pipe if
+// that is empty), is that of a disk image in a
 // format of its own, such as qcow2, or of compressed data. FAILED_PRECONDITION,
 // reason FOREIGN_FORMAT, names the format and the way to the disk's bytes.
-absl::Status CheckRawFormat(const std::string& name, std::string_view head);
+absl::Status CheckRawFormat(const std::string& path, std::string_view head);
 
 }  // namespace ramvol::cli
 

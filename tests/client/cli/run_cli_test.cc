@@ -61,7 +61,8 @@ TEST_F(RunCliTest, WrongUsageExitsWithTwo) {
   UsageErrorOf("create a");
   UsageErrorOf("create a 1G surplus");
   UsageErrorOf("create a 1G --no-such-flag");
-  UsageErrorOf("ls --output=xml");
+  EXPECT_THAT(UsageErrorOf("ls --output=xml"),
+              HasSubstr("\"xml\" is none of table, wide, name, json, yaml"));
   UsageErrorOf("ls --timeout=soon");
   UsageErrorOf("ls --timeout=0");
   UsageErrorOf("create a 1G --label novalue");
@@ -574,6 +575,7 @@ TEST_F(RunCliTest, RemoveGoesOnAfterAFailureAndReportsAll) {
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_THAT(result.err,
               AllOf(HasSubstr("named \"b\""), HasSubstr("named \"d\"")));
+  EXPECT_LT(result.err.find("\"b\""), result.err.find("\"d\""));
   EXPECT_EQ(result.out, "removed a\nremoved c\n");
   EXPECT_FALSE(cli_.server().Has("a"));
   EXPECT_FALSE(cli_.server().Has("c"));

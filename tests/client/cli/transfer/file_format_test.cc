@@ -48,6 +48,14 @@ TEST(FileFormatTest, CompressedFilesAreToBeDecompressed) {
   }
 }
 
+TEST(FileFormatTest, NamesAreQuotedWhereAShellNeedsIt) {
+  const absl::Status plain = CheckRawFormat("/a/b-1.gz", "\x1f\x8b\x08");
+  EXPECT_THAT(plain.message(), HasSubstr("zcat /a/b-1.gz | ramvol"));
+  const absl::Status pipe = CheckRawFormat("", "\x1f\x8b\x08");
+  EXPECT_THAT(pipe.message(), AllOf(HasSubstr("standard input is compressed"),
+                                    HasSubstr("zcat | ramvol")));
+}
+
 TEST(FileFormatTest, AnythingElseIsTheBytesOfADisk) {
   const std::string heads[] = {"",
                                "Q",
