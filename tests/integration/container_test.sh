@@ -7,9 +7,8 @@ set -euo pipefail
 cli=$(realpath "$1")
 cd "$(dirname "$(readlink -f "$0")")/../.."
 repository=$PWD
-readonly image=localhost/ramvol:test base=docker.io/library/debian:trixie-slim
+readonly image=localhost/ramvol:test
 readonly most_bytes=60000000
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/ramvol
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/container.XXXXXX")
 name=ramvol-test-$$
 
@@ -26,32 +25,8 @@ fail() {
   exit 1
 }
 
-# runc and cgroupfs work with both versions of cgroups, and without systemd.
-cat >"$work/containers.conf" <<'TEXT'
-[containers]
-default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-TEXT
-export CONTAINERS_CONF=$work/containers.conf
-
-# Makes what would have been pulled, and keeps it.
-make_base() {
-  local tarball=$cache/debian-trixie.tar.zst root=$work/root
-  if [ ! -e "$tarball" ]; then
-    debootstrap --variant=minbase trixie "$root" http://deb.debian.org/debian >&2
-    mkdir -p "$cache"
-    tar -C "$root" --exclude='./var/cache/apt/archives/*.deb' \
-      --exclude='./var/lib/apt/lists/*' --exclude='./proc/*' \
-      --exclude='./sys/*' --exclude='./dev/*' -c . |
-      zstd -q -f -o "$tarball.new"
-    mv "$tarball.new" "$tarball"
-    rm -rf "$root"
-  fi
-  zstd -dc "$tarball" | podman import - "$base" >/dev/null
-}
+# shellcheck source=deploy/container/podman.sh
+source deploy/container/podman.sh "$work"
 
 # Of the container.
 state() { podman inspect --format="{{.State.$1}}" "$name"; }
@@ -83,7 +58,7 @@ alive() {
 }
 
 echo "== build"
-podman image exists "$base" || podman pull -q "$base" 2>/dev/null || make_base
+debian_image trixie "$work" >/dev/null
 read -r _ bytes < <(deploy/container/build.sh "$image" --network=host)
 echo "the image has $bytes bytes"
 ((bytes < most_bytes)) || fail "the image has $bytes bytes"
