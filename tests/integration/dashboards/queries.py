@@ -76,9 +76,10 @@ def as_choice(values):
 
 
 def without_threshold(alert):
-    """An alert's expression that yields 0 or 1 instead of nothing or something:
-    each comparison becomes a `bool` one. Label matchers have no spaces around
-    them; ramvol.rules.yml says so."""
+    """An alert's expression that yields a number instead of nothing or something:
+    each comparison becomes a `bool` one, and what may be absent is counted. Label
+    matchers have no spaces around them; ramvol.rules.yml says so."""
+    alert = alert.replace("absent(", "count(")
     return re.sub(r"\s(==|!=|<=|>=|<|>)\s", r" \1 bool ", alert)
 
 
