@@ -36,6 +36,11 @@ EVERYTHING = {
     "listenHost": "[::]",
     "drainTimeoutSeconds": 60,
     "extraArgs": ["--max_volumes=10", "--hot_cache=1G"],
+    "extraEnv": [{"name": "GRPC_VERBOSITY", "value": "INFO"}],
+    "extraVolumes": [{"name": "tls", "secret": {"secretName": "ramvold-tls"}}],
+    "extraVolumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}],
+    "podSecurityContext": {"fsGroup": 65532},
+    "containerSecurityContext": {"seLinuxOptions": {"type": "spc_t"}},
     "service": {"type": "LoadBalancer", "annotations": {"a/b": "c"}},
     "updateStrategy": "RollingUpdate",
     "podDisruptionBudget": {"maxUnavailable": "50%"},
@@ -108,7 +113,8 @@ class SchemaTest(unittest.TestCase):
         self.assertEqual(
             kinds,
             "ConfigMap NetworkPolicy Pod PodDisruptionBudget PrometheusRule Service"
-            " Service ServiceAccount ServiceMonitor StatefulSet".split(),
+            " Service Service Service Service ServiceAccount ServiceMonitor"
+            " StatefulSet".split(),
         )
         kinds = sorted(d["kind"] for d in HELM.render(NOTHING))
         self.assertEqual(kinds, "ConfigMap Pod Service Service StatefulSet".split())
@@ -256,7 +262,9 @@ class ObjectsTest(unittest.TestCase):
             full = values.get("fullnameOverride", "ramvol")
             spec = find(documents, "StatefulSet", full)["spec"]
             pod = spec["template"]["spec"]
-            labels = spec["template"]["metadata"]["labels"]
+            labels = dict(spec["template"]["metadata"]["labels"])
+            # What Kubernetes adds to the first pod.
+            labels["statefulset.kubernetes.io/pod-name"] = f"{full}-0"
             ports = {port["name"] for port in pod["containers"][0]["ports"]}
 
             def selects_pods(selector):
@@ -273,7 +281,10 @@ class ObjectsTest(unittest.TestCase):
             for document in documents:
                 self.assertEqual(document["metadata"]["namespace"], "ramvol")
                 if document["kind"] == "Service":
-                    selects_pods(document["spec"]["selector"])
+                    selector = dict(document["spec"]["selector"])
+                    if re.search(r"-\d+$", document["metadata"]["name"]):
+                        del selector["statefulset.kubernetes.io/pod-name"]
+                    selects_pods(selector)
                     for port in document["spec"]["ports"]:
                         self.assertIn(port["targetPort"], ports)
                 if document["kind"] == "PodDisruptionBudget":
@@ -288,6 +299,64 @@ class ObjectsTest(unittest.TestCase):
                         document["metadata"]["labels"]["app.kubernetes.io/name"],
                         labels["app.kubernetes.io/name"],
                     )
+
+    def test_no_service_leads_clients_to_several_servers(self):
+        for replicas in 0, 1, 3:
+            documents = HELM.render({"replicas": replicas})
+            led = {
+                document["metadata"]["name"]: document["spec"]["selector"].get(
+                    "statefulset.kubernetes.io/pod-name"
+                )
+                for document in documents
+                if document["kind"] == "Service"
+            }
+            # The name of each by DNS: a client that asks it gets all addresses.
+            self.assertIsNone(led.pop("ramvol-replicas"))
+            # The same replica whatever the number, so that scaling moves no client.
+            self.assertEqual(led.pop("ramvol"), "ramvol-0")
+            each = [f"ramvol-{i}" for i in range(replicas if replicas > 1 else 0)]
+            self.assertEqual(led, {name: name for name in each})
+
+    def test_extra_environment_and_files(self):
+        spec = find(HELM.render(EVERYTHING), "StatefulSet", "disks")["spec"]
+        pod = spec["template"]["spec"]
+        (container,) = pod["containers"]
+        self.assertEqual(container["env"], EVERYTHING["extraEnv"])
+        self.assertEqual(pod["volumes"][1:], EVERYTHING["extraVolumes"])
+        self.assertEqual(container["volumeMounts"][1:], EVERYTHING["extraVolumeMounts"])
+        self.assertEqual(container["volumeMounts"][0]["mountPath"], "/etc/ramvol")
+
+    def test_security_is_overridden_key_by_key(self):
+        documents = HELM.render(
+            {
+                "podSecurityContext": {"runAsUser": 1000660000, "runAsGroup": None},
+                "containerSecurityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+            }
+        )
+        for pod in pod_specs(documents):
+            self.assertEqual(
+                pod["securityContext"],
+                {
+                    "runAsNonRoot": True,
+                    "runAsUser": 1000660000,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+            )
+            for container in containers(pod):
+                self.assertEqual(
+                    container["securityContext"],
+                    {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"add": ["IPC_LOCK"]},
+                    },
+                )
+
+    def test_the_default_image_is_no_strangers(self):
+        # A name without a registry would be one of Docker Hub's.
+        for pod in pod_specs(HELM.render()):
+            for container in containers(pod):
+                self.assertTrue(container["image"].startswith("localhost/ramvol:"))
 
     def test_network_policy(self):
         spec = find(HELM.render(), "NetworkPolicy")["spec"]
@@ -329,6 +398,20 @@ class ObjectsTest(unittest.TestCase):
         self.assertEqual(rule["spec"], rules)
         alerts = {r.get("alert") for group in rules["groups"] for r in group["rules"]}
         self.assertIn("RamvolDown", alerts)
+
+    def test_runbooks_are_links(self):
+        url = "https://git.example/ramvol/blob/v0.1.0/docs/alerts.md"
+        rule = find(
+            HELM.render({"prometheusRule": {"enabled": True, "runbookURL": url}}),
+            "PrometheusRule",
+        )
+        rules = [r for group in rule["spec"]["groups"] for r in group["rules"]]
+        alerts = [r for r in rules if "alert" in r]
+        self.assertGreater(len(alerts), 10)
+        for alert in alerts:
+            anchor = alert["alert"].lower()
+            self.assertEqual(alert["annotations"]["runbook_url"], f"{url}#{anchor}")
+            self.assertNotIn("runbook", alert["annotations"])
 
     def test_packaged_chart_renders_the_same(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -378,7 +461,7 @@ class NotesTest(unittest.TestCase):
 
     def test_everything(self):
         notes = self.notes(EVERYTHING)
-        self.assertIn("disks-0.disks-replicas.ramvol", notes)
+        self.assertIn("disks-1.ramvol", notes)
         self.assertIn("example.org/uses-disks=true", notes)
         self.assertIn("updateStrategy is RollingUpdate", notes)
 
@@ -488,12 +571,25 @@ class VolumesTest(unittest.TestCase):
         found = read_volumes(HELM.render({"volumes": volumes}))
         self.assertEqual([v.size_bytes for v in found], list(quantities.values()))
 
-    def test_a_quantity_stands_beside_its_bytes(self):
-        volumes = [{"name": "a", "size": "10G"}, {"name": "b", "size": "10Gi"}]
-        found = find(HELM.render({"volumes": volumes}), "ConfigMap")
-        text = found["data"]["volumes.textproto"]
-        self.assertIn("size_bytes: 10000000000  # 10G\n", text)
-        self.assertIn("size_bytes: 10737418240  # 10Gi\n", text)
+    def test_decimal_units_are_shown_as_such(self):
+        volumes = [
+            {"name": "a", "size": "10G", "memoryLimit": "3k"},
+            {"name": "b", "size": "10Gi"},
+            {"name": "c", "size": 10},
+        ]
+        documents = HELM.render({"volumes": volumes})
+        text = find(documents, "ConfigMap")["data"]["volumes.textproto"]
+        lines = re.findall(r"(?m)^  \w+_bytes: .*$", text)
+        words = " of Kubernetes: a power of 1000"
+        self.assertEqual(
+            lines,
+            [
+                f"  size_bytes: 10000000000  # 10G{words}",
+                f"  memory_limit_bytes: 3000  # 3k{words}",
+                "  size_bytes: 10737418240",
+                "  size_bytes: 10",
+            ],
+        )
 
     def test_numbers_of_the_command_line_are_exact(self):
         args = ["--set=volumes[0].name=a", f"--set=volumes[0].size={2**53 + 1}"]
@@ -589,6 +685,9 @@ class RefusalTest(unittest.TestCase):
         self.refuses({"networkPolicy": {"clientLabel": True}}, "clientLabel")
         self.refuses({"extraArgs": ["max_volumes=1"]}, "extraArgs")
         self.refuses({"nbd": {"port": 1}}, "port")
+        self.refuses({"extraEnv": [{"value": "x"}]}, "name")
+        self.refuses({"extraVolumeMounts": [{"name": "x"}]}, "mountPath")
+        self.refuses({"prometheusRule": {"runbookURL": "docs"}}, "runbookURL")
         self.refuses({"drainTimeoutSeconds": "10s"}, "drainTimeoutSeconds")
 
     def test_old_clusters(self):

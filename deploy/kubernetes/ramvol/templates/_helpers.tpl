@@ -44,18 +44,67 @@ default
 {{/* What the "restricted" pod security standard asks of a pod; 65532 is the
      image's own user. */}}
 {{- define "ramvol.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
+{{- $defaults := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532
+      "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- include "ramvol.overridden" (list $defaults .Values.podSecurityContext) -}}
 {{- end -}}
 
 {{- define "ramvol.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- $defaults := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true
+      "capabilities" (dict "drop" (list "ALL")) -}}
+{{- include "ramvol.overridden" (list $defaults .Values.containerSecurityContext) -}}
+{{- end -}}
+
+{{/* The first dictionary with the keys of the second one in place of its own; null
+     leaves a key out. */}}
+{{- define "ramvol.overridden" -}}
+{{- $made := dict -}}
+{{- range . -}}
+{{- range $key, $value := . -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $made $key -}}
+{{- else -}}
+{{- $_ := set $made $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $made -}}
+{{- end -}}
+
+{{/* A Service for clients that leads to one replica and no other, since each has
+     data of its own: a dictionary of "root", "name" and the "replica". */}}
+{{- define "ramvol.service" -}}
+{{- $root := .root -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ .name }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "ramvol.labels" $root | nindent 4 }}
+  {{- with $root.Values.service.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ $root.Values.service.type }}
+  selector:
+    {{- include "ramvol.selectorLabels" $root | nindent 4 }}
+    statefulset.kubernetes.io/pod-name: {{ include "ramvol.fullname" $root }}-{{ .replica }}
+  ports:
+    {{- include "ramvol.clientPorts" $root | nindent 4 }}
+{{- end -}}
+
+{{- define "ramvol.clientPorts" -}}
+- name: grpc
+  port: 7420
+  targetPort: grpc
+  appProtocol: kubernetes.io/h2c
+{{- if .Values.nbd.enabled }}
+- name: nbd
+  port: 10809
+  targetPort: nbd
+{{- end }}
 {{- end -}}
 
 {{/* A gRPC probe with the numbers of a dictionary. */}}

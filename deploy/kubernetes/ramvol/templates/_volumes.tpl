@@ -39,6 +39,13 @@
 {{- mul $number $unit -}}
 {{- end -}}
 
+{{/* A comment beside the bytes of a quantity in powers of 1000, which is what the
+     unit means in Kubernetes; ramvol's own flags take it for a power of 1024. */}}
+{{- define "ramvol.decimal" -}}
+{{- if regexMatch "^[0-9]+[kMGTPE]$" (toString .) }}  # {{ . }} of Kubernetes: a power of 1000
+{{- end -}}
+{{- end -}}
+
 {{/* One `volumes { … }` of the file; a dictionary of "what" and "volume". */}}
 {{- define "ramvol.volume" -}}
 {{- $v := .volume -}}
@@ -48,7 +55,7 @@
 {{- end -}}
 volumes {
   name: {{ $v.name | quote }}
-  size_bytes: {{ $size }}{{ if kindIs "string" $v.size }}  # {{ $v.size }}{{ end }}
+  size_bytes: {{ $size }}{{ include "ramvol.decimal" $v.size }}
 {{- with $v.allocator }}
   allocator: ALLOCATOR_{{ upper . }}
 {{- end }}
@@ -65,7 +72,7 @@ volumes {
   merge_zstd_level: {{ int $v.mergeZstdLevel }}
 {{- end }}
 {{- if hasKey $v "memoryLimit" }}
-  memory_limit_bytes: {{ include "ramvol.bytes" (dict "what" (printf "%s.memoryLimit" .what) "value" $v.memoryLimit) }}
+  memory_limit_bytes: {{ include "ramvol.bytes" (dict "what" (printf "%s.memoryLimit" .what) "value" $v.memoryLimit) }}{{ include "ramvol.decimal" $v.memoryLimit }}
 {{- end }}
 {{- if $v.readOnly }}
   read_only: true
