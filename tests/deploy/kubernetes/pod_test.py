@@ -95,7 +95,7 @@ class PodTest(unittest.TestCase):
         """The client memory is a quarter of the limit here (docs/container.md)."""
         server = json.loads(ramvol("--output=json", "server").stdout)
         limit = int(server["memoryLimitBytes"])
-        self.assertAlmostEqual(limit * 5 / 4 + (160 << 20), MEMORY, delta=100)
+        self.assertAlmostEqual(limit * 5 / 4 + (128 << 20), MEMORY, delta=100)
 
     def test_the_pod_may_do_nothing(self):
         container = json.loads(podman("inspect", CONTAINER).stdout)[0]
