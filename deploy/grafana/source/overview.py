@@ -42,10 +42,10 @@ def memory_at_a_glance():
         stat(
             "Full in",
             "When the first server reaches its limit if memory grows as in the last "
-            "half hour. 30 days means 30 days or longer.",
-            "s",
+            "half hour. 4 weeks means 4 weeks or longer.",
+            "dtdurations",
             f"min(clamp_max(({LIMIT} - {USED}) / clamp_min(deriv(ramvol_memory_used_bytes"
-            f"{OF_INSTANCE}[30m]), 1), 30 * 86400))",
+            f"{OF_INSTANCE}[30m]), 1), 28 * 86400))",
             [(0, "red"), (4 * 3600, "yellow"), (24 * 3600, "green")],
             decimals=1,
         ),

@@ -197,12 +197,14 @@ def row(title):
     }
 
 
-# What the table of volumes shows of each: title, unit and metric.
+# What the table of volumes shows of each: title, unit and metric, or two metrics
+# of which it shows the quotient.
 VOLUMES_COLUMNS = [
     ("Size", "bytes", "ramvol_volume_size_bytes"),
     ("Written", "bytes", "ramvol_volume_logical_bytes"),
     ("Compressed", "bytes", "ramvol_volume_stored_bytes"),
     ("Memory", "bytes", "ramvol_volume_memory_bytes"),
+    ("Ratio", "none", "ramvol_volume_logical_bytes / ramvol_volume_memory_bytes"),
     ("Reads", "binBps", "ramvol_volume_read_bytes_total"),
     ("Writes", "binBps", "ramvol_volume_written_bytes_total"),
     ("Clients", "none", "ramvol_volume_attached_clients"),
@@ -212,7 +214,7 @@ VOLUMES_COLUMNS = [
 def volumes_target(number, metric):
     """The metric's current values for the largest volumes."""
     largest = f"topk(50, ramvol_volume_memory_bytes{OF_INSTANCE})"
-    values = metric + OF_INSTANCE
+    values = " / ".join(part + OF_INSTANCE for part in metric.split(" / "))
     if metric.endswith("_total"):
         values = rate(values)
     query = (
@@ -252,13 +254,14 @@ def volumes_overrides():
         "&var-volume=${__data.fields.Volume}&${__url_time_range}"
     )
     links = {"id": "links", "value": [{"title": "The volume", "url": link}]}
-    properties = [("Volume", links)] + [
-        (title, {"id": "unit", "value": unit})
+    properties = [("Volume", [links])] + [
+        (title, [{"id": "unit", "value": unit}])
         for title, unit, _ in VOLUMES_COLUMNS
         if unit != "bytes"
     ]
+    dict(properties)["Ratio"].append({"id": "decimals", "value": 2})
     return [
-        {"matcher": {"id": "byName", "options": title}, "properties": [changed]}
+        {"matcher": {"id": "byName", "options": title}, "properties": changed}
         for title, changed in properties
     ]
 

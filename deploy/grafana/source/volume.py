@@ -92,7 +92,16 @@ def content():
             "Frames by how many blocks of 4 KiB they span. Long frames compress "
             "better, short ones are faster to read at random.",
             "none",
-            [(f"sum by (span) ({gauge('frames')})", "{{span}}")],
+            # Two queries: series of one are in the order of text, 16 before 2.
+            [
+                (
+                    f"sum by (span) ({gauge('frames')})".replace(
+                        "}", f', span=~"{digits}"}}'
+                    ),
+                    "{{span}}",
+                )
+                for digits in (".", "..")
+            ],
             stack=True,
         ),
     ]
