@@ -24,6 +24,10 @@ REST_BYTES = 96 * MIB
 EMPTY_BYTES = 4 * MIB
 REST_SECONDS = 60
 
+# Most data of a stream's unanswered operations. One operation has half of it at
+# most.
+WINDOW_BYTES = 32 * MIB
+
 # Who holds memory and takes nothing is sent away after 10 s and a second for
 # each 4 MiB (docs/limits.md), so that all of it is free again in 50 s. An honest
 # call waits no longer; machines that do other work, too, may need twice that.

@@ -209,6 +209,20 @@ class _Stream:
         return response
 
     def run(self, operations):
+        results = []
+        while operations:
+            count = self._fitting(operations)
+            results += self._run_at_once(operations[:count])
+            operations = operations[count:]
+        return results
+
+    @staticmethod
+    def _fitting(operations):
+        """How many of the first ones fit into the stream's window."""
+        lengths = itertools.accumulate(one.length for one in operations)
+        return max(1, sum(total <= bounds.WINDOW_BYTES for total in lengths))
+
+    def _run_at_once(self, operations):
         request = self._messages.IoRequest()
         waiting = {}
         for index, operation in enumerate(operations):
