@@ -7,6 +7,8 @@
 
 #include "absl/container/inlined_vector.h"
 #include "base/clock.h"
+#include "base/event_log.h"
+#include "base/peer_address.h"
 
 namespace ramvol::http2 {
 namespace {
@@ -217,6 +219,10 @@ void WatchedConnection::Close() {
 void WatchedConnection::End(TurnedAway why) {
   if (ended_.exchange(true)) return;
   options_.stats->Count(why);
+  LogEvent(Event::kConnectionEnded,
+           {.client = PeerAddress(options_.fd),
+            .over = "grpc",
+            .reason = kTurnedAwayNames[static_cast<size_t>(why)]});
   MutexLock sending(&send_mu_);
   if (!closed_) shutdown(options_.fd, SHUT_RDWR);
 }
