@@ -51,7 +51,6 @@ void SetOptions(int fd) {
              sizeof(kUnacknowledgedMs));
 }
 
-// They take half of client memory at most before they are charged to it.
 size_t MaxStreams(const ClientMemory& memory) {
   return std::min(http2::kMaxStreams, memory.max_open(http2::kStreamBytes));
 }

@@ -17,11 +17,11 @@ export CONTAINERS_CONF=$1/containers.conf
 # Debian's image of the release $1, such as trixie: prints its name. What cannot
 # be pulled is made by debootstrap, in the folder $2, and kept.
 debian_image() {
-  local image=docker.io/library/debian:$1-slim root=$2/root
+  local debian=docker.io/library/debian:$1-slim root=$2/root
   local tarball=${XDG_CACHE_HOME:-$HOME/.cache}/ramvol/debian-$1.tar.zst
-  echo "$image"
-  ! podman image exists "$image" || return 0
-  ! podman pull -q "$image" >/dev/null 2>&1 || return 0
+  echo "$debian"
+  ! podman image exists "$debian" || return 0
+  ! podman pull -q "$debian" >/dev/null 2>&1 || return 0
   if [ ! -e "$tarball" ]; then
     debootstrap --variant=minbase "$1" "$root" http://deb.debian.org/debian >&2
     mkdir -p "$(dirname "$tarball")"
@@ -32,5 +32,5 @@ debian_image() {
     mv "$tarball.new" "$tarball"
     rm -rf "$root"
   fi
-  zstd -dc "$tarball" | podman import - "$image" >/dev/null
+  zstd -dc "$tarball" | podman import - "$debian" >/dev/null
 }

@@ -15,8 +15,9 @@ namespace ramvol::http2 {
 
 // Most calls that are open at a time, of all clients.
 inline constexpr size_t kMaxStreams = 8192;
-// What a call takes before its handler has it: its first window.
-inline constexpr size_t kStreamBytes = size_t{64} << 10;
+// A call may be open for each so many bytes of half of client memory. Its
+// window may take twice as many, which is charged when it does.
+inline constexpr size_t kStreamBytes = size_t{32} << 10;
 // A peer may always have so many of them, and beyond that as many as are free.
 inline constexpr size_t kMinPeerStreams = 64;
 // Rapid resets (see FrameGate) of all clients: so many at once, about 60 MB,
