@@ -1,8 +1,9 @@
 #include "server/status/http_query.h"
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -14,12 +15,14 @@ namespace {
 std::string Decode(absl::string_view text) {
   std::string out;
   while (!text.empty()) {
+    uint32_t byte = 0;
     const bool encoded =
         text[0] == '%' && text.size() >= 3 &&
         absl::ascii_isxdigit(static_cast<unsigned char>(text[1])) &&
-        absl::ascii_isxdigit(static_cast<unsigned char>(text[2]));
+        absl::ascii_isxdigit(static_cast<unsigned char>(text[2])) &&
+        absl::SimpleHexAtoi(text.substr(1, 2), &byte);
     if (encoded) {
-      out += absl::HexStringToBytes(text.substr(1, 2));
+      out += static_cast<char>(byte);
     } else {
       out += text[0] == '+' ? ' ' : text[0];
     }
