@@ -108,10 +108,14 @@ absl::Status List(const Session& session, const ListArguments& arguments) {
   absl::StatusOr<std::vector<Listed>> all = Measure(
       client, *std::move(volumes), with_stats || NeedsStats(arguments.order));
   if (!all.ok()) return all.status();
-  std::stable_sort(
-      all->begin(), all->end(), [&arguments](const Listed& a, const Listed& b) {
-        return SortValue(arguments.order, a) > SortValue(arguments.order, b);
-      });
+  // Those of the same value in the order of their names.
+  std::sort(all->begin(), all->end(),
+            [&arguments](const Listed& a, const Listed& b) {
+              const auto a_value = SortValue(arguments.order, a);
+              const auto b_value = SortValue(arguments.order, b);
+              if (a_value != b_value) return a_value > b_value;
+              return a.volume.name() < b.volume.name();
+            });
   return Print(session, *all, with_stats, arguments.quiet);
 }
 

@@ -42,7 +42,7 @@ ClientMemory::Options MemoryOptions() {
 }
 
 // A connection.
-class Connection : public ClientMemory::Client {
+class Connection final : public ClientMemory::Client {
  public:
   explicit Connection(ClientMemory* memory)
       : inflow(memory, this, "", [this] {
