@@ -258,7 +258,10 @@ void Door::MakeRoom(const std::string& peer, bool of_peer) {
   const auto oldest = std::find_if(
       waiting_.begin(), waiting_.end(),
       [&](const Waiting& other) { return !of_peer || other.peer == peer; });
-  Close(oldest, TurnedAway::kSlowStart);
+  // It may have said what it wants by now.
+  const size_t before = waiting_.size();
+  Judge(oldest);
+  if (waiting_.size() == before) Close(oldest, TurnedAway::kSlowStart);
 }
 
 void Door::Judge(WaitingList::iterator waiting) {
