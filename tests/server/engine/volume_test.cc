@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/event_log.h"
 #include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -387,24 +386,6 @@ TEST_F(VolumeTest, CorruptFrameIsDataLossAndHarmsNoOther) {
   ASSERT_TRUE(Write(volume, kChunkBytes, data.substr(0, kChunkBytes)).ok());
   EXPECT_EQ(Read(volume, kChunkBytes, kChunkBytes),
             data.substr(0, kChunkBytes));
-}
-
-TEST_F(VolumeTest, DataLossIsLogged) {
-  Volume& volume = Make(kGiB);
-  ASSERT_TRUE(Write(volume, 0, Text(random_, 2 * kChunkBytes)).ok());
-  ASSERT_TRUE(volume.CorruptForTest(70000));
-  EventLog& log = EventLog::OfProcess();
-  log.Configure({.program = "test", .level = LogLevel::kError});
-  ::testing::internal::CaptureStderr();
-  std::string out(10, 'x');
-  for (int i = 0; i < 3; ++i) {
-    volume.Read(70000, absl::MakeSpan(out)).IgnoreError();
-  }
-  const std::string lines = ::testing::internal::GetCapturedStderr();
-  log.Configure({.program = "test", .level = LogLevel::kOff});
-  EXPECT_THAT(lines, HasSubstr("error data_loss volume=v "
-                               "reason=CORRUPT_FRAME: a frame of"));
-  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 1);
 }
 
 TEST_F(VolumeTest, WriteThatFailsForMemoryChangesNothing) {
