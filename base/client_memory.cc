@@ -16,7 +16,9 @@ ClientMemory::Holder::~Holder() {
 }
 
 void ClientMemory::Holder::Open(const Base& base) {
+  if (asked_ != 0) TakeGrant();
   MutexLock lock(&memory_.mu_);
+  memory_.ReturnLocked(this, charged_);
   open_ = true;
   unasked_ = base.unasked;
   base_bytes_ = base.bytes;
@@ -121,9 +123,14 @@ ClientMemory::~ClientMemory() {
   thread_.join();
 }
 
+bool ClientMemory::MayOpen(size_t base_bytes) {
+  MutexLock lock(&mu_);
+  return MayOpenLocked(base_bytes);
+}
+
 bool ClientMemory::HasRoomToOpen(size_t base_bytes) {
   MutexLock lock(&mu_);
-  if (base_used_ + base_bytes > options_.limit_bytes / 2) return false;
+  if (!MayOpenLocked(base_bytes)) return false;
   if (UsedLocked() + base_bytes <= options_.limit_bytes) return true;
   opener_waits_ = true;
   wake_.Signal();

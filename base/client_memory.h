@@ -116,7 +116,8 @@ class ClientMemory {
     // Call it before anything is charged.
     void SetPeer(std::string peer) { peer_ = std::move(peer); }
 
-    // Takes `base`, whether it fits or not.
+    // Takes `base`, whether it fits or not, in the place of what was reserved
+    // before.
     void Open(const Base& base);
     void Open() { Open(Base()); }
 
@@ -217,8 +218,11 @@ class ClientMemory {
   size_t max_open(size_t base_bytes = kBaseBytes) const {
     return options_.limit_bytes / 2 / base_bytes;
   }
-  // Whether one more connection or stream may be open. When not, the caller
-  // counts as one who waits, for a while.
+  // Whether less than half of the bound is taken by what is open. Only a client
+  // that closes something changes that.
+  bool MayOpen(size_t base_bytes);
+  // Whether, besides, one more connection fits. When not, the caller counts as
+  // one who waits, for a while.
   bool HasRoomToOpen(size_t base_bytes = kBaseBytes);
 
   Stats GetStats();
@@ -238,6 +242,10 @@ class ClientMemory {
   };
   using Queue = std::deque<Waiting>;
 
+  bool MayOpenLocked(size_t base_bytes) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return base_used_ + base_bytes <= options_.limit_bytes / 2;
+  }
   // Without what came unasked.
   size_t UsedLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // With that, and with all of the reserve.

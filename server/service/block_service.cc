@@ -223,7 +223,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
   auto stream =
       std::make_shared<IoStream>(engine_, executor_, &streams_, context);
   const IoStreamSet::Answer answer =
-      memory_->HasRoomToOpen(ClientMemory::Stream().bytes)
+      memory_->MayOpen(ClientMemory::Stream().bytes)
           ? streams_.Add(stream, context->peer())
           : IoStreamSet::Answer::kFull;
   if (answer != IoStreamSet::Answer::kEntered) {

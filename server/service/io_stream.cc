@@ -52,13 +52,14 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
       memory_(set->memory(), this, &session_) {}
 
 void IoStream::Start() {
+  bool read = false;
   {
     MutexLock lock(&mu_);
-    memory_.Open(PeerOf(context_->peer()), [self = weak_from_this()] {
+    read = memory_.Open(PeerOf(context_->peer()), [self = weak_from_this()] {
       if (const auto stream = self.lock()) stream->Wake();
     });
   }
-  StartRead(&incoming_);
+  if (read) StartRead(&incoming_);
 }
 
 void IoStream::OnReadDone(bool ok) {

@@ -4,10 +4,13 @@
 
 namespace ramvol::service {
 
-void IoStreamMemory::Open(std::string peer, std::function<void()> granted) {
+bool IoStreamMemory::Open(std::string peer, std::function<void()> granted) {
   granted_ = std::move(granted);
   holder_.SetPeer(std::move(peer));
-  holder_.Open(ClientMemory::Stream());
+  open_ = Reserve(ClientMemory::Stream().bytes);
+  read_waits_ = !open_;
+  if (open_) holder_.Open(ClientMemory::Stream());
+  return open_;
 }
 
 bool IoStreamMemory::Arrived(size_t bytes) {
@@ -22,7 +25,13 @@ bool IoStreamMemory::Arrived(size_t bytes) {
 }
 
 bool IoStreamMemory::TakeGrant() {
-  if (holder_.Reserve(asked_bytes_)) granted_bytes_ = asked_bytes_;
+  const bool granted = holder_.Reserve(asked_bytes_);
+  if (!open_) {
+    open_ = granted;
+    if (open_) holder_.Open(ClientMemory::Stream());
+    return false;
+  }
+  if (granted) granted_bytes_ = asked_bytes_;
   return TakeMessage();
 }
 

@@ -27,9 +27,10 @@ class IoStreamMemory {
       : session_(*session), holder_(memory, client) {}
 
   // Charges the stream itself, a client of the machine `peer` (see PeerOf).
-  // Whenever something waited and there is memory for it, `granted` is called,
-  // as ClientMemory::Holder::Ask has it; TakeGrant has to follow.
-  void Open(std::string peer, std::function<void()> granted);
+  // True when its first message may be read; else that waits. Whenever
+  // something waited and there is memory for it, `granted` is called, as
+  // ClientMemory::Holder::Ask has it; TakeGrant has to follow.
+  [[nodiscard]] bool Open(std::string peer, std::function<void()> granted);
 
   // A message of `bytes` has arrived. True when it may be taken in, for which
   // it is charged then; else it waits.
@@ -91,6 +92,7 @@ class IoStreamMemory {
 
   const IoSession& session_;
   std::function<void()> granted_;
+  bool open_ = false;
   // Of the message that waits, or was the last to arrive.
   size_t message_bytes_ = 0;
   bool message_waits_ = false;

@@ -34,7 +34,7 @@ class NoClient final : public ClientMemory::Client {
 class IoStreamMemoryTest : public ::testing::Test {
  protected:
   IoStreamMemoryTest() {
-    memory_.Open("", [this] { Granted(); });
+    EXPECT_TRUE(memory_.Open("", [this] { Granted(); }));
     Receive([](v1::IoRequest* request) { request->set_volume("disk"); });
     session_.Open(v1::IoOpened());
     v1::IoResponse opened;

@@ -198,6 +198,32 @@ TEST_F(SlowClientTest, MessagesAndReadsWaitForMemory) {
   EXPECT_EQ(memory_->GetStats().sent_away, 0);
 }
 
+TEST_F(SlowClientTest, AStreamWaitsForRoomToOpen) {
+  NoClient client;
+  ClientMemory::Holder hog(memory_.get(), &client);
+  ASSERT_TRUE(hog.Reserve(14 * kMib));
+  hog.SetHeld(14 * kMib);
+  std::vector<std::unique_ptr<ClientMemory::Holder>> small_calls;
+  do {
+    small_calls.push_back(
+        std::make_unique<ClientMemory::Holder>(memory_.get(), &client));
+  } while (small_calls.back()->Reserve(16 << 10));
+  grpc::ClientContext given_up;
+  auto other = stub_->Io(&given_up);
+  ExpectWaiting(1);
+  std::unique_ptr<Stream> stream;
+  std::thread open([&] { stream = std::make_unique<Stream>(stub_.get()); });
+  ExpectWaiting(2);
+  given_up.TryCancel();
+  EXPECT_EQ(other->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  ExpectWaiting(1);
+  hog.SetHeld(0);
+  open.join();
+  stream->AskFor(1, 1 * kMib);
+  EXPECT_EQ(stream->TakeResults(1), 1);
+  EXPECT_TRUE(stream->End().ok());
+}
+
 TEST_F(SlowClientTest, AStreamThatWaitsMayEnd) {
   NoClient client;
   ClientMemory::Holder hog(memory_.get(), &client);
