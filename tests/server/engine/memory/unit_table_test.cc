@@ -6,7 +6,6 @@
 
 #include "gtest/gtest.h"
 #include "server/engine/memory/memory_account.h"
-#include "server/engine/memory/units_by_fullness.h"
 
 namespace ramvol::engine {
 namespace {
@@ -45,31 +44,6 @@ TEST_F(UnitTableTest, PagesThatAreGivenBackReadAsZero) {
   EXPECT_EQ(data[kPageBytes], 'x');
   EXPECT_TRUE(table_->GiveBack(id, 0x2));
   table_->Put(id);
-}
-
-TEST_F(UnitTableTest, SetsOfUnitsKnowTheirFullestAndEmptiest) {
-  UnitsByFullness units(/*link=*/0, table_.get());
-  EXPECT_EQ(units.Fullest(), 0u);
-  EXPECT_EQ(units.Emptiest(), 0u);
-  const UnitId a = table_->Take(1, Priority::kNormal);
-  const UnitId b = table_->Take(1, Priority::kNormal);
-  const UnitId c = table_->Take(1, Priority::kNormal);
-  units.Put(a, 10, 80);
-  units.Put(b, 75, 80);
-  units.Put(c, 40, 80);
-  EXPECT_EQ(units.Fullest(), b);
-  EXPECT_EQ(units.Emptiest(), a);
-  units.Put(a, 75, 80);
-  EXPECT_EQ(units.Fullest(), a) << "the last that came to its level";
-  units.Put(b, 79, 80);
-  EXPECT_EQ(units.Fullest(), a) << "who stays in its level passes nobody";
-  EXPECT_EQ(units.Emptiest(), c);
-  units.Remove(a);
-  units.Remove(a);
-  EXPECT_EQ(units.Fullest(), b);
-  units.Remove(b);
-  units.Remove(c);
-  EXPECT_EQ(units.Fullest(), 0u);
 }
 
 }  // namespace
