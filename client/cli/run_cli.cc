@@ -35,7 +35,7 @@
 #include "client/cli/commands/wait_command.h"
 #include "client/cli/errors.h"
 #include "client/cli/exit_code.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 #include "client/cli/wording.h"
 #include "client/server_address.h"
 
@@ -182,13 +182,14 @@ std::string OverallHelp(const CLI::App& app) {
 void AddHelpCommand(CommandSet& commands) {
   auto topic = std::make_shared<std::string>();
   CLI::App& app = commands.app();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
-      "help", "Explain a command", [&app, &session, topic]() -> absl::Status {
-        if (topic->empty()) return session.Print(OverallHelp(app));
+      "help", "Explain a command",
+      [&app, &invocation, topic]() -> absl::Status {
+        if (topic->empty()) return invocation.Print(OverallHelp(app));
         for (const CLI::App* found : app.get_subcommands(
                  [&topic](CLI::App* one) { return one->check_name(*topic); })) {
-          return session.Print(found->help("ramvol"));
+          return invocation.Print(found->help("ramvol"));
         }
         return UsageError(NoSuchCommand(app, *topic));
       });
@@ -215,11 +216,11 @@ absl::Status Parse(CLI::App& app, const std::vector<std::string>& arguments,
   return absl::OkStatus();
 }
 
-ExitCode Report(const Session& session, const std::string& command,
+ExitCode Report(const Invocation& invocation, const std::string& command,
                 const absl::Status& status) {
   // Whoever read our output has enough: no reason for noise.
   if (!status.ok() && !IsBrokenPipe(status)) {
-    session.PrintFailure(command, status);
+    invocation.PrintFailure(command, status);
   }
   return ExitCodeOf(status);
 }
@@ -229,15 +230,15 @@ ExitCode Report(const Session& session, const std::string& command,
 ExitCode RunCli(const std::vector<std::string>& words,
                 const CliContext& context) {
   const std::vector<std::string> arguments = WithDashes(words);
-  Session session(context);
-  session.flags().server =
-      context.env("RAMVOL_SERVER").value_or(session.flags().server);
+  Invocation invocation(context);
+  invocation.flags().server =
+      context.env("RAMVOL_SERVER").value_or(invocation.flags().server);
   CLI::App app("Compressed RAM volumes: manage and fill them.", "ramvol");
-  CommandSet commands(app, session);
+  CommandSet commands(app, invocation);
   app.require_subcommand(1);
   app.set_version_flag("--version",
                        absl::StrCat("ramvol ", std::string(kVersion)));
-  AddCommonFlags(app, session.flags());
+  AddCommonFlags(app, invocation.flags());
   AddVolumeCommands(commands);
   AddRemoveCommand(commands);
   AddListCommand(commands);
@@ -261,11 +262,11 @@ ExitCode RunCli(const std::vector<std::string>& words,
 
   std::string text;
   absl::Status parsed = Parse(app, arguments, &text);
-  if (!parsed.ok()) session.flags().output = FindOutputFormat(arguments);
-  session.flags().server = WithDefaultPort(session.flags().server);
-  if (!parsed.ok()) return Report(session, "usage", parsed);
-  if (!text.empty()) return Report(session, "help", session.Print(text));
-  return Report(session, commands.used(), commands.RunUsed());
+  if (!parsed.ok()) invocation.flags().output = FindOutputFormat(arguments);
+  invocation.flags().server = WithDefaultPort(invocation.flags().server);
+  if (!parsed.ok()) return Report(invocation, "usage", parsed);
+  if (!text.empty()) return Report(invocation, "help", invocation.Print(text));
+  return Report(invocation, commands.used(), commands.RunUsed());
 }
 
 }  // namespace ramvol::cli

@@ -22,7 +22,7 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/nbd_commands.h"
 #include "client/cli/errors.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 #include "client/client.h"
 #include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -54,41 +54,44 @@ absl::StatusOr<int> IndexOf(const std::string& device) {
                                  "/dev/nbd1 and so on"));
 }
 
-absl::StatusOr<std::string> FindUid(const Session& session,
+absl::StatusOr<std::string> FindUid(const Invocation& invocation,
                                     const std::string& name) {
-  absl::StatusOr<v1::Volume> volume = session.ControlClient().GetVolume(name);
+  absl::StatusOr<v1::Volume> volume =
+      invocation.ControlClient().GetVolume(name);
   if (!volume.ok()) return volume.status();
   return volume->uid();
 }
 
-absl::Status PrintDevice(const Session& session, int index, bool reattached) {
+absl::Status PrintDevice(const Invocation& invocation, int index,
+                         bool reattached) {
   const std::string path = NbdDevicePath(index);
   output::v1::AttachOutput message;
   message.set_device(path);
   message.set_reattached(reattached);
-  return session.PrintVolumes(message, path + "\n", {path});
+  return invocation.PrintVolumes(message, path + "\n", {path});
 }
 
-AttachWorld MakeWorld(const Session& session, KernelNbd* kernel,
+AttachWorld MakeWorld(const Invocation& invocation, KernelNbd* kernel,
                       const std::string& name, const NbdEndpoint& endpoint) {
   AttachWorld world;
   world.kernel = kernel;
-  world.sys = session.context().sys;
-  world.cpus = session.context().cpus;
-  world.connect = [name, endpoint, &session] {
-    return NbdConnection::Open(endpoint, name,
-                               std::min(session.flags().timeout, kNbdTimeout));
+  world.sys = invocation.context().sys;
+  world.cpus = invocation.context().cpus;
+  world.connect = [name, endpoint, &invocation] {
+    return NbdConnection::Open(
+        endpoint, name, std::min(invocation.flags().timeout, kNbdTimeout));
   };
-  world.find_uid = [name, &session] { return FindUid(session, name); };
-  world.remark = [name, &session](const std::string& text) {
-    session.PrintError(absl::StrCat("ramvol: attach: ", text, "\n"));
+  world.find_uid = [name, &invocation] { return FindUid(invocation, name); };
+  world.remark = [name, &invocation](const std::string& text) {
+    invocation.PrintError(absl::StrCat("ramvol: attach: ", text, "\n"));
   };
-  world.now = session.context().now;
-  world.interrupted = session.context().interrupted;
+  world.now = invocation.context().now;
+  world.interrupted = invocation.context().interrupted;
   return world;
 }
 
-absl::Status Attach(const Session& session, const AttachArguments& arguments) {
+absl::Status Attach(const Invocation& invocation,
+                    const AttachArguments& arguments) {
   AttachRequest request = arguments.request;
   if (!arguments.device.empty()) {
     absl::StatusOr<int> index = IndexOf(arguments.device);
@@ -101,30 +104,31 @@ absl::Status Attach(const Session& session, const AttachArguments& arguments) {
   }
   const std::string name = request.name;
   // The name is checked before anything that needs the driver.
-  absl::StatusOr<std::string> uid = FindUid(session, name);
+  absl::StatusOr<std::string> uid = FindUid(invocation, name);
   if (!uid.ok()) return uid.status();
   absl::StatusOr<NbdEndpoint> endpoint =
-      FindNbdEndpoint(session, arguments.nbd);
+      FindNbdEndpoint(invocation, arguments.nbd);
   if (!endpoint.ok()) return endpoint.status();
   absl::StatusOr<std::unique_ptr<NbdNetlink>> netlink =
-      session.context().open_nbd_netlink();
+      invocation.context().open_nbd_netlink();
   if (!netlink.ok()) return netlink.status();
   KernelNbd kernel(netlink->get());
   if (arguments.monitor) {
     absl::Status listening = kernel.Listen();
     if (!listening.ok()) return listening;
   }
-  Attacher attacher(MakeWorld(session, &kernel, name, *endpoint),
+  Attacher attacher(MakeWorld(invocation, &kernel, name, *endpoint),
                     std::move(request));
   absl::StatusOr<int> index = attacher.Attach();
   if (!index.ok()) return index.status();
-  absl::Status printed = PrintDevice(session, *index, attacher.reattached());
+  absl::Status printed = PrintDevice(invocation, *index, attacher.reattached());
   if (!printed.ok() || !arguments.monitor) return printed;
   return attacher.Monitor();
 }
 
-absl::Status Detach(const Session& session, const DetachArguments& arguments) {
-  const CliContext& context = session.context();
+absl::Status Detach(const Invocation& invocation,
+                    const DetachArguments& arguments) {
+  const CliContext& context = invocation.context();
   absl::StatusOr<int> index =
       arguments.target.find('/') == std::string::npos
           ? FindDeviceOfVolume(context.sys, arguments.target)
@@ -171,11 +175,11 @@ void AddAttachFlags(CLI::App* command, AttachArguments* arguments) {
 }  // namespace
 
 void AddAttachCommands(CommandSet& commands) {
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   auto attach = std::make_shared<AttachArguments>();
   CLI::App* command = commands.Add(
       "attach", "Attach a volume as a block device, by the kernel's nbd driver",
-      [&session, attach] { return Attach(session, *attach); });
+      [&invocation, attach] { return Attach(invocation, *attach); });
   AddVolumeName(command, &attach->request.name);
   command
       ->add_option("DEVICE", attach->device,
@@ -189,9 +193,9 @@ void AddAttachCommands(CommandSet& commands) {
       kCommonHelp);
 
   auto detach = std::make_shared<DetachArguments>();
-  command =
-      commands.Add("detach", "Flush a device and detach its volume",
-                   [&session, detach] { return Detach(session, *detach); });
+  command = commands.Add(
+      "detach", "Flush a device and detach its volume",
+      [&invocation, detach] { return Detach(invocation, *detach); });
   command
       ->add_option("NAME", detach->target, "The volume, or its device's path")
       ->required()

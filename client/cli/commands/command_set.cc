@@ -18,7 +18,7 @@
 #include "absl/time/time.h"
 #include "base/size.h"
 #include "client/cli/errors.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 
 namespace ramvol::cli {
 namespace {
@@ -74,8 +74,8 @@ CLI::Option* AddTimeTo(CLI::App* command, const std::string& names,
 
 }  // namespace
 
-CommandSet::CommandSet(CLI::App& app, Session& session)
-    : app_(app), session_(session) {}
+CommandSet::CommandSet(CLI::App& app, Invocation& invocation)
+    : app_(app), invocation_(invocation) {}
 
 CLI::App* CommandSet::Add(const std::string& name,
                           const std::string& description, Action action) {

@@ -11,7 +11,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 
 namespace ramvol::cli {
 
@@ -21,14 +21,14 @@ class CommandSet {
  public:
   using Action = std::function<absl::Status()>;
 
-  CommandSet(CLI::App& app, Session& session);
+  CommandSet(CLI::App& app, Invocation& invocation);
 
   // Declares a command. After parsing, `action` runs if it was the one used;
   // the caller adds its arguments to the parser that is returned.
   CLI::App* Add(const std::string& name, const std::string& description,
                 Action action);
 
-  Session& session() const { return session_; }
+  Invocation& invocation() const { return invocation_; }
   CLI::App& app() const { return app_; }
 
   // Of the command that was used.
@@ -37,7 +37,7 @@ class CommandSet {
 
  private:
   CLI::App& app_;
-  Session& session_;
+  Invocation& invocation_;
   std::string used_;
   Action action_;
 };

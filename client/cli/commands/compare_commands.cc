@@ -13,8 +13,8 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/local_file.h"
-#include "client/cli/session.h"
 #include "client/cli/transfer/content.h"
 #include "ramvol/output/v1/output.pb.h"
 
@@ -41,8 +41,8 @@ bool IsFile(const std::string& name) {
 }
 
 absl::StatusOr<std::unique_ptr<Content>> OpenFileContent(
-    const Session& session, const std::string& path) {
-  const CliContext& context = session.context();
+    const Invocation& invocation, const std::string& path) {
+  const CliContext& context = invocation.context();
   absl::StatusOr<LocalFile> file =
       LocalFile::OpenForReading(path, context.in_fd, *context.interrupted);
   if (!file.ok()) return file.status();
@@ -53,24 +53,24 @@ absl::StatusOr<std::unique_ptr<Content>> OpenFileContent(
   return ContentOfFile(*std::move(file));
 }
 
-absl::StatusOr<std::unique_ptr<Content>> OpenContent(const Session& session,
-                                                     const std::string& name) {
-  if (IsFile(name)) return OpenFileContent(session, name);
-  absl::StatusOr<OpenVolume> volume = OpenByName(session, name);
+absl::StatusOr<std::unique_ptr<Content>> OpenContent(
+    const Invocation& invocation, const std::string& name) {
+  if (IsFile(name)) return OpenFileContent(invocation, name);
+  absl::StatusOr<OpenVolume> volume = OpenByName(invocation, name);
   if (!volume.ok()) return volume.status();
   return ContentOfVolume(name, volume->remote, volume->settings.size_bytes());
 }
 
-absl::Status PrintChecksums(const Session& session,
+absl::Status PrintChecksums(const Invocation& invocation,
                             const std::vector<std::string>& names) {
   output::v1::ChecksumOutput message;
   std::string text;
   for (const std::string& name : names) {
     absl::StatusOr<std::unique_ptr<Content>> content =
-        OpenContent(session, name);
+        OpenContent(invocation, name);
     if (!content.ok()) return content.status();
     absl::StatusOr<std::string> checksum =
-        Checksum(**content, *session.context().interrupted);
+        Checksum(**content, *invocation.context().interrupted);
     if (!checksum.ok()) return checksum.status();
     output::v1::Checksum& one = *message.add_checksums();
     one.set_name(name);
@@ -78,35 +78,37 @@ absl::Status PrintChecksums(const Session& session,
     one.set_size_bytes((*content)->size_bytes());
     absl::StrAppend(&text, *checksum, "  ", Printable(name), "\n");
   }
-  return session.PrintVolumes(message, text, names);
+  return invocation.PrintVolumes(message, text, names);
 }
 
-absl::Status CompareNamed(const Session& session, const std::string& name_a,
+absl::Status CompareNamed(const Invocation& invocation,
+                          const std::string& name_a,
                           const std::string& name_b) {
-  absl::StatusOr<std::unique_ptr<Content>> a = OpenContent(session, name_a);
+  absl::StatusOr<std::unique_ptr<Content>> a = OpenContent(invocation, name_a);
   if (!a.ok()) return a.status();
-  absl::StatusOr<std::unique_ptr<Content>> b = OpenContent(session, name_b);
+  absl::StatusOr<std::unique_ptr<Content>> b = OpenContent(invocation, name_b);
   if (!b.ok()) return b.status();
-  return Compare(**a, **b, *session.context().interrupted);
+  return Compare(**a, **b, *invocation.context().interrupted);
 }
 
 }  // namespace
 
 void AddCompareCommands(CommandSet& commands) {
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   auto names = std::make_shared<std::vector<std::string>>();
   CLI::App* command = commands.Add(
       "checksum", "Print checksums of what volumes and files hold",
-      [&session, names] { return PrintChecksums(session, *names); });
+      [&invocation, names] { return PrintChecksums(invocation, *names); });
   command->add_option("NAME", *names, "Volumes, or files such as ./image")
       ->required()
       ->type_name("");
   command->footer(std::string(kChecksumHelp) + kCommonHelp);
 
   auto pair = std::make_shared<std::pair<std::string, std::string>>();
-  command = commands.Add("cmp", "Compare volumes and files", [&session, pair] {
-    return CompareNamed(session, pair->first, pair->second);
-  });
+  command =
+      commands.Add("cmp", "Compare volumes and files", [&invocation, pair] {
+        return CompareNamed(invocation, pair->first, pair->second);
+      });
   command
       ->add_option("NAME", pair->first, "A volume, or a file such as ./image")
       ->required()

@@ -11,7 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/completion.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 
 namespace ramvol::cli {
 namespace {
@@ -65,15 +65,15 @@ std::vector<CompletionCommand> DescribeCommands(const CLI::App& app) {
 
 void AddCompletionCommand(CommandSet& commands) {
   auto shell = std::make_shared<std::string>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   const CLI::App& app = commands.app();
   CLI::App* command = commands.Add(
       "completion", "Print a shell's completion script",
-      [&session, &app, shell]() -> absl::Status {
+      [&invocation, &app, shell]() -> absl::Status {
         const std::vector<CompletionCommand> all = DescribeCommands(app);
-        if (*shell == "bash") return session.Print(BashCompletion(all));
-        if (*shell == "zsh") return session.Print(ZshCompletion(all));
-        return session.Print(FishCompletion(all));
+        if (*shell == "bash") return invocation.Print(BashCompletion(all));
+        if (*shell == "zsh") return invocation.Print(ZshCompletion(all));
+        return invocation.Print(FishCompletion(all));
       });
   Restrict(command->add_option("SHELL", *shell, "The shell"),
            {"bash", "zsh", "fish"})

@@ -15,8 +15,8 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/local_file.h"
-#include "client/cli/session.h"
 #include "client/cli/transfer/export_transfer.h"
 #include "client/cli/transfer/import_transfer.h"
 #include "client/cli/transfer/transfer.h"
@@ -52,9 +52,10 @@ absl::Status CheckForTerminal(const RemoteVolume& volume,
   return IsText(*std::move(data)) ? absl::OkStatus() : BinaryToTerminal();
 }
 
-absl::Status Read(const Session& session, const ReadArguments& arguments) {
-  const CliContext& context = session.context();
-  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+absl::Status Read(const Invocation& invocation,
+                  const ReadArguments& arguments) {
+  const CliContext& context = invocation.context();
+  absl::StatusOr<OpenVolume> volume = OpenByName(invocation, arguments.name);
   if (!volume.ok()) return volume.status();
   absl::Status in_range =
       CheckRange(volume->settings, arguments.offset, arguments.length);
@@ -78,10 +79,10 @@ absl::Status Read(const Session& session, const ReadArguments& arguments) {
 
 void AddRead(CommandSet& commands) {
   auto arguments = std::make_shared<ReadArguments>();
-  Session& session = commands.session();
-  CLI::App* command =
-      commands.Add("read", "Write a volume's bytes to standard output",
-                   [&session, arguments] { return Read(session, *arguments); });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "read", "Write a volume's bytes to standard output",
+      [&invocation, arguments] { return Read(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddSize(command, "OFFSET", &arguments->offset, "Where to begin")->required();
   AddSize(command, "LENGTH", &arguments->length, "How many bytes")->required();
@@ -98,13 +99,14 @@ struct WriteArguments {
   bool force = false;
 };
 
-absl::Status Write(const Session& session, const WriteArguments& arguments) {
-  const CliContext& context = session.context();
+absl::Status Write(const Invocation& invocation,
+                   const WriteArguments& arguments) {
+  const CliContext& context = invocation.context();
   absl::StatusOr<LocalFile> file = LocalFile::OpenForReading(
       arguments.file, context.in_fd, *context.interrupted);
   if (!file.ok()) return file.status();
-  absl::StatusOr<OpenVolume> volume =
-      OpenByName(session, arguments.name, {.if_unattached = !arguments.force});
+  absl::StatusOr<OpenVolume> volume = OpenByName(
+      invocation, arguments.name, {.if_unattached = !arguments.force});
   if (!volume.ok()) return volume.status();
   absl::Status in_range = CheckRange(volume->settings, arguments.offset, 0);
   if (!in_range.ok()) return in_range;
@@ -119,10 +121,10 @@ absl::Status Write(const Session& session, const WriteArguments& arguments) {
 
 void AddWrite(CommandSet& commands) {
   auto arguments = std::make_shared<WriteArguments>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "write", "Write bytes of a file or of standard input into a volume",
-      [&session, arguments] { return Write(session, *arguments); });
+      [&invocation, arguments] { return Write(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddSize(command, "OFFSET", &arguments->offset, "Where to begin")->required();
   command
@@ -140,14 +142,15 @@ struct TrimArguments {
   bool force = false;
 };
 
-absl::Status Trim(const Session& session, const TrimArguments& arguments) {
+absl::Status Trim(const Invocation& invocation,
+                  const TrimArguments& arguments) {
   const bool range = arguments.length.has_value();
   if (arguments.all == arguments.offset.has_value() ||
       range != arguments.offset.has_value()) {
     return UsageError("give OFFSET and LENGTH, or --all for the whole volume");
   }
-  absl::StatusOr<OpenVolume> volume =
-      OpenByName(session, arguments.name, {.if_unattached = !arguments.force});
+  absl::StatusOr<OpenVolume> volume = OpenByName(
+      invocation, arguments.name, {.if_unattached = !arguments.force});
   if (!volume.ok()) return volume.status();
   return volume->remote.Trim(
       arguments.offset.value_or(0),
@@ -156,10 +159,10 @@ absl::Status Trim(const Session& session, const TrimArguments& arguments) {
 
 void AddTrim(CommandSet& commands) {
   auto arguments = std::make_shared<TrimArguments>();
-  Session& session = commands.session();
-  CLI::App* command =
-      commands.Add("trim", "Give a range's memory back; it reads as zero after",
-                   [&session, arguments] { return Trim(session, *arguments); });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "trim", "Give a range's memory back; it reads as zero after",
+      [&invocation, arguments] { return Trim(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddSize(command, "OFFSET", &arguments->offset, "Where to begin");
   AddSize(command, "LENGTH", &arguments->length, "How many bytes");

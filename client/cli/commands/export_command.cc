@@ -15,9 +15,9 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/local_file.h"
 #include "client/cli/output/progress.h"
-#include "client/cli/session.h"
 #include "client/cli/transfer/export_transfer.h"
 #include "client/client.h"
 #include "ramvol/output/v1/output.pb.h"
@@ -39,12 +39,12 @@ struct ExportArguments {
   bool force = false;
 };
 
-absl::StatusOr<ExportResult> Transfer(const Session& session,
+absl::StatusOr<ExportResult> Transfer(const Invocation& invocation,
                                       const ExportArguments& arguments,
                                       const OpenVolume& volume,
                                       LocalFile& file) {
-  const CliContext& context = session.context();
-  const Client control = session.ControlClient();
+  const CliContext& context = invocation.context();
+  const Client control = invocation.ControlClient();
   int64_t total = 0;
   if (context.err_is_terminal) {
     absl::StatusOr<v1::VolumeStats> stats = control.StatVolume(arguments.name);
@@ -63,13 +63,14 @@ absl::StatusOr<ExportResult> Transfer(const Session& session,
                  .done_bytes = progress.done_bytes()});
 }
 
-absl::Status Report(const Session& session, const ExportArguments& arguments,
-                    const OpenVolume& volume, const LocalFile& file,
-                    const ExportResult& result, absl::Duration elapsed) {
-  session.Remark(absl::StrCat("exported ", arguments.name, " to ", file.name(),
-                              ": ", FormatSize(volume.settings.size_bytes()),
-                              ", of which ", FormatSize(result.read_bytes),
-                              " data, in ", FormatClock(elapsed)));
+absl::Status Report(const Invocation& invocation,
+                    const ExportArguments& arguments, const OpenVolume& volume,
+                    const LocalFile& file, const ExportResult& result,
+                    absl::Duration elapsed) {
+  invocation.Remark(absl::StrCat(
+      "exported ", arguments.name, " to ", file.name(), ": ",
+      FormatSize(volume.settings.size_bytes()), ", of which ",
+      FormatSize(result.read_bytes), " data, in ", FormatClock(elapsed)));
   // Standard output is the volume's, then.
   if (arguments.file == "-") return absl::OkStatus();
   output::v1::ExportOutput message;
@@ -77,7 +78,7 @@ absl::Status Report(const Session& session, const ExportArguments& arguments,
   message.set_size_bytes(volume.settings.size_bytes());
   message.set_read_bytes(result.read_bytes);
   message.set_written_bytes(result.written_bytes);
-  return session.PrintVolumes(message, "", {arguments.name});
+  return invocation.PrintVolumes(message, "", {arguments.name});
 }
 
 // Tells what became of the file.
@@ -90,27 +91,27 @@ absl::Status GiveUp(const absl::Status& failure, bool keep_partial,
                             removed ? " is removed again" : " is incomplete"));
 }
 
-absl::Status RunExport(const Session& session,
+absl::Status RunExport(const Invocation& invocation,
                        const ExportArguments& arguments) {
-  const CliContext& context = session.context();
+  const CliContext& context = invocation.context();
   const absl::Time start = context.now();
   if (arguments.file == "-" && !arguments.force &&
       context.out_terminal().has_value()) {
     return BinaryToTerminal();
   }
-  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+  absl::StatusOr<OpenVolume> volume = OpenByName(invocation, arguments.name);
   if (!volume.ok()) return volume.status();
   absl::StatusOr<LocalFile> file = LocalFile::OpenForWriting(
       arguments.file, context.out_fd, *context.interrupted);
   if (!file.ok()) return file.status();
   absl::StatusOr<ExportResult> result =
-      Transfer(session, arguments, *volume, *file);
+      Transfer(invocation, arguments, *volume, *file);
   absl::Status closed = file->Close();
   if (!result.ok()) {
     return GiveUp(result.status(), arguments.keep_partial, *file);
   }
   if (!closed.ok()) return GiveUp(closed, arguments.keep_partial, *file);
-  return Report(session, arguments, *volume, *file, *result,
+  return Report(invocation, arguments, *volume, *file, *result,
                 context.now() - start);
 }
 
@@ -118,10 +119,10 @@ absl::Status RunExport(const Session& session,
 
 void AddExportCommand(CommandSet& commands) {
   auto arguments = std::make_shared<ExportArguments>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "export", "Copy a volume into a file",
-      [&session, arguments] { return RunExport(session, *arguments); });
+      [&invocation, arguments] { return RunExport(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   command
       ->add_option("FILE", arguments->file,

@@ -16,8 +16,8 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/open_volume.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
-#include "client/cli/session.h"
 #include "client/cli/transfer/extent_walk.h"
 #include "client/remote_volume.h"
 
@@ -43,8 +43,8 @@ struct ExtentsArguments {
 // a volume with many needs no memory.
 class ExtentsPrinter {
  public:
-  ExtentsPrinter(const Session& session, int64_t end, bool totals_only)
-      : session_(session),
+  ExtentsPrinter(const Invocation& invocation, int64_t end, bool totals_only)
+      : invocation_(invocation),
         width_(std::max<int>(absl::StrCat(end).size(), 6)),
         totals_only_(totals_only) {
     if (totals_only_) return;
@@ -91,8 +91,12 @@ class ExtentsPrinter {
   }
 
  private:
-  bool Json() const { return session_.flags().output == OutputFormat::kJson; }
-  bool Yaml() const { return session_.flags().output == OutputFormat::kYaml; }
+  bool Json() const {
+    return invocation_.flags().output == OutputFormat::kJson;
+  }
+  bool Yaml() const {
+    return invocation_.flags().output == OutputFormat::kYaml;
+  }
 
   void FinishJson() {
     absl::StrAppend(&text_, totals_only_ ? "{\n" : "\n ],\n",
@@ -102,12 +106,12 @@ class ExtentsPrinter {
   }
 
   absl::Status Flush() {
-    absl::Status printed = session_.Print(text_);
+    absl::Status printed = invocation_.Print(text_);
     text_.clear();
     return printed;
   }
 
-  const Session& session_;
+  const Invocation& invocation_;
   const int width_;
   const bool totals_only_;
   std::string text_;
@@ -116,10 +120,10 @@ class ExtentsPrinter {
   int64_t hole_bytes_ = 0;
 };
 
-absl::Status Extents(const Session& session,
+absl::Status Extents(const Invocation& invocation,
                      const ExtentsArguments& arguments) {
-  if (session.names()) return NoNames();
-  absl::StatusOr<OpenVolume> volume = OpenByName(session, arguments.name);
+  if (invocation.names()) return NoNames();
+  absl::StatusOr<OpenVolume> volume = OpenByName(invocation, arguments.name);
   if (!volume.ok()) return volume.status();
   const int64_t size = volume->settings.size_bytes();
   const int64_t offset = arguments.offset.value_or(0);
@@ -127,10 +131,10 @@ absl::Status Extents(const Session& session,
       arguments.length.value_or(std::max<int64_t>(size - offset, 0));
   absl::Status in_range = CheckRange(volume->settings, offset, length);
   if (!in_range.ok()) return in_range;
-  ExtentsPrinter printer(session, offset + length, arguments.totals);
+  ExtentsPrinter printer(invocation, offset + length, arguments.totals);
   absl::Status walked =
       WalkExtents(volume->remote, offset, length, [&](const Extent& extent) {
-        if (session.context().interrupted->load()) return InterruptedError();
+        if (invocation.context().interrupted->load()) return InterruptedError();
         return printer.Add(extent);
       });
   return walked.ok() ? printer.Finish() : walked;
@@ -140,10 +144,10 @@ absl::Status Extents(const Session& session,
 
 void AddExtentsCommand(CommandSet& commands) {
   auto arguments = std::make_shared<ExtentsArguments>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "extents", "List which parts of a volume hold data",
-      [&session, arguments] { return Extents(session, *arguments); });
+      [&invocation, arguments] { return Extents(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddSize(command, "--offset", &arguments->offset, "Where to begin");
   AddSize(command, "--length", &arguments->length,

@@ -18,9 +18,9 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/create_flags.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/local_file.h"
 #include "client/cli/output/progress.h"
-#include "client/cli/session.h"
 #include "client/cli/transfer/file_format.h"
 #include "client/cli/transfer/import_transfer.h"
 #include "client/client.h"
@@ -66,19 +66,19 @@ int64_t DataBytes(const LocalFile& source) {
 
 class ImportCommand {
  public:
-  ImportCommand(const Session& session, const ImportArguments& arguments,
+  ImportCommand(const Invocation& invocation, const ImportArguments& arguments,
                 LocalFile source)
-      : session_(session),
+      : invocation_(invocation),
         arguments_(arguments),
         source_(std::move(source)),
-        control_(session.ControlClient()) {}
+        control_(invocation.ControlClient()) {}
 
   absl::Status Run() {
-    const absl::Time start = session_.context().now();
+    const absl::Time start = invocation_.context().now();
     absl::Status prepared = CheckFormat();
     if (prepared.ok()) prepared = FindOrCreate();
     if (!prepared.ok()) return prepared;
-    absl::StatusOr<RemoteVolume> remote = session_.DataClient().Open(
+    absl::StatusOr<RemoteVolume> remote = invocation_.DataClient().Open(
         arguments_.name, {.if_unattached = !created_ && !arguments_.force});
     if (!remote.ok() && !created_) return remote.status();
     absl::StatusOr<ImportResult> result =
@@ -86,7 +86,7 @@ class ImportCommand {
     absl::Status finished =
         result.ok() ? FinishVolume(*result) : result.status();
     if (!finished.ok()) return GiveUp(finished);
-    return Report(*result, session_.context().now() - start);
+    return Report(*result, invocation_.context().now() - start);
   }
 
  private:
@@ -198,8 +198,8 @@ class ImportCommand {
 
   absl::StatusOr<ImportResult> Transfer(const RemoteVolume& remote) {
     const int64_t total =
-        session_.context().err_is_terminal ? DataBytes(source_) : 0;
-    ProgressBar progress(session_.context(),
+        invocation_.context().err_is_terminal ? DataBytes(source_) : 0;
+    ProgressBar progress(invocation_.context(),
                          absl::StrCat("import ", arguments_.name), total,
                          [this]() -> absl::StatusOr<double> {
                            absl::StatusOr<v1::VolumeStats> stats =
@@ -209,7 +209,7 @@ class ImportCommand {
                          });
     return Import(source_, remote,
                   {.room_bytes = volume_.size_bytes(), .fresh = fresh_},
-                  {.interrupted = *session_.context().interrupted,
+                  {.interrupted = *invocation_.context().interrupted,
                    .done_bytes = progress.done_bytes(),
                    .changed = &changed_});
   }
@@ -259,16 +259,16 @@ class ImportCommand {
     message.set_source_bytes(result.source_bytes);
     message.set_sent_bytes(result.sent_bytes);
     absl::Status printed =
-        session_.PrintVolumes(message, "", {arguments_.name});
-    if (!printed.ok() || session_.structured()) return printed;
-    session_.Remark(absl::StrCat(
+        invocation_.PrintVolumes(message, "", {arguments_.name});
+    if (!printed.ok() || invocation_.structured()) return printed;
+    invocation_.Remark(absl::StrCat(
         "imported ", source_.name(), " into ", arguments_.name, ": ",
         FormatSize(result.source_bytes), ", of which ",
         FormatSize(result.sent_bytes), " data, in ", FormatClock(elapsed)));
     return absl::OkStatus();
   }
 
-  const Session& session_;
+  const Invocation& invocation_;
   const ImportArguments& arguments_;
   LocalFile source_;
   const Client control_;
@@ -280,23 +280,23 @@ class ImportCommand {
   std::atomic<bool> changed_{false};
 };
 
-absl::Status RunImport(const Session& session,
+absl::Status RunImport(const Invocation& invocation,
                        const ImportArguments& arguments) {
-  const CliContext& context = session.context();
+  const CliContext& context = invocation.context();
   absl::StatusOr<LocalFile> source = LocalFile::OpenForReading(
       arguments.file, context.in_fd, *context.interrupted);
   if (!source.ok()) return source.status();
-  return ImportCommand(session, arguments, *std::move(source)).Run();
+  return ImportCommand(invocation, arguments, *std::move(source)).Run();
 }
 
 }  // namespace
 
 void AddImportCommand(CommandSet& commands) {
   auto arguments = std::make_shared<ImportArguments>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "import", "Copy a file into a volume, made if it is not there",
-      [&session, arguments] { return RunImport(session, *arguments); });
+      [&invocation, arguments] { return RunImport(invocation, *arguments); });
   command
       ->add_option("FILE", arguments->file,
                    "A file or block device, or - for standard input")

@@ -13,8 +13,8 @@
 #include "base/printable.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/volume_selection.h"
+#include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
-#include "client/cli/session.h"
 #include "client/client.h"
 #include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -72,16 +72,16 @@ absl::StatusOr<std::vector<Listed>> Measure(const Client& client,
   return all;
 }
 
-absl::Status PrintNames(const Session& session,
+absl::Status PrintNames(const Invocation& invocation,
                         const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) {
     absl::StrAppend(&text, Printable(name), "\n");
   }
-  return session.Print(text);
+  return invocation.Print(text);
 }
 
-absl::Status Print(const Session& session, const std::vector<Listed>& all,
+absl::Status Print(const Invocation& invocation, const std::vector<Listed>& all,
                    bool with_stats, bool quiet) {
   output::v1::ListOutput message;
   std::vector<v1::Volume> volumes;
@@ -95,16 +95,17 @@ absl::Status Print(const Session& session, const std::vector<Listed>& all,
     (*message.mutable_stats())[listed.volume.name()] = listed.stats;
     stats.push_back(listed.stats);
   }
-  if (quiet) return PrintNames(session, names);
-  return session.PrintVolumes(message, VolumesText(volumes, stats), names);
+  if (quiet) return PrintNames(invocation, names);
+  return invocation.PrintVolumes(message, VolumesText(volumes, stats), names);
 }
 
-absl::Status List(const Session& session, const ListArguments& arguments) {
-  const Client client = session.ControlClient();
+absl::Status List(const Invocation& invocation,
+                  const ListArguments& arguments) {
+  const Client client = invocation.ControlClient();
   absl::StatusOr<std::vector<v1::Volume>> volumes =
       SelectVolumes(client, arguments.selection);
   if (!volumes.ok()) return volumes.status();
-  const bool with_stats = arguments.measured || session.wide();
+  const bool with_stats = arguments.measured || invocation.wide();
   absl::StatusOr<std::vector<Listed>> all = Measure(
       client, *std::move(volumes), with_stats || NeedsStats(arguments.order));
   if (!all.ok()) return all.status();
@@ -116,17 +117,17 @@ absl::Status List(const Session& session, const ListArguments& arguments) {
               if (a_value != b_value) return a_value > b_value;
               return a.volume.name() < b.volume.name();
             });
-  return Print(session, *all, with_stats, arguments.quiet);
+  return Print(invocation, *all, with_stats, arguments.quiet);
 }
 
 }  // namespace
 
 void AddListCommand(CommandSet& commands) {
   auto arguments = std::make_shared<ListArguments>();
-  Session& session = commands.session();
-  CLI::App* command =
-      commands.Add("ls", "List the volumes",
-                   [&session, arguments] { return List(session, *arguments); });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "ls", "List the volumes",
+      [&invocation, arguments] { return List(invocation, *arguments); });
   command->alias("list");
   AddSelection(command, &arguments->selection);
   command->add_flag("-l,--long", arguments->measured,

@@ -13,7 +13,7 @@
 #include "client/attach/nbd_endpoint.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/errors.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 #include "client/client.h"
 #include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -35,32 +35,34 @@ void MakeAbsolute(std::string* path) {
   if (!error) *path = absolute.string();
 }
 
-absl::Status PrintUri(const Session& session, const NbdArguments& arguments) {
+absl::Status PrintUri(const Invocation& invocation,
+                      const NbdArguments& arguments) {
   absl::StatusOr<v1::Volume> volume =
-      session.ControlClient().GetVolume(arguments.name);
+      invocation.ControlClient().GetVolume(arguments.name);
   if (!volume.ok()) return volume.status();
   absl::StatusOr<NbdEndpoint> endpoint =
-      FindNbdEndpoint(session, arguments.nbd);
+      FindNbdEndpoint(invocation, arguments.nbd);
   if (!endpoint.ok()) return endpoint.status();
   const std::string uri = NbdUri(*endpoint, arguments.name);
   output::v1::UriOutput message;
   message.set_uri(uri);
-  return session.PrintMessage(message, uri + "\n");
+  return invocation.PrintMessage(message, uri + "\n");
 }
 
-absl::Status PrintQemu(const Session& session, const NbdArguments& arguments) {
+absl::Status PrintQemu(const Invocation& invocation,
+                       const NbdArguments& arguments) {
   absl::StatusOr<v1::Volume> volume =
-      session.ControlClient().GetVolume(arguments.name);
+      invocation.ControlClient().GetVolume(arguments.name);
   if (!volume.ok()) return volume.status();
   absl::StatusOr<NbdEndpoint> endpoint =
-      FindNbdEndpoint(session, arguments.nbd);
+      FindNbdEndpoint(invocation, arguments.nbd);
   if (!endpoint.ok()) return endpoint.status();
   const auto write = arguments.drive ? QemuDrive : QemuBlockdev;
   const std::string line =
       write(*endpoint, arguments.name, volume->read_only());
   output::v1::QemuOutput message;
   message.set_arguments(line);
-  return session.PrintMessage(message, line + "\n");
+  return invocation.PrintMessage(message, line + "\n");
 }
 
 }  // namespace
@@ -73,18 +75,18 @@ CLI::Option* AddNbdAddress(CLI::App* command, std::string* address) {
       ->type_name("ADDR");
 }
 
-absl::StatusOr<NbdEndpoint> FindNbdEndpoint(const Session& session,
+absl::StatusOr<NbdEndpoint> FindNbdEndpoint(const Invocation& invocation,
                                             std::string address) {
   if (address.empty()) {
-    address = session.context().env("RAMVOL_NBD").value_or("");
+    address = invocation.context().env("RAMVOL_NBD").value_or("");
   }
   if (address.empty()) {
     absl::StatusOr<v1::GetServerInfoResponse> info =
-        session.ControlClient().GetServerInfo();
+        invocation.ControlClient().GetServerInfo();
     if (!info.ok()) return info.status();
     return ChooseNbdEndpoint(
         {info->nbd_addresses().begin(), info->nbd_addresses().end()},
-        session.flags().server);
+        invocation.flags().server);
   }
   absl::StatusOr<NbdEndpoint> endpoint = ParseNbdEndpoint(address);
   if (!endpoint.ok()) {
@@ -96,18 +98,18 @@ absl::StatusOr<NbdEndpoint> FindNbdEndpoint(const Session& session,
 }
 
 void AddNbdCommands(CommandSet& commands) {
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   auto uri = std::make_shared<NbdArguments>();
   CLI::App* command =
       commands.Add("uri", "Print a volume's NBD URI",
-                   [&session, uri] { return PrintUri(session, *uri); });
+                   [&invocation, uri] { return PrintUri(invocation, *uri); });
   AddVolumeName(command, &uri->name);
   AddNbdAddress(command, &uri->nbd);
 
   auto qemu = std::make_shared<NbdArguments>();
-  command =
-      commands.Add("qemu", "Print QEMU's arguments for a disk on a volume",
-                   [&session, qemu] { return PrintQemu(session, *qemu); });
+  command = commands.Add(
+      "qemu", "Print QEMU's arguments for a disk on a volume",
+      [&invocation, qemu] { return PrintQemu(invocation, *qemu); });
   AddVolumeName(command, &qemu->name);
   AddNbdAddress(command, &qemu->nbd);
   command->add_flag("--drive", qemu->drive,

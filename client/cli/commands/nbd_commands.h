@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "client/attach/nbd_endpoint.h"
 #include "client/cli/commands/command_set.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 
 namespace ramvol::cli {
 
@@ -19,7 +19,7 @@ CLI::Option* AddNbdAddress(CLI::App* command, std::string* address);
 
 // What `address` (of --nbd, or else of RAMVOL_NBD) says, or, when it is empty,
 // what the server tells.
-absl::StatusOr<NbdEndpoint> FindNbdEndpoint(const Session& session,
+absl::StatusOr<NbdEndpoint> FindNbdEndpoint(const Invocation& invocation,
                                             std::string address);
 
 }  // namespace ramvol::cli

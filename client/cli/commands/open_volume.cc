@@ -8,20 +8,21 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
 
-absl::StatusOr<OpenVolume> OpenByName(const Session& session,
+absl::StatusOr<OpenVolume> OpenByName(const Invocation& invocation,
                                       const std::string& name,
                                       const OpenOptions& options) {
-  absl::StatusOr<v1::Volume> settings = session.ControlClient().GetVolume(name);
+  absl::StatusOr<v1::Volume> settings =
+      invocation.ControlClient().GetVolume(name);
   if (!settings.ok()) return settings.status();
   absl::StatusOr<RemoteVolume> remote =
-      session.DataClient().Open(name, options);
+      invocation.DataClient().Open(name, options);
   if (!remote.ok()) return remote.status();
   return OpenVolume{.settings = *std::move(settings),
                     .remote = *std::move(remote)};

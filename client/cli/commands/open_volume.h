@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -21,7 +21,7 @@ struct OpenVolume {
 
 // Fails at once when no server answers; once open, operations wait a while for
 // a server that went away.
-absl::StatusOr<OpenVolume> OpenByName(const Session& session,
+absl::StatusOr<OpenVolume> OpenByName(const Invocation& invocation,
                                       const std::string& name,
                                       const OpenOptions& options = {});
 

@@ -14,9 +14,9 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/volume_selection.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
 #include "client/cli/output/words.h"
-#include "client/cli/session.h"
 #include "client/client.h"
 #include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -38,10 +38,10 @@ struct RemoveArguments {
 
 class RemoveCommand {
  public:
-  RemoveCommand(const Session& session, const RemoveArguments& arguments)
-      : session_(session),
+  RemoveCommand(const Invocation& invocation, const RemoveArguments& arguments)
+      : invocation_(invocation),
         arguments_(arguments),
-        client_(session.ControlClient()) {}
+        client_(invocation.ControlClient()) {}
 
   absl::Status Run() {
     if (arguments_.selection.empty()) {
@@ -78,16 +78,16 @@ class RemoveCommand {
   absl::Status Ask(const std::vector<v1::Volume>& volumes) const {
     const std::string what =
         CountOf(static_cast<int64_t>(volumes.size()), "volume");
-    if (!session_.context().in_is_terminal ||
-        !session_.context().err_is_terminal) {
+    if (!invocation_.context().in_is_terminal ||
+        !invocation_.context().err_is_terminal) {
       return UsageError(absl::StrCat(
           "this removes ", what, ", ", Printable(volumes.front().name()),
           volumes.size() > 1 ? " and others" : "",
           "; give --yes, or look first with \"ramvol ls\""));
     }
-    session_.PrintError(
+    invocation_.PrintError(
         absl::StrCat(VolumesText(volumes, {}), "Remove ", what, "? [y/N] "));
-    if (session_.ReadYes()) return absl::OkStatus();
+    if (invocation_.ReadYes()) return absl::OkStatus();
     return WithReason(absl::FailedPreconditionError("nothing was removed"),
                       "NOT_CONFIRMED");
   }
@@ -104,7 +104,7 @@ class RemoveCommand {
       message_.add_removed(name);
       return;
     }
-    if (!last_failure_.ok()) session_.PrintFailure("rm", last_failure_);
+    if (!last_failure_.ok()) invocation_.PrintFailure("rm", last_failure_);
     last_failure_ = removed;
   }
 
@@ -115,10 +115,10 @@ class RemoveCommand {
     for (const std::string& name : names) {
       absl::StrAppend(&text, "removed ", Printable(name), "\n");
     }
-    return session_.PrintVolumes(message_, text, names);
+    return invocation_.PrintVolumes(message_, text, names);
   }
 
-  const Session& session_;
+  const Invocation& invocation_;
   const RemoveArguments& arguments_;
   const Client client_;
   output::v1::RemoveOutput message_;
@@ -129,11 +129,12 @@ class RemoveCommand {
 
 void AddRemoveCommand(CommandSet& commands) {
   auto arguments = std::make_shared<RemoveArguments>();
-  Session& session = commands.session();
-  CLI::App* command = commands.Add(
-      "rm", "Delete volumes and give their memory back", [&session, arguments] {
-        return RemoveCommand(session, *arguments).Run();
-      });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command =
+      commands.Add("rm", "Delete volumes and give their memory back",
+                   [&invocation, arguments] {
+                     return RemoveCommand(invocation, *arguments).Run();
+                   });
   command->alias("delete");
   AddSelection(command, &arguments->selection);
   command->add_flag("--force", arguments->force,

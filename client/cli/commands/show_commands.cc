@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/version.h"
 #include "client/cli/commands/command_set.h"
+#include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
-#include "client/cli/session.h"
 #include "client/client.h"
 #include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -19,83 +19,87 @@
 namespace ramvol::cli {
 namespace {
 
-absl::Status Show(const Session& session, const std::string& name) {
-  absl::StatusOr<v1::Volume> volume = session.ControlClient().GetVolume(name);
+absl::Status Show(const Invocation& invocation, const std::string& name) {
+  absl::StatusOr<v1::Volume> volume =
+      invocation.ControlClient().GetVolume(name);
   if (!volume.ok()) return volume.status();
-  return session.PrintVolumes(*volume, VolumeText(*volume), {name});
+  return invocation.PrintVolumes(*volume, VolumeText(*volume), {name});
 }
 
-absl::Status Stat(const Session& session, const std::string& name) {
+absl::Status Stat(const Invocation& invocation, const std::string& name) {
   absl::StatusOr<v1::VolumeStats> stats =
-      session.ControlClient().StatVolume(name);
+      invocation.ControlClient().StatVolume(name);
   if (!stats.ok()) return stats.status();
-  return session.PrintVolumes(*stats, StatsText(name, *stats), {name});
+  return invocation.PrintVolumes(*stats, StatsText(name, *stats), {name});
 }
 
-absl::Status ListClients(const Session& session, const std::string& name) {
+absl::Status ListClients(const Invocation& invocation,
+                         const std::string& name) {
   absl::StatusOr<std::vector<v1::AttachedClient>> clients =
-      session.ControlClient().ListClients(name);
+      invocation.ControlClient().ListClients(name);
   if (!clients.ok()) return clients.status();
   v1::ListClientsResponse message;
   message.mutable_clients()->Add(clients->begin(), clients->end());
-  return session.PrintMessage(message,
-                              ClientsText(*clients, session.context().now()));
+  return invocation.PrintMessage(
+      message, ClientsText(*clients, invocation.context().now()));
 }
 
-absl::Status ShowServer(const Session& session) {
+absl::Status ShowServer(const Invocation& invocation) {
   absl::StatusOr<v1::GetServerInfoResponse> info =
-      session.ControlClient().GetServerInfo();
+      invocation.ControlClient().GetServerInfo();
   if (!info.ok()) return info.status();
-  return session.PrintMessage(*info,
-                              ServerText(*info, session.context().now()));
+  return invocation.PrintMessage(*info,
+                                 ServerText(*info, invocation.context().now()));
 }
 
-absl::Status CheckHealth(const Session& session) {
-  absl::Status status = session.ControlClient().CheckHealth();
+absl::Status CheckHealth(const Invocation& invocation) {
+  absl::Status status = invocation.ControlClient().CheckHealth();
   if (!status.ok()) return status;
   output::v1::HealthOutput message;
   message.set_status("SERVING");
-  return session.PrintMessage(message, "SERVING\n");
+  return invocation.PrintMessage(message, "SERVING\n");
 }
 
 // The version of a server that does not answer is left out.
-absl::Status ShowVersion(const Session& session) {
+absl::Status ShowVersion(const Invocation& invocation) {
   output::v1::VersionOutput message;
   message.set_client(std::string(kVersion));
   std::string text = absl::StrCat("ramvol ", message.client(), "\n");
   absl::StatusOr<v1::GetServerInfoResponse> info =
-      session.ControlClient().GetServerInfo();
+      invocation.ControlClient().GetServerInfo();
   if (info.ok()) {
     message.set_server(info->version());
     absl::StrAppend(&text, "ramvold ", info->version(), " at ",
-                    session.flags().server, "\n");
+                    invocation.flags().server, "\n");
   }
-  return session.PrintMessage(message, text);
+  return invocation.PrintMessage(message, text);
 }
 
 }  // namespace
 
 void AddShowCommands(CommandSet& commands) {
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   auto name = std::make_shared<std::string>();
-  AddVolumeName(commands.Add("show", "Show a volume's settings",
-                             [&session, name] { return Show(session, *name); }),
-                name.get());
+  AddVolumeName(
+      commands.Add("show", "Show a volume's settings",
+                   [&invocation, name] { return Show(invocation, *name); }),
+      name.get());
   AddVolumeName(
       commands.Add("stat", "Measure a volume: data, ratio, memory, I/O",
-                   [&session, name] { return Stat(session, *name); }),
+                   [&invocation, name] { return Stat(invocation, *name); }),
       name.get());
   AddVolumeName(
-      commands.Add("clients", "List the clients that have a volume attached",
-                   [&session, name] { return ListClients(session, *name); }),
+      commands.Add(
+          "clients", "List the clients that have a volume attached",
+          [&invocation, name] { return ListClients(invocation, *name); }),
       name.get());
   commands.Add("server", "Describe the server: version, limits, memory",
-               [&session] { return ShowServer(session); });
+               [&invocation] { return ShowServer(invocation); });
   commands.Add("version", "Show the versions of this program and of the server",
-               [&session] { return ShowVersion(session); });
+               [&invocation] { return ShowVersion(invocation); });
   commands.Add("health",
                "Ask whether the server serves; fails if not, for health checks",
-               [&session] { return CheckHealth(session); });
+               [&invocation] { return CheckHealth(invocation); });
 }
 
 }  // namespace ramvol::cli

@@ -16,10 +16,10 @@
 #include "absl/time/time.h"
 #include "base/file_error.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/output/live_terminal.h"
 #include "client/cli/output/top_sample.h"
 #include "client/cli/output/top_text.h"
-#include "client/cli/session.h"
 #include "client/client.h"
 
 namespace ramvol::cli {
@@ -39,37 +39,37 @@ struct TopArguments {
   std::string order = kTopOrders[0];
 };
 
-bool Interrupted(const Session& session) {
-  return session.context().interrupted->load();
+bool Interrupted(const Invocation& invocation) {
+  return invocation.context().interrupted->load();
 }
 
 TopOrder OrderOf(const std::string& word) {
   return *TopOrderOfKey(absl::ascii_tolower(word[0]));
 }
 
-absl::Status Once(const Session& session, const TopArguments& arguments) {
-  const Client client = session.ControlClient();
+absl::Status Once(const Invocation& invocation, const TopArguments& arguments) {
+  const Client client = invocation.ControlClient();
   absl::StatusOr<TopSample> before = TakeTopSample(client, absl::Now());
   if (!before.ok()) return before.status();
   for (const absl::Time end = absl::Now() + arguments.interval;
        absl::Now() < end;) {
-    if (Interrupted(session)) return InterruptedError();
+    if (Interrupted(invocation)) return InterruptedError();
     absl::SleepFor(std::min(kNap, end - absl::Now()));
   }
   absl::StatusOr<TopSample> after = TakeTopSample(client, absl::Now());
   if (!after.ok()) return after.status();
   TopView view = CompareTopSamples(*before, *after);
   SortTopLines(OrderOf(arguments.order), &view.volumes);
-  return session.PrintMessage(
-      TopMessage(view), TopText(view, session.flags().server, std::nullopt));
+  return invocation.PrintMessage(
+      TopMessage(view), TopText(view, invocation.flags().server, std::nullopt));
 }
 
 // The screen, from the first sample to the key that ends it.
 class LiveTop {
  public:
-  LiveTop(const Session& session, const TopArguments& arguments)
-      : session_(session),
-        client_(session.ControlClient()),
+  LiveTop(const Invocation& invocation, const TopArguments& arguments)
+      : invocation_(invocation),
+        client_(invocation.ControlClient()),
         interval_(arguments.interval),
         order_(OrderOf(arguments.order)) {}
 
@@ -78,14 +78,15 @@ class LiveTop {
     absl::StatusOr<TopSample> first = TakeTopSample(client_, absl::Now());
     if (!first.ok()) return first.status();
     last_ = *std::move(first);
-    LiveTerminal terminal(session_.context().in_fd, session_.context().out_fd);
+    LiveTerminal terminal(invocation_.context().in_fd,
+                          invocation_.context().out_fd);
     absl::Time next = absl::Now() + std::min(kFirstInterval, interval_);
     for (;;) {
       absl::Status drawn = terminal.Draw(Screen());
       if (!drawn.ok()) return drawn;
       const std::optional<char> key = terminal.WaitForKey(next);
       // SIGINT and SIGTERM are ways to end it, too.
-      if (key == 'q' || Interrupted(session_)) return absl::OkStatus();
+      if (key == 'q' || Interrupted(invocation_)) return absl::OkStatus();
       if (key.has_value()) order_ = TopOrderOfKey(*key).value_or(order_);
       if (absl::Now() < next) continue;
       Measure();
@@ -105,10 +106,10 @@ class LiveTop {
 
   std::string Screen() {
     TerminalSize size =
-        session_.context().out_terminal().value_or(TerminalSize());
+        invocation_.context().out_terminal().value_or(TerminalSize());
     std::string below = kKeys;
     if (!error_.ok()) {
-      below = FormatError("top", error_, session_.flags().server);
+      below = FormatError("top", error_, invocation_.flags().server);
     }
     below = below.substr(0, below.find('\n'));
     const auto width = static_cast<size_t>(std::max(size.columns - 1, 1));
@@ -117,10 +118,11 @@ class LiveTop {
     SortTopLines(order_, &view_->volumes);
     // One for the line below, one since the last newline moves on.
     size.rows -= 2;
-    return absl::StrCat(TopText(*view_, session_.flags().server, size), below);
+    return absl::StrCat(TopText(*view_, invocation_.flags().server, size),
+                        below);
   }
 
-  const Session& session_;
+  const Invocation& invocation_;
   const Client client_;
   const absl::Duration interval_;
   TopOrder order_;
@@ -129,23 +131,24 @@ class LiveTop {
   absl::Status error_;
 };
 
-absl::Status Top(const Session& session, const TopArguments& arguments) {
-  if (arguments.once) return Once(session, arguments);
-  if (!session.context().out_terminal().has_value() || session.structured()) {
+absl::Status Top(const Invocation& invocation, const TopArguments& arguments) {
+  if (arguments.once) return Once(invocation, arguments);
+  if (!invocation.context().out_terminal().has_value() ||
+      invocation.structured()) {
     return UsageError(
         "without a terminal, or with --output=json, top needs --once");
   }
-  return LiveTop(session, arguments).Run();
+  return LiveTop(invocation, arguments).Run();
 }
 
 }  // namespace
 
 void AddTopCommand(CommandSet& commands) {
   auto arguments = std::make_shared<TopArguments>();
-  Session& session = commands.session();
-  CLI::App* command =
-      commands.Add("top", "Watch what the server and its volumes do",
-                   [&session, arguments] { return Top(session, *arguments); });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "top", "Watch what the server and its volumes do",
+      [&invocation, arguments] { return Top(invocation, *arguments); });
   command->add_flag("--once", arguments->once,
                     "Measure for one interval, print everything, and end");
   AddTime(command, "--interval", &arguments->interval,

@@ -14,18 +14,19 @@
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/create_flags.h"
 #include "client/cli/errors.h"
+#include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
-#include "client/cli/session.h"
 #include "client/client.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
 namespace {
 
-absl::Status PrintVolume(const Session& session,
+absl::Status PrintVolume(const Invocation& invocation,
                          const absl::StatusOr<v1::Volume>& volume) {
   if (!volume.ok()) return volume.status();
-  return session.PrintVolumes(*volume, VolumeText(*volume), {volume->name()});
+  return invocation.PrintVolumes(*volume, VolumeText(*volume),
+                                 {volume->name()});
 }
 
 struct CreateArguments {
@@ -35,20 +36,22 @@ struct CreateArguments {
   CreateFlags flags;
 };
 
-absl::Status Create(const Session& session, const CreateArguments& arguments) {
+absl::Status Create(const Invocation& invocation,
+                    const CreateArguments& arguments) {
   v1::CreateVolumeRequest request = arguments.flags.Request();
   request.set_name(arguments.name);
   request.set_size_bytes(arguments.size_bytes);
   request.set_validate_only(arguments.dry_run);
-  return PrintVolume(session, session.ControlClient().CreateVolume(request));
+  return PrintVolume(invocation,
+                     invocation.ControlClient().CreateVolume(request));
 }
 
 void AddCreate(CommandSet& commands) {
   auto arguments = std::make_shared<CreateArguments>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "create", "Make a volume",
-      [&session, arguments] { return Create(session, *arguments); });
+      [&invocation, arguments] { return Create(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddSize(command, "SIZE", &arguments->size_bytes,
           "Its size: 10G, 1.5T, or bytes")
@@ -86,7 +89,7 @@ absl::Status UpdateLabels(const Client& client, const SetArguments& arguments,
   return absl::OkStatus();
 }
 
-absl::Status Set(const Session& session, const SetArguments& arguments) {
+absl::Status Set(const Invocation& invocation, const SetArguments& arguments) {
   v1::UpdateVolumeRequest request;
   request.set_name(arguments.name);
   v1::Volume& volume = *request.mutable_volume();
@@ -107,21 +110,21 @@ absl::Status Set(const Session& session, const SetArguments& arguments) {
     volume.set_read_only(*arguments.read_only);
     mask.add_paths("read_only");
   }
-  const Client client = session.ControlClient();
+  const Client client = invocation.ControlClient();
   absl::Status labelled = UpdateLabels(client, arguments, &request);
   if (!labelled.ok()) return labelled;
   if (mask.paths().empty()) {
     return UsageError("nothing to change; see \"ramvol set --help\"");
   }
-  return PrintVolume(session, client.UpdateVolume(request));
+  return PrintVolume(invocation, client.UpdateVolume(request));
 }
 
 void AddSet(CommandSet& commands) {
   auto arguments = std::make_shared<SetArguments>();
-  Session& session = commands.session();
-  CLI::App* command =
-      commands.Add("set", "Change a volume's settings",
-                   [&session, arguments] { return Set(session, *arguments); });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "set", "Change a volume's settings",
+      [&invocation, arguments] { return Set(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddInt(command, "--level", &arguments->level,
          "zstd level for writes, -50 to 19; 0 means the default")
@@ -148,8 +151,9 @@ struct ResizeArguments {
   bool force = false;
 };
 
-absl::Status Resize(const Session& session, const ResizeArguments& arguments) {
-  const Client client = session.ControlClient();
+absl::Status Resize(const Invocation& invocation,
+                    const ResizeArguments& arguments) {
+  const Client client = invocation.ControlClient();
   absl::StatusOr<v1::Volume> volume = client.GetVolume(arguments.name);
   if (!volume.ok()) return volume.status();
   const bool shrinks = arguments.size_bytes < volume->size_bytes();
@@ -167,15 +171,15 @@ absl::Status Resize(const Session& session, const ResizeArguments& arguments) {
   request.mutable_update_mask()->add_paths("size_bytes");
   request.set_etag(volume->etag());
   request.set_if_unattached(shrinks && !arguments.force);
-  return PrintVolume(session, client.UpdateVolume(request));
+  return PrintVolume(invocation, client.UpdateVolume(request));
 }
 
 void AddResize(CommandSet& commands) {
   auto arguments = std::make_shared<ResizeArguments>();
-  Session& session = commands.session();
+  Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "resize", "Change a volume's size, also while it is used",
-      [&session, arguments] { return Resize(session, *arguments); });
+      [&invocation, arguments] { return Resize(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
   AddSize(command, "SIZE", &arguments->size_bytes,
           "The new size: 10G, 1.5T, or bytes")

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "base/file_error.h"
 #include "client/cli/commands/command_set.h"
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 #include "client/client.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -61,9 +61,10 @@ absl::Status TooLate(const WaitArguments& arguments) {
                          absl::FormatDuration(*arguments.within)));
 }
 
-absl::Status Wait(const Session& session, const WaitArguments& arguments) {
-  const CliContext& context = session.context();
-  const Client client = session.ControlClient();
+absl::Status Wait(const Invocation& invocation,
+                  const WaitArguments& arguments) {
+  const CliContext& context = invocation.context();
+  const Client client = invocation.ControlClient();
   const absl::Time deadline = arguments.within.has_value()
                                   ? context.now() + *arguments.within
                                   : absl::InfiniteFuture();
@@ -84,10 +85,10 @@ absl::Status Wait(const Session& session, const WaitArguments& arguments) {
 
 void AddWaitCommand(CommandSet& commands) {
   auto arguments = std::make_shared<WaitArguments>();
-  Session& session = commands.session();
-  CLI::App* command =
-      commands.Add("wait", "Wait for the server or for a volume",
-                   [&session, arguments] { return Wait(session, *arguments); });
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "wait", "Wait for the server or for a volume",
+      [&invocation, arguments] { return Wait(invocation, *arguments); });
   command->add_option("NAME", arguments->name, "The volume")->type_name("");
   Restrict(command->add_option("--until", arguments->state,
                                "What is waited for: the volume is there (the "

@@ -12,7 +12,7 @@ namespace ramvol::cli {
 // multiples, and so at those of a chunk, wherever the data allows.
 inline constexpr int64_t kOperationBytes = 1 << 20;
 // Buffers of an export, and so its memory: 32 MiB. An import has as much: see
-// Session::DataClient.
+// Invocation::DataClient.
 inline constexpr int kMaxBuffers = 32;
 
 // How a transfer is watched and stopped.

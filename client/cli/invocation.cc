@@ -1,4 +1,4 @@
-#include "client/cli/session.h"
+#include "client/cli/invocation.h"
 
 #include <unistd.h>
 
@@ -59,7 +59,7 @@ std::optional<OutputFormat> ParseOutputFormat(const std::string& word) {
   return std::nullopt;
 }
 
-Client Session::ControlClient() const {
+Client Invocation::ControlClient() const {
   ClientOptions options;
   options.server = flags_.server;
   options.channels = 1;
@@ -68,7 +68,7 @@ Client Session::ControlClient() const {
   return context_.connect(options);
 }
 
-Client Session::DataClient() const {
+Client Invocation::DataClient() const {
   ClientOptions options;
   options.server = flags_.server;
   options.timeout = flags_.timeout;
@@ -77,12 +77,12 @@ Client Session::DataClient() const {
   return context_.connect(options);
 }
 
-absl::Status Session::Print(const std::string& text) const {
+absl::Status Invocation::Print(const std::string& text) const {
   return WriteAll(context_.out_fd, text, "standard output");
 }
 
-absl::Status Session::PrintMessage(const google::protobuf::Message& message,
-                                   const std::string& text) const {
+absl::Status Invocation::PrintMessage(const google::protobuf::Message& message,
+                                      const std::string& text) const {
   switch (flags_.output) {
     case OutputFormat::kJson:
       return Print(ToJson(message));
@@ -95,7 +95,7 @@ absl::Status Session::PrintMessage(const google::protobuf::Message& message,
   }
 }
 
-absl::Status Session::PrintVolumes(
+absl::Status Invocation::PrintVolumes(
     const google::protobuf::Message& message, const std::string& text,
     const std::vector<std::string>& names) const {
   if (!this->names()) return PrintMessage(message, text);
@@ -106,14 +106,14 @@ absl::Status Session::PrintVolumes(
   return Print(lines);
 }
 
-void Session::PrintFailure(const std::string& command,
-                           const absl::Status& status) const {
+void Invocation::PrintFailure(const std::string& command,
+                              const absl::Status& status) const {
   const absl::Status told = WithSuggestion(status);
   PrintError(structured() ? FormatErrorJson(command, told, flags_.server)
                           : FormatError(command, told, flags_.server));
 }
 
-absl::Status Session::WithSuggestion(const absl::Status& status) const {
+absl::Status Invocation::WithSuggestion(const absl::Status& status) const {
   if (!HasReason(status, reason::kVolumeNotFound)) return status;
   const std::map<std::string, std::string> metadata = GetMetadata(status);
   const auto volume = metadata.find("volume");
@@ -133,11 +133,11 @@ absl::Status Session::WithSuggestion(const absl::Status& status) const {
   return Append(status, absl::StrCat("; did you mean \"", nearest, "\"?"));
 }
 
-void Session::PrintError(const std::string& text) const {
+void Invocation::PrintError(const std::string& text) const {
   WriteAll(context_.err_fd, text, "standard error").IgnoreError();
 }
 
-bool Session::ReadYes() const {
+bool Invocation::ReadYes() const {
   std::string answer;
   char c = 0;
   while (answer.size() < kMaxAnswerBytes && read(context_.in_fd, &c, 1) == 1 &&
@@ -148,7 +148,7 @@ bool Session::ReadYes() const {
          absl::EqualsIgnoreCase(answer, "yes");
 }
 
-void Session::Remark(const std::string& text) const {
+void Invocation::Remark(const std::string& text) const {
   if (context_.err_is_terminal) PrintError(absl::StrCat(text, "\n"));
 }
 

@@ -1,6 +1,6 @@
 // One run of the command line: its common flags, connections and output.
-#ifndef RAMVOL_CLIENT_CLI_SESSION_H_
-#define RAMVOL_CLIENT_CLI_SESSION_H_
+#ifndef RAMVOL_CLIENT_CLI_INVOCATION_H_
+#define RAMVOL_CLIENT_CLI_INVOCATION_H_
 
 #include <array>
 #include <optional>
@@ -30,9 +30,9 @@ struct CommonFlags {
   OutputFormat output = OutputFormat::kTable;
 };
 
-class Session {
+class Invocation {
  public:
-  explicit Session(const CliContext& context) : context_(context) {}
+  explicit Invocation(const CliContext& context) : context_(context) {}
 
   const CliContext& context() const { return context_; }
   CommonFlags& flags() { return flags_; }
@@ -81,4 +81,4 @@ class Session {
 
 }  // namespace ramvol::cli
 
-#endif  // RAMVOL_CLIENT_CLI_SESSION_H_
+#endif  // RAMVOL_CLIENT_CLI_INVOCATION_H_
