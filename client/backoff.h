@@ -10,9 +10,9 @@
 
 namespace ramvol {
 
-// Doubles from `initial` to `max`; each pause is drawn from the upper half of
-// its value, so that clients that lost one server do not return in step.
-// Not thread-safe.
+// Pauses between attempts. They double from `initial` to `max`. Each is a
+// random part of that, at least half, so that the clients of a lost server do
+// not return all at once. Not thread-safe.
 class Backoff {
  public:
   Backoff(absl::Duration initial, absl::Duration max)

@@ -18,7 +18,7 @@
 namespace ramvol {
 namespace {
 
-// What a call costs beside its data, so that calls without data are bounded
+// What a call is charged beside its data. So calls without data are bounded,
 // too.
 constexpr int64_t kCallChargeBytes = 256;
 
@@ -33,7 +33,7 @@ void AppendExtents(std::vector<Extent>& all, const std::vector<Extent>& more) {
   }
 }
 
-// A length of 0 reaches up to the volume's end.
+// A length of 0 reaches to the volume's end.
 int64_t RangeEnd(const Call& call, int64_t volume_size_bytes) {
   if (call.request.length == 0) return volume_size_bytes;
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
@@ -45,7 +45,8 @@ int64_t RangeEnd(const Call& call, int64_t volume_size_bytes) {
 }  // namespace
 
 void Completion::Run() {
-  // Parts that are still out keep the call, but not what `done` holds.
+  // Parts that are still out keep the call alive. They must not keep alive what
+  // the callback holds.
   const auto done = std::exchange(call->request.done, nullptr);
   const auto extents_done = std::exchange(call->request.extents_done, nullptr);
   if (!extents_done) {
@@ -143,7 +144,7 @@ void CallTable::Finish(const Part& part, absl::Status status) {
   if (call->parts == 0 && !more) {
     End(call, call->status);
   } else if (!more) {
-    call->cut_all = true;  // What was not cut yet stays unsent.
+    call->cut_all = true;  // The rest of the range stays unsent.
   }
 }
 
@@ -163,7 +164,7 @@ void CallTable::FinishExtents(const Part& part,
                      "the server stopped listing extents at offset ",
                      next_offset, ", before the range's end at ", end)));
   } else {
-    // The rest of it is one more part.
+    // Ask for the rest with one more part.
     replay_.push_back(
         {.call = call,
          .offset = next_offset,

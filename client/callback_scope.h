@@ -6,8 +6,9 @@
 
 namespace ramvol {
 
-// While one lives, this thread runs callbacks on behalf of `owner`. Operations
-// that a callback starts must not wait, since they may wait for this thread.
+// While a scope lives, its thread runs callbacks on behalf of `owner`. An
+// operation that a callback starts must not wait: it might wait for this very
+// thread.
 class CallbackScope {
  public:
   explicit CallbackScope(const void* owner);
@@ -18,7 +19,7 @@ class CallbackScope {
   // The owner of this thread's innermost scope, or null.
   static const void* current();
 
-  // How many more callbacks this thread will run after the one that it is in.
+  // How many callbacks this thread will run after the present one.
   static size_t left();
   static void set_left(size_t left);
 

@@ -28,12 +28,13 @@ void ChannelStream::Start(std::shared_ptr<IoStream> stream, uint64_t id,
   id_ = id;
   replaces_ = std::move(replaces);
   started_ = now;
-  writing_ = true;
+  writing_ = true;  // The stream's own Start sends the first message.
   half_closed_ = false;
 }
 
 std::vector<uint64_t> ChannelStream::Open(const VolumeOpened& opened) {
   state_ = State::kOpen;
+  // With a window of 0, no operation could ever be sent.
   window_operations_ = std::max(1, opened.window_operations);
   window_bytes_ = opened.window_bytes;
   if (std::exchange(was_open_, true)) {
@@ -50,6 +51,7 @@ ChannelStream::Unanswered ChannelStream::Drop() {
     result.changes |= IsChange(part.call->request.kind);
     if (!part.call->ended) sorted.emplace_back(id, std::move(part));
   }
+  // Ids ascend in the order of sending.
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   for (auto& [id, part] : sorted) result.parts.push_back(std::move(part));
@@ -78,6 +80,8 @@ Part ChannelStream::Answer(uint64_t id) {
   Part part = std::move(found->second);
   unanswered_.erase(found);
   inflight_bytes_ -= part.window_bytes();
+  // Not at Open: a server that opens streams but answers nothing is asked less
+  // and less often.
   backoff_.Reset();
   return part;
 }

@@ -18,25 +18,26 @@
 
 namespace ramvol {
 
-// What one channel has for a volume: a stream, or what will become one. When a
+// A volume's stream over one channel, or the wait for the next stream. When a
 // stream is lost, another one takes its place here.
 //
-//         Start         Open
-//   kIdle ----> kStarting ----> kOpen      Drop leads from all of them to
-//   kIdle,
-//     |  RetryLater                        and Start from kWaiting to
-//     kStarting.
-//     +----------> kWaiting
+//         Start          Open
+//   kIdle -----> kStarting -----> kOpen
+//     |              ^
+//     | RetryLater   | Start
+//     +-------> kWaiting
 //
-// It calls nothing of the stream: the owner does, without the lock that guards
-// this object. Not thread-safe.
+// Drop leads from every state to kIdle.
+//
+// Not thread-safe. Calls no function of the stream: the owner does, without the
+// lock that guards this object.
 class ChannelStream {
  public:
   enum class State {
-    kIdle,      // No stream, and none is wanted until the next call.
-    kStarting,  // Has a stream that the server has not answered yet.
+    kIdle,      // There is no stream. The next call may want one.
+    kStarting,  // There is a stream. The server has not answered yet.
     kOpen,
-    kWaiting,  // A stream is to be started at `wake`.
+    kWaiting,  // A stream will be started at `wake`.
   };
 
   // Borrows `counters`.
@@ -45,50 +46,54 @@ class ChannelStream {
   State state() const { return state_; }
   // Null when idle or waiting.
   const std::shared_ptr<IoStream>& stream() const { return stream_; }
-  // Of the present stream, or of the last one.
+  // The id of the present stream, or of the last one.
   uint64_t id() const { return id_; }
-  absl::Time started() const { return started_; }  // In kStarting.
-  absl::Time wake() const { return wake_; }        // In kWaiting.
+  absl::Time started() const { return started_; }  // Only in kStarting.
+  absl::Time wake() const { return wake_; }        // Only in kWaiting.
 
-  // `stream` is about to send its first message. Once open, it has replaced the
-  // lost streams `replaces`.
+  // `stream` is about to send its first message. Once it is open, it has
+  // replaced the lost streams `replaces`.
   void Start(std::shared_ptr<IoStream> stream, uint64_t id,
              std::vector<uint64_t> replaces, absl::Time now);
-  // The server has answered, with this window. Returns what it has replaced.
+  // The server has opened the volume, with the window in `opened`. Returns the
+  // ids of the streams that this one has replaced.
   std::vector<uint64_t> Open(const VolumeOpened& opened);
 
   struct Unanswered {
-    std::vector<Part> parts;  // Of calls that go on, in the order of sending.
-    bool changes = false;     // There were some, of ended calls perhaps.
+    // Parts whose calls have not ended, in the order of sending.
+    std::vector<Part> parts;
+    // Some operations were changes. Their calls may have ended.
+    bool changes = false;
   };
-  // The stream has ended, or is given up.
+  // The stream has ended, or the owner gives it up.
   Unanswered Drop();
-  // To be called when idle: another stream is wanted, after a pause.
+  // Waits for a pause before the next Start. Call it in kIdle.
   void RetryLater(absl::Time now, absl::BitGenRef random);
-  // The stream is no loss any more, since none is wanted.
+  // Stops counting this stream as lost, because no stream is wanted any more.
   void ForgetLoss() { SetLost(false); }
 
-  // The stream may send a message: it is open, and none is on its way.
+  // Whether the stream may send a message: it is open, and has none on its way.
   bool CanSend() const { return state_ == State::kOpen && !writing_; }
-  // Whether the window has room for a part of so many window_bytes. One that is
-  // larger than the whole window goes alone.
+  // Whether the window has room for a part of `part_bytes` window_bytes. A part
+  // that is larger than the whole window goes alone.
   bool Fits(int64_t part_bytes) const {
     return static_cast<int64_t>(unanswered_.size()) < window_operations_ &&
            (inflight_bytes_ == 0 ||
             part_bytes <= window_bytes_ - inflight_bytes_);
   }
-  // The part goes into the next message, as operation `id`.
+  // Counts a part that goes into the next message as operation `id`.
   void Add(uint64_t id, Part part);
-  // A message is on its way, or is no more.
+  // Whether a message is on its way.
   void set_writing(bool writing) { writing_ = writing; }
-  // The operation was answered; the part has no call if it is not known.
+  // Returns the part that operation `id` answers. It has no call if there is no
+  // such operation.
   Part Answer(uint64_t id);
 
-  // Whether the stream is to be half-closed now: it has not been, and no
-  // message is on its way.
+  // True once, when no message is on its way: then the owner half-closes the
+  // stream.
   bool HalfClose();
 
-  // What Fits and the owner weigh: data and operations not answered yet.
+  // Data and operations that are not answered yet.
   int64_t inflight_bytes() const { return inflight_bytes_; }
   size_t inflight_operations() const { return unanswered_.size(); }
 
@@ -103,14 +108,15 @@ class ChannelStream {
   std::vector<uint64_t> replaces_;
   absl::Time started_;
   absl::Time wake_;
-  bool was_open_ = false;  // This stream, or an earlier one.
+  bool was_open_ = false;  // This stream or an earlier one was open.
   bool lost_ = false;      // Counted in counters_->lost_streams.
   bool writing_ = false;
   bool half_closed_ = false;
   int64_t window_operations_ = 0;
   int64_t window_bytes_ = 0;
   int64_t inflight_bytes_ = 0;
-  // By id. Parts of ended calls stay, since they fill the server's window.
+  // By id. Parts of ended calls stay here, because they still count against the
+  // server's window.
   absl::flat_hash_map<uint64_t, Part> unanswered_;
 };
 

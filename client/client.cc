@@ -96,7 +96,8 @@ absl::StatusOr<std::vector<v1::AttachedClient>> Client::ListClients(
     if (!page.ok()) return page.status();
     clients.insert(clients.end(), page->clients().begin(),
                    page->clients().end());
-    // A server that goes round in circles must not hang its client.
+    // Without this bound, a server that repeats page tokens would hang its
+    // client.
     if (!page->next_page_token().empty() &&
         page->next_page_token() == request.page_token()) {
       return absl::InternalError(

@@ -24,7 +24,7 @@
 
 namespace ramvol {
 
-// The connection behind a Client; an interface so that a user's own tests can
+// The connection behind a Client. It is an interface, so that users' tests can
 // give a Client a mock (client/mocks/mock_client_connection.h).
 class ClientConnection;
 
@@ -46,16 +46,18 @@ class Client {
   absl::StatusOr<v1::Volume> CreateVolume(
       v1::CreateVolumeRequest request) const;
   absl::StatusOr<v1::Volume> GetVolume(std::string_view name) const;
-  // All pages, in order of names.
+  // All volumes, in the order of their names. Asks for one page after the
+  // other.
   absl::StatusOr<std::vector<v1::Volume>> ListVolumes() const;
-  // One page: the first, or the one that `page_token` stands for.
+  // One page: the first for "", else the one after which the server gave
+  // `page_token`.
   absl::StatusOr<v1::ListVolumesResponse> ListVolumesFrom(
       const std::string& page_token) const;
   absl::StatusOr<v1::Volume> UpdateVolume(
       const v1::UpdateVolumeRequest& request) const;
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) const;
   absl::StatusOr<v1::VolumeStats> StatVolume(std::string_view name) const;
-  // All pages of who has the volume attached, in the order of their coming.
+  // All clients that have the volume attached, in the order in which they came.
   absl::StatusOr<std::vector<v1::AttachedClient>> ListClients(
       std::string_view name) const;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
@@ -63,14 +65,13 @@ class Client {
   // answers anything but SERVING, as it does while it stops.
   absl::Status CheckHealth() const;
 
-  // Opens the volume for reading and writing; NOT_FOUND when there is none.
+  // Opens the volume for reading and writing. NOT_FOUND when there is none.
   absl::StatusOr<RemoteVolume> Open(std::string_view name,
                                     const OpenOptions& options = {}) const;
 
-  // How many connections of open volumes were lost and made again so far.
+  // How many streams of open volumes have been opened in place of lost ones.
   uint64_t reconnects() const;
-  // How many of them are lost and not made again: requests wait for them, or
-  // fail.
+  // How many streams of open volumes are lost and not open again yet.
   uint64_t lost_streams() const;
 
  private:

@@ -1,4 +1,4 @@
-// What a Client talks through.
+// The interface below a Client.
 #ifndef RAMVOL_CLIENT_CLIENT_CONNECTION_H_
 #define RAMVOL_CLIENT_CLIENT_CONNECTION_H_
 
@@ -15,9 +15,9 @@
 namespace ramvol {
 
 // The calls of a Client, one virtual function each. An implementation is
-// thread-safe, retries what it may, and bounds every call by a time; Client
-// adds nothing but convenience. Tests of users' code implement it with
-// client/mocks/mock_client_connection.h.
+// thread-safe, retries calls that may be repeated, and ends every call after a
+// bounded time. Client adds only convenience. Users' tests implement this
+// interface with client/mocks/mock_client_connection.h.
 class ClientConnection {
  public:
   virtual ~ClientConnection() = default;
@@ -40,18 +40,18 @@ class ClientConnection {
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
   virtual absl::Status CheckHealth() = 0;
 
-  // Waits until the volume is open; never answers a null pointer.
+  // Waits until the volume is open. Never returns a null pointer.
   virtual absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name, const OpenOptions& options) = 0;
 
-  // How many streams of open volumes were opened in the place of lost ones.
+  // How many streams of open volumes have been opened in place of lost ones.
   virtual uint64_t reconnects() const = 0;
-  // How many streams of open volumes were lost and are not open again.
+  // How many streams of open volumes are lost and not open again yet.
   virtual uint64_t lost_streams() const = 0;
 };
 
-// The connection to a ramvold over gRPC. Does not wait for the server.
-// Options outside of their ranges are moved to the nearest that is inside.
+// Connects to a ramvold over gRPC, without waiting for the server. An option
+// outside its range becomes the nearest value inside.
 std::shared_ptr<ClientConnection> MakeGrpcClientConnection(
     ClientOptions options);
 

@@ -1,4 +1,4 @@
-// What the volumes of one client count together.
+// Counters that the open volumes of one client share.
 #ifndef RAMVOL_CLIENT_CLIENT_COUNTERS_H_
 #define RAMVOL_CLIENT_CLIENT_COUNTERS_H_
 
@@ -9,9 +9,9 @@ namespace ramvol {
 
 // Thread-safe.
 struct ClientCounters {
-  // Streams that were opened in the place of lost ones.
+  // Streams that were opened in place of lost ones.
   std::atomic<uint64_t> reconnects{0};
-  // Streams that were lost and are not open again, of volumes still in use.
+  // Lost streams, of volumes still in use, that are not open again yet.
   std::atomic<uint64_t> lost_streams{0};
 };
 

@@ -43,6 +43,7 @@ ChannelStream* Dispatcher::LeastLoaded(
 }
 
 bool Dispatcher::Fits(const ChannelStream& stream, int64_t part_bytes) const {
+  // A part that is larger than the bound goes alone.
   return stream.Fits(part_bytes) &&
          (inflight_bytes_ == 0 ||
           part_bytes <= max_inflight_bytes_ - inflight_bytes_);

@@ -1,4 +1,4 @@
-// Divides what is queued among the streams, as messages.
+// Forms messages out of queued parts, and divides them among the streams.
 #ifndef RAMVOL_CLIENT_DISPATCHER_H_
 #define RAMVOL_CLIENT_DISPATCHER_H_
 
@@ -12,22 +12,23 @@
 
 namespace ramvol {
 
-// Most operations, and most data of reads and writes, in one message (unless
-// one operation alone has more). More would keep other streams idle.
+// Most operations, and most data of reads and writes, in one message. A single
+// operation may have more data. Larger messages would leave other streams idle.
 inline constexpr int kMaxBatchOperations = 256;
 inline constexpr int64_t kMaxBatchBytes = int64_t{1} << 20;
 
-// Each message goes over the stream with least data unanswered, as far as that
-// stream's window and `max_inflight_bytes`, the most data unanswered on all
-// streams together, allow. Not thread-safe.
+// Each message goes over the stream with the least unanswered data. Two bounds
+// hold: the stream's window, and `max_inflight_bytes` for the unanswered data
+// of all streams together. Not thread-safe.
 class Dispatcher {
  public:
   explicit Dispatcher(int64_t max_inflight_bytes)
       : max_inflight_bytes_(max_inflight_bytes) {}
 
-  // Takes parts out of `calls` and appends the messages that are to be sent
-  // with them. Their streams count as writing. Calls that write are pinned in
-  // `calls` once for each of their parts, until their batch is prepared.
+  // Takes parts out of `calls` and appends messages of them to `batches`. From
+  // then on, the messages' streams count as writing. A call that writes is
+  // pinned in `calls` once for each of its parts. The caller unpins it when the
+  // batch is prepared.
   void Dispatch(CallTable& calls, absl::Span<ChannelStream> streams,
                 std::vector<Batch>& batches);
 
@@ -38,8 +39,8 @@ class Dispatcher {
   Batch Fill(CallTable& calls, ChannelStream& stream);
 
   const int64_t max_inflight_bytes_;
-  uint64_t next_id_ = 1;        // Of operations; never used twice in a volume.
-  int64_t inflight_bytes_ = 0;  // Of all streams, within Dispatch.
+  uint64_t next_id_ = 1;  // For operations. No id is used twice in a volume.
+  int64_t inflight_bytes_ = 0;  // Sum over all streams. Used within Dispatch.
 };
 
 }  // namespace ramvol

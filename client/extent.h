@@ -9,7 +9,7 @@ namespace ramvol {
 struct Extent {
   int64_t offset = 0;
   int64_t length = 0;
-  bool hole = false;  // Holds nothing; reads as zero.
+  bool hole = false;  // Stores nothing and reads as zero.
 
   friend bool operator==(const Extent&, const Extent&) = default;
 };

@@ -39,15 +39,16 @@ namespace ramvol {
 namespace {
 
 constexpr int kMaxChannels = 16;
-// Far above one Io message (1 MiB of data there, the window's 16 MiB back).
+// Far more than any message has: 1 MiB of data from us, up to 16 MiB from the
+// server.
 constexpr int kMaxMessageBytes = 64 << 20;
-// A dead peer on TCP is noticed by these.
+// Keepalives notice a TCP peer that is dead.
 constexpr absl::Duration kKeepaliveTime = absl::Seconds(30);
 constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
-// How long making a connection may take.
+// How long one attempt to connect may take.
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
-// Longest pause between attempts to make one. Short, because a stream that
-// starts meanwhile fails at once, and pauses for max_backoff itself.
+// The longest pause between attempts to connect. It is short because a stream
+// that starts meanwhile fails at once; ChannelStream then pauses by itself.
 constexpr absl::Duration kMaxConnectPause = absl::Milliseconds(250);
 
 ClientOptions Normalize(ClientOptions options) {
@@ -71,11 +72,12 @@ int ToMilliseconds(absl::Duration duration) {
 
 std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
-  // Otherwise channels to one address share a socket.
+  // Without this, channels to one address would share a socket.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-  // Retrying is ours; gRPC's would keep a second copy of what was sent.
+  // The SDK retries by itself. gRPC's retries would keep a second copy of what
+  // was sent.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
@@ -159,7 +161,8 @@ class GrpcClientConnection : public ClientConnection {
       absl::Status status = CallOnce(&v1::VolumeService::Stub::DeleteVolume,
                                      request, response, left);
       if (answer_lost && absl::IsNotFound(status)) return absl::OkStatus();
-      // A call that never found a connection has deleted nothing.
+      // An attempt that found no connection has deleted nothing. After any
+      // other, NOT_FOUND may mean that it deleted the volume.
       answer_lost |= absl::IsUnavailable(status) &&
                      (was_ready || control_channel_->GetState(false) !=
                                        GRPC_CHANNEL_TRANSIENT_FAILURE);
@@ -276,8 +279,8 @@ class GrpcClientConnection : public ClientConnection {
 
 std::shared_ptr<ClientConnection> MakeGrpcClientConnection(
     ClientOptions options) {
-  // Once in the process and never undone: when its last object goes, gRPC waits
-  // for a poller of its own, for ten seconds at times.
+  // Called once and never undone: when gRPC's last object goes, gRPC waits for
+  // one of its own pollers, sometimes for ten seconds.
   [[maybe_unused]] static const bool initialized = (grpc_init(), true);
   return std::make_shared<GrpcClientConnection>(Normalize(std::move(options)));
 }

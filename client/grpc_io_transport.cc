@@ -26,14 +26,15 @@
 namespace ramvol {
 namespace {
 
-// Messages are raw bytes here; io_wire.h gives them their meaning.
+// Messages are raw bytes here. io_wire.h encodes and decodes them.
 using Stub = grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer>;
 using Reactor = grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
-// Keeps itself alive from Start until OnDone, gRPC's last call.
+// Keeps itself alive from Start until OnDone, which is gRPC's last call.
 //
-// gRPC forbids new operations once a stream may be done. A hold keeps it from
-// being done until the reading side has ended, which marks it dead first.
+// gRPC forbids new operations once a stream may be done. A hold (AddHold) keeps
+// the stream from being done. The reading side removes the hold when it ends,
+// and marks the stream dead first.
 class GrpcIoStream : public IoStream,
                      public Reactor,
                      public std::enable_shared_from_this<GrpcIoStream> {
@@ -92,22 +93,22 @@ class GrpcIoStream : public IoStream,
   }
 
   void OnWriteDone(bool ok) override {
-    // After a failure the stream is about to end, and says why.
+    // After a failure, the stream ends soon, and OnDone tells why.
     if (ok) handler_->OnWritten();
   }
 
   void OnDone(const grpc::Status& status) override {
     handler_->OnClosed(fault_.ok() ? FromGrpcStatus(status) : fault_);
-    // These may hold the last reference to the channel, whose destruction waits
-    // for gRPC's callback threads, and this is one. The timer lives until the
-    // function has run, because `self` holds it.
+    // `self` may hold the last reference to the channel. The channel's
+    // destructor waits for gRPC's callback threads, and this is one of them. So
+    // the timer's thread destroys it. `self` also holds the timer until then.
     Timer& timer = *timer_;
     timer.RunAt(timer.Now(),
                 [self = std::move(self_), handler = std::move(handler_)] {});
   }
 
  private:
-  // Decodes what was read, and reports it. Called only by the reading side.
+  // Decodes and reports the message that was read. Only for the reading side.
   void Report() {
     std::vector<grpc::Slice> slices;
     absl::StatusOr<IncomingMessage> message;
@@ -133,9 +134,9 @@ class GrpcIoStream : public IoStream,
   grpc::ClientContext context_;
   std::shared_ptr<GrpcIoStream> self_;
   grpc::ByteBuffer incoming_;
-  grpc::ByteBuffer outgoing_;  // Owned by the one who may write; see OnWritten.
-  // What is wrong with the server's messages. Touched only by the reading side,
-  // then by OnDone.
+  grpc::ByteBuffer outgoing_;  // For the thread that may write: see OnWritten.
+  // What is wrong with the server's messages. Used by the reading side, and by
+  // OnDone after that.
   absl::Status fault_;
 
   Mutex mu_;

@@ -11,8 +11,8 @@
 
 namespace ramvol {
 
-// Channel i is channels[i % channels.size()]. Callbacks run on gRPC's threads;
-// what a stream held is released on the timer's.
+// Channel i is channels[i % channels.size()]. Callbacks run on gRPC's threads.
+// A stream's memory is freed on the timer's thread.
 std::shared_ptr<IoTransport> MakeGrpcIoTransport(
     std::vector<std::shared_ptr<grpc::Channel>> channels,
     std::shared_ptr<Timer> timer);

@@ -1,4 +1,4 @@
-// The wire below a volume's pipeline, without gRPC in sight.
+// What a volume's pipeline needs of the wire. Knows nothing of gRPC.
 #ifndef RAMVOL_CLIENT_IO_TRANSPORT_H_
 #define RAMVOL_CLIENT_IO_TRANSPORT_H_
 
@@ -25,19 +25,19 @@ enum class OperationKind {
   kGetExtents,
 };
 
-// IoOperation of block_service.proto. `data` is borrowed.
+// An IoOperation of block_service.proto. Borrows `data`.
 struct Operation {
   uint64_t id = 0;
   OperationKind kind = OperationKind::kFlush;
   int64_t offset = 0;
-  int64_t length = 0;     // Of all but kWrite.
-  std::string_view data;  // Of kWrite.
+  int64_t length = 0;     // For all kinds but kWrite.
+  std::string_view data;  // For kWrite.
   bool no_hole = false;
   int32_t max_extents = 0;
 };
 
-// IoResult. `data` are the consecutive pieces of what was read; they are valid
-// during the OnMessage that brings them.
+// An IoResult. `data` has the bytes that were read, in consecutive pieces. They
+// are valid during the call of OnMessage that brings them.
 struct OperationResult {
   uint64_t id = 0;
   absl::Status status;
@@ -46,7 +46,7 @@ struct OperationResult {
   int64_t next_offset = 0;
 };
 
-// IoOpened.
+// An IoOpened.
 struct VolumeOpened {
   int64_t size_bytes = 0;
   bool read_only = false;
@@ -56,52 +56,54 @@ struct VolumeOpened {
   std::string uid;
 };
 
-// IoResponse.
+// An IoResponse.
 struct IncomingMessage {
   std::optional<VolumeOpened> opened;
   std::vector<OperationResult> results;
 };
 
-// The first IoRequest of a stream, but for operations.
+// The first IoRequest of a stream, without operations.
 struct StreamOpening {
   std::string volume;
   uint64_t stream_id = 0;
-  // Streams that must be at rest before this one is open.
+  // Lost streams. The server opens this one when it runs nothing of them any
+  // more.
   std::vector<uint64_t> replaces;
   uint64_t client_id = 0;
   bool if_unattached = false;
 };
 
-// What a stream reports, never two of one kind at once, OnClosed last. Calls
-// come from threads of the transport, and none from within a call of IoStream.
+// Gets the reports of a stream. OnClosed is the last one. Two calls of the same
+// function never overlap. Calls come from threads of the transport, never from
+// within a function of IoStream.
 class IoStreamHandler {
  public:
   virtual ~IoStreamHandler() = default;
 
   virtual void OnMessage(const IncomingMessage& message) = 0;
-  // The message of Start or of the last Send is on its way; the next may
+  // The message of Start or of the last Send is written. The next one may
   // follow.
   virtual void OnWritten() = 0;
-  // The stream has ended, with the server's status or with one of the
-  // transport's: UNAVAILABLE if the connection was lost or could not be made.
+  // The stream has ended. `status` is the server's, or UNAVAILABLE if the
+  // connection was lost or could not be made.
   virtual void OnClosed(absl::Status status) = 0;
 };
 
-// One Io call. After the stream has ended every function does nothing.
-// At most one message may be on its way: see OnWritten.
+// One Io call. At most one message may be on its way: see OnWritten. After the
+// stream has ended, every function does nothing.
 class IoStream {
  public:
   virtual ~IoStream() = default;
 
   // Connects and sends the first message, which has no operations.
   virtual void Start() = 0;
-  // Encodes the next message. What `operations` point at has been copied when
-  // it returns. Only before Send, by the thread that will call it.
+  // Encodes the next message, and copies the data that `operations` borrow. The
+  // same thread calls Send next.
   virtual void Prepare(absl::Span<const Operation> operations) = 0;
-  // Sends what Prepare encoded.
+  // Sends the message that Prepare encoded.
   virtual void Send() = 0;
-  // Tells the server that nothing more will come; only when no message is on
-  // its way. The server ends the stream when all is answered.
+  // Tells the server that no more messages will come. The server ends the
+  // stream when it has answered all. Only while no message is on its way.
   virtual void HalfClose() = 0;
   // Ends the stream soon.
   virtual void Cancel() = 0;
@@ -112,8 +114,8 @@ class IoTransport {
  public:
   virtual ~IoTransport() = default;
 
-  // A stream over `channel` (each has a connection of its own) that has not
-  // started. It holds `handler` until it has ended.
+  // Makes a stream over `channel`, without starting it. Each channel has a
+  // connection of its own. The stream holds `handler` until it has ended.
   virtual std::shared_ptr<IoStream> NewStream(
       int channel, const StreamOpening& opening,
       std::shared_ptr<IoStreamHandler> handler) = 0;

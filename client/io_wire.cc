@@ -30,7 +30,7 @@ using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
-// Proto3: what is zero or empty is left out.
+// As proto3 does, leaves out fields that are zero or empty.
 size_t VarintFieldSize(uint64_t value) {
   return value == 0 ? 0 : 1 + CodedOutputStream::VarintSize64(value);
 }
@@ -129,7 +129,7 @@ grpc::ByteBuffer ToByteBuffer(grpc_slice slice) {
   return grpc::ByteBuffer(&owned, 1);
 }
 
-// The slices of a message as protobuf wants to read them.
+// Lets protobuf read the slices of a message.
 class SliceStream : public google::protobuf::io::ZeroCopyInputStream {
  public:
   explicit SliceStream(absl::Span<const grpc::Slice> slices)
@@ -148,7 +148,7 @@ class SliceStream : public google::protobuf::io::ZeroCopyInputStream {
     return true;
   }
 
-  // Only what the last Next gave.
+  // Only for bytes of the last Next.
   void BackUp(int count) override {
     offset_ -= count;
     count_ -= count;
@@ -186,7 +186,7 @@ bool ReadString(CodedInputStream& in, std::string& value) {
   return in.ReadVarint32(&size) && in.ReadString(&value, size);
 }
 
-// Notes where the bytes are instead of copying them.
+// Reads bytes as pointers into the slices, without copying them.
 bool ReadPieces(CodedInputStream& in,
                 absl::InlinedVector<std::string_view, 2>& pieces) {
   uint32_t left;
@@ -207,7 +207,8 @@ bool ReadPieces(CodedInputStream& in,
   return true;
 }
 
-// Reads a message: `field(tag)` reads the field's value, or returns false.
+// Reads a message. Calls `field(tag)` for each field; it reads the value, or
+// returns false on an error.
 template <typename Field>
 bool ReadMessage(CodedInputStream& in, Field field) {
   uint32_t size;

@@ -14,14 +14,15 @@
 
 namespace ramvol {
 
-// An IoRequest without operations.
+// Encodes an IoRequest without operations.
 grpc::ByteBuffer EncodeOpen(const StreamOpening& opening);
 
-// An IoRequest of operations; their data is copied.
+// Encodes an IoRequest of operations. Copies their data.
 grpc::ByteBuffer EncodeOperations(absl::Span<const Operation> operations);
 
-// Decodes an IoResponse. The data in the result points into `slices`, which
-// the caller keeps (see grpc::ByteBuffer::Dump). INTERNAL if it is malformed.
+// Decodes an IoResponse. The data in the result points into `slices`, which the
+// caller must keep (see grpc::ByteBuffer::Dump). INTERNAL if the message is
+// malformed.
 absl::StatusOr<IncomingMessage> DecodeResponse(
     absl::Span<const grpc::Slice> slices);
 

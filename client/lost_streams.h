@@ -1,4 +1,4 @@
-// Changes that wait for the server to let go of a lost stream.
+// Changes that wait until the server runs nothing of a lost stream any more.
 #ifndef RAMVOL_CLIENT_LOST_STREAMS_H_
 #define RAMVOL_CLIENT_LOST_STREAMS_H_
 
@@ -12,41 +12,41 @@
 
 namespace ramvol {
 
-// Most lost streams that one stream replaces; the server allows no more.
+// Most lost streams that one stream replaces. The server allows no more.
 inline constexpr size_t kMaxReplaces = 64;
 
-// A lost stream of which the server may still be running changes.
+// A lost stream whose changes may still run on the server.
 struct LostStream {
   uint64_t id = 0;
   absl::Time since;
-  // To be sent again, in this order. Their calls may have ended meanwhile.
+  // Changes to send again, in this order. Their calls may have ended meanwhile.
   std::vector<Part> changes;
 };
 
 // The lost streams of one volume, oldest first.
 //
-// A change that a lost stream did not answer must not be sent again at once:
-// the first sending could land after what the caller writes later. So it waits
-// here. A new stream names the lost ones that it replaces, and the server opens
-// it when it runs nothing of them any more.
+// A change that a lost stream has not answered must not be sent again at once:
+// its first sending could land after the caller's next write. So the change
+// waits here. A new stream names the lost ones that it replaces, and the server
+// opens the new stream when it runs nothing of them any more.
 //
-// There are few: each stream that opens replaces those that were here when it
-// started. Not thread-safe.
+// The list stays short: a stream that opens replaces all streams that were here
+// when it started. Not thread-safe.
 class LostStreams {
  public:
-  // `lost.changes` may be empty: changes whose calls have ended may still run,
-  // and what comes later must not overtake them either.
+  // `lost.changes` may be empty: later changes must not overtake those of ended
+  // calls either, which may still run.
   void Add(LostStream lost);
 
-  // What a stream that starts now has to replace: the oldest, at most
-  // kMaxReplaces.
+  // The streams that a stream which starts now has to replace: the oldest ones,
+  // at most kMaxReplaces.
   std::vector<uint64_t> ids() const;
 
-  // Nothing of these streams runs any more. Forgets them, and returns their
-  // changes.
+  // The server runs nothing of these streams any more. Forgets them, and
+  // returns their changes.
   std::vector<Part> Replaced(absl::Span<const uint64_t> ids);
 
-  // When the first stream that has changes here was lost; infinite if there is
+  // When the oldest stream that has changes here was lost. Infinite if there is
   // none.
   absl::Time waiting_since() const {
     for (const LostStream& lost : streams_) {
@@ -55,11 +55,11 @@ class LostStreams {
     return absl::InfiniteFuture();
   }
 
-  // Returns the streams that were lost at `lost_by` or before, with their
-  // changes. They stay here without.
+  // Takes the changes of the streams that were lost at `lost_by` or before. The
+  // streams stay here, without changes.
   std::vector<LostStream> TakeChanges(absl::Time lost_by);
 
-  // The calls of all changes have ended.
+  // Drops all changes, because their calls have ended.
   void DropChanges();
 
  private:

@@ -12,31 +12,33 @@ namespace ramvol {
 
 struct ClientOptions {
   // Where ramvold listens: "127.0.0.1:7420", "[::1]:7420", "unix:/path", or any
-  // other target that gRPC takes.
+  // other target of gRPC.
   std::string server = "127.0.0.1:7420";
   // Connections, each with its own socket, over which a RemoteVolume stripes
   // its operations. 1 to 16.
   int channels = 2;
-  // Longest time that one call may take, retries and reconnection included;
-  // DEADLINE_EXCEEDED after that.
+  // The longest time that one call may take, with retries and reconnecting.
+  // After that, the call fails with DEADLINE_EXCEEDED.
   absl::Duration timeout = absl::Seconds(60);
-  // Longest time for which a lost server is waited for. Meanwhile unanswered
-  // operations are kept and are sent again when it is back. 0: fail with
+  // The longest time to wait for a lost server. Unanswered operations are kept
+  // meanwhile, and are sent again when the server is back. 0: fail with
   // UNAVAILABLE at once.
   absl::Duration reconnect_timeout = absl::Seconds(30);
-  // Pauses between attempts grow from the first to the last, with jitter.
+  // Pauses between attempts grow from the first of these to the second, with
+  // jitter.
   absl::Duration initial_backoff = absl::Milliseconds(20);
   absl::Duration max_backoff = absl::Seconds(2);
-  // Most bytes of data in unanswered operations of one RemoteVolume; callers
-  // beyond it wait. The server's window, when smaller, wins.
+  // Bounds the data in unanswered operations of one RemoteVolume. Callers
+  // beyond it wait. The server's window may be smaller; it holds, too.
   size_t max_inflight_bytes = 64 << 20;
 };
 
-// Of Client::Open.
+// For Client::Open.
 struct OpenOptions {
-  // Open the volume only if no other client has it open, over any protocol;
-  // else FAILED_PRECONDITION, reason VOLUME_ATTACHED, whose message says who.
-  // Others may come later. Reconnecting does not ask again.
+  // Opens the volume only if no other client has it open, over any protocol.
+  // Otherwise FAILED_PRECONDITION, reason VOLUME_ATTACHED; the message names
+  // the client. Others may open the volume later. A reconnection does not ask
+  // again.
   bool if_unattached = false;
 };
 

@@ -1,4 +1,4 @@
-// What a pipeline has decided under its lock and does once it is free.
+// What a pipeline decides under its lock, and does after it has unlocked.
 #ifndef RAMVOL_CLIENT_OUTBOX_H_
 #define RAMVOL_CLIENT_OUTBOX_H_
 
@@ -11,15 +11,16 @@
 
 namespace ramvol {
 
-// One message to be sent.
+// One message to send.
 struct Batch {
   std::shared_ptr<IoStream> stream;
   std::vector<Operation> operations;
-  // The calls whose data the message will copy: pinned until it is prepared.
+  // The calls whose data the message copies. They are pinned until the message
+  // is prepared.
   std::vector<std::shared_ptr<Call>> pinned;
 };
 
-// In the order in which it is done.
+// The fields are in the order in which the pipeline does them.
 struct Outbox {
   bool empty() const {
     return cancels.empty() && half_closes.empty() && starts.empty() &&

@@ -26,7 +26,8 @@
 
 namespace ramvol {
 
-// Says which stream a report is about.
+// Passes a stream's reports to the pipeline, with the channel and id of that
+// stream.
 class VolumePipeline::Handler : public IoStreamHandler {
  public:
   Handler(std::shared_ptr<VolumePipeline> pipeline, size_t channel,
@@ -102,8 +103,8 @@ void VolumePipeline::Submit(Request&& request) {
     } else {
       calls_.End(call, std::move(refusal));
     }
-    // Whoever runs this thread's callbacks, or Together, gathers after the last
-    // of them, so that all that they start shares a message.
+    // In a callback or in Together, our caller gathers after the last request.
+    // So all requests that start there share a message.
     if (CallbackScope::current() != this || !outbox.empty()) {
       GatherLocked(outbox);
     }
@@ -137,6 +138,7 @@ void VolumePipeline::Release(bool wait) {
   Deliver(std::move(outbox), /*sdk_thread=*/false);
   if (!wait || CallbackScope::current() != nullptr) return;
   MutexLock lock(&mu_);
+  // Ends in time: StreamSet cancels streams that the server does not end.
   while (calls_.empty() && streams_.any_stream()) streams_ended_.Wait(&mu_);
 }
 
@@ -145,13 +147,14 @@ void VolumePipeline::WaitForRoomLocked(absl::Time deadline) {
   ++waiting_for_room_;
   while (calls_.admitted_bytes() >= limit && streams_.ended().ok() &&
          timer_->Now() < deadline) {
+    // Without an armed timer, nobody would wake this thread at the deadline.
     if (deadline < armed_) ArmAtLocked(deadline);
     room_.Wait(&mu_);
   }
   --waiting_for_room_;
 }
 
-// ---- What to do, and doing it.
+// ---- Deciding under the lock, and acting without it.
 
 void VolumePipeline::GatherLocked(Outbox& outbox) {
   streams_.Send(outbox);
@@ -182,6 +185,8 @@ void VolumePipeline::Deliver(Outbox outbox, bool sdk_thread) {
       RunCallbacks(std::move(outbox.completions), sdk_thread);
     }
     outbox = Outbox();
+    // Callbacks may have started requests, and a call that was pinned may have
+    // ended: gather once more.
     if (!again) return;
     MutexLock lock(&mu_);
     GatherLocked(outbox);
@@ -191,7 +196,8 @@ void VolumePipeline::Deliver(Outbox outbox, bool sdk_thread) {
 void VolumePipeline::SendBatch(Batch& batch) {
   batch.stream->Prepare(batch.operations);
   if (!batch.pinned.empty()) {
-    // Before the message leaves, so that its answers find no pin.
+    // Unpins before the message leaves. So an answer finds its call unpinned,
+    // and can complete it at once.
     MutexLock lock(&mu_);
     for (const auto& call : batch.pinned) calls_.Unpin(call);
   }

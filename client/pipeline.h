@@ -1,4 +1,5 @@
-// An open volume's way to the server: pipelining, batches, windows, replay.
+// Sends the requests of an open volume to the server: in parts, several at a
+// time, within the server's windows, and again after a loss.
 #ifndef RAMVOL_CLIENT_PIPELINE_H_
 #define RAMVOL_CLIENT_PIPELINE_H_
 
@@ -26,37 +27,39 @@
 
 namespace ramvol {
 
-// Runs the requests of one volume over one stream for each of the transport's
-// channels.
+// Runs the requests of one volume. Opens one stream over each of the
+// transport's channels.
 //
-// To use it: make it with std::make_shared, call Open, Submit any number of
-// requests (also before Open's callback), and Release in the end. It holds
-// itself alive until Release was called and all calls and streams have ended.
+// How to use a pipeline: make it with std::make_shared, call Open, Submit any
+// number of requests (even before Open's callback), and call Release at the
+// end. The pipeline keeps itself alive until all calls and streams have ended.
 // Thread-safe.
 //
-// A request is cut into parts of at most kMaxPartBytes, and each part is sent
-// over the open stream with least data unanswered, as far as that stream's
-// window and options.max_inflight_bytes allow. What is queued while a message
-// is being written goes into the next one together. Nothing is sent before the
-// server has shown that the volume is the one that was opened first.
+// A request is cut into parts of at most kMaxPartBytes. Each part goes over the
+// open stream with the least unanswered data, within that stream's window and
+// options.max_inflight_bytes. Parts that are queued while a message is written
+// share the next message. Nothing is sent over a stream until the server has
+// shown that the volume is still the one that was opened first.
 //
-// The callback of a request runs exactly once, from a thread of the transport
-// or the timer, never within Submit. It gets the first error of the request's
-// parts, and no earlier than when nothing touches the user's buffer any more:
+// Parts that a lost stream has not answered are sent again over other streams.
+// A change waits until the server runs nothing of the lost stream any more.
+//
+// The callback of a request runs exactly once, on a thread of the transport or
+// of the timer, never within Submit. When it runs, nothing touches the user's
+// buffer any more. It gets the first error of the request's parts:
 // - the server's error;
 // - DEADLINE_EXCEEDED after options.timeout;
 // - UNAVAILABLE when no stream was open for options.reconnect_timeout. The next
-//   request tries anew. Until then, unanswered parts are sent again over other
-//   streams, changes only once the server runs nothing of the lost stream;
-// - NOT_FOUND when the volume is gone, ABORTED, reason VOLUME_REPLACED, when it
-//   is another one. All later requests fail likewise;
+//   request connects again;
+// - NOT_FOUND when the volume is gone; ABORTED, reason VOLUME_REPLACED, when
+//   another volume has its name. All later requests fail with the same error;
 // - OUT_OF_RANGE, reason PAST_END, for a read or write past the largest offset.
-// After DEADLINE_EXCEEDED and UNAVAILABLE a change may have happened, and may
-// happen yet.
+// After DEADLINE_EXCEEDED or UNAVAILABLE, a change may have happened, or may
+// still happen.
 //
-// Its parts, from the user down: CallTable has the calls, StreamSet the
-// streams. One mutex guards both. It is held neither while bytes are copied nor
-// while the transport or the user's callbacks run: see Outbox.
+// CallTable holds the calls, StreamSet the streams. One mutex guards both. It
+// is not held while bytes are copied, nor while the transport or users'
+// callbacks run: see Outbox.
 class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
  public:
   // `transport` has options.channels channels.
@@ -67,24 +70,24 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
                      std::make_shared<ClientCounters>(),
                  const OpenOptions& open_options = {});
 
-  // Starts all streams; `done` is called when the first of them is open.
+  // Starts all streams. Calls `done` when the first of them is open.
   void Open(VolumeConnection::Done done);
 
   // Starts a request. Waits while unanswered requests hold max_inflight_bytes,
-  // at most until the timeout, unless in a callback or in Together.
+  // at most until the timeout. Does not wait in a callback or in Together.
   void Submit(Request&& request);
 
-  // Runs `start`. The requests that it submits here share messages, and never
+  // Runs `start`. The requests that `start` submits share messages, and never
   // wait.
   void Together(absl::FunctionRef<void()> start);
 
-  // No request will be submitted from now on: ends the streams after the last
-  // one. With `wait`, if none is left and this is no callback, returns when the
-  // server has ended the streams and so no longer counts this client; after a
-  // second at most.
+  // Ends the streams after the last request. No request may be submitted from
+  // now on. With `wait`, returns only when the server has ended the streams and
+  // so no longer counts this client, or after a second. Never waits in a
+  // callback, nor while requests are under way.
   void Release(bool wait);
 
-  // As the server last said; 0 and false before Open's callback.
+  // The server's latest values. 0 and false before Open's callback.
   int64_t size_bytes() const {
     return size_bytes_.load(std::memory_order_relaxed);
   }
@@ -95,15 +98,15 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   // A read's part, and what the server answered to it.
   struct ReadAnswer;
 
-  // Reports of the transport, about the stream of this id, and of the timer.
+  // Reports of the transport about the stream with this id, and of the timer.
   void OnMessage(size_t channel, uint64_t stream_id,
                  const IncomingMessage& message);
   void OnWritten(size_t channel, uint64_t stream_id);
   void OnClosed(size_t channel, uint64_t stream_id, absl::Status status);
   void OnTimer();
 
-  // Does what is in the outbox, and what follows from it. Callbacks run on this
-  // thread if it is one of the SDK's, else on the timer's.
+  // Does the outbox's work, and the work that follows from it. Callbacks run on
+  // this thread if `sdk_thread`, else on the timer's: never on a user's thread.
   void Deliver(Outbox outbox, bool sdk_thread) ABSL_LOCKS_EXCLUDED(mu_);
   void RunCallbacks(std::vector<Completion> completions, bool sdk_thread)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -111,7 +114,7 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   void CopyReads(const std::vector<ReadAnswer>& reads, Outbox& outbox)
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Puts into the outbox what can be done now.
+  // Puts all that can be done now into the outbox.
   void GatherLocked(Outbox& outbox) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ArmLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ArmAtLocked(absl::Time when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -119,7 +122,8 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TakeOpenedLocked(const VolumeOpened& opened)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Leaves an answered read to the caller, for its data has yet to be copied.
+  // Finishes a part, unless it is a read with data. Such a part goes to
+  // `reads`: the caller copies the data without the lock.
   void TakeResultLocked(Part part, const OperationResult& result,
                         std::vector<ReadAnswer>& reads)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -136,18 +140,19 @@ class VolumePipeline : public std::enable_shared_from_this<VolumePipeline> {
   std::atomic<bool> read_only_{false};
 
   Mutex mu_;
-  CondVar room_;  // admitted_bytes has fallen, or time has passed.
+  CondVar room_;  // Signalled when admitted_bytes may have fallen.
   CondVar streams_ended_;
   int waiting_for_room_ ABSL_GUARDED_BY(mu_) = 0;
   CallTable calls_ ABSL_GUARDED_BY(mu_);
   StreamSet streams_ ABSL_GUARDED_BY(mu_);
-  // Ends when the first stream is open.
+  // The call of Open. It ends when the first stream is open.
   std::shared_ptr<Call> open_call_ ABSL_GUARDED_BY(mu_);
   bool released_ ABSL_GUARDED_BY(mu_) = false;
-  // Set from Release to the end of the last call: between two streams nobody
-  // else may hold this. Whoever clears it came here through another reference.
+  // Keeps this alive from Release to the end of the last call. Between two
+  // streams there may be no other reference. The function that clears it was
+  // called through another one.
   std::shared_ptr<VolumePipeline> self_ ABSL_GUARDED_BY(mu_);
-  // When the timer will call next.
+  // When the timer calls next.
   absl::Time armed_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
 };
 

@@ -68,8 +68,8 @@ void PipelinedConnection::WriteZeroesAsync(int64_t offset, int64_t length,
 }
 
 void PipelinedConnection::FlushAsync(Done done) {
-  // One is enough for all streams: what was answered before, over any of them,
-  // is covered.
+  // One flush suffices for all streams: it covers all operations that were
+  // answered before, over any stream.
   Request request = NewRequest(OperationKind::kFlush, 0, 0);
   request.done = std::move(done);
   pipeline_->Submit(std::move(request));

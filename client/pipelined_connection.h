@@ -19,8 +19,8 @@
 
 namespace ramvol {
 
-// Feeds a pipeline, and releases it in the end: see VolumePipeline::Release for
-// `wait`. Thread-safe.
+// Submits operations to a pipeline. Its destructor releases the pipeline, with
+// `wait` (see VolumePipeline::Release). Thread-safe.
 class PipelinedConnection : public VolumeConnection {
  public:
   PipelinedConnection(std::shared_ptr<VolumePipeline> pipeline, bool wait);
@@ -45,10 +45,11 @@ class PipelinedConnection : public VolumeConnection {
   const bool wait_;
 };
 
-// Opens `volume` over `transport`, which has options.channels channels, and
-// waits until the first stream is open. Errors: the server's, UNAVAILABLE after
-// reconnect_timeout, DEADLINE_EXCEEDED after timeout; FAILED_PRECONDITION when
-// called from a callback of the SDK.
+// Opens `volume` over `transport`, which has options.channels channels. Waits
+// until the first stream is open.
+//
+// Errors: the server's; UNAVAILABLE after reconnect_timeout; DEADLINE_EXCEEDED
+// after timeout; FAILED_PRECONDITION in a callback of the SDK.
 absl::StatusOr<std::shared_ptr<VolumeConnection>> OpenPipelined(
     const std::string& volume, const ClientOptions& options,
     std::shared_ptr<IoTransport> transport, std::shared_ptr<Timer> timer,

@@ -20,7 +20,8 @@
 namespace ramvol {
 namespace {
 
-// A longer read is checked against the volume's end before memory is taken.
+// A longer read is checked against the volume's end before its buffer is
+// allocated.
 constexpr int64_t kMaxUncheckedBytes = int64_t{16} << 20;
 
 }  // namespace
@@ -40,7 +41,7 @@ absl::StatusOr<std::string> RemoteVolume::Read(int64_t offset,
                                                "; it must not be negative"));
   }
   if (length > kMaxUncheckedBytes) {
-    // The last byte tells whether the range lies inside of the volume.
+    // If the last byte can be read, the range lies inside the volume.
     char last;
     if (offset > INT64_MAX - length) {
       return WithReason(absl::OutOfRangeError(absl::StrCat(

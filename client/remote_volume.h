@@ -18,35 +18,39 @@
 
 namespace ramvol {
 
-// The machinery behind a RemoteVolume; an interface so that a user's own tests
-// can give a RemoteVolume a mock (client/mocks/mock_volume_connection.h).
+// The connection behind a RemoteVolume. It is an interface, so that users'
+// tests can give a RemoteVolume a mock (client/mocks/mock_volume_connection.h).
 class VolumeConnection;
 
-// An open volume. Thread-safe; copies are cheap and share the connection, which
-// closes with the last of them. Operations are pipelined over several streams;
-// those of different threads, and asynchronous ones, run at once and complete
-// in any order. One that has completed is seen by all that start later.
+// An open volume. Thread-safe. Copies are cheap and share the connection, which
+// closes with the last copy.
+//
+// Operations of different threads, and asynchronous ones, run at the same time
+// over several streams, and complete in any order. An operation that starts
+// after another one has completed sees the other's effect.
 //
 // When the server is lost, unanswered operations wait up to reconnect_timeout
-// and are sent again: each of them may be applied twice, which for every
-// operation here has the effect of once, provided that the caller does not
-// write one range twice at a time. A change is sent again only once the server
-// has confirmed that it runs nothing of the lost connection any more, so that
-// its first sending cannot land after what the caller writes later. When the
-// server that comes back has another volume of this name (it was restarted, and
-// volumes live in memory), nothing is sent again: every operation fails with
-// ABORTED, reason VOLUME_REPLACED, and the caller opens the volume anew.
+// and are sent again. So an operation may be applied twice. For all operations
+// here this has the same effect as once, unless the caller has two writes to
+// one range under way at a time. A change is sent again only when the server
+// runs nothing of the lost connection any more: its first sending cannot land
+// after a later write of the caller.
 //
-// Offsets and lengths are bytes, any of them. Reads and writes of any length
-// are cut into operations that the server accepts; a failed one reports the
-// first error, and other parts of it may have been applied.
+// If another volume has the name when the server is back (it was restarted, and
+// volumes live in memory), nothing is sent again. All operations fail with
+// ABORTED, reason VOLUME_REPLACED, and the caller must open the volume again.
 //
-// When the last copy goes, operations under way still finish, and call `done`.
-// If there is none, the destructor waits up to a second for the server to let
-// go of the volume, so that DeleteVolume may follow.
+// Offsets and lengths count bytes and need no alignment. Reads and writes of
+// any length are cut into operations that the server accepts. If one of these
+// fails, the whole operation fails with the first error. Others may have been
+// applied.
+//
+// When the last copy is destroyed, operations under way still finish and call
+// `done`. If there is none, the destructor waits up to a second until the
+// server has closed the volume, so that DeleteVolume may follow.
 //
 // A change that failed with UNAVAILABLE or DEADLINE_EXCEEDED may have happened,
-// and may happen yet.
+// or may still happen.
 //
 // Errors: the server's (OUT_OF_RANGE, RESOURCE_EXHAUSTED, FAILED_PRECONDITION,
 // DATA_LOSS, NOT_FOUND), UNAVAILABLE, DEADLINE_EXCEEDED.
@@ -57,8 +61,8 @@ class RemoteVolume {
 
   explicit RemoteVolume(std::shared_ptr<VolumeConnection> connection);
 
-  // Synchronous: they wait. FAILED_PRECONDITION in a callback of the SDK, which
-  // would wait for itself.
+  // Synchronous operations. They fail with FAILED_PRECONDITION in a callback of
+  // the SDK, because the callback would wait for its own thread.
   absl::Status Read(int64_t offset, absl::Span<char> out) const;
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) const;
   absl::Status Write(int64_t offset, std::string_view data) const;
@@ -66,15 +70,15 @@ class RemoteVolume {
   absl::Status WriteZeroes(int64_t offset, int64_t length,
                            bool no_hole = false) const;
   absl::Status Flush() const;
-  // All extents of the range, neighbours of one state joined. A length of 0
-  // reaches up to the volume's end.
+  // All extents of the range. Neighbours differ in state. A length of 0 reaches
+  // to the volume's end.
   absl::StatusOr<std::vector<Extent>> Extents(int64_t offset,
                                               int64_t length) const;
 
-  // As above, but return at once (or when max_inflight_bytes allows) and call
-  // `done` exactly once, from a thread of the SDK that must not be blocked for
-  // long; it may start further operations, which then never wait here. Buffers
-  // must stay until then.
+  // Asynchronous operations. They return at once, or when max_inflight_bytes
+  // allows. Each calls `done` exactly once, on a thread of the SDK. `done` must
+  // not block for long. It may start further operations, which then never wait
+  // for max_inflight_bytes. Buffers must live until `done` is called.
   void ReadAsync(int64_t offset, absl::Span<char> out, Done done) const;
   void WriteAsync(int64_t offset, std::string_view data, Done done) const;
   void TrimAsync(int64_t offset, int64_t length, Done done) const;
@@ -82,18 +86,17 @@ class RemoteVolume {
                         Done done) const;
   void FlushAsync(Done done) const;
   void ExtentsAsync(int64_t offset, int64_t length, ExtentsDone done) const;
-  // The first extents of the range, in one round trip: at least one, unless the
-  // range is empty, and at most `max_extents` (1 to 10000).
+  // The first extents of the range, in one round trip: at most `max_extents` (1
+  // to 10000), and at least one unless the range is empty.
   void FirstExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                          ExtentsDone done) const;
 
-  // Runs `start` here and now. The asynchronous operations on this volume that
-  // it starts reach the server in as few messages as they fit in, which costs
-  // much less when they are small. In it, as in a callback, they never wait and
-  // the synchronous ones fail.
+  // Runs `start` on this thread. The asynchronous operations on this volume
+  // that `start` begins share messages, which costs much less when they are
+  // small. As in a callback, they never wait, and synchronous operations fail.
   void Together(absl::FunctionRef<void()> start) const;
 
-  // As of when the volume was opened, or of the last reconnection.
+  // The values at the time of opening, or of the last reconnection.
   int64_t size_bytes() const;
   bool read_only() const;
 

@@ -24,7 +24,7 @@ absl::Status RetryUnavailable(
     const absl::Time now = timer.Now();
     give_up = std::min(give_up, now + options.reconnect_timeout);
     const absl::Duration pause = backoff.Next(random);
-    // A last attempt is made when the time is up.
+    // The pause is cut so that a last attempt is made when the time is up.
     if (now >= give_up || now + pause >= deadline) return status;
     timer.Sleep(std::min(pause, give_up - now));
   }

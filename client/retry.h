@@ -12,10 +12,10 @@
 
 namespace ramvol {
 
-// Calls `attempt` with the time left for it until it returns something else
-// than UNAVAILABLE, and returns that. The last UNAVAILABLE is returned when the
-// first is reconnect_timeout old, or when the call would exceed its timeout.
-// Only for calls whose repetition does no harm.
+// Calls `attempt`, with the time that is left for it, until it returns anything
+// but UNAVAILABLE. Returns that status, or the last UNAVAILABLE when
+// options.reconnect_timeout has passed since the first, or options.timeout
+// since the start. Only for calls that may be repeated.
 absl::Status RetryUnavailable(
     const ClientOptions& options, Timer& timer, absl::BitGenRef random,
     const std::function<absl::Status(absl::Duration)>& attempt);

@@ -15,7 +15,7 @@ std::string WithDefaultPort(std::string_view address) {
       absl::StartsWith(text, "[") && absl::EndsWith(text, "]");
   const auto colons = std::count(text.begin(), text.end(), ':');
   if (text.empty() || (colons == 1 && !absl::EndsWith(text, ":"))) {
-    return std::string(text);  // HOST:PORT, or a scheme such as unix:PATH.
+    return std::string(text);  // HOST:PORT, or with a scheme: unix:PATH.
   }
   if (in_brackets || colons == 0) {
     return absl::StrCat(text, ":", kDefaultServerPort);

@@ -9,8 +9,9 @@ namespace ramvol {
 
 inline constexpr int kDefaultServerPort = 7420;
 
-// `address` with the default port where it is a host alone: "box" becomes
-// "box:7420", "::1" becomes "[::1]:7420". Others, such as "unix:PATH", stay.
+// Adds the default port to an address that is only a host: "box" becomes
+// "box:7420", "::1" becomes "[::1]:7420". Other addresses, such as "unix:PATH",
+// stay as they are.
 std::string WithDefaultPort(std::string_view address);
 
 }  // namespace ramvol

@@ -28,12 +28,13 @@ namespace {
 
 using State = ChannelStream::State;
 
-// How long an attempt that has begun may take beyond reconnect_timeout.
+// How long an attempt to open a stream may go on after reconnect_timeout.
 constexpr absl::Duration kConnectGrace = absl::Seconds(5);
-// How long a server may take to end its side of a stream that we are done with.
+// How long a server may take to end a stream that we have half-closed.
 constexpr absl::Duration kLinger = absl::Seconds(1);
 
-// The connection broke, or the server is shutting down: others may be there.
+// Whether the connection broke or the server is shutting down. Then another
+// attempt may succeed.
 bool IsLoss(const absl::Status& status) {
   return status.ok() || absl::IsUnavailable(status) ||
          absl::IsCancelled(status);
@@ -91,6 +92,7 @@ void StreamSet::Connect(Outbox& outbox) {
 }
 
 void StreamSet::Start(size_t channel, Outbox& outbox) {
+  // For both ids, 0 means that there is none.
   while (client_id_ == 0) client_id_ = random_();
   uint64_t id = 0;
   while (id == 0) id = random_();
@@ -142,7 +144,7 @@ void StreamSet::OnClosed(ChannelStream& stream, absl::Status status,
     Lose(stream, std::move(status), outbox);
   } else if (absl::IsNotFound(status)) {
     // Another stream still has the volume open, so the server was not
-    // restarted: it was deleted before this stream could open it.
+    // restarted. The volume was deleted before this stream could open it.
     if (Any(State::kOpen)) {
       status = WithReason(std::move(status), reason::kVolumeDeleted);
     }
@@ -184,7 +186,8 @@ void StreamSet::Lose(ChannelStream& stream, absl::Status status,
   GiveUpDue(outbox);
 }
 
-// The server ended the stream for a reason that trying again will not change.
+// The server ended the stream for a reason that another attempt will not
+// change.
 void StreamSet::Refuse(ChannelStream& stream, const absl::Status& status,
                        Outbox& outbox) {
   for (const Part& part : Drop(stream)) calls_.End(part.call, status);
@@ -259,7 +262,8 @@ void StreamSet::GiveUpDue(Outbox& outbox) {
 void StreamSet::GiveUpChangesDue() {
   const absl::Time now = timer_->Now();
   if (give_up_changes_time() > now) return;
-  // The streams stay lost: what comes later must not be overtaken either.
+  // The streams stay in lost_: their changes must not overtake later ones
+  // either.
   for (const LostStream& lost :
        lost_.TakeChanges(now - options_.reconnect_timeout)) {
     const absl::Status status = Unavailable(lost.since);
@@ -294,7 +298,7 @@ void StreamSet::ShutDown(Outbox& outbox) {
   for (ChannelStream& stream : streams_) {
     stream.ForgetLoss();
     if (stream.stream() == nullptr) {
-      Drop(stream);  // It may have been waiting to start.
+      Drop(stream);  // Its channel may be waiting to start the next one.
     } else if (stream.HalfClose()) {
       outbox.half_closes.push_back(stream.stream());
     }

@@ -24,27 +24,29 @@
 
 namespace ramvol {
 
-// Keeps a stream to the server over each of options.channels channels, and
+// Keeps one stream to the server over each of options.channels channels, and
 // sends the parts of `calls` over them.
 //
 // When a stream is lost, the parts that it has not answered are sent again.
-// Reads go over the other streams. Changes wait in LostStreams for a stream
-// that replaces the lost one.
+// Reads go over the other streams. Changes wait in LostStreams until another
+// stream has replaced the lost one.
 //
-// It gives up in three ways:
-// - No stream has been open for reconnect_timeout: all calls fail with
-//   UNAVAILABLE, and Connect tries anew. Changes that have waited for that long
-//   fail likewise. An attempt that has begun may end first.
-// - The server refuses a stream with another error: its unanswered parts fail,
-//   and all calls if no other stream is open or starting.
+// Calls fail in three cases:
+// - No stream has been open for reconnect_timeout. Then all calls fail with
+//   UNAVAILABLE. Changes that have waited in LostStreams for that long fail,
+//   too. An attempt to open a stream that has begun may end first. The next
+//   Connect starts again.
+// - The server refuses a stream with another error. Then the stream's
+// unanswered
+//   parts fail. If no other stream is open or starting, all calls fail.
 // - The volume is gone, or another one has its name: see ended().
 //
-// Not thread-safe: the owner guards it together with `calls`. It calls nothing
-// of the streams. What they are to do goes into an Outbox, to be done once the
-// lock is free.
+// Not thread-safe: the owner guards it together with `calls`. Calls no function
+// of a stream, but puts into an Outbox what the owner has to call once the lock
+// is free.
 class StreamSet {
  public:
-  // Makes the handler of a stream's reports.
+  // Makes the handler for a stream's reports.
   using NewHandler = std::function<std::shared_ptr<IoStreamHandler>(
       size_t channel, uint64_t stream_id)>;
 
@@ -56,34 +58,36 @@ class StreamSet {
             std::shared_ptr<ClientCounters> counters, CallTable& calls,
             NewHandler new_handler);
 
-  // Starts all streams, unless one of them is open or on its way to be.
+  // Starts all streams, unless one of them is open, starting or waiting to
+  // start.
   void Connect(Outbox& outbox);
 
-  // Sends what waits in `calls` as far as windows allow: see Dispatcher.
+  // Sends the parts that wait in `calls`, within the windows: see Dispatcher.
   void Send(Outbox& outbox);
 
-  // No call is left and none will come: half-closes each stream as soon as no
-  // message is on its way. To be called again when one may have left. What the
-  // server does not end within a second is cancelled by OnTime.
+  // No call is left, and none will come. Half-closes each stream that has no
+  // message on its way. Call it again when a message may have been written. A
+  // second after the first time, OnTime cancels streams that the server has not
+  // ended.
   void ShutDown(Outbox& outbox);
 
-  // The stream of `channel`, or null if that is another one by now: what an
-  // earlier stream still reports counts no more.
+  // The stream of `channel`, or null if it is another one by now. Reports of
+  // earlier streams are to be ignored.
   ChannelStream* Find(size_t channel, uint64_t stream_id);
 
   // Reports. `stream` comes from Find.
   //
-  // The server has opened the volume over a stream that was starting. False if
-  // it is another volume than before, and so everything has ended, or if the
-  // stream was open.
+  // The server has opened the volume over `stream`. False if the stream was
+  // open already, or if this is another volume than before, which ends all
+  // calls.
   bool OnOpened(ChannelStream& stream, const VolumeOpened& opened,
                 Outbox& outbox);
   void OnClosed(ChannelStream& stream, absl::Status status, Outbox& outbox);
-  // To be called when next_time() has come.
+  // Call it when next_time() has come.
   void OnTime(Outbox& outbox);
   absl::Time next_time() const;
 
-  // Not OK: no call can succeed any more. NOT_FOUND, or ABORTED with reason
+  // If not OK, no call can succeed any more: NOT_FOUND, or ABORTED with reason
   // VOLUME_REPLACED.
   const absl::Status& ended() const { return ended_; }
   // Whether there is a stream that has not ended.
@@ -92,8 +96,8 @@ class StreamSet {
  private:
   bool Any(ChannelStream::State state) const;
   void Start(size_t channel, Outbox& outbox);
-  // Ends the stream's part, and remembers it as lost if it had changes; returns
-  // the parts to be sent again or failed.
+  // Takes the stream out of its channel. Remembers it as lost if it had
+  // changes. Returns its unanswered parts, which the caller fails or ignores.
   std::vector<Part> Drop(ChannelStream& stream);
   void Lose(ChannelStream& stream, absl::Status status, Outbox& outbox);
   void Refuse(ChannelStream& stream, const absl::Status& status,
@@ -122,12 +126,13 @@ class StreamSet {
   LostStreams lost_;
   uint64_t client_id_ = 0;  // Drawn for the first stream.
   std::string uid_;         // Of the volume; empty until first opened.
-  // Since when no stream is open; infinite while one is, or none is wanted.
+  // Since when no stream has been open. Infinite while one is open, and while
+  // none is wanted.
   absl::Time disconnected_since_ = absl::InfiniteFuture();
   absl::Status last_loss_;
   absl::Status ended_;
   bool shut_down_ = false;
-  // When streams that do not end by themselves are cancelled.
+  // When OnTime cancels streams that the server has not ended.
   absl::Time linger_until_ = absl::InfiniteFuture();
 };
 

@@ -19,7 +19,7 @@ absl::Time SteadyNow() {
          absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
-// Shared by the timer and its thread, whichever lives longer.
+// Shared by the timer and its thread, either of which may live longer.
 struct Queue {
   Mutex mu;
   CondVar changed;
@@ -27,7 +27,7 @@ struct Queue {
   bool stopped ABSL_GUARDED_BY(mu) = false;
 };
 
-// Waits for what is due and takes it; null once the queue has stopped.
+// Waits until a function is due, and takes it. Null when the queue has stopped.
 std::function<void()> TakeDue(Queue& queue) {
   MutexLock lock(&queue.mu);
   while (!queue.stopped) {
@@ -74,7 +74,8 @@ class ThreadTimer : public Timer {
   absl::Time Now() const override { return SteadyNow(); }
 
   void RunAt(absl::Time when, std::function<void()> fn) override {
-    // `fn` may hold the last reference to this, and run before we return.
+    // `fn` may hold the last reference to this timer, and may run before we
+    // return.
     const std::shared_ptr<Queue> queue = queue_;
     MutexLock lock(&queue->mu);
     auto added = queue->waiting.emplace(when, std::move(fn));

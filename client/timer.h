@@ -9,24 +9,24 @@
 
 namespace ramvol {
 
-// A clock that can call back. Thread-safe.
+// A clock that can call functions later. Thread-safe.
 class Timer {
  public:
   virtual ~Timer() = default;
 
-  // Never goes back. Its epoch is arbitrary: only differences mean anything.
+  // Never goes back. Only differences mean anything: the epoch is arbitrary.
   virtual absl::Time Now() const = 0;
 
-  // Calls `fn` once at `when`, or at once when that has passed; always from a
-  // thread of the timer, never from the caller's. What is still waiting when
-  // the timer is destroyed is dropped.
+  // Calls `fn` once at `when`, or soon if `when` has passed. The call comes
+  // from a thread of the timer, never from the caller's. Destroying the timer
+  // drops the functions that still wait.
   virtual void RunAt(absl::Time when, std::function<void()> fn) = 0;
 
   // Blocks the caller.
   virtual void Sleep(absl::Duration duration) = 0;
 };
 
-// The real one, with a thread of its own. It may be destroyed from that thread.
+// A timer of real time, with a thread of its own. That thread may destroy it.
 std::shared_ptr<Timer> MakeThreadTimer();
 
 }  // namespace ramvol

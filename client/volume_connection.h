@@ -15,13 +15,12 @@
 
 namespace ramvol {
 
-// The asynchronous operations of a RemoteVolume, as its header describes them;
-// the synchronous ones wait for these. An implementation is thread-safe and
-// calls every `done` exactly once. Tests of users' code implement it with
+// The asynchronous operations of a RemoteVolume; its header describes them. The
+// synchronous operations wait for these. An implementation is thread-safe and
+// calls every `done` exactly once. Users' tests implement this interface with
 // client/mocks/mock_volume_connection.h.
 //
-// Destruction lets operations that have started finish, and does not wait for
-// them.
+// The destructor does not wait for operations under way. They finish later.
 class VolumeConnection {
  public:
   using Done = std::function<void(absl::Status)>;

@@ -13,10 +13,10 @@
 
 namespace ramvol {
 
-// Calls `start` with a callback that takes a `Result`, waits until that is
-// called, and returns what it got. `Result` can be made from an absl::Status.
-// In a callback of the SDK, or in RemoteVolume::Together, it fails with
-// FAILED_PRECONDITION instead, since it might wait for its own thread.
+// Calls `start` with a callback that takes a `Result`. Waits until the callback
+// is called, and returns its argument. `Result` can be made from an
+// absl::Status. Fails with FAILED_PRECONDITION in a callback of the SDK and in
+// RemoteVolume::Together, where it might wait for its own thread.
 template <typename Result>
 Result WaitFor(const std::function<void(std::function<void(Result)>)>& start) {
   if (CallbackScope::current() != nullptr) {
@@ -28,7 +28,7 @@ Result WaitFor(const std::function<void(std::function<void(Result)>)>& start) {
   CondVar done;
   std::optional<Result> result;
   start([&](Result value) {
-    // Signals before it unlocks: once unlocked, all of this may be gone.
+    // Signals before unlocking: after that, `mu` and `done` may be gone.
     MutexLock lock(&mu);
     result = std::move(value);
     done.Signal();

@@ -43,7 +43,7 @@ absl::Status Replaced(const std::string& name, const std::string& device) {
       reason::kVolumeReplaced);
 }
 
-// The logical block that the device is to have.
+// The device's logical block size.
 absl::StatusOr<uint32_t> ChooseBlock(const NbdExport& exported,
                                      std::optional<uint32_t> wanted) {
   const uint32_t block =
@@ -133,7 +133,8 @@ absl::Status Attacher::CheckHolds(const NbdDevice& device) const {
                            "; choose another device, or detach it first"));
 }
 
-// As many as wanted, or one where the server cannot do with several.
+// Makes as many connections as wanted, or one if the server does not support
+// several.
 absl::StatusOr<std::vector<NbdConnection>> Attacher::Connect(int wanted) const {
   std::vector<NbdConnection> connections;
   for (int i = 0; i < wanted; ++i) {
@@ -148,8 +149,8 @@ absl::StatusOr<std::vector<NbdConnection>> Attacher::Connect(int wanted) const {
   return connections;
 }
 
-// The same, and certain to lead to the volume with uid_: a server that was
-// restarted in between has another.
+// The same, but makes sure that the connections lead to the volume with uid_.
+// If the server was restarted meanwhile, its volume has another uid.
 absl::StatusOr<std::vector<NbdConnection>> Attacher::ConnectToKnown(
     int wanted) const {
   absl::StatusOr<std::vector<NbdConnection>> connections = Connect(wanted);
@@ -207,22 +208,23 @@ absl::Status Attacher::Reattach(const NbdDevice& device, int connections) {
   settings.dead_connection_timeout = request_.dead_connection_timeout;
   settings.backend = device.backend;
   settings.sockets = Sockets(*fresh);
-  // Connections that live end at the size that the volume had for them, so the
-  // device cannot have another while it is attached.
+  // Live connections keep the size that the volume had when they were made. So
+  // the device's size cannot change while it is attached.
   const uint64_t size = fresh->front().description().size_bytes;
   if (size / kSector != device.size_bytes / kSector) {
     world_.remark(absl::StrCat("the volume has ", size, " bytes by now; ",
                                NbdDevicePath(device.index),
                                " gets them when it is detached and attached"));
   }
-  // Which of the sockets the kernel keeps it does not tell; the others end
-  // without a good-bye.
+  // The kernel does not tell which sockets it keeps. The others end without a
+  // good-bye.
   return world_.kernel->Reconfigure(settings);
 }
 
 bool Attacher::Holds(const NbdDevice& device) const {
   const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
-  // Before Linux 5.14 nothing tells; then it was attached here a moment ago.
+  // Linux before 5.14 does not tell. Then the device was attached here a moment
+  // ago.
   return device.backend.empty() ||
          (backend.has_value() && backend->uid == uid_);
 }
@@ -237,8 +239,8 @@ absl::Status Attacher::Mend(const NbdDevice& device, int dead) {
 absl::Status Attacher::Monitor() {
   const std::string path = NbdDevicePath(index_);
   int dead = 0;
-  absl::Time since;     // When the first of them died.
-  absl::Time next_try;  // While some are dead.
+  absl::Time since;     // When the first of the dead connections died.
+  absl::Time next_try;  // Set while some are dead.
   while (!world_.interrupted->load()) {
     absl::StatusOr<int> more = world_.kernel->CountDead(index_, kLookInterval);
     if (!more.ok()) return more.status();

@@ -1,4 +1,5 @@
-// Attaching a volume to a device of the kernel's nbd driver, and keeping it so.
+// Attaches a volume to a device of the kernel's nbd driver, and keeps it
+// attached.
 #ifndef RAMVOL_CLIENT_ATTACH_ATTACHER_H_
 #define RAMVOL_CLIENT_ATTACH_ATTACHER_H_
 
@@ -20,32 +21,32 @@ namespace ramvol {
 
 inline constexpr int kMaxNbdConnections = 64;
 inline constexpr int kDefaultNbdConnections = 4;
-// A request on a connection that broke is sent again only after this time: the
-// driver learns nothing of its fate before.
+// After this time, the driver sends a request of a broken connection again. It
+// learns no sooner that the request is lost.
 inline constexpr absl::Duration kDefaultRequestTimeout = absl::Seconds(30);
 inline constexpr absl::Duration kDefaultDeadConnectionTimeout =
     absl::Seconds(60);
 
 struct AttachRequest {
   std::string name;
-  std::optional<int> index;        // None: the driver picks a free device.
-  std::optional<int> connections;  // None: as many as are of use.
+  std::optional<int> index;        // Not set: the driver picks a free device.
+  std::optional<int> connections;  // Not set: as many as are useful.
   std::optional<absl::Duration> request_timeout;
   std::optional<absl::Duration> dead_connection_timeout;
-  std::optional<uint32_t> block_bytes;  // None: 512, or the server's minimum.
+  std::optional<uint32_t> block_bytes;  // Not set: 512 or the server's minimum.
   bool read_only = false;
 };
 
-// What an Attacher needs of the world.
+// What an Attacher needs. Tests replace it.
 struct AttachWorld {
   KernelNbd* kernel = nullptr;
   std::string sys = "/sys";
   int cpus = 1;
-  // A new connection to the volume's NBD server.
+  // Makes a new connection to the volume's NBD server.
   std::function<absl::StatusOr<NbdConnection>()> connect;
-  // The volume's uid as of now.
+  // Asks for the volume's present uid.
   std::function<absl::StatusOr<std::string>()> find_uid;
-  // A remark for a person who watches.
+  // Shows a remark to a person who watches.
   std::function<void(const std::string&)> remark;
   std::function<absl::Time()> now;
   const std::atomic<bool>* interrupted = nullptr;
@@ -56,24 +57,25 @@ class Attacher {
  public:
   Attacher(AttachWorld world, AttachRequest request);
 
-  // Makes sure that the volume is attached and returns the device's index. A
-  // device that holds this very volume already gets new connections for its
-  // dead ones; its size stays.
+  // Makes sure that the volume is attached, and returns the device's index. If
+  // a device holds this very volume already, its dead connections are replaced.
+  // Its size stays.
   //
   // FAILED_PRECONDITION, reason DEVICE_BUSY: the device holds something else.
-  // ABORTED, reason VOLUME_REPLACED: it holds an earlier volume of this name,
-  // whose content is gone; new connections would mix it with the new one's.
+  // ABORTED, reason VOLUME_REPLACED: the device holds an earlier volume of this
+  // name, whose content is gone. New connections would mix both contents.
   absl::StatusOr<int> Attach();
 
-  // Whether Attach found the volume attached.
+  // Whether the volume was attached before Attach.
   bool reattached() const { return reattached_; }
 
-  // After Attach: gives the device new connections whenever some die, until it
-  // is detached or this is interrupted; both are no error. Events count from
-  // KernelNbd::Listen, which comes before Attach.
+  // Replaces dead connections of the device until the device is detached or
+  // this is interrupted. Neither is an error. Call KernelNbd::Listen before
+  // Attach, and this after it: dead connections count from Listen on.
   //
-  // DEADLINE_EXCEEDED, reason CONNECTION_LOST: all were dead for so long that
-  // the driver has given up. Errors of Attach that trying again does not mend.
+  // DEADLINE_EXCEEDED, reason CONNECTION_LOST: all connections were dead for so
+  // long that the driver has given up. Other errors are those of Attach that
+  // another attempt would not change.
   absl::Status Monitor();
 
  private:

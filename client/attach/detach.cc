@@ -23,7 +23,7 @@
 namespace ramvol {
 namespace {
 
-// Something such as udev may still look at the device.
+// How long other programs, such as udev, may still have the device open.
 constexpr absl::Duration kFreeTimeout = absl::Seconds(5);
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 
@@ -31,7 +31,7 @@ absl::Status NotAttached(const std::string& message) {
   return WithReason(absl::FailedPreconditionError(message), "NOT_ATTACHED");
 }
 
-// Nobody else can mount it while it is open like this.
+// While the device is open exclusively, nobody can mount it.
 absl::StatusOr<int> OpenAlone(const std::string& path) {
   int fd = open(path.c_str(), O_RDWR | O_EXCL | O_CLOEXEC);
   if (fd < 0 && (errno == EROFS || errno == EACCES)) {

@@ -1,4 +1,4 @@
-// Taking a volume off a device of the kernel's nbd driver.
+// Detaches a volume from a device of the kernel's nbd driver.
 #ifndef RAMVOL_CLIENT_ATTACH_DETACH_H_
 #define RAMVOL_CLIENT_ATTACH_DETACH_H_
 
@@ -13,13 +13,15 @@ namespace ramvol {
 // The only device that holds the volume `name`. `sys` is where sysfs is
 // mounted.
 //
-// FAILED_PRECONDITION, reason NOT_ATTACHED: none does, or several do.
+// FAILED_PRECONDITION, reason NOT_ATTACHED: no device or several devices hold
+// it.
 absl::StatusOr<int> FindDeviceOfVolume(const std::string& sys,
                                        const std::string& name);
 
 struct DetachOptions {
   int index = 0;
-  // Also when the device is in use or cannot be flushed; data may be lost.
+  // Detaches even if the device is in use or cannot be flushed. Data may be
+  // lost.
   bool force = false;
   std::string sys = "/sys";
   std::string dev = "/dev";
@@ -27,9 +29,9 @@ struct DetachOptions {
 
 // Flushes the device, disconnects it and waits until it is free.
 //
-// FAILED_PRECONDITION, reason NOT_ATTACHED or DEVICE_BUSY (mounted, or held by
-// another program); FileErrors of flushing and of the driver. After an error
-// the device is as it was.
+// Errors: FAILED_PRECONDITION, reason NOT_ATTACHED or DEVICE_BUSY (mounted, or
+// open in another program); FileErrors of flushing and of the driver. After an
+// error, the device is as before.
 absl::Status DetachNbd(KernelNbd* kernel, const DetachOptions& options);
 
 }  // namespace ramvol

@@ -80,9 +80,9 @@ int PutSettings(nl_msg* message, const NbdDeviceSettings& settings) {
   return worst;
 }
 
-// The device that an answer or event is about, if it is `command`.
+// The device of an answer or event, if its command is `command`.
 std::optional<int> IndexOf(const std::string& message, uint8_t command) {
-  // libnl reads in place and wants it aligned.
+  // libnl reads the message in place, so it must be aligned.
   std::vector<nlmsghdr> aligned(message.size() / sizeof(nlmsghdr) + 1);
   memcpy(aligned.data(), message.data(), message.size());
   nlmsghdr* head = aligned.data();
@@ -101,7 +101,7 @@ std::optional<int> IndexOf(const std::string& message, uint8_t command) {
   return static_cast<int>(nla_get_u32(attributes[NBD_ATTR_INDEX]));
 }
 
-// The usual reasons, with what to do.
+// Adds the usual cause and what to do.
 absl::Status Explain(const absl::Status& status) {
   if (GetReason(status) == "EPERM") {
     return Annotate(status, "run it as root (CAP_SYS_ADMIN)");
@@ -142,7 +142,7 @@ absl::StatusOr<int> KernelNbd::Connect(const NbdDeviceSettings& settings) {
     const std::optional<int> index = IndexOf(answer, NBD_CMD_CONNECT);
     if (index.has_value()) return *index;
   }
-  // Only memory that ran out makes the driver forget its answer.
+  // The driver leaves its answer out only when memory runs out.
   if (settings.index.has_value()) return *settings.index;
   return absl::InternalError(
       "the nbd driver attached a device and did not say which; see dmesg");

@@ -1,4 +1,4 @@
-// What one can ask of the kernel's nbd driver.
+// Requests to the kernel's nbd driver.
 #ifndef RAMVOL_CLIENT_ATTACH_KERNEL_NBD_H_
 #define RAMVOL_CLIENT_ATTACH_KERNEL_NBD_H_
 
@@ -17,18 +17,20 @@
 
 namespace ramvol {
 
-// What a device is to be; see linux/nbd-netlink.h. What is not set stays as it
-// is, or gets the driver's default.
+// Settings of a device: see linux/nbd-netlink.h. A setting that is not given
+// stays as it is, or gets the driver's default.
 struct NbdDeviceSettings {
-  std::optional<int> index;  // Of /dev/nbdN; none: any free one.
+  std::optional<int> index;  // The N of /dev/nbdN. Not set: any free device.
   std::optional<uint64_t> size_bytes;
   std::optional<uint32_t> block_bytes;  // 512 to 4096, a power of 2.
-  // A request that took longer makes its connection a dead one. Whole seconds.
+  // A request that takes longer makes its connection dead. Whole seconds.
   std::optional<absl::Duration> request_timeout;
   // How long requests wait for a connection when all are dead. Whole seconds.
   std::optional<absl::Duration> dead_connection_timeout;
   std::optional<uint16_t> server_flags;
-  // Kept by the driver, and compared when the device is reconfigured. "": none.
+  // The driver keeps this text, and compares it when the device is
+  // reconfigured.
+  // "" means none.
   std::string backend;
   std::vector<int> sockets;
 };
@@ -40,29 +42,29 @@ using NetlinkMessage = std::unique_ptr<nl_msg, decltype(&nlmsg_free)>;
 absl::StatusOr<NetlinkMessage> MakeNbdMessage(
     int family, uint8_t command, const NbdDeviceSettings& settings);
 
-// Borrows the netlink connection, which must outlive it. Not thread-safe. What
-// the driver refuses is a FileError (base/file_error.h).
+// Borrows the netlink connection, which must outlive it. Not thread-safe. An
+// error of the driver is a FileError (base/file_error.h).
 class KernelNbd {
  public:
   explicit KernelNbd(NbdNetlink* netlink) : netlink_(netlink) {}
 
-  // Returns the device's index. The driver keeps the sockets, which stay the
-  // caller's to close.
+  // Connects a device, and returns its index. The driver takes references to
+  // the sockets. The caller still closes its own.
   absl::StatusOr<int> Connect(const NbdDeviceSettings& settings);
 
-  // Replaces as many dead connections as there are sockets; those that are not
-  // needed are not kept.
+  // Replaces as many dead connections as there are sockets. The driver does not
+  // keep sockets that it does not need.
   absl::Status Reconfigure(const NbdDeviceSettings& settings);
 
-  // Fails what is under way, says good-bye to the server and frees the device.
-  // Nothing happens to a device that is free.
+  // Fails the requests under way, tells the server, and frees the device. Does
+  // nothing if the device is free.
   absl::Status Disconnect(int index);
 
-  // Begins to count for CountDead.
+  // Begins to count dead connections, for CountDead.
   absl::Status Listen();
-  // Waits up to `timeout` for connections of the device to die and returns how
-  // many did since it was called last; -1: nobody knows, ask the kernel to
-  // replace all.
+  // Waits up to `timeout` for connections of the device to die. Returns how
+  // many died since the last call, or -1 if that is unknown. In that case, the
+  // caller should try to replace all connections.
   absl::StatusOr<int> CountDead(int index, absl::Duration timeout);
 
  private:

@@ -26,20 +26,20 @@
 namespace ramvol {
 namespace {
 
-// A peer that vanished while nothing was asked of it is noticed within 25 s.
+// These notice within 25 s that an idle connection's peer has vanished.
 constexpr int kKeepaliveIdleSeconds = 10;
 constexpr int kKeepaliveIntervalSeconds = 5;
 constexpr int kKeepaliveProbes = 3;
 
 absl::Status ConnectError(int error, const NbdEndpoint& endpoint) {
-  // What a socket's own timeout looks like.
+  // The error of a socket's own timeout.
   if (error == EINPROGRESS || error == EAGAIN) error = ETIMEDOUT;
   if (error == EINTR) return InterruptedError();
   return FileError(error, absl::StrCat("cannot connect to the NBD server at ",
                                        endpoint.ToString()));
 }
 
-// 0 means none.
+// 0 means no timeout.
 void SetTimeouts(int fd, absl::Duration timeout) {
   const timeval value = absl::ToTimeval(timeout);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof(value));
@@ -50,7 +50,7 @@ void SetNumber(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-// None of them is needed for it to work.
+// Ignores errors: the connection works without these options.
 void TuneTcp(int fd) {
   SetNumber(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   SetNumber(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -128,7 +128,7 @@ absl::StatusOr<NbdConnection> NbdConnection::Open(const NbdEndpoint& endpoint,
   absl::StatusOr<NbdExport> description = NegotiateNbd(*fd, name);
   if (!description.ok()) return description.status();
   connection.export_ = *description;
-  // The kernel would take them for a broken connection.
+  // The kernel would take a timeout for a broken connection.
   SetTimeouts(*fd, absl::ZeroDuration());
   return connection;
 }

@@ -1,4 +1,4 @@
-// One connection to an NBD server, negotiated and ready for the kernel.
+// A connection to an NBD server, negotiated and ready for the kernel.
 #ifndef RAMVOL_CLIENT_ATTACH_NBD_CONNECTION_H_
 #define RAMVOL_CLIENT_ATTACH_NBD_CONNECTION_H_
 
@@ -11,18 +11,18 @@
 
 namespace ramvol {
 
-// Owns its socket. The kernel keeps a socket that it was given, so a connection
-// may go as soon as the kernel has it.
+// Owns its socket. The kernel takes a reference to a socket that it is given.
+// So the NbdConnection may be destroyed after that.
 class NbdConnection {
  public:
-  // Connects and negotiates; every step may take `timeout`.
+  // Connects and negotiates. Each step may take `timeout`.
   //
-  // A FileError names the endpoint; other errors as NegotiateNbd has them.
+  // Errors: a FileError, which names the endpoint; those of NegotiateNbd.
   static absl::StatusOr<NbdConnection> Open(const NbdEndpoint& endpoint,
                                             const std::string& name,
                                             absl::Duration timeout);
 
-  // Takes `fd` over, which is negotiated already.
+  // Takes over `fd`, which is negotiated already.
   NbdConnection(int fd, const NbdExport& description)
       : fd_(fd), export_(description) {}
   NbdConnection(NbdConnection&& other) noexcept;

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kBackendPrefix = "ramvol:";
 
-// The only line of a file, or "".
+// The only line of a file. "" if it cannot be read.
 std::string Line(const fs::path& path) {
   std::ifstream file(path);
   std::string line;
@@ -83,7 +83,7 @@ std::vector<NbdDevice> AttachedNbdDevices(const std::string& sys) {
 std::optional<NbdDevice> FindNbdDevice(const std::string& sys, int index) {
   const fs::path folder = fs::path(sys) / "block" / absl::StrCat("nbd", index);
   std::error_code error;
-  // The driver has it while the device is attached.
+  // This file exists while the device is attached.
   if (!fs::exists(folder / "pid", error)) return std::nullopt;
   return NbdDevice{.index = index,
                    .backend = Line(folder / "backend"),

@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kMaxNodeName = 31;  // QEMU's limit.
 constexpr char kNodePrefix[] = "ramvol-";
-// How long QEMU holds requests back for a server that went away.
+// How long QEMU holds back requests while the server is away.
 constexpr int kReconnectSeconds = 60;
 
 bool StartsWith(std::string_view text, std::string_view prefix) {
@@ -35,8 +35,8 @@ bool IsLoopback(std::string_view host) {
 
 bool IsAny(std::string_view host) { return host == "0.0.0.0" || host == "::"; }
 
-// Of "dns:///HOST:PORT", "ipv4:HOST:PORT", "[IPV6]:PORT", "HOST" and the like.
-// "" when gRPC runs over a Unix socket.
+// The host of "dns:///HOST:PORT", "ipv4:HOST:PORT", "[IPV6]:PORT", "HOST" and
+// the like. "" for a Unix socket.
 std::string HostOfGrpc(std::string_view server) {
   if (StartsWith(server, "unix:") || StartsWith(server, "unix-abstract:")) {
     return "";
@@ -71,7 +71,7 @@ std::string BracketIpv6(const std::string& host) {
                                              : absl::StrCat("[", host, "]");
 }
 
-// QEMU's options have commas between them.
+// Doubles commas, which separate QEMU's options.
 std::string QemuValue(const std::string& value) {
   return absl::StrReplaceAll(value, {{",", ",,"}});
 }
@@ -88,7 +88,7 @@ std::string ShellQuote(const std::string& word) {
   return word;
 }
 
-// FNV-1a: tells long names apart that begin alike.
+// FNV-1a. Tells apart long names that begin alike.
 uint32_t Hash(std::string_view text) {
   uint32_t hash = 2166136261U;
   for (const char c : text) {
@@ -97,7 +97,7 @@ uint32_t Hash(std::string_view text) {
   return hash;
 }
 
-// Where the volume is served, as options of QEMU's nbd driver.
+// The address of the volume, as options of QEMU's nbd driver.
 std::string QemuServer(const std::string& prefix, const NbdEndpoint& endpoint,
                        const std::string& volume) {
   const std::string where =
@@ -202,7 +202,7 @@ std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,
 
 std::string QemuDrive(const NbdEndpoint& endpoint, const std::string& volume,
                       bool read_only) {
-  // Without a URI, whose "?" a shell would have to be kept from.
+  // Uses no URI: its "?" would have to be quoted for a shell.
   const std::string drive =
       absl::StrCat("file.driver=nbd,", QemuServer("file.", endpoint, volume),
                    ",file.reconnect-delay=", kReconnectSeconds,

@@ -26,14 +26,14 @@ struct NbdEndpoint {
 // is not 0.
 absl::StatusOr<NbdEndpoint> ParseNbdEndpoint(std::string_view text);
 
-// Picks the best of the addresses that a server listens on for NBD, seen from
-// here: its Unix socket where gRPC was reached on this host (`grpc_server` is
-// the address that was used, in gRPC's syntax), else the first TCP address that
-// is not for the server's own host only. "Any address" becomes the host through
-// which gRPC was reached.
+// Picks the best of the server's NBD addresses for this host. `grpc_server` is
+// the address at which gRPC was reached, in gRPC's syntax. If that is on this
+// host, picks the Unix socket. Otherwise, picks the first TCP address that
+// other hosts can reach, with the host of `grpc_server` in place of "any
+// address".
 //
-// FAILED_PRECONDITION, reason NO_NBD_LISTENER, says what to do when there is
-// none.
+// FAILED_PRECONDITION, reason NO_NBD_LISTENER, if there is no such address. The
+// message says what to do.
 absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
     const std::vector<std::string>& nbd_addresses,
     std::string_view grpc_server);
@@ -41,11 +41,11 @@ absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
 // "nbd+unix:///VOLUME?socket=PATH" or "nbd://HOST:PORT/VOLUME".
 std::string NbdUri(const NbdEndpoint& endpoint, const std::string& volume);
 
-// A name for a node of QEMU: at most 31 of [A-Za-z0-9._-], a letter first.
-// Different for different volumes.
+// A node name for QEMU: a letter, then at most 30 of [A-Za-z0-9._-]. Different
+// volumes have different names.
 std::string QemuNodeName(const std::string& volume);
 
-// Arguments of QEMU for a virtio disk, quoted for a shell.
+// QEMU's arguments for a virtio disk, quoted for a shell.
 std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,
                          bool read_only);
 std::string QemuDrive(const NbdEndpoint& endpoint, const std::string& volume,

@@ -19,7 +19,7 @@
 namespace ramvol {
 namespace {
 
-// More than any server has to say.
+// No server sends longer texts.
 constexpr uint32_t kMaxReplyBytes = 64 << 10;
 constexpr int kMaxReplies = 64;
 
@@ -53,7 +53,7 @@ uint64_t Number(std::string_view bytes) {
 }
 
 absl::Status Lost(int error) {
-  // What a socket's own timeout looks like.
+  // The error of a socket's own timeout.
   if (error == EAGAIN) error = ETIMEDOUT;
   if (error == EINTR) return InterruptedError();
   return FileError(error, "the NBD server broke off the negotiation");
@@ -158,7 +158,7 @@ absl::Status Refused(const Reply& reply, const std::string& name) {
       static_cast<uint32_t>(reply.type) - nbd::kOptionReplyError, said));
 }
 
-// Kinds of information that we do not know are skipped.
+// Skips unknown kinds of information.
 absl::Status TakeInfo(std::string_view data, NbdExport* result,
                       bool* described) {
   if (data.size() < 2) return NotNbd("its reply makes no sense");

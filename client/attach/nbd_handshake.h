@@ -10,28 +10,27 @@
 
 namespace ramvol {
 
-// What the server says of an export.
+// What the server tells about an export.
 struct NbdExport {
   uint64_t size_bytes = 0;
   uint16_t flags = 0;  // NBD_FLAG_... of linux/nbd.h.
-  // Requests must be multiples of this; 1 where the server does not say.
+  // Requests must be multiples of this. 1 if the server does not tell.
   uint32_t min_block_bytes = 1;
 
   bool multi_conn() const;
   bool read_only() const;
 };
 
-// Negotiates on a connected socket, whose own timeouts bound every step. After
-// an error the server was told so where possible, and the socket is of no more
-// use.
+// Negotiates on a connected socket. The socket's own timeouts bound each step.
+// After an error, the socket must not be used. The server is told, if possible.
 //
-// NOT_FOUND: the server has no such export. FAILED_PRECONDITION: it refuses, or
-// speaks no fixed newstyle. DATA_LOSS: what it says is not NBD. A failed system
-// call: a FileError (base/file_error.h).
+// Errors: NOT_FOUND: the server has no such export. FAILED_PRECONDITION: the
+// server refuses, or does not speak NBD's fixed newstyle. DATA_LOSS: the answer
+// is not NBD. A FileError (base/file_error.h): a system call failed.
 absl::StatusOr<NbdExport> NegotiateNbd(int fd, const std::string& name);
 
-// Says good-bye on a connection that has no request under way; errors are
-// ignored.
+// Ends a connection that has no request under way, with NBD_CMD_DISC. Ignores
+// errors.
 void DisconnectNbd(int fd);
 
 }  // namespace ramvol

@@ -34,7 +34,7 @@ absl::Status LibraryError(const char* what, int error) {
       absl::StrCat(what, " failed: ", nl_geterror(error)));
 }
 
-// What one receiving of messages brought.
+// The messages of one receive call.
 struct Received {
   std::vector<std::string> messages;
   int error = 0;  // An errno value.
@@ -64,8 +64,8 @@ int Accept(nl_msg*, void*) { return NL_OK; }
 
 class LibnlNetlink : public NbdNetlink {
  public:
-  // `events` gets the driver's own messages only, so that they are never taken
-  // for an answer.
+  // Only the driver's broadcasts come over `events`, so that none is taken for
+  // an answer.
   LibnlNetlink(SocketPtr socket, SocketPtr events, int family)
       : socket_(std::move(socket)),
         events_(std::move(events)),
@@ -115,7 +115,7 @@ class LibnlNetlink : public NbdNetlink {
     int result = 0;
     while (result >= 0) result = nl_recvmsgs(events_.get(), callbacks.get());
     if (result == -NLE_AGAIN) return std::move(received.messages);
-    // ENOBUFS, in the library's words.
+    // The library's code for ENOBUFS.
     if (result == -NLE_NOMEM) {
       return absl::DataLossError("events of the nbd driver were lost");
     }

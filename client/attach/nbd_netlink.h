@@ -1,4 +1,4 @@
-// The way to the kernel's nbd driver: its family of generic netlink messages.
+// Sends generic netlink messages to the kernel's nbd driver.
 #ifndef RAMVOL_CLIENT_ATTACH_NBD_NETLINK_H_
 #define RAMVOL_CLIENT_ATTACH_NBD_NETLINK_H_
 
@@ -14,23 +14,23 @@
 
 namespace ramvol {
 
-// A connection to the driver. KernelNbd knows what to say over it; tests have
-// one of their own. Not thread-safe.
+// A connection to the driver. KernelNbd makes the messages. Tests have an
+// implementation of their own. Not thread-safe.
 class NbdNetlink {
  public:
   virtual ~NbdNetlink() = default;
 
-  // The number that the family "nbd" has in this kernel.
+  // This kernel's number of the family "nbd".
   virtual int family() const = 0;
 
-  // Sends the message and returns the messages that came back, whole. An error
-  // of the driver is a FileError (base/file_error.h).
+  // Sends a message, and returns the messages that answer it. An error of the
+  // driver is a FileError (base/file_error.h).
   virtual absl::StatusOr<std::vector<std::string>> Call(nl_msg* message) = 0;
 
-  // From here on, Events returns what the driver tells everyone.
+  // From here on, Events returns the driver's broadcasts.
   virtual absl::Status Listen() = 0;
-  // Waits until there are some, `timeout` is over or a signal comes. DATA_LOSS:
-  // there were more than could be kept; they are gone.
+  // Waits until there are broadcasts, `timeout` has passed or a signal comes.
+  // DATA_LOSS: there were too many to be kept, so some are lost.
   virtual absl::StatusOr<std::vector<std::string>> Events(
       absl::Duration timeout) = 0;
 };

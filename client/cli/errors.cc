@@ -16,7 +16,7 @@ namespace {
 
 constexpr char kUsageReason[] = "USAGE";
 
-// True when the server, not a volume, is what was not found.
+// Whether the server, not a volume, was not found.
 bool IsUnreachable(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable &&
          GetReason(status).empty();

@@ -8,18 +8,19 @@
 
 namespace ramvol::cli {
 
-// A wrong command line; exit code 2.
+// The command line is wrong. Exit code 2.
 absl::Status UsageError(const std::string& message);
-// Of --output=name with a command that answers with no names.
+// The usage error for --output=name with a command that prints no names.
 absl::Status NoNames();
-// Of bytes that would go to a terminal, which may take them for commands.
+// The usage error for binary data that would go to a terminal, which may take
+// the data for commands.
 absl::Status BinaryToTerminal();
 bool IsUsageError(const absl::Status& status);
 
-// The line for standard error: "ramvol: <what>: <message> (<REASON>)\n". The
-// reason is the status code's name where no reason was set. The message has the
-// words of the command line (wording.h); an unreachable server is named, with
-// the way to start one.
+// The line for standard error: "ramvol: <what>: <message> (<REASON>)\n".
+// Without a reason, the name of the status code stands there. The message has
+// the words of the command line (wording.h). For a server that cannot be
+// reached, it tells the address and how to start a server.
 std::string FormatError(const std::string& what, const absl::Status& status,
                         const std::string& server);
 

@@ -10,7 +10,7 @@ enum ExitCode : int {
   kExitOk = 0,
   // The operation failed in a way that has no code of its own.
   kExitFailed = 1,
-  // The command line itself is wrong; nothing was done.
+  // The command line itself is wrong. Nothing was done.
   kExitUsage = 2,
   kExitNotFound = 3,       // No volume has this name.
   kExitAlreadyExists = 4,  // The name is taken.

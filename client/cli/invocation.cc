@@ -32,11 +32,11 @@ namespace ramvol::cli {
 namespace {
 
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(10);
-// What an import may have read and not got rid of yet. More would not make it
-// faster: it is as much as one stream's window.
+// Most data of an import that is read and not yet acknowledged. This is the
+// window of one stream; more would not make imports faster.
 constexpr size_t kMaxInflightBytes = 32 << 20;
 constexpr size_t kMaxAnswerBytes = 100;
-// For what an error may tell beside what the server said.
+// Bounds the search for a suggestion: the error itself must not wait for long.
 constexpr absl::Duration kSuggestionTimeout = absl::Seconds(1);
 
 absl::Status Append(const absl::Status& status, const std::string& text) {

@@ -1,4 +1,4 @@
-// One run of the command line: its common flags, connections and output.
+// One invocation of `ramvol`.
 #ifndef RAMVOL_CLIENT_CLI_INVOCATION_H_
 #define RAMVOL_CLIENT_CLI_INVOCATION_H_
 
@@ -17,10 +17,10 @@ namespace ramvol::cli {
 
 enum class OutputFormat { kTable, kWide, kName, kJson, kYaml };
 
-// The words of --output, in that order.
+// The words of --output, in the order of OutputFormat.
 inline constexpr std::array<const char*, 5> kOutputFormats = {
     "table", "wide", "name", "json", "yaml"};
-// nullopt when `word` is none of them, in either case.
+// Ignores case. nullopt when `word` is none of them.
 std::optional<OutputFormat> ParseOutputFormat(const std::string& word);
 
 // Flags that every command takes.
@@ -30,6 +30,8 @@ struct CommonFlags {
   OutputFormat output = OutputFormat::kTable;
 };
 
+// What the commands share: the common flags, connections to the server, and
+// the output. Not thread-safe. Borrows `context`.
 class Invocation {
  public:
   explicit Invocation(const CliContext& context) : context_(context) {}
@@ -39,40 +41,40 @@ class Invocation {
   const CommonFlags& flags() const { return flags_; }
   bool wide() const { return flags_.output == OutputFormat::kWide; }
   bool names() const { return flags_.output == OutputFormat::kName; }
-  // Whether the output is for programs.
+  // Whether programs read the output.
   bool structured() const {
     return flags_.output == OutputFormat::kJson ||
            flags_.output == OutputFormat::kYaml;
   }
 
-  // For single calls: fails at once when no server answers.
+  // For single calls. They fail at once when no server answers.
   Client ControlClient() const;
-  // For long transfers: waits a while for a server that went away.
+  // For transfers. They wait up to 10 s for a server that went away.
   Client DataClient() const;
 
   // Writes to standard output.
   absl::Status Print(const std::string& text) const;
-  // The message as JSON or YAML, or `text` of a table. A usage error with
-  // --output=name: such a message has none.
+  // Prints the message as JSON or YAML, or else `text`, a table. A usage error
+  // with --output=name: the message is not about volumes.
   absl::Status PrintMessage(const google::protobuf::Message& message,
                             const std::string& text) const;
-  // The same of a message about volumes of these names.
+  // The same for a message about the volumes `names`.
   absl::Status PrintVolumes(const google::protobuf::Message& message,
                             const std::string& text,
                             const std::vector<std::string>& names) const;
-  // The error of a command, on standard error: a line, or a line of JSON. May
-  // ask the server for the names that there are.
+  // Prints the error of a command on standard error, as a line of text or of
+  // JSON. For an unknown volume, asks the server which name was meant.
   void PrintFailure(const std::string& command,
                     const absl::Status& status) const;
-  // Writes to standard error, errors ignored.
+  // Writes to standard error. Ignores errors.
   void PrintError(const std::string& text) const;
-  // Reads the answer to a question; true for "y" or "yes".
+  // Reads the answer to a question. True for "y" or "yes".
   bool ReadYes() const;
-  // A remark for a person who watches: only on a terminal.
+  // Writes a line to standard error if that is a terminal.
   void Remark(const std::string& text) const;
 
  private:
-  // With the name of the volume that was probably meant.
+  // Adds the name of the volume that was probably meant.
   absl::Status WithSuggestion(const absl::Status& status) const;
 
   const CliContext& context_;

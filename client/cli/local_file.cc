@@ -25,7 +25,7 @@ namespace ramvol::cli {
 namespace {
 
 constexpr int kNewFileMode = 0666;
-// How often a wait for a pipe looks for an interruption.
+// How often a call that waits for a pipe checks whether it was interrupted.
 constexpr int kPollMs = 100;
 
 int OpenRetrying(const std::string& path, int flags) {
@@ -120,8 +120,9 @@ absl::Status LocalFile::Inspect(bool for_writing) {
   if (here < 0) return absl::OkStatus();  // A pipe.
   base_offset_ = here;
   if (for_writing) {
-    // What is already there would show through holes, and appending ignores
-    // offsets: then write everything in order, as into a pipe.
+    // Data that is already there would show through holes, and a file that is
+    // open for appending ignores offsets. Such a file is written in order, as a
+    // pipe is.
     random_access_ = S_ISREG(info.st_mode) && info.st_size <= here &&
                      (fcntl(fd_, F_GETFL) & O_APPEND) == 0;
     return absl::OkStatus();
@@ -137,7 +138,7 @@ absl::Status LocalFile::Inspect(bool for_writing) {
 }
 
 absl::StatusOr<int64_t> LocalFile::CurrentSize() const {
-  // Unlike st_size this works for block devices too.
+  // Unlike st_size, this works for block devices, too.
   const off_t end = lseek(fd_, 0, SEEK_END);
   if (end < 0) {
     return FileError(errno, absl::StrCat("cannot find the size of ", name_));
@@ -154,7 +155,7 @@ absl::StatusOr<LocalFile::Run> LocalFile::NextData(int64_t offset) const {
     return Run{.offset = offset, .length = size_bytes_ - offset};
   }
   const off_t hole = data < 0 ? data : lseek(fd_, data, SEEK_HOLE);
-  // ENXIO: another program cut the file off between the two calls.
+  // ENXIO: another program truncated the file between the two calls.
   if (hole < 0 && errno == ENXIO) return none;
   if (hole < 0) {
     return FileError(errno, absl::StrCat("cannot find the data of ", name_,
@@ -273,7 +274,8 @@ absl::Status LocalFile::Truncate(int64_t size_bytes) const {
     result = ftruncate(fd_, base_offset_ + size_bytes);
   } while (result != 0 && errno == EINTR);
   if (result == 0) {
-    // Others may go on writing to standard output: behind this, not over it.
+    // Other programs may go on writing to standard output. They must write
+    // behind our data, not over it.
     lseek(fd_, base_offset_ + size_bytes, SEEK_SET);
     return absl::OkStatus();
   }
@@ -283,7 +285,7 @@ absl::Status LocalFile::Truncate(int64_t size_bytes) const {
 
 absl::Status LocalFile::Close() {
   if (!owned_ || fd_ < 0) return absl::OkStatus();
-  // After a failure, EINTR included, the descriptor is closed nevertheless.
+  // Linux closes the descriptor even if close fails, with EINTR, too.
   if (close(std::exchange(fd_, -1)) == 0 || errno == EINTR) {
     return absl::OkStatus();
   }

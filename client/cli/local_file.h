@@ -14,20 +14,22 @@
 
 namespace ramvol::cli {
 
-// An open file. Errors are FileErrors (client/cli/errors.h) that name the file,
-// the position and the cause; InterruptedError once `*interrupted` is set while
-// a call waits for a pipe. Offsets count from where the file was handed over:
-// standard input may stand anywhere in a regular file.
+// An open file. Offset 0 is where the file was positioned at opening: standard
+// input may stand in the middle of a regular file.
 //
-// Not thread-safe. The destructor closes, and says nothing about errors: a
-// writer calls Close.
+// Errors are FileErrors (base/file_error.h) that name the file, the position
+// and the cause. A call that waits for a pipe fails with InterruptedError once
+// `*interrupted` is set.
+//
+// Not thread-safe. The destructor closes the file without reporting errors, so
+// a writer must call Close.
 class LocalFile {
  public:
-  // Opens `path`; "-" means `standard_fd`, which is not closed.
+  // Opens `path`. "-" means `standard_fd`, which stays open.
   static absl::StatusOr<LocalFile> OpenForReading(
       const std::string& path, int standard_fd,
       const std::atomic<bool>& interrupted);
-  // Makes `path`, or empties the file that is there.
+  // Creates `path`, or empties an existing file.
   static absl::StatusOr<LocalFile> OpenForWriting(
       const std::string& path, int standard_fd,
       const std::atomic<bool>& interrupted);
@@ -39,37 +41,40 @@ class LocalFile {
   // For messages: the path, or "standard input" and the like.
   const std::string& name() const { return name_; }
 
-  // When reading: has a size and can be read at any offset. When writing: can
-  // be written at any offset, and what is not written reads as zero.
+  // For reading: the file has a size and can be read at any offset. For
+  // writing: the file can be written at any offset, and other bytes read as
+  // zero.
   bool random_access() const { return random_access_; }
-  // As of opening; 0 unless random_access().
+  // The size at opening. 0 unless random_access().
   int64_t size_bytes() const { return size_bytes_; }
 
   struct Run {
     int64_t offset = 0;
-    int64_t length = 0;  // 0: no data up to the end.
+    int64_t length = 0;  // 0: there is no data up to the end.
   };
-  // The first run of data at or after `offset` and before size_bytes(). Where
-  // the file system cannot tell, all is data.
+  // The first run of data at or after `offset` and before size_bytes(). If the
+  // file system cannot tell holes, all is data.
   absl::StatusOr<Run> NextData(int64_t offset) const;
-  // The size now, which another program may have changed.
+  // The size now. Another program may have changed it.
   absl::StatusOr<int64_t> CurrentSize() const;
 
-  // Fill `out`, or less at the end of the file, and return how much.
+  // Fill `out`, or a part of it at the end of the file. Return how many bytes
+  // were read.
   absl::StatusOr<size_t> ReadAt(int64_t offset, absl::Span<char> out) const;
   absl::StatusOr<size_t> Read(absl::Span<char> out);
-  // The first bytes of what is to be read, at most `max`; Read gives them
-  // again. Once, and before Read.
+  // Returns the first bytes of the file, at most `max`. Read returns them
+  // again. Call it at most once, before Read.
   absl::StatusOr<std::string> Peek(size_t max);
 
   absl::Status WriteAt(int64_t offset, std::string_view data) const;
   absl::Status Write(std::string_view data);
-  // Sets the size; only with random_access().
+  // Sets the size. Only with random_access().
   absl::Status Truncate(int64_t size_bytes) const;
 
-  // OK twice. Reports what a file system finds out only then.
+  // Closes the file, and reports errors that the file system finds only then. A
+  // second call does nothing.
   absl::Status Close();
-  // Removes the file if OpenForWriting made it; true if it did.
+  // Removes the file if OpenForWriting created it. True if it did.
   bool RemoveIfCreated();
 
  private:
@@ -85,13 +90,13 @@ class LocalFile {
   const std::atomic<bool>* const interrupted_;
   bool created_ = false;
   bool random_access_ = false;
-  int64_t base_offset_ = 0;  // Where the file begins for us.
+  int64_t base_offset_ = 0;  // The file's own offset of our offset 0.
   int64_t size_bytes_ = 0;
   int64_t position_ = 0;  // Of Read and Write, for messages.
-  std::string peeked_;    // Of a pipe; Read takes it first.
+  std::string peeked_;    // Bytes of a pipe that Read returns first.
 };
 
-// Writes all of `data` to `fd`; `name` is for the error's message.
+// Writes all of `data` to `fd`. An error's message has `name`.
 absl::Status WriteAll(int fd, std::string_view data, const std::string& name);
 
 }  // namespace ramvol::cli

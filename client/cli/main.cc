@@ -1,4 +1,4 @@
-// The ramvol command line: its process, and nothing else.
+// The process of the ramvol command line.
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -21,15 +21,15 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 void Interrupt(int) { interrupted.store(true); }
 
-// The first signal stops cleanly, the second at once. System calls are not
-// restarted, so that a wait for a pipe ends.
+// The first signal stops the command cleanly, the second one at once. System
+// calls are not restarted, so that a wait for a pipe ends.
 void CatchSignals() {
   struct sigaction action = {};
   action.sa_handler = Interrupt;
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-  // A closed pipe is an error of write, not the end of the process.
+  // A closed pipe makes write fail. It does not end the process.
   signal(SIGPIPE, SIG_IGN);
 }
 

@@ -61,8 +61,8 @@ void AddCommonFlags(CLI::App& app, CommonFlags& flags) {
            {kOutputFormats.begin(), kOutputFormats.end()});
 }
 
-// Flags are spelled with dashes here, and with underscores by the daemons:
-// either is taken. What follows "--" are no flags.
+// This program's flags have dashes, the daemons' have underscores. Accepts both
+// spellings. Words after "--" are not flags.
 std::vector<std::string> WithDashes(std::vector<std::string> arguments) {
   for (std::string& word : arguments) {
     if (word == "--") break;
@@ -74,7 +74,8 @@ std::vector<std::string> WithDashes(std::vector<std::string> arguments) {
   return arguments;
 }
 
-// What --output will be, so that errors of the command line have its format.
+// Finds --output before parsing, so that errors of the command line have that
+// format.
 OutputFormat FindOutputFormat(const std::vector<std::string>& arguments) {
   std::optional<OutputFormat> format;
   for (size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
@@ -89,7 +90,7 @@ OutputFormat FindOutputFormat(const std::vector<std::string>& arguments) {
   return format.value_or(OutputFormat::kTable);
 }
 
-// The command that was named, or the whole program.
+// The parser of the command that was named, or of the whole program.
 const CLI::App& Used(const CLI::App& app) {
   const std::vector<CLI::App*> used = app.get_subcommands();
   return used.empty() ? app : *used.front();
@@ -135,7 +136,7 @@ std::string NoSuchCommand(const CLI::App& app, const std::string& name) {
       nearest.empty() ? "; \"ramvol help\" lists them" : DidYouMean(nearest));
 }
 
-// Of words that no command and no flag takes.
+// The error for words that no command and no flag takes.
 std::string UnexpectedText(const CLI::App& app,
                            const std::vector<std::string>& words) {
   const std::string& first = words.front();
@@ -151,7 +152,7 @@ std::string UnexpectedText(const CLI::App& app,
                       absl::StrJoin(words, " "), SeeHelp(app));
 }
 
-// CLI11 has "--server: 1 required ADDR missing".
+// Rewords CLI11's "--server: 1 required ADDR missing".
 std::string MismatchText(const std::string& what) {
   const std::vector<std::string> parts =
       absl::StrSplit(what, absl::MaxSplits(": 1 required ", 1));
@@ -161,7 +162,7 @@ std::string MismatchText(const std::string& what) {
 }
 
 std::string ParseErrorText(const CLI::App& app, const CLI::ParseError& error) {
-  // Words that nothing takes may be why something else is missing.
+  // An unknown word may be the reason why something else is missing.
   const std::vector<std::string> rest = app.remaining(/*recurse=*/true);
   const bool missing =
       dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
@@ -173,7 +174,7 @@ std::string ParseErrorText(const CLI::App& app, const CLI::ParseError& error) {
   return absl::StrCat(MismatchText(error.what()), SeeHelp(app));
 }
 
-// App::help() itself explains the command that was parsed, if there was one.
+// App::help() explains the command that was parsed, if there was one.
 std::string OverallHelp(const CLI::App& app) {
   return app.get_formatter()->make_help(&app, "ramvol",
                                         CLI::AppFormatMode::Normal);
@@ -196,10 +197,11 @@ void AddHelpCommand(CommandSet& commands) {
   command->add_option("COMMAND", *topic, "The command")->type_name("");
 }
 
-// What is wrong with the command line, or what --help and --version print.
+// Prints what is wrong with the command line, or what --help or --version asks
+// for.
 absl::Status Parse(CLI::App& app, const std::vector<std::string>& arguments,
                    std::string* text) {
-  // CLI11 wants them backwards.
+  // CLI11 takes the arguments in reverse order.
   std::vector<std::string> backwards(arguments.rbegin(), arguments.rend());
   try {
     app.parse(backwards);
@@ -218,7 +220,7 @@ absl::Status Parse(CLI::App& app, const std::vector<std::string>& arguments,
 
 ExitCode Report(const Invocation& invocation, const std::string& command,
                 const absl::Status& status) {
-  // Whoever read our output has enough: no reason for noise.
+  // The reader of our output, such as head(1), has enough. That is no failure.
   if (!status.ok() && !IsBrokenPipe(status)) {
     invocation.PrintFailure(command, status);
   }
@@ -254,7 +256,8 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddAttachCommands(commands);
   AddHelpCommand(commands);
   AddCompletionCommand(commands);
-  // Last, so that commands do not inherit it.
+  // Comes last, because commands inherit a footer that is set before they are
+  // declared.
   app.footer(
       std::string("\nSizes: 4096, 512M, 10G or 10Gi, 1.5T (powers of 1024).\n"
                   "Flags may be spelled with _ for -.\n\n") +

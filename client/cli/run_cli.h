@@ -1,4 +1,4 @@
-// The whole command line as a function.
+// The whole command line, as a function.
 #ifndef RAMVOL_CLIENT_CLI_RUN_CLI_H_
 #define RAMVOL_CLIENT_CLI_RUN_CLI_H_
 
@@ -10,8 +10,8 @@
 
 namespace ramvol::cli {
 
-// Runs one command line; `arguments` without the program's name. Results go to
-// standard output, errors to standard error. Never throws.
+// Runs one command line. `arguments` does not have the program's name. Results
+// go to standard output, errors to standard error. Never throws.
 ExitCode RunCli(const std::vector<std::string>& arguments,
                 const CliContext& context);
 

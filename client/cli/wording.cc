@@ -20,8 +20,8 @@ namespace {
 
 using Words = std::vector<std::pair<absl::string_view, absl::string_view>>;
 
-// What the server advises, as it is done here. Whole phrases, since some of
-// them end in a word that stands elsewhere too.
+// The server's advice, in terms of commands. These are whole phrases, because
+// single words of them occur elsewhere, too.
 const Words& Phrases() {
   static const auto* const phrases = new Words{
       {"ListVolumes shows those that there are",
@@ -42,7 +42,7 @@ const Words& Phrases() {
   return *phrases;
 }
 
-// Names of the API, and what they are called here.
+// Names of the API, and their names here.
 const Words& Names() {
   static const auto* const names = new Words{
       {"size_bytes", "SIZE"},
@@ -75,7 +75,7 @@ absl::string_view CommandLineName(absl::string_view name) {
   return name;
 }
 
-// Of text that is not quoted.
+// Rewords text that is not quoted.
 std::string ReplaceNames(absl::string_view text) {
   std::string out;
   while (!text.empty()) {
@@ -97,7 +97,7 @@ std::string ReplaceNames(absl::string_view text) {
   return out;
 }
 
-// Where the first of gRPC's own words is; npos when there is none.
+// The position of the first of gRPC's own phrases. npos when there is none.
 size_t FindLibraryWords(absl::string_view message) {
   static constexpr absl::string_view kMarks[] = {
       "failed to connect to all addresses",
@@ -119,7 +119,7 @@ size_t FindLibraryWords(absl::string_view message) {
   return first;
 }
 
-// What gRPC's words mean.
+// The meaning of gRPC's phrases.
 absl::string_view Cause(absl::string_view words) {
   static constexpr std::pair<absl::string_view, absl::string_view> kCauses[] = {
       {"Connection refused", "nothing listens there"},
@@ -146,8 +146,8 @@ bool IsOfThisMachine(absl::string_view server) {
          absl::StartsWith(server, "[::1]:");
 }
 
-// Insertions, deletions, replacements and swaps of neighbours that make `b` of
-// `a`.
+// The number of insertions, deletions, replacements and swaps of neighbours
+// that turn `a` into `b`.
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1);
   std::vector<size_t> last(b.size() + 1);
@@ -214,7 +214,7 @@ std::string UnreachableText(std::string_view message,
 
 std::string Nearest(std::string_view word,
                     const std::vector<std::string>& words) {
-  // Of a short word nothing would be left.
+  // With more changes, any short word would become any other.
   size_t least =
       std::min(std::max<size_t>(word.size() / 3, 1) + 1, word.size());
   std::string nearest;

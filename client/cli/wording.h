@@ -8,16 +8,16 @@
 
 namespace ramvol::cli {
 
-// `message` with the names of commands and flags in place of those of the API:
-// "zstd_level is 99" becomes "--level is 99". What is quoted stays as it is.
+// Replaces the API's names in `message` by those of commands and flags:
+// "zstd_level is 99" becomes "--level is 99". Quoted text stays as it is.
 std::string InWordsOfCommandLine(std::string_view message);
 
-// Why no server answers at `server`, and what to do. `message` is gRPC's; what
-// is known of it is told in plain words, the rest is left out.
+// Tells why no server answers at `server`, and what to do. `message` is gRPC's.
+// Its known parts are told in plain words, the rest is left out.
 std::string UnreachableText(std::string_view message,
                             const std::string& server);
 
-// The one of `words` that was probably meant by `word`; "" when none is alike.
+// The one of `words` that `word` probably means. "" when none is similar.
 std::string Nearest(std::string_view word,
                     const std::vector<std::string>& words);
 

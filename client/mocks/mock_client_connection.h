@@ -19,7 +19,7 @@
 
 namespace ramvol {
 
-// What no expectation covers fails with UNIMPLEMENTED.
+// A call without an expectation fails with UNIMPLEMENTED.
 class MockClientConnection : public ClientConnection {
  public:
   MockClientConnection() {

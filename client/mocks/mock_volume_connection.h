@@ -26,8 +26,8 @@
 
 namespace ramvol {
 
-// An action for every operation but ExtentsAsync: completes it with `status`
-// at once, on the caller's thread.
+// An action for any operation but ExtentsAsync. Completes the operation with
+// `status` at once, on the caller's thread.
 inline auto OperationGives(absl::Status status) {
   return [status = std::move(status)](auto&&... arguments) {
     auto all = std::forward_as_tuple(arguments...);
@@ -35,8 +35,8 @@ inline auto OperationGives(absl::Status status) {
   };
 }
 
-// An action for ReadAsync: gives `data`, cut to the reader's length; what the
-// reader wants beyond it becomes zero.
+// An action for ReadAsync. Returns `data`, cut to the reader's length or filled
+// up with zeroes.
 inline auto ReadGives(std::string data) {
   return [data = std::move(data)](int64_t, absl::Span<char> out,
                                   VolumeConnection::Done done) {
@@ -55,7 +55,7 @@ inline auto ExtentsGive(absl::StatusOr<std::vector<Extent>> extents) {
   };
 }
 
-// What no expectation covers completes with UNIMPLEMENTED.
+// An operation without an expectation fails with UNIMPLEMENTED.
 class MockVolumeConnection : public VolumeConnection {
  public:
   MockVolumeConnection() {

@@ -19,9 +19,9 @@
 namespace {
 
 constexpr int64_t kPieceBytes = int64_t{256} << 10;
-constexpr size_t kPieces = 16;  // Written at once.
+constexpr size_t kPieces = 16;  // How many writes are under way at a time.
 
-// A buffer, and the write that is under way from it.
+// A buffer, and the write of its data.
 struct Piece {
   absl::Status Wait() {
     return result.valid() ? result.get() : absl::OkStatus();
@@ -40,7 +40,7 @@ void StartWrite(const ramvol::RemoteVolume& volume, int64_t offset,
   });
 }
 
-// Fills `data` with the file's next bytes; empty at its end.
+// Fills `data` with the file's next bytes. Empty at the end of the file.
 void ReadPiece(std::ifstream& file, std::string& data) {
   data.resize(kPieceBytes);
   file.read(data.data(), kPieceBytes);

@@ -28,7 +28,7 @@ absl::Status Run(const std::string& server) {
     absl::StatusOr<std::string> back = volume->Read(4096, 10);
     if (!back.ok()) return back.status();
     std::cout << "read back: " << *back << "\n";
-  }  // Closes the volume: DeleteVolume refuses one that is open.
+  }  // Closes the volume: DeleteVolume refuses to delete an open one.
 
   absl::StatusOr<ramvol::v1::VolumeStats> stats =
       client.StatVolume("quickstart");

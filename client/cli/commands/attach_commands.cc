@@ -30,7 +30,7 @@
 namespace ramvol::cli {
 namespace {
 
-// For each step of connecting.
+// The time for each step of connecting.
 constexpr absl::Duration kNbdTimeout = absl::Seconds(10);
 
 struct AttachArguments {
@@ -103,7 +103,7 @@ absl::Status Attach(const Invocation& invocation,
         std::min<int64_t>(*arguments.block_size, UINT32_MAX));
   }
   const std::string name = request.name;
-  // The name is checked before anything that needs the driver.
+  // Checks the name before any step that needs the driver.
   absl::StatusOr<std::string> uid = FindUid(invocation, name);
   if (!uid.ok()) return uid.status();
   absl::StatusOr<NbdEndpoint> endpoint =

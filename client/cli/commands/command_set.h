@@ -15,23 +15,23 @@
 
 namespace ramvol::cli {
 
-// The commands of one command line. CLI11 throws on a wrong command line; only
-// RunCli (client/cli/run_cli.h) catches that, and nothing else here throws.
+// The commands of one command line. CLI11 throws on a wrong command line. Only
+// RunCli (client/cli/run_cli.h) catches that. Nothing else throws.
 class CommandSet {
  public:
   using Action = std::function<absl::Status()>;
 
   CommandSet(CLI::App& app, Invocation& invocation);
 
-  // Declares a command. After parsing, `action` runs if it was the one used;
-  // the caller adds its arguments to the parser that is returned.
+  // Declares a command, and returns its parser, to which the caller adds the
+  // arguments. RunUsed runs `action` if this is the command that was used.
   CLI::App* Add(const std::string& name, const std::string& description,
                 Action action);
 
   Invocation& invocation() const { return invocation_; }
   CLI::App& app() const { return app_; }
 
-  // Of the command that was used.
+  // The name of the command that was used.
   const std::string& used() const { return used_; }
   absl::Status RunUsed() const;
 
@@ -46,7 +46,7 @@ class CommandSet {
 inline constexpr char kCommonHelp[] =
     "--server, --timeout, --output and exit codes: see \"ramvol --help\".";
 
-// A size such as 10G or 4096. `names` as CLI11 takes them: "--limit" or "SIZE".
+// A size such as 10G or 4096. `names` are in CLI11's syntax: "--limit", "SIZE".
 CLI::Option* AddSize(CLI::App* command, const std::string& names, int64_t* size,
                      const std::string& description);
 CLI::Option* AddSize(CLI::App* command, const std::string& names,
@@ -57,24 +57,24 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
 CLI::Option* AddInt(CLI::App* command, const std::string& names,
                     std::optional<int>* number, const std::string& description);
 
-// A time that is not 0, such as 500ms, 10s or 2m; plain seconds too.
+// A time above 0, such as 500ms, 10s or 2m. A plain number means seconds.
 CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      absl::Duration* time, const std::string& description);
 CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      std::optional<absl::Duration>* time,
                      const std::string& description);
 
-// Restricts an option to these words, in either case.
+// Restricts an option to these words. Ignores case.
 CLI::Option* Restrict(CLI::Option* option,
                       const std::vector<std::string>& words);
 
-// The required volume's name.
+// The volume's name, which is required.
 CLI::Option* AddVolumeName(CLI::App* command, std::string* name);
 
-// --force of a command that changes what the volume holds.
+// --force, for a command that changes a volume's content.
 void AddForce(CLI::App* command, bool* force);
 
-// "key=value" words; a word without "=" is a usage error.
+// "key=value" words. A word without "=" is a usage error.
 struct Label {
   std::string key;
   std::string value;

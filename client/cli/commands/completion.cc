@@ -135,7 +135,7 @@ bool TakesDevice(const CompletionCommand& command) {
   return Takes(command, "DEVICE") || command.name == "detach";
 }
 
-// The names of the commands for which `chosen` holds, joined.
+// Joins the names of the commands for which `chosen` holds.
 template <typename Predicate>
 std::string NamesWhere(const std::vector<CompletionCommand>& commands,
                        const char* separator, Predicate chosen) {
@@ -163,7 +163,7 @@ const CompletionCommand& Common(
   return commands.front();
 }
 
-// One case of bash for each flag that takes a value.
+// One `case` branch of bash for each flag that takes a value.
 std::string BashValues(const std::vector<CompletionCommand>& commands) {
   std::string cases;
   std::vector<std::string> seen;
@@ -296,7 +296,7 @@ std::string ZshCompletion(const std::vector<CompletionCommand>& commands) {
     absl::StrAppend(&cases, "    ", command.name, ")\n      _arguments",
                     common);
     for (const CompletionFlag& flag : command.flags) {
-      // The common flags have it too, and zsh wants it once.
+      // The common flags have --help, too, and zsh wants each flag once.
       if (flag.name != "--help") absl::StrAppend(&cases, ZshFlag(flag));
     }
     absl::StrAppend(&cases, ZshPositionals(command), " ;;\n");

@@ -12,7 +12,7 @@ namespace ramvol::cli {
 
 void AddCompletionCommand(CommandSet& commands);
 
-// What the parser knows of its commands.
+// The parser's commands, for completion.
 std::vector<CompletionCommand> DescribeCommands(const CLI::App& app);
 
 }  // namespace ramvol::cli

@@ -16,7 +16,8 @@
 namespace ramvol::cli {
 namespace {
 
-// The server refuses what is too large; it must not become something else.
+// The server refuses values that are too large. Truncation must not turn such a
+// value into an allowed one.
 int32_t ToInt32(int64_t value) {
   return static_cast<int32_t>(
       std::min<int64_t>(value, std::numeric_limits<int32_t>::max()));

@@ -15,10 +15,10 @@ namespace ramvol::cli {
 
 class CreateFlags {
  public:
-  // Declares the flags; this object outlives the parsing.
+  // Declares the flags. This object must outlive the parsing.
   void AddTo(CLI::App* command);
 
-  // The flags that were given, "--level, --label"; empty when there are none.
+  // The flags that were given, such as "--level, --label". "" when none were.
   std::string Given() const;
   // A request with everything but name and size.
   v1::CreateVolumeRequest Request() const;

@@ -25,7 +25,7 @@
 namespace ramvol::cli {
 namespace {
 
-// More than this is no text that somebody wants to read.
+// Nobody reads more text than this on a terminal.
 constexpr int64_t kMaxTerminalBytes = 64 << 10;
 
 struct ReadArguments {
@@ -36,13 +36,13 @@ struct ReadArguments {
   bool force = false;
 };
 
-// Whether a terminal shows it and does nothing else.
+// Whether a terminal shows the character and does nothing else.
 bool IsText(std::string data) {
   absl::c_replace_if(data, [](char c) { return c == '\n' || c == '\t'; }, ' ');
   return Printable(data) == data;
 }
 
-// Text is shown on a terminal, as long as it is not endless.
+// Shows data on a terminal if it is text, and not too long.
 absl::Status CheckForTerminal(const RemoteVolume& volume,
                               const ReadArguments& arguments) {
   if (arguments.length > kMaxTerminalBytes) return BinaryToTerminal();

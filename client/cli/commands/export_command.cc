@@ -71,7 +71,7 @@ absl::Status Report(const Invocation& invocation,
       "exported ", arguments.name, " to ", file.name(), ": ",
       FormatSize(volume.settings.size_bytes()), ", of which ",
       FormatSize(result.read_bytes), " data, in ", FormatClock(elapsed)));
-  // Standard output is the volume's, then.
+  // Then standard output holds the volume's data.
   if (arguments.file == "-") return absl::OkStatus();
   output::v1::ExportOutput message;
   message.set_name(arguments.name);
@@ -81,7 +81,7 @@ absl::Status Report(const Invocation& invocation,
   return invocation.PrintVolumes(message, "", {arguments.name});
 }
 
-// Tells what became of the file.
+// Adds to the error what became of the file.
 absl::Status GiveUp(const absl::Status& failure, bool keep_partial,
                     LocalFile& file) {
   if (IsBrokenPipe(failure)) return failure;

@@ -24,12 +24,12 @@
 namespace ramvol::cli {
 namespace {
 
-// As protobuf's JSON has numbers of 64 bits.
+// Numbers of 64 bits are strings in protobuf's JSON.
 std::string JsonNumber(int64_t value) {
   return absl::StrCat("\"", value, "\"");
 }
 
-// Text is printed when this much has gathered.
+// Text is printed when there is this much of it.
 constexpr size_t kPrintBytes = 64 << 10;
 
 struct ExtentsArguments {
@@ -39,8 +39,8 @@ struct ExtentsArguments {
   bool totals = false;
 };
 
-// Prints an output::v1::ExtentsOutput or its table as the extents come, so that
-// a volume with many needs no memory.
+// Prints an output::v1::ExtentsOutput, or a table, while the extents come. So
+// the memory for it does not grow with their number.
 class ExtentsPrinter {
  public:
   ExtentsPrinter(const Invocation& invocation, int64_t end, bool totals_only)

@@ -51,7 +51,7 @@ struct ImportArguments {
   CreateFlags flags;
 };
 
-// The bytes that will be read, for the progress bar; 0 when not known.
+// The number of bytes that will be read, for the progress bar. 0 when unknown.
 int64_t DataBytes(const LocalFile& source) {
   int64_t bytes = 0;
   int64_t offset = 0;
@@ -97,7 +97,7 @@ class ImportCommand {
     return CheckRawFormat(arguments_.file == "-" ? "" : arguments_.file, *head);
   }
 
-  // Of a file whose size is known, before anything is written.
+  // Checks a file whose size is known, before anything is written.
   absl::Status CheckFits(int64_t size_bytes, const std::string& remedy) const {
     if (source_.size_bytes() <= size_bytes) return absl::OkStatus();
     return WithReason(
@@ -155,7 +155,7 @@ class ImportCommand {
     absl::Status sized = SetSize(&request);
     if (!sized.ok()) return sized;
     request.set_name(arguments_.name);
-    // Only once the data is in it.
+    // The volume becomes read-only when the data is in it.
     read_only_later_ = request.read_only();
     request.set_read_only(false);
     absl::StatusOr<v1::Volume> created = control_.CreateVolume(request);
@@ -182,7 +182,7 @@ class ImportCommand {
           " is not known beforehand, and --allocator=malloc needs it; give "
           "--size"));
     }
-    // Costs nothing, and is cut to what came when the end is known.
+    // A volume of this size costs nothing. It is cut when the end is known.
     request->set_size_bytes(std::numeric_limits<int64_t>::max());
     size_later_ = true;
     return absl::OkStatus();
@@ -230,8 +230,9 @@ class ImportCommand {
     return control_.UpdateVolume(request).status();
   }
 
-  // A volume that this command made and could not fill is no use, and is in the
-  // way of the next try. The etag makes sure that it still is that one.
+  // Removes a volume that this command created and could not fill. It would be
+  // in the way of the next attempt. The etag makes sure that it is still this
+  // volume.
   absl::Status GiveUp(const absl::Status& failure) {
     if (!created_) {
       return Annotate(failure,
@@ -245,7 +246,7 @@ class ImportCommand {
     v1::DeleteVolumeRequest request;
     request.set_name(arguments_.name);
     request.set_etag(volume_.etag());
-    request.set_force(true);  // Our own connection may still be there.
+    request.set_force(true);  // Our own connection may still be attached.
     const bool removed = control_.DeleteVolume(request).ok();
     return Annotate(failure, absl::StrCat("volume \"", arguments_.name, "\" ",
                                           removed ? "is removed again"

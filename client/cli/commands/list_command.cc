@@ -31,10 +31,10 @@ struct ListArguments {
 
 struct Listed {
   v1::Volume volume;
-  v1::VolumeStats stats;  // Empty unless measured.
+  v1::VolumeStats stats;  // Empty unless they were asked for.
 };
 
-// What the volumes are sorted by, the most first.
+// What the volumes are sorted by. The largest comes first.
 double SortValue(const std::string& order, const Listed& listed) {
   if (order == "size") return static_cast<double>(listed.volume.size_bytes());
   if (order == "created") {
@@ -52,7 +52,7 @@ bool NeedsStats(const std::string& order) {
   return order == "memory" || order == "data" || order == "ratio";
 }
 
-// Leaves out volumes that were deleted since they were listed.
+// Leaves out volumes that were deleted after they were listed.
 absl::StatusOr<std::vector<Listed>> Measure(const Client& client,
                                             std::vector<v1::Volume> volumes,
                                             bool measured) {
@@ -109,7 +109,7 @@ absl::Status List(const Invocation& invocation,
   absl::StatusOr<std::vector<Listed>> all = Measure(
       client, *std::move(volumes), with_stats || NeedsStats(arguments.order));
   if (!all.ok()) return all.status();
-  // Those of the same value in the order of their names.
+  // Volumes with equal values stay in the order of their names.
   std::sort(all->begin(), all->end(),
             [&arguments](const Listed& a, const Listed& b) {
               const auto a_value = SortValue(arguments.order, a);

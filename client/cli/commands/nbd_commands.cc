@@ -27,7 +27,7 @@ struct NbdArguments {
   bool drive = false;
 };
 
-// A path that means the same in every folder.
+// The absolute path: it means the same in every folder.
 void MakeAbsolute(std::string* path) {
   std::error_code error;
   const std::filesystem::path absolute =

@@ -1,4 +1,4 @@
-// Opening the volume that a command works on.
+// Opens the volume that a command works on.
 #ifndef RAMVOL_CLIENT_CLI_COMMANDS_OPEN_VOLUME_H_
 #define RAMVOL_CLIENT_CLI_COMMANDS_OPEN_VOLUME_H_
 
@@ -19,14 +19,14 @@ struct OpenVolume {
   RemoteVolume remote;
 };
 
-// Fails at once when no server answers; once open, operations wait a while for
-// a server that went away.
+// Fails at once when no server answers. Operations on the open volume wait up
+// to 10 s for a server that went away.
 absl::StatusOr<OpenVolume> OpenByName(const Invocation& invocation,
                                       const std::string& name,
                                       const OpenOptions& options = {});
 
-// OUT_OF_RANGE unless the range lies in the volume. The server checks too; this
-// is for commands that would have touched a local file by then.
+// OUT_OF_RANGE unless the range lies in the volume. The server checks this,
+// too. Commands that would touch a local file before check it here.
 absl::Status CheckRange(const v1::Volume& volume, int64_t offset,
                         int64_t length);
 

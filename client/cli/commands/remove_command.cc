@@ -60,7 +60,7 @@ class RemoveCommand {
   }
 
  private:
-  // The etag makes sure that it is the volume that was shown.
+  // The etag makes sure that this is the volume that was shown.
   absl::Status RemoveChosen() {
     absl::StatusOr<std::vector<v1::Volume>> volumes =
         SelectVolumes(client_, arguments_.selection);
@@ -92,7 +92,7 @@ class RemoveCommand {
                       "NOT_CONFIRMED");
   }
 
-  // Goes on after a failure, and reports every one but the last, which Run
+  // Goes on after a failure. Reports all failures but the last, which Run
   // returns.
   void Remove(const std::string& name, const std::string& etag) {
     v1::DeleteVolumeRequest request;

@@ -60,7 +60,7 @@ absl::Status CheckHealth(const Invocation& invocation) {
   return invocation.PrintMessage(message, "SERVING\n");
 }
 
-// The version of a server that does not answer is left out.
+// Leaves out the server's version if no server answers.
 absl::Status ShowVersion(const Invocation& invocation) {
   output::v1::VersionOutput message;
   message.set_client(std::string(kVersion));

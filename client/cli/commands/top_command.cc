@@ -28,9 +28,9 @@ namespace {
 constexpr char kKeys[] =
     "q quits; sort by i iops, t throughput, l latency, m memory, r ratio, n "
     "name\n";
-// The first picture comes sooner than the others.
+// The first picture comes after a shorter interval.
 constexpr absl::Duration kFirstInterval = absl::Milliseconds(500);
-// So often a wait looks whether the command was interrupted.
+// How often a wait checks whether the command was interrupted.
 constexpr absl::Duration kNap = absl::Milliseconds(50);
 
 struct TopArguments {
@@ -64,7 +64,7 @@ absl::Status Once(const Invocation& invocation, const TopArguments& arguments) {
       TopMessage(view), TopText(view, invocation.flags().server, std::nullopt));
 }
 
-// The screen, from the first sample to the key that ends it.
+// Shows the screen, from the first sample to the key that ends the command.
 class LiveTop {
  public:
   LiveTop(const Invocation& invocation, const TopArguments& arguments)
@@ -74,7 +74,7 @@ class LiveTop {
         order_(OrderOf(arguments.order)) {}
 
   absl::Status Run() {
-    // Fails before the screen is taken, when there is no server.
+    // When there is no server, fails before the screen is taken.
     absl::StatusOr<TopSample> first = TakeTopSample(client_, absl::Now());
     if (!first.ok()) return first.status();
     last_ = *std::move(first);
@@ -85,7 +85,7 @@ class LiveTop {
       absl::Status drawn = terminal.Draw(Screen());
       if (!drawn.ok()) return drawn;
       const std::optional<char> key = terminal.WaitForKey(next);
-      // SIGINT and SIGTERM are ways to end it, too.
+      // SIGINT and SIGTERM are normal ways to end the command.
       if (key == 'q' || Interrupted(invocation_)) return absl::OkStatus();
       if (key.has_value()) order_ = TopOrderOfKey(*key).value_or(order_);
       if (absl::Now() < next) continue;
@@ -95,7 +95,7 @@ class LiveTop {
   }
 
  private:
-  // A server that does not answer is told on the screen; it may come back.
+  // The screen tells that the server does not answer. It may come back.
   void Measure() {
     absl::StatusOr<TopSample> sample = TakeTopSample(client_, absl::Now());
     error_ = sample.status();
@@ -116,7 +116,8 @@ class LiveTop {
     below = absl::StrCat(below.substr(0, width), "\n");
     if (!view_.has_value()) return absl::StrCat("Measuring\n", below);
     SortTopLines(order_, &view_->volumes);
-    // One for the line below, one since the last newline moves on.
+    // One line for the message below, and one because the last newline moves
+    // the cursor on.
     size.rows -= 2;
     return absl::StrCat(TopText(*view_, invocation_.flags().server, size),
                         below);

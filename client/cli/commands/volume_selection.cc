@@ -52,7 +52,7 @@ absl::StatusOr<Condition> ParseCondition(absl::string_view text) {
     condition.negated = absl::ConsumeSuffix(&key, "!");
     condition.key = std::string(absl::StripAsciiWhitespace(key));
     rest.remove_prefix(equals + 1);
-    absl::ConsumePrefix(&rest, "=");  // "==" is the same.
+    absl::ConsumePrefix(&rest, "=");  // "==" means the same.
     condition.value = std::string(absl::StripAsciiWhitespace(rest));
   }
   if (!condition.key.empty()) return condition;
@@ -92,7 +92,7 @@ absl::StatusOr<ByName> ListAll(const Client& client) {
   return by_name;
 }
 
-// Adds those of `all` that fit.
+// Adds the volumes of `all` that fit the pattern.
 absl::Status AddFitting(const std::string& pattern, const ByName& all,
                         ByName* chosen) {
   bool found = false;
@@ -104,7 +104,7 @@ absl::Status AddFitting(const std::string& pattern, const ByName& all,
   return found ? absl::OkStatus() : NoneFits(pattern);
 }
 
-// The volumes of these names and patterns; all when there are none.
+// The volumes of these names and patterns. All volumes when `names` is empty.
 absl::StatusOr<ByName> Named(const Client& client,
                              const std::vector<std::string>& names) {
   ByName all;

@@ -1,4 +1,4 @@
-// Which volumes a command means: by names, patterns and labels.
+// Selects the volumes of a command by names, patterns and labels.
 #ifndef RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_SELECTION_H_
 #define RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_SELECTION_H_
 
@@ -13,13 +13,13 @@
 namespace ramvol::cli {
 
 struct VolumeSelection {
-  // Names, and patterns with *, ? and [...] as a shell has them.
+  // Names, and patterns with *, ? and [...], as in a shell.
   std::vector<std::string> names;
-  // Conditions on labels with commas between them, all of which must hold:
-  // KEY=VALUE, KEY!=VALUE, KEY (it is there), !KEY (it is not).
+  // Conditions on labels, separated by commas. All must hold: KEY=VALUE,
+  // KEY!=VALUE, KEY (there is such a label), !KEY (there is none).
   std::string selector;
 
-  // Whether it says by a rule, not by names, which volumes are meant.
+  // Whether a pattern or a selector, not only names, selects the volumes.
   bool by_rule() const;
   bool empty() const { return names.empty() && selector.empty(); }
 };
@@ -27,10 +27,11 @@ struct VolumeSelection {
 // Declares NAME... and --selector.
 void AddSelection(CLI::App* command, VolumeSelection* selection);
 
-// The volumes in order of names; all of them for an empty selection.
+// The selected volumes, in the order of their names. An empty selection means
+// all volumes.
 //
-// NOT_FOUND when there is none of a name, or none of a pattern; a usage error
-// for a selector that is none. A selector may fit no volume.
+// NOT_FOUND when a name or a pattern fits no volume. A usage error for a
+// malformed selector. It is no error when a selector fits no volume.
 absl::StatusOr<std::vector<v1::Volume>> SelectVolumes(
     const Client& client, const VolumeSelection& selection);
 

@@ -34,13 +34,13 @@ struct WaitArguments {
   std::optional<absl::Duration> within;
 };
 
-// Whether it is as wanted; an error that waiting does not mend.
+// Whether the wanted state is reached. An error when waiting will not help.
 absl::StatusOr<bool> IsSo(const Client& client,
                           const WaitArguments& arguments) {
   if (arguments.name.empty()) {
     const absl::Status health = client.CheckHealth();
     if (health.ok()) return true;
-    if (absl::IsFailedPrecondition(health)) return false;  // It stops.
+    if (absl::IsFailedPrecondition(health)) return false;  // It is stopping.
     return health;
   }
   const absl::StatusOr<v1::VolumeStats> stats =

@@ -23,7 +23,7 @@ namespace {
 
 constexpr char kTypeUrlPrefix[] = "type.googleapis.com";
 
-// MessageToJsonString would serialize map entries in the order of a hash.
+// MessageToJsonString writes map entries in the order of a hash table.
 std::string SerializeInOrder(const google::protobuf::Message& message) {
   std::string bytes;
   google::protobuf::io::StringOutputStream stream(&bytes);
@@ -47,7 +47,7 @@ std::string Serialize(const google::protobuf::Message& message,
       resolver.get(),
       absl::StrCat(kTypeUrlPrefix, "/", message.GetDescriptor()->full_name()),
       SerializeInOrder(message), &json, options);
-  // Fails only for a message that contradicts its own descriptor.
+  // Fails only for a message that does not match its own descriptor.
   return status.ok() ? json : "{}\n";
 }
 
@@ -66,7 +66,8 @@ std::string JsonString(const std::string& value) {
   return text + "\"";
 }
 
-// Whether YAML reads `text` as itself: not as a number, a truth or a mark.
+// Whether YAML reads plain `text` as that text, and not as a number, a boolean
+// or syntax.
 bool IsPlainWord(const std::string& text) {
   static constexpr absl::string_view kOthers[] = {
       "true", "false", "null", "yes", "no", "on", "off", "y", "n"};
@@ -96,7 +97,7 @@ using google::protobuf::Value;
 void AppendYaml(const Value& value, const std::string& indent,
                 std::string* out);
 
-// After "key:" or "-", on the same line where it fits there.
+// Writes a value after "key:" or "-", on the same line if it fits there.
 void AppendYamlNested(const Value& value, const std::string& indent,
                       std::string* out) {
   const bool scalar = !value.has_struct_value() && !value.has_list_value();
@@ -124,7 +125,7 @@ void AppendYamlList(const google::protobuf::ListValue& list,
   for (const Value& value : list.values()) {
     std::string item;
     AppendYaml(value, indent + "  ", &item);
-    // The dash takes the place of the first line's indentation.
+    // The dash stands in place of the first line's indentation.
     if (value.has_struct_value()) item.erase(0, indent.size() + 2);
     absl::StrAppend(out, indent, "- ", item);
   }

@@ -8,14 +8,14 @@
 
 namespace ramvol::cli {
 
-// In protobuf's JSON: names in camelCase, numbers of 64 bits as strings, all
+// Protobuf's JSON: names in camelCase, numbers of 64 bits as strings, all
 // fields present. Indented, with a newline at the end.
 std::string ToJson(const google::protobuf::Message& message);
 
 // The same on one line.
 std::string ToJsonLine(const google::protobuf::Message& message);
 
-// The same in block style, keys in order of the alphabet. Text that is no plain
+// The same as YAML in block style, with sorted keys. Text that is not a plain
 // word is in double quotes.
 std::string ToYaml(const google::protobuf::Message& message);
 

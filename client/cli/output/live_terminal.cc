@@ -14,7 +14,8 @@
 namespace ramvol::cli {
 namespace {
 
-// Sequences of ECMA-48, and of xterm for the second screen and the cursor.
+// Control sequences of ECMA-48. Those for the second screen and the cursor are
+// xterm's.
 constexpr char kEnter[] = "\033[?1049h\033[?25l\033[2J";
 constexpr char kLeave[] = "\033[?25h\033[?1049l";
 constexpr char kHome[] = "\033[H";
@@ -23,7 +24,7 @@ constexpr char kClearBelow[] = "\033[J";
 
 constexpr char kOut[] = "standard output";
 
-// Only there to interrupt poll().
+// Does nothing: the signal itself interrupts poll().
 void OnResize(int) {}
 
 }  // namespace
@@ -66,7 +67,7 @@ std::optional<char> LiveTerminal::WaitForKey(absl::Time deadline) {
   if (ready <= 0) return std::nullopt;
   char key = 0;
   if (read(in_fd_, &key, 1) == 1) return key;
-  // The terminal has hung up; do not ask again and again.
+  // The terminal has hung up. Asking again would not end.
   reads_keys_ = false;
   return std::nullopt;
 }

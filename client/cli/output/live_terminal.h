@@ -1,4 +1,4 @@
-// A terminal whose whole screen a command draws again and again.
+// A terminal whose whole screen a command redraws.
 #ifndef RAMVOL_CLIENT_CLI_OUTPUT_LIVE_TERMINAL_H_
 #define RAMVOL_CLIENT_CLI_OUTPUT_LIVE_TERMINAL_H_
 
@@ -13,22 +13,22 @@
 
 namespace ramvol::cli {
 
-// Takes the terminal's second screen and reads single keys, from construction
-// to destruction. One at a time in a process. Not thread-safe.
+// From construction to destruction, shows the terminal's second screen and
+// reads single keys. A process can have one at a time. Not thread-safe.
 class LiveTerminal {
  public:
-  // Keys come from `in_fd`, when it is a terminal; `out_fd` must be one.
+  // Reads keys from `in_fd` if it is a terminal. `out_fd` must be a terminal.
   LiveTerminal(int in_fd, int out_fd);
   ~LiveTerminal();
 
   LiveTerminal(const LiveTerminal&) = delete;
   LiveTerminal& operator=(const LiveTerminal&) = delete;
 
-  // Shows `lines`, each ended by a newline, in place of what was there.
+  // Shows `lines`, each with a newline at its end, in place of the old ones.
   absl::Status Draw(const std::string& lines) const;
 
-  // Waits for a key, at most until `deadline`. nullopt after that, and early
-  // when the window was resized or another signal came.
+  // Waits for a key. nullopt at `deadline`, and when a signal comes, for
+  // example because the window was resized.
   std::optional<char> WaitForKey(absl::Time deadline);
 
  private:

@@ -14,20 +14,21 @@ namespace ramvol::cli {
 // "zstd", "sparse", "malloc".
 std::string AllocatorName(v1::Allocator allocator);
 
-// "10 GiB (10737418240 bytes)"; only the bytes where they are few.
+// "10 GiB (10737418240 bytes)". Below 1 KiB, only the bytes.
 std::string FormatBytes(int64_t bytes);
 
-// The table of `ls`; with `stats` (one a volume, in order) what each holds.
+// The table of `ls`. With `stats` (one for each volume, in the same order),
+// also tells what each volume holds.
 std::string VolumesText(const std::vector<v1::Volume>& volumes,
                         const std::vector<v1::VolumeStats>& stats);
 // The settings of `show`.
 std::string VolumeText(const v1::Volume& volume);
 // The measurements of `stat`.
 std::string StatsText(const std::string& name, const v1::VolumeStats& stats);
-// The table of `clients`; `now` tells how long ago they came.
+// The table of `clients`. Tells how long before `now` each one came.
 std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
                         absl::Time now);
-// `server`; `now` gives the time that it has been up.
+// The text of `server`. The server's uptime ends at `now`.
 std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now);
 
 }  // namespace ramvol::cli

@@ -24,12 +24,12 @@ namespace {
 
 constexpr absl::Duration kDrawInterval = absl::Milliseconds(200);
 constexpr absl::Duration kRatioInterval = absl::Seconds(1);
-// The rate is an average over about this time, so that it does not jump.
+// The rate is an average over about this time, so that it is steady.
 constexpr double kRateSeconds = 3;
 constexpr size_t kMinBarWidth = 8;
-// " [" and "]" around it.
+// The width of " [" and "]" around the bar.
 constexpr size_t kBarFrame = 3;
-// A longer label is cut, to this or a third of the line.
+// A longer label is cut to this width, or to a third of the line.
 constexpr size_t kMinLabelWidth = 16;
 constexpr size_t kMaxBarWidth = 40;
 // Clears the rest of a terminal's line.
@@ -59,7 +59,7 @@ std::string Label(const std::string& label, size_t room) {
   return label.size() <= width ? label : label.substr(0, width - 1) + "~";
 }
 
-// What follows label, percentage and bar, the most important first.
+// The parts that follow label, percentage and bar. The most important is first.
 std::vector<std::string> Details(const ProgressView& view) {
   if (view.server_away) return {"the server does not answer, waiting for it"};
   std::vector<std::string> details;
@@ -100,7 +100,7 @@ std::string FormatClock(absl::Duration duration) {
 }
 
 std::string RenderProgress(const ProgressView& view, int columns) {
-  // The last column stays free: some terminals wrap once it is written.
+  // The last column stays free: some terminals wrap when it is written.
   const auto room = static_cast<size_t>(std::max(columns - 1, 0));
   std::string head = Label(view.label, room);
   if (view.total_bytes > 0) {

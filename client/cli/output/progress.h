@@ -30,15 +30,17 @@ struct ProgressView {
 // One line without newline, at most `columns` wide:
 //   import scratch  43% [=====>      ]  1.3 GiB / 3 GiB  412 MiB/s  ETA 0:04
 //   ratio 2.95
-// Without a known total it has no percentage, bar and ETA. Where there is no
-// room parts go from the right, the bar last but one; a long label is cut.
+// Without a known total, the line has no percentage, bar and ETA. If there is
+// too little room, parts are left out from the right, and then the bar. The
+// first part stays. A long label is cut.
 std::string RenderProgress(const ProgressView& view, int columns);
 
 // "0:04", "12:30", "3:02:00".
 std::string FormatClock(absl::Duration duration);
 
 // Shows progress on a terminal, several times a second, from a thread of its
-// own; shows nothing, and starts no thread, when standard error is no terminal.
+// own. When standard error is not a terminal, shows nothing and starts no
+// thread.
 class ProgressBar {
  public:
   // Asked about once a second for the volume's ratio, from that thread. When it

@@ -10,7 +10,7 @@ namespace ramvol::cli {
 
 enum class Align { kLeft, kRight };
 
-// Columns are as wide as their widest cell and two spaces apart; lines have no
+// Columns are as wide as their widest cell, and two spaces apart. Lines have no
 // trailing spaces.
 class Table {
  public:
@@ -21,9 +21,9 @@ class Table {
 
   explicit Table(std::vector<Column> columns);
 
-  // `cells` has one entry a column.
+  // `cells` has one entry for each column.
   void AddRow(std::vector<std::string> cells);
-  // The title line and all rows, each ended by a newline.
+  // The title line and all rows, each with a newline at its end.
   std::string Render() const;
 
  private:
@@ -31,11 +31,11 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// "Label:  value" lines in groups, the values under each other.
+// "Label:  value" lines, with the values under each other.
 class Fields {
  public:
   void Add(std::string label, std::string value);
-  // As Add, for a second line of the value above.
+  // Adds a line to the value above.
   void Continue(std::string value);
   std::string Render() const;
 

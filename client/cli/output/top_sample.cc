@@ -16,7 +16,8 @@
 namespace ramvol::cli {
 namespace {
 
-// Calls at a time: a thousand volumes on a server far away take half a second.
+// How many calls run at a time. So a thousand volumes of a distant server take
+// half a second.
 constexpr size_t kMaxThreads = 16;
 
 using Answers = std::vector<absl::StatusOr<v1::VolumeStats>>;
@@ -85,9 +86,9 @@ TopLine Compare(const v1::IoCounters& before, const v1::VolumeStats& after,
   return line;
 }
 
-// Adds what a total is made of.
+// Adds the fields that a total has.
 void Add(const v1::VolumeStats& from, v1::VolumeStats* to) {
-  to->set_size_bytes(0);  // Sums of sizes mean nothing, and overflow.
+  to->set_size_bytes(0);  // A sum of sizes means nothing, and may overflow.
   to->set_logical_bytes(to->logical_bytes() + from.logical_bytes());
   to->set_stored_bytes(to->stored_bytes() + from.stored_bytes());
   to->set_memory_bytes(to->memory_bytes() + from.memory_bytes());

@@ -1,4 +1,4 @@
-// What `ramvol top` measures: all volumes' counters, and how fast they grow.
+// The measurements of `ramvol top`: all volumes' counters and their growth.
 #ifndef RAMVOL_CLIENT_CLI_OUTPUT_TOP_SAMPLE_H_
 #define RAMVOL_CLIENT_CLI_OUTPUT_TOP_SAMPLE_H_
 
@@ -12,7 +12,7 @@
 
 namespace ramvol::cli {
 
-// Server and volumes at about one moment.
+// The state of the server and of its volumes at about one moment.
 struct TopSample {
   struct Volume {
     std::string name;
@@ -25,27 +25,27 @@ struct TopSample {
   std::vector<Volume> volumes;  // In order of names.
 };
 
-// Asks the server. Volumes that go away meanwhile are left out.
+// Asks the server. Leaves out volumes that are deleted meanwhile.
 absl::StatusOr<TopSample> TakeTopSample(const Client& client, absl::Time now);
 
-// Between two samples.
+// The rates between two samples.
 struct TopRates {
   double operations_per_second = 0;
   double bytes_per_second = 0;
-  // Mean time in the server's engine; 0 when nothing ended.
+  // Mean time in the server's engine. 0 when no operation ended.
   double microseconds = 0;
 };
 
 struct TopLine {
   std::string name;
-  v1::VolumeStats stats;  // Of the later sample.
+  v1::VolumeStats stats;  // From the later sample.
   TopRates read;
   TopRates write;
   // Trims, zeroes, flushes and queries for extents.
   double other_operations_per_second = 0;
   double errors_per_second = 0;
-  // Blocks that reads found in the hot cache, of all that they looked for; -1
-  // when there were none.
+  // The part of the blocks read that was in the hot cache. -1 when no blocks
+  // were read.
   double hit_rate = -1;
 
   double operations_per_second() const {
@@ -58,12 +58,12 @@ struct TopView {
   absl::Time time;
   absl::Duration interval;
   v1::GetServerInfoResponse server;
-  TopLine total;                 // The sum of all volumes; without a name.
+  TopLine total;                 // The sum of all volumes. Has no name.
   std::vector<TopLine> volumes;  // In order of names.
 };
 
-// A volume that is new in `after`, or has another uid than in `before`, counts
-// from 0.
+// The counters of a volume that is new in `after`, or has another uid than in
+// `before`, count from 0.
 TopView CompareTopSamples(const TopSample& before, const TopSample& after);
 
 }  // namespace ramvol::cli

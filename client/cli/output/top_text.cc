@@ -22,7 +22,8 @@ namespace ramvol::cli {
 namespace {
 
 constexpr size_t kMinNameWidth = 12;
-// The title line of the table, and the one that tells how many are left out.
+// The table's title line, and the line that tells how many volumes are left
+// out.
 constexpr int kTitleAndRest = 2;
 
 std::string Size(double bytes) {
@@ -113,7 +114,7 @@ std::string Header(const TopView& view, const std::string& address) {
   return fields.Render();
 }
 
-// In the order in which they matter, so that a narrow screen shows the first.
+// In the order of importance: a narrow screen shows only the first columns.
 struct TopColumn {
   const char* title;
   std::function<std::string(const TopLine&)> cell;
@@ -185,7 +186,7 @@ size_t WidestLine(const std::string& text) {
   return widest;
 }
 
-// As many columns as there is room for.
+// Keeps as many columns as there is room for.
 std::string FittingTable(const std::vector<TopLine>& lines, size_t rows,
                          size_t width) {
   const size_t name_width = std::max(width / 4, kMinNameWidth);
@@ -202,7 +203,7 @@ std::string Cut(const std::string& text, size_t width) {
   for (const auto& line : absl::StrSplit(text, '\n')) {
     absl::StrAppend(&cut, line.substr(0, width), "\n");
   }
-  cut.pop_back();  // After the last newline nothing came.
+  cut.pop_back();  // Nothing follows the last newline.
   return cut;
 }
 
@@ -251,7 +252,7 @@ std::string TopText(const TopView& view, const std::string& address,
     return absl::StrCat(header, VolumeTable(view.volumes, all, Columns().size(),
                                             std::string::npos));
   }
-  // The last column stays free: some terminals wrap once it is written.
+  // The last column stays free: some terminals wrap when it is written.
   const auto width = static_cast<size_t>(std::max(size->columns - 1, 1));
   const int header_rows =
       static_cast<int>(std::count(header.begin(), header.end(), '\n'));
@@ -261,10 +262,10 @@ std::string TopText(const TopView& view, const std::string& address,
       absl::StrCat(header, FittingTable(view.volumes, rows, width));
   if (all > rows) absl::StrAppend(&text, "and ", all - rows, " more\n");
   std::string cut = Cut(text, width);
-  // On a very low screen even the header has to go.
+  // On a very low screen, the header is left out, too.
   std::vector<std::string> lines = absl::StrSplit(cut, '\n');
   const auto most = static_cast<size_t>(std::max(size->rows, 0));
-  if (lines.size() <= most + 1) return cut;  // The last one is empty.
+  if (lines.size() <= most + 1) return cut;  // The last line is empty.
   lines.resize(most);
   return absl::StrCat(absl::StrJoin(lines, "\n"), "\n");
 }

@@ -13,24 +13,25 @@
 
 namespace ramvol::cli {
 
-// What the volumes are sorted by, the most first; names in their order.
+// What the volumes are sorted by. The largest value comes first. Names are in
+// alphabetical order.
 enum class TopOrder { kOperations, kBytes, kLatency, kMemory, kRatio, kName };
 
-// The words for --sort, in the order of the enum; a word's first letter is the
+// The words for --sort, in the order of the enum. A word's first letter is its
 // key on the screen.
 inline constexpr std::array<const char*, 6> kTopOrders = {
     "iops", "throughput", "latency", "memory", "ratio", "name"};
 
-// The order with this key, 'i' for iops.
+// The order that this key selects: 'i' for iops.
 std::optional<TopOrder> TopOrderOfKey(char key);
 
-// Volumes that are equal are in order of names.
+// Volumes with equal values are in the order of their names.
 void SortTopLines(TopOrder order, std::vector<TopLine>* lines);
 
-// The server in six lines, an empty one, a table of the volumes. With `size`
-// it fits into that: columns that have no room are left out from the right,
-// lines from the bottom, which the last line then tells. Without, all is there.
-// `address` is what the user calls the server.
+// Six lines about the server, an empty line, and a table of the volumes. With
+// `size`, the text fits into the screen: columns are left out from the right,
+// volumes from the bottom, and the last line tells how many. Without `size`,
+// the text is complete. `address` is the server's address as the user gave it.
 std::string TopText(const TopView& view, const std::string& address,
                     std::optional<TerminalSize> size);
 

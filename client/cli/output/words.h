@@ -1,4 +1,4 @@
-// Numbers with the words that belong to them.
+// Numbers with their nouns and units.
 #ifndef RAMVOL_CLIENT_CLI_OUTPUT_WORDS_H_
 #define RAMVOL_CLIENT_CLI_OUTPUT_WORDS_H_
 
@@ -7,12 +7,12 @@
 
 namespace ramvol::cli {
 
-// "1 client", "2 clients"; `plural` where it is not the noun and "s".
+// "1 client", "2 clients". `plural` is for nouns that do not just take an "s".
 std::string CountOf(int64_t count, const std::string& noun,
                     const std::string& plural = "");
 
-// A time with at most three digits: "0.4 us", "120 us", "13.6 ms", "2.0 s"; "-"
-// for 0, where nothing was measured.
+// A time with at most three digits: "0.4 us", "120 us", "13.6 ms", "2.0 s". "-"
+// for 0: nothing was measured.
 std::string LatencyText(double microseconds);
 
 }  // namespace ramvol::cli

@@ -25,7 +25,7 @@
 #include "client/remote_volume.h"
 #include "proto/status.h"
 
-// As in the server: no library to link, and the fastest code.
+// Inlined as in the server: the fastest code, and no library to link.
 #define XXH_INLINE_ALL
 #include "xxhash.h"
 
@@ -61,7 +61,7 @@ class VolumeContent : public Content {
   }
 
  private:
-  // Makes `extent_` one that holds data, or empty at the end.
+  // Advances `extent_` to one that holds data. Empty at the end.
   absl::Status FindData() {
     while (extent_.length == 0) {
       absl::StatusOr<Extent> extent = extents_.Next();
@@ -75,7 +75,7 @@ class VolumeContent : public Content {
   const std::string name_;
   const int64_t size_bytes_;
   ExtentCursor extents_;
-  Extent extent_;  // What of it is not asked for.
+  Extent extent_;  // The part of it that was not asked for yet.
   ReadPipeline pipeline_;
 };
 
@@ -107,7 +107,7 @@ class FileContent : public Content {
  private:
   const LocalFile file_;
   const std::unique_ptr<char[]> buffer_;
-  LocalFile::Run run_;  // What of it is not read.
+  LocalFile::Run run_;  // The part of it that was not read yet.
 };
 
 absl::Status DiffersAt(const Content& a, const Content& b, int64_t offset) {
@@ -118,7 +118,7 @@ absl::Status DiffersAt(const Content& a, const Content& b, int64_t offset) {
                       "offset", absl::StrCat(offset));
 }
 
-// Bytes that `a` and `b`, of one length, have in common from the first on.
+// The length of the common prefix of `a` and `b`, which have the same length.
 size_t CommonBytes(std::string_view a, std::string_view b) {
   return std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin();
 }
@@ -127,7 +127,7 @@ size_t LeadingZeroes(std::string_view data) {
   return std::min(data.find_first_not_of('\0'), data.size());
 }
 
-// What of a content's current piece is not compared yet.
+// The part of a content's current piece that is not compared yet.
 class Reader {
  public:
   explicit Reader(Content& content) : content_(content) {}
@@ -144,7 +144,7 @@ class Reader {
   bool ended() const { return ended_; }
   int64_t offset() const { return piece_.offset; }
   std::string_view data() const { return piece_.data; }
-  // Of the data, those before `offset`.
+  // The number of data bytes before `offset`.
   std::string_view Before(int64_t offset) const {
     return piece_.data.substr(
         0,
@@ -162,8 +162,8 @@ class Reader {
   bool ended_ = false;
 };
 
-// Skips what must be zero, because the other content has no data before
-// `offset`; false at a byte that is not.
+// Skips bytes before `offset`, where the other content has no data. They must
+// be zero. False at a byte that is not.
 bool SkipZeroes(Reader& reader, int64_t offset) {
   const std::string_view alone = reader.Before(offset);
   const size_t zeroes = LeadingZeroes(alone);
@@ -171,7 +171,7 @@ bool SkipZeroes(Reader& reader, int64_t offset) {
   return zeroes == alone.size();
 }
 
-// Skips what both have; false where they differ.
+// Skips the bytes that both pieces have. False where they differ.
 bool SkipCommon(Reader& a, Reader& b) {
   const size_t bytes = std::min(a.data().size(), b.data().size());
   const std::string_view of_a = a.data().substr(0, bytes);
@@ -182,7 +182,7 @@ bool SkipCommon(Reader& a, Reader& b) {
   return common == bytes;
 }
 
-// The parts of a checksum: each block that is not zero, after its number.
+// The checksum is made of the blocks that are not zero, each after its number.
 class BlockSum {
  public:
   BlockSum() : state_(XXH3_createState()) { XXH3_128bits_reset(state_.get()); }
@@ -240,7 +240,7 @@ class BlockSum {
   }
 
   const std::unique_ptr<XXH3_state_t, FreeState> state_;
-  // A block that came in parts, the rest zero.
+  // A block that came in parts. Its other bytes are zero.
   int64_t block_ = -1;
   bool partial_ = false;
   std::array<char, kBlockBytes> part_ = {};

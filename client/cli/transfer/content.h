@@ -1,4 +1,4 @@
-// The data of volumes and files, for those who only read it.
+// The content of volumes and files, for reading.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_CONTENT_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_CONTENT_H_
 
@@ -15,8 +15,7 @@
 
 namespace ramvol::cli {
 
-// A byte array of which only the parts that hold data are read, in order. Not
-// thread-safe.
+// A byte array. Reads only the parts that hold data, in order. Not thread-safe.
 class Content {
  public:
   virtual ~Content() = default;
@@ -29,8 +28,8 @@ class Content {
     int64_t offset = 0;
     std::string_view data;  // Valid until the next Next. Empty at the end.
   };
-  // What lies between pieces, and after the last, reads as zero; pieces may
-  // hold zeroes too.
+  // The next piece of data. The bytes between pieces, and after the last one,
+  // are zero. Pieces may hold zeroes, too.
   virtual absl::StatusOr<Piece> Next() = 0;
 };
 
@@ -40,15 +39,16 @@ std::unique_ptr<Content> ContentOfVolume(std::string name,
 // `file` is open for reading and has random access.
 std::unique_ptr<Content> ContentOfFile(LocalFile file);
 
-// Of two contents: OK when they are equal. FAILED_PRECONDITION, reason
-// CONTENT_DIFFERS, tells the sizes, or where they differ first; the offset is
-// in the metadata as well. InterruptedError once `interrupted`.
+// Compares two contents. OK when they are equal. FAILED_PRECONDITION, reason
+// CONTENT_DIFFERS, tells the sizes, or the first offset at which the contents
+// differ. The metadata has that offset, too. InterruptedError once
+// `interrupted` is set.
 absl::Status Compare(Content& a, Content& b,
                      const std::atomic<bool>& interrupted);
 
-// A checksum of 128 bits over size and data, in hexadecimal digits. Equal
-// contents have the same, wherever they have holes. It tells accidents, not
-// attacks. InterruptedError once `interrupted`.
+// A checksum of 128 bits over size and data, in hexadecimal digits. Holes do
+// not matter: they count as zeroes. The checksum finds accidents, not attacks.
+// InterruptedError once `interrupted` is set.
 absl::StatusOr<std::string> Checksum(Content& content,
                                      const std::atomic<bool>& interrupted);
 

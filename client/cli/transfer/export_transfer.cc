@@ -29,7 +29,7 @@ class Exporter {
         pipeline_(volume) {}
 
   absl::StatusOr<ExportResult> Run() {
-    // First, so that a file system that cannot hold the file says so at once.
+    // Comes first: a file system that cannot hold such a file fails at once.
     absl::Status status = file_.random_access()
                               ? file_.Truncate(request_.length)
                               : absl::OkStatus();
@@ -101,7 +101,7 @@ class Exporter {
     return file_.Write(data);
   }
 
-  // Fills what lies before `offset` of a file that is written in order.
+  // Writes zeroes up to `offset` into a file that is written in order.
   absl::Status StoreZeroesUntil(int64_t offset) {
     if (file_.random_access()) return absl::OkStatus();
     while (position_ < offset) {
@@ -119,7 +119,7 @@ class Exporter {
   const ExportRequest request_;
   const TransferControl& control_;
   ExportResult result_;
-  // Bytes written to a file without random access.
+  // How many bytes were written to a file without random access.
   int64_t position_ = 0;
   std::string zeroes_;
   ReadPipeline pipeline_;

@@ -1,4 +1,4 @@
-// From a volume into a local file.
+// Copies a volume to a local file.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_EXPORT_TRANSFER_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_EXPORT_TRANSFER_H_
 
@@ -19,15 +19,15 @@ struct ExportRequest {
 
 struct ExportResult {
   int64_t read_bytes = 0;     // Read from the volume.
-  int64_t written_bytes = 0;  // Written to the file, holes left out.
+  int64_t written_bytes = 0;  // Written to the file, without holes.
 };
 
-// Makes the file equal to the range. Holes of the volume are not read. Where
-// the file has random access they and blocks of zeroes stay holes in it; else,
-// and so in a pipe, zeroes are written. The caller closes the file.
+// Makes the file equal to the range. Does not read holes of the volume. In a
+// file with random access, holes and blocks of zeroes become holes. Into
+// another file, such as a pipe, zeroes are written. The caller closes the file.
 //
-// Errors: the server's, FileErrors of the file, InterruptedError. Then the file
-// is incomplete.
+// Errors: the server's, FileErrors of the file, InterruptedError. After an
+// error, the file is incomplete.
 absl::StatusOr<ExportResult> Export(const RemoteVolume& volume, LocalFile& file,
                                     const ExportRequest& request,
                                     const TransferControl& control);

@@ -14,10 +14,10 @@
 namespace ramvol::cli {
 namespace {
 
-// At most 262144 extents.
+// A window of this size has at most 262144 extents.
 constexpr int64_t kWindowBytes = int64_t{1} << 30;
 
-// A window in which nothing was found is followed by one four times as large.
+// After a window that is one hole, the next is four times as large.
 int64_t NextWindow(int64_t window, const std::vector<Extent>& extents) {
   const bool empty = extents.size() == 1 && extents[0].hole;
   if (!empty) return kWindowBytes;

@@ -1,4 +1,4 @@
-// Listing the extents of a range of any length in bounded memory.
+// Lists the extents of a range of any length, in bounded memory.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_EXTENT_WALK_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_EXTENT_WALK_H_
 
@@ -13,30 +13,29 @@
 
 namespace ramvol::cli {
 
-// The extents of [offset, offset + length) in order, neighbours of one state
-// joined. Asks for a window at a time, and for larger ones where there is
-// nothing: an empty volume of any size takes few calls. Not thread-safe.
+// Returns the extents of [offset, offset + length) in order. Neighbours differ
+// in state. Asks the server for one window of the range at a time. Windows grow
+// over holes, so an empty volume of any size takes few calls. Not thread-safe.
 class ExtentCursor {
  public:
   ExtentCursor(RemoteVolume volume, int64_t offset, int64_t length);
 
-  // An extent of no length at the end.
+  // The next extent. At the end, an extent of length 0.
   absl::StatusOr<Extent> Next();
 
  private:
-  // Fetches the extents of the next window; not at the end.
+  // Fetches the extents of the next window. Not for the end of the range.
   absl::Status Ask();
 
   const RemoteVolume volume_;
   int64_t offset_;
   int64_t left_;
   int64_t window_;
-  std::vector<Extent> extents_;  // Of the last window.
-  size_t next_ = 0;              // Of them.
+  std::vector<Extent> extents_;  // The extents of the last window.
+  size_t next_ = 0;              // The index in extents_ of the next one.
 };
 
-// Calls `visit` for each of them, until it returns an error, which is then
-// returned.
+// Calls `visit` for each extent. Stops at the first error, and returns it.
 absl::Status WalkExtents(
     const RemoteVolume& volume, int64_t offset, int64_t length,
     const std::function<absl::Status(const Extent&)>& visit);

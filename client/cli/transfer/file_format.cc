@@ -19,8 +19,8 @@ struct Format {
   const char* name;
   size_t offset;
   absl::string_view magic;
-  // Of a compressed file: what writes its content to standard output. Null for
-  // images, which qemu-img knows.
+  // For a compressed file: the command that writes its content to standard
+  // output. Null for images, which qemu-img converts.
   const char* decompressor;
 };
 
@@ -45,7 +45,7 @@ constexpr Format kFormats[] = {
 
 constexpr char kAsItIs[] = "; --format=raw stores it as it is";
 
-// The file's name as a shell takes it, after a space; nothing for a pipe.
+// A space and the file's name, quoted for a shell. "" for a pipe.
 std::string Argument(const std::string& path) {
   if (path.empty()) return "";
   const bool plain = absl::c_all_of(path, [](unsigned char c) {

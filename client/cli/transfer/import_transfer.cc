@@ -35,7 +35,7 @@ class Importer {
         source_.random_access() ? SendRandomAccess() : SendStream();
     if (sent.ok()) sent = FlushZeroes();
     absl::Status drained = pipeline_.Drain();
-    // When both failed, the failed write is the cause.
+    // If both failed, the failed write is the cause.
     if (!drained.ok()) return drained;
     if (!sent.ok()) return sent;
     return result_;
@@ -121,8 +121,9 @@ class Importer {
     return absl::OkStatus();
   }
 
-  // Sends data of the piece. A write may keep the piece only if it fills it:
-  // else a file with little data would fill the memory with zeroes.
+  // Sends data of the piece. A write may keep the piece's buffer only if the
+  // data fills it. Otherwise, a file with little data would fill the memory
+  // with zeroes.
   absl::Status SendData(int64_t offset, std::string_view data) {
     const auto bytes = static_cast<int64_t>(data.size());
     result_.sent_bytes += bytes;
@@ -131,7 +132,7 @@ class Importer {
     return pipeline_.Write(offset, std::move(piece_));
   }
 
-  // Notes that a range is to read as zero. Neighbours become one trim.
+  // Notes a range that must read as zero. Adjacent ranges become one trim.
   absl::Status AddZeroes(int64_t offset, int64_t length) {
     if (length == 0 || request_.fresh) return absl::OkStatus();
     if (zero_length_ > 0 && zero_offset_ + zero_length_ == offset) {
@@ -183,7 +184,7 @@ class Importer {
   int64_t zero_offset_ = 0;
   int64_t zero_length_ = 0;
   WritePipeline pipeline_;
-  WritePipeline::Buffer piece_{nullptr, 0};  // What is being read and sent.
+  WritePipeline::Buffer piece_{nullptr, 0};  // The piece that is read and sent.
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Many reads under way at once, in bounded memory, taken out in order.
+// Keeps many reads under way, in bounded memory, and returns them in order.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_READ_PIPELINE_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_READ_PIPELINE_H_
 
@@ -15,8 +15,8 @@
 
 namespace ramvol::cli {
 
-// A ring of kMaxBuffers reads. Used by one thread; the SDK's threads complete
-// the reads.
+// A ring of kMaxBuffers reads. For one thread at a time. The SDK's threads
+// complete the reads.
 class ReadPipeline {
  public:
   explicit ReadPipeline(RemoteVolume volume);
@@ -28,15 +28,15 @@ class ReadPipeline {
   bool empty() const { return popped_ == pushed_; }
   bool full() const { return pushed_ - popped_ == kMaxBuffers; }
 
-  // Starts a read of at most kOperationBytes; not when full().
+  // Starts a read of at most kOperationBytes. Not when full().
   void Push(int64_t offset, int64_t length) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // What the oldest read brought.
+  // The data of a read.
   struct Piece {
     int64_t offset = 0;
     std::string_view data;  // Valid until the next Pop or Push.
   };
-  // Waits for the oldest read and takes it out; not when empty().
+  // Waits for the oldest read, and removes it. Not when empty().
   absl::StatusOr<Piece> Pop() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -49,14 +49,14 @@ class ReadPipeline {
   };
 
   const RemoteVolume volume_;
-  // Only of the using thread.
+  // Only for the using thread.
   int64_t pushed_ = 0;
   int64_t popped_ = 0;
 
   Mutex mu_;
   CondVar changed_;
-  // `busy` and `status` under mu_; the rest belongs to the using thread while
-  // the read is not busy.
+  // mu_ guards `busy` and `status`. The other fields belong to the using thread
+  // while the read is not busy.
   Read reads_[kMaxBuffers];
 };
 

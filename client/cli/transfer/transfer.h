@@ -1,4 +1,4 @@
-// What imports and exports have in common.
+// Parameters of imports and exports.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_TRANSFER_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_TRANSFER_H_
 
@@ -8,21 +8,21 @@
 
 namespace ramvol::cli {
 
-// Bytes of one operation, and of one buffer. Operations begin and end at its
-// multiples, and so at those of a chunk, wherever the data allows.
+// The size of one operation and of one buffer. If the data allows, operations
+// begin and end at multiples of this, and so at a chunk's boundaries.
 inline constexpr int64_t kOperationBytes = 1 << 20;
 // Buffers of an export, and so its memory: 32 MiB. An import has as much: see
 // Invocation::DataClient.
 inline constexpr int kMaxBuffers = 32;
 
-// How a transfer is watched and stopped.
+// Watches and stops a transfer.
 struct TransferControl {
-  // Set by a signal: nothing new is started, the transfer fails with
-  // InterruptedError once what was started has ended.
+  // Set by a signal. Then no operation starts any more. When those under way
+  // have ended, the transfer fails with InterruptedError.
   const std::atomic<bool>& interrupted;
-  // Grows by the bytes that went through, holes left out.
+  // Grows by the bytes that were transferred, without holes.
   std::atomic<int64_t>& done_bytes;
-  // When given: becomes true once the volume may have changed.
+  // If not null, becomes true once the volume may have changed.
   std::atomic<bool>* changed = nullptr;
 };
 

@@ -15,7 +15,8 @@ namespace ramvol::cli {
 
 namespace {
 
-// Whether the server may have done what failed so for its caller.
+// Whether the server may have carried out an operation that failed with this
+// status.
 bool MayHaveHappened(const absl::Status& status) {
   return status.ok() || absl::IsUnavailable(status) ||
          absl::IsDeadlineExceeded(status) || absl::IsCancelled(status) ||
@@ -67,7 +68,7 @@ absl::Status WritePipeline::Write(int64_t offset, Buffer buffer) {
   absl::Status begun = Begin();
   if (!begun.ok()) return begun;
   const int64_t size = buffer.size;
-  // A std::function has to be copyable, and a Buffer is not.
+  // A std::function must be copyable, and a Buffer is not.
   char* const memory = buffer.memory.release();
   volume_.WriteAsync(
       offset, std::string_view(memory, static_cast<size_t>(size)),

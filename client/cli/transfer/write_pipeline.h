@@ -1,4 +1,4 @@
-// Many writes under way at once.
+// Keeps many writes under way.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_WRITE_PIPELINE_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_WRITE_PIPELINE_H_
 
@@ -15,17 +15,17 @@
 
 namespace ramvol::cli {
 
-// Starts writes and trims without waiting for their answers. How many may be
-// unanswered is the SDK's to bound: it makes the caller wait at
+// Starts writes and trims without waiting for their answers. The SDK bounds how
+// many may be unanswered: it makes the caller wait at
 // ClientOptions::max_inflight_bytes. That bounds memory, too, because a write
-// holds no more than its data. After the first failure nothing more is started,
-// and every call returns that failure.
+// holds only its data. After the first failure, no operation is started any
+// more, and every call returns that failure.
 //
-// Used by one thread; the SDK's threads complete the operations.
+// For one thread at a time. The SDK's threads complete the operations.
 class WritePipeline {
  public:
-  // `changed`, if there is one, becomes true once the volume may have changed:
-  // an operation succeeded, or ended without the server's answer.
+  // If `changed` is not null, it becomes true once the volume may have changed:
+  // when an operation succeeds, or ends without the server's answer.
   explicit WritePipeline(RemoteVolume volume,
                          std::atomic<bool>* changed = nullptr);
   WritePipeline(const WritePipeline&) = delete;
@@ -37,7 +37,7 @@ class WritePipeline {
     std::unique_ptr<char[]> memory;
     int64_t size;
   };
-  // Memory of an earlier write, if that had the same size.
+  // A buffer of `size` bytes: that of an earlier write, if one is free.
   Buffer NewBuffer(int64_t size) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Writes all of `buffer`.
@@ -46,7 +46,7 @@ class WritePipeline {
   absl::Status WriteCopy(int64_t offset, std::string_view data)
       ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Trim(int64_t offset, int64_t length) ABSL_LOCKS_EXCLUDED(mu_);
-  // Waits for all of them.
+  // Waits for all operations.
   absl::Status Drain() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -61,7 +61,7 @@ class WritePipeline {
   CondVar all_ended_;
   absl::Status first_error_ ABSL_GUARDED_BY(mu_);
   int operations_ ABSL_GUARDED_BY(mu_) = 0;
-  // All of the size that was asked for last.
+  // Free buffers. All have the size that was asked for last.
   std::vector<std::unique_ptr<char[]>> free_ ABSL_GUARDED_BY(mu_);
   int64_t free_size_ ABSL_GUARDED_BY(mu_) = 0;
 };

@@ -9,7 +9,7 @@
 namespace ramvol::cli {
 namespace {
 
-// Length of the part of the first block of `data` that is in `data`.
+// How many bytes of the first block are in `data`.
 size_t HeadBlockBytes(int64_t offset, std::string_view data) {
   return std::min<size_t>(kBlockBytes - offset % kBlockBytes, data.size());
 }
@@ -18,8 +18,8 @@ size_t HeadBlockBytes(int64_t offset, std::string_view data) {
 
 bool IsAllZero(std::string_view data) {
   if (data.empty()) return true;
-  // Comparing the data with itself, a byte further on, runs at the speed of
-  // memcmp and stops at the first difference.
+  // If the first byte is zero, and each byte equals the next, all are zero.
+  // memcmp compares fast, and stops at the first difference.
   return data[0] == 0 &&
          memcmp(data.data(), data.data() + 1, data.size() - 1) == 0;
 }

@@ -1,4 +1,4 @@
-// Finding the parts of a buffer that hold something.
+// Finds the parts of a buffer that are not zero.
 #ifndef RAMVOL_CLIENT_CLI_TRANSFER_ZEROES_H_
 #define RAMVOL_CLIENT_CLI_TRANSFER_ZEROES_H_
 
@@ -8,7 +8,7 @@
 
 namespace ramvol::cli {
 
-// What the server stores: an all-zero block is a hole.
+// The server's block. It stores nothing for a block of zeroes.
 inline constexpr int64_t kBlockBytes = 4096;
 
 bool IsAllZero(std::string_view data);
@@ -19,9 +19,10 @@ struct HeadRun {
   bool zero = false;
 };
 
-// The longest run at the head of `data`, which lies at `offset` of a volume,
-// whose blocks are all of one kind. Blocks lie at multiples of kBlockBytes of
-// the volume; those at the ends of `data` may be parts.
+// The longest run at the head of `data` whose blocks are all zero, or all not
+// zero. `data` lies at `offset` of a volume. Blocks begin at multiples of
+// kBlockBytes of the volume, so the first and the last may be only in part in
+// `data`.
 HeadRun FindHeadRun(int64_t offset, std::string_view data);
 
 }  // namespace ramvol::cli
