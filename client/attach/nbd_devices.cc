@@ -96,8 +96,9 @@ std::optional<int> ParseNbdDevice(std::string_view path) {
   if (path.substr(0, kPrefix.size()) != kPrefix) return std::nullopt;
   path.remove_prefix(kPrefix.size());
   int index = 0;
-  const char* end = path.data() + path.size();
-  const auto [stop, error] = std::from_chars(path.data(), end, index);
+  const char* const begin = path.data();
+  const char* const end = begin + path.size();
+  const auto [stop, error] = std::from_chars(begin, end, index);
   if (error != std::errc() || stop != end || index < 0) return std::nullopt;
   return index;
 }
