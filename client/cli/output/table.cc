@@ -58,11 +58,11 @@ std::string Table::Render() const {
   return text;
 }
 
-void Fields::Add(std::string label, std::string value) {
+void Fields::Add(const std::string& label, const std::string& value) {
   lines_.emplace_back(absl::StrCat(label, ":"), Printable(value));
 }
 
-void Fields::Continue(std::string value) {
+void Fields::Continue(const std::string& value) {
   lines_.emplace_back("", Printable(value));
 }
 

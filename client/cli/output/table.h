@@ -34,9 +34,9 @@ class Table {
 // "Label:  value" lines, with the values under each other.
 class Fields {
  public:
-  void Add(std::string label, std::string value);
+  void Add(const std::string& label, const std::string& value);
   // Adds a line to the value above.
-  void Continue(std::string value);
+  void Continue(const std::string& value);
   std::string Render() const;
 
  private:
