@@ -24,6 +24,7 @@ enum class Event : uint8_t {
   kFailed,  // The program cannot go on.
   kVolumeCreated,
   kVolumeChanged,  // Its settings.
+  kVolumeRenamed,
   kVolumeDeleted,
   kAttached,  // A client holds a volume open.
   kDetached,
@@ -51,6 +52,7 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"failed", LogLevel::kError, false},
     {"volume_created", LogLevel::kInfo, false},
     {"volume_changed", LogLevel::kInfo, false},
+    {"volume_renamed", LogLevel::kInfo, false},
     {"volume_deleted", LogLevel::kInfo, false},
     {"attached", LogLevel::kInfo, false},
     {"detached", LogLevel::kInfo, false},

@@ -73,6 +73,16 @@ absl::StatusOr<v1::Volume> Client::UpdateVolume(
   return connection_->UpdateVolume(request);
 }
 
+absl::StatusOr<v1::Volume> Client::RenameVolume(
+    const v1::RenameVolumeRequest& request) const {
+  return connection_->RenameVolume(request);
+}
+
+absl::StatusOr<v1::Volume> ClientConnection::RenameVolume(
+    const v1::RenameVolumeRequest&) {
+  return absl::UnimplementedError("this connection renames no volumes");
+}
+
 absl::Status Client::DeleteVolume(
     const v1::DeleteVolumeRequest& request) const {
   return connection_->DeleteVolume(request);

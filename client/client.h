@@ -35,9 +35,10 @@ class ClientConnection;
 // base/reason.h gives its stable reason), UNAVAILABLE when the server
 // cannot be reached within reconnect_timeout, DEADLINE_EXCEEDED after timeout.
 // All calls are retried while the server is UNAVAILABLE: the reading ones are
-// idempotent, CreateVolume is made so by a request_id (drawn at random when the
-// caller gives none), UpdateVolume sets values, and a repeated DeleteVolume
-// whose first answer was lost answers OK instead of NOT_FOUND.
+// idempotent, CreateVolume and RenameVolume are made so by a request_id (drawn
+// at random when the caller gives none), UpdateVolume sets values, and a
+// repeated DeleteVolume whose first answer was lost answers OK instead of
+// NOT_FOUND.
 class Client {
  public:
   explicit Client(ClientOptions options = {});
@@ -55,6 +56,9 @@ class Client {
       const std::string& page_token) const;
   absl::StatusOr<v1::Volume> UpdateVolume(
       const v1::UpdateVolumeRequest& request) const;
+  // Volumes that are open go on.
+  absl::StatusOr<v1::Volume> RenameVolume(
+      const v1::RenameVolumeRequest& request) const;
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) const;
   absl::StatusOr<v1::VolumeStats> StatVolume(std::string_view name) const;
   // All clients that have the volume attached, in the order in which they came.

@@ -31,6 +31,9 @@ class ClientConnection {
       const v1::ListVolumesRequest& request) = 0;
   virtual absl::StatusOr<v1::Volume> UpdateVolume(
       const v1::UpdateVolumeRequest& request) = 0;
+  // Not pure, as ListClients.
+  virtual absl::StatusOr<v1::Volume> RenameVolume(
+      const v1::RenameVolumeRequest& request);
   virtual absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) = 0;
   virtual absl::StatusOr<v1::VolumeStats> StatVolume(
       const v1::StatVolumeRequest& request) = 0;

@@ -94,6 +94,17 @@ std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
       options.server, grpc::InsecureChannelCredentials(), arguments);
 }
 
+// `request` with an id, so that a repetition is known as such.
+template <typename Request>
+Request Identified(Request request) {
+  if (!request.request_id().empty()) return request;
+  absl::BitGen random;
+  request.set_request_id(absl::StrFormat("%016x%016x",
+                                         absl::Uniform<uint64_t>(random),
+                                         absl::Uniform<uint64_t>(random)));
+  return request;
+}
+
 class GrpcClientConnection : public ClientConnection {
  public:
   explicit GrpcClientConnection(ClientOptions options)
@@ -110,17 +121,9 @@ class GrpcClientConnection : public ClientConnection {
 
   absl::StatusOr<v1::Volume> CreateVolume(
       const v1::CreateVolumeRequest& request) override {
-    v1::CreateVolumeRequest identified = request;
-    if (identified.request_id().empty()) {
-      // So that a repetition is known as such.
-      absl::BitGen random;
-      identified.set_request_id(
-          absl::StrFormat("%016x%016x", absl::Uniform<uint64_t>(random),
-                          absl::Uniform<uint64_t>(random)));
-    }
     v1::CreateVolumeResponse response;
-    absl::Status status =
-        Call(&v1::VolumeService::Stub::CreateVolume, identified, response);
+    absl::Status status = Call(&v1::VolumeService::Stub::CreateVolume,
+                               Identified(request), response);
     if (!status.ok()) return status;
     return std::move(*response.mutable_volume());
   }
@@ -148,6 +151,15 @@ class GrpcClientConnection : public ClientConnection {
     v1::UpdateVolumeResponse response;
     absl::Status status =
         Call(&v1::VolumeService::Stub::UpdateVolume, request, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::StatusOr<v1::Volume> RenameVolume(
+      const v1::RenameVolumeRequest& request) override {
+    v1::RenameVolumeResponse response;
+    absl::Status status = Call(&v1::VolumeService::Stub::RenameVolume,
+                               Identified(request), response);
     if (!status.ok()) return status;
     return std::move(*response.mutable_volume());
   }

@@ -71,6 +71,7 @@ struct StreamOpening {
   std::vector<uint64_t> replaces;
   uint64_t client_id = 0;
   bool if_unattached = false;
+  std::string uid = {};  // Of the volume, once it is known.
 };
 
 // Gets the reports of a stream. OnClosed is the last one. Two calls of the same

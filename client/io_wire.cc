@@ -306,6 +306,7 @@ grpc::ByteBuffer EncodeOpen(const StreamOpening& opening) {
   for (const uint64_t id : opening.replaces) request.add_replaces(id);
   request.set_client_id(opening.client_id);
   request.set_if_unattached(opening.if_unattached);
+  request.set_uid(opening.uid);
   const grpc::Slice slice(request.SerializeAsString());
   return grpc::ByteBuffer(&slice, 1);
 }

@@ -103,7 +103,8 @@ void StreamSet::Start(size_t channel, Outbox& outbox) {
        .stream_id = id,
        .replaces = replaces,
        .client_id = client_id_,
-       .if_unattached = open_options_.if_unattached && uid_.empty()},
+       .if_unattached = open_options_.if_unattached && uid_.empty(),
+       .uid = uid_},
       new_handler_(channel, id));
   outbox.starts.push_back(stream);
   streams_[channel].Start(std::move(stream), id, std::move(replaces),

@@ -66,16 +66,16 @@ class EngineDevice final : public nbd::BlockDevice {
   const bool read_only_;
 };
 
-nbd::ExportInfo InfoOf(const engine::Volume& volume) {
-  return {volume.name(), volume.size_bytes(), volume.read_only()};
+nbd::ExportInfo InfoOf(std::string name, const engine::Volume& volume) {
+  return {std::move(name), volume.size_bytes(), volume.read_only()};
 }
 
 }  // namespace
 
 absl::StatusOr<nbd::ExportPage> EngineExports::List(const std::string& from) {
   nbd::ExportPage page;
-  for (const auto& volume : engine_.List(from, kListPage)) {
-    page.exports.push_back(InfoOf(*volume));
+  for (auto& [name, volume] : engine_.List(from, kListPage)) {
+    page.exports.push_back(InfoOf(std::move(name), *volume));
   }
   if (page.exports.size() == kListPage) page.next = page.exports.back().name;
   return page;
@@ -84,7 +84,7 @@ absl::StatusOr<nbd::ExportPage> EngineExports::List(const std::string& from) {
 absl::StatusOr<nbd::ExportInfo> EngineExports::Find(std::string_view name) {
   const auto volume = engine_.Find(name);
   if (!volume.ok()) return volume.status();
-  return InfoOf(**volume);
+  return InfoOf(std::string(name), **volume);
 }
 
 absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(

@@ -56,6 +56,7 @@ const Words& Names() {
       {"read_only", "--read-only"},
       {"if_unattached", "--force"},
       {"update_mask", "the change"},
+      {"new_name", "NEW-NAME"},
       {"ALLOCATOR_ZSTD", "zstd"},
       {"ALLOCATOR_SPARSE", "sparse"},
       {"ALLOCATOR_MALLOC", "malloc"},

@@ -30,6 +30,7 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, GetVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, ListVolumes).WillByDefault(Return(unexpected));
     ON_CALL(*this, UpdateVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, RenameVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, DeleteVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, StatVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, ListClients).WillByDefault(Return(unexpected));
@@ -46,6 +47,8 @@ class MockClientConnection : public ClientConnection {
               (const v1::ListVolumesRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::Volume>, UpdateVolume,
               (const v1::UpdateVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::Volume>, RenameVolume,
+              (const v1::RenameVolumeRequest& request), (override));
   MOCK_METHOD(absl::Status, DeleteVolume,
               (const v1::DeleteVolumeRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::VolumeStats>, StatVolume,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/reason.h"
@@ -59,16 +60,21 @@ struct Engine::Impl {
             parts, [this] { return Owners(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
 
+  absl::Status CheckNameFree(const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    if (!volumes.contains(name)) return absl::OkStatus();
+    return WithReason(
+        absl::AlreadyExistsError(absl::StrCat(
+            "volume \"", name,
+            "\" exists already; choose another name, or delete it first")),
+        reason::kVolumeExists);
+  }
+
   // Checks that there may be one more volume, called `name`.
   absl::Status CheckFree(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    if (volumes.contains(name)) {
-      return WithReason(
-          absl::AlreadyExistsError(absl::StrCat(
-              "volume \"", name,
-              "\" exists already; choose another name, or delete it first")),
-          reason::kVolumeExists);
-    }
+    absl::Status free = CheckNameFree(name);
+    if (!free.ok()) return free;
     if (volumes.size() < static_cast<size_t>(options.max_volumes)) {
       return absl::OkStatus();
     }
@@ -112,9 +118,11 @@ struct Engine::Impl {
   Totals totals;
   SlabEvacuator evacuator;
   const EngineParts parts;
+  // Held also while a name changes, so a volume's name is its key.
   Mutex mu;
   std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes
       ABSL_GUARDED_BY(mu);
+  absl::flat_hash_map<uint64_t, Volume*> by_uid ABSL_GUARDED_BY(mu);
   // Last, so that its threads end before what they use.
   Maintainer maintainer;
 };
@@ -151,6 +159,7 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
   absl::Status free = impl_->CheckFree(options.name);
   if (!free.ok()) return free;
   impl_->volumes.emplace(options.name, volume);
+  impl_->by_uid.emplace(volume->uid(), volume.get());
   return volume;
 }
 
@@ -175,18 +184,44 @@ absl::Status Engine::DeleteVolume(const std::shared_ptr<Volume>& volume,
   MutexLock lock(&impl_->mu);
   const auto found = impl_->volumes.find(volume->name());
   if (found != impl_->volumes.end() && found->second == volume) {
+    impl_->by_uid.erase(volume->uid());
     impl_->volumes.erase(found);
   }
   return absl::OkStatus();
 }
 
-std::vector<std::shared_ptr<Volume>> Engine::List(std::string_view after,
-                                                  size_t max) const {
+std::shared_ptr<Volume> Engine::FindUid(uint64_t uid) const {
   MutexLock lock(&impl_->mu);
-  std::vector<std::shared_ptr<Volume>> listed;
+  const auto found = impl_->by_uid.find(uid);
+  if (found == impl_->by_uid.end()) return nullptr;
+  return impl_->volumes.find(found->second->name())->second;
+}
+
+absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,
+                                  const std::string& name) {
+  absl::Status valid = ValidateName(name);
+  if (!valid.ok()) return valid;
+  MutexLock lock(&impl_->mu);
+  const auto found = impl_->volumes.find(volume->name());
+  if (found == impl_->volumes.end() || found->second != volume) {
+    return volume->core_->Deleted();
+  }
+  absl::Status free = impl_->CheckNameFree(name);
+  if (!free.ok()) return free;
+  auto node = impl_->volumes.extract(found);
+  node.key() = name;
+  volume->core_->set_name(name);
+  impl_->volumes.insert(std::move(node));
+  return absl::OkStatus();
+}
+
+std::vector<NamedVolume> Engine::List(std::string_view after,
+                                      size_t max) const {
+  MutexLock lock(&impl_->mu);
+  std::vector<NamedVolume> listed;
   for (auto next = impl_->volumes.upper_bound(after);
        next != impl_->volumes.end() && listed.size() < max; ++next) {
-    listed.push_back(next->second);
+    listed.push_back({next->first, next->second});
   }
   return listed;
 }

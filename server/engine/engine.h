@@ -2,7 +2,9 @@
 #ifndef RAMVOL_SERVER_ENGINE_ENGINE_H_
 #define RAMVOL_SERVER_ENGINE_ENGINE_H_
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +15,12 @@
 #include "server/engine/volume.h"
 
 namespace ramvol::engine {
+
+// A volume, and the name that it had when it was listed.
+struct NamedVolume {
+  std::string name;
+  std::shared_ptr<Volume> volume;
+};
 
 // Owns the memory, the hot cache, the background threads and the registry of
 // volumes by name.
@@ -37,6 +45,15 @@ class Engine {
 
   // NOT_FOUND when there is no volume of this name.
   absl::StatusOr<std::shared_ptr<Volume>> Find(std::string_view name) const;
+  // Returns the volume with this Volume::uid, or null.
+  std::shared_ptr<Volume> FindUid(uint64_t uid) const;
+
+  // Gives `volume` another name. Whoever holds the volume keeps it.
+  //
+  // INVALID_ARGUMENT when `name` is not a name, ALREADY_EXISTS when it is
+  // taken, also by this volume, NOT_FOUND when the volume was deleted.
+  absl::Status RenameVolume(const std::shared_ptr<Volume>& volume,
+                            const std::string& name);
 
   // Frees the content of `volume` and removes it from the registry. From then
   // on, calls of the Volume return NOT_FOUND, reason VOLUME_DELETED.
@@ -45,9 +62,9 @@ class Engine {
   // attached, unless `force`.
   absl::Status DeleteVolume(const std::shared_ptr<Volume>& volume, bool force);
 
-  // Up to `max` volumes with names greater than `after`, sorted by name.
-  std::vector<std::shared_ptr<Volume>> List(std::string_view after,
-                                            size_t max) const;
+  // Up to `max` volumes with names greater than `after`, sorted by name. Go on
+  // after the last name listed: by then the volume may have another.
+  std::vector<NamedVolume> List(std::string_view after, size_t max) const;
 
   EngineStats Stats() const;
   // Whether memory is too short for an incompressible write of 1 MiB, even with

@@ -38,7 +38,7 @@ absl::Status Volume::Update(const VolumeUpdate& update) {
   return core_->Update(update);
 }
 
-const std::string& Volume::name() const { return core_->name(); }
+std::string Volume::name() const { return core_->name(); }
 uint64_t Volume::uid() const { return core_->uid(); }
 uint64_t Volume::size_bytes() const { return core_->size_bytes(); }
 bool Volume::read_only() const { return core_->read_only(); }

@@ -75,7 +75,8 @@ class Volume {
   // cuts off.
   absl::Status Update(const VolumeUpdate& update);
 
-  const std::string& name() const;
+  // Engine::RenameVolume changes it.
+  std::string name() const;
   // Random, so that it differs even from earlier volumes of the same name.
   uint64_t uid() const;
   uint64_t size_bytes() const;

@@ -1,11 +1,14 @@
 #include "server/service/catalog.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/event_log.h"
 #include "base/reason.h"
 #include "base/size.h"
+#include "google/protobuf/message.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
 #include "server/service/uid.h"
@@ -42,8 +45,8 @@ absl::Status CheckEtag(const std::string& name, const std::string& wanted,
 }
 
 // Whether two requests with the same request_id are repetitions.
-bool SameRequest(const v1::CreateVolumeRequest& a,
-                 const v1::CreateVolumeRequest& b) {
+bool SameRequest(const google::protobuf::Message& a,
+                 const google::protobuf::Message& b) {
   return google::protobuf::util::MessageDifferencer::Equals(a, b);
 }
 
@@ -69,7 +72,10 @@ class Catalog::Entry {
     }
   }
 
-  const std::string& name() const { return volume_->name(); }
+  std::string name() const {
+    MutexLock lock(&mu_);
+    return settings_.name();
+  }
   const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
   const v1::CreateVolumeRequest& request() const { return request_; }
   const v1::Volume& first_answer() const { return first_answer_; }
@@ -93,6 +99,43 @@ class Catalog::Entry {
     return settings_;
   }
 
+  // Also moves this within `catalog`.
+  absl::StatusOr<v1::Volume> Rename(const v1::RenameVolumeRequest& request,
+                                    Catalog& catalog) {
+    MutexLock change_lock(&change_mu_);
+    // This may have waited for the first of two equal requests, or for another.
+    if (auto repeated = AnswerIfRepeated(request)) return *repeated;
+    if (name() != request.name()) return NotFound(request.name());
+    absl::Status status =
+        CheckEtag(request.name(), request.etag(), settings().etag());
+    if (!status.ok()) return status;
+    MutexLock create_lock(&catalog.create_mu_);
+    status = catalog.engine_->RenameVolume(volume_, request.new_name());
+    if (!status.ok()) return status;
+    WriterMutexLock map_lock(&catalog.map_mu_);
+    auto node = catalog.entries_.extract(request.name());
+    node.key() = request.new_name();
+    catalog.by_rename_id_.erase(rename_id());
+    if (!request.request_id().empty()) {
+      catalog.by_rename_id_.emplace(request.request_id(), node.mapped());
+    }
+    catalog.entries_.insert(std::move(node));
+    return TakeName(request, catalog.clock_());
+  }
+
+  // The id of the request that renamed the volume last, or "".
+  std::string rename_id() const {
+    MutexLock lock(&mu_);
+    return rename_.request_id();
+  }
+  std::optional<v1::Volume> AnswerIfRepeated(
+      const v1::RenameVolumeRequest& request) const {
+    MutexLock lock(&mu_);
+    const bool repeated =
+        !request.request_id().empty() && SameRequest(request, rename_);
+    return repeated ? std::optional<v1::Volume>(rename_answer_) : std::nullopt;
+  }
+
   absl::Status Delete(engine::Engine& engine,
                       const v1::DeleteVolumeRequest& request) {
     MutexLock change_lock(&change_mu_);
@@ -101,6 +144,19 @@ class Catalog::Entry {
   }
 
  private:
+  v1::Volume TakeName(const v1::RenameVolumeRequest& request, absl::Time now) {
+    MutexLock lock(&mu_);
+    settings_.set_name(request.new_name());
+    StampLocked(now);
+    rename_.Clear();
+    rename_answer_.Clear();
+    if (!request.request_id().empty()) {
+      rename_ = request;
+      rename_answer_ = settings_;
+    }
+    return settings_;
+  }
+
   void StampLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     *settings_.mutable_update_time() = ToProto(now);
     settings_.set_etag(absl::StrCat(settings_.uid(), "-", ++generation_));
@@ -116,6 +172,9 @@ class Catalog::Entry {
   Mutex change_mu_ ABSL_ACQUIRED_BEFORE(mu_);
   mutable Mutex mu_;
   v1::Volume settings_ ABSL_GUARDED_BY(mu_);
+  // The request that renamed the volume last, if it had an id.
+  v1::RenameVolumeRequest rename_ ABSL_GUARDED_BY(mu_);
+  v1::Volume rename_answer_ ABSL_GUARDED_BY(mu_);
   uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
@@ -161,6 +220,24 @@ std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
       Exists(request.name(),
              absl::StrCat("there is a volume \"", request.name(),
                           "\" already; take another name or delete it first")));
+}
+
+std::unique_ptr<absl::StatusOr<v1::Volume>> Catalog::AnswerOld(
+    const v1::RenameVolumeRequest& request) const {
+  using Answer = absl::StatusOr<v1::Volume>;
+  ReaderMutexLock lock(&map_mu_);
+  const auto repeated = by_rename_id_.find(request.request_id());
+  if (repeated == by_rename_id_.end()) return nullptr;
+  const Entry& entry = *repeated->second;
+  if (auto answer = entry.AnswerIfRepeated(request)) {
+    return std::make_unique<Answer>(*std::move(answer));
+  }
+  const std::string name = entry.name();
+  return std::make_unique<Answer>(Exists(
+      name, absl::StrCat("request_id \"", request.request_id(),
+                         "\" gave volume \"", name,
+                         "\" its name, with other fields; give each request an "
+                         "id of its own")));
 }
 
 absl::StatusOr<v1::Volume> Catalog::Create(
@@ -224,6 +301,27 @@ absl::StatusOr<v1::Volume> Catalog::Update(
   return changed;
 }
 
+absl::StatusOr<v1::Volume> Catalog::Rename(
+    const v1::RenameVolumeRequest& request, std::string_view client) {
+  absl::Status valid = CheckRename(request);
+  if (!valid.ok()) return valid;
+  const auto old = AnswerOld(request);
+  if (old != nullptr) return *old;
+  auto entry = Find(request.name());
+  if (!entry.ok()) return entry.status();
+  auto renamed = (*entry)->Rename(request, *this);
+  if (!renamed.ok()) {
+    const bool taken = absl::IsAlreadyExists(renamed.status());
+    return WithMetadata(renamed.status(), "volume",
+                        taken ? request.new_name() : request.name());
+  }
+  LogEvent(Event::kVolumeRenamed,
+           {.volume = renamed->name(),
+            .client = client,
+            .message = absl::StrCat("it was \"", request.name(), "\"")});
+  return renamed;
+}
+
 absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
                              std::string_view client) {
   auto entry = Find(request.name());
@@ -248,24 +346,19 @@ void Catalog::Erase(const std::shared_ptr<Entry>& entry) {
   const auto it = entries_.find(entry->name());
   if (it != entries_.end() && it->second == entry) entries_.erase(it);
   by_request_id_.erase(entry->request().request_id());
+  by_rename_id_.erase(entry->rename_id());
 }
 
 std::pair<std::vector<v1::Volume>, bool> Catalog::List(std::string_view after,
                                                        size_t max) const {
-  std::vector<std::shared_ptr<Entry>> found;
-  bool more = false;
-  {
-    ReaderMutexLock lock(&map_mu_);
-    auto it = entries_.upper_bound(after);
-    for (; it != entries_.end() && found.size() < max; ++it) {
-      found.push_back(it->second);
-    }
-    more = it != entries_.end();
-  }
   std::vector<v1::Volume> volumes;
-  volumes.reserve(found.size());
-  for (const auto& entry : found) volumes.push_back(entry->settings());
-  return {std::move(volumes), more};
+  // While it is held no name changes, so a page ends with the name in the map.
+  ReaderMutexLock lock(&map_mu_);
+  auto it = entries_.upper_bound(after);
+  for (; it != entries_.end() && volumes.size() < max; ++it) {
+    volumes.push_back(it->second->settings());
+  }
+  return {std::move(volumes), it != entries_.end()};
 }
 
 absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::FindVolume(

@@ -47,6 +47,8 @@ class Catalog {
   absl::StatusOr<v1::Volume> Get(const std::string& name) const;
   absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request,
                                     std::string_view client = "");
+  absl::StatusOr<v1::Volume> Rename(const v1::RenameVolumeRequest& request,
+                                    std::string_view client = "");
   absl::Status Delete(const v1::DeleteVolumeRequest& request,
                       std::string_view client = "");
   // Up to `max` volumes with names greater than `after`, and whether more
@@ -66,6 +68,9 @@ class Catalog {
   // cannot succeed. nullptr for any other.
   std::unique_ptr<absl::StatusOr<v1::Volume>> AnswerOld(
       const v1::CreateVolumeRequest& request) const;
+  // The same for a repeated request to rename.
+  std::unique_ptr<absl::StatusOr<v1::Volume>> AnswerOld(
+      const v1::RenameVolumeRequest& request) const;
   v1::Volume Enter(std::shared_ptr<Entry> entry);
   // Removes the entry, if it is still there.
   void Erase(const std::shared_ptr<Entry>& entry);
@@ -73,14 +78,17 @@ class Catalog {
   engine::Engine* const engine_;
   const Clock clock_;
 
-  // Held during a creation: a repeated request waits for the first one's
-  // outcome.
+  // Held during a creation or a renaming: a repeated request waits for the
+  // first one's outcome, and the engine and `entries_` take names in one order.
   Mutex create_mu_ ABSL_ACQUIRED_BEFORE(map_mu_);
   // Held for lookups and insertions only.
   mutable SharedMutex map_mu_;
   std::map<std::string, std::shared_ptr<Entry>, std::less<>> entries_
       ABSL_GUARDED_BY(map_mu_);
   absl::flat_hash_map<std::string, std::shared_ptr<Entry>> by_request_id_
+      ABSL_GUARDED_BY(map_mu_);
+  // By the id of the request that renamed the volume last.
+  absl::flat_hash_map<std::string, std::shared_ptr<Entry>> by_rename_id_
       ABSL_GUARDED_BY(map_mu_);
 };
 

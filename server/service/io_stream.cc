@@ -25,6 +25,16 @@ constexpr int64_t kMaxAnswerDelayNs = 50'000;
 // Waking a thread pays off for about so many bytes of reads or writes.
 constexpr size_t kCostPerRunnerBytes = 64 << 10;
 
+// See IoRequest.uid.
+absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
+    const engine::Engine& engine, const std::string& name,
+    const std::string& uid) {
+  if (const auto number = ParseUid(uid)) {
+    if (auto volume = engine.FindUid(*number)) return volume;
+  }
+  return engine.Find(name);
+}
+
 size_t Index(Lane lane) { return static_cast<size_t>(lane); }
 
 }  // namespace
@@ -169,7 +179,7 @@ absl::Status IoStream::ReceiveLocked() {
 }
 
 absl::Status IoStream::EnterLocked() {
-  auto volume = engine_->Find(session_.volume_name());
+  auto volume = FindVolume(*engine_, session_.volume_name(), request_.uid());
   if (!volume.ok()) return volume.status();
   auto attachment = set_->Attach(request_.client_id(), *std::move(volume),
                                  {"io", PeerText(context_->peer())},

@@ -108,12 +108,23 @@ absl::Status FirstError(std::initializer_list<absl::Status> checks) {
   return absl::OkStatus();
 }
 
+absl::Status CheckName(const char* field, const std::string& name) {
+  absl::Status valid = engine::ValidateName(name);
+  if (valid.ok()) return valid;
+  return InvalidField(field, std::string(valid.message()),
+                      reason::kInvalidName);
+}
+
+absl::Status CheckRequestId(const std::string& id) {
+  if (id.size() <= kMaxRequestIdBytes) return absl::OkStatus();
+  return InvalidField("request_id", absl::StrCat("request_id has ", id.size(),
+                                                 " bytes; it has at most ",
+                                                 kMaxRequestIdBytes));
+}
+
 absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
-  absl::Status name = engine::ValidateName(request.name());
-  if (!name.ok()) {
-    return InvalidField("name", std::string(name.message()),
-                        reason::kInvalidName);
-  }
+  absl::Status name = CheckName("name", request.name());
+  if (!name.ok()) return name;
   absl::Status fields = FirstError(
       {CheckSize("size_bytes", request.size_bytes()),
        CheckFrame("min_frame_bytes", request.min_frame_bytes()),
@@ -122,14 +133,7 @@ absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
        CheckLevel("merge_zstd_level", request.merge_zstd_level()),
        CheckMemoryLimit("memory_limit_bytes", request.memory_limit_bytes()),
        CheckLabels("labels", request.labels())});
-  if (!fields.ok()) return fields;
-  if (request.request_id().size() > kMaxRequestIdBytes) {
-    return InvalidField(
-        "request_id",
-        absl::StrCat("request_id has ", request.request_id().size(),
-                     " bytes; it has at most ", kMaxRequestIdBytes));
-  }
-  return absl::OkStatus();
+  return fields.ok() ? CheckRequestId(request.request_id()) : fields;
 }
 
 // Checks fields that depend on each other.
@@ -240,6 +244,11 @@ absl::StatusOr<VolumeChange> ParseUpdate(
     if (!status.ok()) return status;
   }
   return change;
+}
+
+absl::Status CheckRename(const v1::RenameVolumeRequest& request) {
+  absl::Status name = CheckName("new_name", request.new_name());
+  return name.ok() ? CheckRequestId(request.request_id()) : name;
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {

@@ -39,6 +39,9 @@ absl::StatusOr<engine::VolumeOptions> ParseCreate(
 absl::StatusOr<VolumeChange> ParseUpdate(
     const v1::UpdateVolumeRequest& request);
 
+// Checks new_name and request_id, as ParseCreate does.
+absl::Status CheckRename(const v1::RenameVolumeRequest& request);
+
 // Sets the fields that the engine knows.
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
 

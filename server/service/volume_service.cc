@@ -161,6 +161,19 @@ grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
+grpc::ServerUnaryReactor* VolumeService::RenameVolume(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::RenameVolumeRequest, v1::RenameVolumeResponse>(
+      context, request, response,
+      [this, client = PeerText(context->peer())](
+          const v1::RenameVolumeRequest& request,
+          v1::RenameVolumeResponse* response) {
+        return Answer(catalog_->Rename(request, client), response);
+      });
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
 grpc::ServerUnaryReactor* VolumeService::DeleteVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {

@@ -32,7 +32,9 @@ using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
                         v1::VolumeService::WithRawCallbackMethod_ListClients<
                             v1::VolumeService::
                                 WithRawCallbackMethod_GetServerInfo<
-                                    v1::VolumeService::Service>>>>>>>>;
+                                    v1::VolumeService::
+                                        WithRawCallbackMethod_RenameVolume<
+                                            v1::VolumeService::Service>>>>>>>>>;
 
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
@@ -57,6 +59,9 @@ class VolumeService final : public VolumeServiceBase {
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* UpdateVolume(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* RenameVolume(grpc::CallbackServerContext* context,
                                          const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* DeleteVolume(grpc::CallbackServerContext* context,

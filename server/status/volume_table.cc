@@ -45,10 +45,10 @@ constexpr std::array<SortKey, 12> kSortKeys = {{
      [](const VolumeRow& r) { return ToDouble(r.failed_operations); }},
 }};
 
-VolumeRow RowOf(const engine::Volume& volume) {
+VolumeRow RowOf(std::string name, const engine::Volume& volume) {
   const engine::VolumeStats stats = volume.Stats();
   VolumeRow row;
-  row.name = volume.name();
+  row.name = std::move(name);
   row.uid = volume.uid();
   row.allocator = volume.options().allocator;
   row.read_only = volume.read_only();
@@ -131,9 +131,11 @@ VolumeTable::VolumeTable(const engine::Engine* engine, LabelSource labels)
 std::vector<VolumeRow> VolumeTable::ReadAll() const {
   std::vector<VolumeRow> rows;
   for (;;) {
-    const auto volumes =
+    auto volumes =
         engine_->List(rows.empty() ? "" : rows.back().name, kVolumesAtOnce);
-    for (const auto& volume : volumes) rows.push_back(RowOf(*volume));
+    for (auto& [name, volume] : volumes) {
+      rows.push_back(RowOf(std::move(name), *volume));
+    }
     if (volumes.size() < kVolumesAtOnce) return rows;
   }
 }

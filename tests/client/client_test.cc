@@ -160,6 +160,20 @@ TEST_F(ClientTest, ARepeatedDeleteWhoseAnswerWasLostSucceeds) {
   EXPECT_TRUE(absl::IsNotFound(client.DeleteVolume(OldVolume("a"))));
 }
 
+TEST_F(ClientTest, ARenameWhoseAnswerWasLostIsDone) {
+  server_.volumes().Add("a", 1);
+  const Client client(Options());
+  server_.FailControlCall(1, absl::UnavailableError("lost"), true);
+  v1::RenameVolumeRequest request;
+  request.set_name("a");
+  request.set_new_name("b");
+  absl::StatusOr<v1::Volume> renamed = client.RenameVolume(request);
+  ASSERT_TRUE(renamed.ok()) << renamed.status();
+  EXPECT_EQ(renamed->name(), "b");
+  // Another one is no repetition.
+  EXPECT_TRUE(absl::IsNotFound(client.RenameVolume(request).status()));
+}
+
 TEST_F(ClientTest, ServerThatIsNotThereIsUnavailable) {
   server_.Stop();
   ClientOptions options = Options();

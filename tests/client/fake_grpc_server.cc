@@ -116,6 +116,13 @@ class FakeGrpcServer::Control : public v1::VolumeService::Service {
       return Fill(volumes_.UpdateVolume(*request), *response->mutable_volume());
     });
   }
+  grpc::Status RenameVolume(grpc::ServerContext*,
+                            const v1::RenameVolumeRequest* request,
+                            v1::RenameVolumeResponse* response) override {
+    return Run([&] {
+      return Fill(volumes_.RenameVolume(*request), *response->mutable_volume());
+    });
+  }
   grpc::Status DeleteVolume(grpc::ServerContext*,
                             const v1::DeleteVolumeRequest* request,
                             v1::DeleteVolumeResponse*) override {

@@ -41,6 +41,27 @@ absl::StatusOr<FakeServer::Volume> FakeServer::Find(
   return volumes_.at(name);
 }
 
+absl::StatusOr<v1::Volume> FakeServer::RenameVolume(
+    const v1::RenameVolumeRequest& request) {
+  MutexLock lock(&mu_);
+  const bool repeated =
+      request.SerializeAsString() == last_rename.SerializeAsString();
+  last_rename = request;
+  if (repeated) return volumes_.at(request.new_name()).settings;
+  absl::Status found = CheckLocked(request.name());
+  if (!found.ok()) return found;
+  if (volumes_.count(request.new_name()) > 0) {
+    return WithReason(absl::AlreadyExistsError(absl::StrCat(
+                          "volume \"", request.new_name(), "\" exists")),
+                      reason::kVolumeExists);
+  }
+  auto node = volumes_.extract(request.name());
+  node.key() = request.new_name();
+  node.mapped().settings.set_name(request.new_name());
+  node.mapped().settings.set_etag(absl::StrCat("etag-", ++etags_));
+  return volumes_.insert(std::move(node)).position->second.settings;
+}
+
 v1::Volume FakeServer::Describe(const v1::CreateVolumeRequest& request) {
   v1::Volume volume;
   volume.set_name(request.name());

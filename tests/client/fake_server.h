@@ -34,6 +34,8 @@ class FakeServer : public ClientConnection {
       const v1::ListVolumesRequest& request) override;
   absl::StatusOr<v1::Volume> UpdateVolume(
       const v1::UpdateVolumeRequest& request) override;
+  absl::StatusOr<v1::Volume> RenameVolume(
+      const v1::RenameVolumeRequest& request) override;
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) override;
   absl::StatusOr<v1::VolumeStats> StatVolume(
       const v1::StatVolumeRequest& request) override;
@@ -73,6 +75,7 @@ class FakeServer : public ClientConnection {
   std::vector<std::string> nbd_addresses;
   v1::CreateVolumeRequest last_create;
   v1::UpdateVolumeRequest last_update;
+  v1::RenameVolumeRequest last_rename;
   v1::DeleteVolumeRequest last_delete;
   // Who wants to be alone is refused then.
   bool attached = false;

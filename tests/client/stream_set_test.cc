@@ -146,6 +146,13 @@ TEST_F(StreamSetTest, ReadsGoOnAtOnceAndChangesWaitToBeReplaced) {
   EXPECT_EQ(counters_->reconnects, 1u);
 }
 
+TEST_F(StreamSetTest, AsksForTheSameVolumeAgain) {
+  ConnectAndOpen();
+  Lose(0);
+  PassTime(1);
+  EXPECT_EQ(Latest().opening.uid, "uid-1") << "it may have been renamed";
+}
+
 TEST_F(StreamSetTest, GivesUpWhenNoStreamIsOpenForTooLong) {
   ConnectAndOpen();
   auto call = Send(OperationKind::kRead);

@@ -91,9 +91,12 @@ class Setting:
             "--memory_limit=512M",
         )
 
-    def create_volume(self):
-        command = [RAMVOL, f"--server=unix:{self._address}", "create", "disk", "256M"]
+    def ramvol(self, *arguments):
+        command = [RAMVOL, f"--server=unix:{self._address}", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def create_volume(self):
+        self.ramvol("create", "disk", "256M")
 
     def restart_server(self):
         """It has no volumes then."""
@@ -272,6 +275,24 @@ def outlive_the_proxy(setting):
     return handle
 
 
+def rename_the_volume(setting, handle):
+    """It goes on for whoever has it open, also after the connection was lost. The
+    other one that has its name then is left alone."""
+    setting.ramvol("rename", "disk", "moved")
+    handle.pwrite(b"moved", 0)
+    setting.create_volume()
+    reconnects = setting.metric("ramvol_nbd_reconnects_total")
+    setting.proxy.down()
+    setting.proxy.up()
+    handle.pwrite(b"again", 5)
+    assert handle.pread(10, 0) == b"movedagain"
+    assert setting.metric("ramvol_nbd_reconnects_total") > reconnects
+    assert setting.connect().pread(10, 0) == bytes(10)
+    setting.ramvol("rm", "disk")
+    setting.ramvol("rename", "moved", "disk")
+    print("a renamed volume stays the same for a client that reconnects")
+
+
 def lose_the_volume(setting, handle):
     """A restarted server has no such volume, and then an empty one. A client that
     connected to that."""
@@ -304,6 +325,7 @@ def check(setting, folder):
     verify_across_cuts(setting, folder)
     bring_writes_late(setting)
     handle = outlive_the_proxy(setting)
+    rename_the_volume(setting, handle)
     handle = lose_the_volume(setting, handle)
     lose_the_volume_unseen(setting, handle)
 

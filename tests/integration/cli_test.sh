@@ -98,6 +98,17 @@ expect 0 ls --quiet
 expect_text out scratch
 expect 0 set scratch --level=-5 --memory-limit 100M --label a=b --unlabel team
 expect_text out "a=b"
+expect 0 rename scratch other
+expect_text out "other"
+expect 3 show scratch
+expect 3 rename scratch other
+expect 1 rename other Bad_Name
+expect 0 create taken 4096
+expect 4 rename other taken
+expect_text err '"taken"'
+expect 0 rename other scratch --output=name
+expect_text out scratch
+expect 0 rm taken
 expect 0 resize scratch 2G
 expect 1 resize scratch 1G
 expect_text err "--shrink"
@@ -220,6 +231,10 @@ for slip in "write over 0 noise" "trim over --all" "trim over 0 4096" \
 done
 expect 0 read over 0 200000001 --out over.head
 same image over.head
+expect 0 rename over held
+expect 0 clients held
+expect_text out "127.0.0.1:"
+expect 0 rename held over
 expect 0 resize over 220000000
 expect 0 write over 0 noise --force
 expect 0 trim over 0 4096 --force

@@ -22,6 +22,12 @@
 namespace ramvol::cli {
 namespace {
 
+constexpr char kRenameHelp[] =
+    R"(Clients that have the volume attached go on. Those that come later name it by
+its new name: mind fstab, scripts, and "ramvol attach" after the next boot.
+
+)";
+
 absl::Status PrintVolume(const Invocation& invocation,
                          const absl::StatusOr<v1::Volume>& volume) {
   if (!volume.ok()) return volume.status();
@@ -190,12 +196,32 @@ void AddResize(CommandSet& commands) {
                     "Shrink it also while other clients have it attached");
 }
 
+absl::Status Rename(const Invocation& invocation,
+                    const v1::RenameVolumeRequest& request) {
+  return PrintVolume(invocation,
+                     invocation.ControlClient().RenameVolume(request));
+}
+
+void AddRename(CommandSet& commands) {
+  auto request = std::make_shared<v1::RenameVolumeRequest>();
+  Invocation& invocation = commands.invocation();
+  CLI::App* command = commands.Add(
+      "rename", "Give a volume another name, also while it is used",
+      [&invocation, request] { return Rename(invocation, *request); });
+  AddVolumeName(command, request->mutable_name());
+  command->add_option("NEW-NAME", *request->mutable_new_name(), "Its new name")
+      ->required()
+      ->type_name("");
+  command->footer(std::string(kRenameHelp) + kCommonHelp);
+}
+
 }  // namespace
 
 void AddVolumeCommands(CommandSet& commands) {
   AddCreate(commands);
   AddSet(commands);
   AddResize(commands);
+  AddRename(commands);
 }
 
 }  // namespace ramvol::cli

@@ -188,15 +188,15 @@ std::vector<MetricFamily> VolumeMetrics::Collect() const {
   while (true) {
     const auto volumes = engine_->List(after, kVolumesPerPage);
     if (volumes.empty()) break;
-    for (const std::shared_ptr<engine::Volume>& volume : volumes) {
+    for (const auto& [name, volume] : volumes) {
       const VolumeStats stats = volume->Stats();
       if (++seen <= max_volumes_) {
-        builder.Add(volume->name(), stats);
+        builder.Add(name, stats);
       } else {
         AddStats(stats, other);
       }
     }
-    after = volumes.back()->name();
+    after = volumes.back().name;
   }
   const size_t beyond = seen > max_volumes_ ? seen - max_volumes_ : 0;
   if (beyond > 0) builder.Add(kOther, other);

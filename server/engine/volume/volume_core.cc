@@ -73,14 +73,14 @@ absl::Status VolumeCore::Reserve() {
     if (bytes == 0 || account_.GrowReservation(bytes)) return absl::OkStatus();
   }
   const std::string why = absl::StrCat(
-      "volume \"", name_, "\" of ", size_bytes(), " bytes needs ",
+      "volume \"", name(), "\" of ", size_bytes(), " bytes needs ",
       bytes + kFixedBytes, " bytes of memory at once, but ",
       arena_.used_bytes(), " bytes of the server's limit of ",
       arena_.limit_bytes(), " are in use; delete others",
       bytes == 0 ? "" : ", make it smaller, or use ZSTD or SPARSE");
   LogEvent(
       Event::kNoSpace,
-      {.volume = name_, .reason = reason::kServerMemoryLimit, .message = why});
+      {.volume = name(), .reason = reason::kServerMemoryLimit, .message = why});
   return WithReason(absl::ResourceExhaustedError(why),
                     reason::kServerMemoryLimit);
 }
@@ -116,7 +116,7 @@ absl::Status VolumeCore::Refuse(const Refusal& refusal,
                         refusal.cause == Cause::kVolumeLimit;
   if (no_space || refusal.cause == Cause::kCorrupt) {
     LogEvent(no_space ? Event::kNoSpace : Event::kDataLoss,
-             {.volume = name_,
+             {.volume = name(),
               .reason = ReasonOf(refusal.cause),
               .message = std::string(status.message())});
   }
@@ -203,7 +203,7 @@ absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
   auto id = Enter(std::move(holder), if_unattached);
   if (id.ok()) {
     LogEvent(Event::kAttached,
-             {.volume = name_, .client = entered.from, .over = entered.over});
+             {.volume = name(), .client = entered.from, .over = entered.over});
   }
   return id;
 }
@@ -211,7 +211,7 @@ absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
 void VolumeCore::Detach(Holders::Id id) {
   const Holder holder = holders_.Remove(id);
   LogEvent(Event::kDetached,
-           {.volume = name_,
+           {.volume = name(),
             .client = holder.from,
             .over = holder.over,
             .message = absl::StrCat("after ", absl::FormatDuration(absl::Trunc(
@@ -241,7 +241,7 @@ absl::Status VolumeCore::CheckUnattached() const {
     absl::StrAppend(&named, " and ", count - holders.size(), " more");
   }
   return WithReason(absl::FailedPreconditionError(absl::StrCat(
-                        "volume \"", name_, "\" is attached by ", count,
+                        "volume \"", name(), "\" is attached by ", count,
                         count == 1 ? " client" : " clients", " (", named,
                         "); detach first, or force it")),
                     reason::kVolumeAttached);
@@ -344,6 +344,7 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
 
 VolumeOptions VolumeCore::options() const {
   VolumeOptions options = options_;
+  options.name = name();
   options.size_bytes = size_bytes();
   options.write_level = packing_.write_level();
   options.merge_level = packing_.merge_level();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -30,6 +31,7 @@
 #include "server/engine/volume/reader.h"
 #include "server/engine/volume/refusal_text.h"
 #include "server/engine/volume/trimmer.h"
+#include "server/engine/volume/volume_name.h"
 #include "server/engine/volume/writer.h"
 
 namespace ramvol::engine {
@@ -69,8 +71,11 @@ class VolumeCore final : public ChunkOwner {
   void Detach(Holders::Id id);
   const Holders& holders() const { return holders_; }
   absl::Status CheckUnattached() const;
+  // NOT_FOUND, reason VOLUME_DELETED.
+  absl::Status Deleted() const { return Explain({Cause::kDeleted}, {}); }
 
-  const std::string& name() const { return name_; }
+  std::string name() const { return name_.Get(); }
+  void set_name(std::string name) { name_.Set(std::move(name)); }
   uint64_t uid() const { return uid_; }
   uint64_t size_bytes() const { return content_.size_bytes(); }
   bool read_only() const { return read_only_.load(std::memory_order_acquire); }
@@ -103,12 +108,11 @@ class VolumeCore final : public ChunkOwner {
   absl::Status End(Operation operation, const Request& request, int64_t took_ns,
                    uint64_t counted_bytes, const Refusal& refusal);
   absl::Status Explain(const Refusal& refusal, const Request& request) const {
-    return engine::Explain(refusal, request, name_, size_bytes(), account_);
+    return engine::Explain(refusal, request, name(), size_bytes(), account_);
   }
   // Likewise, and logs limits that were reached and lost data.
   absl::Status Refuse(const Refusal& refusal, const Request& request) const;
   absl::StatusOr<Holders::Id> Enter(Holder holder, bool if_unattached);
-  absl::Status Deleted() const { return Explain({Cause::kDeleted}, {}); }
 
   // The options after `update`; INVALID_ARGUMENT when they do not validate.
   absl::StatusOr<VolumeOptions> Updated(const VolumeUpdate& update) const;
@@ -119,9 +123,10 @@ class VolumeCore final : public ChunkOwner {
   uint64_t ReservationFor(uint64_t size_bytes) const;
 
   Arena& arena_;
-  const std::string name_;
+  VolumeName name_;
   const uint64_t uid_;
-  // As created. The current values of what can change are in the members below.
+  // As created, but for the name. The current values of what can change are in
+  // the members below.
   const VolumeOptions options_;
   std::atomic<bool> read_only_;
 

@@ -80,18 +80,14 @@ TEST_F(RunCliTest, HelpAndVersionGoToStandardOutput) {
     const auto result = Run(line);
     EXPECT_EQ(result.exit_code, 0) << line;
     EXPECT_EQ(result.err, "") << line;
-    for (const char* word : {"create",     "ls",
-                             "show",       "stat",
-                             "set",        "resize",
-                             "rm",         "read",
-                             "write",      "trim",
-                             "import",     "export",
-                             "extents",    "uri",
-                             "qemu",       "attach",
-                             "detach",     "server",
-                             "completion", "help",
-                             "--server",   "RAMVOL_SERVER",
-                             "Exit codes"}) {
+    for (const char* word :
+         {"create",     "ls",     "show",     "stat",
+          "set",        "resize", "rename",   "clients",
+          "rm",         "read",   "write",    "trim",
+          "import",     "export", "extents",  "uri",
+          "qemu",       "attach", "detach",   "server",
+          "completion", "help",   "--server", "RAMVOL_SERVER",
+          "Exit codes"}) {
       EXPECT_THAT(result.out, HasSubstr(word)) << line;
     }
   }
@@ -195,6 +191,8 @@ TEST_F(RunCliTest, JsonHasItsSchema) {
             2);
   EXPECT_EQ(FromJson<v1::Volume>(run({"resize", "b", "2G"})).size_bytes(),
             2 * kGiB);
+  EXPECT_EQ(FromJson<v1::Volume>(run({"rename", "b", "c"})).name(), "c");
+  EXPECT_EQ(FromJson<v1::Volume>(run({"rename", "c", "b"})).name(), "b");
   EXPECT_EQ(FromJson<v1::VolumeStats>(run({"stat", "b"})).size_bytes(),
             2 * kGiB);
   EXPECT_EQ(FromJson<v1::GetServerInfoResponse>(run({"server"})).version(),

@@ -494,6 +494,39 @@ TEST_F(IoStreamTest, AStreamIdIsOneStreams) {
 
 // As when the server does not know yet that the old connection is dead: it is
 // idle, and nobody closes it.
+TEST_F(IoStreamTest, FindsARenamedVolumeByItsUid) {
+  Stream stream(&server_);
+  stream.Open("disk");
+  v1::RenameVolumeRequest rename;
+  rename.set_name("disk");
+  rename.set_new_name("other");
+  ASSERT_THAT(TestServer::Call(&v1::VolumeService::Stub::RenameVolume,
+                               server_.volumes(), rename),
+              IsOk());
+  v1::IoRequest write;
+  AddWrite(&write, 1, 0, "still there");
+  ASSERT_TRUE(stream.Send(write));
+  EXPECT_FALSE(stream.Results(1)[1].has_error());
+
+  v1::IoRequest again;
+  again.set_volume("disk");
+  again.set_uid(stream.opened().uid());
+  server_.CreateVolume("disk", kSize);
+  Stream reopened(&server_);
+  reopened.Open(again);
+  EXPECT_EQ(reopened.opened().uid(), stream.opened().uid());
+  // Without one of this uid, the name counts.
+  again.set_uid("0123456789abcdef");
+  Stream by_name(&server_);
+  by_name.Open(again);
+  EXPECT_NE(by_name.opened().uid(), stream.opened().uid());
+  again.set_volume("gone");
+  Stream none(&server_);
+  ASSERT_TRUE(none.Send(again));
+  EXPECT_THAT(none.Finish(),
+              HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+}
+
 TEST_F(IoStreamTest, AHalfOpenStreamIsReplaced) {
   Stream old(&server_);
   old.Open(FirstMessage(1));

@@ -1,9 +1,12 @@
 // VolumeService, by RPC against a whole server.
 #include "server/service/volume_service.h"
 
+#include <algorithm>
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +15,7 @@
 #include "base/version.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/status.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 
@@ -49,6 +53,12 @@ class VolumeServiceTest : public ::testing::Test {
   absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request) {
     auto response =
         TestServer::Call(&Stub::UpdateVolume, server_.volumes(), request);
+    if (!response.ok()) return response.status();
+    return response->volume();
+  }
+  absl::StatusOr<v1::Volume> Rename(const v1::RenameVolumeRequest& request) {
+    auto response =
+        TestServer::Call(&Stub::RenameVolume, server_.volumes(), request);
     if (!response.ok()) return response.status();
     return response->volume();
   }
@@ -240,6 +250,123 @@ TEST_F(VolumeServiceTest, RequestIdIsForgottenWithItsVolume) {
   ASSERT_THAT(second, IsOk());
   EXPECT_NE(second->uid(), first->uid());
   EXPECT_NE(second->etag(), first->etag());
+}
+
+v1::RenameVolumeRequest RenameRequest(const std::string& name,
+                                      const std::string& new_name,
+                                      const std::string& id = "") {
+  v1::RenameVolumeRequest request;
+  request.set_name(name);
+  request.set_new_name(new_name);
+  request.set_request_id(id);
+  return request;
+}
+
+TEST_F(VolumeServiceTest, RenameChangesNothingButNameAndEtag) {
+  v1::CreateVolumeRequest create = CreateRequest();
+  (*create.mutable_labels())["a"] = "b";
+  auto before = Create(create);
+  ASSERT_THAT(before, IsOk());
+  auto after = Rename(RenameRequest("disk", "other"));
+  ASSERT_THAT(after, IsOk());
+  EXPECT_EQ(after->name(), "other");
+  EXPECT_NE(after->etag(), before->etag());
+  v1::Volume expected = *before;
+  expected.set_name("other");
+  expected.set_etag(after->etag());
+  *expected.mutable_update_time() = after->update_time();
+  EXPECT_EQ(after->DebugString(), expected.DebugString());
+  EXPECT_EQ(Get("other")->DebugString(), expected.DebugString());
+  EXPECT_THAT(Get("disk"),
+              HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+  // It can be changed, and the old name can be used.
+  v1::UpdateVolumeRequest update;
+  update.set_name("other");
+  update.mutable_volume()->set_read_only(true);
+  update.mutable_update_mask()->add_paths("read_only");
+  ASSERT_THAT(Update(update), IsOk());
+  EXPECT_EQ(Get("other")->name(), "other");
+  ASSERT_THAT(Create(CreateRequest()), IsOk());
+  EXPECT_EQ(List(10, "")->volumes_size(), 2);
+}
+
+TEST_F(VolumeServiceTest, RenameIsRefusedForOtherNamesAndEtags) {
+  ASSERT_THAT(Create(CreateRequest("a")), IsOk());
+  ASSERT_THAT(Create(CreateRequest("b")), IsOk());
+  const absl::Status taken = Rename(RenameRequest("a", "b")).status();
+  EXPECT_THAT(taken, HasReason(absl::StatusCode::kAlreadyExists,
+                               reason::kVolumeExists));
+  EXPECT_EQ(GetMetadata(taken).at("volume"), "b");
+  EXPECT_THAT(
+      Rename(RenameRequest("a", "a")),
+      HasReason(absl::StatusCode::kAlreadyExists, reason::kVolumeExists));
+  EXPECT_THAT(Rename(RenameRequest("a", "A")), IsInvalidField("new_name"));
+  EXPECT_THAT(Rename(RenameRequest("a", "")), IsInvalidField("new_name"));
+  EXPECT_THAT(Rename(RenameRequest("", "c")), IsInvalidField("name"));
+  EXPECT_THAT(Rename(RenameRequest("c", "d")),
+              HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+  v1::RenameVolumeRequest request = RenameRequest("a", "c");
+  request.set_etag("old");
+  EXPECT_THAT(Rename(request),
+              HasReason(absl::StatusCode::kAborted, reason::kEtagMismatch));
+  request.set_etag(Get("a")->etag());
+  EXPECT_THAT(Rename(request), IsOk());
+}
+
+TEST_F(VolumeServiceTest, ARepeatedRenameAnswersAsTheFirst) {
+  ASSERT_THAT(Create(CreateRequest("a")), IsOk());
+  auto first = Rename(RenameRequest("a", "b", "once"));
+  ASSERT_THAT(first, IsOk());
+  // There is another volume of the old name by now.
+  ASSERT_THAT(Create(CreateRequest("a")), IsOk());
+  auto second = Rename(RenameRequest("a", "b", "once"));
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(second->SerializeAsString(), first->SerializeAsString());
+  EXPECT_THAT(
+      Rename(RenameRequest("a", "c", "once")),
+      HasReason(absl::StatusCode::kAlreadyExists, reason::kVolumeExists));
+  // It is remembered until the next one.
+  ASSERT_THAT(Rename(RenameRequest("b", "c")), IsOk());
+  auto third = Rename(RenameRequest("a", "b", "once"));
+  ASSERT_THAT(third, IsOk());
+  EXPECT_NE(third->uid(), first->uid());
+  v1::DeleteVolumeRequest remove;
+  remove.set_name("b");
+  ASSERT_THAT(Delete(remove), IsOk());
+  EXPECT_THAT(Rename(RenameRequest("a", "b", "once")),
+              HasReason(absl::StatusCode::kNotFound, reason::kVolumeNotFound));
+}
+
+TEST_F(VolumeServiceTest, VolumesTradeNamesWhileTheyAreListed) {
+  for (const char* name : {"a", "b", "c"}) {
+    ASSERT_THAT(Create(CreateRequest(name)), IsOk());
+  }
+  std::atomic<bool> done{false};
+  std::thread trader([&] {
+    for (int i = 0; i < 200; ++i) {
+      EXPECT_THAT(Rename(RenameRequest("a", "x")), IsOk());
+      EXPECT_THAT(Rename(RenameRequest("c", "a")), IsOk());
+      EXPECT_THAT(Rename(RenameRequest("x", "c")), IsOk());
+    }
+    done = true;
+  });
+  while (!done) {
+    std::vector<std::string> names;
+    std::string token;
+    do {
+      auto page = List(1, token);
+      ASSERT_THAT(page, IsOk());
+      for (const auto& volume : page->volumes()) names.push_back(volume.name());
+      token = page->next_page_token();
+    } while (!token.empty());
+    EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+    EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(),
+              names.size())
+        << "a name was listed twice";
+    EXPECT_EQ(std::count(names.begin(), names.end(), "b"), 1);
+  }
+  trader.join();
+  EXPECT_EQ(List(10, "")->volumes_size(), 3);
 }
 
 TEST_F(VolumeServiceTest, ValidateOnlyCreatesNothing) {
