@@ -23,6 +23,7 @@
 #include "server/end_connections.h"
 #include "server/engine/metrics/engine_metrics.h"
 #include "server/engine/metrics/volume_metrics.h"
+#include "server/service/catalog_metrics.h"
 #include "server/service/grpc_metrics.h"
 #include "server/service/limits.h"
 #include "server/service/rpc_counter.h"
@@ -85,6 +86,8 @@ void EnableStandardServices() {
   (void)enabled;
 }
 
+// How often times are looked at.
+constexpr absl::Duration kTick = absl::Seconds(1);
 // For code, threads, their buffers, and what malloc keeps.
 constexpr uint64_t kBaseBytes = uint64_t{128} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
@@ -133,7 +136,8 @@ Server::Server(std::unique_ptr<engine::Engine> engine,
       volume_service_(engine_.get(), &catalog_, &executor_, &gate_,
                       client_memory_),
       block_service_(engine_.get(), &executor_, &gate_, client_memory_),
-      exports_(engine_.get()) {}
+      exports_(engine_.get()),
+      ticker_(kTick, [this] { catalog_.ExpireDue(); }) {}
 
 Server::~Server() {
   if (grpc_ != nullptr) Shutdown(absl::ZeroDuration());
@@ -175,6 +179,7 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
        std::make_shared<metrics::EngineMetrics>(engine_.get()),
        std::make_shared<metrics::GrpcMetrics>(
            &rpc_stats_, [this] { return block_service_.io_streams(); }),
+       std::make_shared<metrics::CatalogMetrics>(&catalog_),
        std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
        std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
        std::make_shared<metrics::DoorMetrics>(

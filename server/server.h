@@ -16,6 +16,7 @@
 #include "base/door_stats.h"
 #include "base/listen_address.h"
 #include "base/metrics/endpoint.h"
+#include "base/ticker.h"
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
@@ -148,6 +149,9 @@ class Server {
   // Constant after Start.
   std::vector<std::string> grpc_addresses_;
   std::string metrics_url_;
+
+  // Last: its thread uses the others.
+  Ticker ticker_;
 };
 
 }  // namespace ramvol::server

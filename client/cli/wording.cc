@@ -57,6 +57,7 @@ const Words& Names() {
       {"if_unattached", "--force"},
       {"update_mask", "the change"},
       {"new_name", "NEW-NAME"},
+      {"ttl", "--ttl"},
       {"ALLOCATOR_ZSTD", "zstd"},
       {"ALLOCATOR_SPARSE", "sparse"},
       {"ALLOCATOR_MALLOC", "malloc"},

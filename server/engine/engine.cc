@@ -215,6 +215,25 @@ absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,
   return absl::OkStatus();
 }
 
+bool Engine::DeleteUnused(const std::shared_ptr<Volume>& volume,
+                          const VolumeUse& seen) {
+  // The registry's, and the caller's.
+  constexpr long kReferences = 2;
+  {
+    MutexLock lock(&impl_->mu);
+    const auto found = impl_->volumes.find(volume->name());
+    if (found == impl_->volumes.end() || found->second != volume) return false;
+    // Only Find makes more of them, and waits for the lock.
+    if (volume.use_count() > kReferences) return false;
+    // To drop a reference is to see what others did before they dropped theirs.
+    std::shared_ptr<Volume>(volume).reset();
+    if (seen.attached || volume->Use() != seen) return false;
+    impl_->by_uid.erase(volume->uid());
+    impl_->volumes.erase(found);
+  }
+  return volume->core_->Delete(/*force=*/false).ok();
+}
+
 std::vector<NamedVolume> Engine::List(std::string_view after,
                                       size_t max) const {
   MutexLock lock(&impl_->mu);

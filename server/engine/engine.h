@@ -62,6 +62,13 @@ class Engine {
   // attached, unless `force`.
   absl::Status DeleteVolume(const std::shared_ptr<Volume>& volume, bool force);
 
+  // Deletes `volume` unless it was used since Volume::Use returned `seen`, is
+  // attached, or someone beside the engine and the caller has a reference, as
+  // calls under way have. The caller may have one. Returns whether it did. So a
+  // call of the volume either comes before, and keeps it, or does not find it.
+  bool DeleteUnused(const std::shared_ptr<Volume>& volume,
+                    const VolumeUse& seen);
+
   // Up to `max` volumes with names greater than `after`, sorted by name. Go on
   // after the last name listed: by then the volume may have another.
   std::vector<NamedVolume> List(std::string_view after, size_t max) const;

@@ -44,6 +44,7 @@ uint64_t Volume::size_bytes() const { return core_->size_bytes(); }
 bool Volume::read_only() const { return core_->read_only(); }
 VolumeOptions Volume::options() const { return core_->options(); }
 VolumeStats Volume::Stats() const { return core_->Stats(); }
+VolumeUse Volume::Use() const { return core_->Use(); }
 absl::StatusOr<Holders::Id> Volume::Attach(Holder holder, bool if_unattached) {
   return core_->Attach(std::move(holder), if_unattached);
 }

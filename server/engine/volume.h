@@ -84,6 +84,8 @@ class Volume {
   // The current options.
   VolumeOptions options() const;
   VolumeStats Stats() const;
+  // Cheaper than Stats.
+  VolumeUse Use() const;
 
   // Registers a client that holds the volume open; Detach with the returned id
   // ends that. NOT_FOUND once the volume is deleted. With `if_unattached`, also

@@ -11,11 +11,15 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
+#include "server/service/lease.h"
 #include "server/service/uid.h"
 #include "server/service/volume_fields.h"
 
 namespace ramvol::service {
 namespace {
+
+// Why a volume was deleted, in the log.
+constexpr std::string_view kTtlExpired = "TTL_EXPIRED";
 
 absl::Status NotFound(const std::string& name) {
   return WithMetadata(
@@ -56,11 +60,12 @@ bool SameRequest(const google::protobuf::Message& a,
 class Catalog::Entry {
  public:
   Entry(std::shared_ptr<engine::Volume> volume,
-        const v1::CreateVolumeRequest& request, absl::Time now)
+        const v1::CreateVolumeRequest& request, absl::Time now, int64_t now_ns)
       : volume_(std::move(volume)), request_(request) {
     MutexLock lock(&mu_);
     FillVolume(volume_->options(), &settings_);
     *settings_.mutable_labels() = request.labels();
+    SetTtlLocked(FromProto(request.ttl()), now_ns);
     settings_.set_uid(FormatUid(volume_->uid()));
     *settings_.mutable_create_time() = ToProto(now);
     StampLocked(now);
@@ -68,7 +73,7 @@ class Catalog::Entry {
     if (request.request_id().empty()) {
       request_.Clear();
     } else {
-      first_answer_ = settings_;
+      first_answer_ = DescribeLocked(now, now_ns);
     }
   }
 
@@ -80,23 +85,27 @@ class Catalog::Entry {
   const v1::CreateVolumeRequest& request() const { return request_; }
   const v1::Volume& first_answer() const { return first_answer_; }
 
-  v1::Volume settings() const {
+  // With all that is shown.
+  v1::Volume Describe(absl::Time now, int64_t now_ns) const {
     MutexLock lock(&mu_);
-    return settings_;
+    return DescribeLocked(now, now_ns);
   }
 
-  absl::StatusOr<v1::Volume> Update(const std::string& etag,
+  absl::StatusOr<v1::Volume> Update(const std::string& wanted_etag,
                                     const VolumeChange& change,
-                                    const Clock& clock) {
+                                    const Catalog& catalog) {
     MutexLock change_lock(&change_mu_);
-    absl::Status status = CheckEtag(name(), etag, settings().etag());
+    absl::Status status = CheckEtag(name(), wanted_etag, etag());
     if (status.ok()) status = volume_->Update(change.engine);
     if (!status.ok()) return status;
     MutexLock lock(&mu_);
     FillVolume(volume_->options(), &settings_);
     if (change.set_labels) *settings_.mutable_labels() = change.labels;
-    StampLocked(clock());
-    return settings_;
+    const absl::Time now = catalog.clock_();
+    const int64_t now_ns = catalog.steady_();
+    if (change.ttl.has_value()) SetTtlLocked(*change.ttl, now_ns);
+    StampLocked(now);
+    return DescribeLocked(now, now_ns);
   }
 
   // Also moves this within `catalog`.
@@ -106,8 +115,7 @@ class Catalog::Entry {
     // This may have waited for the first of two equal requests, or for another.
     if (auto repeated = AnswerIfRepeated(request)) return *repeated;
     if (name() != request.name()) return NotFound(request.name());
-    absl::Status status =
-        CheckEtag(request.name(), request.etag(), settings().etag());
+    absl::Status status = CheckEtag(request.name(), request.etag(), etag());
     if (!status.ok()) return status;
     MutexLock create_lock(&catalog.create_mu_);
     status = catalog.engine_->RenameVolume(volume_, request.new_name());
@@ -120,7 +128,7 @@ class Catalog::Entry {
       catalog.by_rename_id_.emplace(request.request_id(), node.mapped());
     }
     catalog.entries_.insert(std::move(node));
-    return TakeName(request, catalog.clock_());
+    return TakeName(request, catalog.clock_(), catalog.steady_());
   }
 
   // The id of the request that renamed the volume last, or "".
@@ -139,12 +147,67 @@ class Catalog::Entry {
   absl::Status Delete(engine::Engine& engine,
                       const v1::DeleteVolumeRequest& request) {
     MutexLock change_lock(&change_mu_);
-    absl::Status status = CheckEtag(name(), request.etag(), settings().etag());
-    return status.ok() ? engine.DeleteVolume(volume_, request.force()) : status;
+    absl::Status status = CheckEtag(name(), request.etag(), etag());
+    if (status.ok()) status = engine.DeleteVolume(volume_, request.force());
+    MutexLock lock(&mu_);
+    if (status.ok()) lease_.End();
+    return status;
+  }
+
+  // When to look at it again; nullopt without a time to live.
+  std::optional<int64_t> NextLookNs(int64_t now_ns) const {
+    MutexLock lock(&mu_);
+    if (!lease_.granted()) return std::nullopt;
+    return lease_.NextLookNs(now_ns);
+  }
+
+  // Deletes the volume, if its time to live is over.
+  bool Expire(engine::Engine& engine, int64_t now_ns) {
+    if (!IsOver(now_ns)) return false;
+    MutexLock change_lock(&change_mu_);
+    if (!IsOver(now_ns)) return false;  // It was extended.
+    if (!engine.DeleteUnused(volume_, seen())) return false;
+    MutexLock lock(&mu_);
+    lease_.End();
+    return true;
   }
 
  private:
-  v1::Volume TakeName(const v1::RenameVolumeRequest& request, absl::Time now) {
+  std::string etag() const {
+    MutexLock lock(&mu_);
+    return settings_.etag();
+  }
+
+  bool IsOver(int64_t now_ns) {
+    MutexLock lock(&mu_);
+    lease_.Look(volume_->Use(), now_ns);
+    return lease_.IsOver(now_ns);
+  }
+  engine::VolumeUse seen() const {
+    MutexLock lock(&mu_);
+    return lease_.seen();
+  }
+
+  void SetTtlLocked(absl::Duration ttl, int64_t now_ns)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    lease_.Start(ttl, volume_->Use(), now_ns);
+    settings_.clear_ttl();
+    if (lease_.granted()) *settings_.mutable_ttl() = ToProto(ttl);
+  }
+
+  v1::Volume DescribeLocked(absl::Time now, int64_t now_ns) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    v1::Volume volume = settings_;
+    if (!lease_.granted()) return volume;
+    lease_.Look(volume_->Use(), now_ns);
+    if (!lease_.seen().attached) {
+      *volume.mutable_expire_time() = ToProto(now + lease_.Left(now_ns));
+    }
+    return volume;
+  }
+
+  v1::Volume TakeName(const v1::RenameVolumeRequest& request, absl::Time now,
+                      int64_t now_ns) {
     MutexLock lock(&mu_);
     settings_.set_name(request.new_name());
     StampLocked(now);
@@ -152,9 +215,9 @@ class Catalog::Entry {
     rename_answer_.Clear();
     if (!request.request_id().empty()) {
       rename_ = request;
-      rename_answer_ = settings_;
+      rename_answer_ = DescribeLocked(now, now_ns);
     }
-    return settings_;
+    return DescribeLocked(now, now_ns);
   }
 
   void StampLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -171,15 +234,16 @@ class Catalog::Entry {
   // change comes between the check of the etag and this one.
   Mutex change_mu_ ABSL_ACQUIRED_BEFORE(mu_);
   mutable Mutex mu_;
-  v1::Volume settings_ ABSL_GUARDED_BY(mu_);
+  v1::Volume settings_ ABSL_GUARDED_BY(mu_);  // Without expire_time.
+  mutable Lease lease_ ABSL_GUARDED_BY(mu_);
   // The request that renamed the volume last, if it had an id.
   v1::RenameVolumeRequest rename_ ABSL_GUARDED_BY(mu_);
   v1::Volume rename_answer_ ABSL_GUARDED_BY(mu_);
   uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-Catalog::Catalog(engine::Engine* engine, Clock clock)
-    : engine_(engine), clock_(std::move(clock)) {}
+Catalog::Catalog(engine::Engine* engine, Clock clock, ClockNs steady)
+    : engine_(engine), clock_(std::move(clock)), steady_(std::move(steady)) {}
 
 Catalog::~Catalog() = default;
 
@@ -251,14 +315,15 @@ absl::StatusOr<v1::Volume> Catalog::Create(
     v1::Volume volume;
     FillVolume(*options, &volume);
     *volume.mutable_labels() = request.labels();
+    if (request.has_ttl()) *volume.mutable_ttl() = request.ttl();
     return volume;
   }
   auto volume = engine_->CreateVolume(*options);
   if (!volume.ok()) {
     return WithMetadata(volume.status(), "volume", request.name());
   }
-  v1::Volume created =
-      Enter(std::make_shared<Entry>(*std::move(volume), request, clock_()));
+  v1::Volume created = Enter(std::make_shared<Entry>(
+      *std::move(volume), request, clock_(), steady_()));
   LogEvent(Event::kVolumeCreated,
            {.volume = created.name(),
             .client = client,
@@ -270,18 +335,19 @@ absl::StatusOr<v1::Volume> Catalog::Create(
 }
 
 v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
-  v1::Volume settings = entry->settings();
+  v1::Volume created = entry->Describe(clock_(), steady_());
+  ScheduleLook(entry);
   WriterMutexLock lock(&map_mu_);
   const std::string& id = entry->request().request_id();
   if (!id.empty()) by_request_id_.emplace(id, entry);
-  entries_.emplace(entry->name(), std::move(entry));
-  return settings;
+  entries_.emplace(created.name(), std::move(entry));
+  return created;
 }
 
 absl::StatusOr<v1::Volume> Catalog::Get(const std::string& name) const {
   auto entry = Find(name);
   if (!entry.ok()) return entry.status();
-  return (*entry)->settings();
+  return (*entry)->Describe(clock_(), steady_());
 }
 
 absl::StatusOr<v1::Volume> Catalog::Update(
@@ -290,10 +356,11 @@ absl::StatusOr<v1::Volume> Catalog::Update(
   if (!change.ok()) return change.status();
   auto entry = Find(request.name());
   if (!entry.ok()) return entry.status();
-  auto changed = (*entry)->Update(request.etag(), *change, clock_);
+  auto changed = (*entry)->Update(request.etag(), *change, *this);
   if (!changed.ok()) {
     return WithMetadata(changed.status(), "volume", request.name());
   }
+  if (change->ttl.has_value()) ScheduleLook(*entry);
   LogEvent(Event::kVolumeChanged,
            {.volume = request.name(),
             .client = client,
@@ -342,6 +409,7 @@ absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
 }
 
 void Catalog::Erase(const std::shared_ptr<Entry>& entry) {
+  ScheduleLook(entry);  // None any more.
   WriterMutexLock lock(&map_mu_);
   const auto it = entries_.find(entry->name());
   if (it != entries_.end() && it->second == entry) entries_.erase(it);
@@ -349,14 +417,56 @@ void Catalog::Erase(const std::shared_ptr<Entry>& entry) {
   by_rename_id_.erase(entry->rename_id());
 }
 
+void Catalog::ScheduleLook(const std::shared_ptr<Entry>& entry) {
+  // Under the lock, so that the last one here goes by what holds now.
+  MutexLock lock(&looks_mu_);
+  if (const auto next = entry->NextLookNs(steady_())) {
+    looks_.Set(entry, *next);
+  } else {
+    looks_.Remove(entry.get());
+  }
+}
+
+void Catalog::ExpireDue() {
+  for (;;) {
+    std::shared_ptr<Entry> due;
+    {
+      MutexLock lock(&looks_mu_);
+      due = looks_.PopDue(steady_());
+    }
+    if (due == nullptr) return;
+    Look(due);
+  }
+}
+
+void Catalog::Look(const std::shared_ptr<Entry>& entry) {
+  if (!entry->Expire(*engine_, steady_())) return ScheduleLook(entry);
+  const v1::Volume volume = entry->Describe(clock_(), steady_());
+  Erase(entry);
+  expired_.fetch_add(1, std::memory_order_relaxed);
+  LogEvent(
+      Event::kVolumeDeleted,
+      {.volume = volume.name(),
+       .reason = kTtlExpired,
+       .message = absl::StrCat("it was not used for ",
+                               absl::FormatDuration(FromProto(volume.ttl())))});
+}
+
+size_t Catalog::with_ttl() const {
+  MutexLock lock(&looks_mu_);
+  return looks_.size();
+}
+
 std::pair<std::vector<v1::Volume>, bool> Catalog::List(std::string_view after,
                                                        size_t max) const {
   std::vector<v1::Volume> volumes;
+  const absl::Time now = clock_();
+  const int64_t now_ns = steady_();
   // While it is held no name changes, so a page ends with the name in the map.
   ReaderMutexLock lock(&map_mu_);
   auto it = entries_.upper_bound(after);
   for (; it != entries_.end() && volumes.size() < max; ++it) {
-    volumes.push_back(it->second->settings());
+    volumes.push_back(it->second->Describe(now, now_ns));
   }
   return {std::move(volumes), it != entries_.end()};
 }

@@ -3,6 +3,7 @@
 #ifndef RAMVOL_SERVER_SERVICE_CATALOG_H_
 #define RAMVOL_SERVER_SERVICE_CATALOG_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,23 +19,29 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
+#include "server/service/schedule.h"
 
 namespace ramvol::service {
 
 // Creates, changes and deletes volumes in the engine, and keeps these settings.
 // All such calls go through one Catalog. The data path uses the engine
-// directly.
+// directly, and so calls must not keep volumes that they find here: one that is
+// referred to does not expire.
 //
 // Thread-safe. Errors are as volume_service.proto documents.
 class Catalog {
  public:
   using Clock = std::function<absl::Time()>;
+  using ClockNs = std::function<int64_t()>;
 
-  // Borrows `engine`, which must outlive the catalog and be empty.
-  explicit Catalog(engine::Engine* engine, Clock clock = absl::Now);
+  // Borrows `engine`, which must outlive the catalog and be empty. Times to
+  // live are measured by `steady`.
+  explicit Catalog(engine::Engine* engine, Clock clock = absl::Now,
+                   ClockNs steady = &SteadyNowNs);
   ~Catalog();
 
   Catalog(const Catalog&) = delete;
@@ -60,6 +67,13 @@ class Catalog {
       const std::string& name) const;
   absl::StatusOr<engine::VolumeStats> Stat(const std::string& name) const;
 
+  // Deletes the volumes whose time to live is over. Call it every second. The
+  // cost follows the number of volumes that have one, and how short it is.
+  void ExpireDue();
+  // How many volumes have a time to live, and how many it ended.
+  size_t with_ttl() const;
+  uint64_t expired() const { return expired_.load(std::memory_order_relaxed); }
+
  private:
   class Entry;
 
@@ -74,9 +88,15 @@ class Catalog {
   v1::Volume Enter(std::shared_ptr<Entry> entry);
   // Removes the entry, if it is still there.
   void Erase(const std::shared_ptr<Entry>& entry);
+  // Plans the next look at whether it was used.
+  void ScheduleLook(const std::shared_ptr<Entry>& entry);
+  // Deletes it, if its time to live is over.
+  void Look(const std::shared_ptr<Entry>& entry);
 
   engine::Engine* const engine_;
   const Clock clock_;
+  const ClockNs steady_;
+  std::atomic<uint64_t> expired_{0};
 
   // Held during a creation or a renaming: a repeated request waits for the
   // first one's outcome, and the engine and `entries_` take names in one order.
@@ -90,6 +110,10 @@ class Catalog {
   // By the id of the request that renamed the volume last.
   absl::flat_hash_map<std::string, std::shared_ptr<Entry>> by_rename_id_
       ABSL_GUARDED_BY(map_mu_);
+
+  mutable Mutex looks_mu_ ABSL_ACQUIRED_AFTER(map_mu_);
+  // When to look at volumes with a time to live.
+  Schedule<Entry> looks_ ABSL_GUARDED_BY(looks_mu_);
 };
 
 }  // namespace ramvol::service

@@ -71,6 +71,22 @@ absl::Status CheckLabels(const std::string& field, const Labels& labels) {
   return absl::OkStatus();
 }
 
+absl::Status CheckTtl(const char* field,
+                      const google::protobuf::Duration& ttl) {
+  constexpr int32_t kNanosPerSecond = 1'000'000'000;
+  const bool valid = ttl.seconds() >= 0 && ttl.nanos() >= 0 &&
+                     ttl.nanos() < kNanosPerSecond &&
+                     absl::Seconds(ttl.seconds()) <= kMaxTtl;
+  const absl::Duration duration = valid ? FromProto(ttl) : -kMinTtl;
+  if (duration == absl::ZeroDuration() ||
+      (duration >= kMinTtl && duration <= kMaxTtl)) {
+    return absl::OkStatus();
+  }
+  return InvalidField(
+      field, absl::StrCat(field, " is ", ttl.seconds(), " s and ", ttl.nanos(),
+                          " ns; it is 1 second to 3650 days, or 0 for none"));
+}
+
 absl::StatusOr<engine::Allocator> ParseAllocator(v1::Allocator allocator) {
   switch (allocator) {
     case v1::ALLOCATOR_UNSPECIFIED:
@@ -132,7 +148,8 @@ absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
        CheckLevel("zstd_level", request.zstd_level()),
        CheckLevel("merge_zstd_level", request.merge_zstd_level()),
        CheckMemoryLimit("memory_limit_bytes", request.memory_limit_bytes()),
-       CheckLabels("labels", request.labels())});
+       CheckLabels("labels", request.labels()),
+       CheckTtl("ttl", request.ttl())});
   return fields.ok() ? CheckRequestId(request.request_id()) : fields;
 }
 
@@ -159,8 +176,8 @@ absl::Status UnknownPath(const std::string& path) {
       "update_mask",
       absl::StrCat("update_mask names \"", path,
                    "\", which cannot change; size_bytes, zstd_level, "
-                   "merge_zstd_level, memory_limit_bytes, read_only and labels "
-                   "can"));
+                   "merge_zstd_level, memory_limit_bytes, read_only, labels "
+                   "and ttl can"));
 }
 
 // Copies one field of the mask to `change`.
@@ -195,6 +212,11 @@ absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
     change->set_labels = true;
     change->labels = volume.labels();
     return CheckLabels(field, volume.labels());
+  }
+  if (path == "ttl") {
+    absl::Status valid = CheckTtl("volume.ttl", volume.ttl());
+    if (valid.ok()) change->ttl = FromProto(volume.ttl());
+    return valid;
   }
   return UnknownPath(path);
 }
@@ -258,6 +280,18 @@ google::protobuf::Timestamp ToProto(absl::Time time) {
   timestamp.set_nanos(static_cast<int32_t>(
       absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
   return timestamp;
+}
+
+google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration proto;
+  proto.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  proto.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return proto;
+}
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) +
+         absl::Nanoseconds(duration.nanos());
 }
 
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume) {

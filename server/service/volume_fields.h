@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "google/protobuf/duration.pb.h"
 #include "google/protobuf/map.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -21,6 +22,8 @@ namespace ramvol::service {
 inline constexpr size_t kMaxLabels = 64;
 inline constexpr size_t kMaxLabelValueBytes = 256;
 inline constexpr size_t kMaxRequestIdBytes = 128;
+inline constexpr absl::Duration kMinTtl = absl::Seconds(1);
+inline constexpr absl::Duration kMaxTtl = absl::Hours(24 * 3650);
 
 using Labels = google::protobuf::Map<std::string, std::string>;
 
@@ -29,6 +32,7 @@ struct VolumeChange {
   engine::VolumeUpdate engine;
   bool set_labels = false;
   Labels labels;
+  std::optional<absl::Duration> ttl;  // 0: none any more.
 };
 
 // Checks every field and fills in defaults. INVALID_ARGUMENT names the field as
@@ -46,6 +50,9 @@ absl::Status CheckRename(const v1::RenameVolumeRequest& request);
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
 
 google::protobuf::Timestamp ToProto(absl::Time time);
+google::protobuf::Duration ToProto(absl::Duration duration);
+// Of a valid duration.
+absl::Duration FromProto(const google::protobuf::Duration& duration);
 
 v1::VolumeStats MakeStats(const engine::VolumeStats& stats);
 

@@ -76,6 +76,7 @@ v1::Volume FakeServer::Describe(const v1::CreateVolumeRequest& request) {
   volume.set_memory_limit_bytes(request.memory_limit_bytes());
   volume.set_read_only(request.read_only());
   *volume.mutable_labels() = request.labels();
+  if (request.has_ttl()) *volume.mutable_ttl() = request.ttl();
   return volume;
 }
 
@@ -155,6 +156,10 @@ absl::StatusOr<v1::Volume> FakeServer::UpdateVolume(
     if (path == "size_bytes") {
       volume.set_size_bytes(wanted.size_bytes());
       volumes_.at(request.name()).data->Resize(wanted.size_bytes());
+    }
+    if (path == "ttl") {
+      volume.clear_ttl();
+      if (wanted.ttl().seconds() > 0) *volume.mutable_ttl() = wanted.ttl();
     }
     if (path == "read_only") volume.set_read_only(wanted.read_only());
     if (path == "zstd_level") volume.set_zstd_level(wanted.zstd_level());

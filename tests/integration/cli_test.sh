@@ -109,6 +109,16 @@ expect_text err '"taken"'
 expect 0 rename other scratch --output=name
 expect_text out scratch
 expect 0 rm taken
+expect 0 create short 4096 --ttl=1s
+expect_text out "1s after the last use"
+expect 1 set short --ttl=0.5s
+expect_text err "--ttl is"
+expect 0 wait short --until=gone --within=60s
+expect 0 set scratch --ttl=2h
+expect 0 ls -o wide
+expect_text out "in 1h59m"
+expect 0 set scratch --ttl=0
+expect_text out "none"
 expect 0 resize scratch 2G
 expect 1 resize scratch 1G
 expect_text err "--shrink"

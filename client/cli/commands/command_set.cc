@@ -15,6 +15,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/size.h"
 #include "client/cli/errors.h"
@@ -44,16 +46,22 @@ CLI::Option* AddSizeTo(CLI::App* command, const std::string& names,
       ->type_name(names[0] == '-' ? "SIZE" : "");
 }
 
+// Also of days, "7d"; nullopt when `text` is no time.
+std::optional<absl::Duration> ParseTime(absl::string_view text) {
+  double number = 0;
+  if (absl::SimpleAtod(text, &number)) return absl::Seconds(number);
+  absl::Duration time;
+  if (absl::ParseDuration(text, &time)) return time;
+  if (absl::ConsumeSuffix(&text, "d") && absl::SimpleAtod(text, &number)) {
+    return number * absl::Hours(24);
+  }
+  return std::nullopt;
+}
+
 absl::Duration ParseTimeOrThrow(const std::string& names,
                                 const std::string& text) {
-  absl::Duration time;
-  double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
-    time = absl::Seconds(seconds);
-  } else if (!absl::ParseDuration(text, &time)) {
-    time = absl::ZeroDuration();
-  }
-  if (time > absl::ZeroDuration()) return time;
+  const std::optional<absl::Duration> time = ParseTime(text);
+  if (time.has_value() && *time > absl::ZeroDuration()) return *time;
   throw CLI::ValidationError(
       names,
       absl::StrCat("\"", text, "\" is not a time such as 500ms, 10s or 2m"));
@@ -130,6 +138,28 @@ CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      std::optional<absl::Duration>* time,
                      const std::string& description) {
   return AddTimeTo(command, names, time, description);
+}
+
+CLI::Option* AddTtl(CLI::App* command, std::optional<absl::Duration>* ttl,
+                    const std::string& description) {
+  return command
+      ->add_option_function<std::string>(
+          "--ttl",
+          [ttl](const std::string& text) {
+            // Only so that one can say that there is none.
+            *ttl = ParseTime(text) == absl::ZeroDuration()
+                       ? absl::ZeroDuration()
+                       : ParseTimeOrThrow("--ttl", text);
+          },
+          description)
+      ->type_name("TIME");
+}
+
+google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration proto;
+  proto.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  proto.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return proto;
 }
 
 CLI::Option* Restrict(CLI::Option* option,

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "client/cli/invocation.h"
+#include "google/protobuf/duration.pb.h"
 
 namespace ramvol::cli {
 
@@ -57,12 +58,17 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
 CLI::Option* AddInt(CLI::App* command, const std::string& names,
                     std::optional<int>* number, const std::string& description);
 
-// A time above 0, such as 500ms, 10s or 2m. A plain number means seconds.
+// A time above 0, such as 500ms, 10s, 2m or 7d. A plain number means seconds.
 CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      absl::Duration* time, const std::string& description);
 CLI::Option* AddTime(CLI::App* command, const std::string& names,
                      std::optional<absl::Duration>* time,
                      const std::string& description);
+
+// --ttl, a time such as 2h or 7d, or 0.
+CLI::Option* AddTtl(CLI::App* command, std::optional<absl::Duration>* ttl,
+                    const std::string& description);
+google::protobuf::Duration ToProto(absl::Duration duration);
 
 // Restricts an option to these words. Ignores case.
 CLI::Option* Restrict(CLI::Option* option,

@@ -47,6 +47,9 @@ void CreateFlags::AddTo(CLI::App* command) {
               "Most memory that it may take (default 0, no limit of its own)"),
       command->add_flag("--read-only", read_only_, "Refuse writes"),
       AddLabels(command, &labels_, "A label; may be repeated"),
+      AddTtl(command, &ttl_,
+             "Delete it when it was not used for so long, and no client has it "
+             "attached: 90m, 2h, 7d"),
   };
 }
 
@@ -73,6 +76,7 @@ v1::CreateVolumeRequest CreateFlags::Request() const {
   request.set_max_frame_bytes(ToInt32(max_frame_.value_or(0)));
   request.set_memory_limit_bytes(memory_limit_.value_or(0));
   request.set_read_only(read_only_);
+  if (ttl_.has_value()) *request.mutable_ttl() = ToProto(*ttl_);
   for (const Label& label : labels_) {
     (*request.mutable_labels())[label.key] = label.value;
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/time/time.h"
 #include "client/cli/commands/command_set.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -32,6 +33,7 @@ class CreateFlags {
   std::optional<int64_t> memory_limit_;
   bool read_only_ = false;
   std::vector<Label> labels_;
+  std::optional<absl::Duration> ttl_;
   std::vector<CLI::Option*> options_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/printable.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/volume_selection.h"
@@ -96,7 +98,10 @@ absl::Status Print(const Invocation& invocation, const std::vector<Listed>& all,
     stats.push_back(listed.stats);
   }
   if (quiet) return PrintNames(invocation, names);
-  return invocation.PrintVolumes(message, VolumesText(volumes, stats), names);
+  std::optional<absl::Time> now;
+  if (invocation.wide()) now = invocation.context().now();
+  return invocation.PrintVolumes(message, VolumesText(volumes, stats, now),
+                                 names);
 }
 
 absl::Status List(const Invocation& invocation,

@@ -23,7 +23,8 @@ absl::Status Show(const Invocation& invocation, const std::string& name) {
   absl::StatusOr<v1::Volume> volume =
       invocation.ControlClient().GetVolume(name);
   if (!volume.ok()) return volume.status();
-  return invocation.PrintVolumes(*volume, VolumeText(*volume), {name});
+  return invocation.PrintVolumes(
+      *volume, VolumeText(*volume, invocation.context().now()), {name});
 }
 
 absl::Status Stat(const Invocation& invocation, const std::string& name) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/reason.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/create_flags.h"
@@ -31,8 +32,9 @@ its new name: mind fstab, scripts, and "ramvol attach" after the next boot.
 absl::Status PrintVolume(const Invocation& invocation,
                          const absl::StatusOr<v1::Volume>& volume) {
   if (!volume.ok()) return volume.status();
-  return invocation.PrintVolumes(*volume, VolumeText(*volume),
-                                 {volume->name()});
+  return invocation.PrintVolumes(
+      *volume, VolumeText(*volume, invocation.context().now()),
+      {volume->name()});
 }
 
 struct CreateArguments {
@@ -75,6 +77,7 @@ struct SetArguments {
   std::optional<bool> read_only;
   std::vector<Label> labels;
   std::vector<std::string> unlabels;
+  std::optional<absl::Duration> ttl;
 };
 
 // Labels are replaced as a whole, so the new ones are made from those that are
@@ -116,6 +119,10 @@ absl::Status Set(const Invocation& invocation, const SetArguments& arguments) {
     volume.set_read_only(*arguments.read_only);
     mask.add_paths("read_only");
   }
+  if (arguments.ttl.has_value()) {
+    *volume.mutable_ttl() = ToProto(*arguments.ttl);
+    mask.add_paths("ttl");
+  }
   const Client client = invocation.ControlClient();
   absl::Status labelled = UpdateLabels(client, arguments, &request);
   if (!labelled.ok()) return labelled;
@@ -148,6 +155,9 @@ void AddSet(CommandSet& commands) {
       ->type_name("KEY")
       ->type_size(1)
       ->allow_extra_args(false);
+  AddTtl(
+      command, &arguments->ttl,
+      "Delete it when it was not used for so long from now on; 0 means never");
 }
 
 struct ResizeArguments {

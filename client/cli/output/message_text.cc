@@ -63,6 +63,26 @@ std::string Age(absl::Duration age) {
       std::max(absl::Trunc(age, absl::Seconds(1)), absl::ZeroDuration()));
 }
 
+// "1h59m58s"; "in use" while clients are attached.
+std::string ExpiryText(const v1::Volume& volume, absl::Time now) {
+  if (!volume.has_ttl()) return "-";
+  if (!volume.has_expire_time()) return "in use";
+  return absl::StrCat("in ", Age(ToTime(volume.expire_time()) - now));
+}
+
+std::string TtlText(const v1::Volume& volume, absl::Time now) {
+  if (!volume.has_ttl()) return "none";
+  const absl::Duration ttl = absl::Seconds(volume.ttl().seconds()) +
+                             absl::Nanoseconds(volume.ttl().nanos());
+  if (!volume.has_expire_time()) {
+    return absl::StrCat(absl::FormatDuration(ttl),
+                        " after the last client has detached");
+  }
+  return absl::StrCat(absl::FormatDuration(ttl),
+                      " after the last use: ", ExpiryText(volume, now), ", at ",
+                      TimeText(volume.expire_time()));
+}
+
 std::string Seconds(int64_t nanoseconds) {
   return absl::StrFormat("%.3f s", static_cast<double>(nanoseconds) / 1e9);
 }
@@ -170,7 +190,8 @@ std::string FormatBytes(int64_t bytes) {
 }
 
 std::string VolumesText(const std::vector<v1::Volume>& volumes,
-                        const std::vector<v1::VolumeStats>& stats) {
+                        const std::vector<v1::VolumeStats>& stats,
+                        std::optional<absl::Time> now) {
   std::vector<Table::Column> columns = {
       {"NAME"}, {"SIZE", Align::kRight}, {"ALLOCATOR"}, {"ACCESS"}};
   if (!stats.empty()) {
@@ -178,6 +199,7 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
       columns.push_back({title, Align::kRight});
     }
   }
+  if (now.has_value()) columns.push_back({"EXPIRES"});
   columns.push_back({"LABELS"});
   Table table(columns);
   for (size_t i = 0; i < volumes.size(); ++i) {
@@ -192,13 +214,14 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
       row.push_back(Ratio(stats[i].ratio()));
       row.push_back(absl::StrCat(stats[i].attached_clients()));
     }
+    if (now.has_value()) row.push_back(ExpiryText(volume, *now));
     row.push_back(Labels(volume));
     table.AddRow(std::move(row));
   }
   return table.Render();
 }
 
-std::string VolumeText(const v1::Volume& volume) {
+std::string VolumeText(const v1::Volume& volume, absl::Time now) {
   Fields fields;
   fields.Add("Name", volume.name());
   fields.Add("Size", FormatBytes(volume.size_bytes()));
@@ -209,6 +232,7 @@ std::string VolumeText(const v1::Volume& volume) {
                                     volume.merge_zstd_level(), " merging"));
   fields.Add("Memory limit", Limit(volume.memory_limit_bytes()));
   fields.Add("Access", volume.read_only() ? "read-only" : "read-write");
+  fields.Add("Time to live", TtlText(volume, now));
   fields.Add("Labels", volume.labels().empty() ? "none" : Labels(volume));
   if (volume.has_create_time()) {
     fields.Add("Created", TimeText(volume.create_time()));

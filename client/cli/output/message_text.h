@@ -3,6 +3,7 @@
 #define RAMVOL_CLIENT_CLI_OUTPUT_MESSAGE_TEXT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,11 +19,12 @@ std::string AllocatorName(v1::Allocator allocator);
 std::string FormatBytes(int64_t bytes);
 
 // The table of `ls`. With `stats` (one for each volume, in the same order),
-// also tells what each volume holds.
+// also tells what each volume holds. With `now`, tells when each expires.
 std::string VolumesText(const std::vector<v1::Volume>& volumes,
-                        const std::vector<v1::VolumeStats>& stats);
-// The settings of `show`.
-std::string VolumeText(const v1::Volume& volume);
+                        const std::vector<v1::VolumeStats>& stats,
+                        std::optional<absl::Time> now = std::nullopt);
+// The settings of `show`; `now` tells when it expires.
+std::string VolumeText(const v1::Volume& volume, absl::Time now);
 // The measurements of `stat`.
 std::string StatsText(const std::string& name, const v1::VolumeStats& stats);
 // The table of `clients`. Tells how long before `now` each one came.

@@ -100,6 +100,12 @@ uint64_t VolumeCounters::data_operations() const {
   return counters_.Sum(Counter::kReads) + counters_.Sum(Counter::kWrites);
 }
 
+uint64_t VolumeCounters::uses() const {
+  return counters_.Sum(Counter::kReads) + counters_.Sum(Counter::kWrites) +
+         counters_.Sum(Counter::kTrims) + counters_.Sum(Counter::kZeroes) +
+         counters_.Sum(Counter::kFailures);
+}
+
 void VolumeCounters::FillIn(VolumeStats* stats) const {
   const auto sum = [this](Counter counter) { return counters_.Sum(counter); };
   stats->read_operations = sum(Counter::kReads);

@@ -42,6 +42,8 @@ class VolumeCounters {
 
   // The number of reads and writes.
   uint64_t data_operations() const;
+  // See VolumeUse::operations.
+  uint64_t uses() const;
   // Sets the counters in `stats`, and nothing else.
   void FillIn(VolumeStats* stats) const;
 

@@ -35,6 +35,17 @@ struct VolumeUpdate {
   bool if_unattached = false;
 };
 
+// By what it is known whether a volume was used: it is another one then.
+struct VolumeUse {
+  // Reads, writes, trims and writes of zeroes that ended, and what failed.
+  uint64_t operations = 0;
+  // Clients that have attached it so far.
+  uint64_t attachments = 0;
+  bool attached = false;
+
+  friend bool operator==(const VolumeUse&, const VolumeUse&) = default;
+};
+
 }  // namespace ramvol::engine
 
 #endif  // RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_

@@ -50,6 +50,11 @@ class Holders {
     MutexLock lock(&mu_);
     return holders_.size();
   }
+  // How many have been added so far.
+  uint64_t added() const ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(&mu_);
+    return last_id_;
+  }
   // The oldest `max` holders, and the number of all.
   std::pair<std::vector<Holder>, size_t> List(size_t max) const
       ABSL_LOCKS_EXCLUDED(mu_) {

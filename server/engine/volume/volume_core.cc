@@ -384,6 +384,12 @@ VolumeStats VolumeCore::Stats() const {
   return stats;
 }
 
+VolumeUse VolumeCore::Use() const {
+  return {.operations = counters_.uses(),
+          .attachments = holders_.added(),
+          .attached = holders_.size() > 0};
+}
+
 bool VolumeCore::CorruptForTest(uint64_t offset) {
   const int block = static_cast<int>(offset % kChunkBytes / kBlockBytes);
   ChunkRefs refs(arena_);

@@ -81,6 +81,7 @@ class VolumeCore final : public ChunkOwner {
   bool read_only() const { return read_only_.load(std::memory_order_acquire); }
   VolumeOptions options() const;
   VolumeStats Stats() const;
+  VolumeUse Use() const;
 
   void FlushChunk(uint64_t chunk) override { compactor_.FlushChunk(chunk); }
   void DropClean(uint64_t chunk) override { compactor_.DropClean(chunk); }

@@ -75,6 +75,35 @@ TEST_F(RunCliTest, WrongUsageExitsWithTwo) {
               HasSubstr("\"10Q\" is not a size; write a number of bytes"));
 }
 
+TEST_F(RunCliTest, TimesToLiveAreSetShownAndRemoved) {
+  EXPECT_EQ(Run("create a 1G --ttl=90m").exit_code, 0);
+  EXPECT_EQ(cli_.server().last_create.ttl().seconds(), 5400);
+  v1::Volume& volume = cli_.server().settings("a");
+  EXPECT_THAT(Run("show a").out,
+              HasSubstr("1h30m after the last client has detached"));
+  EXPECT_THAT(Run("ls -o wide").out, HasSubstr("in use"));
+  volume.mutable_expire_time()->set_seconds(1'700'003'600);
+  cli_.context().now = [] { return absl::FromUnixSeconds(1'700'000'000); };
+  EXPECT_THAT(Run("show a").out,
+              HasSubstr("1h30m after the last use: in 1h, at 2023-11-14 "
+                        "23:13:20 UTC"));
+  EXPECT_THAT(Run("ls -o wide").out,
+              AllOf(HasSubstr("EXPIRES"), HasSubstr("in 1h")));
+  EXPECT_THAT(Run("ls").out, Not(HasSubstr("EXPIRES")));
+  EXPECT_EQ(Run("set a --ttl=7d").exit_code, 0);
+  EXPECT_EQ(cli_.server().last_update.volume().ttl().seconds(), 7 * 86400);
+  EXPECT_EQ(Run("set a --ttl=1.5s").exit_code, 0);
+  EXPECT_EQ(cli_.server().last_update.volume().ttl().nanos(), 500'000'000);
+  EXPECT_EQ(Run("set a --ttl=0").exit_code, 0);
+  EXPECT_THAT(cli_.server().last_update.update_mask().paths(),
+              ElementsAre("ttl"));
+  EXPECT_FALSE(volume.has_ttl());
+  EXPECT_THAT(Run("ls -o wide").out, Not(HasSubstr("in 1h")));
+  UsageErrorOf("set a --ttl=-1s");
+  UsageErrorOf("set a --ttl=soon");
+  UsageErrorOf("set a --ttl=d");
+}
+
 TEST_F(RunCliTest, HelpAndVersionGoToStandardOutput) {
   for (const char* line : {"--help", "help", "-h"}) {
     const auto result = Run(line);
@@ -250,7 +279,8 @@ TEST_F(RunCliTest, OutputIsChosenAsWithKubectl) {
   EXPECT_EQ(Run("create b 2G -o name").out, "b\n");
   EXPECT_EQ(Run("ls -o name").out, "a\nb\n");
   EXPECT_EQ(Run("show a -o name").out, "a\n");
-  EXPECT_EQ(Run("ls -o wide").out, Run("ls --long").out);
+  EXPECT_THAT(Run("ls -o wide").out,
+              AllOf(HasSubstr("MEMORY"), HasSubstr("EXPIRES")));
   EXPECT_THAT(
       Run("show a -o yaml").out,
       AllOf(HasSubstr("name: a\n"), HasSubstr("sizeBytes: \"1073741824\"\n")));
@@ -309,6 +339,7 @@ TEST_F(RunCliTest, DryRunMakesNothing) {
             "Levels:        1 writing, 3 merging\n"
             "Memory limit:  none\n"
             "Access:        read-write\n"
+            "Time to live:  none\n"
             "Labels:        none\n");
 }
 
