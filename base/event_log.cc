@@ -75,6 +75,21 @@ void EventLog::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
+void EventLog::AddObserver(EventObserver* observer) {
+  MutexLock lock(&observers_mu_);
+  observers_.push_back(observer);
+}
+
+void EventLog::RemoveObserver(EventObserver* observer) {
+  MutexLock lock(&observers_mu_);
+  std::erase(observers_, observer);
+}
+
+void EventLog::Tell(Event event, const LogFields& fields) {
+  MutexLock lock(&observers_mu_);
+  for (EventObserver* observer : observers_) observer->OnEvent(event, fields);
+}
+
 void EventLog::LogWanted(Event event, const LogFields& fields) {
   MutexLock lock(&mu_);
   if (!rate_.Allow(event, fields, clock_())) return;

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
@@ -17,6 +18,18 @@
 #include "base/mutex.h"
 
 namespace ramvol {
+
+// Hears of events as they happen, whatever the log leaves out.
+class EventObserver {
+ public:
+  // Only of events that EventTraits calls observed, and each time that they
+  // repeat. Called by whoever logs, with locks held: must be quick, must not
+  // log and takes locks that come last.
+  virtual void OnEvent(Event event, const LogFields& fields) = 0;
+
+ protected:
+  ~EventObserver() = default;
+};
 
 // After Start, a thread writes the lines, so Log never waits for whoever reads
 // the log. Lines that do not fit into kMaxQueuedBytes, and those that LogRate
@@ -59,9 +72,15 @@ class EventLog {
   void Start();
 
   void Log(Event event, const LogFields& fields) ABSL_LOCKS_EXCLUDED(mu_) {
+    if (TraitsOf(event).observed) Tell(event, fields);
     if (TraitsOf(event).level < level_.load(std::memory_order_relaxed)) return;
     LogWanted(event, fields);
   }
+
+  // Borrows `observer` until Remove returns.
+  void AddObserver(EventObserver* observer) ABSL_LOCKS_EXCLUDED(observers_mu_);
+  void RemoveObserver(EventObserver* observer)
+      ABSL_LOCKS_EXCLUDED(observers_mu_);
 
   // Logs how many events of each kind were left out since the last report. The
   // thread calls it every kReportInterval.
@@ -70,6 +89,8 @@ class EventLog {
   void Flush(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  void Tell(Event event, const LogFields& fields)
+      ABSL_LOCKS_EXCLUDED(observers_mu_);
   void LogWanted(Event event, const LogFields& fields) ABSL_LOCKS_EXCLUDED(mu_);
   void AddLocked(Event event, const LogFields& fields)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -80,6 +101,9 @@ class EventLog {
   const Sink sink_;
   const ClockNs clock_;
   std::atomic<LogLevel> level_{LogLevel::kOff};
+
+  Mutex observers_mu_;
+  std::vector<EventObserver*> observers_ ABSL_GUARDED_BY(observers_mu_);
 
   Mutex mu_;
   CondVar changed_;
@@ -92,8 +116,8 @@ class EventLog {
   std::thread thread_;
 };
 
-// Logs to the process's log. Does nothing in programs that have not configured
-// it, such as users of the SDK, and tests.
+// Logs to the process's log, and tells its observers. Where nobody configured
+// it, as in users of the SDK and in tests, nothing is written.
 inline void LogEvent(Event event, const LogFields& fields) {
   EventLog::OfProcess().Log(event, fields);
 }

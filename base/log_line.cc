@@ -22,6 +22,7 @@ std::string_view NameOf(LogLevel level) {
 template <typename Add>
 void ForEachField(const LogFields& fields, const Add& add) {
   if (!fields.volume.empty()) add("volume", fields.volume);
+  if (!fields.old_volume.empty()) add("old_volume", fields.old_volume);
   if (!fields.client.empty()) add("client", fields.client);
   if (!fields.over.empty()) add("over", fields.over);
   if (!fields.reason.empty()) add("reason", fields.reason);

@@ -31,6 +31,7 @@ enum class Event : uint8_t {
   kConnectionRefused,  // A client was not let in.
   kConnectionEnded,    // A connection was ended by the server.
   kClientSentAway,     // A client held memory that others waited for.
+  kMemoryLow,          // A memory limit is near.
   kNoSpace,            // A memory limit refused a change, or the size did.
   kDataLoss,           // Memory does not hold what was written to it.
   kRequestsFail,       // Of a bridge: the server behind it answers errors.
@@ -46,24 +47,27 @@ struct EventTraits {
   // The event may come with each request. It is logged once in
   // LogRate::kRepeatNs for each volume and reason.
   bool repeats;
+  // Of volumes and their memory: observers hear of it.
+  bool observed;
 };
 inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
-    {"note", LogLevel::kInfo, false},
-    {"failed", LogLevel::kError, false},
-    {"volume_created", LogLevel::kInfo, false},
-    {"volume_changed", LogLevel::kInfo, false},
-    {"volume_renamed", LogLevel::kInfo, false},
-    {"volume_deleted", LogLevel::kInfo, false},
-    {"attached", LogLevel::kInfo, false},
-    {"detached", LogLevel::kInfo, false},
-    {"connection_refused", LogLevel::kWarning, false},
-    {"connection_ended", LogLevel::kWarning, false},
-    {"client_sent_away", LogLevel::kWarning, false},
-    {"no_space", LogLevel::kWarning, true},
-    {"data_loss", LogLevel::kError, true},
-    {"requests_fail", LogLevel::kWarning, false},
-    {"requests_succeed", LogLevel::kInfo, false},
-    {"left_out", LogLevel::kWarning, false},
+    {"note", LogLevel::kInfo, false, false},
+    {"failed", LogLevel::kError, false, false},
+    {"volume_created", LogLevel::kInfo, false, true},
+    {"volume_changed", LogLevel::kInfo, false, true},
+    {"volume_renamed", LogLevel::kInfo, false, true},
+    {"volume_deleted", LogLevel::kInfo, false, true},
+    {"attached", LogLevel::kInfo, false, true},
+    {"detached", LogLevel::kInfo, false, true},
+    {"connection_refused", LogLevel::kWarning, false, false},
+    {"connection_ended", LogLevel::kWarning, false, false},
+    {"client_sent_away", LogLevel::kWarning, false, false},
+    {"memory_low", LogLevel::kWarning, false, true},
+    {"no_space", LogLevel::kWarning, true, true},
+    {"data_loss", LogLevel::kError, true, true},
+    {"requests_fail", LogLevel::kWarning, false, false},
+    {"requests_succeed", LogLevel::kInfo, false, false},
+    {"left_out", LogLevel::kWarning, false, false},
 }};
 
 inline const EventTraits& TraitsOf(Event event) {
@@ -73,11 +77,14 @@ inline const EventTraits& TraitsOf(Event event) {
 // Empty fields are left out.
 struct LogFields {
   std::string_view volume = {};
-  std::string_view client = {};  // Its address: "127.0.0.1:40112".
-  std::string_view over = {};    // The way in: "nbd", "io", "grpc", "http".
+  std::string_view old_volume = {};  // The name before it was renamed.
+  std::string_view client = {};      // Its address: "127.0.0.1:40112".
+  std::string_view over = {};        // The way in: "nbd", "io", "grpc", "http".
   std::string_view reason = {};  // As errors have it, or the cause of a metric.
   std::string_view message = {};  // For people.
   uint64_t count = 0;
+  // Of the volume, for observers; lines have its name.
+  uint64_t uid = 0;
 };
 
 // Returns one line, with the line end. Control characters and quotation marks

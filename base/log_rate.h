@@ -28,6 +28,10 @@ class LogRate {
   // Returns how many events were left out since the last call.
   uint64_t TakeLeftOut(Event event);
 
+  // Of an event that repeats: whether it came within the last kRepeatNs. Else
+  // remembers it.
+  bool IsRepeated(Event event, const LogFields& fields, int64_t now_ns);
+
  private:
   // How many repeating events are remembered. One may displace another, which
   // may then be logged again sooner.
@@ -44,7 +48,6 @@ class LogRate {
   };
 
   Kind& Of(Event event) { return kinds_[static_cast<size_t>(event)]; }
-  bool IsRepeated(Event event, const LogFields& fields, int64_t now_ns);
 
   std::array<Kind, kEvents> kinds_ = {};
   std::array<Repeat, kRepeats> repeats_ = {};

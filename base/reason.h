@@ -32,6 +32,7 @@ inline constexpr std::string_view kTooManyStreams = "TOO_MANY_STREAMS";
 inline constexpr std::string_view kClientTooSlow = "CLIENT_TOO_SLOW";
 inline constexpr std::string_view kCorruptFrame = "CORRUPT_FRAME";
 inline constexpr std::string_view kWindowExceeded = "WINDOW_EXCEEDED";
+inline constexpr std::string_view kEventsLost = "EVENTS_LOST";
 inline constexpr std::string_view kShuttingDown = "SHUTTING_DOWN";
 }  // namespace reason
 

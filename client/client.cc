@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/client_connection.h"
+#include "client/event_watch.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "client/volume_connection.h"
@@ -121,6 +122,16 @@ absl::StatusOr<std::vector<v1::AttachedClient>> Client::ListClients(
 absl::StatusOr<v1::ListClientsResponse> ClientConnection::ListClients(
     const v1::ListClientsRequest&) {
   return absl::UnimplementedError("this connection lists no clients");
+}
+
+absl::StatusOr<std::unique_ptr<EventWatch>> Client::WatchEvents(
+    const v1::WatchEventsRequest& request) const {
+  return connection_->WatchEvents(request);
+}
+
+absl::StatusOr<std::unique_ptr<EventWatch>> ClientConnection::WatchEvents(
+    const v1::WatchEventsRequest&) {
+  return absl::UnimplementedError("this connection watches no events");
 }
 
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/event_watch.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -34,11 +35,11 @@ class ClientConnection;
 // Every call returns the server's error with its code and message (GetReason of
 // base/reason.h gives its stable reason), UNAVAILABLE when the server
 // cannot be reached within reconnect_timeout, DEADLINE_EXCEEDED after timeout.
-// All calls are retried while the server is UNAVAILABLE: the reading ones are
-// idempotent, CreateVolume and RenameVolume are made so by a request_id (drawn
-// at random when the caller gives none), UpdateVolume sets values, and a
-// repeated DeleteVolume whose first answer was lost answers OK instead of
-// NOT_FOUND.
+// All calls but WatchEvents are retried while it is UNAVAILABLE: the reading
+// ones are idempotent, CreateVolume and RenameVolume are made so by a
+// request_id (drawn at random when the caller gives none), UpdateVolume sets
+// values, and a repeated DeleteVolume whose first answer was lost answers OK
+// instead of NOT_FOUND.
 class Client {
  public:
   explicit Client(ClientOptions options = {});
@@ -64,6 +65,10 @@ class Client {
   // All clients that have the volume attached, in the order in which they came.
   absl::StatusOr<std::vector<v1::AttachedClient>> ListClients(
       std::string_view name) const;
+  // What happens to volumes, see event_watch.h. Errors come from its Next. Only
+  // a stream that follows may take longer than `timeout`.
+  absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
+      const v1::WatchEventsRequest& request) const;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
   // Asks gRPC's standard health service. FAILED_PRECONDITION when the server
   // answers anything but SERVING, as it does while it stops.

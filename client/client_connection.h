@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/event_watch.h"
 #include "client/options.h"
 #include "client/volume_connection.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -40,6 +41,10 @@ class ClientConnection {
   // One page. Not pure, for mocks that were made before it was there.
   virtual absl::StatusOr<v1::ListClientsResponse> ListClients(
       const v1::ListClientsRequest& request);
+  // Not pure, as ListClients. Does not wait for the server, and tries nothing
+  // again.
+  virtual absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
+      const v1::WatchEventsRequest& request);
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
   virtual absl::Status CheckHealth() = 0;
 

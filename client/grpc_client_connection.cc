@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/time/time.h"
 #include "client/client_connection.h"
 #include "client/client_counters.h"
+#include "client/event_watch.h"
 #include "client/grpc_io_transport.h"
 #include "client/io_transport.h"
 #include "client/options.h"
@@ -31,6 +33,7 @@
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 #include "grpcpp/support/status.h"
+#include "grpcpp/support/sync_stream.h"
 #include "proto/status.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -104,6 +107,46 @@ Request Identified(Request request) {
                                          absl::Uniform<uint64_t>(random)));
   return request;
 }
+
+void SetDeadline(absl::Duration left, grpc::ClientContext& context) {
+  if (left < absl::Hours(24 * 365)) {
+    context.set_deadline(std::chrono::system_clock::now() +
+                         absl::ToChronoMicroseconds(left));
+  }
+}
+
+class GrpcEventWatch : public EventWatch {
+ public:
+  // Keeps the connection of `stub` by itself.
+  GrpcEventWatch(v1::VolumeService::Stub& stub,
+                 const v1::WatchEventsRequest& request,
+                 absl::Duration timeout) {
+    SetDeadline(timeout, context_);
+    reader_ = stub.WatchEvents(&context_, request);
+  }
+  ~GrpcEventWatch() override {
+    // gRPC wants to be told that nobody waits for the rest.
+    context_.TryCancel();
+    if (!finished_) reader_->Finish().ok();
+  }
+
+  absl::StatusOr<std::optional<v1::WatchEventsResponse>> Next() override {
+    v1::WatchEventsResponse response;
+    if (!finished_ && reader_->Read(&response)) return response;
+    if (!finished_) end_ = FromGrpcStatus(reader_->Finish());
+    finished_ = true;
+    if (!end_.ok()) return end_;
+    return std::nullopt;
+  }
+
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
+  bool finished_ = false;
+  absl::Status end_;
+};
 
 class GrpcClientConnection : public ClientConnection {
  public:
@@ -200,6 +243,13 @@ class GrpcClientConnection : public ClientConnection {
     return response;
   }
 
+  absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
+      const v1::WatchEventsRequest& request) override {
+    return std::make_unique<GrpcEventWatch>(
+        *stub_, request,
+        request.follow() ? absl::InfiniteDuration() : options_.timeout);
+  }
+
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override {
     v1::GetServerInfoResponse response;
     absl::Status status = Call(&v1::VolumeService::Stub::GetServerInfo,
@@ -245,13 +295,6 @@ class GrpcClientConnection : public ClientConnection {
   using Method = grpc::Status (v1::VolumeService::Stub::*)(grpc::ClientContext*,
                                                            const Request&,
                                                            Response*);
-
-  static void SetDeadline(absl::Duration left, grpc::ClientContext& context) {
-    if (left < absl::Hours(24 * 365)) {
-      context.set_deadline(std::chrono::system_clock::now() +
-                           absl::ToChronoMicroseconds(left));
-    }
-  }
 
   template <typename Request, typename Response>
   absl::Status CallOnce(Method<Request, Response> method,

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/event_log.h"
 #include "base/metrics/client_memory_metrics.h"
 #include "base/metrics/door_metrics.h"
 #include "base/metrics/process_metrics.h"
@@ -132,15 +133,25 @@ Server::Server(std::unique_ptr<engine::Engine> engine,
       client_memory_(std::make_shared<ClientMemory>(
           ClientMemoryOptions(options.client_memory_bytes))),
       catalog_(engine_.get()),
+      watchers_(&feed_, &gate_, client_memory_),
       executor_(ServiceThreads(options.service_threads)),
-      volume_service_(engine_.get(), &catalog_, &executor_, &gate_,
+      volume_service_(engine_.get(), &catalog_, &watchers_, &executor_, &gate_,
                       client_memory_),
       block_service_(engine_.get(), &executor_, &gate_, client_memory_),
       exports_(engine_.get()),
-      ticker_(kTick, [this] { catalog_.ExpireDue(); }) {}
+      limit_watch_(engine_.get()),
+      ticker_(kTick, [this] { Tick(); }) {
+  EventLog::OfProcess().AddObserver(&feed_);
+}
 
 Server::~Server() {
   if (grpc_ != nullptr) Shutdown(absl::ZeroDuration());
+  EventLog::OfProcess().RemoveObserver(&feed_);
+}
+
+void Server::Tick() {
+  catalog_.ExpireDue();
+  limit_watch_.Look();
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
@@ -179,7 +190,7 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
        std::make_shared<metrics::EngineMetrics>(engine_.get()),
        std::make_shared<metrics::GrpcMetrics>(
            &rpc_stats_, [this] { return block_service_.io_streams(); }),
-       std::make_shared<metrics::CatalogMetrics>(&catalog_),
+       std::make_shared<metrics::CatalogMetrics>(&catalog_, &watchers_),
        std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
        std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
        std::make_shared<metrics::DoorMetrics>(
@@ -283,6 +294,7 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   if (acceptor_ != nullptr) acceptor_->Stop();
   gate_.Close();
   block_service_.Drain();
+  watchers_.Drain();
   const absl::Time deadline = absl::Now() + drain_timeout;
   if (nbd_ != nullptr) nbd_->Shutdown(drain_timeout);
   const bool drained = gate_.WaitUntilEmpty(

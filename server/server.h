@@ -26,7 +26,10 @@
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
+#include "server/service/event_feed.h"
+#include "server/service/event_watchers.h"
 #include "server/service/executor.h"
+#include "server/service/limit_watch.h"
 #include "server/service/rpc_stats.h"
 #include "server/service/volume_service.h"
 #include "server/service/volumes_file.h"
@@ -123,13 +126,17 @@ class Server {
   absl::Status StartNbd(nbd::NbdServerOptions options);
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
+  // Every second.
+  void Tick();
 
   // Later members use earlier ones.
   const std::unique_ptr<engine::Engine> engine_;
   // Shared: calls whose last bytes are still in a transport outlive the server.
   const std::shared_ptr<ClientMemory> client_memory_;
+  service::EventFeed feed_;
   service::Catalog catalog_;
   service::CallGate gate_;
+  service::EventWatchers watchers_;
   service::Executor executor_;
   service::VolumeService volume_service_;
   service::BlockService block_service_;
@@ -150,6 +157,7 @@ class Server {
   std::vector<std::string> grpc_addresses_;
   std::string metrics_url_;
 
+  service::LimitWatch limit_watch_;  // The ticker's.
   // Last: its thread uses the others.
   Ticker ticker_;
 };

@@ -23,6 +23,7 @@
 #include "client/cli/commands/compare_commands.h"
 #include "client/cli/commands/completion_command.h"
 #include "client/cli/commands/data_commands.h"
+#include "client/cli/commands/events_command.h"
 #include "client/cli/commands/export_command.h"
 #include "client/cli/commands/extents_command.h"
 #include "client/cli/commands/import_command.h"
@@ -245,6 +246,7 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddRemoveCommand(commands);
   AddListCommand(commands);
   AddShowCommands(commands);
+  AddEventsCommand(commands);
   AddTopCommand(commands);
   AddDataCommands(commands);
   AddExtentsCommand(commands);

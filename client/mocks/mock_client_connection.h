@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/client_connection.h"
+#include "client/event_watch.h"
 #include "client/volume_connection.h"
 #include "gmock/gmock.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -34,6 +35,9 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, DeleteVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, StatVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, ListClients).WillByDefault(Return(unexpected));
+    ON_CALL(*this, WatchEvents).WillByDefault([unexpected] {
+      return absl::StatusOr<std::unique_ptr<EventWatch>>(unexpected);
+    });
     ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
     ON_CALL(*this, CheckHealth).WillByDefault(Return(unexpected));
     ON_CALL(*this, Open).WillByDefault(Return(unexpected));
@@ -55,6 +59,8 @@ class MockClientConnection : public ClientConnection {
               (const v1::StatVolumeRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::ListClientsResponse>, ListClients,
               (const v1::ListClientsRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<std::unique_ptr<EventWatch>>, WatchEvents,
+              (const v1::WatchEventsRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
               (override));
   MOCK_METHOD(absl::Status, CheckHealth, (), (override));

@@ -64,8 +64,8 @@ put_configuration() {
 # What users of the SDK include, and what that includes.
 put_sdk() {
   local header
-  for header in base/reason.h client/{client,client_connection,extent,options}.h \
-    client/{remote_volume,volume_connection}.h client/mocks/*.h; do
+  for header in base/reason.h client/{client,client_connection,event_watch,extent}.h \
+    client/{options,remote_volume,volume_connection}.h client/mocks/*.h; do
     put 644 "$header" "usr/include/ramvol/$header"
   done
   put 644 \

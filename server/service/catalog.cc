@@ -21,6 +21,10 @@ namespace {
 // Why a volume was deleted, in the log.
 constexpr std::string_view kTtlExpired = "TTL_EXPIRED";
 
+uint64_t UidOf(const v1::Volume& volume) {
+  return ParseUid(volume.uid()).value_or(0);
+}
+
 absl::Status NotFound(const std::string& name) {
   return WithMetadata(
       WithReason(absl::NotFoundError(absl::StrCat(
@@ -330,7 +334,8 @@ absl::StatusOr<v1::Volume> Catalog::Create(
             .message = absl::StrCat(
                 FormatExactSize(options->size_bytes), ", ",
                 absl::StripPrefix(v1::Allocator_Name(created.allocator()),
-                                  "ALLOCATOR_"))});
+                                  "ALLOCATOR_")),
+            .uid = UidOf(created)});
   return created;
 }
 
@@ -364,7 +369,8 @@ absl::StatusOr<v1::Volume> Catalog::Update(
   LogEvent(Event::kVolumeChanged,
            {.volume = request.name(),
             .client = client,
-            .message = absl::StrJoin(request.update_mask().paths(), ", ")});
+            .message = absl::StrJoin(request.update_mask().paths(), ", "),
+            .uid = UidOf(*changed)});
   return changed;
 }
 
@@ -382,10 +388,10 @@ absl::StatusOr<v1::Volume> Catalog::Rename(
     return WithMetadata(renamed.status(), "volume",
                         taken ? request.new_name() : request.name());
   }
-  LogEvent(Event::kVolumeRenamed,
-           {.volume = renamed->name(),
-            .client = client,
-            .message = absl::StrCat("it was \"", request.name(), "\"")});
+  LogEvent(Event::kVolumeRenamed, {.volume = renamed->name(),
+                                   .old_volume = request.name(),
+                                   .client = client,
+                                   .uid = UidOf(*renamed)});
   return renamed;
 }
 
@@ -404,7 +410,8 @@ absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
             .client = client,
             .message = absl::StrCat(
                 "it held ", stats.logical_bytes,
-                " bytes of data; attached clients: ", stats.attached_clients)});
+                " bytes of data; attached clients: ", stats.attached_clients),
+            .uid = (*entry)->volume()->uid()});
   return status;
 }
 
@@ -449,7 +456,8 @@ void Catalog::Look(const std::shared_ptr<Entry>& entry) {
       {.volume = volume.name(),
        .reason = kTtlExpired,
        .message = absl::StrCat("it was not used for ",
-                               absl::FormatDuration(FromProto(volume.ttl())))});
+                               absl::FormatDuration(FromProto(volume.ttl()))),
+       .uid = UidOf(volume)});
 }
 
 size_t Catalog::with_ttl() const {

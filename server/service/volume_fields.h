@@ -51,6 +51,7 @@ void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
 
 google::protobuf::Timestamp ToProto(absl::Time time);
 google::protobuf::Duration ToProto(absl::Duration duration);
+absl::Time FromProto(const google::protobuf::Timestamp& time);
 // Of a valid duration.
 absl::Duration FromProto(const google::protobuf::Duration& duration);
 

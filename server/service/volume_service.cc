@@ -61,10 +61,12 @@ UnaryTask Task(grpc::CallbackServerContext* context,
 }  // namespace
 
 VolumeService::VolumeService(engine::Engine* engine, Catalog* catalog,
-                             Executor* executor, CallGate* gate,
+                             EventWatchers* watchers, Executor* executor,
+                             CallGate* gate,
                              std::shared_ptr<ClientMemory> memory)
     : engine_(engine),
       catalog_(catalog),
+      watchers_(watchers),
       runner_(executor, gate, std::move(memory)),
       start_time_(absl::Now()) {}
 
@@ -253,6 +255,11 @@ grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
         return absl::OkStatus();
       });
   return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+EventWatchers::Reactor* VolumeService::WatchEvents(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return watchers_->Watch(context, request);
 }
 
 void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {

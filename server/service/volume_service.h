@@ -17,6 +17,7 @@
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
+#include "server/service/event_watchers.h"
 #include "server/service/executor.h"
 #include "server/service/unary.h"
 
@@ -34,15 +35,19 @@ using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
                                 WithRawCallbackMethod_GetServerInfo<
                                     v1::VolumeService::
                                         WithRawCallbackMethod_RenameVolume<
-                                            v1::VolumeService::Service>>>>>>>>>;
+                                            v1::VolumeService::
+                                                WithRawCallbackMethod_WatchEvents<
+                                                    v1::VolumeService::
+                                                        Service>>>>>>>>>>;
 
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
  public:
-  // Borrows the first four, which must outlive the service and its calls. Calls
+  // Borrows the first five, which must outlive the service and its calls. Calls
   // wait while `memory` is full.
-  VolumeService(engine::Engine* engine, Catalog* catalog, Executor* executor,
-                CallGate* gate, std::shared_ptr<ClientMemory> memory);
+  VolumeService(engine::Engine* engine, Catalog* catalog,
+                EventWatchers* watchers, Executor* executor, CallGate* gate,
+                std::shared_ptr<ClientMemory> memory);
 
   // Sets grpc_addresses of GetServerInfo. Call this before clients can connect.
   void set_grpc_addresses(std::vector<std::string> addresses);
@@ -76,6 +81,8 @@ class VolumeService final : public VolumeServiceBase {
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override;
+  EventWatchers::Reactor* WatchEvents(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* request) override;
 
  private:
   absl::Status List(const v1::ListVolumesRequest& request,
@@ -86,6 +93,7 @@ class VolumeService final : public VolumeServiceBase {
 
   engine::Engine* const engine_;
   Catalog* const catalog_;
+  EventWatchers* const watchers_;
   const UnaryRunner runner_;
   const absl::Time start_time_;
   mutable Mutex mu_;

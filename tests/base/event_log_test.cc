@@ -102,6 +102,37 @@ TEST_F(EventLogTest, RepeatsOnceInAWhileForEachVolumeAndReason) {
               ElementsAre(HasSubstr("left_out reason=no_space count=297")));
 }
 
+class Ear final : public EventObserver {
+ public:
+  void OnEvent(Event event, const LogFields& fields) override {
+    heard.push_back(std::string(TraitsOf(event).name) + " " +
+                    std::string(fields.volume));
+  }
+  std::vector<std::string> heard;
+};
+
+TEST_F(EventLogTest, ObserversHearWhatTheLogLeavesOut) {
+  Ear ear;
+  log_.AddObserver(&ear);
+  log_.Log(Event::kVolumeCreated, {.volume = "unconfigured"});
+  log_.Configure({.program = "p", .level = LogLevel::kError});
+  log_.Log(Event::kNote, {.message = "of no volume"});
+  for (int i = 0; i < 150; ++i) {
+    log_.Log(Event::kAttached, {.volume = absl::StrCat(i)});
+  }
+  for (int i = 0; i < 2; ++i) {
+    log_.Log(Event::kDataLoss, {.volume = "again"});
+  }
+  EXPECT_THAT(Lines(), SizeIs(1));
+  ASSERT_THAT(ear.heard, SizeIs(153));
+  EXPECT_EQ(ear.heard.front(), "volume_created unconfigured");
+  EXPECT_EQ(ear.heard[150], "attached 149");
+  EXPECT_EQ(ear.heard.back(), "data_loss again");
+  log_.RemoveObserver(&ear);
+  log_.Log(Event::kVolumeCreated, {.volume = "unheard"});
+  EXPECT_THAT(ear.heard, SizeIs(153));
+}
+
 TEST_F(EventLogTest, WritesJson) {
   log_.Configure({.program = "p", .format = LogFormat::kJson});
   log_.Log(Event::kNoSpace, {.volume = "disk",

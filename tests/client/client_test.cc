@@ -174,6 +174,49 @@ TEST_F(ClientTest, ARenameWhoseAnswerWasLostIsDone) {
   EXPECT_TRUE(absl::IsNotFound(client.RenameVolume(request).status()));
 }
 
+TEST_F(ClientTest, EventsComeUntilTheStreamEnds) {
+  v1::WatchEventsResponse message;
+  message.set_feed("f");
+  message.add_events()->set_sequence(1);
+  server_.volumes().events = {message, message};
+  const Client client(Options());
+  v1::WatchEventsRequest request;
+  request.set_after_sequence(7);
+  auto watch = client.WatchEvents(request);
+  ASSERT_TRUE(watch.ok());
+  for (int i = 0; i < 2; ++i) {
+    const auto next = (*watch)->Next();
+    ASSERT_TRUE(next.ok() && next->has_value()) << next.status();
+    EXPECT_EQ((*next)->feed(), "f");
+  }
+  EXPECT_EQ(server_.volumes().last_watch.after_sequence(), 7);
+  EXPECT_FALSE((*watch)->Next()->has_value());
+  EXPECT_FALSE((*watch)->Next()->has_value());
+
+  server_.volumes().events_end =
+      WithReason(absl::OutOfRangeError("gone"), reason::kEventsLost);
+  watch = client.WatchEvents(request);
+  EXPECT_TRUE((*watch)->Next().ok());
+  EXPECT_TRUE((*watch)->Next().ok());
+  EXPECT_EQ(GetReason((*watch)->Next().status()), reason::kEventsLost);
+}
+
+TEST_F(ClientTest, AWatchCanBeCancelledAndDropped) {
+  server_.volumes().events = {{}};
+  const Client client(Options());
+  v1::WatchEventsRequest request;
+  request.set_follow(true);
+  const auto watch = client.WatchEvents(request);
+  ASSERT_TRUE(watch.ok());
+  EXPECT_TRUE((*watch)->Next().ok());
+  std::thread canceller([&] { (*watch)->Cancel(); });
+  EXPECT_TRUE(absl::IsCancelled((*watch)->Next().status()));
+  canceller.join();
+  // Its stream ends with it.
+  const auto dropped = client.WatchEvents(request);
+  EXPECT_TRUE((*dropped)->Next().ok());
+}
+
 TEST_F(ClientTest, ServerThatIsNotThereIsUnavailable) {
   server_.Stop();
   ClientOptions options = Options();

@@ -10,6 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "client/extent.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -133,6 +135,23 @@ class FakeGrpcServer::Control : public v1::VolumeService::Service {
                           v1::StatVolumeResponse* response) override {
     return Run([&] {
       return Fill(volumes_.StatVolume(*request), *response->mutable_stats());
+    });
+  }
+  grpc::Status WatchEvents(
+      grpc::ServerContext* context, const v1::WatchEventsRequest* request,
+      grpc::ServerWriter<v1::WatchEventsResponse>* writer) override {
+    return Run([&] {
+      auto watch = volumes_.WatchEvents(*request);
+      if (!watch.ok()) return watch.status();
+      for (const v1::WatchEventsResponse& message : volumes_.events) {
+        writer->Write(message);
+      }
+      // Until the client is gone.
+      while (request->follow() && !context->IsCancelled() &&
+             !server_.stopping()) {
+        absl::SleepFor(absl::Milliseconds(1));
+      }
+      return volumes_.events_end;
     });
   }
   grpc::Status GetServerInfo(grpc::ServerContext*,

@@ -56,6 +56,10 @@ class FakeGrpcServer {
       grpc::ServerReaderWriter<v1::IoResponse, v1::IoRequest>& stream);
   // True if the stream is to break now. Waits while muted.
   bool CountReceived(grpc::ServerContext& context, int operations);
+  bool stopping() {
+    MutexLock lock(&mu_);
+    return stopping_;
+  }
   // Not OK if this control call is to fail; *applied says when.
   absl::Status NextFault(bool* applied);
 

@@ -3,15 +3,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/reason.h"
 #include "client/client_connection.h"
+#include "client/event_watch.h"
 #include "client/volume_connection.h"
 #include "proto/status.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -21,6 +25,36 @@ namespace ramvol {
 namespace {
 
 constexpr int kVolumesPerPage = 2;
+
+class FakeWatch : public EventWatch {
+ public:
+  FakeWatch(std::vector<v1::WatchEventsResponse> messages, absl::Status end,
+            bool follow)
+      : messages_(std::move(messages)), end_(std::move(end)), follow_(follow) {}
+
+  absl::StatusOr<std::optional<v1::WatchEventsResponse>> Next() override {
+    MutexLock lock(&mu_);
+    if (next_ < messages_.size()) return messages_[next_++];
+    if (!end_.ok()) return end_;
+    if (!follow_) return std::nullopt;
+    while (!cancelled_) changed_.Wait(&mu_);
+    return absl::CancelledError("cancelled");
+  }
+  void Cancel() override {
+    MutexLock lock(&mu_);
+    cancelled_ = true;
+    changed_.SignalAll();
+  }
+
+ private:
+  const std::vector<v1::WatchEventsResponse> messages_;
+  const absl::Status end_;
+  const bool follow_;
+  Mutex mu_;
+  CondVar changed_;
+  size_t next_ ABSL_GUARDED_BY(mu_) = 0;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+};
 
 }  // namespace
 
@@ -60,6 +94,14 @@ absl::StatusOr<v1::Volume> FakeServer::RenameVolume(
   node.mapped().settings.set_name(request.new_name());
   node.mapped().settings.set_etag(absl::StrCat("etag-", ++etags_));
   return volumes_.insert(std::move(node)).position->second.settings;
+}
+
+absl::StatusOr<std::unique_ptr<EventWatch>> FakeServer::WatchEvents(
+    const v1::WatchEventsRequest& request) {
+  MutexLock lock(&mu_);
+  last_watch = request;
+  if (!failure_.ok()) return failure_;
+  return std::make_unique<FakeWatch>(events, events_end, request.follow());
 }
 
 v1::Volume FakeServer::Describe(const v1::CreateVolumeRequest& request) {

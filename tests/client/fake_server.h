@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "client/client_connection.h"
+#include "client/event_watch.h"
 #include "client/volume_connection.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/client/fake_volume.h"
@@ -46,6 +47,8 @@ class FakeServer : public ClientConnection {
   absl::Status CheckHealth() override;
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
       const std::string& name, const OpenOptions& options) override;
+  absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
+      const v1::WatchEventsRequest& request) override;
   uint64_t reconnects() const override { return 0; }
   uint64_t lost_streams() const override { return 0; }
 
@@ -73,6 +76,11 @@ class FakeServer : public ClientConnection {
   v1::VolumeStats stats;  // What StatVolume answers, but for sizes.
   std::vector<v1::AttachedClient> clients;  // What ListClients answers.
   std::vector<std::string> nbd_addresses;
+  // What WatchEvents answers; then it waits to be cancelled if it follows, or
+  // ends with `events_end`.
+  std::vector<v1::WatchEventsResponse> events;
+  absl::Status events_end;
+  v1::WatchEventsRequest last_watch;
   v1::CreateVolumeRequest last_create;
   v1::UpdateVolumeRequest last_update;
   v1::RenameVolumeRequest last_rename;

@@ -254,6 +254,33 @@ expect 0 read over 0 200000001 --out over.head
 same image over.head
 exec 4>&-
 
+# What happened, and what happens.
+expect 0 events
+expect_text out "volume_created"
+expect_text out "was scratch"
+expect_text out "TTL_EXPIRED"
+expect 0 events over -o json
+expect_text out '"type":"attached"'
+"$cli" events 'watched*' --follow --since=now -o json >events.out 2>events.err &
+events_pid=$!
+# It is subscribed once it tells something.
+for ((i = 0; i < 600; i++)); do
+  "$cli" create "watched-$i" 4096 --label=note=x >out 2>err || fail "create: $(cat err)"
+  [[ -s events.out ]] && break
+  sleep 0.05
+done
+"$cli" rm 'watched-*' --yes >out || fail "rm of what is watched"
+for ((i = 0; i < 600; i++)); do
+  grep -q volume_deleted events.out && break
+  sleep 0.05
+done
+expect_text events.out '"type":"volume_created","volume":"watched-'
+expect_text events.out '"type":"volume_deleted","volume":"watched-'
+kill -INT "$events_pid"
+wait "$events_pid"
+code=$?
+[[ $code == 130 ]] || fail "interrupted events exited with $code"
+
 # What goes wrong.
 expect 0 rm --force over
 head -c 320000000 /dev/urandom >too-much

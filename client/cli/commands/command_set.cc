@@ -46,18 +46,6 @@ CLI::Option* AddSizeTo(CLI::App* command, const std::string& names,
       ->type_name(names[0] == '-' ? "SIZE" : "");
 }
 
-// Also of days, "7d"; nullopt when `text` is no time.
-std::optional<absl::Duration> ParseTime(absl::string_view text) {
-  double number = 0;
-  if (absl::SimpleAtod(text, &number)) return absl::Seconds(number);
-  absl::Duration time;
-  if (absl::ParseDuration(text, &time)) return time;
-  if (absl::ConsumeSuffix(&text, "d") && absl::SimpleAtod(text, &number)) {
-    return number * absl::Hours(24);
-  }
-  return std::nullopt;
-}
-
 absl::Duration ParseTimeOrThrow(const std::string& names,
                                 const std::string& text) {
   const std::optional<absl::Duration> time = ParseTime(text);
@@ -81,6 +69,17 @@ CLI::Option* AddTimeTo(CLI::App* command, const std::string& names,
 }
 
 }  // namespace
+
+std::optional<absl::Duration> ParseTime(absl::string_view text) {
+  double number = 0;
+  if (absl::SimpleAtod(text, &number)) return absl::Seconds(number);
+  absl::Duration time;
+  if (absl::ParseDuration(text, &time)) return time;
+  if (absl::ConsumeSuffix(&text, "d") && absl::SimpleAtod(text, &number)) {
+    return number * absl::Hours(24);
+  }
+  return std::nullopt;
+}
 
 CommandSet::CommandSet(CLI::App& app, Invocation& invocation)
     : app_(app), invocation_(invocation) {}

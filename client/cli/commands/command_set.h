@@ -10,6 +10,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/cli/invocation.h"
 #include "google/protobuf/duration.pb.h"
@@ -57,6 +58,9 @@ CLI::Option* AddSize(CLI::App* command, const std::string& names,
 // A whole number.
 CLI::Option* AddInt(CLI::App* command, const std::string& names,
                     std::optional<int>* number, const std::string& description);
+
+// Such as 500ms, 10s, 2m or 7d, or plain seconds; nullopt when it is no time.
+std::optional<absl::Duration> ParseTime(absl::string_view text);
 
 // A time above 0, such as 500ms, 10s, 2m or 7d. A plain number means seconds.
 CLI::Option* AddTime(CLI::App* command, const std::string& names,

@@ -129,6 +129,25 @@ absl::StatusOr<ByName> Named(const Client& client,
 
 }  // namespace
 
+bool VolumeFilter::FitsName(const std::string& name) const {
+  return names.empty() || absl::c_any_of(names, [&name](const auto& pattern) {
+           return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+         });
+}
+
+absl::StatusOr<VolumeFilter> MakeFilter(const VolumeSelection& selection) {
+  absl::StatusOr<std::vector<Condition>> conditions =
+      ParseSelector(selection.selector);
+  if (!conditions.ok()) return conditions.status();
+  VolumeFilter filter{.names = selection.names, .fits_labels = nullptr};
+  if (conditions->empty()) return filter;
+  filter.fits_labels = [conditions = *conditions](const v1::Volume& volume) {
+    return absl::c_all_of(
+        conditions, [&volume](const Condition& c) { return c.Holds(volume); });
+  };
+  return filter;
+}
+
 bool VolumeSelection::by_rule() const {
   return !selector.empty() || absl::c_any_of(names, IsPattern);
 }

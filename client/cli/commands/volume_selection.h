@@ -2,6 +2,7 @@
 #ifndef RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_SELECTION_H_
 #define RAMVOL_CLIENT_CLI_COMMANDS_VOLUME_SELECTION_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,19 @@ void AddSelection(CLI::App* command, VolumeSelection* selection);
 // malformed selector. It is no error when a selector fits no volume.
 absl::StatusOr<std::vector<v1::Volume>> SelectVolumes(
     const Client& client, const VolumeSelection& selection);
+
+// The same of volumes that come one after the other. Names need not be those of
+// volumes that there are.
+struct VolumeFilter {
+  std::vector<std::string> names;
+  // Whether a volume's labels fit; null without a selector.
+  std::function<bool(const v1::Volume&)> fits_labels;
+
+  // Whether there are no names, or it is one, or fits a pattern.
+  bool FitsName(const std::string& name) const;
+};
+// A usage error for a selector that is none.
+absl::StatusOr<VolumeFilter> MakeFilter(const VolumeSelection& selection);
 
 }  // namespace ramvol::cli
 

@@ -118,7 +118,8 @@ absl::Status VolumeCore::Refuse(const Refusal& refusal,
     LogEvent(no_space ? Event::kNoSpace : Event::kDataLoss,
              {.volume = name(),
               .reason = ReasonOf(refusal.cause),
-              .message = std::string(status.message())});
+              .message = std::string(status.message()),
+              .uid = uid_});
   }
   return status;
 }
@@ -202,8 +203,10 @@ absl::StatusOr<Holders::Id> VolumeCore::Attach(Holder holder,
   const Holder entered = holder;
   auto id = Enter(std::move(holder), if_unattached);
   if (id.ok()) {
-    LogEvent(Event::kAttached,
-             {.volume = name(), .client = entered.from, .over = entered.over});
+    LogEvent(Event::kAttached, {.volume = name(),
+                                .client = entered.from,
+                                .over = entered.over,
+                                .uid = uid_});
   }
   return id;
 }
@@ -216,7 +219,8 @@ void VolumeCore::Detach(Holders::Id id) {
             .over = holder.over,
             .message = absl::StrCat("after ", absl::FormatDuration(absl::Trunc(
                                                   absl::Now() - holder.since,
-                                                  absl::Milliseconds(1))))});
+                                                  absl::Milliseconds(1)))),
+            .uid = uid_});
 }
 
 absl::StatusOr<Holders::Id> VolumeCore::Enter(Holder holder,
