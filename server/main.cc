@@ -21,6 +21,7 @@
 #include "base/size_flag.h"
 #include "base/systemd.h"
 #include "nbd_bridge/nbd_address.h"
+#include "server/engine/metrics/metric_labels.h"
 #include "server/server.h"
 #include "server/service/volumes_file.h"
 
@@ -42,6 +43,9 @@ ABSL_FLAG(int, metrics_max_volumes,
           static_cast<int>(ramvol::server::ServerOptions().metrics_max_volumes),
           "Most volumes that have metrics of their own, the first in order of "
           "names; those of the others are added up as volume \"_other\".");
+ABSL_FLAG(std::string, metrics_labels, "",
+          "Labels of volumes that their metrics have, too, as label_KEY: keys "
+          "with commas between them, at most 8, such as team,env.");
 ABSL_FLAG(std::string, nbd_listen, "",
           "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
           "vsock:PORT, or systemd for the sockets that it passed and that are "
@@ -166,6 +170,25 @@ absl::StatusOr<int> MergeIntervalMs() {
   return static_cast<int>(absl::ToInt64Milliseconds(interval));
 }
 
+absl::Status SetMetrics(ServerOptions* options) {
+  options->metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  const int max_volumes = absl::GetFlag(FLAGS_metrics_max_volumes);
+  if (max_volumes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--metrics_max_volumes is ", max_volumes, "; it must not be negative"));
+  }
+  options->metrics_max_volumes = static_cast<size_t>(max_volumes);
+  auto labels =
+      ramvol::metrics::ParseMetricLabels(absl::GetFlag(FLAGS_metrics_labels));
+  if (!labels.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--metrics_labels: ", labels.status().message()));
+  }
+  options->metrics_labels = *std::move(labels);
+  options->status_page = absl::GetFlag(FLAGS_status_page);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
   ServerOptions options;
   auto limit = MemoryLimit();
@@ -195,15 +218,8 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   TakeSystemdSockets(&options);
   const absl::Status listen = SetGrpcListen(&options);
   if (!listen.ok()) return listen;
-  options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
-  const int metrics_max_volumes = absl::GetFlag(FLAGS_metrics_max_volumes);
-  if (metrics_max_volumes < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--metrics_max_volumes is ", metrics_max_volumes,
-                     "; it must not be negative"));
-  }
-  options.metrics_max_volumes = static_cast<size_t>(metrics_max_volumes);
-  options.status_page = absl::GetFlag(FLAGS_status_page);
+  const absl::Status metrics = SetMetrics(&options);
+  if (!metrics.ok()) return metrics;
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);

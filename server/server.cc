@@ -197,8 +197,11 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
            std::vector<metrics::DoorMetrics::Door>{{"grpc", grpc_door_.get()},
                                                    {"nbd", &nbd_stats_.door()},
                                                    {"http", &http_door_}}),
-       std::make_shared<metrics::VolumeMetrics>(engine_.get(),
-                                                options.metrics_max_volumes)},
+       std::make_shared<metrics::VolumeMetrics>(
+           engine_.get(), options.metrics_max_volumes,
+           metrics::MetricLabels{
+               options.metrics_labels,
+               [this](const std::string& name) { return LabelsOf(name); }})},
       [this] { return WhyNotReady(); }, &http_door_, pages_.get());
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);

@@ -22,6 +22,7 @@
 #include "nbd_bridge/stats.h"
 #include "server/connection_acceptor.h"
 #include "server/engine/engine.h"
+#include "server/engine/metrics/metric_labels.h"
 #include "server/engine_exports.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
@@ -50,6 +51,8 @@ struct ServerOptions {
   std::string metrics_listen;
   // Most volumes with their own metrics.
   size_t metrics_max_volumes = 1000;
+  // Labels of volumes that are on their metrics.
+  std::vector<metrics::MetricLabel> metrics_labels;
   // Whether the metrics address serves the status page.
   bool status_page = true;
   // There is no NBD server when `nbd.listen` is empty.

@@ -11,7 +11,7 @@ import urllib.request
 
 RAMVOLD, CLI, BRIDGE, PAGE = (os.path.realpath(path) for path in sys.argv[1:])
 SAMPLE = re.compile(r"^(\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? \S+$")
-LABEL = re.compile(r'(\w+)="([^"]*)"')
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class Program:
@@ -148,7 +148,31 @@ def use(server, uri, uri_of_bridge):
     run("nbdinfo", "--map", uri_of_bridge)
 
 
+def check_labels():
+    """Labels of volumes are on their series, as they are at the scrape."""
+    flags = ("--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0")
+    chosen = "--metrics_labels=team,cost.center"
+    with Program(RAMVOLD, *flags, "--memory_limit=64M", chosen) as server:
+        cli = (CLI, "--server=" + server.address("grpc"))
+        run(*cli, "create", "disk", "1M", "--label=team=ci", "--label=env=test")
+        run(*cli, "create", "full", "1M", "--memory-limit=1", "--label=team=ci")
+        run(*cli, "write", "full", "0", fails=True)
+        for team in ("ci", 'q"a'):
+            run(*cli, "set", "disk", "--label=team=" + team)
+            series, values = exported(server.get())
+            for name, (_, labels) in series.items():
+                own = {"label_team", "label_cost_center"} & labels
+                assert len(own) == (2 if "volume" in labels else 0), (name, labels)
+            said = values["label_team"], values["label_cost_center"]
+            assert said == ({"ci", team.replace('"', '\\"')}, {""}), said
+    refused = subprocess.run(
+        [RAMVOLD, "--metrics_labels=Team"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode != 0 and '--metrics_labels: "Team"' in refused.stderr
+
+
 def main():
+    check_labels()
     series, label_values = documented()
     directory = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
     os.chdir(directory)

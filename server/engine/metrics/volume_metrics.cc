@@ -3,12 +3,14 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/metrics/family.h"
+#include "prometheus/client_metric.h"
 #include "prometheus/metric_type.h"
 #include "server/engine/volume.h"
 
@@ -101,19 +103,21 @@ void AddStats(const VolumeStats& from, VolumeStats& to) {
 // Builds the families, volume by volume.
 class Builder {
  public:
-  Builder() {
+  // Borrows `labels`.
+  explicit Builder(const MetricLabels* labels) : labels_(labels) {
     for (const Plain& plain : kPlain) {
       families_.push_back(Family(plain.name, plain.help, plain.type));
     }
   }
 
   void Add(std::string_view volume, const VolumeStats& stats) {
+    SetChosen(volume);
     for (size_t i = 0; i < std::size(kPlain); ++i) {
       const uint64_t value = kPlain[i].get(stats);
       if (kPlain[i].type == MetricType::Gauge) {
-        AddGauge(families_[i], {{"volume", volume}}, value);
+        Gauge(families_[i], {{"volume", volume}}, value);
       } else {
-        AddCounter(families_[i], {{"volume", volume}}, value);
+        Counter(families_[i], {{"volume", volume}}, value);
       }
     }
     AddBlocks(volume, stats);
@@ -129,17 +133,44 @@ class Builder {
   }
 
  private:
+  // Finds the values of the chosen labels.
+  void SetChosen(std::string_view volume) {
+    chosen_.clear();
+    if (labels_->chosen.empty()) return;
+    const auto all = volume == kOther ? std::map<std::string, std::string>()
+                                      : labels_->labels_of(std::string(volume));
+    for (const MetricLabel& label : labels_->chosen) {
+      const auto found = all.find(label.key);
+      chosen_.push_back(
+          {label.name, found == all.end() ? std::string() : found->second});
+    }
+  }
+
+  // These add a series, with the chosen labels.
+  void Gauge(MetricFamily& family, Labels labels, uint64_t value) {
+    AddGauge(family, labels, value);
+    AddChosen(family);
+  }
+  void Counter(MetricFamily& family, Labels labels, uint64_t value) {
+    AddCounter(family, labels, value);
+    AddChosen(family);
+  }
+  void AddChosen(MetricFamily& family) const {
+    auto& labels = family.metric.back().label;
+    labels.insert(labels.end(), chosen_.begin(), chosen_.end());
+  }
+
   void AddBlocks(std::string_view volume, const VolumeStats& stats) {
     const auto add = [&](const char* state, uint64_t count) {
-      AddGauge(blocks_, {{"volume", volume}, {"state", state}}, count);
+      Gauge(blocks_, {{"volume", volume}, {"state", state}}, count);
     };
     add("compressed", stats.compressed_blocks);
     add("raw", stats.raw_blocks);
     add("same_filled", stats.same_filled_blocks);
     add("dirty", stats.dirty_blocks);
     for (size_t i = 0; i < stats.frames.size(); ++i) {
-      AddGauge(frames_, {{"volume", volume}, {"span", kSpanNames[i]}},
-               stats.frames[i]);
+      Gauge(frames_, {{"volume", volume}, {"span", kSpanNames[i]}},
+            stats.frames[i]);
     }
   }
 
@@ -149,18 +180,20 @@ class Builder {
     const auto counts = Operations(stats);
     for (size_t i = 0; i < engine::kOperations; ++i) {
       const char* const name = engine::kOperationNames[i];
-      AddCounter(operations_, {{"volume", volume}, {"op", name}}, counts[i]);
+      Counter(operations_, {{"volume", volume}, {"op", name}}, counts[i]);
       for (size_t j = 0; j < engine::kErrorReasons.size(); ++j) {
         if (stats.errors[i][j] == 0) continue;
-        AddCounter(errors_,
-                   {{"volume", volume},
-                    {"op", name},
-                    {"reason", engine::kErrorReasons[j]}},
-                   stats.errors[i][j]);
+        Counter(errors_,
+                {{"volume", volume},
+                 {"op", name},
+                 {"reason", engine::kErrorReasons[j]}},
+                stats.errors[i][j]);
       }
     }
   }
 
+  const MetricLabels* const labels_;
+  std::vector<prometheus::ClientMetric::Label> chosen_;  // Of this volume.
   std::vector<MetricFamily> families_;
   MetricFamily blocks_ =
       Family("ramvol_volume_blocks",
@@ -181,7 +214,7 @@ class Builder {
 }  // namespace
 
 std::vector<MetricFamily> VolumeMetrics::Collect() const {
-  Builder builder;
+  Builder builder(&labels_);
   VolumeStats other;
   size_t seen = 0;
   std::string after;

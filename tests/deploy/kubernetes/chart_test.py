@@ -36,6 +36,7 @@ EVERYTHING = {
     "listenHost": "[::]",
     "drainTimeoutSeconds": 60,
     "extraArgs": ["--max_volumes=10", "--hot_cache=1G"],
+    "metricsLabels": ["team", "cost.center"],
     "extraEnv": [{"name": "GRPC_VERBOSITY", "value": "INFO"}],
     "extraVolumes": [{"name": "tls", "secret": {"secretName": "ramvold-tls"}}],
     "extraVolumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}],
@@ -325,6 +326,11 @@ class ObjectsTest(unittest.TestCase):
         self.assertEqual(pod["volumes"][1:], EVERYTHING["extraVolumes"])
         self.assertEqual(container["volumeMounts"][1:], EVERYTHING["extraVolumeMounts"])
         self.assertEqual(container["volumeMounts"][0]["mountPath"], "/etc/ramvol")
+
+    def test_labels_of_metrics(self):
+        spec = find(HELM.render(EVERYTHING), "StatefulSet", "disks")["spec"]
+        (container,) = spec["template"]["spec"]["containers"]
+        self.assertIn("--metrics_labels=team,cost.center", container["args"])
 
     def test_security_is_overridden_key_by_key(self):
         documents = HELM.render(
@@ -684,6 +690,9 @@ class RefusalTest(unittest.TestCase):
         self.refuses({"updateStrategy": "Recreate"}, "updateStrategy")
         self.refuses({"networkPolicy": {"clientLabel": True}}, "clientLabel")
         self.refuses({"extraArgs": ["max_volumes=1"]}, "extraArgs")
+        self.refuses({"metricsLabels": ["Team"]}, "metricsLabels")
+        self.refuses({"metricsLabels": ["team", "team"]}, "metricsLabels")
+        self.refuses({"metricsLabels": list("abcdefghi")}, "metricsLabels")
         self.refuses({"nbd": {"port": 1}}, "port")
         self.refuses({"extraEnv": [{"value": "x"}]}, "name")
         self.refuses({"extraVolumeMounts": [{"name": "x"}]}, "mountPath")

@@ -68,7 +68,7 @@ TEST_F(VolumeMetricsTest, EachVolumeHasItsNumbers) {
   const auto held = a->Attach({}, false);
   ASSERT_THAT(held, IsOk());
   const auto value = [this](const std::string& name,
-                            std::map<std::string, std::string> labels) {
+                            const std::map<std::string, std::string>& labels) {
     return Value(1000, name, labels);
   };
   EXPECT_EQ(value("ramvol_volume_size_bytes", {{"volume", "a"}}), 1 << 20);
@@ -162,6 +162,36 @@ TEST_F(VolumeMetricsTest, VolumesBeyondTheCapAreOneTogether) {
             4 << 20);
   EXPECT_EQ(Value(0, "ramvol_volume_size_bytes", {{"volume", "a"}}), -1);
   EXPECT_EQ(Value(0, "ramvol_metrics_max_volumes"), 0);
+}
+
+TEST_F(VolumeMetricsTest, ChosenLabelsAreOnAllSeriesOfVolumes) {
+  auto a = Make("a");
+  Make("b");
+  Make("c");
+  EXPECT_FALSE(a->Trim(1 << 20, 1).ok());
+  const MetricLabels labels{*ParseMetricLabels("team,app.name"),
+                            [](const std::string& volume) {
+                              std::map<std::string, std::string> of;
+                              if (volume == "a")
+                                of = {{"team", "ci"}, {"env", "test"}};
+                              return of;
+                            }};
+  const auto families = VolumeMetrics(engine_.get(), 2, labels).Collect();
+  std::map<std::string, std::string> teams;
+  for (const prometheus::MetricFamily& family : families) {
+    for (const auto& metric : family.metric) {
+      std::map<std::string, std::string> has;
+      for (const auto& label : metric.label) has[label.name] = label.value;
+      if (!has.contains("volume")) continue;
+      ASSERT_TRUE(has.contains("label_team")) << family.name;
+      EXPECT_EQ(has["label_app_name"], "") << family.name;
+      EXPECT_FALSE(has.contains("label_env")) << family.name;
+      teams.try_emplace(has["volume"], has["label_team"]);
+      EXPECT_EQ(teams[has["volume"]], has["label_team"]) << family.name;
+    }
+  }
+  EXPECT_EQ(teams, (std::map<std::string, std::string>{
+                       {"a", "ci"}, {"b", ""}, {"_other", ""}}));
 }
 
 TEST_F(VolumeMetricsTest, ADeletedVolumeHasNoSeries) {
