@@ -61,9 +61,16 @@ put_configuration() {
     "$tree/debian/ramvol-server.sysusers"
 }
 
+# fill TEMPLATE PLACE: a template of the SDK's files, filled in.
+fill() {
+  sed "s|@TRIPLET@|$triplet|; s|@VERSION@|${version%%[~+]*}|" \
+    "deploy/debian/$1" >"$work/filled"
+  put 644 "$work/filled" "$2"
+}
+
 # What users of the SDK include, and what that includes.
 put_sdk() {
-  local header
+  local header proto
   for header in base/reason.h client/{client,client_connection,event_watch,extent}.h \
     client/{options,remote_volume,volume_connection}.h client/mocks/*.h; do
     put 644 "$header" "usr/include/ramvol/$header"
@@ -72,9 +79,11 @@ put_sdk() {
     "$bin/proto/_virtual_includes/volume_service_proto/ramvol/v1/volume_service.pb.h" \
     usr/include/ramvol/ramvol/v1/volume_service.pb.h
   put 644 "$bin/deploy/debian/libramvol.a" "usr/lib/$triplet/libramvol.a"
-  sed "s|@TRIPLET@|$triplet|; s|@VERSION@|${version%%[~+]*}|" \
-    deploy/debian/ramvol.pc.in >"$work/ramvol.pc"
-  put 644 "$work/ramvol.pc" "usr/lib/$triplet/pkgconfig/ramvol.pc"
+  fill ramvol.pc.in "usr/lib/$triplet/pkgconfig/ramvol.pc"
+  put 644 deploy/debian/ramvolConfig.cmake \
+    "usr/lib/$triplet/cmake/ramvol/ramvolConfig.cmake"
+  fill ramvolConfigVersion.cmake.in \
+    "usr/lib/$triplet/cmake/ramvol/ramvolConfigVersion.cmake"
   for proto in ramvol/v1/{block_service,volume_service,volumes_file}.proto; do
     put 644 "proto/$proto" "usr/share/ramvol/proto/$proto"
   done

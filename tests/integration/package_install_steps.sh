@@ -109,8 +109,9 @@ stopped_nothing "installing again"
 
 echo "== a program against the SDK"
 install /packages ramvol-sdk
-apt-get install -q -y --no-install-recommends g++ pkg-config >/dev/null
-cat >/tmp/ten.cc <<'TEXT'
+apt-get install -q -y --no-install-recommends cmake g++ make pkg-config >/dev/null
+mkdir /tmp/ten
+cat >/tmp/ten/ten.cc <<'TEXT'
 #include <iostream>
 
 #include "client/client.h"
@@ -123,8 +124,21 @@ int main() {
 }
 TEXT
 # shellcheck disable=SC2046
-g++ -std=c++20 -Wall -Werror /tmp/ten.cc $(pkg-config --cflags --libs ramvol) -o /tmp/ten
-[ "$(/tmp/ten)" = "hello, RAM" ] || fail "the program says: $(/tmp/ten)"
+g++ -std=c++20 -Wall -Werror /tmp/ten/ten.cc $(pkg-config --cflags --libs ramvol) \
+  -o /tmp/ten/ten
+[ "$(/tmp/ten/ten)" = "hello, RAM" ] || fail "the program says: $(/tmp/ten/ten)"
+
+echo "== the same by CMake"
+cat >/tmp/ten/CMakeLists.txt <<TEXT
+cmake_minimum_required(VERSION 3.16)
+project(ten CXX)
+find_package(ramvol ${current%%[~+]*} EXACT CONFIG REQUIRED)
+add_executable(ten ten.cc)
+target_link_libraries(ten PRIVATE ramvol::client)
+TEXT
+{ cmake -S /tmp/ten -B /tmp/ten/build && cmake --build /tmp/ten/build; } \
+  >/tmp/cmake.log 2>&1 || { cat /tmp/cmake.log; fail "CMake builds no program"; }
+[ "$(/tmp/ten/build/ten)" = "hello, RAM" ] || fail "it says: $(/tmp/ten/build/ten)"
 
 echo "== remove"
 apt-get remove -q -y ramvol ramvol-sdk ramvol-server >/dev/null
