@@ -28,12 +28,16 @@ class EngineDevice final : public nbd::BlockDevice {
 
   void Read(uint64_t offset, absl::Span<char> out,
             nbd::Completion* done) override {
-    done->Done(volume_.Read(offset, out));
+    absl::Status status = volume_.Read(offset, out);
+    if (status.ok()) attachment_.CountRead(out.size());
+    done->Done(std::move(status));
   }
 
   void Write(uint64_t offset, absl::Span<const char> data,
              nbd::Completion* done) override {
-    done->Done(volume_.Write(offset, data));
+    absl::Status status = volume_.Write(offset, data);
+    if (status.ok()) attachment_.CountWrite(data.size());
+    done->Done(std::move(status));
   }
 
   void Trim(uint64_t offset, uint64_t length, nbd::Completion* done) override {

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/counters.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
@@ -107,21 +108,24 @@ class Volume {
   const std::shared_ptr<VolumeCore> core_;
 };
 
-// Keeps a volume attached for its own lifetime. Movable.
+// Keeps a volume attached for its own lifetime. Movable. Counting is
+// thread-safe.
 class Attachment {
  public:
   // See Volume::Attach.
   static absl::StatusOr<Attachment> Make(std::shared_ptr<Volume> volume,
                                          Holder holder,
                                          bool if_unattached = false) {
+    auto traffic = holder.traffic;
     auto id = volume->Attach(std::move(holder), if_unattached);
     if (!id.ok()) return id.status();
-    return Attachment(std::move(volume), *id);
+    return Attachment(std::move(volume), *id, std::move(traffic));
   }
   Attachment(Attachment&&) = default;
   Attachment& operator=(Attachment&& other) noexcept {
     std::swap(volume_, other.volume_);
     std::swap(id_, other.id_);
+    std::swap(traffic_, other.traffic_);
     return *this;
   }
   ~Attachment() {
@@ -130,11 +134,23 @@ class Attachment {
 
   Volume& volume() const { return *volume_; }
 
+  // For Holder::traffic, once the client has read or written so many bytes.
+  void CountRead(uint64_t bytes) const {
+    traffic_->Add(Traffic::kReads, 1);
+    traffic_->Add(Traffic::kReadBytes, static_cast<int64_t>(bytes));
+  }
+  void CountWrite(uint64_t bytes) const {
+    traffic_->Add(Traffic::kWrites, 1);
+    traffic_->Add(Traffic::kWrittenBytes, static_cast<int64_t>(bytes));
+  }
+
  private:
-  Attachment(std::shared_ptr<Volume> volume, Holders::Id id)
-      : volume_(std::move(volume)), id_(id) {}
+  Attachment(std::shared_ptr<Volume> volume, Holders::Id id,
+             std::shared_ptr<Counters<Traffic>> traffic)
+      : volume_(std::move(volume)), id_(id), traffic_(std::move(traffic)) {}
   std::shared_ptr<Volume> volume_;
   Holders::Id id_;
+  std::shared_ptr<Counters<Traffic>> traffic_;
 };
 
 }  // namespace ramvol::engine

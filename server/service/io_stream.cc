@@ -37,6 +37,14 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
 
 size_t Index(Lane lane) { return static_cast<size_t>(lane); }
 
+// Counts an operation that succeeded.
+void Count(const v1::IoOperation& operation,
+           const engine::Attachment& attachment) {
+  const auto bytes = static_cast<uint64_t>(DataBytes(operation));
+  if (operation.has_read()) attachment.CountRead(bytes);
+  if (operation.has_write()) attachment.CountWrite(bytes);
+}
+
 }  // namespace
 
 // Opens its stream when the last of those that hold it lets go: the streams
@@ -344,6 +352,7 @@ void IoStream::RunTurn(Lane lane, int most) {
     if (operation == nullptr) return;
     set_->CallHookForTest(*operation);
     result = RunOperation(attachment_->volume(), *operation);
+    if (!result->has_error()) Count(*operation, *attachment_);
     const int64_t began_ns = std::exchange(now_ns, SteadyNowNs());
     if (small) cost.Note(now_ns - began_ns);
   }

@@ -238,6 +238,13 @@ absl::Status VolumeService::ListHolders(
     client.set_protocol(holder.over);
     client.set_address(holder.from);
     *client.mutable_attach_time() = ToProto(holder.since);
+    const auto sum = [&traffic = *holder.traffic](engine::Traffic what) {
+      return static_cast<int64_t>(traffic.Sum(what));
+    };
+    client.set_read_operations(sum(engine::Traffic::kReads));
+    client.set_write_operations(sum(engine::Traffic::kWrites));
+    client.set_read_bytes(sum(engine::Traffic::kReadBytes));
+    client.set_written_bytes(sum(engine::Traffic::kWrittenBytes));
     last = id;
   }
   if (more) response->set_next_page_token(MakePageToken(absl::StrCat(last)));

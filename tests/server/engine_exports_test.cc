@@ -143,6 +143,29 @@ TEST_F(EngineExportsTest, DevicesPassOperationsOn) {
   EXPECT_EQ(volume->Stats().flush_operations, 1u);
 }
 
+TEST_F(EngineExportsTest, WhatEachDeviceReadsAndWritesIsCounted) {
+  const auto volume = Create("disk");
+  const auto opened = exports_.Open("disk", "10.0.0.7:40112");
+  ASSERT_THAT(opened, IsOk());
+  nbd::BlockDevice& device = **opened;
+  const std::string data(8192, 'x');
+  device.Write(0, {data.data(), data.size()}, &done_);
+  ASSERT_THAT(done_.status(), IsOk());
+  std::string out(100, '\0');
+  device.Read(0, absl::MakeSpan(out), &done_);
+  ASSERT_THAT(done_.status(), IsOk());
+  device.Read(kVolumeBytes, absl::MakeSpan(out), &done_);
+  EXPECT_FALSE(done_.status().ok());
+
+  const auto holders = volume->holders().List(10).first;
+  ASSERT_THAT(holders, SizeIs(1));
+  const auto& traffic = *holders[0].traffic;
+  EXPECT_EQ(traffic.Sum(engine::Traffic::kWrites), 1u);
+  EXPECT_EQ(traffic.Sum(engine::Traffic::kWrittenBytes), 8192u);
+  EXPECT_EQ(traffic.Sum(engine::Traffic::kReads), 1u) << "one has failed";
+  EXPECT_EQ(traffic.Sum(engine::Traffic::kReadBytes), 100u);
+}
+
 TEST_F(EngineExportsTest, DevicesPassErrorsOn) {
   Create("disk");
   const auto opened = exports_.Open("disk", "here");

@@ -42,7 +42,8 @@ absl::Status ListClients(const Invocation& invocation,
   v1::ListClientsResponse message;
   message.mutable_clients()->Add(clients->begin(), clients->end());
   return invocation.PrintMessage(
-      message, ClientsText(*clients, invocation.context().now()));
+      message,
+      ClientsText(*clients, invocation.context().now(), invocation.wide()));
 }
 
 absl::Status ShowServer(const Invocation& invocation) {

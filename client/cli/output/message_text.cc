@@ -265,12 +265,31 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
 }
 
 std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
-                        absl::Time now) {
-  Table table({{"PROTOCOL"}, {"ADDRESS"}, {"SINCE"}, {"FOR", Align::kRight}});
+                        absl::Time now, bool wide) {
+  std::vector<Table::Column> columns = {{"PROTOCOL"},
+                                        {"ADDRESS"},
+                                        {"SINCE"},
+                                        {"FOR", Align::kRight},
+                                        {"READ", Align::kRight},
+                                        {"WRITTEN", Align::kRight}};
+  if (wide) {
+    columns.push_back({"READS", Align::kRight});
+    columns.push_back({"WRITES", Align::kRight});
+  }
+  Table table(std::move(columns));
   for (const v1::AttachedClient& client : clients) {
     const absl::Time since = ToTime(client.attach_time());
-    table.AddRow({client.protocol(), client.address(),
-                  TimeText(client.attach_time()), Age(now - since)});
+    std::vector<std::string> cells = {client.protocol(),
+                                      client.address(),
+                                      TimeText(client.attach_time()),
+                                      Age(now - since),
+                                      Size(client.read_bytes()),
+                                      Size(client.written_bytes())};
+    if (wide) {
+      cells.push_back(absl::StrCat(client.read_operations()));
+      cells.push_back(absl::StrCat(client.write_operations()));
+    }
+    table.AddRow(std::move(cells));
   }
   return table.Render();
 }

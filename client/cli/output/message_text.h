@@ -27,9 +27,10 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
 std::string VolumeText(const v1::Volume& volume, absl::Time now);
 // The measurements of `stat`.
 std::string StatsText(const std::string& name, const v1::VolumeStats& stats);
-// The table of `clients`. Tells how long before `now` each one came.
+// The table of `clients`. Tells how long before `now` each one came. `wide`
+// adds the numbers of operations.
 std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
-                        absl::Time now);
+                        absl::Time now, bool wide);
 // The text of `server`. The server's uptime ends at `now`.
 std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now);
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,15 +13,28 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/counters.h"
 #include "base/mutex.h"
 
 namespace ramvol::engine {
+
+// What a client did that succeeded.
+enum class Traffic {
+  kReads,
+  kWrites,
+  kReadBytes,
+  kWrittenBytes,
+  kCount,
+};
 
 // One client, described for people.
 struct Holder {
   std::string over;  // The protocol: "nbd", "io".
   std::string from;  // Its address: "127.0.0.1:40112".
   absl::Time since = absl::Now();
+  // Its own, so that counting makes no other client wait.
+  std::shared_ptr<Counters<Traffic>> traffic =
+      std::make_shared<Counters<Traffic>>();
 };
 
 // Thread-safe.

@@ -555,20 +555,34 @@ Corrupt:     0 frames
 TEST_F(RunCliTest, ClientsAreListed) {
   cli_.context().now = [] { return absl::FromUnixSeconds(1000 + 3725); };
   Run("create a 1G");
-  EXPECT_EQ(Run("clients a").out, "PROTOCOL  ADDRESS  SINCE  FOR\n");
+  EXPECT_EQ(Run("clients a").out,
+            "PROTOCOL  ADDRESS  SINCE  FOR  READ  WRITTEN\n");
   for (const char* protocol : {"nbd", "io"}) {
     v1::AttachedClient& client = cli_.server().clients.emplace_back();
     client.set_protocol(protocol);
     client.set_address("10.0.0.7:40112");
     client.mutable_attach_time()->set_seconds(1000);
   }
+  v1::AttachedClient& first = cli_.server().clients.front();
+  first.set_read_operations(1100);
+  first.set_read_bytes(1537 << 10);
+  first.set_write_operations(2);
+  first.set_written_bytes(8192);
   EXPECT_EQ(Run("clients a").out,
-            "PROTOCOL  ADDRESS         SINCE                       FOR\n"
-            "nbd       10.0.0.7:40112  1970-01-01 00:16:40 UTC  1h2m5s\n"
-            "io        10.0.0.7:40112  1970-01-01 00:16:40 UTC  1h2m5s\n");
-  EXPECT_EQ(FromJson<v1::ListClientsResponse>(Run("clients a -o json").out)
-                .clients_size(),
-            2);
+            "PROTOCOL  ADDRESS         SINCE                       FOR      "
+            "READ  WRITTEN\n"
+            "nbd       10.0.0.7:40112  1970-01-01 00:16:40 UTC  1h2m5s  1.50 "
+            "MiB    8 KiB\n"
+            "io        10.0.0.7:40112  1970-01-01 00:16:40 UTC  1h2m5s       0 "
+            "B      0 B\n");
+  EXPECT_THAT(Run("clients a -o wide").out,
+              AllOf(HasSubstr("WRITTEN  READS  WRITES\n"),
+                    HasSubstr("  1.50 MiB    8 KiB   1100       2\n")));
+  const auto message =
+      FromJson<v1::ListClientsResponse>(Run("clients a -o json").out);
+  ASSERT_EQ(message.clients_size(), 2);
+  EXPECT_EQ(message.clients(0).read_operations(), 1100);
+  EXPECT_EQ(message.clients(0).written_bytes(), 8192);
   EXPECT_EQ(Run("clients b").exit_code, 3);
 }
 

@@ -78,6 +78,26 @@ TEST_F(VolumeAttachTest, WhoHoldsItIsNamedUpToABound) {
   EXPECT_TRUE(volume.CheckUnattached().ok());
 }
 
+TEST_F(VolumeAttachTest, WhatEachClientDidIsCountedApart) {
+  Volume& volume = Make(kGiB);
+  auto a = Attachment::Make(volume_, {"nbd", "a"});
+  const auto b = Attachment::Make(volume_, {"io", "b"});
+  a->CountRead(4096);
+  const Attachment moved = *std::move(a);
+  moved.CountRead(1);
+  moved.CountWrite(512);
+  b->CountWrite(8);
+  const auto holders = volume.holders().List(2).first;
+  ASSERT_EQ(holders.size(), 2);
+  const auto& first = *holders[0].traffic;
+  EXPECT_EQ(first.Sum(Traffic::kReads), 2);
+  EXPECT_EQ(first.Sum(Traffic::kReadBytes), 4097);
+  EXPECT_EQ(first.Sum(Traffic::kWrites), 1);
+  EXPECT_EQ(first.Sum(Traffic::kWrittenBytes), 512);
+  EXPECT_EQ(holders[1].traffic->Sum(Traffic::kReads), 0);
+  EXPECT_EQ(holders[1].traffic->Sum(Traffic::kWrittenBytes), 8);
+}
+
 TEST_F(VolumeAttachTest, WhoWantsToBeAloneIsRefusedOrFirst) {
   Make(kGiB);
   auto alone = Attachment::Make(volume_, {"io", "a"}, true);

@@ -27,7 +27,6 @@ using ::ramvol::testing::IsInvalidField;
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
 using ::ramvol::testing::TestServer;
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -620,6 +619,45 @@ TEST_F(VolumeServiceTest, ClientsAreListedAPageAtATime) {
     stream->WritesDone();
     EXPECT_TRUE(stream->Finish().ok());
   }
+}
+
+TEST_F(VolumeServiceTest, ClientsAreListedWithWhatTheyDid) {
+  ASSERT_THAT(Create(CreateRequest()), IsOk());
+  grpc::ClientContext context;
+  auto stream = server_.blocks().Io(&context);
+  v1::IoRequest request;
+  request.set_volume("disk");
+  for (uint64_t id = 1; id <= 3; ++id) {
+    v1::IoOperation& write = *request.add_operations();
+    write.set_id(id);
+    write.mutable_write()->set_data(std::string(4096, 'x'));
+  }
+  v1::IoOperation& read = *request.add_operations();
+  read.set_id(4);
+  read.mutable_read()->set_length(10);
+  v1::IoOperation& past_end = *request.add_operations();
+  past_end.set_id(5);
+  past_end.mutable_read()->set_offset(int64_t{1} << 62);
+  past_end.mutable_read()->set_length(10);
+  request.add_operations()->mutable_flush();
+  ASSERT_TRUE(stream->Write(request));
+  v1::IoResponse response;
+  for (int answers = 0; answers < request.operations_size();) {
+    ASSERT_TRUE(stream->Read(&response));
+    answers += response.results_size();
+  }
+  v1::ListClientsRequest list;
+  list.set_name("disk");
+  const auto page =
+      TestServer::Call(&Stub::ListClients, server_.volumes(), list);
+  ASSERT_THAT(page, IsOk());
+  ASSERT_EQ(page->clients_size(), 1);
+  EXPECT_EQ(page->clients(0).write_operations(), 3);
+  EXPECT_EQ(page->clients(0).written_bytes(), 3 * 4096);
+  EXPECT_EQ(page->clients(0).read_operations(), 1) << "one has failed";
+  EXPECT_EQ(page->clients(0).read_bytes(), 10);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST_F(VolumeServiceTest, ListingClientsChecksTheRequest) {
