@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/duration_text.h"
 #include "base/mutex.h"
 #include "client/call.h"
 #include "client/call_table.h"
@@ -345,7 +346,7 @@ void VolumePipeline::OnTimer() {
 }
 
 absl::Status VolumePipeline::DeadlineErrorLocked(const Call& call) const {
-  const std::string timeout = absl::FormatDuration(options_.timeout);
+  const std::string timeout = DurationText(options_.timeout);
   if (&call == open_call_.get()) {
     return absl::DeadlineExceededError(absl::StrCat(
         "the server at ", options_.server, " did not open volume \"", volume_,

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/duration_text.h"
 #include "base/reason.h"
 #include "client/call.h"
 #include "client/call_table.h"
@@ -251,7 +252,7 @@ absl::Status StreamSet::Unavailable(absl::Time since) const {
   return Annotate(loss,
                   absl::StrCat("volume \"", volume_, "\": no connection to ",
                                options_.server, " for ",
-                               absl::FormatDuration(timer_->Now() - since)));
+                               DurationText(timer_->Now() - since)));
 }
 
 void StreamSet::GiveUpDue(Outbox& outbox) {

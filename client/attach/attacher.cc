@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "base/duration_text.h"
 #include "base/file_error.h"
 #include "base/reason.h"
 #include "client/attach/kernel_nbd.h"
@@ -279,7 +280,7 @@ absl::Status Attacher::Lost(const absl::Status& cause) const {
   return WithReason(
       absl::DeadlineExceededError(absl::StrCat(
           NbdDevicePath(index_), " has had no connection for ",
-          absl::FormatDuration(Patience()),
+          DurationText(Patience()),
           ", so the kernel fails what is asked of it: ", cause.message())),
       "CONNECTION_LOST");
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/duration_text.h"
 #include "base/file_error.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/invocation.h"
@@ -55,10 +56,10 @@ absl::Status TooLate(const WaitArguments& arguments) {
   return absl::DeadlineExceededError(
       arguments.name.empty()
           ? absl::StrCat("the server did not serve within ",
-                         absl::FormatDuration(*arguments.within))
+                         DurationText(*arguments.within))
           : absl::StrCat("volume \"", arguments.name, "\" was not ",
                          arguments.state, " within ",
-                         absl::FormatDuration(*arguments.within)));
+                         DurationText(*arguments.within)));
 }
 
 absl::Status Wait(const Invocation& invocation,

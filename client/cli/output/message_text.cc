@@ -1,6 +1,5 @@
 #include "client/cli/output/message_text.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "base/duration_text.h"
 #include "base/printable.h"
 #include "base/size.h"
 #include "client/cli/output/table.h"
@@ -58,16 +58,11 @@ std::string TimeText(const google::protobuf::Timestamp& timestamp) {
                           absl::UTCTimeZone());
 }
 
-std::string Age(absl::Duration age) {
-  return absl::FormatDuration(
-      std::max(absl::Trunc(age, absl::Seconds(1)), absl::ZeroDuration()));
-}
-
 // "1h59m58s"; "in use" while clients are attached.
 std::string ExpiryText(const v1::Volume& volume, absl::Time now) {
   if (!volume.has_ttl()) return "-";
   if (!volume.has_expire_time()) return "in use";
-  return absl::StrCat("in ", Age(ToTime(volume.expire_time()) - now));
+  return absl::StrCat("in ", DurationText(ToTime(volume.expire_time()) - now));
 }
 
 std::string TtlText(const v1::Volume& volume, absl::Time now) {
@@ -75,10 +70,10 @@ std::string TtlText(const v1::Volume& volume, absl::Time now) {
   const absl::Duration ttl = absl::Seconds(volume.ttl().seconds()) +
                              absl::Nanoseconds(volume.ttl().nanos());
   if (!volume.has_expire_time()) {
-    return absl::StrCat(absl::FormatDuration(ttl),
+    return absl::StrCat(DurationText(ttl),
                         " after the last client has detached");
   }
-  return absl::StrCat(absl::FormatDuration(ttl),
+  return absl::StrCat(DurationText(ttl),
                       " after the last use: ", ExpiryText(volume, now), ", at ",
                       TimeText(volume.expire_time()));
 }
@@ -282,7 +277,7 @@ std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
     std::vector<std::string> cells = {client.protocol(),
                                       client.address(),
                                       TimeText(client.attach_time()),
-                                      Age(now - since),
+                                      DurationText(now - since),
                                       Size(client.read_bytes()),
                                       Size(client.written_bytes())};
     if (wide) {
@@ -300,8 +295,8 @@ std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
   const auto limit = static_cast<double>(info.memory_limit_bytes());
   Fields fields;
   fields.Add("Version", info.version());
-  fields.Add("Up",
-             absl::StrCat(Age(up), " since ", TimeText(info.start_time())));
+  fields.Add("Up", absl::StrCat(DurationText(up), " since ",
+                                TimeText(info.start_time())));
   fields.Add("Addresses", absl::StrJoin(info.grpc_addresses(), ", "));
   fields.Add("NBD", info.nbd_addresses().empty()
                         ? "off"

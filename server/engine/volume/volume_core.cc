@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/duration_text.h"
 #include "base/event_log.h"
 #include "base/reason.h"
 #include "server/engine/content/chunk_refs.h"
@@ -217,9 +218,8 @@ void VolumeCore::Detach(Holders::Id id) {
            {.volume = name(),
             .client = holder.from,
             .over = holder.over,
-            .message = absl::StrCat("after ", absl::FormatDuration(absl::Trunc(
-                                                  absl::Now() - holder.since,
-                                                  absl::Milliseconds(1)))),
+            .message = absl::StrCat("after ",
+                                    DurationText(absl::Now() - holder.since)),
             .uid = uid_});
 }
 
