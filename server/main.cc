@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/listen_address.h"
+#include "base/metrics/host_rule.h"
 #include "base/metrics/process_memory.h"
 #include "base/program.h"
 #include "base/size_flag.h"
@@ -39,6 +40,10 @@ ABSL_FLAG(
     bool, status_page, true,
     "Whether / of --metrics_listen serves a page that shows volumes, memory, "
     "clients and errors, and the last ten minutes as plots.");
+ABSL_FLAG(std::string, status_page_hosts, "",
+          "Names by which browsers may ask for the status page and its JSON, "
+          "beside IP addresses and localhost: names with commas between them, "
+          ".example for all below.");
 ABSL_FLAG(int, metrics_max_volumes,
           static_cast<int>(ramvol::server::ServerOptions().metrics_max_volumes),
           "Most volumes that have metrics of their own, the first in order of "
@@ -186,6 +191,13 @@ absl::Status SetMetrics(ServerOptions* options) {
   }
   options->metrics_labels = *std::move(labels);
   options->status_page = absl::GetFlag(FLAGS_status_page);
+  auto hosts =
+      ramvol::metrics::HostRule::Parse(absl::GetFlag(FLAGS_status_page_hosts));
+  if (!hosts.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--status_page_hosts: ", hosts.status().message()));
+  }
+  options->status_page_hosts = *std::move(hosts);
   return absl::OkStatus();
 }
 

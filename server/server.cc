@@ -202,7 +202,8 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
            metrics::MetricLabels{
                options.metrics_labels,
                [this](const std::string& name) { return LabelsOf(name); }})},
-      [this] { return WhyNotReady(); }, &http_door_, pages_.get());
+      [this] { return WhyNotReady(); }, &http_door_, pages_.get(),
+      options.status_page_hosts);
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();

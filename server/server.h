@@ -16,6 +16,7 @@
 #include "base/door_stats.h"
 #include "base/listen_address.h"
 #include "base/metrics/endpoint.h"
+#include "base/metrics/host_rule.h"
 #include "base/ticker.h"
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
@@ -55,6 +56,8 @@ struct ServerOptions {
   std::vector<metrics::MetricLabel> metrics_labels;
   // Whether the metrics address serves the status page.
   bool status_page = true;
+  // The hosts that it is served for.
+  metrics::HostRule status_page_hosts;
   // There is no NBD server when `nbd.listen` is empty.
   nbd::NbdServerOptions nbd;
   // Bounds requests, answers and connections of all clients, beside the

@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "base/listen_address.h"
 #include "base/metrics/http_request.h"
+#include "base/printable.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
 
@@ -41,6 +42,8 @@ const char* Phrase(int code) {
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 421:
+      return "Misdirected Request";
     default:
       return "Service Unavailable";
   }
@@ -49,6 +52,17 @@ const char* Phrase(int code) {
 HttpAnswer NotFound() {
   return {.code = 404,
           .body = "not found; there are /metrics, /healthz and /readyz\n"};
+}
+
+HttpAnswer ForeignHost(const std::string& host) {
+  constexpr size_t kMaxShown = 80;
+  return {.code = 421,
+          .body = absl::StrCat(
+              "this page is not served for the host ",
+              Quoted(host.substr(0, kMaxShown)),
+              ", since a site of that name could read it through your browser; "
+              "ask for it by an IP address or localhost, or name the host in "
+              "--status_page_hosts\n")};
 }
 
 Opening JudgeRequest(std::string_view seen) {
@@ -117,7 +131,7 @@ struct Endpoint::Client {
 
 absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
     const std::string& address, Metrics metrics, Readiness readiness,
-    DoorStats* stats, HttpPages* pages) {
+    DoorStats* stats, HttpPages* pages, HostRule hosts) {
   auto parsed = ParseListenAddress(address);
   if (!parsed.ok()) return parsed.status();
   if (parsed->is_unix()) {
@@ -126,19 +140,21 @@ absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
   }
   auto sockets = ListenOn(*parsed);
   if (!sockets.ok()) return sockets.status();
-  std::unique_ptr<Endpoint> endpoint(new Endpoint(
-      *std::move(sockets), std::move(metrics), std::move(readiness), pages));
+  std::unique_ptr<Endpoint> endpoint(
+      new Endpoint(*std::move(sockets), std::move(metrics),
+                   std::move(readiness), pages, std::move(hosts)));
   absl::Status status = endpoint->OpenDoor(stats);
   if (!status.ok()) return status;
   return endpoint;
 }
 
 Endpoint::Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-                   Readiness readiness, HttpPages* pages)
+                   Readiness readiness, HttpPages* pages, HostRule hosts)
     : sockets_(std::move(sockets)),
       metrics_(std::move(metrics)),
       readiness_(std::move(readiness)),
       pages_(pages),
+      hosts_(std::move(hosts)),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       url_(absl::StrCat("http://", sockets_.front().name(), kMetricsPath)) {}
 
@@ -274,6 +290,9 @@ void Endpoint::AnswerAtOnce(Client& client) const {
   }
   if (pages_ == nullptr) return client.Reply(NotFound());
   client.of_page = true;
+  if (!hosts_.Allows(request.host)) {
+    return client.Reply(ForeignHost(request.host));
+  }
   if (const HttpAnswer* file = pages_->FindFile(request.path)) {
     return client.Reply(*file);
   }

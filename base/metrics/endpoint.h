@@ -17,6 +17,7 @@
 #include "base/door.h"
 #include "base/door_stats.h"
 #include "base/listen_socket.h"
+#include "base/metrics/host_rule.h"
 #include "base/metrics/http_pages.h"
 #include "base/mutex.h"
 #include "prometheus/collectable.h"
@@ -38,7 +39,11 @@ inline constexpr absl::Duration kAnswerTimeout = absl::Seconds(10);
 //   /healthz  200 "ok": the process serves;
 //   /readyz   200 "ok" when it is ready, else 503 and the reason, a line of
 //             text;
-//   and what pages it is given.
+//   and what pages it is given, to the hosts that `hosts` allows; others get
+//   421.
+//
+// Metrics and probes are served for any Host: Prometheus, kubelets and load
+// balancers use names that the program does not know.
 //
 // The door's thread waits for requests and another thread answers them; neither
 // waits for a client. Probes are answered before scrapes, and scrapes before
@@ -54,7 +59,7 @@ class Endpoint {
   // Borrows `stats` and `pages`.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Start(
       const std::string& address, Metrics metrics, Readiness readiness,
-      DoorStats* stats, HttpPages* pages = nullptr);
+      DoorStats* stats, HttpPages* pages = nullptr, HostRule hosts = {});
   ~Endpoint();
 
   Endpoint(const Endpoint&) = delete;
@@ -69,7 +74,7 @@ class Endpoint {
   using Clients = std::list<std::unique_ptr<Client>>;
 
   Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-           Readiness readiness, HttpPages* pages);
+           Readiness readiness, HttpPages* pages, HostRule hosts);
 
   absl::Status OpenDoor(DoorStats* stats);
   // Called by the door's thread for each client whose request has arrived.
@@ -97,6 +102,7 @@ class Endpoint {
   const Metrics metrics_;
   const Readiness readiness_;
   HttpPages* const pages_;
+  const HostRule hosts_;
   const int wake_fd_;
   std::string url_;
 

@@ -17,7 +17,7 @@ struct HttpAnswer {
   std::string fields = {};
 };
 
-// The endpoint calls it from one thread.
+// The endpoint calls it from one thread, for the hosts of its HostRule only.
 class HttpPages {
  public:
   virtual ~HttpPages() = default;

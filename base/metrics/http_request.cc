@@ -9,7 +9,41 @@ namespace {
 constexpr std::string_view kEnd = "\r\n\r\n";
 constexpr std::string_view kVersion = " HTTP/1.";
 
+constexpr std::string_view kHost = "host:";
+
 bool IsVisible(char c) { return std::isgraph(static_cast<unsigned char>(c)); }
+
+bool IsHostField(std::string_view line) {
+  return std::equal(kHost.begin(), kHost.end(), line.begin(),
+                    line.begin() + std::min(line.size(), kHost.size()),
+                    [](char lower, char c) {
+                      return lower ==
+                             std::tolower(static_cast<unsigned char>(c));
+                    });
+}
+
+std::string_view Trim(std::string_view text) {
+  const size_t begin = std::min(text.find_first_not_of(" \t"), text.size());
+  text.remove_prefix(begin);
+  return text.substr(0, text.find_last_not_of(" \t") + 1);
+}
+
+// Sets `host` to the value of the Host field among `fields`, lines that each
+// end in "\r\n". False if there are several.
+bool FindHost(std::string_view fields, std::string* host) {
+  bool found = false;
+  while (!fields.empty()) {
+    const size_t end = std::min(fields.find('\n'), fields.size() - 1);
+    std::string_view line = fields.substr(0, end);
+    fields.remove_prefix(end + 1);
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (!IsHostField(line)) continue;
+    if (found) return false;
+    found = true;
+    *host = Trim(line.substr(kHost.size()));
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -35,7 +69,10 @@ Opening ParseHttpRequest(std::string_view seen, HttpRequest* request) {
   request->path = target.substr(0, path_bytes);
   request->query = target.substr(std::min(path_bytes + 1, target.size()));
   request->bytes = end + kEnd.size();
-  return Opening::kComplete;
+  request->host.clear();
+  const bool one_host =
+      FindHost(seen.substr(line.size(), end + 2 - line.size()), &request->host);
+  return one_host ? Opening::kComplete : Opening::kWrong;
 }
 
 }  // namespace ramvol::metrics

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "base/metrics/host_rule.h"
 #include "base/metrics/http_request.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -16,6 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (ParseHttpRequest(all, &request) != Opening::kComplete) return 0;
   RAMVOL_CHECK(request.bytes <= size && request.path.size() < size);
   RAMVOL_CHECK(request.method.find(' ') == std::string_view::npos);
+  RAMVOL_CHECK(request.host.find('\n') == std::string_view::npos);
+  (void)ramvol::metrics::HostRule().Allows(request.host);
   for (size_t part = 1; part < request.bytes; ++part) {
     HttpRequest ignored;
     RAMVOL_CHECK(part >= ramvol::metrics::kMaxRequestBytes ||

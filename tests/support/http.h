@@ -23,14 +23,16 @@ struct HttpAnswer {
 
 // Asks 127.0.0.1 for `path`. The connection, which HttpReceive closes.
 inline int HttpSend(int port, const std::string& path,
-                    const std::string& method = "GET") {
+                    const std::string& method = "GET",
+                    const std::string& host = "localhost") {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const std::string request = method + " " + path +
-                              " HTTP/1.1\r\nHost: localhost\r\n"
+                              " HTTP/1.1\r\nHost: " + host +
+                              "\r\n"
                               "Accept-Encoding: gzip\r\n\r\n";
   if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) !=
           0 ||

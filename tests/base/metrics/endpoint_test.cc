@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/metrics/family.h"
+#include "base/metrics/host_rule.h"
 #include "base/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -127,6 +128,32 @@ TEST_F(EndpointTest, ServesPages) {
   EXPECT_EQ(Get("/nothing").code, 404);
   EXPECT_EQ(Get("/metrics").code, 200);
   EXPECT_EQ(Get("/healthz").code, 200);
+}
+
+// A site's own name that leads here: DNS rebinding.
+TEST_F(EndpointTest, ServesNoPagesForForeignHosts) {
+  SlowPages pages;
+  pages.Open();
+  endpoint_ = *Endpoint::Start(
+      "127.0.0.1:0", {std::make_shared<OneGauge>()}, [this] { return reason_; },
+      &stats_, &pages, *HostRule::Parse("ramvol.example"));
+  const auto ask = [this](const std::string& path, const std::string& host) {
+    return ramvol::testing::HttpReceive(
+        ramvol::testing::HttpSend(PortOf(endpoint_->url()), path, "GET", host));
+  };
+  for (const char* path : {"/file", "/slow", "/nothing"}) {
+    const Answer refused = ask(path, "evil.example\x1b:7421");
+    EXPECT_EQ(refused.code, 421) << path;
+    EXPECT_THAT(refused.head, HasSubstr("421 Misdirected Request"));
+    EXPECT_THAT(refused.body, AllOf(HasSubstr("evil.example\\x1b:7421"),
+                                    HasSubstr("--status_page_hosts")));
+  }
+  EXPECT_EQ(ask("/file", "127.0.0.1:7421").code, 200);
+  EXPECT_EQ(ask("/slow", "ramvol.example").code, 200);
+  // Prometheus and kubelets ask by names that are not known here.
+  for (const char* path : {"/metrics", "/healthz", "/readyz"}) {
+    EXPECT_EQ(ask(path, "ramvol-0.ramvol-replicas:7421").code, 200) << path;
+  }
 }
 
 TEST_F(EndpointTest, PagesPushNoScrapeOut) {

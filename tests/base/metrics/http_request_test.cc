@@ -17,6 +17,34 @@ TEST(HttpRequestTest, AWholeHeadHasAMethodAPathAndALength) {
   EXPECT_EQ(request.bytes, sizeof(kWhole) - sizeof("more"));
 }
 
+TEST(HttpRequestTest, TheHostIsFoundAmongTheFields) {
+  const auto host_of = [](const std::string& fields) {
+    HttpRequest request;
+    request.host = "of the one before";
+    EXPECT_EQ(
+        ParseHttpRequest("GET / HTTP/1.1\r\n" + fields + "\r\n", &request),
+        Opening::kComplete)
+        << fields;
+    return request.host;
+  };
+  EXPECT_EQ(host_of("Host: a.example:7421\r\n"), "a.example:7421");
+  EXPECT_EQ(host_of("X: y\r\nhOST:\t b \r\nZ: Host: c\r\n"), "b");
+  EXPECT_EQ(host_of("Host:\r\n"), "");
+  EXPECT_EQ(host_of("X-Host: a\r\nHos: b\r\n"), "");
+  EXPECT_EQ(host_of(""), "");
+}
+
+TEST(HttpRequestTest, TwoHostsAreWrong) {
+  HttpRequest request;
+  EXPECT_EQ(
+      ParseHttpRequest("GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: a\r\n\r\n",
+                       &request),
+      Opening::kWrong);
+  EXPECT_EQ(
+      ParseHttpRequest("GET / HTTP/1.1\r\nHost: a\nHost: b\r\n\r\n", &request),
+      Opening::kWrong);
+}
+
 TEST(HttpRequestTest, APartOfAHeadIsIncomplete) {
   const std::string head(kWhole, sizeof(kWhole) - sizeof("more"));
   HttpRequest request;
