@@ -1,6 +1,7 @@
 #include "server/engine/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <random>
 #include <string>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/reason.h"
+#include "server/engine/background/compactor.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/maintainer.h"
 #include "server/engine/background/work_queue.h"
@@ -50,39 +52,50 @@ uint64_t RandomUid() {
 }  // namespace
 
 struct Engine::Impl {
+  using Registry = std::map<std::string, std::shared_ptr<Volume>, std::less<>>;
+
   Impl(const EngineOptions& wanted, std::unique_ptr<Arena> memory)
       : options(wanted),
         arena(std::move(memory)),
         hot(options.hot_cache_bytes),
         evacuator(*arena, [this] { return Tenants(); }),
-        parts{*arena, hot, work, totals, evacuator},
+        compactor(*arena, hot, work, totals),
+        parts{*arena, hot, work, totals, evacuator, compactor},
         maintainer(
             parts, [this] { return Owners(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
 
-  absl::Status CheckNameFree(const std::string& name)
+  Registry& RegistryOf(std::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    if (!volumes.contains(name)) return absl::OkStatus();
-    return WithReason(
-        absl::AlreadyExistsError(absl::StrCat(
-            "volume \"", name,
-            "\" exists already; choose another name, or delete it first")),
-        reason::kVolumeExists);
+    return name.substr(0, 1) == "@" ? snapshots : volumes;
   }
 
-  // Checks that there may be one more volume, called `name`.
+  absl::Status CheckNameFree(const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    if (!RegistryOf(name).contains(name)) return absl::OkStatus();
+    const bool snapshot = name[0] == '@';
+    return WithReason(
+        absl::AlreadyExistsError(absl::StrCat(
+            snapshot ? "snapshot \"" : "volume \"", name,
+            "\" exists already; choose another name, or delete it first")),
+        snapshot ? reason::kSnapshotExists : reason::kVolumeExists);
+  }
+
+  // Checks that there may be one more volume or snapshot, called `name`.
   absl::Status CheckFree(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     absl::Status free = CheckNameFree(name);
     if (!free.ok()) return free;
-    if (volumes.size() < static_cast<size_t>(options.max_volumes)) {
+    const size_t all = volumes.size() + snapshots.size();
+    if (all < static_cast<size_t>(options.max_volumes)) {
       return absl::OkStatus();
     }
     return WithReason(
-        absl::ResourceExhaustedError(
-            absl::StrCat("the server has ", volumes.size(),
-                         " volumes, its greatest number; delete some, or raise "
-                         "--max_volumes")),
+        absl::ResourceExhaustedError(absl::StrCat(
+            "the server has ", volumes.size(), " volumes and ",
+            snapshots.size(),
+            " snapshots, together its greatest number; delete some, or raise "
+            "--max_volumes")),
         reason::kTooManyVolumes);
   }
 
@@ -102,8 +115,75 @@ struct Engine::Impl {
   std::vector<std::weak_ptr<ChunkOwner>> Owners() {
     MutexLock lock(&mu);
     std::vector<std::weak_ptr<ChunkOwner>> owners;
-    for (const auto& [name, volume] : volumes) owners.push_back(volume->core_);
+    for (const Registry* registry : {&volumes, &snapshots}) {
+      for (const auto& [name, volume] : *registry) {
+        if (volume != nullptr) owners.push_back(volume->core_);
+      }
+    }
     return owners;
+  }
+
+  absl::StatusOr<std::shared_ptr<Volume>> Create(const VolumeOptions& wanted,
+                                                 VolumeCore* source) {
+    absl::Status valid = wanted.Validate();
+    if (!valid.ok()) return valid;
+    {
+      // Check first: reserving may empty the caches of other volumes.
+      MutexLock lock(&mu);
+      absl::Status free = CheckFree(wanted.name);
+      if (!free.ok()) return free;
+    }
+    auto core = std::make_shared<VolumeCore>(parts, wanted, RandomUid());
+    absl::Status made = core->Reserve();
+    if (made.ok() && source != nullptr) {
+      cloned.store(true, std::memory_order_relaxed);
+      made = core->CopyFrom(*source);
+    }
+    if (!made.ok()) return made;
+    auto volume = std::make_shared<Volume>(std::move(core));
+    MutexLock lock(&mu);
+    absl::Status free = CheckFree(wanted.name);
+    if (!free.ok()) return free;
+    volumes.emplace(wanted.name, volume);
+    by_uid.emplace(volume->uid(), volume.get());
+    return volume;
+  }
+
+  // Enters the names of snapshots that are about to be made, all or none.
+  absl::Status EnterSnapshots(const std::vector<SnapshotRequest>& requests) {
+    for (const SnapshotRequest& request : requests) {
+      absl::Status valid = ValidateName(request.name);
+      if (!valid.ok()) return valid;
+      if (!request.volume->is_snapshot()) continue;
+      return WithReason(absl::FailedPreconditionError(
+                            absl::StrCat("\"", request.volume->name(),
+                                         "\" is a snapshot already; clone it")),
+                        reason::kReadOnlySnapshot);
+    }
+    MutexLock lock(&mu);
+    absl::Status status;
+    size_t entered = 0;
+    for (; status.ok() && entered < requests.size(); ++entered) {
+      const std::string name = "@" + requests[entered].name;
+      status = CheckFree(name);
+      if (status.ok()) snapshots.emplace(name, nullptr);
+    }
+    if (status.ok()) return status;
+    for (size_t i = 0; i + 1 < entered; ++i) {
+      snapshots.erase("@" + requests[i].name);
+    }
+    return status;
+  }
+
+  // What no single volume or snapshot would give back.
+  uint64_t SharedBytes() {
+    uint64_t own_bytes = 0;
+    for (const std::weak_ptr<ChunkOwner>& owner : Owners()) {
+      const auto core = std::static_pointer_cast<VolumeCore>(owner.lock());
+      if (core != nullptr) own_bytes += core->Stats().own_bytes;
+    }
+    const uint64_t all_bytes = arena->allocated_bytes();
+    return all_bytes - std::min(all_bytes, own_bytes);
   }
 
   std::vector<std::weak_ptr<SlabTenant>> Tenants() {
@@ -117,11 +197,15 @@ struct Engine::Impl {
   WorkQueue work;
   Totals totals;
   SlabEvacuator evacuator;
+  Compactor compactor;
   const EngineParts parts;
   // Held also while a name changes, so a volume's name is its key.
   Mutex mu;
-  std::map<std::string, std::shared_ptr<Volume>, std::less<>> volumes
-      ABSL_GUARDED_BY(mu);
+  std::atomic<bool> cloned{false};
+  Registry volumes ABSL_GUARDED_BY(mu);
+  // By their names with "@". One that is being made is nullptr.
+  Registry snapshots ABSL_GUARDED_BY(mu);
+  // Without snapshots.
   absl::flat_hash_map<uint64_t, Volume*> by_uid ABSL_GUARDED_BY(mu);
   // Last, so that its threads end before what they use.
   Maintainer maintainer;
@@ -143,36 +227,72 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
     const VolumeOptions& options) {
-  absl::Status valid = options.Validate();
-  if (!valid.ok()) return valid;
-  {
-    // Check first: reserving may empty the caches of other volumes.
-    MutexLock lock(&impl_->mu);
-    absl::Status free = impl_->CheckFree(options.name);
-    if (!free.ok()) return free;
+  return impl_->Create(options, nullptr);
+}
+
+absl::StatusOr<std::shared_ptr<Volume>> Engine::CloneVolume(
+    VolumeOptions options, const std::shared_ptr<Volume>& source) {
+  if (options.size_bytes == 0) options.size_bytes = source->size_bytes();
+  return impl_->Create(options, source->core_.get());
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
+    const std::vector<SnapshotRequest>& requests) {
+  absl::Status status = impl_->EnterSnapshots(requests);
+  if (!status.ok()) return status;
+  std::vector<std::shared_ptr<VolumeCore>> sources;
+  std::vector<std::shared_ptr<VolumeCore>> cores;
+  for (const SnapshotRequest& request : requests) {
+    VolumeOptions options = request.volume->options();
+    options.name = "@" + request.name;
+    options.read_only = true;
+    // It writes nothing, so it needs neither.
+    if (options.allocator == Allocator::kMalloc) {
+      options.allocator = Allocator::kSparse;
+    }
+    options.memory_limit_bytes = 0;
+    sources.push_back(request.volume->core_);
+    cores.push_back(
+        std::make_shared<VolumeCore>(impl_->parts, options, RandomUid()));
+    if (status.ok()) status = cores.back()->Reserve();
   }
-  auto core = std::make_shared<VolumeCore>(impl_->parts, options, RandomUid());
-  absl::Status reserved = core->Reserve();
-  if (!reserved.ok()) return reserved;
-  auto volume = std::make_shared<Volume>(std::move(core));
+  if (status.ok()) status = VolumeCore::Snapshot(sources, cores);
+  std::vector<std::shared_ptr<Volume>> made;
   MutexLock lock(&impl_->mu);
-  absl::Status free = impl_->CheckFree(options.name);
-  if (!free.ok()) return free;
-  impl_->volumes.emplace(options.name, volume);
-  impl_->by_uid.emplace(volume->uid(), volume.get());
-  return volume;
+  for (const auto& core : cores) {
+    if (!status.ok()) {
+      impl_->snapshots.erase(core->name());
+      continue;
+    }
+    made.push_back(std::make_shared<Volume>(core));
+    impl_->snapshots[core->name()] = made.back();
+  }
+  if (!status.ok()) return status;
+  return made;
+}
+
+absl::Status Engine::RevertVolume(const std::shared_ptr<Volume>& volume,
+                                  const std::shared_ptr<Volume>& snapshot,
+                                  bool force) {
+  return volume->core_->Revert(*snapshot->core_, force);
 }
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::Find(
     std::string_view name) const {
+  const bool snapshot = name.substr(0, 1) == "@";
   MutexLock lock(&impl_->mu);
-  const auto found = impl_->volumes.find(name);
-  if (found != impl_->volumes.end()) return found->second;
+  const Impl::Registry& registry = impl_->RegistryOf(name);
+  const auto found = registry.find(name);
+  if (found != registry.end() && found->second != nullptr) {
+    return found->second;
+  }
   return WithReason(
       absl::NotFoundError(absl::StrCat(
-          "there is no volume \"", absl::string_view(name.data(), name.size()),
-          "\"; create it, or list the volumes there are")),
-      reason::kVolumeNotFound);
+          snapshot ? "there is no snapshot \"" : "there is no volume \"",
+          absl::string_view(name.data(), name.size()),
+          snapshot ? "\"; create it, or list the snapshots there are"
+                   : "\"; create it, or list the volumes there are")),
+      snapshot ? reason::kSnapshotNotFound : reason::kVolumeNotFound);
 }
 
 absl::Status Engine::DeleteVolume(const std::shared_ptr<Volume>& volume,
@@ -182,10 +302,11 @@ absl::Status Engine::DeleteVolume(const std::shared_ptr<Volume>& volume,
   absl::Status deleted = volume->core_->Delete(force);
   if (!deleted.ok()) return deleted;
   MutexLock lock(&impl_->mu);
-  const auto found = impl_->volumes.find(volume->name());
-  if (found != impl_->volumes.end() && found->second == volume) {
+  Impl::Registry& registry = impl_->RegistryOf(volume->name());
+  const auto found = registry.find(volume->name());
+  if (found != registry.end() && found->second == volume) {
     impl_->by_uid.erase(volume->uid());
-    impl_->volumes.erase(found);
+    registry.erase(found);
   }
   return absl::OkStatus();
 }
@@ -238,9 +359,10 @@ std::vector<NamedVolume> Engine::List(std::string_view after,
                                       size_t max) const {
   MutexLock lock(&impl_->mu);
   std::vector<NamedVolume> listed;
-  for (auto next = impl_->volumes.upper_bound(after);
-       next != impl_->volumes.end() && listed.size() < max; ++next) {
-    listed.push_back({next->first, next->second});
+  const Impl::Registry& registry = impl_->RegistryOf(after);
+  for (auto next = registry.upper_bound(after);
+       next != registry.end() && listed.size() < max; ++next) {
+    if (next->second != nullptr) listed.push_back({next->first, next->second});
   }
   return listed;
 }
@@ -273,8 +395,14 @@ EngineStats Engine::Stats() const {
   }
   stats.compressions = totals.compressions.Get();
   stats.decompressions = totals.decompressions.Get();
-  MutexLock lock(&impl_->mu);
-  stats.volumes = impl_->volumes.size();
+  {
+    MutexLock lock(&impl_->mu);
+    stats.volumes = impl_->volumes.size();
+    stats.snapshots = impl_->snapshots.size();
+  }
+  if (stats.snapshots > 0 || impl_->cloned.load(std::memory_order_relaxed)) {
+    stats.shared_bytes = impl_->SharedBytes();
+  }
   return stats;
 }
 
@@ -288,6 +416,8 @@ void Engine::FailAllocationsAfterForTest(int64_t n) {
 
 void Engine::QuiesceForTest(bool merge) {
   impl_->maintainer.FlushAll();
+  while (impl_->parts.RunOneRequest()) {
+  }
   if (!merge) return;
   impl_->maintainer.MergePass(/*all_cold=*/true);
   impl_->maintainer.MergePass(/*all_cold=*/true);

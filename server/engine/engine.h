@@ -43,7 +43,37 @@ class Engine {
   absl::StatusOr<std::shared_ptr<Volume>> CreateVolume(
       const VolumeOptions& options);
 
-  // NOT_FOUND when there is no volume of this name.
+  // The same, and its content is that of `source`, a volume or snapshot, at one
+  // instant. It shares the memory, and costs as much whatever the source holds.
+  // A size of 0 means the source's; INVALID_ARGUMENT for a smaller one.
+  absl::StatusOr<std::shared_ptr<Volume>> CloneVolume(
+      VolumeOptions options, const std::shared_ptr<Volume>& source);
+
+  struct SnapshotRequest {
+    std::shared_ptr<Volume> volume;
+    std::string name;  // Without "@".
+  };
+  // Snapshots of several volumes at the same instant, all or none. Each has the
+  // content that acknowledged changes left, no change in part, and the volume's
+  // size. It outlives the volume. Writers wait for a moment that depends
+  // neither on what the volume holds nor on its caches.
+  //
+  // INVALID_ARGUMENT, ALREADY_EXISTS, NOT_FOUND when a volume was deleted,
+  // FAILED_PRECONDITION for a snapshot of a snapshot, or RESOURCE_EXHAUSTED
+  // (too many snapshots, or the reservation of a kMalloc volume does not fit
+  // again).
+  absl::StatusOr<std::vector<std::shared_ptr<Volume>>> CreateSnapshots(
+      const std::vector<SnapshotRequest>& requests);
+
+  // Makes the content and the size of `volume` those of `snapshot`, as one
+  // instant, for attached clients, too. FAILED_PRECONDITION when it is
+  // read-only or, unless `force`, when clients are attached.
+  absl::Status RevertVolume(const std::shared_ptr<Volume>& volume,
+                            const std::shared_ptr<Volume>& snapshot,
+                            bool force);
+
+  // NOT_FOUND when there is no volume of this name, or no snapshot when it is
+  // "@" and a snapshot's.
   absl::StatusOr<std::shared_ptr<Volume>> Find(std::string_view name) const;
   // Returns the volume with this Volume::uid, or null.
   std::shared_ptr<Volume> FindUid(uint64_t uid) const;
@@ -55,8 +85,9 @@ class Engine {
   absl::Status RenameVolume(const std::shared_ptr<Volume>& volume,
                             const std::string& name);
 
-  // Frees the content of `volume` and removes it from the registry. From then
-  // on, calls of the Volume return NOT_FOUND, reason VOLUME_DELETED.
+  // Frees what only `volume`, which may be a snapshot, holds, and removes it
+  // from the registry. From then on, calls of the Volume return NOT_FOUND,
+  // reason VOLUME_DELETED.
   //
   // NOT_FOUND when it was already deleted; FAILED_PRECONDITION when clients are
   // attached, unless `force`.
@@ -69,8 +100,9 @@ class Engine {
   bool DeleteUnused(const std::shared_ptr<Volume>& volume,
                     const VolumeUse& seen);
 
-  // Up to `max` volumes with names greater than `after`, sorted by name. Go on
-  // after the last name listed: by then the volume may have another.
+  // Up to `max` volumes with names greater than `after`, sorted by name; or
+  // snapshots, when `after` begins with "@". Go on after the last name listed: by
+  // then the volume may have another.
   std::vector<NamedVolume> List(std::string_view after, size_t max) const;
 
   EngineStats Stats() const;
@@ -79,8 +111,9 @@ class Engine {
   bool MemoryExhausted() const;
   const EngineOptions& options() const;
 
-  // Returns when all blocks that were dirty are compressed and, with `merge`,
-  // every chunk is merged as if it were cold. For tests and benchmarks.
+  // Returns when all blocks that were dirty are compressed, frames that are
+  // mostly dead were made anew and, with `merge`, every chunk is merged as if
+  // it were cold. For tests and benchmarks.
   void QuiesceForTest(bool merge);
   // All allocations that a memory limit could refuse fail from the n-th on (0:
   // the next one). Negative: none do.

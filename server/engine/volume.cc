@@ -34,6 +34,12 @@ absl::StatusOr<Extents> Volume::GetExtents(uint64_t offset, uint64_t length,
   return core_->GetExtents(offset, length, std::max<size_t>(1, max_extents));
 }
 
+absl::StatusOr<Changes> Volume::GetChanges(const Volume& since, uint64_t offset,
+                                           uint64_t length, size_t max_ranges) {
+  return core_->GetChanges(*since.core_, offset, length,
+                           std::max<size_t>(1, max_ranges));
+}
+
 absl::Status Volume::Update(const VolumeUpdate& update) {
   return core_->Update(update);
 }
@@ -42,6 +48,7 @@ std::string Volume::name() const { return core_->name(); }
 uint64_t Volume::uid() const { return core_->uid(); }
 uint64_t Volume::size_bytes() const { return core_->size_bytes(); }
 bool Volume::read_only() const { return core_->read_only(); }
+bool Volume::is_snapshot() const { return core_->is_snapshot(); }
 VolumeOptions Volume::options() const { return core_->options(); }
 VolumeStats Volume::Stats() const { return core_->Stats(); }
 VolumeUse Volume::Use() const { return core_->Use(); }

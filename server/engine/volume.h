@@ -69,6 +69,14 @@ class Volume {
   absl::StatusOr<Extents> GetExtents(uint64_t offset, uint64_t length,
                                      size_t max_extents);
 
+  // Up to `max_ranges` (at least 1) ranges of [offset, offset + length) in
+  // which this may differ from the snapshot or volume `since`. It names all
+  // blocks that differ, and of a chunk with such a block perhaps others. Past
+  // the end of `since`, what is a hole here has not changed. Costs what
+  // differs.
+  absl::StatusOr<Changes> GetChanges(const Volume& since, uint64_t offset,
+                                     uint64_t length, size_t max_ranges);
+
   // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
   // VolumeOptions::Validate; RESOURCE_EXHAUSTED when a kMalloc volume cannot
   // grow; with `if_unattached`, FAILED_PRECONDITION as CheckUnattached, and no
@@ -82,6 +90,10 @@ class Volume {
   uint64_t uid() const;
   uint64_t size_bytes() const;
   bool read_only() const;
+  // Whether it is a snapshot: it never changes, and its name begins with "@".
+  // Calls that would change it return FAILED_PRECONDITION, reason
+  // READ_ONLY_SNAPSHOT.
+  bool is_snapshot() const;
   // The current options.
   VolumeOptions options() const;
   VolumeStats Stats() const;

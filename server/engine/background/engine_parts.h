@@ -2,14 +2,19 @@
 #ifndef RAMVOL_SERVER_ENGINE_BACKGROUND_ENGINE_PARTS_H_
 #define RAMVOL_SERVER_ENGINE_BACKGROUND_ENGINE_PARTS_H_
 
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "server/engine/background/chunk_worker.h"
 #include "server/engine/background/work_queue.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/content.h"
+#include "server/engine/content/home.h"
 #include "server/engine/content/hot_cache.h"
 #include "server/engine/content/packing_policy.h"
 #include "server/engine/counters/totals.h"
 #include "server/engine/counters/volume_counters.h"
-#include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
 
@@ -22,26 +27,31 @@ struct EngineParts {
   WorkQueue& work;
   Totals& totals;
   SlabEvacuator& evacuator;
+  ChunkWorker& chunks;
+
+  // Carries out the oldest request of the queue; false when there is none.
+  bool RunOneRequest() const {
+    std::optional<RewriteRequest> request = work.Pop();
+    if (request.has_value()) chunks.Rewrite(request->home, request->reason);
+    return request.has_value();
+  }
 };
 
 // The same for the parts of one volume. Each part keeps a copy, which only
 // holds references.
 struct VolumeParts {
-  Arena& arena;
-  HotCache& hot;
-  WorkQueue& work;
-  SlabEvacuator& evacuator;
-  // The volume, as queues and background threads see it.
-  ChunkOwner& owner;
+  EngineParts engine;
   const PackingPolicy& packing;
-  Account& account;
   Content& content;
   VolumeCounters& counters;
 
-  Totals& totals() const { return counters.totals(); }
+  Arena& arena() const { return engine.arena; }
+  HotCache& hot() const { return engine.hot; }
+  Totals& totals() const { return engine.totals; }
   // Asks background threads to rewrite the chunk's frames.
   void AskToRewrite(uint64_t chunk, RewriteReason reason) const {
-    work.Push({owner.weak_from_this(), chunk, reason});
+    Home home = content.FindHome(chunk);
+    if (home) engine.work.Push({std::move(home), reason});
   }
 };
 

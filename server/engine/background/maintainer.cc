@@ -52,13 +52,12 @@ bool Maintainer::Step(bool idle) {
   // Without room even in the reserve, flushing would fail in a busy loop.
   if ((idle || parts_.hot.OverDirtyLow()) &&
       parts_.arena.HasRoom(kChunkBytes, Priority::kReclaim)) {
-    const HotChunk dirty = parts_.hot.PickDirty();
-    if (dirty.owner != nullptr) {
-      dirty.owner->FlushChunk(dirty.chunk);
+    if (const Home dirty = parts_.hot.PickDirty()) {
+      parts_.chunks.Flush(dirty);
       return true;
     }
   }
-  return parts_.work.RunOne();
+  return parts_.RunOneRequest();
 }
 
 void Maintainer::Run(bool merges) {
@@ -96,10 +95,9 @@ void Maintainer::FlushWhileQuiet(uint64_t dirtied_before) {
 void Maintainer::FlushAll() {
   // A dirty chunk that is in no queue is being flushed by another thread.
   for (int waits = 0; waits < kMaxWaits;) {
-    const HotChunk dirty = parts_.hot.PickDirty();
-    if (dirty.owner != nullptr) {
+    if (const Home dirty = parts_.hot.PickDirty()) {
       const int64_t before = parts_.hot.dirty_blocks();
-      dirty.owner->FlushChunk(dirty.chunk);
+      parts_.chunks.Flush(dirty);
       // Flushing gained nothing: memory may be short.
       if (parts_.hot.dirty_blocks() >= before) ++waits;
       continue;
@@ -111,6 +109,9 @@ void Maintainer::FlushAll() {
 }
 
 void Maintainer::MergePass(bool all_cold) {
+  // Numbers of the evacuator's walks are odd. 0 is none.
+  const uint32_t walk =
+      2 * (passes_.fetch_add(1, std::memory_order_relaxed) + 1);
   for (const std::weak_ptr<ChunkOwner>& listed : list_owners_()) {
     std::optional<uint64_t> chunk = 0;
     while (chunk.has_value() && !parts_.work.stopped()) {
@@ -118,7 +119,7 @@ void Maintainer::MergePass(bool all_cold) {
       if (owner == nullptr) break;
       const uint64_t activity = owner->activity();
       const absl::Time start = absl::Now();
-      chunk = owner->MergeLeaf(*chunk, all_cold);
+      chunk = owner->MergeLeaf(*chunk, all_cold, walk);
       if (!all_cold) Pace(*owner, activity, absl::Now() - start);
     }
   }

@@ -53,6 +53,7 @@ class Maintainer {
   const EngineParts parts_;
   const OwnerList list_owners_;
   const absl::Duration merge_interval_;
+  std::atomic<uint32_t> passes_{0};
   std::vector<std::thread> threads_;
 };
 

@@ -24,15 +24,6 @@ std::optional<RewriteRequest> WorkQueue::Pop() {
   return request;
 }
 
-bool WorkQueue::RunOne() {
-  const std::optional<RewriteRequest> request = Pop();
-  if (!request.has_value()) return false;
-  if (const std::shared_ptr<ChunkOwner> owner = request->owner.lock()) {
-    owner->RewriteChunk(request->chunk, request->reason);
-  }
-  return true;
-}
-
 void WorkQueue::Share(size_t count, absl::FunctionRef<void(size_t)> run) {
   Batch batch{count, run};
   {

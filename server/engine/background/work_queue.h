@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
-#include <memory>
 #include <optional>
 #include <vector>
 
@@ -14,12 +13,12 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "server/engine/content/chunk_owner.h"
+#include "server/engine/content/home.h"
 
 namespace ramvol::engine {
 
 struct RewriteRequest {
-  std::weak_ptr<ChunkOwner> owner;
-  uint64_t chunk = 0;
+  Home home;
   RewriteReason reason = RewriteReason::kMostlyDead;
 };
 
@@ -33,10 +32,8 @@ class WorkQueue {
   static constexpr size_t kMaxRequests = 4096;
 
   void Push(RewriteRequest request);
+  // The oldest one.
   std::optional<RewriteRequest> Pop();
-  // Carries out the oldest request on the calling thread; false when there is
-  // none.
-  bool RunOne();
 
   // Calls run(i) once for each i below `count`, on this thread and on threads
   // that call Help meanwhile. Returns when all calls have returned.

@@ -167,7 +167,7 @@ BlockMask ChunkMap::BlocksOf(const Frame* frame) const {
 Census ChunkMap::TakeCensus(BlockMask blocks) const {
   Census census = {};
   const auto add = [&census](Gauge gauge, int offset, int64_t amount) {
-    census[static_cast<size_t>(gauge) + offset] += amount;
+    census.values[static_cast<size_t>(gauge) + offset] += amount;
   };
   BlockMask counted = 0;  // Blocks whose frame was counted.
   for (const int block : Bits(blocks)) {
@@ -192,11 +192,32 @@ Census ChunkMap::TakeCensus(BlockMask blocks) const {
         add(Gauge::kFrames0, frame->SpanLog2(), 1);
         add(Gauge::kFrameBytes0, frame->SpanLog2(), frame->stored);
         add(Gauge::kDeadBytes, 0, int64_t{frame->stored} * dead / all);
+        add(Gauge::kFrameMemory, 0,
+            static_cast<int64_t>(frame->ChargedBytes()));
         break;
       }
     }
   }
   return census;
+}
+
+Census TakeCensus(ChunkEntry entry) {
+  const ChunkMap map = ChunkMap::Unpack(entry);
+  Census census = map.TakeCensus(kAllBlocks);
+  census[Gauge::kMapMemory] = MapMemory(entry);
+  if (map.hot != nullptr) {
+    census[Gauge::kHotBlocks] = std::popcount(map.hot->present);
+    census[Gauge::kDirtyBlocks] = std::popcount(map.hot->dirty);
+    census[Gauge::kMapMemory] += Arena::AllocatedBytes(sizeof(HotNode));
+  }
+  return census;
+}
+
+int64_t MapMemory(ChunkEntry entry) {
+  const PackedChunk* packed = AsPacked(entry);
+  if (packed == nullptr) return 0;
+  return static_cast<int64_t>(
+      Arena::AllocatedBytes(PackedChunk::Bytes(packed->slots)));
 }
 
 BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after) {

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 
-#include "base/counters.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/types/blocks.h"
@@ -15,6 +14,7 @@
 namespace ramvol::engine {
 
 struct HotNode;
+struct Place;
 
 enum class SlotKind : uint8_t {
   kHole = 0,
@@ -44,10 +44,12 @@ struct Slot {
 };
 
 // The packed form: 0 for a hole; a Frame* tagged with 1 for a chunk that is one
-// whole frame; else a PackedChunk* tagged with 2.
+// whole frame; else a PackedChunk* tagged with 2. Those of a leaf can also be a
+// Cell* tagged with 3, which the functions here do not know.
 using ChunkEntry = uint64_t;
+inline constexpr ChunkEntry kCellTag = 3;
 
-// The statistics of a volume that chunks add up to.
+// The statistics that chunks add up to.
 enum class Gauge {
   kCompressedBlocks,
   kRawBlocks,
@@ -57,10 +59,46 @@ enum class Gauge {
   kDeadBytes,
   kFrames0,  // kSpans gauges, by SpanLog2.
   kFrameBytes0 = kFrames0 + kSpans,
-  kCount = kFrameBytes0 + kSpans,
+  // What frames take in the arena, and what packed maps and hot nodes do.
+  kFrameMemory = kFrameBytes0 + kSpans,
+  kMapMemory,
+  kCount,
 };
-using Gauges = Counters<Gauge>;
-using Census = std::array<int64_t, static_cast<size_t>(Gauge::kCount)>;
+// Values by gauge.
+template <typename Value>
+struct CensusOf {
+  std::array<Value, static_cast<size_t>(Gauge::kCount)> values = {};
+
+  Value& operator[](Gauge gauge) { return values[static_cast<size_t>(gauge)]; }
+  Value operator[](Gauge gauge) const {
+    return values[static_cast<size_t>(gauge)];
+  }
+  template <typename Other>
+  CensusOf& operator+=(const CensusOf<Other>& other) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] += static_cast<Value>(other.values[i]);
+    }
+    return *this;
+  }
+  template <typename Other>
+  CensusOf& operator-=(const CensusOf<Other>& other) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] -= static_cast<Value>(other.values[i]);
+    }
+    return *this;
+  }
+  // All memory that chunks take.
+  uint64_t memory_bytes() const {
+    const auto pages = static_cast<uint64_t>((*this)[Gauge::kRawBlocks]) +
+                       static_cast<uint64_t>((*this)[Gauge::kHotBlocks]);
+    return pages * kPageBytes +
+           static_cast<uint64_t>((*this)[Gauge::kFrameMemory]) +
+           static_cast<uint64_t>((*this)[Gauge::kMapMemory]);
+  }
+};
+using Census = CensusOf<int64_t>;
+// Of the chunks of a leaf, whose numbers are small.
+using SmallCensus = CensusOf<int32_t>;
 
 // The unpacked form. It has two layers: a block in the hot overlay is read from
 // there, any other from `cold`. A clean hot block also keeps its cold slot; a
@@ -69,6 +107,8 @@ using Census = std::array<int64_t, static_cast<size_t>(Gauge::kCount)>;
 struct ChunkMap {
   std::array<Slot, kBlocksPerChunk> cold = {};
   HotNode* hot = nullptr;
+  // During an edit: where the map is. Else nullptr.
+  const Place* place = nullptr;
 
   static ChunkMap Unpack(ChunkEntry entry);
 
@@ -89,9 +129,14 @@ struct ChunkMap {
     }
   }
   // What `blocks` and their frames add to the statistics, without the hot
-  // overlay.
+  // overlay and the map's own memory.
   Census TakeCensus(BlockMask blocks) const;
 };
+
+// All that the map of an entry adds to the statistics.
+Census TakeCensus(ChunkEntry entry);
+// What its packed form takes in the arena, without its hot node.
+int64_t MapMemory(ChunkEntry entry);
 
 // The blocks whose cold slots differ, and all that share a frame with one of
 // them in either map. Only these can change the statistics.

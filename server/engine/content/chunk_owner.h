@@ -1,9 +1,8 @@
-// A volume, as the hot cache and the background threads see it.
+// A volume, as the background threads see it.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CHUNK_OWNER_H_
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 #include "server/engine/memory/slab_tenant.h"
@@ -18,25 +17,19 @@ enum class RewriteReason {
   kAnyDead,     // Memory is short, and a trim left dead blocks in frames.
 };
 
-// A slab tenant whose keys are the numbers of its chunks.
+// A slab tenant whose keys are the numbers of its chunks: a volume, as the
+// background threads see it.
 //
 // Thread-safe. The calls cannot fail: what cannot be done is left as it is.
-class ChunkOwner : public SlabTenant,
-                   public std::enable_shared_from_this<ChunkOwner> {
+class ChunkOwner : public SlabTenant {
  public:
-  // Compresses the chunk's dirty blocks. Links the chunk's node again if the
-  // caller took it out of its queue.
-  virtual void FlushChunk(uint64_t chunk) = 0;
-  // Drops the chunk's clean hot blocks, and links the node likewise.
-  virtual void DropClean(uint64_t chunk) = 0;
-  // Rewrites the chunk's frames as `reason` asks, unless that gains nothing,
-  // memory is short, or the chunk changes meanwhile.
-  virtual void RewriteChunk(uint64_t chunk, RewriteReason reason) = 0;
   // Visits the first leaf that covers `chunk` or a later one. Merges its cold
   // chunks, and marks the others so that they are cold next time unless they
   // are touched. With `all_cold`, all are cold. Returns the chunk to go on
-  // with, or nullopt at the end.
-  virtual std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold) = 0;
+  // with, or nullopt at the end. The visits of one pass over all owners have
+  // one number, `walk`: what owners share is visited once.
+  virtual std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold,
+                                            uint32_t walk) = 0;
   // Changes with every read and write, so it tells whether the owner is in use.
   virtual uint64_t activity() const = 0;
 };

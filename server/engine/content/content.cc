@@ -1,171 +1,172 @@
 #include "server/engine/content/content.h"
 
 #include <algorithm>
-#include <bit>
-#include <new>
+#include <utility>
 
+#include "server/engine/content/compare.h"
+#include "server/engine/content/frame.h"
+#include "server/engine/content/hot_node.h"
 #include "server/engine/types/options.h"
 
 namespace ramvol::engine {
 namespace {
 
-// Leaves that Clear empties before it prunes the index. Pruning takes the
-// index's exclusive lock, so it is done for many at once.
-constexpr int kMaxEmptied = 256;
-
-// Adds the pages and frames of `before` that `after` no longer has. Only the
-// blocks `affected` can have changed.
-void Collect(const ChunkMap& before, const ChunkMap& after, BlockMask affected,
-             Replaced* replaced) {
-  for (BlockMask left = affected; left != 0;) {
-    const int block = std::countr_zero(left);
-    left &= left - 1;
-    const Slot& slot = before.cold[block];
-    if (slot.kind == SlotKind::kPage && slot != after.cold[block]) {
-      replaced->pages.push_back(slot.page());
+// The part of an entry's memory that is not only its own: of common frames and
+// pages to which there are other references.
+uint64_t SharedBytes(const Arena& arena, ChunkEntry entry) {
+  const ChunkMap map = ChunkMap::Unpack(entry);
+  uint64_t bytes = 0;
+  map.ForEachFrame([&](const Frame* frame, BlockMask) {
+    if (frame->HeldElsewhere()) bytes += frame->ChargedBytes();
+  });
+  const auto add_page = [&](PageId page) {
+    if (arena.IsCommon(page) && arena.IsReferredToTwice(page)) {
+      bytes += kPageBytes;
     }
-    Frame* frame = slot.frame();
-    if (frame == nullptr) continue;
-    left &= ~before.BlocksOf(frame);
-    const BlockMask live = after.BlocksOf(frame);
-    if (live == 0) {
-      replaced->frames.push_back(frame);
-    } else if (frame->MostlyDead(live)) {
-      replaced->mostly_dead = true;
+  };
+  for (const Slot& slot : map.cold) {
+    if (slot.kind == SlotKind::kPage) add_page(slot.page());
+  }
+  if (map.hot == nullptr) return bytes;
+  for (const int block : Bits(map.hot->present)) {
+    add_page(map.hot->pages[block]);
+  }
+  return bytes;
+}
+
+void MeasureLeaf(Leaf* leaf, bool own, Content::Usage* usage) {
+  SmallReaderLock lock(&leaf->mu);
+  const Arena& arena = leaf->layer->account.arena();
+  const uint64_t bytes =
+      Arena::AllocatedBytes(sizeof(Leaf)) + leaf->census.memory_bytes();
+  usage->census += leaf->census;
+  usage->memory_bytes += bytes;
+  if (own) {
+    usage->own_bytes += bytes;
+    for (const int i : Bits(leaf->copied & leaf->present & ~leaf->cells)) {
+      usage->own_bytes -= SharedBytes(arena, leaf->entries[i]);
+    }
+  }
+  for (const int i : Bits(leaf->cells)) {
+    Cell* cell = CellOf(leaf->entries[i]);
+    SmallReaderLock cell_lock(&cell->mu);
+    const Census census = TakeCensus(cell->entry);
+    const uint64_t cell_bytes =
+        Arena::AllocatedBytes(sizeof(Cell)) + census.memory_bytes();
+    usage->census += census;
+    usage->memory_bytes += cell_bytes;
+    if (own && !cell->count.shared()) {
+      usage->own_bytes += cell_bytes - SharedBytes(arena, cell->entry);
     }
   }
 }
 
 }  // namespace
 
-Content::Content(ChunkOwner& owner, Account& account, HotCache& hot,
+Content::Content(std::shared_ptr<Layer> layer, HotCache& hot,
                  uint64_t size_bytes)
-    : owner_(owner),
-      account_(account),
-      hot_(hot),
+    : hot_(hot),
       size_bytes_(size_bytes),
-      index_(account, (size_bytes - 1) / kChunkBytes + 1) {}
+      index_((size_bytes - 1) / kChunkBytes + 1),
+      layer_(std::move(layer)) {}
 
-Content::~Content() { Clear(0, kMaxVolumeBytes / kChunkBytes); }
+Content::~Content() { Clear(0, kLastChunk); }
+
+std::shared_ptr<Layer> Content::layer() const {
+  StripedReaderLock index_lock(&index_.lock());
+  return layer_;
+}
 
 void Content::SetSizeLocked(uint64_t size_bytes) {
-  index_.Grow((size_bytes - 1) / kChunkBytes + 1);
+  index_.Grow((size_bytes - 1) / kChunkBytes + 1, layer_);
   size_bytes_.store(size_bytes, std::memory_order_release);
 }
 
-std::optional<uint64_t> Content::FindLeaf(uint64_t chunk) const {
+Home Content::FindHome(uint64_t chunk) const {
+  StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(0).ok()) return Home();
+  Leaf* leaf = index_.Find(chunk);
+  if (leaf == nullptr) return Home();
+  SmallReaderLock lock(&leaf->mu);
+  const int i = static_cast<int>(chunk % kFanout);
+  return leaf->entries[i] == 0 ? Home() : LeafView(leaf).PinHome(i);
+}
+
+std::optional<uint64_t> Content::FindLeaf(uint64_t chunk, uint32_t walk) const {
   StripedReaderLock index_lock(&index_.lock());
   if (!CheckLocked(0).ok()) return std::nullopt;
-  const std::optional<Index::Position> position = index_.FindFrom(chunk);
+  const std::optional<Index::Position> position = index_.FindFrom(chunk, walk);
   if (!position.has_value()) return std::nullopt;
   return position->first_chunk;
 }
 
-Refusal Content::Edit(const Target& target, Replaced* replaced,
-                      absl::FunctionRef<void(ChunkMap&)> edit) {
-  bool emptied;
-  {
-    StripedReaderLock index_lock(&index_.lock());
-    const Refusal refusal = CheckLocked(target.end);
-    if (!refusal.ok()) return refusal;
-    Leaf* leaf = target.create
-                     ? index_.FindOrCreate(target.chunk, Priority::kGuaranteed)
-                     : index_.Find(target.chunk);
-    if (leaf == nullptr) {
-      // A leaf of holes would only be made to be pruned again.
-      ChunkMap holes;
-      edit(holes);
-      return Refusal();
+Refusal Content::Edit(const Target& target, Layer& editor, Replaced* replaced,
+                      EditMap edit) {
+  for (;;) {
+    Step step;
+    {
+      StripedReaderLock index_lock(&index_.lock());
+      const Refusal refusal = CheckLocked(target.end);
+      if (!refusal.ok()) return refusal;
+      step = TryEditLocked(target, editor, replaced, edit);
     }
-    MutexLock lock(&leaf->mu);
-    // This also prunes a leaf that was just made, if its edit changed nothing.
-    emptied = EditLocked(leaf, target.chunk, replaced, edit);
-  }
-  if (emptied) Prune(target.chunk, target.chunk);
-  return Refusal();
-}
-
-bool Content::EditLocked(Leaf* leaf, uint64_t chunk, Replaced* replaced,
-                         absl::FunctionRef<void(ChunkMap&)> edit) {
-  ChunkEntry& entry = leaf->entries[chunk % kFanout];
-  const ChunkMap before = ChunkMap::Unpack(entry);
-  // Both maps share the hot node, so its state must be saved before the edit.
-  const BlockMask was_hot = before.hot == nullptr ? 0 : before.hot->present;
-  const BlockMask was_dirty = before.hot == nullptr ? 0 : before.hot->dirty;
-  ChunkMap map = before;
-  edit(map);
-  SettleHot(map, was_hot, was_dirty);
-  leaf->unsettled = true;
-  const BlockMask affected = AffectedBlocks(before, map);
-  // An edit of the hot overlay alone does not change the entry.
-  if (affected == 0 && map.hot == before.hot) return leaf->present == 0;
-  AddCensus(before.TakeCensus(affected), map.TakeCensus(affected));
-  Collect(before, map, affected, replaced);
-  Pack(map, account_, &entry);
-  const uint64_t bit = uint64_t{1} << (chunk % kFanout);
-  leaf->present = entry != 0 ? leaf->present | bit : leaf->present & ~bit;
-  return leaf->present == 0;
-}
-
-void Content::SettleHot(ChunkMap& map, BlockMask was_hot, BlockMask was_dirty) {
-  const BlockMask is_hot = map.hot == nullptr ? 0 : map.hot->present;
-  const BlockMask is_dirty = map.hot == nullptr ? 0 : map.hot->dirty;
-  const int64_t hot = std::popcount(is_hot) - std::popcount(was_hot);
-  const int64_t dirty = std::popcount(is_dirty) - std::popcount(was_dirty);
-  if (hot != 0) gauges_.Add(Gauge::kHotBlocks, hot);
-  if (dirty != 0) gauges_.Add(Gauge::kDirtyBlocks, dirty);
-  hot_.AddBlocks(hot, dirty);
-  if (map.hot == nullptr) return;
-  // A node that had no hot blocks before was made by this edit.
-  if (is_hot == 0) {
-    hot_.Unlink(map.hot);
-    hot_nodes_.Remove(map.hot);
-    map.hot->~HotNode();
-    account_.Delete(map.hot, sizeof(HotNode));
-    map.hot = nullptr;
-  } else if (was_hot == 0) {
-    hot_.Link(map.hot);
-  } else if (was_dirty == 0 && is_dirty != 0) {
-    hot_.MarkDirty(map.hot);
+    if (step == Step::kEmptied) Prune(target.chunk, target.chunk);
+    if (step != Step::kShared) return Refusal();
+    Unshare(target.chunk);
   }
 }
 
-void Content::AddCensus(const Census& before, const Census& after) {
-  for (size_t i = 0; i < before.size(); ++i) {
-    if (before[i] == after[i]) continue;
-    gauges_.Add(static_cast<Gauge>(i), after[i] - before[i]);
+Content::Step Content::TryEditLocked(const Target& target, Layer& editor,
+                                     Replaced* replaced, EditMap edit) {
+  const Index::OwnLeaf own =
+      index_.FindOwn(target.chunk, target.create, layer_);
+  if (own.shared) return Step::kShared;
+  Leaf* leaf = own.leaf;
+  if (leaf == nullptr) {
+    // A leaf of holes would only be made to be pruned again.
+    ChunkMap holes;
+    edit(holes);
+    return Step::kDone;
   }
+  const int i = static_cast<int>(target.chunk % kFanout);
+  SmallMutexLock lock(&leaf->mu);
+  if (leaf->layer != layer_) MoveCharges(leaf, layer_, hot_);
+  if (CellOf(leaf->entries[i]) != nullptr) LeaveCell(leaf, i, hot_);
+  EditIn(PlaceIn(leaf, i, hot_), editor, replaced, edit);
+  Unsettle(leaf);
+  const uint64_t bit = uint64_t{1} << i;
+  leaf->present =
+      leaf->entries[i] != 0 ? leaf->present | bit : leaf->present & ~bit;
+  // This also prunes a leaf that was just made, if its edit changed nothing.
+  return leaf->present == 0 ? Step::kEmptied : Step::kDone;
 }
 
-void Content::SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
-                     bool dirty) {
-  if (map.hot == nullptr) {
-    // Guaranteed: the caller admitted it when it allocated the page.
-    map.hot =
-        new (account_.New(sizeof(HotNode), Priority::kGuaranteed)) HotNode;
-    map.hot->owner = &owner_;
-    map.hot->chunk = chunk;
-    hot_nodes_.Add(map.hot);
-  }
-  map.hot->pages[block] = page;
-  map.hot->present |= BlockBit(block);
-  if (dirty) map.hot->dirty |= BlockBit(block);
+Refusal Content::Keep(uint64_t chunk, Layer& editor, Replaced* replaced,
+                      EditMap edit) {
+  const Home home = FindHome(chunk);
+  if (home) KeepAt(home, hot_, editor, replaced, edit);
+  return closed() ? Refusal{Cause::kDeleted} : Refusal();
 }
 
-void Content::DropHot(ChunkMap& map, BlockMask blocks, Replaced* replaced) {
-  if (map.hot == nullptr) return;
-  for (const int block : Bits(blocks & map.hot->present)) {
-    replaced->pages.push_back(map.hot->pages[block]);
+void Content::Unshare(uint64_t chunk) {
+  std::vector<Tree> before;
+  {
+    StripedWriterLock index_lock(&index_.lock());
+    index_.Unshare(
+        chunk, layer_,
+        [&](Leaf* leaf) {
+          SmallMutexLock lock(&leaf->mu);
+          return CopyLeaf(leaf, layer_, hot_);
+        },
+        &before);
   }
-  map.hot->present &= ~blocks;
-  map.hot->dirty &= ~blocks;
+  Release(before);
 }
 
-void Content::Free(Replaced* replaced) {
-  for (Frame* frame : replaced->frames) ReleaseFrame(account_, frame);
-  for (PageId page : replaced->pages) account_.FreePage(page);
-  replaced->frames.clear();
-  replaced->pages.clear();
+void Content::Release(const std::vector<Tree>& trees) {
+  for (const Tree& tree : trees) {
+    ReleaseTree(tree, [&](Leaf* leaf) { EmptyLeaf(leaf, hot_); });
+  }
 }
 
 void Content::Prune(uint64_t first, uint64_t last) {
@@ -173,37 +174,48 @@ void Content::Prune(uint64_t first, uint64_t last) {
   index_.Prune(first, last);
 }
 
-void Content::Clear(uint64_t first, uint64_t last) {
-  Replaced replaced;
-  uint64_t prune_from = first;
-  int emptied = 0;
-  for (uint64_t next = first; next <= last;) {
-    {
-      StripedReaderLock index_lock(&index_.lock());
-      const std::optional<Index::Position> position = index_.FindFrom(next);
-      if (!position.has_value() || position->first_chunk > last) break;
-      Leaf* leaf = position->leaf;
-      const uint64_t from = std::max(next, position->first_chunk);
-      next = position->first_chunk + kFanout;
-      // The lock is taken for each chunk, so that requests can get in between.
-      for (uint64_t chunk = from; chunk < next && chunk <= last; ++chunk) {
-        MutexLock lock(&leaf->mu);
-        if (leaf->entries[chunk % kFanout] == 0) continue;
-        const bool empty =
-            EditLocked(leaf, chunk, &replaced, [&](ChunkMap& map) {
-              map.cold.fill({});
-              DropHot(map, kAllBlocks, &replaced);
-            });
-        if (empty) ++emptied;
-      }
-    }
-    Free(&replaced);
-    if (emptied < kMaxEmptied) continue;
-    Prune(prune_from, std::min(next - 1, last));
-    prune_from = next;
-    emptied = 0;
+void Content::ClearPartLocked(uint64_t chunk, uint64_t first, uint64_t last,
+                              std::vector<Tree>* detached, Replaced* replaced) {
+  Leaf* shared = index_.Find(chunk);
+  if (shared == nullptr) return;
+  const uint64_t from = std::max(first, shared->first_chunk);
+  const uint64_t to = std::min(last, shared->first_chunk + (kFanout - 1));
+  if (to - from == kFanout - 1) return;  // All of it will be detached.
+  const uint64_t range = (~uint64_t{0} >> (kFanout - 1 - (to - from)))
+                         << (from - shared->first_chunk);
+  {
+    SmallReaderLock lock(&shared->mu);
+    if ((shared->present & range) == 0) return;
   }
-  if (emptied > 0) Prune(prune_from, last);
+  index_.Unshare(
+      chunk, layer_,
+      [&](Leaf* leaf) {
+        SmallMutexLock lock(&leaf->mu);
+        return CopyLeaf(leaf, layer_, hot_);
+      },
+      detached);
+  Leaf* leaf = index_.Find(chunk);
+  SmallMutexLock lock(&leaf->mu);
+  if (leaf->layer != layer_) MoveCharges(leaf, layer_, hot_);
+  for (const int i : Bits(leaf->present & range)) {
+    ClearEntry(leaf, i, hot_, replaced);
+  }
+  Unsettle(leaf);
+}
+
+void Content::Clear(uint64_t first, uint64_t last) {
+  std::vector<Tree> detached;
+  Replaced replaced;
+  const std::shared_ptr<Layer> charged = layer();
+  {
+    StripedWriterLock index_lock(&index_.lock());
+    ClearPartLocked(first, first, last, &detached, &replaced);
+    ClearPartLocked(last, first, last, &detached, &replaced);
+    index_.Detach(first, last, layer_, &detached);
+    index_.Prune(first, last);
+  }
+  Free(&replaced);
+  Release(detached);
 }
 
 void Content::MoveMaps(uint64_t first_chunk) {
@@ -211,8 +223,87 @@ void Content::MoveMaps(uint64_t first_chunk) {
   if (!CheckLocked(0).ok()) return;
   Leaf* leaf = index_.Find(first_chunk);
   if (leaf == nullptr) return;
-  MutexLock lock(&leaf->mu);
-  for (const int i : Bits(leaf->present)) MoveMap(&leaf->entries[i], account_);
+  SmallMutexLock lock(&leaf->mu);
+  for (const int i : Bits(leaf->present)) {
+    Cell* cell = CellOf(leaf->entries[i]);
+    if (cell == nullptr) {
+      MoveMap(&leaf->entries[i], leaf->layer->account);
+      continue;
+    }
+    SmallMutexLock cell_lock(&cell->mu);
+    MoveMap(&cell->entry, cell->layer->account);
+  }
+}
+
+void Content::AdoptLeaf(uint64_t first_chunk) {
+  StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(0).ok()) return;
+  const Index::OwnLeaf own = index_.FindOwn(first_chunk, false, layer_);
+  if (own.leaf == nullptr) return;
+  SmallMutexLock lock(&own.leaf->mu);
+  if (own.leaf->layer != layer_) MoveCharges(own.leaf, layer_, hot_);
+  for (const int i : Bits(own.leaf->cells)) {
+    if (!CellOf(own.leaf->entries[i])->count.shared()) {
+      LeaveCell(own.leaf, i, hot_);
+    }
+  }
+}
+
+Tree Content::ShareLocked(std::shared_ptr<Layer>* layer) {
+  layer_.swap(*layer);
+  return ShareLocked();
+}
+
+Tree Content::ShareLocked() {
+  may_share_.store(true, std::memory_order_relaxed);
+  return index_.Share();
+}
+
+void Content::BecomeLocked(const Tree& tree, uint64_t size_bytes,
+                           std::vector<Tree>* before) {
+  may_share_.store(true, std::memory_order_relaxed);
+  index_.Detach(0, kLastChunk, layer_, before);
+  index_.Adopt(tree);
+  SetSizeLocked(size_bytes);
+}
+
+Refusal Content::Compare(const Content& other, uint64_t first, uint64_t last,
+                         Changed changed) const {
+  // By address, as all who lock two of them.
+  const Content* const one = std::min(this, &other);
+  const Content* const two = std::max(this, &other);
+  uint64_t next = first;
+  while (next <= last) {
+    std::vector<ChangedChunk> found;
+    {
+      StripedReaderLock one_lock(&one->index_.lock());
+      StripedReaderLock two_lock(&two->index_.lock());
+      const Refusal refusal = CheckLocked(0);
+      if (!refusal.ok()) return refusal;
+      next = CompareLeaf(index_, other.index_, next, &found);
+    }
+    for (const ChangedChunk& chunk : found) {
+      if (chunk.chunk > last) return Refusal();
+      if (chunk.chunk >= first && !changed(chunk.chunk, chunk.blocks)) {
+        return Refusal();
+      }
+    }
+  }
+  return Refusal();
+}
+
+Content::Usage Content::Measure() const {
+  Usage usage;
+  StripedReaderLock index_lock(&index_.lock());
+  index_.ForEachNode([&](Node* node, int level, bool own) {
+    if (level == 0) {
+      MeasureLeaf(static_cast<Leaf*>(node), own, &usage);
+      return;
+    }
+    usage.memory_bytes += Arena::AllocatedBytes(sizeof(Inner));
+    if (own) usage.own_bytes += Arena::AllocatedBytes(sizeof(Inner));
+  });
+  return usage;
 }
 
 }  // namespace ramvol::engine

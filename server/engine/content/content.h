@@ -1,60 +1,48 @@
-// The content of a volume: its index and entries, and Edit, the one way to
-// change a chunk.
+// The content of a volume or snapshot: its index and entries, and the one way
+// to change a chunk.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_CONTENT_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_CONTENT_H_
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
-#include "base/mutex.h"
+#include "base/small_mutex.h"
+#include "server/engine/content/chunk_edit.h"
 #include "server/engine/content/chunk_map.h"
-#include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/chunk_refs.h"
-#include "server/engine/content/frame.h"
+#include "server/engine/content/home.h"
 #include "server/engine/content/hot_cache.h"
-#include "server/engine/content/hot_node.h"
 #include "server/engine/content/index.h"
+#include "server/engine/content/layer.h"
+#include "server/engine/content/node.h"
 #include "server/engine/content/refusal.h"
-#include "server/engine/memory/account.h"
-#include "server/engine/memory/arena.h"
 #include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
 
-// Frames and pages that edits replaced. Pass it to Content::Free when no lock
-// is held.
-struct Replaced {
-  absl::InlinedVector<Frame*, 4> frames;
-  absl::InlinedVector<PageId, kBlocksPerChunk> pages;
-  // A frame became mostly dead: rewriting it saves memory.
-  bool mostly_dead = false;
-};
-
 // A caller prepares a change without locks and does everything that can fail:
-// ChunkRefs hold what it reads, and what it stores is allocated. Then Edit
+// ChunkRefs hold what it reads, and what it stores is allocated. Then an edit
 // commits the change, which cannot fail for memory. The edit function itself
-// checks that the chunk still holds what the change was made from. Only Edit,
-// Clear and MoveMaps write entries.
+// checks that the chunk still holds what the change was made from.
 //
-// Snapshots and clones will share an index root here. Code that only looks at
-// chunks will not need to know. The three functions that write entries will
-// copy what is shared first.
+// Contents share index nodes and cells. Edit, Clear and Become change what this
+// content holds, and copy what is shared first. Keep (below) and
+// KeepAt (chunk_edit.h) change only how it is held, for all who share it.
 //
 // Thread-safe. No lock is held while bytes are copied, compressed or
-// decompressed. Lock order: ARCHITECTURE.md, "Locks". Borrows its arguments,
-// which must outlive it. Charges what it stores to `account`.
+// decompressed. Lock order: ARCHITECTURE.md, "Locks". Borrows `hot`, which must
+// outlive it.
 class Content {
  public:
-  // All of `size_bytes` are holes. The queues of `hot` refer to chunks by
-  // `owner`.
-  Content(ChunkOwner& owner, Account& account, HotCache& hot,
-          uint64_t size_bytes);
-  // Frees everything.
+  // All of `size_bytes` are holes. Charges what it stores to `layer`.
+  Content(std::shared_ptr<Layer> layer, HotCache& hot, uint64_t size_bytes);
+  // Frees what it does not share.
   ~Content();
 
   Content(const Content&) = delete;
@@ -65,21 +53,30 @@ class Content {
   }
   // Once closed, everything but Clear is refused as kDeleted.
   bool closed() const { return closed_.load(std::memory_order_acquire); }
-  const Gauges& gauges() const { return gauges_; }
+  // The current layer. Prepare with it, and pass it to the edit: a snapshot may
+  // end the layer between the two.
+  std::shared_ptr<Layer> layer() const;
+  // Whether it may share nodes with others: an edit may then have to copy some.
+  bool may_share() const { return may_share_.load(std::memory_order_relaxed); }
 
-  // Data calls take it shared; closing and resizing take it exclusively.
+  // Data calls take it shared; closing, resizing and sharing take it
+  // exclusively.
   StripedLock& lock() const ABSL_LOCK_RETURNED(index_.lock()) {
     return index_.lock();
   }
+  // Held shared over an operation that takes several edits, so that a snapshot
+  // has all of them or none. It comes before lock().
+  StripedLock& whole_operations() const { return whole_operations_; }
   void CloseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock()) {
     closed_.store(true, std::memory_order_release);
   }
   // Keeps what lies past a smaller end; use Clear.
   void SetSizeLocked(uint64_t size_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
 
-  // Calls look(map) under the chunk's lock. `look` may take references but must
-  // not copy bytes. If it returns true, the chunk counts as touched. Refuses,
-  // without the call, when closed (kDeleted) or smaller than `end` (kShrunk).
+  // Calls look(map) under the chunk's lock, which readers share. `look` may
+  // take references but must not copy bytes. If it returns true, the chunk
+  // counts as touched. Refuses, without the call, when closed (kDeleted) or
+  // smaller than `end` (kShrunk).
   template <typename Function>
   Refusal Look(uint64_t chunk, uint64_t end, const Function& look) const {
     StripedReaderLock index_lock(&index_.lock());
@@ -90,10 +87,8 @@ class Content {
       look(ChunkMap());
       return Refusal();
     }
-    MutexLock lock(&leaf->mu);
-    if (look(ChunkMap::Unpack(leaf->entries[chunk % kFanout]))) {
-      leaf->unsettled = true;
-    }
+    SmallReaderLock lock(&leaf->mu);
+    if (LookInside(leaf->entries[chunk % kFanout], look)) Unsettle(leaf);
     return Refusal();
   }
   // Takes references for `blocks` of the chunk. Refuses like Look.
@@ -104,33 +99,60 @@ class Content {
       return false;
     });
   }
+  // The chunk's home; empty when the chunk is a hole or the content is closed.
+  Home FindHome(uint64_t chunk) const;
 
   // The first chunk of the first leaf that covers `chunk` or a later one;
-  // nullopt when there is none or the content is closed.
-  std::optional<uint64_t> FindLeaf(uint64_t chunk) const;
+  // nullopt when there is none or the content is closed. `walk` as
+  // Index::FindFrom has it.
+  std::optional<uint64_t> FindLeaf(uint64_t chunk, uint32_t walk = 0) const;
 
-  // A leaf, as a visit sees it under the leaf's lock.
-  struct LeafView {
-    const uint64_t first_chunk;
-    // Bit i: entries[i], of chunk first_chunk + i, is not a hole.
-    const uint64_t present;
-    const std::array<ChunkEntry, kFanout>& entries;
-    // Something changed since merging last looked, which also resets it.
-    bool& unsettled;
+  // A leaf, as a visit sees it under the leaf's lock, which readers share.
+  class LeafView {
+   public:
+    explicit LeafView(Leaf* leaf) : leaf_(*leaf) {}
+    uint64_t first_chunk() const { return leaf_.first_chunk; }
+    // Bit i: chunk first_chunk() + i is not a hole.
+    uint64_t present() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return leaf_.present;
+    }
+    // Calls look(entry), which is not a cell's, with all locks that it needs.
+    template <typename Function>
+    void LookAt(int i,
+                const Function& look) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      Cell* cell = CellOf(leaf_.entries[i]);
+      if (cell == nullptr) {
+        look(leaf_.entries[i]);
+        return;
+      }
+      SmallReaderLock lock(&cell->mu);
+      look(cell->entry);
+    }
+    Home PinHome(int i) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      Cell* cell = CellOf(leaf_.entries[i]);
+      return Home(
+          cell != nullptr ? HomePointer::Of(cell) : HomePointer::Of(&leaf_),
+          leaf_.first_chunk + i);
+    }
+    // Something changed since merging last looked. Merging resets it.
+    std::atomic<bool>& unsettled() const { return leaf_.unsettled; }
+
+   private:
+    Leaf& leaf_;
   };
   // Calls visit(view) for the leaf that FindLeaf finds. Returns the first chunk
   // behind the leaf, or nullopt when there was none.
   template <typename Function>
-  std::optional<uint64_t> VisitLeaf(uint64_t chunk,
-                                    const Function& visit) const {
+  std::optional<uint64_t> VisitLeaf(uint64_t chunk, const Function& visit,
+                                    uint32_t walk = 0) const {
     StripedReaderLock index_lock(&index_.lock());
     if (!CheckLocked(0).ok()) return std::nullopt;
-    const std::optional<Index::Position> position = index_.FindFrom(chunk);
+    const std::optional<Index::Position> position =
+        index_.FindFrom(chunk, walk);
     if (!position.has_value()) return std::nullopt;
     Leaf* leaf = position->leaf;
-    MutexLock lock(&leaf->mu);
-    visit(LeafView{position->first_chunk, leaf->present, leaf->entries,
-                   leaf->unsettled});
+    SmallReaderLock lock(&leaf->mu);
+    visit(LeafView(leaf));
     return position->first_chunk + kFanout;
   }
 
@@ -142,57 +164,102 @@ class Content {
     // chunk without a leaf sees a map of holes and must not change it.
     bool create = false;
   };
+  // Most memory that an edit takes for metadata: index nodes, cells, a hot
+  // node, and the packed map; and what it takes of it when nothing is shared.
+  static constexpr uint64_t kEditBytes = 8192;
+  static constexpr uint64_t kOwnEditBytes = 1024;
   // Calls edit(map) under the chunk's lock, then stores `map` as the chunk's
-  // new content. Links its hot node, updates the gauges, and adds what was
-  // replaced to `*replaced`. Allocates metadata at Priority::kGuaranteed:
-  // callers must have admitted it. Refuses like Look; then nothing has changed
-  // and `edit` was not called.
-  Refusal Edit(const Target& target, Replaced* replaced,
+  // new content. What `edit` puts into it must be charged to `editor`. Adds
+  // what was replaced to `*replaced`. Allocates metadata at
+  // Priority::kGuaranteed: callers must have admitted it. Refuses like Look;
+  // then nothing has changed and `edit` was not called.
+  Refusal Edit(const Target& target, Layer& editor, Replaced* replaced,
                absl::FunctionRef<void(ChunkMap&)> edit);
-  // For use within an edit. SetHot puts a block into the hot overlay; the
-  // caller's reference to `page` moves to the map. DropHot takes `blocks` out.
-  void SetHot(ChunkMap& map, uint64_t chunk, int block, PageId page,
-              bool dirty);
-  static void DropHot(ChunkMap& map, BlockMask blocks, Replaced* replaced);
-  // Releases the frames and pages. Their memory is freed with the last
-  // reference.
-  void Free(Replaced* replaced);
+  // The same for an edit after which all blocks read as before. Changes shared
+  // chunks in their place.
+  Refusal Keep(uint64_t chunk, Layer& editor, Replaced* replaced,
+               absl::FunctionRef<void(ChunkMap&)> edit);
 
-  // Turns chunks `first` to `last` into holes. Works when closed, too.
+  // Turns chunks `first` to `last` into holes, in one step. Works when closed,
+  // too.
   void Clear(uint64_t first, uint64_t last);
   // Moves the packed maps of the leaf at `first_chunk` that Arena::ShouldMove
   // names.
   void MoveMaps(uint64_t first_chunk);
-  // A chunk with hot blocks; successive calls go through all of them in turn.
-  std::optional<uint64_t> NextHotChunk() { return hot_nodes_.Rotate(); }
-  size_t hot_chunks() const { return hot_nodes_.size(); }
+  // Charges leaves of older layers that nobody else refers to any more to the
+  // current one; that of the leaf at `first_chunk`.
+  void AdoptLeaf(uint64_t first_chunk);
+
+  // Shares all of it: the reference is for BecomeLocked. `*layer` and the
+  // current layer change places. The caller has whole_operations() exclusively,
+  // too.
+  Tree ShareLocked(std::shared_ptr<Layer>* layer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
+  // The same without ending the layer: of a snapshot, which writes nothing.
+  Tree ShareLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
+  // Takes over `tree` and the size in the place of what there is, which moves
+  // to
+  // `*before`: call Release for it without the lock.
+  void BecomeLocked(const Tree& tree, uint64_t size_bytes,
+                    std::vector<Tree>* before)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
+  void Release(const std::vector<Tree>& trees);
+
+  // Calls changed(chunk, blocks) in order for chunks of [first, last] in which
+  // blocks may differ from those of `other`; until it returns false. Costs
+  // what differs.
+  using Changed = absl::FunctionRef<bool(uint64_t chunk, BlockMask blocks)>;
+  Refusal Compare(const Content& other, uint64_t first, uint64_t last,
+                  Changed changed) const;
+
+  struct Usage {
+    Census census;
+    // Of all that it refers to, and of that part of it that only it refers to.
+    uint64_t memory_bytes = 0;
+    uint64_t own_bytes = 0;
+  };
+  // Costs a walk over the leaves.
+  Usage Measure() const;
 
  private:
+  template <typename Function>
+  static bool LookInside(ChunkEntry entry, const Function& look) {
+    Cell* cell = CellOf(entry);
+    if (cell == nullptr) return look(ChunkMap::Unpack(entry));
+    SmallReaderLock lock(&cell->mu);
+    return look(ChunkMap::Unpack(cell->entry));
+  }
+  static void Unsettle(Leaf* leaf) {
+    if (leaf->unsettled.load(std::memory_order_relaxed)) return;
+    leaf->unsettled.store(true, std::memory_order_relaxed);
+  }
   Refusal CheckLocked(uint64_t end) const ABSL_SHARED_LOCKS_REQUIRED(lock()) {
     if (closed_.load(std::memory_order_relaxed)) return {Cause::kDeleted};
     if (end > size_bytes()) return {Cause::kShrunk};
     return Refusal();
   }
-  // Returns whether the leaf is empty afterwards.
-  bool EditLocked(Leaf* leaf, uint64_t chunk, Replaced* replaced,
-                  absl::FunctionRef<void(ChunkMap&)> edit)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
-  // Links or frees the hot node that an edit made, changed or emptied.
-  // `was_hot` and `was_dirty` are its blocks before the edit.
-  void SettleHot(ChunkMap& map, BlockMask was_hot, BlockMask was_dirty);
-  void AddCensus(const Census& before, const Census& after);
+  enum class Step { kDone, kEmptied, kShared };
+  Step TryEditLocked(const Target& target, Layer& editor, Replaced* replaced,
+                     absl::FunctionRef<void(ChunkMap&)> edit)
+      ABSL_SHARED_LOCKS_REQUIRED(lock());
+  // Makes room for the edit: copies shared nodes.
+  void Unshare(uint64_t chunk);
   void Prune(uint64_t first, uint64_t last);
+  // Makes holes of those of chunks `first` to `last` that are in the leaf of
+  // `chunk`.
+  void ClearPartLocked(uint64_t chunk, uint64_t first, uint64_t last,
+                       std::vector<Tree>* detached, Replaced* replaced)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
 
-  ChunkOwner& owner_;
-  Account& account_;
   HotCache& hot_;
-
   std::atomic<uint64_t> size_bytes_;
   // Written under the index's exclusive lock.
   std::atomic<bool> closed_{false};
+  std::atomic<bool> may_share_{false};
   Index index_;
-  HotNodes hot_nodes_;
-  Gauges gauges_;
+  mutable StripedLock whole_operations_;
+  // Written under the index's exclusive lock.
+  std::shared_ptr<Layer> layer_ ABSL_GUARDED_BY(index_.lock());
 };
 
 }  // namespace ramvol::engine

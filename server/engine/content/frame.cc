@@ -87,6 +87,9 @@ Frame* CopyFrame(Account& account, Priority priority, const Frame& frame) {
 
 void UnrefFrame(Arena& arena, Frame* frame) {
   if (frame->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (frame->common.load(std::memory_order_relaxed)) {
+    arena.AddCommon(-static_cast<int64_t>(frame->ChargedBytes()));
+  }
   for (size_t i = 0; i < frame->page_count(); ++i) {
     arena.UnrefPage(frame->pages()[i]);
   }
@@ -94,9 +97,16 @@ void UnrefFrame(Arena& arena, Frame* frame) {
 }
 
 void ReleaseFrame(Account& account, Frame* frame) {
-  const size_t charged = frame->ChargedBytes();
+  const bool common = frame->common.load(std::memory_order_relaxed);
+  const size_t charged = common ? 0 : frame->ChargedBytes();
   UnrefFrame(account.arena(), frame);
-  account.Uncharge(charged);
+  if (charged > 0) account.Uncharge(charged);
+}
+
+void MakeCommon(Account& account, Frame* frame) {
+  if (frame->common.exchange(true, std::memory_order_relaxed)) return;
+  account.arena().AddCommon(static_cast<int64_t>(frame->ChargedBytes()));
+  account.Uncharge(frame->ChargedBytes());
 }
 
 bool ReadFrame(const Arena& arena, const Frame& frame, absl::Span<char> out) {

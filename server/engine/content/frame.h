@@ -32,7 +32,9 @@ struct Frame {
   // kYoung, and a count of recent reads of a part; see Touch.
   std::atomic<uint8_t> heat;
   std::atomic<bool> merged;  // Merging it again would gain nothing.
-  uint16_t unused;
+  // Maps of several volumes refer to it. See Arena::MarkCommon.
+  std::atomic<bool> common;
+  uint8_t unused;
 
   static constexpr uint8_t kYoung = 0x80;
 
@@ -46,6 +48,12 @@ struct Frame {
   // Whether at least half of its blocks are dead, given the `live` ones.
   bool MostlyDead(BlockMask live) const {
     return 2 * std::popcount(live) <= std::popcount(blocks);
+  }
+  // Whether another map refers to it, too, or a reader does. Then rewriting it
+  // here would free nothing.
+  bool HeldElsewhere() const {
+    return common.load(std::memory_order_relaxed) &&
+           refs.load(std::memory_order_relaxed) > 1;
   }
   // log2 of the length of the shortest aligned run that contains its blocks.
   int SpanLog2() const;
@@ -85,8 +93,12 @@ inline void RefFrame(Frame* frame) {
 }
 // Frees the memory with the last reference. Does not change an account.
 void UnrefFrame(Arena& arena, Frame* frame);
-// Takes the frame's charge off `account` and drops a reference.
+// Drops a reference, and takes the frame's charge off `account` unless it is
+// common.
 void ReleaseFrame(Account& account, Frame* frame);
+// Makes the frame, which is charged to `account`, common. Nothing when it is
+// already.
+void MakeCommon(Account& account, Frame* frame);
 
 // Fills `out`, of content_bytes(), and verifies the checksum. False when the
 // frame is damaged.

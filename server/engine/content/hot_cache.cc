@@ -14,10 +14,8 @@ HotCache::HotCache(uint64_t capacity_bytes)
     : capacity_blocks_(static_cast<int64_t>(capacity_bytes / kBlockBytes)) {}
 
 HotCache::Shard& HotCache::ShardOf(const HotNode* node) {
-  // Neighbouring chunks go to different shards.
   const uint64_t hash =
-      (node->chunk ^ reinterpret_cast<uintptr_t>(node->owner) >> 6) *
-      0x9e3779b97f4a7c15;
+      (reinterpret_cast<uintptr_t>(node) >> 4) * 0x9e3779b97f4a7c15;
   return shards_[(hash >> 32) % shards_.size()];
 }
 
@@ -101,36 +99,42 @@ HotNode* HotCache::CleanVictimLocked(Shard& shard) {
   return probation.oldest != nullptr ? probation.oldest : main.oldest;
 }
 
-HotChunk HotCache::TakeLocked(Shard& shard, HotNode* node) {
-  if (node == nullptr) return {};
-  // While its node is linked, the owner's memory is valid. But its destructor
-  // may be running; then lock() fails, and the owner itself drops the node.
-  std::shared_ptr<ChunkOwner> owner = node->owner->weak_from_this().lock();
-  if (owner == nullptr) return {};
+Home HotCache::TakeLocked(Shard& shard, HotNode* node) {
+  if (node == nullptr) return Home();
   RemoveLocked(shard, node);
-  return {std::move(owner), node->chunk};
+  // A home is alive as long as its node is linked.
+  return node->PinHome();
 }
 
-HotChunk HotCache::PickDirty() {
+void HotCache::Move(HotNode* node, HomePointer home, HotNodes& ring) {
+  node->home.store(home.bits, std::memory_order_release);
+  // Whoever read the old home under one of these locks has pinned it by now.
+  {
+    MutexLock lock(&ShardOf(node).mu);
+  }
+  ring.Settle();
+}
+
+Home HotCache::PickDirty() {
   const uint32_t start = next_shard_.fetch_add(1, std::memory_order_relaxed);
   for (size_t i = 0; i < shards_.size(); ++i) {
     Shard& shard = shards_[(start + i) % shards_.size()];
     MutexLock lock(&shard.mu);
-    HotChunk taken = TakeLocked(shard, OldestDirtyLocked(shard));
-    if (taken.owner != nullptr) return taken;
+    Home taken = TakeLocked(shard, OldestDirtyLocked(shard));
+    if (taken) return taken;
   }
-  return {};
+  return Home();
 }
 
-HotChunk HotCache::PickClean() {
+Home HotCache::PickClean() {
   const uint32_t start = next_shard_.fetch_add(1, std::memory_order_relaxed);
   for (size_t i = 0; i < shards_.size(); ++i) {
     Shard& shard = shards_[(start + i) % shards_.size()];
     MutexLock lock(&shard.mu);
-    HotChunk taken = TakeLocked(shard, CleanVictimLocked(shard));
-    if (taken.owner != nullptr) return taken;
+    Home taken = TakeLocked(shard, CleanVictimLocked(shard));
+    if (taken) return taken;
   }
-  return {};
+  return Home();
 }
 
 }  // namespace ramvol::engine

@@ -7,12 +7,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "base/counters.h"
 #include "base/mutex.h"
-#include "server/engine/content/chunk_owner.h"
+#include "server/engine/content/home.h"
 #include "server/engine/content/hot_node.h"
 #include "server/engine/types/blocks.h"
 
@@ -23,14 +22,8 @@ enum class HotCounter {
   kCount,
 };
 
-// A chunk whose node was taken from a queue. Keeps its owner alive.
-struct HotChunk {
-  std::shared_ptr<ChunkOwner> owner;  // nullptr when no chunk was found.
-  uint64_t chunk = 0;
-};
-
 // The queues of hot nodes, and counts of blocks. Decides which node to clean or
-// drop; the owner then does it.
+// drop; the Compactor then does it.
 //
 // Clean nodes follow S3-FIFO (Yang et al., SOSP 2023) without its ghost queue.
 // A node starts in the probation queue and moves to the main queue only if it
@@ -54,10 +47,14 @@ class HotCache {
   // Moves a linked node that became dirty to kDirty.
   void MarkDirty(HotNode* node);
 
-  // Takes a node out of its queue and returns its chunk: the oldest of a dirty
-  // queue, or the next clean one by S3-FIFO.
-  HotChunk PickDirty();
-  HotChunk PickClean();
+  // Takes a node out of its queue and returns its home: that of the oldest of a
+  // dirty queue, or of the next clean one by S3-FIFO. Empty when there is none.
+  Home PickDirty();
+  Home PickClean();
+
+  // Gives `node` another home, which is locked as the old one is. When this
+  // returns, nobody finds the old one by the node any more.
+  void Move(HotNode* node, HomePointer home, HotNodes& ring);
 
   // Adds to the counts of hot and dirty blocks; negative when blocks leave.
   void AddBlocks(int64_t hot, int64_t dirty) {
@@ -113,7 +110,7 @@ class HotCache {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   static HotNode* CleanVictimLocked(Shard& shard)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
-  static HotChunk TakeLocked(Shard& shard, HotNode* node)
+  static Home TakeLocked(Shard& shard, HotNode* node)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
 
   const int64_t capacity_blocks_;

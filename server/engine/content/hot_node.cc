@@ -20,11 +20,11 @@ void HotNodes::Remove(HotNode* node) {
   if (newest_ == node) newest_ = node->older == node ? nullptr : node->older;
 }
 
-std::optional<uint64_t> HotNodes::Rotate() {
+Home HotNodes::Rotate() {
   MutexLock lock(&mu_);
-  if (newest_ == nullptr) return std::nullopt;
+  if (newest_ == nullptr) return Home();
   newest_ = newest_->newer;
-  return newest_->chunk;
+  return newest_->PinHome();
 }
 
 size_t HotNodes::size() const {

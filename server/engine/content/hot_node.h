@@ -6,11 +6,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
-#include "server/engine/content/chunk_owner.h"
+#include "server/engine/content/home.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/types/blocks.h"
 
@@ -24,7 +23,7 @@ enum class HotQueue : uint8_t {
 };
 inline constexpr int kHotQueues = 4;
 
-// The hot blocks of one chunk. Lives in the arena; owned by the chunk's entry.
+// The hot blocks of one chunk. Lives in the arena; owned by the chunk's map.
 struct HotNode {
   // Guarded by the lock of its cache shard.
   HotNode* previous = nullptr;
@@ -45,9 +44,15 @@ struct HotNode {
   BlockMask dirty = 0;
   std::array<PageId, kBlocksPerChunk> pages = {};
 
+  // The HomePointer's bits. Written with the home locked, see HotCache::Move.
+  std::atomic<uintptr_t> home{0};
   // Constant.
-  ChunkOwner* owner = nullptr;
   uint64_t chunk = 0;
+
+  // The caller must make sure that the home is alive.
+  Home PinHome() const {
+    return Home({home.load(std::memory_order_acquire)}, chunk);
+  }
 
   void Use() {
     const uint8_t before = uses.load(std::memory_order_relaxed);
@@ -55,7 +60,7 @@ struct HotNode {
   }
 };
 
-// A ring of the hot nodes of one volume, in all queues. A volume at its own
+// A ring of the hot nodes of one layer, in all queues. A volume at its own
 // limit drops some of these, without searching the nodes of all volumes.
 //
 // Thread-safe. Lock order: after a leaf's lock.
@@ -63,9 +68,12 @@ class HotNodes {
  public:
   void Add(HotNode* node);
   void Remove(HotNode* node);
-  // Makes the oldest node the newest, and returns its chunk.
-  std::optional<uint64_t> Rotate();
+  // Makes the oldest node the newest, and returns its home, which is empty when
+  // there is no node.
+  Home Rotate();
   size_t size() const;
+  // Returns when the calls that were under way have ended.
+  void Settle() { MutexLock lock(&mu_); }
 
  private:
   mutable Mutex mu_;

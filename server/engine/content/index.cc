@@ -1,18 +1,17 @@
 #include "server/engine/content/index.h"
 
 #include <algorithm>
-#include <new>
+
+#include "base/check.h"
 
 namespace ramvol::engine {
 
-Index::Index(Account& account, uint64_t chunks) : account_(account) {
+Index::Index(uint64_t chunks) {
   while (!Covers(chunks - 1)) ++root_level_;
 }
 
 Index::~Index() {
-  if (void* root = root_.load(std::memory_order_relaxed)) {
-    DeleteBelow(root, root_level_);
-  }
+  RAMVOL_CHECK(root_.load(std::memory_order_relaxed) == nullptr);
 }
 
 bool Index::Covers(uint64_t chunk) const {
@@ -20,86 +19,118 @@ bool Index::Covers(uint64_t chunk) const {
   return shift >= 64 || chunk >> shift == 0;
 }
 
-void* Index::NewNode(int level, Priority priority) {
-  if (level == 0) {
-    void* memory = account_.New(sizeof(Leaf), priority);
-    return memory == nullptr ? nullptr : new (memory) Leaf;
+Node* Index::NewNodeAt(int level, uint64_t chunk,
+                       const std::shared_ptr<Layer>& layer) {
+  if (level > 0) {
+    void* memory = layer->account.New(sizeof(Inner), Priority::kGuaranteed);
+    return new (memory) Inner(layer);
   }
-  void* memory = account_.New(sizeof(Inner), priority);
-  return memory == nullptr ? nullptr : new (memory) Inner;
-}
-
-void Index::DeleteNode(void* node, int level) {
-  if (level == 0) {
-    static_cast<Leaf*>(node)->~Leaf();
-    account_.Delete(node, sizeof(Leaf));
-  } else {
-    account_.Delete(node, sizeof(Inner));
-  }
+  return NewNode<Leaf>(chunk / kFanout * kFanout, layer, Priority::kGuaranteed);
 }
 
 Leaf* Index::Find(uint64_t chunk) const {
   if (!Covers(chunk)) return nullptr;
-  void* node = root_.load(std::memory_order_acquire);
+  Node* node = root_.load(std::memory_order_acquire);
   for (int level = root_level_; level > 0 && node != nullptr; --level) {
-    const size_t child = (chunk >> ChildShift(level)) % kFanout;
-    node = static_cast<Inner*>(node)->children[child].load(
-        std::memory_order_acquire);
+    node = ChildOf(node, level, chunk).load(std::memory_order_acquire);
   }
   return static_cast<Leaf*>(node);
 }
 
-Leaf* Index::FindOrCreate(uint64_t chunk, Priority priority) {
-  std::atomic<void*>* link = &root_;
+Index::OwnLeaf Index::FindOwn(uint64_t chunk, bool create,
+                              const std::shared_ptr<Layer>& layer) {
+  if (!create && !Covers(chunk)) return {};
+  Link* link = &root_;
   for (int level = root_level_;; --level) {
-    void* node = link->load(std::memory_order_acquire);
+    Node* node = link->load(std::memory_order_acquire);
     if (node == nullptr) {
-      void* made = NewNode(level, priority);
-      if (made == nullptr) return nullptr;
+      if (!create) return {};
+      Node* made = NewNodeAt(level, chunk, layer);
       // The lock is shared, so another thread may be creating the same node.
       if (link->compare_exchange_strong(node, made,
                                         std::memory_order_acq_rel)) {
         node = made;
       } else {
         // Another thread was first. The exchange set `node` to its node.
-        DeleteNode(made, level);
+        ReleaseTree({made, level}, [](Leaf*) {});
       }
     }
-    if (level == 0) return static_cast<Leaf*>(node);
-    const size_t child = (chunk >> ChildShift(level)) % kFanout;
-    link = &static_cast<Inner*>(node)->children[child];
+    if (node->count.shared()) return {.shared = true};
+    if (level == 0) return {.leaf = static_cast<Leaf*>(node)};
+    link = &ChildOf(node, level, chunk);
   }
 }
 
-std::optional<Index::Position> Index::FindFrom(uint64_t chunk) const {
-  void* root = root_.load(std::memory_order_acquire);
-  if (root == nullptr || !Covers(chunk)) return std::nullopt;
-  return FindBelow(root, root_level_, 0, chunk);
+Inner* Index::CopyInner(Inner* inner, const std::shared_ptr<Layer>& layer) {
+  void* memory = layer->account.New(sizeof(Inner), Priority::kGuaranteed);
+  Inner* copy = new (memory) Inner(layer);
+  for (int i = 0; i < kFanout; ++i) {
+    Node* child = inner->children[i].load(std::memory_order_acquire);
+    if (child == nullptr) continue;
+    child->count.Ref();
+    copy->children[i].store(child, std::memory_order_relaxed);
+  }
+  return copy;
 }
 
-std::optional<Index::Position> Index::FindBelow(void* node, int level,
-                                                uint64_t base,
-                                                uint64_t chunk) const {
-  if (level == 0) return Position{base, static_cast<Leaf*>(node)};
+void Index::Unshare(uint64_t chunk, const std::shared_ptr<Layer>& layer,
+                    CopyLeaf copy_leaf, std::vector<Tree>* out) {
+  if (!Covers(chunk)) return;
+  Link* link = &root_;
+  for (int level = root_level_;; --level) {
+    Node* node = link->load(std::memory_order_relaxed);
+    if (node == nullptr) return;
+    if (node->count.shared()) {
+      Node* copy = level == 0
+                       ? static_cast<Node*>(copy_leaf(static_cast<Leaf*>(node)))
+                       : CopyInner(static_cast<Inner*>(node), layer);
+      link->store(copy, std::memory_order_release);
+      out->push_back({node, level});
+      node = copy;
+    }
+    if (level == 0) return;
+    link = &ChildOf(node, level, chunk);
+  }
+}
+
+std::optional<Index::Position> Index::FindFrom(uint64_t chunk,
+                                               uint32_t walk) const {
+  Node* root = root_.load(std::memory_order_acquire);
+  if (root == nullptr || !Covers(chunk)) return std::nullopt;
+  return FindBelow(root, root_level_, 0, chunk, walk);
+}
+
+std::optional<Index::Position> Index::FindBelow(Node* node, int level,
+                                                uint64_t base, uint64_t chunk,
+                                                uint32_t walk) {
+  const bool once = walk != 0 && node->count.shared();
+  if (once && node->walked.load(std::memory_order_relaxed) == walk) {
+    return std::nullopt;
+  }
+  if (level == 0) {
+    if (once) node->walked.store(walk, std::memory_order_relaxed);
+    return Position{base, static_cast<Leaf*>(node)};
+  }
   const int shift = ChildShift(level);
   size_t child = chunk > base ? (chunk - base) >> shift : 0;
   for (; child < kFanout; ++child) {
-    void* below = static_cast<Inner*>(node)->children[child].load(
+    Node* below = static_cast<Inner*>(node)->children[child].load(
         std::memory_order_acquire);
     if (below == nullptr) continue;
-    auto found =
-        FindBelow(below, level - 1, base + (uint64_t{child} << shift), chunk);
+    auto found = FindBelow(below, level - 1, base + (uint64_t{child} << shift),
+                           chunk, walk);
     if (found.has_value()) return found;
   }
+  if (once) node->walked.store(walk, std::memory_order_relaxed);
   return std::nullopt;
 }
 
-void Index::Grow(uint64_t chunks) {
+void Index::Grow(uint64_t chunks, const std::shared_ptr<Layer>& layer) {
   // The root becomes the first child of a new one, so no entry moves.
   while (!Covers(chunks - 1)) {
-    void* root = root_.load(std::memory_order_relaxed);
+    Node* root = root_.load(std::memory_order_relaxed);
     if (root != nullptr) {
-      void* above = NewNode(root_level_ + 1, Priority::kGuaranteed);
+      Node* above = NewNodeAt(root_level_ + 1, 0, layer);
       static_cast<Inner*>(above)->children[0].store(root,
                                                     std::memory_order_relaxed);
       root_.store(above, std::memory_order_release);
@@ -109,24 +140,25 @@ void Index::Grow(uint64_t chunks) {
 }
 
 void Index::Prune(uint64_t first, uint64_t last) {
-  void* root = root_.load(std::memory_order_relaxed);
+  Node* root = root_.load(std::memory_order_relaxed);
   if (root == nullptr || !PruneBelow(root, root_level_, 0, first, last)) return;
   root_.store(nullptr, std::memory_order_relaxed);
-  DeleteNode(root, root_level_);
+  ReleaseTree({root, root_level_}, [](Leaf*) {});
 }
 
-bool Index::PruneBelow(void* node, int level, uint64_t base, uint64_t first,
+bool Index::PruneBelow(Node* node, int level, uint64_t base, uint64_t first,
                        uint64_t last) {
+  if (node->count.shared()) return false;
   if (level == 0) {
     Leaf* leaf = static_cast<Leaf*>(node);
-    MutexLock lock(&leaf->mu);
+    SmallMutexLock lock(&leaf->mu);
     return leaf->present == 0;
   }
   const int shift = ChildShift(level);
   bool empty = true;
   for (size_t child = 0; child < kFanout; ++child) {
-    std::atomic<void*>& link = static_cast<Inner*>(node)->children[child];
-    void* below = link.load(std::memory_order_relaxed);
+    Link& link = static_cast<Inner*>(node)->children[child];
+    Node* below = link.load(std::memory_order_relaxed);
     if (below == nullptr) continue;
     const uint64_t child_base = base + (uint64_t{child} << shift);
     const bool in_range = child_base <= last &&
@@ -136,19 +168,92 @@ bool Index::PruneBelow(void* node, int level, uint64_t base, uint64_t first,
       continue;
     }
     link.store(nullptr, std::memory_order_relaxed);
-    DeleteNode(below, level - 1);
+    ReleaseTree({below, level - 1}, [](Leaf*) {});
   }
   return empty;
 }
 
-void Index::DeleteBelow(void* node, int level) {
-  if (level > 0) {
-    for (std::atomic<void*>& link : static_cast<Inner*>(node)->children) {
-      void* below = link.load(std::memory_order_relaxed);
-      if (below != nullptr) DeleteBelow(below, level - 1);
-    }
+void Index::Detach(uint64_t first, uint64_t last,
+                   const std::shared_ptr<Layer>& layer,
+                   std::vector<Tree>* out) {
+  DetachBelow(&root_, root_level_, 0, first, last, layer, out);
+}
+
+void Index::DetachBelow(Link* link, int level, uint64_t base, uint64_t first,
+                        uint64_t last, const std::shared_ptr<Layer>& layer,
+                        std::vector<Tree>* out) {
+  Node* node = link->load(std::memory_order_relaxed);
+  if (node == nullptr) return;
+  // A root may cover more than there are numbers.
+  const int shift = ChildShift(level + 1);
+  const uint64_t end =
+      shift >= 64 ? ~uint64_t{0} : base + ((uint64_t{1} << shift) - 1);
+  if (end < first || base > last) return;
+  if (base >= first && (end <= last || last >= kLastChunk)) {
+    link->store(nullptr, std::memory_order_relaxed);
+    out->push_back({node, level});
+    return;
   }
-  DeleteNode(node, level);
+  if (level == 0) return;
+  if (node->count.shared()) {
+    Inner* copy = CopyInner(static_cast<Inner*>(node), layer);
+    link->store(copy, std::memory_order_release);
+    out->push_back({node, level});
+    node = copy;
+  }
+  bool empty = true;
+  for (size_t child = 0; child < kFanout; ++child) {
+    Link& below = static_cast<Inner*>(node)->children[child];
+    DetachBelow(&below, level - 1,
+                base + (uint64_t{child} << ChildShift(level)), first, last,
+                layer, out);
+    if (below.load(std::memory_order_relaxed) != nullptr) empty = false;
+  }
+  if (!empty) return;
+  link->store(nullptr, std::memory_order_relaxed);
+  out->push_back({node, level});
+}
+
+Tree Index::Share() const {
+  Node* root = root_.load(std::memory_order_relaxed);
+  if (root != nullptr) root->count.Ref();
+  return {root, root_level_};
+}
+
+void Index::Adopt(const Tree& tree) {
+  RAMVOL_CHECK(root_.load(std::memory_order_relaxed) == nullptr);
+  root_level_ = std::max(tree.level, 0);
+  root_.store(tree.root, std::memory_order_release);
+}
+
+void Index::ForEachNode(VisitNode visit) const {
+  Node* root = root_.load(std::memory_order_acquire);
+  if (root != nullptr) VisitBelow(root, root_level_, true, visit);
+}
+
+void Index::VisitBelow(Node* node, int level, bool own, VisitNode visit) {
+  own = own && !node->count.shared();
+  visit(node, level, own);
+  if (level == 0) return;
+  for (Link& link : static_cast<Inner*>(node)->children) {
+    Node* below = link.load(std::memory_order_acquire);
+    if (below != nullptr) VisitBelow(below, level - 1, own, visit);
+  }
+}
+
+void ReleaseTree(const Tree& tree, absl::FunctionRef<void(Leaf*)> empty) {
+  if (tree.root == nullptr || !tree.root->count.Unref()) return;
+  if (tree.level == 0) {
+    Leaf* leaf = static_cast<Leaf*>(tree.root);
+    empty(leaf);
+    Unpin(leaf);
+    return;
+  }
+  Inner* inner = static_cast<Inner*>(tree.root);
+  for (auto& link : inner->children) {
+    ReleaseTree({link.load(std::memory_order_acquire), tree.level - 1}, empty);
+  }
+  Unpin(inner);
 }
 
 }  // namespace ramvol::engine

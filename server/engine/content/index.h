@@ -1,36 +1,25 @@
-// The index of a volume: a radix tree from chunk numbers to chunk entries. It
-// has nodes only where something is stored.
+// The index of a volume or snapshot: a radix tree from chunk numbers to chunk
+// entries. It has nodes only where something is stored.
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_INDEX_H_
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "base/counters.h"
 #include "base/mutex.h"
-#include "server/engine/content/chunk_map.h"
-#include "server/engine/memory/account.h"
+#include "server/engine/content/layer.h"
+#include "server/engine/content/node.h"
+#include "server/engine/types/blocks.h"
+#include "server/engine/types/options.h"
 
 namespace ramvol::engine {
-
-// Children of an inner node, and chunks of a leaf. A leaf covers 4 MiB in 576
-// bytes.
-inline constexpr int kFanoutBits = 6;
-inline constexpr int kFanout = 1 << kFanoutBits;
-
-// The entries of 64 consecutive chunks. Its lock is held for look-ups and
-// commits only, never while bytes are copied, compressed or decompressed.
-struct Leaf {
-  Mutex mu;
-  // Bit i: entries[i] is not a hole.
-  uint64_t present ABSL_GUARDED_BY(mu) = 0;
-  // Something changed since merging last looked.
-  bool unsettled ABSL_GUARDED_BY(mu) = false;
-  std::array<ChunkEntry, kFanout> entries ABSL_GUARDED_BY(mu) = {};
-};
 
 // A readers-writer lock whose readers do not share a cache line: a reader locks
 // its thread's stripe, a writer locks all stripes.
@@ -85,14 +74,28 @@ class ABSL_SCOPED_LOCKABLE StripedWriterLock {
   StripedLock* const lock_;
 };
 
+// The last chunk of the largest volume.
+inline constexpr uint64_t kLastChunk = kMaxVolumeBytes / kChunkBytes;
+
+// The nodes of a root, which may be shared with other roots. Whoever has one
+// has a reference to its top node.
+struct Tree {
+  Node* root = nullptr;
+  // The root's level; it covers kFanout^(level + 1) chunks. Leaves are at level
+  // 0.
+  int level = 0;
+};
+
+// Two indexes may share nodes. Nodes below a shared one are shared, too. An
+// index changes only what is its own, and copies first what is not.
+//
 // Thread-safe under lock(), as annotated: look-ups and additions share it; what
-// removes nodes or changes the root takes it exclusively. Charges its nodes to
-// `account`, which must outlive it.
+// copies, removes or shares nodes takes it exclusively.
 class Index {
  public:
   // Covers chunks below `chunks`.
-  Index(Account& account, uint64_t chunks);
-  // Frees the nodes. All entries must be holes.
+  explicit Index(uint64_t chunks);
+  // Detach everything first.
   ~Index();
 
   Index(const Index&) = delete;
@@ -102,50 +105,95 @@ class Index {
 
   // The leaf that covers `chunk`, or nullptr.
   Leaf* Find(uint64_t chunk) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
-  // The same, created if there is none. nullptr at a memory limit.
-  Leaf* FindOrCreate(uint64_t chunk, Priority priority)
+
+  struct OwnLeaf {
+    Leaf* leaf = nullptr;
+    bool shared = false;  // Then `leaf` is nullptr. Call Unshare.
+  };
+  // The same for a change. With `create`, a leaf that is missing is made at
+  // Priority::kGuaranteed and charged to `layer`.
+  OwnLeaf FindOwn(uint64_t chunk, bool create,
+                  const std::shared_ptr<Layer>& layer)
       ABSL_SHARED_LOCKS_REQUIRED(lock_);
+  // Replaces the shared nodes on the way to `chunk` by copies, which are
+  // charged to `layer`. `copy_leaf` returns a copy of a leaf. The references to
+  // the old nodes move to `*out`.
+  using CopyLeaf = absl::FunctionRef<Leaf*(Leaf*)>;
+  void Unshare(uint64_t chunk, const std::shared_ptr<Layer>& layer,
+               CopyLeaf copy_leaf, std::vector<Tree>* out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   struct Position {
     uint64_t first_chunk;  // Of the leaf.
     Leaf* leaf;
   };
-  // The first leaf that covers `chunk` or a later one.
-  std::optional<Position> FindFrom(uint64_t chunk) const
+  // The first leaf that covers `chunk` or a later one. A walk over many indexes
+  // gives its number: it then sees shared nodes through one of them only, as a
+  // rule. 0 sees all.
+  std::optional<Position> FindFrom(uint64_t chunk, uint32_t walk = 0) const
       ABSL_SHARED_LOCKS_REQUIRED(lock_);
 
   // Makes the index cover chunks below `chunks`. Never shrinks it.
-  void Grow(uint64_t chunks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
-  // Frees empty leaves that cover chunks `first` to `last`, and inner nodes
+  void Grow(uint64_t chunks, const std::shared_ptr<Layer>& layer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Frees own empty leaves that cover chunks `first` to `last`, and inner nodes
   // that become empty.
   void Prune(uint64_t first, uint64_t last)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Takes out all nodes that cover chunks `first` to `last` and no other. The
+  // references move to `*out`. Leaves that cover others as well stay.
+  void Detach(uint64_t first, uint64_t last,
+              const std::shared_ptr<Layer>& layer, std::vector<Tree>* out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  // A new reference to all of it.
+  Tree Share() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // The same without a reference of its own.
+  Tree PeekTree() const ABSL_SHARED_LOCKS_REQUIRED(lock_) {
+    return {root_.load(std::memory_order_acquire), root_level_};
+  }
+  // Takes over the reference of `tree`. There must be no nodes.
+  void Adopt(const Tree& tree) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+
+  // Calls visit(node, level, own) for all nodes, from the top. `own` is false
+  // for shared ones.
+  using VisitNode = absl::FunctionRef<void(Node*, int level, bool own)>;
+  void ForEachNode(VisitNode visit) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
+
+  // log2 of the chunks that a child of a node at `level` covers.
+  static int ChildShift(int level) { return kFanoutBits * level; }
 
  private:
-  struct Inner {
-    std::array<std::atomic<void*>, kFanout> children = {};
-  };
+  using Link = std::atomic<Node*>;
 
-  // log2 of the chunks that a child of a node at `level` covers. Leaves are at
-  // level 0.
-  static int ChildShift(int level) { return kFanoutBits * level; }
   bool Covers(uint64_t chunk) const;
-  void* NewNode(int level, Priority priority);
-  void DeleteNode(void* node, int level);
-  std::optional<Position> FindBelow(void* node, int level, uint64_t base,
-                                    uint64_t chunk) const;
+  static Link& ChildOf(Node* node, int level, uint64_t chunk) {
+    return static_cast<Inner*>(node)
+        ->children[(chunk >> ChildShift(level)) % kFanout];
+  }
+  static Node* NewNodeAt(int level, uint64_t chunk,
+                         const std::shared_ptr<Layer>& layer);
+  // Replaces a shared inner node by a copy.
+  static Inner* CopyInner(Inner* inner, const std::shared_ptr<Layer>& layer);
+  static std::optional<Position> FindBelow(Node* node, int level, uint64_t base,
+                                           uint64_t chunk, uint32_t walk);
   // Returns whether `node` is empty afterwards.
-  bool PruneBelow(void* node, int level, uint64_t base, uint64_t first,
-                  uint64_t last);
-  void DeleteBelow(void* node, int level);
+  static bool PruneBelow(Node* node, int level, uint64_t base, uint64_t first,
+                         uint64_t last);
+  static void DetachBelow(Link* link, int level, uint64_t base, uint64_t first,
+                          uint64_t last, const std::shared_ptr<Layer>& layer,
+                          std::vector<Tree>* out);
+  static void VisitBelow(Node* node, int level, bool own, VisitNode visit);
 
-  Account& account_;
   mutable StripedLock lock_;
-  // The root's level; it covers kFanout^(level + 1) chunks. Written under the
-  // exclusive lock.
+  // Written under the exclusive lock.
   int root_level_ = 0;
-  std::atomic<void*> root_{nullptr};
+  Link root_{nullptr};
 };
+
+// Drops a reference to a tree. With the last reference to a node, calls
+// empty(leaf), which must leave no entry, and frees the node.
+void ReleaseTree(const Tree& tree, absl::FunctionRef<void(Leaf*)> empty);
 
 }  // namespace ramvol::engine
 

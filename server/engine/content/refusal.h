@@ -12,6 +12,7 @@ enum class Cause : uint8_t {
   kPastEnd,      // The request ends past the volume.
   kShrunk,       // The same, but only since the request began.
   kReadOnly,     // The volume is read-only.
+  kSnapshot,     // It is a snapshot.
   kTooLong,      // More data than one request may carry.
   kVolumeLimit,  // At the volume's own memory limit.
   kServerLimit,  // At the server's memory limit.

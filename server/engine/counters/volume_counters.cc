@@ -14,6 +14,8 @@ std::string_view ReasonOf(Cause cause) {
       return reason::kPastEnd;
     case Cause::kReadOnly:
       return reason::kVolumeReadOnly;
+    case Cause::kSnapshot:
+      return reason::kReadOnlySnapshot;
     case Cause::kTooLong:
       return reason::kTooMuchData;
     case Cause::kVolumeLimit:

@@ -10,6 +10,7 @@
 
 #include "base/counters.h"
 #include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/layer.h"
 #include "server/engine/content/packer.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/totals.h"
@@ -22,7 +23,7 @@ namespace ramvol::engine {
 //
 // Thread-safe. Counting takes no lock and allocates nothing. Borrows `totals`,
 // which must outlive it.
-class VolumeCounters {
+class VolumeCounters final : public WorkCounts {
  public:
   explicit VolumeCounters(Totals& totals) : totals_(totals) {}
 
@@ -35,10 +36,10 @@ class VolumeCounters {
   // Counts blocks that a read found in the hot cache, and those that it did
   // not.
   void CountLookups(int hits, int misses);
-  void CountMergedFrames(int frames);
-  void CountSplitFrames(int frames);
-  void AddReadCost(const ReadCost& cost);
-  void AddPackCost(const PackCost& cost);
+  void CountMergedFrames(int frames) override;
+  void CountSplitFrames(int frames) override;
+  void AddReadCost(const ReadCost& cost) override;
+  void AddPackCost(const PackCost& cost) override;
 
   // The number of reads and writes.
   uint64_t data_operations() const;

@@ -71,8 +71,18 @@ PageId Account::NewPage(Priority priority) {
 }
 
 void Account::FreePage(PageId page) {
+  const bool common = arena_.IsCommon(page);
   arena_.UnrefPage(page);
-  Uncharge(kPageBytes);
+  if (!common) Uncharge(kPageBytes);
+}
+
+void Account::TakeCharge(uint64_t bytes, Account& other) {
+  if (bytes == 0 || &other == this) return;
+  uint64_t drawn;
+  Charge(bytes, Priority::kGuaranteed, &drawn);
+  // Reserved and allocated, it is in the arena's count twice.
+  if (drawn > 0) arena_.Unreserve(drawn);
+  other.Uncharge(bytes);
 }
 
 void* Account::New(size_t bytes, Priority priority) {
@@ -129,6 +139,13 @@ void Account::ShrinkReservation(uint64_t bytes) {
   promised_bytes_ -= bytes;
   drawn_bytes_ = std::min(drawn_bytes_, promised_bytes_);
   arena_.Unreserve(unused_before - (promised_bytes_ - drawn_bytes_));
+}
+
+void Account::EndReservation() {
+  MutexLock lock(&mu_);
+  const uint64_t unused = promised_bytes_ - drawn_bytes_;
+  promised_bytes_ = drawn_bytes_ = 0;
+  arena_.Unreserve(unused);
 }
 
 uint64_t Account::UnusedReservation() const {

@@ -32,7 +32,8 @@ class Account {
 
   // A page with one reference and unspecified content; 0 at either limit.
   PageId NewPage(Priority priority);
-  // Takes off a page's charge and drops one reference.
+  // Drops one reference to a page, and takes off its charge unless it is
+  // common.
   void FreePage(PageId page);
 
   // Like Arena::Allocate and Free; nullptr at either limit.
@@ -42,6 +43,10 @@ class Account {
   // Takes off a charge without freeing. For reference-counted objects, which
   // the last holder frees.
   void Uncharge(uint64_t bytes);
+
+  // Moves the charge for `bytes`, which stay allocated, here from `other`. No
+  // limit refuses that.
+  void TakeCharge(uint64_t bytes, Account& other);
 
   // Whether `bytes` more could be charged now. Use this to admit what will be
   // allocated at Priority::kGuaranteed.
@@ -54,6 +59,10 @@ class Account {
   // arena's limit.
   bool GrowReservation(uint64_t bytes);
   void ShrinkReservation(uint64_t bytes);
+  // Gives up the reservation: what is allocated stays charged.
+  void EndReservation();
+  // The part of the reservation that no allocation uses.
+  uint64_t UnusedReservation() const;
 
   // 0: no limit.
   uint64_t limit_bytes() const {
@@ -73,8 +82,6 @@ class Account {
   void UndoCharge(uint64_t bytes, uint64_t drawn);
   bool AtOwnLimit(uint64_t bytes) const;
   bool ArenaHasRoom(uint64_t bytes) const;
-  // The part of the reservation that no allocation uses.
-  uint64_t UnusedReservation() const;
 
   Arena& arena_;
   std::atomic<uint64_t> limit_bytes_;

@@ -176,6 +176,24 @@ void Arena::UnrefPage(PageId page) {
   impl_->BoundRetained(pool);
 }
 
+bool Arena::MarkCommon(PageId page) {
+  if (!impl_->pools[impl_->PoolOf(page)].MarkCommon(page)) return false;
+  impl_->account.AddCommon(kPageBytes);
+  return true;
+}
+
+bool Arena::IsCommon(PageId page) const {
+  return impl_->pools[impl_->PoolOf(page)].IsCommon(page);
+}
+
+bool Arena::IsReferredToTwice(PageId page) const {
+  return impl_->pools[impl_->PoolOf(page)].IsReferredToTwice(page);
+}
+
+void Arena::AddCommon(int64_t bytes) { impl_->account.AddCommon(bytes); }
+
+uint64_t Arena::common_bytes() const { return impl_->account.common_bytes(); }
+
 char* Arena::PageData(PageId page) const {
   return impl_->units->page_data(page);
 }

@@ -32,6 +32,18 @@ class Arena {
   // Frees the page with its last reference.
   void UnrefPage(PageId page);
   char* PageData(PageId page) const;
+  // What several volumes refer to without sharing the chunk that it is in is
+  // common: it is charged to no account, but counted here until its last
+  // reference goes. Marks a page, which stays so; false when it was already.
+  // Whoever marks it must have taken its charge off its account.
+  bool MarkCommon(PageId page);
+  bool IsCommon(PageId page) const;
+  // Whether there is more than one reference to it.
+  bool IsReferredToTwice(PageId page) const;
+  // For objects, which know by themselves whether they are common: adds to the
+  // count. Negative when the last reference to one goes.
+  void AddCommon(int64_t bytes);
+  uint64_t common_bytes() const;
 
   // `bytes` bytes aligned to 16, or nullptr at the limit. `bytes` is 1 to
   // kMaxObjectBytes.

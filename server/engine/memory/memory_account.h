@@ -70,6 +70,13 @@ class MemoryAccount {
   void AddRetained(int64_t bytes) {
     if (bytes != 0) retained_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
+  // Common memory is in use and belongs to several volumes at once.
+  void AddCommon(int64_t bytes) {
+    common_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  uint64_t common_bytes() const {
+    return common_bytes_.load(std::memory_order_relaxed);
+  }
   // StartRelease and FinishRelease enclose the system call that releases
   // retained memory. Until it has returned, the memory counts as used.
   void StartRelease(uint64_t bytes) {
@@ -149,6 +156,7 @@ class MemoryAccount {
   std::atomic<uint64_t> borrowed_bytes_{0};
   std::atomic<uint64_t> retained_bytes_{0};
   std::atomic<uint64_t> releasing_bytes_{0};
+  std::atomic<uint64_t> common_bytes_{0};
 };
 
 }  // namespace ramvol::engine

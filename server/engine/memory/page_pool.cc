@@ -88,12 +88,29 @@ void PagePool::Ref(PageId page) {
   RAMVOL_CHECK(before > 0);
 }
 
+bool PagePool::MarkCommon(PageId page) {
+  return (units_.page_refs(page).fetch_or(kCommonBit,
+                                          std::memory_order_relaxed) &
+          kCommonBit) == 0;
+}
+
+bool PagePool::IsCommon(PageId page) const {
+  return (units_.page_refs(page).load(std::memory_order_relaxed) &
+          kCommonBit) != 0;
+}
+
+bool PagePool::IsReferredToTwice(PageId page) const {
+  return (units_.page_refs(page).load(std::memory_order_relaxed) &
+          ~kCommonBit) > 1;
+}
+
 void PagePool::Unref(PageId page) {
   // acq_rel: the thread that frees the page must see all accesses of others.
   const uint32_t before =
       units_.page_refs(page).fetch_sub(1, std::memory_order_acq_rel);
   RAMVOL_CHECK(before > 0);
-  if (before == 1) Free(page);
+  if (before == (kCommonBit | 1)) account_.AddCommon(-int64_t{kPageBytes});
+  if ((before & ~kCommonBit) == 1) Free(page);
 }
 
 void PagePool::Free(PageId page) {

@@ -41,6 +41,10 @@ class PagePool {
   void Ref(PageId page);
   // Dropping the last reference retains the page.
   void Unref(PageId page);
+  // See Arena::MarkCommon. False when it is marked already.
+  bool MarkCommon(PageId page);
+  bool IsCommon(PageId page) const;
+  bool IsReferredToTwice(PageId page) const;
 
   // Releases retained pages, emptiest units first, until the account has at
   // most `retained_bytes` of them or the pool has none.
@@ -62,6 +66,9 @@ class PagePool {
   // Marks a unit's retained pages as releasing. Returns 0 when there are none.
   UnitId StartRelease(uint64_t* mask);
   void FinishRelease(UnitId id, uint64_t mask, bool given_back);
+
+  // The bit of a page's reference count that marks it as common.
+  static constexpr uint32_t kCommonBit = uint32_t{1} << 31;
 
   const uint8_t owner_;
 

@@ -29,11 +29,16 @@ inline constexpr std::array<const char*, kOperations> kOperationNames = {
     "read", "write", "trim", "write_zeroes", "flush", "extents"};
 
 // Why operations fail: some reasons of base/reason.h, and one for all others.
-inline constexpr std::array<std::string_view, 8> kErrorReasons = {
-    reason::kServerMemoryLimit, reason::kVolumeMemoryLimit,
-    reason::kPastEnd,           reason::kVolumeReadOnly,
-    reason::kVolumeDeleted,     reason::kCorruptFrame,
-    reason::kTooMuchData,       "OTHER"};
+inline constexpr std::array<std::string_view, 9> kErrorReasons = {
+    reason::kServerMemoryLimit,
+    reason::kVolumeMemoryLimit,
+    reason::kPastEnd,
+    reason::kVolumeReadOnly,
+    reason::kVolumeDeleted,
+    reason::kCorruptFrame,
+    reason::kTooMuchData,
+    reason::kReadOnlySnapshot,
+    "OTHER"};
 
 // Statistics of one volume. The numbers are not read at one moment, so they are
 // consistent only when the volume is idle.
@@ -47,6 +52,10 @@ struct VolumeStats {
   // reservation.
   uint64_t memory_bytes = 0;
   uint64_t memory_limit_bytes = 0;  // 0: none.
+  // Of memory_bytes: what deleting it would give back, and what it shares with
+  // other volumes and snapshots.
+  uint64_t own_bytes = 0;
+  uint64_t shared_bytes = 0;
 
   // Non-hole blocks by state; the states do not overlap.
   uint64_t compressed_blocks = 0;
@@ -108,6 +117,9 @@ struct EngineStats {
   uint64_t hot_cache_bytes = 0;
   uint64_t hot_cache_dirty_bytes = 0;
   uint64_t volumes = 0;
+  uint64_t snapshots = 0;
+  // Of memory_allocated_bytes: what is not one volume's or snapshot's own.
+  uint64_t shared_bytes = 0;
 
   // Counters since the engine was created, including deleted volumes.
   uint64_t hot_cache_hits = 0;       // Blocks.

@@ -24,6 +24,19 @@ struct Extents {
   uint64_t next_offset_bytes = 0;
 };
 
+// Ranges that may differ, in order, with gaps of at least a block.
+struct Changes {
+  struct Range {
+    uint64_t offset_bytes = 0;
+    uint64_t length_bytes = 0;
+
+    friend bool operator==(const Range&, const Range&) = default;
+  };
+  std::vector<Range> ranges;
+  // Where to continue; the end of the range asked for when it is complete.
+  uint64_t next_offset_bytes = 0;
+};
+
 // What Update changes. Fields without a value stay as they are.
 struct VolumeUpdate {
   std::optional<uint64_t> size_bytes;

@@ -5,10 +5,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/frame.h"
+#include "server/engine/content/layer.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/types/blocks.h"
 
@@ -17,7 +20,11 @@ namespace ramvol::engine {
 // The new content of blocks of one chunk. PieceWriter::Discard frees the pages
 // and frames in `fresh` that were not committed. Not thread-safe.
 struct PieceWrite {
-  explicit PieceWrite(Arena& arena) : base(arena) {}
+  PieceWrite(Arena& arena, std::shared_ptr<Layer> its_layer)
+      : layer(std::move(its_layer)), base(arena) {}
+
+  // What `fresh` is charged to.
+  const std::shared_ptr<Layer> layer;
 
   uint64_t chunk = 0;
   size_t begin = 0;  // Within the chunk, in bytes.

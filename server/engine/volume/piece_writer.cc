@@ -18,8 +18,6 @@ namespace {
 // go to the hot cache, to be compressed later with their neighbours
 // (docs/decisions/0023).
 constexpr int kMinStreamBlocks = 4;
-// For each chunk: index nodes, a hot node, and the packed map.
-constexpr uint64_t kMetadataBytes = 1024;
 // How often other threads may take the room that was made for a frame.
 constexpr int kMaxPackAttempts = 16;
 
@@ -27,15 +25,17 @@ constexpr int kMaxPackAttempts = 16;
 
 // --- Preparing ---
 
-Refusal PieceWriter::Admit(size_t pieces) {
-  return reclaimer_.FindRoom(pieces * kMetadataBytes)
+Refusal PieceWriter::Admit(size_t pieces, Layer& layer) {
+  const uint64_t each =
+      parts_.content.may_share() ? Content::kEditBytes : Content::kOwnEditBytes;
+  return reclaimer_.FindRoom(layer, pieces * each)
              ? Refusal()
-             : reclaimer_.OutOfMemory();
+             : reclaimer_.OutOfMemory(layer);
 }
 
 Refusal PieceWriter::Prepare(size_t pieces, PieceWrite* piece) {
   Refusal refusal;
-  if (!piece->must_succeed) refusal = Admit(pieces);
+  if (!piece->must_succeed) refusal = Admit(pieces, *piece->layer);
   if (refusal.ok()) refusal = PrepareWhole(piece);
   if (!refusal.ok() || piece->partial == 0) return refusal;
   refusal = TakeBase(piece->EndOffset(), piece);
@@ -48,7 +48,7 @@ Refusal PieceWriter::PrepareZeroes(PieceWrite* piece) {
   for (const int block : Bits(piece->touched & ~piece->partial)) {
     piece->fresh[block] = piece->zero;
   }
-  if (!piece->must_succeed) refusal = Admit(1);
+  if (!piece->must_succeed) refusal = Admit(1, *piece->layer);
   return refusal.ok() ? PreparePartial(piece) : refusal;
 }
 
@@ -86,9 +86,10 @@ Refusal PieceWriter::PrepareWhole(PieceWrite* piece) {
 
 Refusal PieceWriter::PageWhole(BlockMask blocks, PieceWrite* piece) {
   for (const int block : Bits(blocks)) {
-    const PageId page = reclaimer_.NewPage(piece->must_succeed);
-    if (page == 0) return reclaimer_.OutOfMemory();
-    std::memcpy(parts_.arena.PageData(page), piece->DataOf(block), kBlockBytes);
+    const PageId page = reclaimer_.NewPage(*piece->layer, piece->must_succeed);
+    if (page == 0) return reclaimer_.OutOfMemory(*piece->layer);
+    std::memcpy(parts_.arena().PageData(page), piece->DataOf(block),
+                kBlockBytes);
     piece->fresh[block] = Slot::OfPage(page);
   }
   return Refusal();
@@ -102,14 +103,15 @@ Refusal PieceWriter::PackWhole(BlockMask blocks, PieceWrite* piece) {
   bool has_room = true;
   for (int i = 0; i < kMaxPackAttempts && has_room; ++i) {
     // Gather each time: MakeRoom may overwrite the scratch buffers.
-    packed = PackGroup(parts_.account, Priority::kNormal, blocks,
+    packed = PackGroup(piece->layer->account, Priority::kNormal, blocks,
                        Gather(blocks, first), parts_.packing.write_level(),
                        &frame, &cost);
     if (packed) break;
-    has_room = reclaimer_.MakeRoom(std::popcount(blocks) * kBlockBytes);
+    has_room =
+        reclaimer_.MakeRoom(*piece->layer, std::popcount(blocks) * kBlockBytes);
   }
   parts_.counters.AddPackCost(cost);
-  if (!packed) return reclaimer_.OutOfMemory();
+  if (!packed) return reclaimer_.OutOfMemory(*piece->layer);
   if (frame == nullptr) return PageWhole(blocks, piece);
   for (const int block : Bits(blocks))
     piece->fresh[block] = Slot::OfFrame(frame);
@@ -149,17 +151,18 @@ Refusal PieceWriter::StorePartial(int block, const char* content,
   Slot& fresh = piece->fresh[block];
   const std::optional<uint64_t> pattern = codec::SameFilledPattern(content);
   if (pattern.has_value()) {
-    if (fresh.kind == SlotKind::kPage) parts_.account.FreePage(fresh.page());
+    if (fresh.kind == SlotKind::kPage)
+      piece->layer->account.FreePage(fresh.page());
     fresh = *pattern == 0 ? piece->zero : Slot::OfPattern(*pattern);
     piece->dirty &= ~BlockBit(block);
     return Refusal();
   }
   if (fresh.kind != SlotKind::kPage) {
-    const PageId page = reclaimer_.NewPage(piece->must_succeed);
-    if (page == 0) return reclaimer_.OutOfMemory();
+    const PageId page = reclaimer_.NewPage(*piece->layer, piece->must_succeed);
+    if (page == 0) return reclaimer_.OutOfMemory(*piece->layer);
     fresh = Slot::OfPage(page);
   }
-  std::memcpy(parts_.arena.PageData(fresh.page()), content, kBlockBytes);
+  std::memcpy(parts_.arena().PageData(fresh.page()), content, kBlockBytes);
   if (parts_.packing.compresses()) piece->dirty |= BlockBit(block);
   return Refusal();
 }
@@ -172,7 +175,7 @@ Refusal PieceWriter::Commit(PieceWrite* piece) {
   for (bool done = false; !done;) {
     Refusal refusal = parts_.content.Edit(
         {.chunk = piece->chunk, .end = end, .create = !piece->OnlyHoles()},
-        &replaced,
+        *piece->layer, &replaced,
         [&](ChunkMap& map) { done = ApplyIfSame(piece, map, &replaced); });
     if (!refusal.ok()) return refusal;
     if (done) break;
@@ -182,7 +185,7 @@ Refusal PieceWriter::Commit(PieceWrite* piece) {
     refusal = PreparePartial(piece);
     if (!refusal.ok()) return refusal;
   }
-  parts_.content.Free(&replaced);
+  Free(&replaced);
   if (replaced.mostly_dead) {
     parts_.AskToRewrite(piece->chunk, RewriteReason::kMostlyDead);
   }
@@ -203,13 +206,13 @@ void PieceWriter::Apply(PieceWrite* piece, ChunkMap& map, Replaced* replaced) {
   if (map.hot != nullptr && (map.hot->present & piece->touched) != 0) {
     map.hot->Use();
   }
-  parts_.hot.CountDirtied(std::popcount(piece->dirty));
-  Content::DropHot(map, piece->touched, replaced);
+  parts_.hot().CountDirtied(std::popcount(piece->dirty));
+  DropHot(map, piece->touched, replaced);
   for (const int block : Bits(piece->touched)) {
     const Slot fresh = std::exchange(piece->fresh[block], Slot());
     if (Holds(piece->dirty, block)) {
       map.cold[block] = Slot();
-      parts_.content.SetHot(map, piece->chunk, block, fresh.page(), true);
+      SetHot(map, block, fresh.page(), true);
     } else {
       map.cold[block] = fresh;
     }
@@ -221,10 +224,11 @@ void PieceWriter::Discard(PieceWrite* piece) {
   // last frame suffices to release each once.
   Frame* freed = nullptr;
   for (Slot& slot : piece->fresh) {
-    if (slot.kind == SlotKind::kPage) parts_.account.FreePage(slot.page());
+    if (slot.kind == SlotKind::kPage)
+      piece->layer->account.FreePage(slot.page());
     Frame* frame = slot.frame();
     if (frame != nullptr && frame != freed) {
-      ReleaseFrame(parts_.account, frame);
+      ReleaseFrame(piece->layer->account, frame);
       freed = frame;
     }
     slot = Slot();

@@ -39,7 +39,7 @@ class PieceWriter {
 
  private:
   // Checks, and makes, room for the metadata of `pieces` chunks.
-  Refusal Admit(size_t pieces);
+  Refusal Admit(size_t pieces, Layer& layer);
   Refusal PrepareWhole(PieceWrite* piece);
   Refusal PackWhole(BlockMask blocks, PieceWrite* piece);
   Refusal PageWhole(BlockMask blocks, PieceWrite* piece);

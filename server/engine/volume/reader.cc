@@ -85,7 +85,7 @@ Refusal Reader::ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
                           bool sequential, ReadClock* clock) {
   const BlockMask blocks = BlocksIn(begin, end);
   const bool small = end - begin <= kMaxSmallReadBytes;
-  ChunkRefs refs(parts_.arena);
+  ChunkRefs refs(parts_.arena());
   const Refusal taken =
       TakeRefs(chunk, blocks, chunk * kChunkBytes + end, small, &refs);
   if (!taken.ok()) return taken;
@@ -135,11 +135,12 @@ Refusal Reader::TakeRefs(uint64_t chunk, BlockMask blocks, uint64_t end,
 
 void Reader::CacheBlocks(uint64_t chunk, const Frame& frame,
                          const char* content, BlockMask blocks) {
+  const std::shared_ptr<Layer> layer = parts_.content.layer();
   std::array<PageId, kBlocksPerChunk> pages = {};
   for (const int block : Bits(blocks)) {
-    pages[block] = parts_.account.NewPage(Priority::kNormal);
+    pages[block] = layer->account.NewPage(Priority::kNormal);
     if (pages[block] == 0) break;
-    std::memcpy(parts_.arena.PageData(pages[block]),
+    std::memcpy(parts_.arena().PageData(pages[block]),
                 content + frame.OffsetOf(block), kBlockBytes);
   }
   Replaced replaced;
@@ -150,15 +151,14 @@ void Reader::CacheBlocks(uint64_t chunk, const Frame& frame,
       if (pages[block] == 0 || hot || map.cold[block].frame() != &frame) {
         continue;
       }
-      parts_.content.SetHot(map, chunk, block, std::exchange(pages[block], 0),
-                            false);
+      SetHot(map, block, std::exchange(pages[block], 0), false);
     }
   };
-  parts_.content.Edit({.chunk = chunk}, &replaced, keep).Ignore();
+  parts_.content.Keep(chunk, *layer, &replaced, keep).Ignore();
   for (const PageId page : pages) {
-    if (page != 0) replaced.pages.push_back(page);
+    if (page != 0) layer->account.FreePage(page);
   }
-  parts_.content.Free(&replaced);
+  Free(&replaced);
   reclaimer_.EvictSome();
 }
 
@@ -168,14 +168,16 @@ Refusal Reader::FindExtents(uint64_t offset, uint64_t length,
   const uint64_t last = length == 0 ? 0 : (offset + length - 1) / kChunkBytes;
   bool fits = true;
   const auto add = [&](const Content::LeafView& leaf, uint64_t from) {
-    uint64_t present = leaf.present;
-    if (from > leaf.first_chunk) {
-      present &= ~uint64_t{0} << (from - leaf.first_chunk);
+    uint64_t present = leaf.present();
+    if (from > leaf.first_chunk()) {
+      present &= ~uint64_t{0} << (from - leaf.first_chunk());
     }
     for (const int i : Bits(present)) {
-      const uint64_t chunk = leaf.first_chunk + i;
+      const uint64_t chunk = leaf.first_chunk() + i;
       if (chunk > last) break;
-      fits = builder.AddChunk(chunk, PresentBlocks(leaf.entries[i]));
+      leaf.LookAt(i, [&](ChunkEntry entry) {
+        fits = builder.AddChunk(chunk, PresentBlocks(entry));
+      });
       if (!fits) break;
     }
   };

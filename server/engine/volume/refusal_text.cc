@@ -22,8 +22,9 @@ absl::Status TooLong(const Request& request) {
 
 absl::Status WithoutReason(const Refusal& refusal, const Request& request,
                            absl::string_view volume, uint64_t size_bytes,
-                           const Account& account) {
-  const std::string name = absl::StrCat("volume \"", volume, "\"");
+                           const Account* account) {
+  const std::string name = absl::StrCat(
+      volume[0] == '@' ? "snapshot \"" : "volume \"", volume, "\"");
   const std::string range = absl::StrCat(request.what, " of ", request.length,
                                          " bytes at offset ", request.offset);
   switch (refusal.cause) {
@@ -42,18 +43,22 @@ absl::Status WithoutReason(const Refusal& refusal, const Request& request,
       return absl::FailedPreconditionError(
           absl::StrCat(request.what, " refused: ", name,
                        " is read-only; set read_only to false to change it"));
+    case Cause::kSnapshot:
+      return absl::FailedPreconditionError(
+          absl::StrCat(request.what, " refused: ", volume,
+                       " is a snapshot, which never changes; clone it"));
     case Cause::kTooLong:
       return TooLong(request);
     case Cause::kVolumeLimit:
       return absl::ResourceExhaustedError(absl::StrCat(
-          range, " of ", name, " does not fit: ", account.used_bytes(),
-          " bytes of its memory limit of ", account.limit_bytes(),
+          range, " of ", name, " does not fit: ", account->used_bytes(),
+          " bytes of its memory limit of ", account->limit_bytes(),
           " are in use; trim it or raise memory_limit_bytes"));
     case Cause::kServerLimit:
       return absl::ResourceExhaustedError(absl::StrCat(
-          range, " of ", name, " does not fit: ", account.arena().used_bytes(),
+          range, " of ", name, " does not fit: ", account->arena().used_bytes(),
           " bytes of the server's memory limit of ",
-          account.arena().limit_bytes(),
+          account->arena().limit_bytes(),
           " are in use; trim or delete volumes, or raise --memory_limit"));
     case Cause::kCorrupt:
       return absl::DataLossError(absl::StrCat(
@@ -70,7 +75,7 @@ absl::Status WithoutReason(const Refusal& refusal, const Request& request,
 
 absl::Status Explain(const Refusal& refusal, const Request& request,
                      absl::string_view volume, uint64_t size_bytes,
-                     const Account& account) {
+                     const Account* account) {
   if (refusal.ok()) return absl::OkStatus();
   return WithReason(
       WithoutReason(refusal, request, volume, size_bytes, account),

@@ -20,10 +20,11 @@ struct Request {
 
 // OK when nothing was refused. Else a status with the reason of the cause
 // (ReasonOf). Its text names the request and the volume (called `volume`, of
-// `size_bytes`), gives figures and says what to do.
+// `size_bytes`), gives figures and says what to do. Only refusals at a limit
+// need `account`.
 absl::Status Explain(const Refusal& refusal, const Request& request,
                      absl::string_view volume, uint64_t size_bytes,
-                     const Account& account);
+                     const Account* account);
 
 }  // namespace ramvol::engine
 

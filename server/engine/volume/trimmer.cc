@@ -14,6 +14,7 @@ constexpr char kZeroBytes[kChunkBytes] = {};
 }  // namespace
 
 Refusal Trimmer::Zero(uint64_t offset, uint64_t length, Leave leave) {
+  StripedReaderLock whole(&parts_.content.whole_operations());
   return ZeroRange(offset, length, {.leave = leave});
 }
 
@@ -42,7 +43,7 @@ Refusal Trimmer::ZeroRange(uint64_t offset, uint64_t length,
 
 Refusal Trimmer::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
                            const Terms& terms) {
-  PieceWrite piece(parts_.arena);
+  PieceWrite piece(parts_.arena(), parts_.content.layer());
   piece.SetRange(chunk, begin, end);
   piece.data = kZeroBytes;
   piece.zero = terms.leave == Leave::kHoles ? Slot() : Slot::OfPattern(0);
@@ -52,11 +53,13 @@ Refusal Trimmer::ZeroPiece(uint64_t chunk, size_t begin, size_t end,
   Refusal refusal = pieces_.PrepareZeroes(&piece);
   if (refusal.ok()) refusal = pieces_.Commit(&piece);
   pieces_.Discard(&piece);
-  if (piece.partial != 0 && !parts_.arena.HasRoom(0)) {
+  if (piece.partial != 0 && !parts_.arena().HasRoom(0)) {
     // At the limit, a trim must not take more memory than it frees: compress
     // its new blocks, and rewrite the frames that held them before.
-    parts_.owner.FlushChunk(chunk);
-    parts_.owner.RewriteChunk(chunk, RewriteReason::kAnyDead);
+    if (const Home home = parts_.content.FindHome(chunk)) {
+      parts_.engine.chunks.Flush(home);
+      parts_.engine.chunks.Rewrite(home, RewriteReason::kAnyDead);
+    }
   }
   return refusal;
 }

@@ -1,5 +1,7 @@
 #include "server/engine/volume/volume_core.h"
 
+#include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -38,46 +40,56 @@ void AppendHolder(std::string* out, const Holder& holder) {
 
 VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
                        uint64_t uid)
-    : arena_(engine.arena),
+    : engine_(engine),
       name_(options.name),
+      is_snapshot_(options.name[0] == '@'),
       uid_(uid),
       options_(options),
       read_only_(options.read_only),
-      packing_(options),
-      counters_(engine.totals),
-      account_(engine.arena, options.memory_limit_bytes),
-      content_(*this, account_, engine.hot, options.size_bytes),
-      parts_{engine.arena, engine.hot, engine.work, engine.evacuator, *this,
-             packing_,     account_,   content_,    counters_},
-      compactor_(parts_),
-      reclaimer_(parts_),
+      memory_limit_bytes_(options.memory_limit_bytes),
+      packing_(std::make_shared<PackingPolicy>(options)),
+      counters_(std::make_shared<VolumeCounters>(engine.totals)),
+      content_(NewLayer(), engine.hot, options.size_bytes),
+      parts_{engine, *packing_, content_, *counters_},
+      leaf_work_(engine, content_),
+      reclaimer_(engine),
       reader_(parts_, reclaimer_),
       piece_writer_(parts_, reclaimer_),
       writer_(parts_, piece_writer_),
       trimmer_(parts_, piece_writer_) {}
 
-static_assert(sizeof(VolumeCore) <= VolumeCore::kFixedBytes);
+static_assert(sizeof(VolumeCore) + sizeof(VolumeCounters) + sizeof(Layer) <=
+              VolumeCore::kFixedBytes);
 
-VolumeCore::~VolumeCore() { arena_.Unreserve(fixed_bytes_); }
+VolumeCore::~VolumeCore() { engine_.arena.Unreserve(fixed_bytes_); }
+
+std::shared_ptr<Layer> VolumeCore::NewLayer() const {
+  return std::make_shared<Layer>(
+      engine_.arena, memory_limit_bytes_.load(std::memory_order_relaxed),
+      packing_, counters_);
+}
 
 uint64_t VolumeCore::ReservationFor(uint64_t size_bytes) const {
-  if (!packing_.reserves()) return 0;
+  if (!packing_->reserves()) return 0;
   const uint64_t chunks = (size_bytes - 1) / kChunkBytes + 1;
   return chunks * (kChunkBytes + kIndexBytesPerChunk) + kReservationSlackBytes;
 }
 
 absl::Status VolumeCore::Reserve() {
   const uint64_t bytes = ReservationFor(size_bytes());
-  reclaimer_.PrepareToReserve(bytes + kFixedBytes);
-  if (arena_.Reserve(kFixedBytes, Priority::kNormal)) {
+  const std::shared_ptr<Layer> layer = content_.layer();
+  reclaimer_.PrepareToReserve(*layer, bytes + kFixedBytes);
+  if (engine_.arena.Reserve(kFixedBytes, Priority::kNormal)) {
     fixed_bytes_ = kFixedBytes;
-    if (bytes == 0 || account_.GrowReservation(bytes)) return absl::OkStatus();
+    if (bytes == 0 || layer->account.GrowReservation(bytes)) {
+      return absl::OkStatus();
+    }
   }
   const std::string why = absl::StrCat(
       "volume \"", name(), "\" of ", size_bytes(), " bytes needs ",
       bytes + kFixedBytes, " bytes of memory at once, but ",
-      arena_.used_bytes(), " bytes of the server's limit of ",
-      arena_.limit_bytes(), " are in use; delete others",
+      engine_.arena.used_bytes(), " bytes of the server's limit of ",
+      engine_.arena.limit_bytes(), " are in use; delete others",
       bytes == 0 ? "" : ", make it smaller, or use ZSTD or SPARSE");
   LogEvent(
       Event::kNoSpace,
@@ -100,14 +112,24 @@ Refusal VolumeCore::CheckRange(const Request& request) const {
 Refusal VolumeCore::CheckChange(const Request& request) const {
   const Refusal refusal = CheckRange(request);
   if (!refusal.ok()) return refusal;
+  if (is_snapshot()) return {Cause::kSnapshot};
   return read_only() ? Refusal{Cause::kReadOnly} : Refusal();
 }
 
 absl::Status VolumeCore::End(Operation operation, const Request& request,
                              int64_t took_ns, uint64_t counted_bytes,
                              const Refusal& refusal) {
-  counters_.CountOperation(operation, took_ns, counted_bytes, refusal.cause);
+  counters_->CountOperation(operation, took_ns, counted_bytes, refusal.cause);
   return refusal.ok() ? absl::OkStatus() : Refuse(refusal, request);
+}
+
+absl::Status VolumeCore::Explain(const Refusal& refusal,
+                                 const Request& request) const {
+  const bool at_limit = refusal.cause == Cause::kServerLimit ||
+                        refusal.cause == Cause::kVolumeLimit;
+  const std::shared_ptr<Layer> layer = at_limit ? content_.layer() : nullptr;
+  return engine::Explain(refusal, request, name(), size_bytes(),
+                         at_limit ? &layer->account : nullptr);
 }
 
 absl::Status VolumeCore::Refuse(const Refusal& refusal,
@@ -266,8 +288,8 @@ absl::Status VolumeCore::Delete(bool force) {
   }
   // Closed: new requests are refused and do not wait for this.
   content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
-  account_.ShrinkReservation(ReservationFor(size_bytes()));
-  arena_.Unreserve(std::exchange(fixed_bytes_, 0));
+  content_.layer()->account.ShrinkReservation(ReservationFor(size_bytes()));
+  engine_.arena.Unreserve(std::exchange(fixed_bytes_, 0));
   return absl::OkStatus();
 }
 
@@ -289,6 +311,7 @@ absl::StatusOr<VolumeOptions> VolumeCore::Updated(
 absl::Status VolumeCore::Update(const VolumeUpdate& update) {
   MutexLock update_lock(&update_mu_);
   if (content_.closed()) return Deleted();
+  if (is_snapshot()) return Explain({Cause::kSnapshot}, {"update"});
   const absl::StatusOr<VolumeOptions> wanted = Updated(update);
   if (!wanted.ok()) return wanted.status();
   if (update.if_unattached) {
@@ -300,8 +323,10 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
     absl::Status resized = Resize(wanted->size_bytes, update.if_unattached);
     if (!resized.ok()) return resized;
   }
-  packing_.SetLevels(wanted->write_level, wanted->merge_level);
-  account_.set_limit_bytes(wanted->memory_limit_bytes);
+  packing_->SetLevels(wanted->write_level, wanted->merge_level);
+  memory_limit_bytes_.store(wanted->memory_limit_bytes,
+                            std::memory_order_relaxed);
+  content_.layer()->account.set_limit_bytes(wanted->memory_limit_bytes);
   read_only_.store(wanted->read_only, std::memory_order_release);
   return absl::OkStatus();
 }
@@ -318,13 +343,14 @@ absl::Status VolumeCore::SetSize(uint64_t size_bytes, bool if_unattached) {
 
 absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
   const uint64_t old_size = this->size_bytes();
+  const std::shared_ptr<Layer> layer = content_.layer();
   const uint64_t old_reservation = ReservationFor(old_size);
   const uint64_t new_reservation = ReservationFor(size_bytes);
   if (new_reservation > old_reservation) {
     const uint64_t bytes = new_reservation - old_reservation;
-    reclaimer_.PrepareToReserve(bytes);
-    if (!account_.GrowReservation(bytes)) {
-      return Refuse(reclaimer_.OutOfMemory(),
+    reclaimer_.PrepareToReserve(*layer, bytes);
+    if (!layer->account.GrowReservation(bytes)) {
+      return Refuse(reclaimer_.OutOfMemory(*layer),
                     {"growth", old_size, size_bytes - old_size});
     }
   }
@@ -333,15 +359,186 @@ absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
   absl::Status set = SetSize(size_bytes, if_unattached);
   if (!set.ok()) {
     if (new_reservation > old_reservation) {
-      account_.ShrinkReservation(new_reservation - old_reservation);
+      layer->account.ShrinkReservation(new_reservation - old_reservation);
     }
     return set;
   }
   if (size_bytes < old_size) {
     trimmer_.CutOff(size_bytes, old_size);
-    account_.ShrinkReservation(old_reservation - new_reservation);
+    layer->account.ShrinkReservation(old_reservation - new_reservation);
   }
   return absl::OkStatus();
+}
+
+// --- Sharing ---
+
+absl::StatusOr<std::shared_ptr<Layer>> VolumeCore::NextLayer() {
+  std::shared_ptr<Layer> next = NewLayer();
+  const uint64_t bytes = ReservationFor(size_bytes());
+  if (bytes == 0) return next;
+  reclaimer_.PrepareToReserve(*next, bytes);
+  if (next->account.GrowReservation(bytes)) return next;
+  return Refuse({Cause::kServerLimit}, {"snapshot", 0, size_bytes()});
+}
+
+void VolumeCore::EndLayer(Layer& layer) {
+  layer.account.set_limit_bytes(0);
+  layer.account.EndReservation();
+}
+
+absl::Status VolumeCore::Snapshot(
+    const std::vector<std::shared_ptr<VolumeCore>>& sources,
+    const std::vector<std::shared_ptr<VolumeCore>>& snapshots)
+    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  // By address, as all who lock several.
+  std::vector<VolumeCore*> in_order;
+  for (const auto& source : sources) in_order.push_back(source.get());
+  std::sort(in_order.begin(), in_order.end());
+  for (VolumeCore* source : in_order) source->update_mu_.Lock();
+  absl::Status status;
+  std::vector<std::shared_ptr<Layer>> next;
+  for (size_t i = 0; status.ok() && i < sources.size(); ++i) {
+    auto layer = sources[i]->NextLayer();
+    status = layer.status();
+    if (status.ok() && sources[i]->content_.closed()) {
+      status = sources[i]->Deleted();
+    }
+    if (status.ok()) next.push_back(*std::move(layer));
+  }
+  if (status.ok()) {
+    for (VolumeCore* source : in_order) {
+      source->content_.whole_operations().Lock();
+    }
+    for (VolumeCore* source : in_order) source->content_.lock().Lock();
+    for (size_t i = 0; i < sources.size(); ++i) {
+      Content& from = sources[i]->content_;
+      const Tree tree = from.ShareLocked(&next[i]);
+      std::vector<Tree> nothing;
+      // Nobody else knows the snapshot yet.
+      snapshots[i]->content_.BecomeLocked(tree, from.size_bytes(), &nothing);
+    }
+    for (VolumeCore* source : in_order) {
+      source->content_.lock().Unlock();
+      source->content_.whole_operations().Unlock();
+    }
+    for (const std::shared_ptr<Layer>& ended : next) EndLayer(*ended);
+  }
+  for (VolumeCore* source : in_order) source->update_mu_.Unlock();
+  return status;
+}
+
+absl::Status VolumeCore::CopyFrom(VolumeCore& source)
+    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  MutexLock source_lock(&source.update_mu_);
+  if (source.content_.closed()) return source.Deleted();
+  if (source.size_bytes() > size_bytes()) {
+    return InvalidField(
+        "size_bytes",
+        absl::StrCat("size_bytes is ", size_bytes(), ", less than the ",
+                     source.size_bytes(), " bytes of the source \"",
+                     source.name(),
+                     "\"; leave it out, or shrink the clone later"));
+  }
+  std::shared_ptr<Layer> layer;
+  if (!source.is_snapshot()) {
+    auto next = source.NextLayer();
+    if (!next.ok()) return next.status();
+    layer = *std::move(next);
+  }
+  Tree tree;
+  {
+    StripedWriterLock whole(&source.content_.whole_operations());
+    StripedWriterLock lock(&source.content_.lock());
+    tree = layer == nullptr ? source.content_.ShareLocked()
+                            : source.content_.ShareLocked(&layer);
+  }
+  if (layer != nullptr) EndLayer(*layer);
+  // Nobody else knows this volume yet.
+  std::vector<Tree> nothing;
+  StripedWriterLock lock(&content_.lock());
+  content_.BecomeLocked(tree, size_bytes(), &nothing);
+  return absl::OkStatus();
+}
+
+absl::Status VolumeCore::Revert(VolumeCore& snapshot,
+                                bool force) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  MutexLock one_lock(std::less<>()(this, &snapshot) ? &update_mu_
+                                                    : &snapshot.update_mu_);
+  MutexLock two_lock(std::less<>()(this, &snapshot) ? &snapshot.update_mu_
+                                                    : &update_mu_);
+  if (content_.closed()) return Deleted();
+  if (snapshot.content_.closed()) return snapshot.Deleted();
+  if (read_only()) return Explain({Cause::kReadOnly}, {"revert"});
+  const std::shared_ptr<Layer> layer = content_.layer();
+  const uint64_t before_bytes = ReservationFor(size_bytes());
+  const uint64_t after_bytes = ReservationFor(snapshot.size_bytes());
+  if (after_bytes > before_bytes &&
+      !layer->account.GrowReservation(after_bytes - before_bytes)) {
+    return Refuse({Cause::kServerLimit}, {"revert", 0, snapshot.size_bytes()});
+  }
+  std::vector<Tree> before;
+  absl::Status status;
+  {
+    StripedWriterLock whole(&content_.whole_operations());
+    // By address, as all who lock two of them.
+    Content* const one = std::min(&content_, &snapshot.content_);
+    Content* const two = std::max(&content_, &snapshot.content_);
+    StripedWriterLock one_content(&one->lock());
+    StripedWriterLock two_content(&two->lock());
+    if (!force) status = CheckUnattached();
+    if (status.ok()) {
+      const Tree tree = snapshot.content_.ShareLocked();
+      content_.BecomeLocked(tree, snapshot.size_bytes(), &before);
+    }
+  }
+  content_.Release(before);
+  const uint64_t kept = status.ok() ? after_bytes : before_bytes;
+  const uint64_t reserved = std::max(before_bytes, after_bytes);
+  if (reserved > kept) layer->account.ShrinkReservation(reserved - kept);
+  return status;
+}
+
+absl::StatusOr<Changes> VolumeCore::GetChanges(const VolumeCore& since,
+                                               uint64_t offset, uint64_t length,
+                                               size_t max_ranges) {
+  const int64_t began_ns = SteadyNowNs();
+  const Request request{"changes query", offset, length};
+  Changes changes;
+  const uint64_t end = offset + length;
+  const auto add = [&](uint64_t from, uint64_t to) {
+    from = std::max(from, offset);
+    to = std::min(to, end);
+    if (from >= to) return true;
+    auto& ranges = changes.ranges;
+    if (!ranges.empty() &&
+        ranges.back().offset_bytes + ranges.back().length_bytes == from) {
+      ranges.back().length_bytes += to - from;
+    } else if (ranges.size() == max_ranges) {
+      return false;
+    } else {
+      ranges.push_back({from, to - from});
+    }
+    return true;
+  };
+  changes.next_offset_bytes = end;
+  const auto add_chunk = [&](uint64_t chunk, BlockMask blocks) {
+    for (const int block : Bits(blocks)) {
+      const uint64_t from = chunk * kChunkBytes + block * kBlockBytes;
+      if (add(from, from + kBlockBytes)) continue;
+      changes.next_offset_bytes = from;
+      return false;
+    }
+    return true;
+  };
+  Refusal refusal = CheckRange(request);
+  if (refusal.ok() && length > 0 && &since != this) {
+    refusal = content_.Compare(since.content_, offset / kChunkBytes,
+                               (end - 1) / kChunkBytes, add_chunk);
+  }
+  absl::Status status =
+      End(Operation::kExtents, request, SteadyNowNs() - began_ns, 0, refusal);
+  if (!status.ok()) return status;
+  return changes;
 }
 
 // --- What others ask about it ---
@@ -350,60 +547,66 @@ VolumeOptions VolumeCore::options() const {
   VolumeOptions options = options_;
   options.name = name();
   options.size_bytes = size_bytes();
-  options.write_level = packing_.write_level();
-  options.merge_level = packing_.merge_level();
-  options.memory_limit_bytes = account_.limit_bytes();
+  options.write_level = packing_->write_level();
+  options.merge_level = packing_->merge_level();
+  options.memory_limit_bytes =
+      memory_limit_bytes_.load(std::memory_order_relaxed);
   options.read_only = read_only();
   return options;
 }
 
 VolumeStats VolumeCore::Stats() const {
   VolumeStats stats;
-  const Gauges& gauges = content_.gauges();
-  // These gauges come in groups of kSpans.
-  const auto of_span = [&](Gauge first, int span) {
-    return gauges.Sum(static_cast<Gauge>(static_cast<int>(first) + span));
+  const Content::Usage usage = content_.Measure();
+  const auto get = [&](Gauge gauge, int span = 0) {
+    return static_cast<uint64_t>(
+        usage.census[static_cast<Gauge>(static_cast<int>(gauge) + span)]);
   };
   stats.size_bytes = size_bytes();
-  stats.compressed_blocks = gauges.Sum(Gauge::kCompressedBlocks);
-  stats.raw_blocks = gauges.Sum(Gauge::kRawBlocks);
-  stats.same_filled_blocks = gauges.Sum(Gauge::kSameFilledBlocks);
-  stats.dirty_blocks = gauges.Sum(Gauge::kDirtyBlocks);
-  stats.dead_bytes = gauges.Sum(Gauge::kDeadBytes);
-  stats.hot_bytes = gauges.Sum(Gauge::kHotBlocks) * kBlockBytes;
+  stats.compressed_blocks = get(Gauge::kCompressedBlocks);
+  stats.raw_blocks = get(Gauge::kRawBlocks);
+  stats.same_filled_blocks = get(Gauge::kSameFilledBlocks);
+  stats.dirty_blocks = get(Gauge::kDirtyBlocks);
+  stats.dead_bytes = get(Gauge::kDeadBytes);
+  stats.hot_bytes = get(Gauge::kHotBlocks) * kBlockBytes;
   stats.dirty_bytes = stats.dirty_blocks * kBlockBytes;
   stats.stored_bytes = (stats.raw_blocks + stats.dirty_blocks) * kBlockBytes;
   for (int span = 0; span < kSpans; ++span) {
-    stats.frames[span] = of_span(Gauge::kFrames0, span);
-    stats.frame_bytes[span] = of_span(Gauge::kFrameBytes0, span);
+    stats.frames[span] = get(Gauge::kFrames0, span);
+    stats.frame_bytes[span] = get(Gauge::kFrameBytes0, span);
     stats.stored_bytes += stats.frame_bytes[span];
   }
   stats.logical_bytes = (stats.compressed_blocks + stats.raw_blocks +
                          stats.same_filled_blocks + stats.dirty_blocks) *
                         kBlockBytes;
-  stats.memory_bytes = account_.used_bytes() + kFixedBytes;
-  stats.memory_limit_bytes = account_.limit_bytes();
-  counters_.FillIn(&stats);
+  const uint64_t fixed =
+      kFixedBytes + content_.layer()->account.UnusedReservation();
+  stats.memory_bytes = usage.memory_bytes + fixed;
+  stats.own_bytes = usage.own_bytes + fixed;
+  stats.shared_bytes = usage.memory_bytes - usage.own_bytes;
+  stats.memory_limit_bytes =
+      memory_limit_bytes_.load(std::memory_order_relaxed);
+  counters_->FillIn(&stats);
   stats.attached_clients = static_cast<int>(holders_.size());
   return stats;
 }
 
 VolumeUse VolumeCore::Use() const {
-  return {.operations = counters_.uses(),
+  return {.operations = counters_->uses(),
           .attachments = holders_.added(),
           .attached = holders_.size() > 0};
 }
 
 bool VolumeCore::CorruptForTest(uint64_t offset) {
   const int block = static_cast<int>(offset % kChunkBytes / kBlockBytes);
-  ChunkRefs refs(arena_);
+  ChunkRefs refs(engine_.arena);
   if (!content_.Take(offset / kChunkBytes, 0, BlockBit(block), &refs).ok()) {
     return false;
   }
   Frame* frame = refs.slot(block).frame();
   if (frame == nullptr) return false;
   char* byte = frame->page_count() > 0
-                   ? arena_.PageData(frame->pages()[0]) + 100
+                   ? engine_.arena.PageData(frame->pages()[0]) + 100
                    : const_cast<char*>(frame->tail()) + frame->stored / 2;
   *byte ^= 0x10;
   return true;

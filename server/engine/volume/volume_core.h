@@ -5,24 +5,26 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/mutex.h"
-#include "server/engine/background/compactor.h"
 #include "server/engine/background/engine_parts.h"
+#include "server/engine/background/leaf_work.h"
 #include "server/engine/background/reclaimer.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/content.h"
+#include "server/engine/content/layer.h"
 #include "server/engine/content/packing_policy.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/volume_counters.h"
-#include "server/engine/memory/account.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
@@ -38,7 +40,8 @@ namespace ramvol::engine {
 
 // volume.h documents the calls. A data call is checked here, carried out by one
 // of the parts, counted, and turned into a status. Apart from its parts, a
-// volume has a name, options and attached clients.
+// volume has a name, options and attached clients. A snapshot is the same, and
+// never changes; its name begins with "@".
 //
 // Thread-safe. Borrows what `engine` refers to, which must outlive this.
 class VolumeCore final : public ChunkOwner {
@@ -64,6 +67,19 @@ class VolumeCore final : public ChunkOwner {
                                      size_t max_extents);
   absl::Status Update(const VolumeUpdate& update);
 
+  // Snapshots, at one instant, of all of `sources`: the content of each becomes
+  // that of the snapshot at the same place, which has none yet. All or nothing.
+  static absl::Status Snapshot(
+      const std::vector<std::shared_ptr<VolumeCore>>& sources,
+      const std::vector<std::shared_ptr<VolumeCore>>& snapshots);
+  // Makes the content that of `source`, which may be a snapshot, as one
+  // instant. The size stays if it is larger.
+  absl::Status CopyFrom(VolumeCore& source);
+  // The same, and the size becomes the snapshot's. `force` as in Delete.
+  absl::Status Revert(VolumeCore& snapshot, bool force);
+  absl::StatusOr<Changes> GetChanges(const VolumeCore& since, uint64_t offset,
+                                     uint64_t length, size_t max_ranges);
+
   // Makes all later data calls fail with NOT_FOUND and frees the content.
   // `force` as in Engine::DeleteVolume.
   absl::Status Delete(bool force);
@@ -79,25 +95,22 @@ class VolumeCore final : public ChunkOwner {
   uint64_t uid() const { return uid_; }
   uint64_t size_bytes() const { return content_.size_bytes(); }
   bool read_only() const { return read_only_.load(std::memory_order_acquire); }
+  bool is_snapshot() const { return is_snapshot_; }
   VolumeOptions options() const;
   VolumeStats Stats() const;
   VolumeUse Use() const;
 
-  void FlushChunk(uint64_t chunk) override { compactor_.FlushChunk(chunk); }
-  void DropClean(uint64_t chunk) override { compactor_.DropClean(chunk); }
-  void RewriteChunk(uint64_t chunk, RewriteReason reason) override {
-    compactor_.RewriteChunk(chunk, reason);
-  }
-  std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold) override {
-    return compactor_.MergeLeaf(chunk, all_cold);
+  std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold,
+                                    uint32_t walk) override {
+    return leaf_work_.MergeLeaf(chunk, all_cold, walk);
   }
   std::optional<TenantPart> FindPart(uint64_t chunk) override {
-    return compactor_.FindPart(chunk);
+    return leaf_work_.FindPart(chunk);
   }
   void MovePart(uint64_t first_chunk) override {
-    compactor_.MovePart(first_chunk);
+    leaf_work_.MovePart(first_chunk);
   }
-  uint64_t activity() const override { return counters_.data_operations(); }
+  uint64_t activity() const override { return counters_->data_operations(); }
   bool CorruptForTest(uint64_t offset);
 
  private:
@@ -108,9 +121,8 @@ class VolumeCore final : public ChunkOwner {
   // returns its status.
   absl::Status End(Operation operation, const Request& request, int64_t took_ns,
                    uint64_t counted_bytes, const Refusal& refusal);
-  absl::Status Explain(const Refusal& refusal, const Request& request) const {
-    return engine::Explain(refusal, request, name(), size_bytes(), account_);
-  }
+  // With the content's lock held, only for causes that are no limit.
+  absl::Status Explain(const Refusal& refusal, const Request& request) const;
   // Likewise, and logs limits that were reached and lost data.
   absl::Status Refuse(const Refusal& refusal, const Request& request) const;
   absl::StatusOr<Holders::Id> Enter(Holder holder, bool if_unattached);
@@ -122,9 +134,16 @@ class VolumeCore final : public ChunkOwner {
   // Sets the size. With `if_unattached`, fails when the volume is attached.
   absl::Status SetSize(uint64_t size_bytes, bool if_unattached);
   uint64_t ReservationFor(uint64_t size_bytes) const;
+  std::shared_ptr<Layer> NewLayer() const;
+  // A layer for what is written after a snapshot, with a reservation if there
+  // has to be one.
+  absl::StatusOr<std::shared_ptr<Layer>> NextLayer();
+  // Gives the reservation of `layer` back, which has ended.
+  static void EndLayer(Layer& layer);
 
-  Arena& arena_;
+  const EngineParts engine_;
   VolumeName name_;
+  const bool is_snapshot_;
   const uint64_t uid_;
   // As created, but for the name. The current values of what can change are in
   // the members below.
@@ -135,21 +154,22 @@ class VolumeCore final : public ChunkOwner {
   // closing.
   Holders holders_;
 
-  PackingPolicy packing_;
-  VolumeCounters counters_;
-  Account account_;
+  std::atomic<uint64_t> memory_limit_bytes_;
+  // Layers keep these two alive.
+  const std::shared_ptr<PackingPolicy> packing_;
+  const std::shared_ptr<VolumeCounters> counters_;
   Content content_;
   // Refers to the members above; the members below copy it.
   const VolumeParts parts_;
-  Compactor compactor_;
+  LeafWork leaf_work_;
   Reclaimer reclaimer_;
   Reader reader_;
   PieceWriter piece_writer_;
   Writer writer_;
   Trimmer trimmer_;
 
-  // Serialises Update and Delete. Held while a resize frees what it cuts off,
-  // which may take long. Requests do not take it.
+  // Serialises Update, Delete and all that shares content. Held while a resize
+  // frees what it cuts off, which may take long. Requests do not take it.
   Mutex update_mu_;
   // kFixedBytes while they are reserved, else 0. Set by Reserve, before others
   // see the volume, and by Delete.

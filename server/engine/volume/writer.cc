@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 
 #include "absl/container/inlined_vector.h"
 #include "base/mutex.h"
+#include "server/engine/content/content.h"
 #include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
@@ -18,11 +20,12 @@ constexpr size_t kMinSharedPieces = 8;
 
 Refusal Writer::Write(uint64_t offset, absl::Span<const char> data) {
   const bool reserved = parts_.packing.reserves();
+  const std::shared_ptr<Layer> layer = parts_.content.layer();
   absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
   for (size_t done = 0; done < data.size();) {
     const size_t begin = (offset + done) % kChunkBytes;
     const size_t length = std::min(kChunkBytes - begin, data.size() - done);
-    auto piece = std::make_unique<PieceWrite>(parts_.arena);
+    auto piece = std::make_unique<PieceWrite>(parts_.arena(), layer);
     piece->SetRange((offset + done) / kChunkBytes, begin, begin + length);
     piece->data = data.data() + done;
     piece->must_succeed = reserved;
@@ -35,9 +38,14 @@ Refusal Writer::Write(uint64_t offset, absl::Span<const char> data) {
   // halfway, because its memory cannot be refused.
   const size_t at_once = reserved ? 1 : pieces.size();
   Refusal refusal;
+  std::optional<StripedReaderLock> whole;
+  if (reserved && pieces.size() > 1) {
+    whole.emplace(&parts_.content.whole_operations());
+  }
   for (size_t i = 0; refusal.ok() && i < pieces.size(); i += at_once) {
     const auto some = absl::MakeConstSpan(pieces).subspan(i, at_once);
     refusal = PrepareAll(some);
+    if (some.size() > 1) whole.emplace(&parts_.content.whole_operations());
     for (const std::unique_ptr<PieceWrite>& piece : some) {
       if (refusal.ok()) refusal = pieces_.Commit(piece.get());
       pieces_.Discard(piece.get());
@@ -60,7 +68,7 @@ Refusal Writer::PrepareAll(
     if (!failed.exchange(true)) first_refusal = refusal;
   };
   if (pieces.size() >= kMinSharedPieces) {
-    parts_.work.Share(pieces.size(), prepare);
+    parts_.engine.work.Share(pieces.size(), prepare);
   } else {
     for (size_t i = 0; i < pieces.size(); ++i) prepare(i);
   }

@@ -6,6 +6,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/engine/background/leaf_work.h"
+#include "server/engine/content/home.h"
 #include "tests/server/engine/support/volume_parts_fixture.h"
 
 namespace ramvol::engine {
@@ -13,6 +15,8 @@ namespace {
 
 class CompactorTest : public VolumePartsTest {
  protected:
+  CompactorTest() { worker_.to = &compactor_; }
+
   // Sixteen dirty blocks that compress, as one of each is in `data_`.
   void FillHot(uint64_t chunk) {
     for (int block = 0; block < kBlocksPerChunk; ++block) {
@@ -41,21 +45,21 @@ class CompactorTest : public VolumePartsTest {
         .Ignore();
   }
 
-  Compactor compactor_{parts_};
+  LeafWork leaf_work_{engine_, content_};
   std::string data_[kBlocksPerChunk];
 };
 
 TEST_F(CompactorTest, FlushingCompressesWhatIsDirtyAndKeepsItHot) {
   FillHot(1);
   EXPECT_EQ(hot_.dirty_blocks(), 16);
-  ASSERT_EQ(hot_.PickDirty().chunk, 1u);
-  compactor_.FlushChunk(1);
+  ASSERT_EQ(hot_.PickDirty().chunk(), 1u);
+  Flush(1);
   EXPECT_EQ(hot_.dirty_blocks(), 0);
   EXPECT_EQ(hot_.hot_blocks(), 16);
   EXPECT_EQ(FramesOfSpan(2), 4u) << "frames of 16 KiB";
   ExpectData(1);
-  EXPECT_EQ(hot_.PickClean().chunk, 1u) << "it is linked again";
-  compactor_.DropClean(1);
+  EXPECT_EQ(hot_.PickClean().chunk(), 1u) << "it is linked again";
+  Drop(1);
   EXPECT_EQ(hot_.hot_blocks(), 0);
   EXPECT_EQ(hot_.evictions(), 16u);
   ExpectData(1);
@@ -65,7 +69,7 @@ TEST_F(CompactorTest, FlushingCompressesWhatIsDirtyAndKeepsItHot) {
 TEST_F(CompactorTest, WhatDoesNotCompressStaysInItsPages) {
   data_[3] = Incompressible();
   PutHot(0, 3, data_[3], /*dirty=*/true);
-  compactor_.FlushChunk(0);
+  Flush(0);
   EXPECT_EQ(Count(Gauge::kRawBlocks), 1u);
   EXPECT_EQ(hot_.hot_blocks(), 0);
   EXPECT_TRUE(ReadBlock(0, 3) == data_[3]);
@@ -76,7 +80,7 @@ TEST_F(CompactorTest, AtTheLimitFlushingGivesThePagesBack) {
   const uint64_t rest = kLimitBytes - arena_->used_bytes();
   ASSERT_TRUE(arena_->Reserve(rest, Priority::kGuaranteed));
   arena_->Unreserve(512 << 10);  // Out of the reserve alone.
-  compactor_.FlushChunk(0);
+  Flush(0);
   EXPECT_EQ(hot_.dirty_blocks(), 0);
   EXPECT_EQ(hot_.hot_blocks(), 0);
   ExpectData(0);
@@ -84,37 +88,37 @@ TEST_F(CompactorTest, AtTheLimitFlushingGivesThePagesBack) {
 
 TEST_F(CompactorTest, WithoutAnyMemoryWhatIsDirtyStaysDirty) {
   FillHot(0);
-  ASSERT_EQ(hot_.PickDirty().chunk, 0u);
+  ASSERT_EQ(hot_.PickDirty().chunk(), 0u);
   arena_->FailAllocationsAfterForTest(0);
-  compactor_.FlushChunk(0);
+  Flush(0);
   arena_->FailAllocationsAfterForTest(-1);
   EXPECT_EQ(hot_.dirty_blocks(), 16);
-  EXPECT_EQ(hot_.PickDirty().chunk, 0u) << "it is linked again";
+  EXPECT_EQ(hot_.PickDirty().chunk(), 0u) << "it is linked again";
   ExpectData(0);
 }
 
 TEST_F(CompactorTest, MergesWhatTwoVisitsFindUntouched) {
   FillHot(70);
-  compactor_.FlushChunk(70);
-  compactor_.DropClean(70);
-  const uint64_t before = account_.used_bytes();
-  EXPECT_EQ(compactor_.MergeLeaf(0, /*all_cold=*/false), 128u);
+  Flush(70);
+  Drop(70);
+  const uint64_t before = layer_->account.used_bytes();
+  EXPECT_EQ(leaf_work_.MergeLeaf(0, /*all_cold=*/false, 0), 128u);
   EXPECT_EQ(FramesOfSpan(2), 4u) << "new frames are young";
-  EXPECT_EQ(compactor_.MergeLeaf(0, /*all_cold=*/false), 128u);
+  EXPECT_EQ(leaf_work_.MergeLeaf(0, /*all_cold=*/false, 0), 128u);
   EXPECT_EQ(FramesOfSpan(2), 0u);
   EXPECT_EQ(FramesOfSpan(4), 1u) << "one frame of 64 KiB";
   EXPECT_EQ(Stats().merged_frames, 4u);
-  EXPECT_LT(account_.used_bytes(), before);
+  EXPECT_LT(layer_->account.used_bytes(), before);
   ExpectData(70);
-  EXPECT_EQ(compactor_.MergeLeaf(128, false), std::nullopt);
+  EXPECT_EQ(leaf_work_.MergeLeaf(128, false, 0), std::nullopt);
 }
 
 TEST_F(CompactorTest, WhatIsTouchedBetweenVisitsIsNotMerged) {
   FillHot(0);
-  compactor_.FlushChunk(0);
-  compactor_.DropClean(0);
+  Flush(0);
+  Drop(0);
   for (int visit = 0; visit < 4; ++visit) {
-    compactor_.MergeLeaf(0, /*all_cold=*/false);
+    leaf_work_.MergeLeaf(0, /*all_cold=*/false, 0);
     Touch(0, 1);
   }
   EXPECT_EQ(FramesOfSpan(4), 0u);
@@ -123,14 +127,14 @@ TEST_F(CompactorTest, WhatIsTouchedBetweenVisitsIsNotMerged) {
 
 TEST_F(CompactorTest, SplitsALargeFrameThatIsReadApart) {
   FillHot(0);
-  compactor_.FlushChunk(0);
-  compactor_.DropClean(0);
-  compactor_.MergeLeaf(0, /*all_cold=*/true);
+  Flush(0);
+  Drop(0);
+  leaf_work_.MergeLeaf(0, /*all_cold=*/true, 0);
   ASSERT_EQ(FramesOfSpan(4), 1u);
-  compactor_.RewriteChunk(0, RewriteReason::kReadApart);
+  Rewrite(0, RewriteReason::kReadApart);
   EXPECT_EQ(FramesOfSpan(4), 1u) << "nobody read it";
   Touch(0, 8);
-  compactor_.RewriteChunk(0, RewriteReason::kReadApart);
+  Rewrite(0, RewriteReason::kReadApart);
   EXPECT_EQ(FramesOfSpan(4), 0u);
   EXPECT_EQ(FramesOfSpan(2), 4u);
   EXPECT_EQ(Stats().split_frames, 1u);
@@ -139,11 +143,11 @@ TEST_F(CompactorTest, SplitsALargeFrameThatIsReadApart) {
 
 TEST_F(CompactorTest, MakesAFrameAnewOfWhichMostIsDead) {
   FillHot(0);
-  compactor_.FlushChunk(0);
-  compactor_.DropClean(0);
+  Flush(0);
+  Drop(0);
   Zero(0, 0x0003);
   EXPECT_GT(Count(Gauge::kDeadBytes), 0u);
-  compactor_.RewriteChunk(0, RewriteReason::kMostlyDead);
+  Rewrite(0, RewriteReason::kMostlyDead);
   EXPECT_EQ(Count(Gauge::kDeadBytes), 0u);
   EXPECT_EQ(totals_.counts.Sum(Total::kRewrittenFrames), 1u);
   data_[0] = data_[1] = std::string(kBlockBytes, '\0');
@@ -152,23 +156,23 @@ TEST_F(CompactorTest, MakesAFrameAnewOfWhichMostIsDead) {
 
 TEST_F(CompactorTest, ARewriteThatLacksMemoryLeavesTheChunk) {
   FillHot(0);
-  compactor_.FlushChunk(0);
-  compactor_.DropClean(0);
-  const uint64_t before = account_.used_bytes();
+  Flush(0);
+  Drop(0);
+  const uint64_t before = layer_->account.used_bytes();
   for (int n = 0; n < 3; ++n) {
     arena_->FailAllocationsAfterForTest(n);
-    compactor_.RewriteChunk(0, RewriteReason::kCold);
+    Rewrite(0, RewriteReason::kCold);
     arena_->FailAllocationsAfterForTest(-1);
     EXPECT_EQ(FramesOfSpan(2), 4u);
-    EXPECT_EQ(account_.used_bytes(), before);
+    EXPECT_EQ(layer_->account.used_bytes(), before);
   }
   ExpectData(0);
 }
 
 TEST_F(CompactorTest, ADamagedFrameStaysForItsReaderToFind) {
   FillHot(0);
-  compactor_.FlushChunk(0);
-  compactor_.DropClean(0);
+  Flush(0);
+  Drop(0);
   content_
       .Look(0, 0,
             [](const ChunkMap& map) {
@@ -176,7 +180,7 @@ TEST_F(CompactorTest, ADamagedFrameStaysForItsReaderToFind) {
               return false;
             })
       .Ignore();
-  compactor_.RewriteChunk(0, RewriteReason::kCold);
+  Rewrite(0, RewriteReason::kCold);
   EXPECT_EQ(FramesOfSpan(2), 4u);
   EXPECT_EQ(Stats().corrupt_frames, 1u);
 }
@@ -188,8 +192,8 @@ TEST_F(CompactorTest, MovesFramesOutOfSparseSlabs) {
     const std::string block = Compressible();
     if (chunk % 10 == 0) kept = block;
     PutHot(chunk, 5, block, /*dirty=*/true);
-    compactor_.FlushChunk(chunk);
-    compactor_.DropClean(chunk);
+    Flush(chunk);
+    Drop(chunk);
   }
   for (uint64_t chunk = 0; chunk < kChunks; ++chunk) {
     if (chunk % 10 != 0) Zero(chunk, kAllBlocks);
@@ -197,8 +201,8 @@ TEST_F(CompactorTest, MovesFramesOutOfSparseSlabs) {
   const uint64_t slack = arena_->slack_bytes();
   ASSERT_TRUE(arena_->StartEvacuation(Evacuation::kTight));
   std::optional<TenantPart> part;
-  for (uint64_t key = 0; (part = compactor_.FindPart(key)); key = part->end) {
-    compactor_.MovePart(part->first);
+  for (uint64_t key = 0; (part = leaf_work_.FindPart(key)); key = part->end) {
+    leaf_work_.MovePart(part->first);
   }
   arena_->EndEvacuation();
   EXPECT_LT(arena_->slack_bytes(), slack / 2);
@@ -206,18 +210,24 @@ TEST_F(CompactorTest, MovesFramesOutOfSparseSlabs) {
   EXPECT_TRUE(ReadBlock(kChunks - 10, 5) == kept);
 }
 
-TEST_F(CompactorTest, AClosedContentIsLeftAlone) {
+TEST_F(CompactorTest, AHomeThatHasLostItsChunkIsPassedOver) {
+  FillHot(0);
+  const Home home = hot_.PickDirty();
+  content_.Clear(0, 0);
+  compactor_.Flush(home);
+  compactor_.DropClean(home);
+  compactor_.Rewrite(home, RewriteReason::kCold);
+  EXPECT_EQ(hot_.hot_blocks(), 0);
+}
+
+TEST_F(CompactorTest, AClosedContentIsNotVisited) {
   FillHot(0);
   {
     StripedWriterLock lock(&content_.lock());
     content_.CloseLocked();
   }
-  compactor_.FlushChunk(0);
-  compactor_.DropClean(0);
-  compactor_.RewriteChunk(0, RewriteReason::kCold);
-  EXPECT_EQ(compactor_.FindPart(0), std::nullopt);
-  EXPECT_EQ(compactor_.MergeLeaf(0, true), std::nullopt);
-  EXPECT_EQ(hot_.dirty_blocks(), 16);
+  EXPECT_EQ(leaf_work_.FindPart(0), std::nullopt);
+  EXPECT_EQ(leaf_work_.MergeLeaf(0, true, 0), std::nullopt);
 }
 
 }  // namespace

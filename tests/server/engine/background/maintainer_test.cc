@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/background/compactor.h"
+#include "tests/server/engine/support/fake_owner.h"
 #include "tests/server/engine/support/volume_parts_fixture.h"
 
 namespace ramvol::engine {
@@ -20,17 +20,16 @@ using ::testing::ElementsAre;
 // Whose leaves begin with chunks 0 and 64.
 class TwoLeaves : public FakeOwner {
  public:
-  std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold) override {
+  std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold,
+                                    uint32_t walk) override {
     if (chunk > 64) return std::nullopt;
     merged.push_back(chunk);
+    walks.push_back(walk);
     EXPECT_TRUE(all_cold);
     return chunk + 64;
   }
-  void RewriteChunk(uint64_t chunk, RewriteReason) override {
-    rewritten_chunk.set_value(chunk);
-  }
   std::vector<uint64_t> merged;
-  std::promise<uint64_t> rewritten_chunk;
+  std::vector<uint32_t> walks;
 };
 
 class MaintainerTest : public VolumePartsTest {
@@ -41,20 +40,20 @@ class MaintainerTest : public VolumePartsTest {
     };
   }
 
-  const EngineParts engine_{*arena_, hot_, work_, totals_, evacuator_};
+  const std::shared_ptr<FakeOwner> owner_ = std::make_shared<FakeOwner>();
   const std::shared_ptr<TwoLeaves> two_leaves_ = std::make_shared<TwoLeaves>();
 };
 
 TEST_F(MaintainerTest, AMergePassVisitsEveryLeafOfEveryVolume) {
   Maintainer maintainer(engine_, List(), 1, absl::Hours(1));
   maintainer.MergePass(/*all_cold=*/true);
-  EXPECT_THAT(two_leaves_->merged, ElementsAre(0, 64));
+  maintainer.MergePass(/*all_cold=*/true);
+  EXPECT_THAT(two_leaves_->merged, ElementsAre(0, 64, 0, 64));
+  EXPECT_THAT(two_leaves_->walks, ElementsAre(2, 2, 4, 4));
 }
 
 TEST_F(MaintainerTest, FlushingAllLeavesNothingDirty) {
-  Compactor compactor(parts_);
-  // Its own threads may flush, too.
-  owner_->when_flushing = [&](uint64_t chunk) { compactor.FlushChunk(chunk); };
+  worker_.to = &compactor_;
   for (uint64_t chunk = 0; chunk < 20; ++chunk) {
     PutHot(chunk, 0, Compressible(), /*dirty=*/true);
   }
@@ -64,9 +63,15 @@ TEST_F(MaintainerTest, FlushingAllLeavesNothingDirty) {
 }
 
 TEST_F(MaintainerTest, ItsThreadsDoWhatIsAskedFor) {
-  Maintainer maintainer(engine_, List(), 1, absl::Hours(1));
-  work_.Push({two_leaves_, 5, RewriteReason::kMostlyDead});
-  EXPECT_EQ(two_leaves_->rewritten_chunk.get_future().get(), 5u);
+  PutHot(5, 0, Compressible(), /*dirty=*/true);
+  std::promise<uint64_t> flushed;
+  worker_.when_flushing = [&](const Home& home) {
+    ASSERT_TRUE(home);
+    flushed.set_value(home.chunk());
+    worker_.when_flushing = nullptr;
+  };
+  Maintainer maintainer(engine_, List(), 0, absl::Hours(1));
+  EXPECT_EQ(flushed.get_future().get(), 5u);
 }
 
 }  // namespace

@@ -27,37 +27,29 @@ class ReclaimerTest : public VolumePartsTest {
       }
     }
   }
-  // As the volume does, or keeps everything.
-  void Connect() {
-    owner_->when_flushing = [this](uint64_t chunk) {
-      compactor_.FlushChunk(chunk);
-    };
-    owner_->when_dropping = [this](uint64_t chunk) {
-      compactor_.DropClean(chunk);
-    };
-  }
+  // As the engine does, or keeps everything.
+  void Connect() { worker_.to = &compactor_; }
 
-  Compactor compactor_{parts_};
-  Reclaimer reclaimer_{parts_};
+  Reclaimer reclaimer_{engine_};
 };
 
 TEST_F(ReclaimerTest, TakesNothingWhereThereIsRoom) {
   Connect();
   PutHot(0, 0, Compressible(), /*dirty=*/false);
-  EXPECT_TRUE(reclaimer_.FindRoom(1 << 20));
-  EXPECT_THAT(owner_->dropped, IsEmpty());
+  EXPECT_TRUE(reclaimer_.FindRoom(*layer_, 1 << 20));
+  EXPECT_THAT(worker_.dropped, IsEmpty());
 }
 
 TEST_F(ReclaimerTest, DropsCleanBlocksBeforeItCompressesDirtyOnes) {
   Connect();
   PutHot(1, 0, Compressible(), /*dirty=*/true);
-  ASSERT_EQ(hot_.PickDirty().chunk, 1u);
-  compactor_.FlushChunk(1);
+  ASSERT_EQ(hot_.PickDirty().chunk(), 1u);
+  Flush(1);
   PutHot(0, 0, Compressible(), /*dirty=*/true);
   LeaveRoomFor(0);
-  EXPECT_TRUE(reclaimer_.FindRoom(kPageBytes));
-  EXPECT_THAT(owner_->dropped, ElementsAre(1));
-  EXPECT_THAT(owner_->flushed, IsEmpty());
+  EXPECT_TRUE(reclaimer_.FindRoom(*layer_, kPageBytes));
+  EXPECT_THAT(worker_.dropped, ElementsAre(1));
+  EXPECT_THAT(worker_.flushed, IsEmpty());
 }
 
 TEST_F(ReclaimerTest, CompressesWhatIsDirtyWhenNothingIsClean) {
@@ -66,37 +58,44 @@ TEST_F(ReclaimerTest, CompressesWhatIsDirtyWhenNothingIsClean) {
     PutHot(0, block, Compressible(), /*dirty=*/true);
   }
   LeaveRoomFor(0);
-  EXPECT_TRUE(reclaimer_.FindRoom(4 * kPageBytes));
-  EXPECT_THAT(owner_->flushed, ElementsAre(0));
+  EXPECT_TRUE(reclaimer_.FindRoom(*layer_, 4 * kPageBytes));
+  EXPECT_THAT(worker_.flushed, ElementsAre(0));
 }
 
 TEST_F(ReclaimerTest, HasFramesMadeAnewThatAreAskedFor) {
+  PutHot(7, 0, Compressible(), /*dirty=*/true);
+  ASSERT_TRUE(hot_.PickDirty());
   LeaveRoomFor(0);
   parts_.AskToRewrite(7, RewriteReason::kMostlyDead);
-  EXPECT_FALSE(reclaimer_.FindRoom(kPageBytes));
-  EXPECT_THAT(owner_->rewritten,
+  EXPECT_FALSE(reclaimer_.FindRoom(*layer_, kPageBytes));
+  EXPECT_THAT(worker_.rewritten,
               ElementsAre(Pair(7, RewriteReason::kMostlyDead)));
 }
 
 TEST_F(ReclaimerTest, AtItsOwnLimitAVolumeMakesRoomInItsOwnCache) {
   Connect();
   // Another volume's blocks are clean, and older.
-  const auto other = std::make_shared<FakeOwner>();
-  HotNode node;
-  node.owner = other.get();
-  node.present = 1;
-  hot_.Link(&node);
-  hot_.AddBlocks(1, 0);
+  const auto other_layer =
+      std::make_shared<Layer>(*arena_, 0, packing_, counters_);
+  Content other(other_layer, hot_, kChunkBytes);
+  const PageId page = other_layer->account.NewPage(Priority::kNormal);
+  Replaced replaced;
+  other
+      .Edit({.chunk = 0, .create = true}, *other_layer, &replaced,
+            [&](ChunkMap& map) {
+              map.cold[0] = Slot::OfPattern(1);
+              SetHot(map, 0, page, false);
+            })
+      .Ignore();
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     PutHot(3, block, Compressible(), /*dirty=*/true);
   }
-  account_.set_limit_bytes(account_.used_bytes());
-  EXPECT_EQ(reclaimer_.OutOfMemory().cause, Cause::kVolumeLimit);
-  EXPECT_TRUE(reclaimer_.FindRoom(kPageBytes));
-  EXPECT_THAT(owner_->flushed, ElementsAre(3));
-  EXPECT_THAT(owner_->dropped, ElementsAre(3));
-  EXPECT_THAT(other->dropped, IsEmpty());
-  hot_.Unlink(&node);
+  layer_->account.set_limit_bytes(layer_->account.used_bytes());
+  EXPECT_EQ(reclaimer_.OutOfMemory(*layer_).cause, Cause::kVolumeLimit);
+  EXPECT_TRUE(reclaimer_.FindRoom(*layer_, kPageBytes));
+  EXPECT_THAT(worker_.flushed, ElementsAre(3));
+  EXPECT_THAT(worker_.dropped, ElementsAre(3));
+  EXPECT_EQ(other.Measure().census[Gauge::kHotBlocks], 1);
 }
 
 // An owner from whose chunks nothing is to be had links them again each time.
@@ -105,44 +104,42 @@ TEST_F(ReclaimerTest, EndsWhenNothingGivesMemoryBack) {
   for (uint64_t chunk = 0; chunk < kChunks; ++chunk) {
     PutHot(chunk, 0, Compressible(), /*dirty=*/true);
   }
-  const auto relink = [this](uint64_t chunk) {
+  const auto relink = [this](const Home& home) {
     Replaced replaced;
-    content_
-        .Edit({.chunk = chunk}, &replaced,
-              [&](ChunkMap& map) { hot_.Link(map.hot); })
-        .Ignore();
+    KeepAt(home, hot_, *layer_, &replaced,
+           [&](ChunkMap& map) { hot_.Link(map.hot); });
   };
-  owner_->when_flushing = relink;
+  worker_.when_flushing = relink;
   LeaveRoomFor(0);
-  EXPECT_FALSE(reclaimer_.FindRoom(1 << 20));
-  EXPECT_EQ(reclaimer_.OutOfMemory().cause, Cause::kServerLimit);
+  EXPECT_FALSE(reclaimer_.FindRoom(*layer_, 1 << 20));
+  EXPECT_EQ(reclaimer_.OutOfMemory(*layer_).cause, Cause::kServerLimit);
   // Two rounds of a step for each block, one more for each dirty one, and one
   // for each request that the queue can hold.
-  EXPECT_LE(owner_->flushed.size(),
+  EXPECT_LE(worker_.flushed.size(),
             2 * (2 * kChunks + WorkQueue::kMaxRequests));
 
-  owner_->flushed.clear();
-  account_.set_limit_bytes(account_.used_bytes());
-  EXPECT_FALSE(reclaimer_.FindRoom(kPageBytes));
-  EXPECT_LE(owner_->flushed.size(), kChunks + WorkQueue::kMaxRequests);
+  worker_.flushed.clear();
+  layer_->account.set_limit_bytes(layer_->account.used_bytes());
+  EXPECT_FALSE(reclaimer_.FindRoom(*layer_, kPageBytes));
+  EXPECT_LE(worker_.flushed.size(), kChunks + WorkQueue::kMaxRequests);
 }
 
 TEST_F(ReclaimerTest, APageThatMustBeIsTakenBeyondTheLimit) {
   LeaveRoomFor(0);
-  EXPECT_EQ(reclaimer_.NewPage(/*must_succeed=*/false), 0u);
-  const PageId page = reclaimer_.NewPage(/*must_succeed=*/true);
+  EXPECT_EQ(reclaimer_.NewPage(*layer_, /*must_succeed=*/false), 0u);
+  const PageId page = reclaimer_.NewPage(*layer_, /*must_succeed=*/true);
   ASSERT_NE(page, 0u);
-  account_.FreePage(page);
+  layer_->account.FreePage(page);
 }
 
 TEST_F(ReclaimerTest, EmptiesNoCacheForWhatWillNotFitThen) {
   Connect();
   PutHot(0, 0, Compressible(), /*dirty=*/false);
   LeaveRoomFor(0);
-  reclaimer_.PrepareToReserve(kLimitBytes / 2);
-  EXPECT_THAT(owner_->dropped, IsEmpty());
-  reclaimer_.PrepareToReserve(kPageBytes);
-  EXPECT_THAT(owner_->dropped, ElementsAre(0));
+  reclaimer_.PrepareToReserve(*layer_, kLimitBytes / 2);
+  EXPECT_THAT(worker_.dropped, IsEmpty());
+  reclaimer_.PrepareToReserve(*layer_, kPageBytes);
+  EXPECT_THAT(worker_.dropped, ElementsAre(0));
 }
 
 TEST_F(ReclaimerTest, ThrottlingKeepsTheCacheInItsBounds) {

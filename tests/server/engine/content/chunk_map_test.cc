@@ -37,7 +37,7 @@ class ChunkMapTest : public ::testing::Test {
     for (const int block : Bits(blocks)) map.cold[block] = slot;
   }
   static int64_t Of(const Census& census, Gauge gauge, int offset = 0) {
-    return census[static_cast<size_t>(gauge) + offset];
+    return census.values[static_cast<size_t>(gauge) + offset];
   }
 
   const std::unique_ptr<Arena> arena_ = *Arena::Create(16 << 20);

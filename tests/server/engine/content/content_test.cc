@@ -12,13 +12,13 @@
 #include "gtest/gtest.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/hot_cache.h"
+#include "server/engine/content/layer.h"
 #include "server/engine/content/packer.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/types/blocks.h"
 #include "server/engine/types/options.h"
-#include "tests/server/engine/support/fake_owner.h"
 
 namespace ramvol::engine {
 namespace {
@@ -28,7 +28,7 @@ using ::testing::ElementsAre;
 class ContentTest : public ::testing::Test {
  protected:
   PageId NewPage(char fill) {
-    const PageId page = account_.NewPage(Priority::kNormal);
+    const PageId page = layer_->account.NewPage(Priority::kNormal);
     std::memset(arena_->PageData(page), fill, kBlockBytes);
     return page;
   }
@@ -36,16 +36,16 @@ class ContentTest : public ::testing::Test {
     const std::string text(std::popcount(blocks) * kBlockBytes, fill);
     PackCost cost(durations_);
     Frame* frame = nullptr;
-    EXPECT_TRUE(PackGroup(account_, Priority::kNormal, blocks, text.data(), 1,
-                          &frame, &cost));
+    EXPECT_TRUE(PackGroup(layer_->account, Priority::kNormal, blocks,
+                          text.data(), 1, &frame, &cost));
     return frame;
   }
   // Edits a chunk that may have to be made, and frees what goes.
   Cause Edit(uint64_t chunk, absl::FunctionRef<void(ChunkMap&)> edit,
              uint64_t end = 0) {
     const Refusal refusal =
-        content_.Edit({chunk, end, /*create=*/true}, &replaced_, edit);
-    content_.Free(&replaced_);
+        content_.Edit({chunk, end, /*create=*/true}, *layer_, &replaced_, edit);
+    Free(&replaced_);
     return refusal.cause;
   }
   void PutPage(uint64_t chunk, int block, char fill) {
@@ -72,9 +72,10 @@ class ContentTest : public ::testing::Test {
   DurationHistogram durations_;
   const std::unique_ptr<Arena> arena_ = *Arena::Create(16 << 20);
   HotCache hot_{1 << 20};
-  const std::shared_ptr<FakeOwner> owner_ = std::make_shared<FakeOwner>();
-  Account account_{*arena_, 0};
-  Content content_{*owner_, account_, hot_, kMaxVolumeBytes};
+  // Nothing here is flushed.
+  const std::shared_ptr<Layer> layer_ =
+      std::make_shared<Layer>(*arena_, 0, nullptr, nullptr);
+  Content content_{layer_, hot_, kMaxVolumeBytes};
   Replaced replaced_;
 };
 
@@ -86,8 +87,8 @@ TEST_F(ContentTest, AnEditIsSeenByWhoLooksAfterIt) {
   });
   EXPECT_EQ(Blocks(7), "...ab...........");
   EXPECT_EQ(Blocks(6), "................");
-  EXPECT_EQ(content_.gauges().Sum(Gauge::kRawBlocks), 1u);
-  EXPECT_EQ(content_.gauges().Sum(Gauge::kSameFilledBlocks), 1u);
+  EXPECT_EQ(content_.Measure().census[Gauge::kRawBlocks], 1);
+  EXPECT_EQ(content_.Measure().census[Gauge::kSameFilledBlocks], 1);
 }
 
 TEST_F(ContentTest, ReferencesOutliveAnEdit) {
@@ -102,7 +103,7 @@ TEST_F(ContentTest, ReferencesOutliveAnEdit) {
   Edit(0, [](ChunkMap& map) { map.cold.fill({}); });
   EXPECT_EQ(Blocks(0), "................");
   EXPECT_EQ(Blocks(refs), "aaaa............");
-  EXPECT_EQ(account_.used_bytes(), 0u) << "charges go with the edit";
+  EXPECT_EQ(layer_->account.used_bytes(), 0u) << "charges go with the edit";
 }
 
 TEST_F(ContentTest, TellsWhatAnEditReplaced) {
@@ -114,7 +115,7 @@ TEST_F(ContentTest, TellsWhatAnEditReplaced) {
   });
   const auto cut = [&](int block) {
     content_
-        .Edit({.chunk = 0}, &replaced_,
+        .Edit({.chunk = 0}, *layer_, &replaced_,
               [&](ChunkMap& map) { map.cold[block] = Slot(); })
         .Ignore();
   };
@@ -126,25 +127,23 @@ TEST_F(ContentTest, TellsWhatAnEditReplaced) {
   cut(2);
   cut(3);
   EXPECT_THAT(replaced_.frames, ElementsAre(frame));
-  content_.Free(&replaced_);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  Free(&replaced_);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 TEST_F(ContentTest, HotBlocksCoverColdOnesUntilTheyAreDropped) {
   PutPage(5, 0, 'a');
   const PageId page = NewPage('b');
-  Edit(5, [&](ChunkMap& map) { content_.SetHot(map, 5, 0, page, false); });
+  Edit(5, [&](ChunkMap& map) { SetHot(map, 0, page, false); });
   EXPECT_EQ(Blocks(5), "b...............");
   EXPECT_EQ(hot_.hot_blocks(), 1);
-  EXPECT_EQ(content_.hot_chunks(), 1u);
-  EXPECT_EQ(content_.NextHotChunk(), 5u);
-  const HotChunk clean = hot_.PickClean();
-  EXPECT_EQ(clean.owner, owner_);
-  EXPECT_EQ(clean.chunk, 5u);
-  Edit(5, [&](ChunkMap& map) { Content::DropHot(map, 1, &replaced_); });
+  EXPECT_EQ(layer_->hot_nodes.size(), 1u);
+  EXPECT_EQ(layer_->hot_nodes.Rotate().chunk(), 5u);
+  EXPECT_EQ(hot_.PickClean().chunk(), 5u);
+  Edit(5, [&](ChunkMap& map) { DropHot(map, 1, &replaced_); });
   EXPECT_EQ(Blocks(5), "a...............");
   EXPECT_EQ(hot_.hot_blocks(), 0);
-  EXPECT_EQ(content_.NextHotChunk(), std::nullopt);
+  EXPECT_FALSE(layer_->hot_nodes.Rotate());
 }
 
 TEST_F(ContentTest, ANodeMovesToTheDirtyQueueWithItsFirstDirtyBlock) {
@@ -152,12 +151,12 @@ TEST_F(ContentTest, ANodeMovesToTheDirtyQueueWithItsFirstDirtyBlock) {
   const PageId dirty = NewPage('b');
   Edit(0, [&](ChunkMap& map) {
     map.cold[0] = Slot::OfPattern(1);
-    content_.SetHot(map, 0, 0, clean, false);
+    SetHot(map, 0, clean, false);
   });
-  EXPECT_EQ(hot_.PickDirty().owner, nullptr);
-  Edit(0, [&](ChunkMap& map) { content_.SetHot(map, 0, 1, dirty, true); });
+  EXPECT_FALSE(hot_.PickDirty());
+  Edit(0, [&](ChunkMap& map) { SetHot(map, 1, dirty, true); });
   EXPECT_EQ(hot_.dirty_blocks(), 1);
-  EXPECT_EQ(hot_.PickDirty().owner, owner_);
+  EXPECT_TRUE(hot_.PickDirty());
 }
 
 TEST_F(ContentTest, AnEmptiedLeafGoesAtOnce) {
@@ -165,20 +164,20 @@ TEST_F(ContentTest, AnEmptiedLeafGoesAtOnce) {
   EXPECT_EQ(content_.FindLeaf(0), 960u);
   Edit(1000, [](ChunkMap& map) { map.cold.fill({}); });
   EXPECT_EQ(content_.FindLeaf(0), std::nullopt);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 TEST_F(ContentTest, AnEditThatMakesNothingSeesHolesWhereNothingIs) {
   int calls = 0;
   ASSERT_TRUE(content_
-                  .Edit({.chunk = 9}, &replaced_,
+                  .Edit({.chunk = 9}, *layer_, &replaced_,
                         [&](ChunkMap& map) {
                           ++calls;
                           EXPECT_EQ(map.PresentBlocks(), 0);
                         })
                   .ok());
   EXPECT_EQ(calls, 1);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 TEST_F(ContentTest, ClearMakesHolesOfARangeAndOfNothingElse) {
@@ -190,9 +189,9 @@ TEST_F(ContentTest, ClearMakesHolesOfARangeAndOfNothingElse) {
   EXPECT_EQ(Blocks(1), "................");
   EXPECT_EQ(Blocks(200), "................");
   EXPECT_EQ(Blocks(100000), "a...............");
-  EXPECT_EQ(content_.gauges().Sum(Gauge::kRawBlocks), 2u);
+  EXPECT_EQ(content_.Measure().census[Gauge::kRawBlocks], 2);
   content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 TEST_F(ContentTest, VisitsLeavesAndTellsWhichWereTouched) {
@@ -200,9 +199,9 @@ TEST_F(ContentTest, VisitsLeavesAndTellsWhichWereTouched) {
   PutPage(130, 0, 'a');
   std::vector<uint64_t> visited;
   const auto settle = [&](const Content::LeafView& leaf) {
-    visited.push_back(leaf.first_chunk);
-    EXPECT_TRUE(leaf.unsettled);
-    leaf.unsettled = false;
+    visited.push_back(leaf.first_chunk());
+    EXPECT_TRUE(leaf.unsettled());
+    leaf.unsettled() = false;
   };
   EXPECT_EQ(content_.VisitLeaf(0, settle), 64u);
   EXPECT_EQ(content_.VisitLeaf(64, settle), 192u);
@@ -210,8 +209,8 @@ TEST_F(ContentTest, VisitsLeavesAndTellsWhichWereTouched) {
   EXPECT_THAT(visited, ElementsAre(0, 128));
   const auto expect_touched = [&](bool touched) {
     content_.VisitLeaf(0, [&](const Content::LeafView& leaf) {
-      EXPECT_EQ(leaf.present, uint64_t{1} << 3);
-      EXPECT_EQ(leaf.unsettled, touched);
+      EXPECT_EQ(leaf.present(), uint64_t{1} << 3);
+      EXPECT_EQ(leaf.unsettled(), touched);
     });
   };
   content_.Look(3, 0, [](const ChunkMap&) { return false; }).Ignore();
@@ -239,7 +238,7 @@ TEST_F(ContentTest, RefusesWhatEndsPastItAndEverythingOnceClosed) {
   EXPECT_EQ(content_.Take(0, 0, 1, &refs).cause, Cause::kDeleted);
   EXPECT_EQ(content_.FindLeaf(0), std::nullopt);
   content_.Clear(0, 0);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 TEST_F(ContentTest, MovesItsMapsOutOfSparseSlabs) {
@@ -256,7 +255,7 @@ TEST_F(ContentTest, MovesItsMapsOutOfSparseSlabs) {
   }
   arena_->EndEvacuation();
   EXPECT_LT(arena_->slack_bytes(), slack / 2);
-  EXPECT_EQ(content_.gauges().Sum(Gauge::kSameFilledBlocks), 2000u);
+  EXPECT_EQ(content_.Measure().census[Gauge::kSameFilledBlocks], 2000);
 }
 
 TEST_F(ContentTest, EditsOfOneChunkByManyThreadsAllCount) {
@@ -268,13 +267,13 @@ TEST_F(ContentTest, EditsOfOneChunkByManyThreadsAllCount) {
       for (int i = 0; i < kEdits; ++i) {
         Replaced replaced;
         content_
-            .Edit({.chunk = 1, .create = true}, &replaced,
+            .Edit({.chunk = 1, .create = true}, *layer_, &replaced,
                   [&](ChunkMap& map) {
                     Slot& slot = map.cold[thread];
                     slot = Slot::OfPattern(slot.value + 1);
                   })
             .Ignore();
-        content_.Free(&replaced);
+        Free(&replaced);
       }
     });
   }

@@ -2,11 +2,11 @@
 
 #include <cstdint>
 #include <iterator>
-#include <memory>
 
 #include "gtest/gtest.h"
+#include "server/engine/content/home.h"
 #include "server/engine/content/hot_node.h"
-#include "tests/server/engine/support/fake_owner.h"
+#include "server/engine/content/node.h"
 
 namespace ramvol::engine {
 namespace {
@@ -15,48 +15,44 @@ class HotCacheTest : public ::testing::Test {
  protected:
   HotCacheTest() {
     for (uint64_t i = 0; i < std::size(nodes_); ++i) {
-      nodes_[i].owner = owner_.get();
+      nodes_[i].home = HomePointer::Of(&leaf_).bits;
       nodes_[i].chunk = i;
       nodes_[i].present = 0x3;
     }
   }
 
   HotCache cache_{16 * kBlockBytes};
-  std::shared_ptr<FakeOwner> owner_ = std::make_shared<FakeOwner>();
+  Leaf leaf_{0, nullptr};
   HotNode nodes_[3];
 };
 
 TEST_F(HotCacheTest, PicksEachLinkedNodeOnceAndByItsState) {
   nodes_[0].dirty = 0x1;
   for (HotNode& node : nodes_) cache_.Link(&node);
-  const HotChunk dirty = cache_.PickDirty();
-  EXPECT_EQ(dirty.owner, owner_);
-  EXPECT_EQ(dirty.chunk, 0u);
-  EXPECT_EQ(cache_.PickDirty().owner, nullptr);
-  const HotChunk first = cache_.PickClean();
-  const HotChunk second = cache_.PickClean();
-  EXPECT_EQ(first.chunk + second.chunk, 3u) << "chunks 1 and 2";
-  EXPECT_EQ(cache_.PickClean().owner, nullptr);
+  const Home dirty = cache_.PickDirty();
+  EXPECT_EQ(dirty.pointer().leaf(), &leaf_);
+  EXPECT_EQ(dirty.chunk(), 0u);
+  EXPECT_FALSE(cache_.PickDirty());
+  const Home first = cache_.PickClean();
+  const Home second = cache_.PickClean();
+  EXPECT_EQ(first.chunk() + second.chunk(), 3u) << "chunks 1 and 2";
+  EXPECT_FALSE(cache_.PickClean());
 }
 
 TEST_F(HotCacheTest, ANodeThatBecomesDirtyLeavesTheCleanQueues) {
   cache_.Link(&nodes_[0]);
   nodes_[0].dirty = 0x2;
   cache_.MarkDirty(&nodes_[0]);
-  EXPECT_EQ(cache_.PickClean().owner, nullptr);
-  EXPECT_EQ(cache_.PickDirty().owner, owner_);
+  EXPECT_FALSE(cache_.PickClean());
+  EXPECT_TRUE(cache_.PickDirty());
 }
 
-TEST_F(HotCacheTest, PicksNothingOfAnOwnerThatIsGoing) {
+TEST_F(HotCacheTest, WhatWasPickedIsInTheNewHome) {
+  Leaf other(0, nullptr);
+  HotNodes ring;
   cache_.Link(&nodes_[0]);
-  bool gone = false;
-  owner_->when_going = [&] {
-    EXPECT_EQ(cache_.PickClean().owner, nullptr);
-    cache_.Unlink(&nodes_[0]);
-    gone = true;
-  };
-  owner_.reset();
-  EXPECT_TRUE(gone);
+  cache_.Move(&nodes_[0], HomePointer::Of(&other), ring);
+  EXPECT_EQ(cache_.PickClean().pointer().leaf(), &other);
 }
 
 TEST_F(HotCacheTest, KnowsHowFullItIs) {

@@ -11,21 +11,23 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/engine/background/compactor.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/work_queue.h"
+#include "server/engine/content/chunk_edit.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/content.h"
 #include "server/engine/content/hot_cache.h"
+#include "server/engine/content/layer.h"
 #include "server/engine/content/packing_policy.h"
 #include "server/engine/counters/totals.h"
 #include "server/engine/counters/volume_counters.h"
-#include "server/engine/memory/account.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/types/blocks.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
-#include "tests/server/engine/support/fake_owner.h"
+#include "tests/server/engine/support/fake_worker.h"
 
 namespace ramvol::engine {
 
@@ -47,29 +49,35 @@ class VolumePartsTest : public ::testing::Test {
   }
   // Puts a block into the hot overlay; beyond any limit.
   void PutHot(uint64_t chunk, int block, const std::string& data, bool dirty) {
-    const PageId page = account_.NewPage(Priority::kGuaranteed);
+    const PageId page = layer_->account.NewPage(Priority::kGuaranteed);
     std::memcpy(arena_->PageData(page), data.data(), kBlockBytes);
     Replaced replaced;
     content_
-        .Edit({.chunk = chunk, .create = true}, &replaced,
+        .Edit({.chunk = chunk, .create = true}, *layer_, &replaced,
               [&](ChunkMap& map) {
                 if (dirty) map.cold[block] = Slot();
-                Content::DropHot(map, BlockBit(block), &replaced);
-                content_.SetHot(map, chunk, block, page, dirty);
+                DropHot(map, BlockBit(block), &replaced);
+                SetHot(map, block, page, dirty);
               })
         .Ignore();
-    content_.Free(&replaced);
+    Free(&replaced);
   }
   void Zero(uint64_t chunk, BlockMask blocks) {
     Replaced replaced;
     content_
-        .Edit({.chunk = chunk}, &replaced,
+        .Edit({.chunk = chunk}, *layer_, &replaced,
               [&](ChunkMap& map) {
-                Content::DropHot(map, blocks, &replaced);
+                DropHot(map, blocks, &replaced);
                 for (const int block : Bits(blocks)) map.cold[block] = Slot();
               })
         .Ignore();
-    content_.Free(&replaced);
+    Free(&replaced);
+  }
+  // What background threads do to a chunk.
+  void Flush(uint64_t chunk) { compactor_.Flush(content_.FindHome(chunk)); }
+  void Drop(uint64_t chunk) { compactor_.DropClean(content_.FindHome(chunk)); }
+  void Rewrite(uint64_t chunk, RewriteReason reason) {
+    compactor_.Rewrite(content_.FindHome(chunk), reason);
   }
   std::string ReadBlock(uint64_t chunk, int block) {
     ChunkRefs refs(*arena_);
@@ -81,12 +89,12 @@ class VolumePartsTest : public ::testing::Test {
     return data;
   }
   uint64_t Count(Gauge gauge, int offset = 0) const {
-    return content_.gauges().Sum(
-        static_cast<Gauge>(static_cast<int>(gauge) + offset));
+    return content_.Measure()
+        .census[static_cast<Gauge>(static_cast<int>(gauge) + offset)];
   }
   VolumeStats Stats() const {
     VolumeStats stats;
-    counters_.FillIn(&stats);
+    counters_->FillIn(&stats);
     return stats;
   }
   static VolumeOptions Options() {
@@ -102,13 +110,17 @@ class VolumePartsTest : public ::testing::Test {
   Totals totals_;
   SlabEvacuator evacuator_{
       *arena_, [] { return std::vector<std::weak_ptr<SlabTenant>>(); }};
-  const std::shared_ptr<FakeOwner> owner_ = std::make_shared<FakeOwner>();
-  PackingPolicy packing_{Options()};
-  Account account_{*arena_, 0};
-  VolumeCounters counters_{totals_};
-  Content content_{*owner_, account_, hot_, kMaxVolumeBytes};
-  const VolumeParts parts_{*arena_,  hot_,     work_,    evacuator_, *owner_,
-                           packing_, account_, content_, counters_};
+  Compactor compactor_{*arena_, hot_, work_, totals_};
+  FakeWorker worker_;
+  const std::shared_ptr<PackingPolicy> packing_ =
+      std::make_shared<PackingPolicy>(Options());
+  const std::shared_ptr<VolumeCounters> counters_ =
+      std::make_shared<VolumeCounters>(totals_);
+  const std::shared_ptr<Layer> layer_ =
+      std::make_shared<Layer>(*arena_, 0, packing_, counters_);
+  Content content_{layer_, hot_, kMaxVolumeBytes};
+  const EngineParts engine_{*arena_, hot_, work_, totals_, evacuator_, worker_};
+  const VolumeParts parts_{engine_, *packing_, content_, *counters_};
 };
 
 }  // namespace ramvol::engine

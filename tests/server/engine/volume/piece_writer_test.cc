@@ -24,7 +24,7 @@ class PieceWriterTest : public RequestsTest {
     piece_.max_span = 4;
   }
 
-  PieceWrite piece_{*arena_};
+  PieceWrite piece_{*arena_, layer_};
 };
 
 TEST_F(PieceWriterTest, OnlyTheBlocksAtTheEndsArePartial) {
@@ -43,14 +43,14 @@ TEST_F(PieceWriterTest, AnAlignedRangeHasNoPartialBlocks) {
 TEST_F(PieceWriterTest, WhatIsPreparedIsNotSeenAndDiscardFreesIt) {
   const std::string old_data = CompressibleBlocks(8);
   ASSERT_EQ(Write(0, old_data), Cause::kNone);
-  const uint64_t used = account_.used_bytes();
+  const uint64_t used = layer_->account.used_bytes();
   const std::string new_data = CompressibleBlocks(6);
   SetUpPiece(10, new_data);
   ASSERT_TRUE(pieces_.Prepare(1, &piece_).ok());
-  EXPECT_GT(account_.used_bytes(), used);
+  EXPECT_GT(layer_->account.used_bytes(), used);
   EXPECT_TRUE(Read(0, old_data.size()) == old_data);
   pieces_.Discard(&piece_);
-  EXPECT_EQ(account_.used_bytes(), used);
+  EXPECT_EQ(layer_->account.used_bytes(), used);
 }
 
 TEST_F(PieceWriterTest, AWriteInBetweenToAPartOfABlockIsKept) {
@@ -89,7 +89,7 @@ TEST_F(PieceWriterTest, AVolumeThatShrankMeanwhileRefusesTheCommit) {
   Shrink(kBlockBytes);
   EXPECT_EQ(pieces_.Commit(&piece_).cause, Cause::kShrunk);
   pieces_.Discard(&piece_);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 TEST_F(PieceWriterTest, ADamagedBlockCannotBeWrittenInPart) {

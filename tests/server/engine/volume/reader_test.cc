@@ -54,12 +54,12 @@ TEST_F(ReaderTest, KeepsNothingWhenMemoryIsShort) {
 
 TEST_F(ReaderTest, AsksForALargeFrameToBeSplitThatIsReadApart) {
   ASSERT_EQ(Write(0, CompressibleBlocks(16)), Cause::kNone);
-  compactor_.RewriteChunk(0, RewriteReason::kCold);
+  Rewrite(0, RewriteReason::kCold);
   for (int block = 1; block < 8; ++block) Read(block * kBlockBytes + 5, 10);
-  EXPECT_FALSE(work_.RunOne());
+  EXPECT_FALSE(engine_.RunOneRequest());
   Read(8 * kBlockBytes + 5, 10);
-  EXPECT_TRUE(work_.RunOne());
-  EXPECT_THAT(owner_->rewritten,
+  EXPECT_TRUE(engine_.RunOneRequest());
+  EXPECT_THAT(worker_.rewritten,
               ElementsAre(Pair(0, RewriteReason::kReadApart)));
 }
 

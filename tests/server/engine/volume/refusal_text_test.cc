@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 class RefusalTextTest : public ::testing::Test {
  protected:
   absl::Status ExplainCause(Cause cause) {
-    return Explain({cause, 3}, {"write", 4096, 8192}, "disk", 1000, account_);
+    return Explain({cause, 3}, {"write", 4096, 8192}, "disk", 1000, &account_);
   }
   std::string Text(Cause cause) {
     return std::string(ExplainCause(cause).message());
@@ -81,7 +81,7 @@ TEST_F(RefusalTextTest, NamesTheRequestAndTheVolumeAndWhatToDo) {
 TEST_F(RefusalTextTest, BlamesTheFieldThatIsTooLong) {
   EXPECT_EQ(GetField(ExplainCause(Cause::kTooLong)), "data");
   EXPECT_EQ(GetField(Explain({Cause::kTooLong}, {"read", 0, 1 << 30}, "disk",
-                             1000, account_)),
+                             1000, &account_)),
             "length");
 }
 

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/types/span.h"
-#include "server/engine/background/compactor.h"
 #include "server/engine/background/reclaimer.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/read_clock.h"
@@ -20,14 +19,7 @@ namespace ramvol::engine {
 
 class RequestsTest : public VolumePartsTest {
  protected:
-  RequestsTest() {
-    owner_->when_flushing = [this](uint64_t chunk) {
-      compactor_.FlushChunk(chunk);
-    };
-    owner_->when_dropping = [this](uint64_t chunk) {
-      compactor_.DropClean(chunk);
-    };
-  }
+  RequestsTest() { worker_.to = &compactor_; }
 
   Cause Write(uint64_t offset, const std::string& data) {
     return writer_.Write(offset, {data.data(), data.size()}).cause;
@@ -45,16 +37,15 @@ class RequestsTest : public VolumePartsTest {
   }
   // Compresses and drops what is cached of a chunk.
   void MakeCold(uint64_t chunk) {
-    compactor_.FlushChunk(chunk);
-    compactor_.DropClean(chunk);
+    Flush(chunk);
+    Drop(chunk);
   }
   void Shrink(uint64_t size_bytes) {
     StripedWriterLock lock(&content_.lock());
     content_.SetSizeLocked(size_bytes);
   }
 
-  Compactor compactor_{parts_};
-  Reclaimer reclaimer_{parts_};
+  Reclaimer reclaimer_{engine_};
   Reader reader_{parts_, reclaimer_};
   PieceWriter pieces_{parts_, reclaimer_};
   Writer writer_{parts_, pieces_};

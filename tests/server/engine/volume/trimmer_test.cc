@@ -51,7 +51,7 @@ TEST_F(TrimmerTest, ATrimWorksWithoutAnyMemory) {
 }
 
 TEST_F(TrimmerTest, ZeroesThatStayAllocatedNeedRoom) {
-  account_.set_limit_bytes(1 << 10);
+  layer_->account.set_limit_bytes(1 << 10);
   EXPECT_EQ(trimmer_.Zero(100 * kChunkBytes, 10, Leave::kZeroes).cause,
             Cause::kVolumeLimit);
   EXPECT_EQ(Zero(0, kChunkBytes, Leave::kHoles), Cause::kNone);

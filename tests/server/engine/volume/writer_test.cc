@@ -45,7 +45,7 @@ TEST_F(WriterTest, AnUnalignedWriteKeepsWhatIsAroundIt) {
 TEST_F(WriterTest, ZeroesBecomeHolesAndPatternsTakeNoPage) {
   ASSERT_EQ(Write(0, CompressibleBlocks(4)), Cause::kNone);
   ASSERT_EQ(Write(0, std::string(4 * kBlockBytes, '\0')), Cause::kNone);
-  EXPECT_EQ(account_.used_bytes(), 0u) << "the leaf is gone, too";
+  EXPECT_EQ(layer_->account.used_bytes(), 0u) << "the leaf is gone, too";
   ASSERT_EQ(Write(0, std::string(kBlockBytes, 'x')), Cause::kNone);
   EXPECT_EQ(Count(Gauge::kSameFilledBlocks), 1u);
   EXPECT_EQ(hot_.hot_blocks(), 0);
@@ -54,7 +54,7 @@ TEST_F(WriterTest, ZeroesBecomeHolesAndPatternsTakeNoPage) {
 TEST_F(WriterTest, WhatIsRefusedForMemoryChangesNothing) {
   const std::string old_data = CompressibleBlocks(32);
   ASSERT_EQ(Write(0, old_data), Cause::kNone);
-  const uint64_t used = account_.used_bytes();
+  const uint64_t used = layer_->account.used_bytes();
   const std::string new_data = CompressibleBlocks(32).substr(0, 120000);
   int refused = 0;
   for (int n = 0;; ++n) {
@@ -67,14 +67,14 @@ TEST_F(WriterTest, WhatIsRefusedForMemoryChangesNothing) {
     ASSERT_TRUE(Read(0, old_data.size()) == old_data) << n;
     MakeCold(0);
     MakeCold(1);
-    ASSERT_EQ(account_.used_bytes(), used) << n;
+    ASSERT_EQ(layer_->account.used_bytes(), used) << n;
   }
   EXPECT_GT(refused, 3);
   EXPECT_TRUE(Read(700, new_data.size()) == new_data);
 }
 
 TEST_F(WriterTest, TellsWhichLimitRefuses) {
-  account_.set_limit_bytes(1 << 20);
+  layer_->account.set_limit_bytes(1 << 20);
   Cause cause = Cause::kNone;
   for (uint64_t at = 0; cause == Cause::kNone; at += kBlockBytes) {
     cause = Write(at, Incompressible());
@@ -85,17 +85,17 @@ TEST_F(WriterTest, TellsWhichLimitRefuses) {
 TEST_F(WriterTest, AFrameThatIsMostlyOverwrittenIsAskedToBeMadeAnew) {
   ASSERT_EQ(Write(0, CompressibleBlocks(4)), Cause::kNone);
   ASSERT_EQ(Write(0, CompressibleBlocks(1)), Cause::kNone);
-  EXPECT_FALSE(work_.RunOne());
+  EXPECT_FALSE(engine_.RunOneRequest());
   ASSERT_EQ(Write(kBlockBytes, CompressibleBlocks(1)), Cause::kNone);
-  EXPECT_TRUE(work_.RunOne());
-  EXPECT_THAT(owner_->rewritten,
+  EXPECT_TRUE(engine_.RunOneRequest());
+  EXPECT_THAT(worker_.rewritten,
               ElementsAre(Pair(0, RewriteReason::kMostlyDead)));
 }
 
 TEST_F(WriterTest, WritesNothingPastAnEndThatMoved) {
   Shrink(kChunkBytes);
   EXPECT_EQ(Write(kChunkBytes, "x"), Cause::kShrunk);
-  EXPECT_EQ(account_.used_bytes(), 0u);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
 }
 
 }  // namespace
