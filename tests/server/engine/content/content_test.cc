@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -287,6 +288,130 @@ TEST_F(ContentTest, EditsOfOneChunkByManyThreadsAllCount) {
               return false;
             })
       .Ignore();
+}
+
+// Makes `copy` share all of content_, which goes on with `next`.
+class SharingTest : public ContentTest {
+ protected:
+  void Share(Content& from, std::shared_ptr<Layer>* next, Content& to) {
+    StripedWriterLock from_lock(&from.lock());
+    const Tree tree = from.ShareLocked(next);
+    StripedWriterLock to_lock(&to.lock());
+    std::vector<Tree> nothing;
+    to.BecomeLocked(tree, kMaxVolumeBytes, &nothing);
+  }
+  std::shared_ptr<Layer> NewLayer() const {
+    return std::make_shared<Layer>(*arena_, 0, nullptr, nullptr);
+  }
+  static void Put(Content& content, Layer& layer, uint64_t chunk, int block,
+                  char fill) {
+    const PageId page = layer.account.NewPage(Priority::kNormal);
+    std::memset(layer.account.arena().PageData(page), fill, kBlockBytes);
+    Replaced replaced;
+    content
+        .Edit({.chunk = chunk, .create = true}, layer, &replaced,
+              [&](ChunkMap& map) { map.cold[block] = Slot::OfPage(page); })
+        .Ignore();
+    Free(&replaced);
+  }
+};
+
+TEST_F(SharingTest, ChargesStayAndWhatIsWrittenIsChargedAnew) {
+  PutPage(0, 0, 'a');
+  PutPage(1, 0, 'b');
+  PutPage(200, 0, 'c');
+  const uint64_t before = layer_->account.used_bytes();
+  const std::shared_ptr<Layer> next = NewLayer();
+  const std::shared_ptr<Layer> none = NewLayer();
+  {
+    Content snapshot(none, hot_, kMaxVolumeBytes);
+    std::shared_ptr<Layer> ended = next;
+    Share(content_, &ended, snapshot);
+    EXPECT_EQ(ended, layer_);
+    EXPECT_EQ(layer_->account.used_bytes(), before);
+    EXPECT_EQ(next->account.used_bytes(), 0u);
+    EXPECT_EQ(content_.Measure().own_bytes, 0u);
+    Put(content_, *next, 0, 1, 'x');
+    EXPECT_GT(next->account.used_bytes(), kPageBytes);
+    EXPECT_EQ(content_.Measure().own_bytes, next->account.used_bytes());
+    EXPECT_EQ(arena_->common_bytes(), kPageBytes) << "the page of block 0";
+    EXPECT_EQ(Blocks(0), "ax..............");
+    EXPECT_EQ(none->account.used_bytes(), 0u);
+  }
+  // The other one is gone: what is left is the content's own.
+  EXPECT_EQ(content_.Measure().own_bytes, content_.Measure().memory_bytes);
+  for (const uint64_t chunk : {0, 128, 192}) content_.AdoptLeaf(chunk);
+  EXPECT_EQ(Blocks(1), "b...............");
+  content_.Clear(0, kLastChunk);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
+  EXPECT_EQ(next->account.used_bytes(), 0u);
+  EXPECT_EQ(arena_->common_bytes(), 0u);
+}
+
+TEST_F(SharingTest, WhatIsPutByAnEditorOfAnEndedLayerIsChargedToTheNewOne) {
+  PutPage(0, 0, 'a');
+  const std::shared_ptr<Layer> next = NewLayer();
+  const std::shared_ptr<Layer> none = NewLayer();
+  Content snapshot(none, hot_, kMaxVolumeBytes);
+  const uint64_t before = layer_->account.used_bytes();
+  std::shared_ptr<Layer> ended = next;
+  Share(content_, &ended, snapshot);
+  Put(content_, *layer_, 70, 0, 'x');
+  EXPECT_EQ(layer_->account.used_bytes(), before);
+  EXPECT_EQ(next->account.used_bytes(), content_.Measure().own_bytes);
+}
+
+TEST_F(SharingTest, KeepingChangesAllAndEditingOne) {
+  PutPage(0, 0, 'a');
+  PutPage(0, 1, 'b');
+  std::shared_ptr<Layer> next = NewLayer();
+  const std::shared_ptr<Layer> none = NewLayer();
+  Content snapshot(none, hot_, kMaxVolumeBytes);
+  Share(content_, &next, snapshot);
+  // Copies the leaf, not the chunk.
+  Put(content_, *content_.layer(), 5, 0, 'x');
+  Replaced replaced;
+  const PageId page = layer_->account.NewPage(Priority::kNormal);
+  std::memset(arena_->PageData(page), 'a', kBlockBytes);
+  content_
+      .Keep(0, *layer_, &replaced,
+            [&](ChunkMap& map) { SetHot(map, 0, page, /*dirty=*/false); })
+      .Ignore();
+  Free(&replaced);
+  const auto hot_blocks = [](const Content& of) {
+    return of.Measure().census[Gauge::kHotBlocks];
+  };
+  EXPECT_EQ(hot_blocks(content_), 1);
+  EXPECT_EQ(hot_blocks(snapshot), 1) << "it is hot for both";
+  Put(content_, *content_.layer(), 0, 1, 'y');
+  EXPECT_EQ(Blocks(0), "ay..............");
+  EXPECT_EQ(hot_blocks(snapshot), 1);
+  EXPECT_EQ(hot_blocks(content_), 0);
+}
+
+TEST_F(SharingTest, ComparingNamesWhatDiffers) {
+  for (const uint64_t chunk : {0, 1, 64, 5000}) PutPage(chunk, 0, 'a');
+  std::shared_ptr<Layer> next = NewLayer();
+  const std::shared_ptr<Layer> none = NewLayer();
+  Content snapshot(none, hot_, kMaxVolumeBytes);
+  Share(content_, &next, snapshot);
+  Put(content_, *content_.layer(), 1, 3, 'x');
+  Put(content_, *content_.layer(), 70, 0, 'x');
+  content_.Clear(5000, 5000);
+  using Chunks = std::vector<std::pair<uint64_t, BlockMask>>;
+  const auto compare = [](const Content& now, const Content& since) {
+    Chunks found;
+    now.Compare(since, 0, kLastChunk,
+                [&](uint64_t chunk, BlockMask blocks) {
+                  found.emplace_back(chunk, blocks);
+                  return true;
+                })
+        .Ignore();
+    return found;
+  };
+  const Chunks expected = {{1, 0x8}, {70, 0x1}, {5000, 0x1}};
+  EXPECT_EQ(compare(content_, snapshot), expected);
+  EXPECT_EQ(compare(snapshot, content_), expected);
 }
 
 }  // namespace
