@@ -26,6 +26,9 @@ enum class Event : uint8_t {
   kVolumeChanged,  // Its settings.
   kVolumeRenamed,
   kVolumeDeleted,
+  kVolumeReverted,
+  kSnapshotCreated,
+  kSnapshotDeleted,
   kAttached,  // A client holds a volume open.
   kDetached,
   kConnectionRefused,  // A client was not let in.
@@ -57,6 +60,9 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"volume_changed", LogLevel::kInfo, false, true},
     {"volume_renamed", LogLevel::kInfo, false, true},
     {"volume_deleted", LogLevel::kInfo, false, true},
+    {"volume_reverted", LogLevel::kInfo, false, true},
+    {"snapshot_created", LogLevel::kInfo, false, true},
+    {"snapshot_deleted", LogLevel::kInfo, false, true},
     {"attached", LogLevel::kInfo, false, true},
     {"detached", LogLevel::kInfo, false, true},
     {"connection_refused", LogLevel::kWarning, false, false},

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <string_view>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/reason.h"
 #include "proto/status.h"
+#include "server/engine/changed_extents.h"
 #include "server/service/limits.h"
 
 namespace ramvol::service {
@@ -39,8 +41,38 @@ size_t MostExtents(int32_t wanted) {
   return static_cast<size_t>(std::clamp(wanted, 0, kMaxExtents));
 }
 
-absl::Status RunKind(engine::Volume& volume, const v1::IoOperation& operation,
-                     v1::IoResult* result) {
+// A range of a volume whose extents are asked for.
+struct Range {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+};
+
+absl::StatusOr<Range> ExtentsRange(const engine::Volume& volume, int64_t offset,
+                                   int64_t length, int32_t max_extents) {
+  absl::Status status = CheckRange(offset, length);
+  if (status.ok()) status = CheckNotNegative("max_extents", max_extents);
+  if (!status.ok()) return status;
+  Range range{static_cast<uint64_t>(offset), static_cast<uint64_t>(length)};
+  const uint64_t size = volume.size_bytes();
+  // The engine refuses an offset past the end.
+  if (length == 0 && range.offset < size) range.length = size - range.offset;
+  return range;
+}
+
+absl::StatusOr<std::shared_ptr<engine::Volume>> FindSince(
+    const engine::Engine& engine, const std::string& since) {
+  if (since.substr(0, 1) != "@") {
+    return InvalidField(
+        "since", absl::StrCat("since is \"", since,
+                              "\"; name a snapshot, such as \"@monday\""));
+  }
+  auto snapshot = engine.Find(since);
+  if (snapshot.ok()) return snapshot;
+  return WithMetadata(snapshot.status(), "snapshot", since);
+}
+
+absl::Status RunKind(engine::Volume& volume, const engine::Engine& engine,
+                     const v1::IoOperation& operation, v1::IoResult* result) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kRead:
       return ReadBlocks(volume, operation.read().offset(),
@@ -64,6 +96,15 @@ absl::Status RunKind(engine::Volume& volume, const v1::IoOperation& operation,
                       operation.get_extents().length(),
                       operation.get_extents().max_extents(),
                       result->mutable_extents(), &next_offset);
+      result->set_next_offset(next_offset);
+      return status;
+    }
+    case v1::IoOperation::kGetChangedExtents: {
+      const v1::IoGetChangedExtents& get = operation.get_changed_extents();
+      int64_t next_offset = 0;
+      absl::Status status = ListChangedExtents(
+          volume, engine, get.since(), get.offset(), get.length(),
+          get.max_extents(), result->mutable_changed_extents(), &next_offset);
       result->set_next_offset(next_offset);
       return status;
     }
@@ -117,15 +158,10 @@ absl::Status ListExtents(
     engine::Volume& volume, int64_t offset, int64_t length, int32_t max_extents,
     google::protobuf::RepeatedPtrField<v1::Extent>* extents,
     int64_t* next_offset) {
-  absl::Status status = CheckRange(offset, length);
-  if (status.ok()) status = CheckNotNegative("max_extents", max_extents);
-  if (!status.ok()) return status;
-  const uint64_t start = static_cast<uint64_t>(offset);
-  const uint64_t size = volume.size_bytes();
-  uint64_t bytes = static_cast<uint64_t>(length);
-  // The engine refuses an offset past the end.
-  if (length == 0 && start < size) bytes = size - start;
-  auto found = volume.GetExtents(start, bytes, MostExtents(max_extents));
+  const auto range = ExtentsRange(volume, offset, length, max_extents);
+  if (!range.ok()) return range.status();
+  auto found =
+      volume.GetExtents(range->offset, range->length, MostExtents(max_extents));
   if (!found.ok()) return found.status();
   extents->Reserve(static_cast<int>(found->extents.size()));
   for (const engine::Extent& extent : found->extents) {
@@ -138,11 +174,37 @@ absl::Status ListExtents(
   return absl::OkStatus();
 }
 
+absl::Status ListChangedExtents(
+    engine::Volume& volume, const engine::Engine& engine,
+    const std::string& since, int64_t offset, int64_t length,
+    int32_t max_extents,
+    google::protobuf::RepeatedPtrField<v1::ChangedExtent>* extents,
+    int64_t* next_offset) {
+  const auto range = ExtentsRange(volume, offset, length, max_extents);
+  if (!range.ok()) return range.status();
+  const auto snapshot = FindSince(engine, since);
+  if (!snapshot.ok()) return snapshot.status();
+  const auto found =
+      engine::ListChanges(volume, **snapshot, range->offset, range->length,
+                          MostExtents(max_extents));
+  if (!found.ok()) return found.status();
+  extents->Reserve(static_cast<int>(found->extents.size()));
+  for (const engine::ChangedExtent& extent : found->extents) {
+    v1::ChangedExtent* out = extents->Add();
+    out->set_offset(static_cast<int64_t>(extent.offset_bytes));
+    out->set_length(static_cast<int64_t>(extent.length_bytes));
+    out->set_changed(extent.changed);
+  }
+  *next_offset = static_cast<int64_t>(found->next_offset_bytes);
+  return absl::OkStatus();
+}
+
 std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
+                                           const engine::Engine& engine,
                                            const v1::IoOperation& operation) {
   auto result = std::make_unique<v1::IoResult>();
   result->set_id(operation.id());
-  const absl::Status status = RunKind(volume, operation, result.get());
+  const absl::Status status = RunKind(volume, engine, operation, result.get());
   if (!status.ok()) {
     *result->mutable_error() =
         ToRpcStatus(WithMetadata(status, "volume", volume.name()));
@@ -191,6 +253,8 @@ size_t ResultBytes(const v1::IoOperation& operation) {
       return static_cast<size_t>(DataBytes(operation));
     case v1::IoOperation::kGetExtents:
       return ExtentsBytes(operation.get_extents().max_extents());
+    case v1::IoOperation::kGetChangedExtents:
+      return ExtentsBytes(operation.get_changed_extents().max_extents());
     default:
       return 0;
   }

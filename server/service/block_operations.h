@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "ramvol/v1/block_service.pb.h"
+#include "server/engine/engine.h"
 #include "server/engine/volume.h"
 #include "server/service/executor.h"
 
@@ -33,8 +34,18 @@ absl::Status ListExtents(
     google::protobuf::RepeatedPtrField<v1::Extent>* extents,
     int64_t* next_offset);
 
-// Runs `operation`, whose kind must be set. The result holds its failure.
+// As ListExtents. `since` names a snapshot of `engine`.
+absl::Status ListChangedExtents(
+    engine::Volume& volume, const engine::Engine& engine,
+    const std::string& since, int64_t offset, int64_t length,
+    int32_t max_extents,
+    google::protobuf::RepeatedPtrField<v1::ChangedExtent>* extents,
+    int64_t* next_offset);
+
+// Runs `operation`, whose kind must be set, on a volume of `engine`. The result
+// holds its failure.
 std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,
+                                           const engine::Engine& engine,
                                            const v1::IoOperation& operation);
 
 // The lane that `operation` must run in.
@@ -46,7 +57,7 @@ bool IsSmall(const v1::IoOperation& operation);
 int64_t DataBytes(const v1::IoOperation& operation);
 // An upper bound of its result's memory, give or take some hundred bytes.
 size_t ResultBytes(const v1::IoOperation& operation);
-// The same for GetExtents.
+// The same for GetExtents and GetChangedExtents.
 size_t ExtentsBytes(int32_t max_extents);
 
 }  // namespace ramvol::service

@@ -187,10 +187,11 @@ grpc::ServerUnaryReactor* BlockService::Flush(
                             v1::FlushResponse*) { return volume.Flush(); }));
 }
 
-grpc::ServerUnaryReactor* BlockService::GetExtents(
+template <typename Request, typename Response, typename Call>
+grpc::ServerUnaryReactor* BlockService::RunExtents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
-    grpc::ByteBuffer* response) {
-  v1::GetExtentsRequest decoded;
+    grpc::ByteBuffer* response, Call call) const {
+  Request decoded;
   absl::Status status = DecodeSmallMessage(request, &decoded);
   if (!status.ok()) return UnaryRunner::Answer(context, status);
   UnaryTask task{.context = context,
@@ -198,23 +199,48 @@ grpc::ServerUnaryReactor* BlockService::GetExtents(
                  .answer_bytes = ExtentsBytes(decoded.max_extents()),
                  .response = response,
                  .run = {}};
-  task.run = [this, decoded = std::move(decoded), response] {
-    v1::GetExtentsResponse answer;
-    absl::Status status = CallVolume(
-        decoded, &answer,
-        [](engine::Volume& volume, const v1::GetExtentsRequest& request,
-           v1::GetExtentsResponse* response) {
-          int64_t next_offset = 0;
-          absl::Status status = ListExtents(
-              volume, request.offset(), request.length(), request.max_extents(),
-              response->mutable_extents(), &next_offset);
-          response->set_next_offset(next_offset);
-          return status;
-        });
+  task.run = [this, decoded = std::move(decoded), response, call] {
+    Response answer;
+    absl::Status status = CallVolume(decoded, &answer, call);
     if (status.ok()) EncodeMessage(answer, response);
     return status;
   };
   return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* BlockService::GetExtents(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return RunExtents<v1::GetExtentsRequest, v1::GetExtentsResponse>(
+      context, request, response,
+      [](engine::Volume& volume, const v1::GetExtentsRequest& request,
+         v1::GetExtentsResponse* response) {
+        int64_t next_offset = 0;
+        absl::Status status = ListExtents(
+            volume, request.offset(), request.length(), request.max_extents(),
+            response->mutable_extents(), &next_offset);
+        response->set_next_offset(next_offset);
+        return status;
+      });
+}
+
+grpc::ServerUnaryReactor* BlockService::GetChangedExtents(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  return RunExtents<v1::GetChangedExtentsRequest,
+                    v1::GetChangedExtentsResponse>(
+      context, request, response,
+      [this](engine::Volume& volume,
+             const v1::GetChangedExtentsRequest& request,
+             v1::GetChangedExtentsResponse* response) {
+        int64_t next_offset = 0;
+        absl::Status status = ListChangedExtents(
+            volume, *engine_, request.since(), request.offset(),
+            request.length(), request.max_extents(),
+            response->mutable_extents(), &next_offset);
+        response->set_next_offset(next_offset);
+        return status;
+      });
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(

@@ -29,7 +29,9 @@ using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
                 v1::BlockService::WithRawCallbackMethod_WriteZeroes<
                     v1::BlockService::WithRawCallbackMethod_Flush<
                         v1::BlockService::WithRawCallbackMethod_GetExtents<
-                            v1::BlockService::Service>>>>>>>;
+                            v1::BlockService::
+                                WithRawCallbackMethod_GetChangedExtents<
+                                    v1::BlockService::Service>>>>>>>>;
 
 // Thread-safe. block_service.proto is the contract.
 class BlockService final : public BlockServiceBase {
@@ -70,6 +72,9 @@ class BlockService final : public BlockServiceBase {
   grpc::ServerUnaryReactor* GetExtents(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetChangedExtents(
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+      grpc::ByteBuffer* response) override;
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
       grpc::CallbackServerContext* context) override;
 
@@ -79,6 +84,13 @@ class BlockService final : public BlockServiceBase {
   template <typename Request, typename Response, typename Call>
   absl::Status CallVolume(const Request& request, Response* response,
                           const Call& call) const;
+  // Runs a call that lists extents; the response takes as much memory as its
+  // `max_extents` allows.
+  template <typename Request, typename Response, typename Call>
+  grpc::ServerUnaryReactor* RunExtents(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response,
+                                       Call call) const;
   // The same as a call on bytes. Its answer must not take more than kCallBytes.
   template <typename Request, typename Response, typename Call>
   UnaryTask OnVolume(grpc::CallbackServerContext* context,

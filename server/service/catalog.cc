@@ -11,7 +11,9 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
+#include "server/service/etag.h"
 #include "server/service/lease.h"
+#include "server/service/snapshot_fields.h"
 #include "server/service/uid.h"
 #include "server/service/volume_fields.h"
 
@@ -34,22 +36,20 @@ absl::Status NotFound(const std::string& name) {
       "volume", name);
 }
 
+absl::Status CannotChange(const std::string& name) {
+  return WithMetadata(
+      WithReason(absl::FailedPreconditionError(absl::StrCat(
+                     "\"", name,
+                     "\" is a snapshot, which cannot change; clone it, or "
+                     "delete it by DeleteSnapshot")),
+                 reason::kReadOnlySnapshot),
+      "volume", name);
+}
+
 absl::Status Exists(const std::string& name, const std::string& message) {
   return WithMetadata(
       WithReason(absl::AlreadyExistsError(message), reason::kVolumeExists),
       "volume", name);
-}
-
-absl::Status CheckEtag(const std::string& name, const std::string& wanted,
-                       const std::string& actual) {
-  if (wanted.empty() || wanted == actual) return absl::OkStatus();
-  absl::Status status = WithReason(
-      absl::AbortedError(absl::StrCat(
-          "volume \"", name, "\" has etag \"", actual, "\", not \"", wanted,
-          "\": it has changed since; get it again and decide anew")),
-      reason::kEtagMismatch);
-  status = WithMetadata(std::move(status), "volume", name);
-  return WithMetadata(std::move(status), "etag", actual);
 }
 
 // Whether two requests with the same request_id are repetitions.
@@ -63,7 +63,7 @@ bool SameRequest(const google::protobuf::Message& a,
 // One volume's part of the catalog. Thread-safe.
 class Catalog::Entry {
  public:
-  Entry(std::shared_ptr<engine::Volume> volume,
+  Entry(std::shared_ptr<engine::Volume> volume, const engine::Volume* source,
         const v1::CreateVolumeRequest& request, absl::Time now, int64_t now_ns)
       : volume_(std::move(volume)), request_(request) {
     MutexLock lock(&mu_);
@@ -71,6 +71,10 @@ class Catalog::Entry {
     *settings_.mutable_labels() = request.labels();
     SetTtlLocked(FromProto(request.ttl()), now_ns);
     settings_.set_uid(FormatUid(volume_->uid()));
+    if (source != nullptr) {
+      settings_.set_source(request.source());
+      settings_.set_source_uid(FormatUid(source->uid()));
+    }
     *settings_.mutable_create_time() = ToProto(now);
     StampLocked(now);
     // Without an id, the request cannot be repeated.
@@ -99,7 +103,7 @@ class Catalog::Entry {
                                     const VolumeChange& change,
                                     const Catalog& catalog) {
     MutexLock change_lock(&change_mu_);
-    absl::Status status = CheckEtag(name(), wanted_etag, etag());
+    absl::Status status = CheckEtag("volume", name(), wanted_etag, etag());
     if (status.ok()) status = volume_->Update(change.engine);
     if (!status.ok()) return status;
     MutexLock lock(&mu_);
@@ -119,7 +123,8 @@ class Catalog::Entry {
     // This may have waited for the first of two equal requests, or for another.
     if (auto repeated = AnswerIfRepeated(request)) return *repeated;
     if (name() != request.name()) return NotFound(request.name());
-    absl::Status status = CheckEtag(request.name(), request.etag(), etag());
+    absl::Status status =
+        CheckEtag("volume", request.name(), request.etag(), etag());
     if (!status.ok()) return status;
     MutexLock create_lock(&catalog.create_mu_);
     status = catalog.engine_->RenameVolume(volume_, request.new_name());
@@ -148,10 +153,27 @@ class Catalog::Entry {
     return repeated ? std::optional<v1::Volume>(rename_answer_) : std::nullopt;
   }
 
+  absl::StatusOr<v1::Volume> Revert(
+      const std::shared_ptr<engine::Volume>& snapshot,
+      const v1::RevertVolumeRequest& request, const Catalog& catalog) {
+    MutexLock change_lock(&change_mu_);
+    absl::Status status = CheckEtag("volume", name(), request.etag(), etag());
+    if (status.ok()) {
+      status =
+          catalog.engine_->RevertVolume(volume_, snapshot, request.force());
+    }
+    if (!status.ok()) return status;
+    const absl::Time now = catalog.clock_();
+    MutexLock lock(&mu_);
+    FillVolume(volume_->options(), &settings_);
+    StampLocked(now);
+    return DescribeLocked(now, catalog.steady_());
+  }
+
   absl::Status Delete(engine::Engine& engine,
                       const v1::DeleteVolumeRequest& request) {
     MutexLock change_lock(&change_mu_);
-    absl::Status status = CheckEtag(name(), request.etag(), etag());
+    absl::Status status = CheckEtag("volume", name(), request.etag(), etag());
     if (status.ok()) status = engine.DeleteVolume(volume_, request.force());
     MutexLock lock(&mu_);
     if (status.ok()) lease_.End();
@@ -247,7 +269,10 @@ class Catalog::Entry {
 };
 
 Catalog::Catalog(engine::Engine* engine, Clock clock, ClockNs steady)
-    : engine_(engine), clock_(std::move(clock)), steady_(std::move(steady)) {}
+    : engine_(engine),
+      clock_(std::move(clock)),
+      steady_(std::move(steady)),
+      snapshots_(engine, clock_) {}
 
 Catalog::~Catalog() = default;
 
@@ -256,6 +281,10 @@ absl::StatusOr<std::shared_ptr<Catalog::Entry>> Catalog::Find(
   if (name.empty()) {
     return InvalidField("name", "name is empty; name a volume",
                         reason::kInvalidName);
+  }
+  if (NamesSnapshot(name)) {
+    auto snapshot = snapshots_.Find(name);
+    return snapshot.ok() ? CannotChange(name) : snapshot.status();
   }
   ReaderMutexLock lock(&map_mu_);
   const auto it = entries_.find(name);
@@ -315,28 +344,49 @@ absl::StatusOr<v1::Volume> Catalog::Create(
   MutexLock lock(&create_mu_);
   const auto old = AnswerOld(request);
   if (old != nullptr) return *old;
+  auto source = FindSource(request, &*options);
+  if (!source.ok()) return source.status();
   if (request.validate_only()) {
     v1::Volume volume;
     FillVolume(*options, &volume);
     *volume.mutable_labels() = request.labels();
     if (request.has_ttl()) *volume.mutable_ttl() = request.ttl();
+    volume.set_source(request.source());
     return volume;
   }
-  auto volume = engine_->CreateVolume(*options);
+  auto volume = *source == nullptr ? engine_->CreateVolume(*options)
+                                   : engine_->CloneVolume(*options, *source);
   if (!volume.ok()) {
     return WithMetadata(volume.status(), "volume", request.name());
   }
   v1::Volume created = Enter(std::make_shared<Entry>(
-      *std::move(volume), request, clock_(), steady_()));
-  LogEvent(Event::kVolumeCreated,
-           {.volume = created.name(),
-            .client = client,
-            .message = absl::StrCat(
-                FormatExactSize(options->size_bytes), ", ",
-                absl::StripPrefix(v1::Allocator_Name(created.allocator()),
-                                  "ALLOCATOR_")),
-            .uid = UidOf(created)});
+      *std::move(volume), source->get(), request, clock_(), steady_()));
+  LogEvent(
+      Event::kVolumeCreated,
+      {.volume = created.name(),
+       .client = client,
+       .message = absl::StrCat(
+           FormatExactSize(options->size_bytes), ", ",
+           absl::StripPrefix(v1::Allocator_Name(created.allocator()),
+                             "ALLOCATOR_"),
+           request.source().empty() ? "" : ", a clone of ", request.source()),
+       .uid = UidOf(created)});
   return created;
+}
+
+absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::FindSource(
+    const v1::CreateVolumeRequest& request,
+    engine::VolumeOptions* options) const {
+  if (request.source().empty()) return nullptr;
+  auto source = engine_->Find(request.source());
+  absl::Status status = source.status();
+  if (status.ok()) {
+    status = InheritMissing(request, (*source)->options(), options);
+  }
+  if (!status.ok()) {
+    return WithMetadata(std::move(status), "source", request.source());
+  }
+  return source;
 }
 
 v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
@@ -350,6 +400,7 @@ v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
 }
 
 absl::StatusOr<v1::Volume> Catalog::Get(const std::string& name) const {
+  if (NamesSnapshot(name)) return snapshots_.GetAsVolume(name);
   auto entry = Find(name);
   if (!entry.ok()) return entry.status();
   return (*entry)->Describe(clock_(), steady_());
@@ -393,6 +444,24 @@ absl::StatusOr<v1::Volume> Catalog::Rename(
                                    .client = client,
                                    .uid = UidOf(*renamed)});
   return renamed;
+}
+
+absl::StatusOr<v1::Volume> Catalog::Revert(
+    const v1::RevertVolumeRequest& request, std::string_view client) {
+  auto entry = Find(request.name());
+  if (!entry.ok()) return entry.status();
+  auto snapshot = snapshots_.Find(request.snapshot());
+  if (!snapshot.ok()) return snapshot.status();
+  auto reverted = (*entry)->Revert(*snapshot, request, *this);
+  if (!reverted.ok()) {
+    return WithMetadata(reverted.status(), "volume", request.name());
+  }
+  LogEvent(Event::kVolumeReverted,
+           {.volume = request.name(),
+            .client = client,
+            .message = absl::StrCat("to ", (*snapshot)->name()),
+            .uid = UidOf(*reverted)});
+  return reverted;
 }
 
 absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
@@ -481,16 +550,26 @@ std::pair<std::vector<v1::Volume>, bool> Catalog::List(std::string_view after,
 
 absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::FindVolume(
     const std::string& name) const {
+  if (NamesSnapshot(name)) return snapshots_.Find(name);
   auto entry = Find(name);
   if (!entry.ok()) return entry.status();
   return (*entry)->volume();
 }
 
+absl::StatusOr<std::vector<std::string>> Catalog::ListRelated(
+    const std::string& name, size_t max) const {
+  const auto settings = Get(name);
+  if (!settings.ok()) return settings.status();
+  const bool snapshot = NamesSnapshot(name);
+  return snapshots_.NamesOf(snapshot ? settings->source_uid() : settings->uid(),
+                            max, snapshot ? BareName(name) : "");
+}
+
 absl::StatusOr<engine::VolumeStats> Catalog::Stat(
     const std::string& name) const {
-  auto entry = Find(name);
-  if (!entry.ok()) return entry.status();
-  return (*entry)->volume()->Stats();
+  auto volume = FindVolume(name);
+  if (!volume.ok()) return volume.status();
+  return (*volume)->Stats();
 }
 
 }  // namespace ramvol::service

@@ -24,13 +24,15 @@
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/schedule.h"
+#include "server/service/snapshot_catalog.h"
 
 namespace ramvol::service {
 
 // Creates, changes and deletes volumes in the engine, and keeps these settings.
 // All such calls go through one Catalog. The data path uses the engine
 // directly, and so calls must not keep volumes that they find here: one that is
-// referred to does not expire.
+// referred to does not expire. Where a call reads, "@" and a snapshot's name
+// will do, too.
 //
 // Thread-safe. Errors are as volume_service.proto documents.
 class Catalog {
@@ -56,12 +58,19 @@ class Catalog {
                                     std::string_view client = "");
   absl::StatusOr<v1::Volume> Rename(const v1::RenameVolumeRequest& request,
                                     std::string_view client = "");
+  absl::StatusOr<v1::Volume> Revert(const v1::RevertVolumeRequest& request,
+                                    std::string_view client = "");
   absl::Status Delete(const v1::DeleteVolumeRequest& request,
                       std::string_view client = "");
   // Up to `max` volumes with names greater than `after`, and whether more
   // follow.
   std::pair<std::vector<v1::Volume>, bool> List(std::string_view after,
                                                 size_t max) const;
+  // Up to `max` snapshots of the volume of this name; of "@" and a snapshot's,
+  // the other ones of its source. In order, without "@".
+  absl::StatusOr<std::vector<std::string>> ListRelated(const std::string& name,
+                                                       size_t max) const;
+  SnapshotCatalog& snapshots() { return snapshots_; }
   // The engine's volume of this name.
   absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
       const std::string& name) const;
@@ -85,6 +94,11 @@ class Catalog {
   // The same for a repeated request to rename.
   std::unique_ptr<absl::StatusOr<v1::Volume>> AnswerOld(
       const v1::RenameVolumeRequest& request) const;
+  // The source of a clone, from which it completes `options`; nullptr when the
+  // request has none.
+  absl::StatusOr<std::shared_ptr<engine::Volume>> FindSource(
+      const v1::CreateVolumeRequest& request,
+      engine::VolumeOptions* options) const;
   v1::Volume Enter(std::shared_ptr<Entry> entry);
   // Removes the entry, if it is still there.
   void Erase(const std::shared_ptr<Entry>& entry);
@@ -97,6 +111,7 @@ class Catalog {
   const Clock clock_;
   const ClockNs steady_;
   std::atomic<uint64_t> expired_{0};
+  SnapshotCatalog snapshots_;
 
   // Held during a creation or a renaming: a repeated request waits for the
   // first one's outcome, and the engine and `entries_` take names in one order.

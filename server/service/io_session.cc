@@ -24,10 +24,10 @@ size_t HeldBytes(const v1::IoOperation& operation) {
 }
 
 size_t HeldBytes(const v1::IoResult& result, size_t encoded_bytes) {
+  const int extents = result.extents_size() + result.changed_extents_size();
   return IoSession::kOperationHeldBytes +
-         (result.extents_size() > 0
-              ? static_cast<size_t>(result.extents_size()) * kExtentBytes
-              : encoded_bytes);
+         (extents > 0 ? static_cast<size_t>(extents) * kExtentBytes
+                      : encoded_bytes);
 }
 
 absl::Status WindowExceeded(const char* what, int64_t unanswered, int64_t more,

@@ -351,7 +351,7 @@ void IoStream::RunTurn(Lane lane, int most) {
     Act(next);
     if (operation == nullptr) return;
     set_->CallHookForTest(*operation);
-    result = RunOperation(attachment_->volume(), *operation);
+    result = RunOperation(attachment_->volume(), *engine_, *operation);
     if (!result->has_error()) Count(*operation, *attachment_);
     const int64_t began_ns = std::exchange(now_ns, SteadyNowNs());
     if (small) cost.Note(now_ns - began_ns);

@@ -47,30 +47,6 @@ absl::Status CheckFrame(const char* field, int bytes) {
                           "the default"));
 }
 
-absl::Status CheckLabels(const std::string& field, const Labels& labels) {
-  if (labels.size() > kMaxLabels) {
-    return InvalidField(
-        field, absl::StrCat("there are ", labels.size(),
-                            " labels; a volume has at most ", kMaxLabels));
-  }
-  for (const auto& [key, value] : labels) {
-    if (!engine::ValidateName(key).ok()) {
-      return InvalidField(
-          field,
-          absl::StrCat("label key \"", key,
-                       "\" is not 1 to 63 characters of [a-z0-9._-] that "
-                       "begin and end with a letter or a digit"));
-    }
-    if (value.size() > kMaxLabelValueBytes) {
-      return InvalidField(
-          field,
-          absl::StrCat("the value of label \"", key, "\" has ", value.size(),
-                       " bytes; a value has at most ", kMaxLabelValueBytes));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckTtl(const char* field,
                       const google::protobuf::Duration& ttl) {
   constexpr int32_t kNanosPerSecond = 1'000'000'000;
@@ -131,26 +107,21 @@ absl::Status CheckName(const char* field, const std::string& name) {
                       reason::kInvalidName);
 }
 
-absl::Status CheckRequestId(const std::string& id) {
-  if (id.size() <= kMaxRequestIdBytes) return absl::OkStatus();
-  return InvalidField("request_id", absl::StrCat("request_id has ", id.size(),
-                                                 " bytes; it has at most ",
-                                                 kMaxRequestIdBytes));
-}
-
 absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
   absl::Status name = CheckName("name", request.name());
   if (!name.ok()) return name;
-  absl::Status fields = FirstError(
-      {CheckSize("size_bytes", request.size_bytes()),
+  const bool size_of_source =
+      !request.source().empty() && request.size_bytes() == 0;
+  return FirstError(
+      {size_of_source ? absl::OkStatus()
+                      : CheckSize("size_bytes", request.size_bytes()),
        CheckFrame("min_frame_bytes", request.min_frame_bytes()),
        CheckFrame("max_frame_bytes", request.max_frame_bytes()),
        CheckLevel("zstd_level", request.zstd_level()),
        CheckLevel("merge_zstd_level", request.merge_zstd_level()),
        CheckMemoryLimit("memory_limit_bytes", request.memory_limit_bytes()),
-       CheckLabels("labels", request.labels()),
-       CheckTtl("ttl", request.ttl())});
-  return fields.ok() ? CheckRequestId(request.request_id()) : fields;
+       CheckLabels("labels", request.labels()), CheckTtl("ttl", request.ttl()),
+       CheckRequestId(request.request_id())});
 }
 
 // Checks fields that depend on each other.
@@ -223,6 +194,38 @@ absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
 
 }  // namespace
 
+absl::Status CheckLabels(const std::string& field, const Labels& labels) {
+  if (labels.size() > kMaxLabels) {
+    return InvalidField(
+        field, absl::StrCat("there are ", labels.size(),
+                            " labels; a volume has at most ", kMaxLabels));
+  }
+  for (const auto& [key, value] : labels) {
+    if (!engine::ValidateName(key).ok()) {
+      return InvalidField(
+          field,
+          absl::StrCat("label key \"", key,
+                       "\" is not 1 to 63 characters of [a-z0-9._-] that "
+                       "begin and end with a letter or a digit"));
+    }
+    if (value.size() > kMaxLabelValueBytes) {
+      return InvalidField(
+          field,
+          absl::StrCat("the value of label \"", key, "\" has ", value.size(),
+                       " bytes; a value has at most ", kMaxLabelValueBytes));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRequestId(const std::string& request_id) {
+  if (request_id.size() <= kMaxRequestIdBytes) return absl::OkStatus();
+  return InvalidField(
+      "request_id",
+      absl::StrCat("request_id has ", request_id.size(),
+                   " bytes; it has at most ", kMaxRequestIdBytes));
+}
+
 absl::StatusOr<engine::VolumeOptions> ParseCreate(
     const v1::CreateVolumeRequest& request) {
   absl::Status status = CheckCreate(request);
@@ -248,9 +251,38 @@ absl::StatusOr<engine::VolumeOptions> ParseCreate(
   options.memory_limit_bytes =
       static_cast<uint64_t>(request.memory_limit_bytes());
   options.read_only = request.read_only();
-  status = CheckCombination(options);
+  // Those of a clone are complete once it has inherited the rest.
+  if (request.source().empty()) status = CheckCombination(options);
   if (!status.ok()) return status;
   return options;
+}
+
+absl::Status InheritMissing(const v1::CreateVolumeRequest& request,
+                            const engine::VolumeOptions& source,
+                            engine::VolumeOptions* options) {
+  if (request.size_bytes() == 0) options->size_bytes = source.size_bytes;
+  if (request.allocator() == v1::ALLOCATOR_UNSPECIFIED) {
+    options->allocator = source.allocator;
+  }
+  if (request.min_frame_bytes() == 0) {
+    options->min_frame_bytes = source.min_frame_bytes;
+  }
+  if (request.max_frame_bytes() == 0) {
+    options->max_frame_bytes = source.max_frame_bytes;
+  }
+  if (request.zstd_level() == 0) options->write_level = source.write_level;
+  if (request.merge_zstd_level() == 0) {
+    options->merge_level = source.merge_level;
+  }
+  if (options->size_bytes < source.size_bytes) {
+    return InvalidField(
+        "size_bytes",
+        absl::StrCat("size_bytes is ", options->size_bytes, ", less than the ",
+                     source.size_bytes,
+                     " bytes of the source; leave it out, or shrink the clone "
+                     "later"));
+  }
+  return CheckCombination(*options);
 }
 
 absl::StatusOr<VolumeChange> ParseUpdate(
@@ -339,6 +371,8 @@ v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {
   out.set_dirty_bytes(i64(stats.dirty_bytes));
   out.set_dead_bytes(i64(stats.dead_bytes));
   out.set_attached_clients(stats.attached_clients);
+  out.set_own_bytes(i64(stats.own_bytes));
+  out.set_shared_bytes(i64(stats.shared_bytes));
 
   v1::IoCounters& io = *out.mutable_io();
   io.set_read_operations(i64(stats.read_operations));

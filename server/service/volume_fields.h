@@ -36,15 +36,24 @@ struct VolumeChange {
 };
 
 // Checks every field and fills in defaults. INVALID_ARGUMENT names the field as
-// users know it, its value, and what is accepted.
+// users know it, its value, and what is accepted. With a source, a size of 0
+// and missing fields are to be taken from it by InheritMissing.
 absl::StatusOr<engine::VolumeOptions> ParseCreate(
     const v1::CreateVolumeRequest& request);
+// Takes what `request` leaves open from the options of its source.
+// INVALID_ARGUMENT when that does not fit.
+absl::Status InheritMissing(const v1::CreateVolumeRequest& request,
+                            const engine::VolumeOptions& source,
+                            engine::VolumeOptions* options);
 // The same for UpdateVolume, with fields "volume.…" and "update_mask".
 absl::StatusOr<VolumeChange> ParseUpdate(
     const v1::UpdateVolumeRequest& request);
 
 // Checks new_name and request_id, as ParseCreate does.
 absl::Status CheckRename(const v1::RenameVolumeRequest& request);
+// The checks of one field, for other requests.
+absl::Status CheckLabels(const std::string& field, const Labels& labels);
+absl::Status CheckRequestId(const std::string& request_id);
 
 // Sets the fields that the engine knows.
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -35,6 +37,37 @@ absl::StatusOr<int32_t> PageSize(int32_t wanted, int32_t max) {
                                                   "; it must not be negative"));
   }
   return wanted == 0 ? kDefaultPageSize : std::min(wanted, max);
+}
+
+// Fills a page of up to `size` items, each with a name, from after the page
+// that `token` ends. `list(after, max)` gives items in order, and whether more
+// follow; `add(item)` puts one into the answer.
+template <typename List, typename Add>
+absl::Status FillPage(int32_t size, const std::string& token, const List& list,
+                      const Add& add, std::string* next_token) {
+  auto last = ParsePageToken(token);
+  if (!last.ok()) return last.status();
+  size_t bytes = 0;
+  int32_t count = 0;
+  bool more = true;
+  while (more && count < size) {
+    auto [items, others] = list(
+        *last, static_cast<size_t>(std::min(size - count, kVolumesAtOnce)));
+    more = others;
+    for (auto& item : items) {
+      bytes += item.ByteSizeLong();
+      // At least one item a page, so that a listing always moves on.
+      if (bytes > kMaxPageBytes && count > 0) {
+        *next_token = MakePageToken(*last);
+        return absl::OkStatus();
+      }
+      *last = item.name();
+      add(std::move(item));
+      ++count;
+    }
+  }
+  if (more) *next_token = MakePageToken(*last);
+  return absl::OkStatus();
 }
 
 // Moves the volume, if there is one, into `response`.
@@ -120,34 +153,17 @@ grpc::ServerUnaryReactor* VolumeService::ListVolumes(
 
 absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
                                  v1::ListVolumesResponse* response) const {
-  const auto wanted = PageSize(request.page_size(), kMaxPageSize);
-  if (!wanted.ok()) return wanted.status();
-  const auto after = ParsePageToken(request.page_token());
-  if (!after.ok()) return after.status();
-  const int32_t size = *wanted;
-  std::string last = *after;
-  size_t bytes = 0;
-  bool more = true;
-  while (more && response->volumes_size() < size) {
-    const int32_t missing = size - response->volumes_size();
-    auto [volumes, others] = catalog_->List(
-        last, static_cast<size_t>(std::min(missing, kVolumesAtOnce)));
-    more = others;
-    for (v1::Volume& volume : volumes) {
-      bytes += volume.ByteSizeLong();
-      // At least one volume a page, so that a listing always moves on.
-      if (bytes > kMaxPageBytes && response->volumes_size() > 0) {
-        response->set_next_page_token(MakePageToken(last));
-        return absl::OkStatus();
-      }
-      last = volume.name();
-      *response->add_volumes() = std::move(volume);
-    }
-  }
-  if (more) {
-    response->set_next_page_token(MakePageToken(last));
-  }
-  return absl::OkStatus();
+  const auto size = PageSize(request.page_size(), kMaxPageSize);
+  if (!size.ok()) return size.status();
+  return FillPage(
+      *size, request.page_token(),
+      [this](std::string_view after, size_t max) {
+        return catalog_->List(after, max);
+      },
+      [response](v1::Volume volume) {
+        *response->add_volumes() = std::move(volume);
+      },
+      response->mutable_next_page_token());
 }
 
 grpc::ServerUnaryReactor* VolumeService::UpdateVolume(
@@ -251,6 +267,117 @@ absl::Status VolumeService::ListHolders(
   return absl::OkStatus();
 }
 
+grpc::ServerUnaryReactor* VolumeService::CreateSnapshot(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::CreateSnapshotRequest, v1::CreateSnapshotResponse>(
+      context, request, response,
+      [this, client = PeerText(context->peer())](
+          const v1::CreateSnapshotRequest& request,
+          v1::CreateSnapshotResponse* response) {
+        v1::CreateSnapshotsRequest all;
+        *all.add_snapshots() = request;
+        all.mutable_request_id()->swap(
+            *all.mutable_snapshots(0)->mutable_request_id());
+        auto made = catalog_->snapshots().Create(all, client);
+        if (!made.ok()) return made.status();
+        *response->mutable_snapshot() = std::move(made->front());
+        return absl::OkStatus();
+      });
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* VolumeService::CreateSnapshots(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task =
+      Task<v1::CreateSnapshotsRequest, v1::CreateSnapshotsResponse>(
+          context, request, response,
+          [this, client = PeerText(context->peer())](
+              const v1::CreateSnapshotsRequest& request,
+              v1::CreateSnapshotsResponse* response) {
+            auto made = catalog_->snapshots().Create(request, client);
+            if (!made.ok()) return made.status();
+            for (v1::Snapshot& snapshot : *made) {
+              *response->add_snapshots() = std::move(snapshot);
+            }
+            return absl::OkStatus();
+          });
+  // It has the request's labels, and little more for each snapshot.
+  task.answer_bytes = request->Length() + kMaxPageBytes;
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* VolumeService::GetSnapshot(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::GetSnapshotRequest, v1::GetSnapshotResponse>(
+      context, request, response,
+      [this](const v1::GetSnapshotRequest& request,
+             v1::GetSnapshotResponse* response) {
+        auto snapshot = catalog_->snapshots().Get(request.name());
+        if (!snapshot.ok()) return snapshot.status();
+        *response->mutable_snapshot() = *std::move(snapshot);
+        return absl::OkStatus();
+      });
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* VolumeService::ListSnapshots(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::ListSnapshotsRequest, v1::ListSnapshotsResponse>(
+      context, request, response,
+      [this](const v1::ListSnapshotsRequest& request,
+             v1::ListSnapshotsResponse* response) {
+        return ListKept(request, response);
+      });
+  task.answer_bytes = kMaxPageBytes;
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+absl::Status VolumeService::ListKept(
+    const v1::ListSnapshotsRequest& request,
+    v1::ListSnapshotsResponse* response) const {
+  const auto size = PageSize(request.page_size(), kMaxPageSize);
+  if (!size.ok()) return size.status();
+  return FillPage(
+      *size, request.page_token(),
+      [this, &request](std::string_view after, size_t max) {
+        return catalog_->snapshots().List(request.volume(), after, max);
+      },
+      [response](v1::Snapshot snapshot) {
+        *response->add_snapshots() = std::move(snapshot);
+      },
+      response->mutable_next_page_token());
+}
+
+grpc::ServerUnaryReactor* VolumeService::DeleteSnapshot(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::DeleteSnapshotRequest, v1::DeleteSnapshotResponse>(
+      context, request, response,
+      [this, client = PeerText(context->peer())](
+          const v1::DeleteSnapshotRequest& request,
+          v1::DeleteSnapshotResponse*) {
+        return catalog_->snapshots().Delete(request, client);
+      });
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* VolumeService::RevertVolume(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::RevertVolumeRequest, v1::RevertVolumeResponse>(
+      context, request, response,
+      [this, client = PeerText(context->peer())](
+          const v1::RevertVolumeRequest& request,
+          v1::RevertVolumeResponse* response) {
+        return Answer(catalog_->Revert(request, client), response);
+      });
+  return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
 grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
@@ -283,6 +410,8 @@ void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
   info->set_hot_cache_limit_bytes(i64(stats.hot_cache_limit_bytes));
   info->set_hot_cache_bytes(i64(stats.hot_cache_bytes));
   info->set_hot_cache_dirty_bytes(i64(stats.hot_cache_dirty_bytes));
+  info->set_snapshots(static_cast<int32_t>(stats.snapshots));
+  info->set_shared_bytes(i64(stats.shared_bytes));
   info->set_max_data_bytes(kMaxDataBytes);
   info->set_io_window_operations(static_cast<int32_t>(kMaxWindowOperations));
   info->set_io_window_bytes(kMaxWindowBytes);

@@ -24,21 +24,29 @@
 namespace ramvol::service {
 
 // The generated service with raw bytes as messages (call_message.h).
-using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
+using VolumeServiceOfVolumes = v1::VolumeService::WithRawCallbackMethod_CreateVolume<
     v1::VolumeService::WithRawCallbackMethod_GetVolume<
         v1::VolumeService::WithRawCallbackMethod_ListVolumes<
             v1::VolumeService::WithRawCallbackMethod_UpdateVolume<
                 v1::VolumeService::WithRawCallbackMethod_DeleteVolume<
                     v1::VolumeService::WithRawCallbackMethod_StatVolume<
                         v1::VolumeService::WithRawCallbackMethod_ListClients<
-                            v1::VolumeService::
-                                WithRawCallbackMethod_GetServerInfo<
-                                    v1::VolumeService::
-                                        WithRawCallbackMethod_RenameVolume<
-                                            v1::VolumeService::
-                                                WithRawCallbackMethod_WatchEvents<
-                                                    v1::VolumeService::
-                                                        Service>>>>>>>>>>;
+                            v1::VolumeService::WithRawCallbackMethod_GetServerInfo<
+                                v1::VolumeService::
+                                    WithRawCallbackMethod_RenameVolume<
+                                        v1::VolumeService::
+                                            WithRawCallbackMethod_WatchEvents<
+                                                v1::VolumeService::
+                                                    WithRawCallbackMethod_RevertVolume<
+                                                        v1::VolumeService::
+                                                            Service>>>>>>>>>>>;
+using VolumeServiceBase =
+    v1::VolumeService::WithRawCallbackMethod_CreateSnapshot<
+        v1::VolumeService::WithRawCallbackMethod_CreateSnapshots<
+            v1::VolumeService::WithRawCallbackMethod_GetSnapshot<
+                v1::VolumeService::WithRawCallbackMethod_ListSnapshots<
+                    v1::VolumeService::WithRawCallbackMethod_DeleteSnapshot<
+                        VolumeServiceOfVolumes>>>>>;
 
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
@@ -78,6 +86,24 @@ class VolumeService final : public VolumeServiceBase {
   grpc::ServerUnaryReactor* ListClients(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* CreateSnapshot(grpc::CallbackServerContext* context,
+                                           const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* CreateSnapshots(
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+      grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetSnapshot(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListSnapshots(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* DeleteSnapshot(grpc::CallbackServerContext* context,
+                                           const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* RevertVolume(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override;
@@ -87,6 +113,8 @@ class VolumeService final : public VolumeServiceBase {
  private:
   absl::Status List(const v1::ListVolumesRequest& request,
                     v1::ListVolumesResponse* response) const;
+  absl::Status ListKept(const v1::ListSnapshotsRequest& request,
+                        v1::ListSnapshotsResponse* response) const;
   absl::Status ListHolders(const v1::ListClientsRequest& request,
                            v1::ListClientsResponse* response) const;
   void FillInfo(v1::GetServerInfoResponse* info) const;

@@ -150,7 +150,8 @@ class Driver {
     if (running_.empty()) return;
     auto operation = std::move(running_[index]);
     running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(index));
-    session_.Complete(service::RunOperation(*volume_, *operation));
+    session_.Complete(
+        service::RunOperation(*volume_, SharedEngine(), *operation));
   }
 
   bool Write() {

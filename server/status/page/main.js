@@ -15,6 +15,7 @@ const MEANINGS = {
   VOLUME_MEMORY_LIMIT: "A volume has reached its own memory limit: trim it, or raise the limit.",
   PAST_END: "Requests that end past a volume's size.",
   VOLUME_READ_ONLY: "Writes to volumes that are read-only.",
+  READ_ONLY_SNAPSHOT: "Writes to snapshots, which never change.",
   VOLUME_DELETED: "Requests to volumes that were deleted meanwhile.",
   CORRUPT_FRAME: "Data was lost: test the machine's memory.",
   TOO_MUCH_DATA: "Requests with more data than one may carry.",

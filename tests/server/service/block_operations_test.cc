@@ -121,33 +121,55 @@ TEST_F(BlockOperationsTest, RunsEachKindAndKeepsItsId) {
   v1::IoOperation operation;
   operation.set_id(7);
   operation.mutable_write()->set_data(std::string(kBlock, 'x'));
-  EXPECT_EQ(RunOperation(*volume_, operation)->id(), 7u);
+  EXPECT_EQ(RunOperation(*volume_, *engine_, operation)->id(), 7u);
   operation.mutable_read()->set_length(2);
-  EXPECT_EQ(RunOperation(*volume_, operation)->data(), "xx");
+  EXPECT_EQ(RunOperation(*volume_, *engine_, operation)->data(), "xx");
   operation.mutable_get_extents()->set_max_extents(1);
-  const auto extents = RunOperation(*volume_, operation);
+  const auto extents = RunOperation(*volume_, *engine_, operation);
   EXPECT_EQ(extents->extents_size(), 1);
   EXPECT_EQ(extents->next_offset(), kBlock);
   operation.mutable_trim()->set_length(1);
-  EXPECT_FALSE(RunOperation(*volume_, operation)->has_error());
+  EXPECT_FALSE(RunOperation(*volume_, *engine_, operation)->has_error());
   operation.mutable_write_zeroes()->set_length(kBlock);
-  EXPECT_FALSE(RunOperation(*volume_, operation)->has_error());
+  EXPECT_FALSE(RunOperation(*volume_, *engine_, operation)->has_error());
   operation.mutable_read()->set_length(1);
-  EXPECT_EQ(RunOperation(*volume_, operation)->data(), std::string(1, '\0'));
+  EXPECT_EQ(RunOperation(*volume_, *engine_, operation)->data(),
+            std::string(1, '\0'));
   operation.mutable_flush();
-  EXPECT_FALSE(RunOperation(*volume_, operation)->has_error());
+  EXPECT_FALSE(RunOperation(*volume_, *engine_, operation)->has_error());
   EXPECT_EQ(volume_->Stats().flush_operations, 1u);
+}
+
+TEST_F(BlockOperationsTest, ListsChangesSinceASnapshot) {
+  ASSERT_THAT(engine_->CreateSnapshots({{volume_, "monday"}}), IsOk());
+  ASSERT_THAT(WriteBlocks(*volume_, kBlock, std::string(kBlock, 'x')), IsOk());
+  v1::IoOperation operation;
+  v1::IoGetChangedExtents& get = *operation.mutable_get_changed_extents();
+  get.set_since("@monday");
+  get.set_max_extents(2);
+  const auto result = RunOperation(*volume_, *engine_, operation);
+  ASSERT_FALSE(result->has_error());
+  ASSERT_EQ(result->changed_extents_size(), 2);
+  EXPECT_FALSE(result->changed_extents(0).changed());
+  EXPECT_EQ(result->changed_extents(0).length(), kBlock);
+  EXPECT_TRUE(result->changed_extents(1).changed());
+  EXPECT_EQ(result->changed_extents(1).length(), kBlock);
+  EXPECT_EQ(result->next_offset(), 2 * kBlock);
+  get.set_since("@tuesday");
+  EXPECT_THAT(
+      FromRpcStatus(RunOperation(*volume_, *engine_, operation)->error()),
+      HasReason(absl::StatusCode::kNotFound, reason::kSnapshotNotFound));
 }
 
 TEST_F(BlockOperationsTest, AFailureNamesTheVolume) {
   v1::IoOperation operation;
   operation.mutable_read()->set_offset(-1);
   const absl::Status status =
-      FromRpcStatus(RunOperation(*volume_, operation)->error());
+      FromRpcStatus(RunOperation(*volume_, *engine_, operation)->error());
   EXPECT_THAT(status, IsInvalidField("offset"));
   EXPECT_EQ(GetMetadata(status).at("volume"), "disk");
   v1::IoOperation none;
-  EXPECT_THAT(FromRpcStatus(RunOperation(*volume_, none)->error()),
+  EXPECT_THAT(FromRpcStatus(RunOperation(*volume_, *engine_, none)->error()),
               StatusIs(absl::StatusCode::kInternal, ::testing::_));
 }
 
