@@ -22,6 +22,7 @@ bool IsChange(OperationKind kind) {
     case OperationKind::kRead:
     case OperationKind::kFlush:
     case OperationKind::kGetExtents:
+    case OperationKind::kGetChangedExtents:
       return false;
   }
   return true;
@@ -41,6 +42,8 @@ const char* KindName(OperationKind kind) {
       return "flush";
     case OperationKind::kGetExtents:
       return "list of extents";
+    case OperationKind::kGetChangedExtents:
+      return "list of changes";
   }
   return "operation";
 }
@@ -69,7 +72,8 @@ Operation ToOperation(uint64_t id, const Part& part) {
     operation.data = std::string_view(
         request.data + (part.offset - request.offset), part.length);
   }
-  if (request.kind == OperationKind::kGetExtents) {
+  if (ListsExtents(request.kind)) {
+    operation.since = request.since;
     operation.max_extents = request.max_extents == 0
                                 ? kMaxExtents
                                 : std::min(request.max_extents, kMaxExtents);

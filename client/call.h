@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,9 +32,12 @@ struct Request {
   const char* data = nullptr;
   char* out = nullptr;
   bool no_hole = false;  // For kWriteZeroes.
-  // For kGetExtents. 0: all extents, in as many parts as that takes.
+  // For those that list extents. 0: all extents, in as many parts as that
+  // takes.
   int32_t max_extents = 0;
-  // The callback: `extents_done` for kGetExtents, `done` for all others.
+  std::string since;  // For kGetChangedExtents.
+  // The callback: `extents_done` for those that list extents, `done` for all
+  // others.
   VolumeConnection::Done done;
   VolumeConnection::ExtentsDone extents_done;
 };

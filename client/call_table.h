@@ -57,7 +57,7 @@ class CallTable {
 
   // Records the answer to a part. Does nothing if the call has ended.
   void Finish(const Part& part, absl::Status status);
-  // The same for a part of kGetExtents.
+  // The same for a part that lists extents.
   void FinishExtents(const Part& part, const std::vector<Extent>& extents,
                      int64_t next_offset, int64_t volume_size_bytes);
 

@@ -21,6 +21,10 @@ namespace {
 
 constexpr int kVolumesPerPage = 1000;
 
+absl::Status Unsupported() {
+  return absl::UnimplementedError("this connection knows no snapshots");
+}
+
 }  // namespace
 
 Client::Client(ClientOptions options)
@@ -132,6 +136,97 @@ absl::StatusOr<std::unique_ptr<EventWatch>> Client::WatchEvents(
 absl::StatusOr<std::unique_ptr<EventWatch>> ClientConnection::WatchEvents(
     const v1::WatchEventsRequest&) {
   return absl::UnimplementedError("this connection watches no events");
+}
+
+absl::StatusOr<v1::Snapshot> Client::CreateSnapshot(
+    const v1::CreateSnapshotRequest& request) const {
+  return connection_->CreateSnapshot(request);
+}
+
+absl::StatusOr<std::vector<v1::Snapshot>> Client::CreateSnapshots(
+    const v1::CreateSnapshotsRequest& request) const {
+  const auto made = connection_->CreateSnapshots(request);
+  if (!made.ok()) return made.status();
+  return std::vector<v1::Snapshot>(made->snapshots().begin(),
+                                   made->snapshots().end());
+}
+
+absl::StatusOr<v1::Snapshot> Client::GetSnapshot(std::string_view name) const {
+  v1::GetSnapshotRequest request;
+  request.set_name(name.data(), name.size());
+  return connection_->GetSnapshot(request);
+}
+
+absl::StatusOr<std::vector<v1::Snapshot>> Client::ListSnapshots(
+    std::string_view volume) const {
+  std::vector<v1::Snapshot> all;
+  std::string token;
+  do {
+    absl::StatusOr<v1::ListSnapshotsResponse> page =
+        ListSnapshotsFrom(volume, token);
+    if (!page.ok()) return page.status();
+    for (v1::Snapshot& snapshot : *page->mutable_snapshots()) {
+      all.push_back(std::move(snapshot));
+    }
+    token = page->next_page_token();
+  } while (!token.empty());
+  return all;
+}
+
+absl::StatusOr<v1::ListSnapshotsResponse> Client::ListSnapshotsFrom(
+    std::string_view volume, const std::string& page_token) const {
+  v1::ListSnapshotsRequest request;
+  request.set_volume(volume.data(), volume.size());
+  request.set_page_size(kVolumesPerPage);
+  request.set_page_token(page_token);
+  absl::StatusOr<v1::ListSnapshotsResponse> page =
+      connection_->ListSnapshots(request);
+  if (page.ok() && !page_token.empty() &&
+      page->next_page_token() == page_token) {
+    return absl::InternalError(
+        "the server gave the same page token twice while listing snapshots");
+  }
+  return page;
+}
+
+absl::Status Client::DeleteSnapshot(
+    const v1::DeleteSnapshotRequest& request) const {
+  return connection_->DeleteSnapshot(request);
+}
+
+absl::StatusOr<v1::Volume> Client::RevertVolume(
+    const v1::RevertVolumeRequest& request) const {
+  return connection_->RevertVolume(request);
+}
+
+absl::StatusOr<v1::Snapshot> ClientConnection::CreateSnapshot(
+    const v1::CreateSnapshotRequest&) {
+  return Unsupported();
+}
+
+absl::StatusOr<v1::CreateSnapshotsResponse> ClientConnection::CreateSnapshots(
+    const v1::CreateSnapshotsRequest&) {
+  return Unsupported();
+}
+
+absl::StatusOr<v1::Snapshot> ClientConnection::GetSnapshot(
+    const v1::GetSnapshotRequest&) {
+  return Unsupported();
+}
+
+absl::StatusOr<v1::ListSnapshotsResponse> ClientConnection::ListSnapshots(
+    const v1::ListSnapshotsRequest&) {
+  return Unsupported();
+}
+
+absl::Status ClientConnection::DeleteSnapshot(
+    const v1::DeleteSnapshotRequest&) {
+  return Unsupported();
+}
+
+absl::StatusOr<v1::Volume> ClientConnection::RevertVolume(
+    const v1::RevertVolumeRequest&) {
+  return Unsupported();
 }
 
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {

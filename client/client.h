@@ -36,10 +36,13 @@ class ClientConnection;
 // base/reason.h gives its stable reason), UNAVAILABLE when the server
 // cannot be reached within reconnect_timeout, DEADLINE_EXCEEDED after timeout.
 // All calls but WatchEvents are retried while it is UNAVAILABLE: the reading
-// ones are idempotent, CreateVolume and RenameVolume are made so by a
-// request_id (drawn at random when the caller gives none), UpdateVolume sets
-// values, and a repeated DeleteVolume whose first answer was lost answers OK
-// instead of NOT_FOUND.
+// ones are idempotent, CreateVolume, RenameVolume, CreateSnapshot and
+// CreateSnapshots are made so by a request_id (drawn at random when the caller
+// gives none), UpdateVolume sets values, and a repeated DeleteVolume or
+// DeleteSnapshot whose first answer was lost answers OK instead of NOT_FOUND.
+// RevertVolume is retried only if it has an etag: a second one would take back
+// what was written after the first. When the first answer was lost, it fails
+// with ABORTED.
 class Client {
  public:
   explicit Client(ClientOptions options = {});
@@ -69,12 +72,31 @@ class Client {
   // a stream that follows may take longer than `timeout`.
   absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
       const v1::WatchEventsRequest& request) const;
+
+  absl::StatusOr<v1::Snapshot> CreateSnapshot(
+      const v1::CreateSnapshotRequest& request) const;
+  // All at the same instant, or none; in the order of the request.
+  absl::StatusOr<std::vector<v1::Snapshot>> CreateSnapshots(
+      const v1::CreateSnapshotsRequest& request) const;
+  absl::StatusOr<v1::Snapshot> GetSnapshot(std::string_view name) const;
+  // All pages, in order of names; of volumes called `volume`, unless it is
+  // empty.
+  absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(
+      std::string_view volume = "") const;
+  // One page, as ListVolumesFrom.
+  absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshotsFrom(
+      std::string_view volume, const std::string& page_token) const;
+  absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request) const;
+  absl::StatusOr<v1::Volume> RevertVolume(
+      const v1::RevertVolumeRequest& request) const;
+
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
   // Asks gRPC's standard health service. FAILED_PRECONDITION when the server
   // answers anything but SERVING, as it does while it stops.
   absl::Status CheckHealth() const;
 
-  // Opens the volume for reading and writing. NOT_FOUND when there is none.
+  // Opens the volume for reading and writing, or the snapshot "@NAME" for
+  // reading. NOT_FOUND when there is none.
   absl::StatusOr<RemoteVolume> Open(std::string_view name,
                                     const OpenOptions& options = {}) const;
 

@@ -45,6 +45,18 @@ class ClientConnection {
   // again.
   virtual absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
       const v1::WatchEventsRequest& request);
+  // Not pure either. ListSnapshots is one page.
+  virtual absl::StatusOr<v1::Snapshot> CreateSnapshot(
+      const v1::CreateSnapshotRequest& request);
+  virtual absl::StatusOr<v1::CreateSnapshotsResponse> CreateSnapshots(
+      const v1::CreateSnapshotsRequest& request);
+  virtual absl::StatusOr<v1::Snapshot> GetSnapshot(
+      const v1::GetSnapshotRequest& request);
+  virtual absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(
+      const v1::ListSnapshotsRequest& request);
+  virtual absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request);
+  virtual absl::StatusOr<v1::Volume> RevertVolume(
+      const v1::RevertVolumeRequest& request);
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
   virtual absl::Status CheckHealth() = 0;
 

@@ -1,4 +1,4 @@
-// A run of bytes in one state.
+// Runs of bytes in one state.
 #ifndef RAMVOL_CLIENT_EXTENT_H_
 #define RAMVOL_CLIENT_EXTENT_H_
 
@@ -12,6 +12,14 @@ struct Extent {
   bool hole = false;  // Stores nothing and reads as zero.
 
   friend bool operator==(const Extent&, const Extent&) = default;
+};
+
+struct ChangedExtent {
+  int64_t offset = 0;
+  int64_t length = 0;
+  bool changed = false;  // May differ.
+
+  friend bool operator==(const ChangedExtent&, const ChangedExtent&) = default;
 };
 
 }  // namespace ramvol

@@ -209,20 +209,61 @@ class GrpcClientConnection : public ClientConnection {
 
   absl::Status DeleteVolume(const v1::DeleteVolumeRequest& request) override {
     v1::DeleteVolumeResponse response;
-    bool answer_lost = false;
-    return Retry([&](absl::Duration left) {
-      const bool was_ready =
-          control_channel_->GetState(false) == GRPC_CHANNEL_READY;
-      absl::Status status = CallOnce(&v1::VolumeService::Stub::DeleteVolume,
-                                     request, response, left);
-      if (answer_lost && absl::IsNotFound(status)) return absl::OkStatus();
-      // An attempt that found no connection has deleted nothing. After any
-      // other, NOT_FOUND may mean that it deleted the volume.
-      answer_lost |= absl::IsUnavailable(status) &&
-                     (was_ready || control_channel_->GetState(false) !=
-                                       GRPC_CHANNEL_TRANSIENT_FAILURE);
-      return status;
-    });
+    return Delete(&v1::VolumeService::Stub::DeleteVolume, request, response);
+  }
+
+  absl::StatusOr<v1::Snapshot> CreateSnapshot(
+      const v1::CreateSnapshotRequest& request) override {
+    v1::CreateSnapshotResponse response;
+    absl::Status status = Call(&v1::VolumeService::Stub::CreateSnapshot,
+                               Identified(request), response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_snapshot());
+  }
+
+  absl::StatusOr<v1::CreateSnapshotsResponse> CreateSnapshots(
+      const v1::CreateSnapshotsRequest& request) override {
+    v1::CreateSnapshotsResponse response;
+    absl::Status status = Call(&v1::VolumeService::Stub::CreateSnapshots,
+                               Identified(request), response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::StatusOr<v1::Snapshot> GetSnapshot(
+      const v1::GetSnapshotRequest& request) override {
+    v1::GetSnapshotResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::GetSnapshot, request, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_snapshot());
+  }
+
+  absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(
+      const v1::ListSnapshotsRequest& request) override {
+    v1::ListSnapshotsResponse response;
+    absl::Status status =
+        Call(&v1::VolumeService::Stub::ListSnapshots, request, response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::Status DeleteSnapshot(
+      const v1::DeleteSnapshotRequest& request) override {
+    v1::DeleteSnapshotResponse response;
+    return Delete(&v1::VolumeService::Stub::DeleteSnapshot, request, response);
+  }
+
+  absl::StatusOr<v1::Volume> RevertVolume(
+      const v1::RevertVolumeRequest& request) override {
+    v1::RevertVolumeResponse response;
+    absl::Status status =
+        request.etag().empty()
+            ? CallOnce(&v1::VolumeService::Stub::RevertVolume, request,
+                       response, options_.timeout)
+            : Call(&v1::VolumeService::Stub::RevertVolume, request, response);
+    if (!status.ok()) return status;
+    return std::move(*response.mutable_volume());
   }
 
   absl::StatusOr<v1::VolumeStats> StatVolume(
@@ -304,6 +345,26 @@ class GrpcClientConnection : public ClientConnection {
     SetDeadline(left, context);
     response.Clear();
     return FromGrpcStatus(((*stub_).*method)(&context, request, &response));
+  }
+
+  // Calls until there is an answer. What a call deleted whose answer was lost
+  // is not missed.
+  template <typename Request, typename Response>
+  absl::Status Delete(Method<Request, Response> method, const Request& request,
+                      Response& response) {
+    bool answer_lost = false;
+    return Retry([&](absl::Duration left) {
+      const bool was_ready =
+          control_channel_->GetState(false) == GRPC_CHANNEL_READY;
+      absl::Status status = CallOnce(method, request, response, left);
+      if (answer_lost && absl::IsNotFound(status)) return absl::OkStatus();
+      // An attempt that found no connection has deleted nothing. After any
+      // other, NOT_FOUND may mean that it deleted what was named.
+      answer_lost |= absl::IsUnavailable(status) &&
+                     (was_ready || control_channel_->GetState(false) !=
+                                       GRPC_CHANNEL_TRANSIENT_FAILURE);
+      return status;
+    });
   }
 
   absl::Status Retry(

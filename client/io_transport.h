@@ -23,9 +23,15 @@ enum class OperationKind {
   kWriteZeroes,
   kFlush,
   kGetExtents,
+  kGetChangedExtents,
 };
 
-// An IoOperation of block_service.proto. Borrows `data`.
+inline bool ListsExtents(OperationKind kind) {
+  return kind == OperationKind::kGetExtents ||
+         kind == OperationKind::kGetChangedExtents;
+}
+
+// An IoOperation of block_service.proto. Borrows `data` and `since`.
 struct Operation {
   uint64_t id = 0;
   OperationKind kind = OperationKind::kFlush;
@@ -34,6 +40,7 @@ struct Operation {
   std::string_view data;  // For kWrite.
   bool no_hole = false;
   int32_t max_extents = 0;
+  std::string_view since;  // Of kGetChangedExtents; borrowed.
 };
 
 // An IoResult. `data` has the bytes that were read, in consecutive pieces. They
@@ -42,6 +49,7 @@ struct OperationResult {
   uint64_t id = 0;
   absl::Status status;
   absl::InlinedVector<std::string_view, 2> data;
+  // Of kGetChangedExtents, too: `hole` is its `changed` then.
   std::vector<Extent> extents;
   int64_t next_offset = 0;
 };

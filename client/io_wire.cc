@@ -68,12 +68,14 @@ int KindField(OperationKind kind) {
       return v1::IoOperation::kFlushFieldNumber;
     case OperationKind::kGetExtents:
       return v1::IoOperation::kGetExtentsFieldNumber;
+    case OperationKind::kGetChangedExtents:
+      return v1::IoOperation::kGetChangedExtentsFieldNumber;
   }
   return 0;
 }
 
 // Every kind has `offset` as field 1, then `data` or `length` as field 2, then
-// `no_hole` or `max_extents` as field 3.
+// `no_hole` or `max_extents` as field 3, then `since` as field 4.
 static_assert(v1::IoRead::kOffsetFieldNumber == 1 &&
               v1::IoRead::kLengthFieldNumber == 2 &&
               v1::IoWrite::kOffsetFieldNumber == 1 &&
@@ -85,13 +87,22 @@ static_assert(v1::IoRead::kOffsetFieldNumber == 1 &&
               v1::IoWriteZeroes::kNoHoleFieldNumber == 3 &&
               v1::IoGetExtents::kOffsetFieldNumber == 1 &&
               v1::IoGetExtents::kLengthFieldNumber == 2 &&
-              v1::IoGetExtents::kMaxExtentsFieldNumber == 3);
+              v1::IoGetExtents::kMaxExtentsFieldNumber == 3 &&
+              v1::IoGetChangedExtents::kOffsetFieldNumber == 1 &&
+              v1::IoGetChangedExtents::kLengthFieldNumber == 2 &&
+              v1::IoGetChangedExtents::kMaxExtentsFieldNumber == 3 &&
+              v1::IoGetChangedExtents::kSinceFieldNumber == 4);
+// ReadExtent reads both.
+static_assert(v1::Extent::kOffsetFieldNumber == 1 &&
+              v1::Extent::kLengthFieldNumber == 2 &&
+              v1::Extent::kHoleFieldNumber == 3 &&
+              v1::ChangedExtent::kOffsetFieldNumber == 1 &&
+              v1::ChangedExtent::kLengthFieldNumber == 2 &&
+              v1::ChangedExtent::kChangedFieldNumber == 3);
 
 uint64_t ThirdField(const Operation& operation) {
   if (operation.kind == OperationKind::kWriteZeroes) return operation.no_hole;
-  if (operation.kind == OperationKind::kGetExtents) {
-    return operation.max_extents;
-  }
+  if (ListsExtents(operation.kind)) return operation.max_extents;
   return 0;
 }
 
@@ -102,7 +113,8 @@ size_t KindSize(const Operation& operation) {
     return offset + BytesFieldSize(operation.data);
   }
   return offset + VarintFieldSize(operation.length) +
-         VarintFieldSize(ThirdField(operation));
+         VarintFieldSize(ThirdField(operation)) +
+         BytesFieldSize(operation.since);
 }
 
 size_t OperationSize(const Operation& operation) {
@@ -121,7 +133,8 @@ uint8_t* PutOperation(const Operation& operation, uint8_t* out) {
     return PutBytes(2, operation.data, out);
   }
   out = PutVarintField(2, operation.length, out);
-  return PutVarintField(3, ThirdField(operation), out);
+  out = PutVarintField(3, ThirdField(operation), out);
+  return PutBytes(4, operation.since, out);
 }
 
 grpc::ByteBuffer ToByteBuffer(grpc_slice slice) {
@@ -257,6 +270,7 @@ bool ReadResult(CodedInputStream& in, OperationResult& result) {
       case DelimitedTag(v1::IoResult::kDataFieldNumber):
         return ReadPieces(in, result.data);
       case DelimitedTag(v1::IoResult::kExtentsFieldNumber):
+      case DelimitedTag(v1::IoResult::kChangedExtentsFieldNumber):
         return ReadExtent(in, result.extents.emplace_back());
       case VarintTag(v1::IoResult::kNextOffsetFieldNumber):
         return ReadVarint(in, result.next_offset);

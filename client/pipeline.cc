@@ -280,7 +280,7 @@ void VolumePipeline::TakeResultLocked(Part part, const OperationResult& result,
   if (kind == OperationKind::kRead && result.status.ok()) {
     calls_.Pin(*part.call);
     reads.push_back({.part = std::move(part), .result = &result});
-  } else if (kind == OperationKind::kGetExtents && result.status.ok()) {
+  } else if (ListsExtents(kind) && result.status.ok()) {
     calls_.FinishExtents(part, result.extents, result.next_offset,
                          size_bytes());
   } else {

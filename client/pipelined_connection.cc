@@ -5,12 +5,14 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "client/call.h"
 #include "client/client_counters.h"
+#include "client/extent.h"
 #include "client/io_transport.h"
 #include "client/options.h"
 #include "client/pipeline.h"
@@ -27,6 +29,18 @@ Request NewRequest(OperationKind kind, int64_t offset, int64_t length) {
   request.offset = offset;
   request.length = length;
   return request;
+}
+
+// See OperationResult::extents.
+absl::StatusOr<std::vector<ChangedExtent>> ToChanges(
+    const absl::StatusOr<std::vector<Extent>>& extents) {
+  if (!extents.ok()) return extents.status();
+  std::vector<ChangedExtent> changes;
+  changes.reserve(extents->size());
+  for (const Extent& extent : *extents) {
+    changes.push_back({extent.offset, extent.length, extent.hole});
+  }
+  return changes;
 }
 
 }  // namespace
@@ -80,6 +94,21 @@ void PipelinedConnection::ExtentsAsync(int64_t offset, int64_t length,
   Request request = NewRequest(OperationKind::kGetExtents, offset, length);
   request.max_extents = max_extents;
   request.extents_done = std::move(done);
+  pipeline_->Submit(std::move(request));
+}
+
+void PipelinedConnection::ChangesAsync(const std::string& since, int64_t offset,
+                                       int64_t length, int32_t max_extents,
+                                       ChangesDone done) {
+  Request request =
+      NewRequest(OperationKind::kGetChangedExtents, offset, length);
+  request.since = since;
+  request.max_extents = max_extents;
+  request.extents_done =
+      [done = std::move(done)](
+          const absl::StatusOr<std::vector<Extent>>& extents) {
+        done(ToChanges(extents));
+      };
   pipeline_->Submit(std::move(request));
 }
 

@@ -34,6 +34,8 @@ class PipelinedConnection : public VolumeConnection {
   void FlushAsync(Done done) override;
   void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                     ExtentsDone done) override;
+  void ChangesAsync(const std::string& since, int64_t offset, int64_t length,
+                    int32_t max_extents, ChangesDone done) override;
 
   void Together(absl::FunctionRef<void()> start) override;
 

@@ -85,6 +85,14 @@ absl::StatusOr<std::vector<Extent>> RemoteVolume::Extents(
       [&](ExtentsDone done) { ExtentsAsync(offset, length, std::move(done)); });
 }
 
+absl::StatusOr<std::vector<ChangedExtent>> RemoteVolume::Changes(
+    const std::string& since, int64_t offset, int64_t length) const {
+  return WaitFor<absl::StatusOr<std::vector<ChangedExtent>>>(
+      [&](ChangesDone done) {
+        ChangesAsync(since, offset, length, /*max_extents=*/0, std::move(done));
+      });
+}
+
 void RemoteVolume::ReadAsync(int64_t offset, absl::Span<char> out,
                              Done done) const {
   connection_->ReadAsync(offset, out, std::move(done));
@@ -117,6 +125,13 @@ void RemoteVolume::FirstExtentsAsync(int64_t offset, int64_t length,
                                      int32_t max_extents,
                                      ExtentsDone done) const {
   connection_->ExtentsAsync(offset, length, std::max(1, max_extents),
+                            std::move(done));
+}
+
+void RemoteVolume::ChangesAsync(const std::string& since, int64_t offset,
+                                int64_t length, int32_t max_extents,
+                                ChangesDone done) const {
+  connection_->ChangesAsync(since, offset, length, max_extents,
                             std::move(done));
 }
 

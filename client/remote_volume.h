@@ -22,8 +22,8 @@ namespace ramvol {
 // tests can give a RemoteVolume a mock (client/mocks/mock_volume_connection.h).
 class VolumeConnection;
 
-// An open volume. Thread-safe. Copies are cheap and share the connection, which
-// closes with the last copy.
+// An open volume or snapshot. Thread-safe. Copies are cheap and share the
+// connection, which closes with the last copy.
 //
 // Operations of different threads, and asynchronous ones, run at the same time
 // over several streams, and complete in any order. An operation that starts
@@ -58,6 +58,8 @@ class RemoteVolume {
  public:
   using Done = std::function<void(absl::Status)>;
   using ExtentsDone = std::function<void(absl::StatusOr<std::vector<Extent>>)>;
+  using ChangesDone =
+      std::function<void(absl::StatusOr<std::vector<ChangedExtent>>)>;
 
   explicit RemoteVolume(std::shared_ptr<VolumeConnection> connection);
 
@@ -74,6 +76,10 @@ class RemoteVolume {
   // to the volume's end.
   absl::StatusOr<std::vector<Extent>> Extents(int64_t offset,
                                               int64_t length) const;
+  // The same of what may differ from the snapshot `since`, "@NAME".
+  absl::StatusOr<std::vector<ChangedExtent>> Changes(const std::string& since,
+                                                     int64_t offset,
+                                                     int64_t length) const;
 
   // Asynchronous operations. They return at once, or when max_inflight_bytes
   // allows. Each calls `done` exactly once, on a thread of the SDK. `done` must
@@ -90,6 +96,9 @@ class RemoteVolume {
   // to 10000), and at least one unless the range is empty.
   void FirstExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                          ExtentsDone done) const;
+  // The same of what may differ from `since`; `max_extents` 0 means all.
+  void ChangesAsync(const std::string& since, int64_t offset, int64_t length,
+                    int32_t max_extents, ChangesDone done) const;
 
   // Runs `start` on this thread. The asynchronous operations on this volume
   // that `start` begins share messages, which costs much less when they are

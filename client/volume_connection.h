@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,8 @@ class VolumeConnection {
  public:
   using Done = std::function<void(absl::Status)>;
   using ExtentsDone = std::function<void(absl::StatusOr<std::vector<Extent>>)>;
+  using ChangesDone =
+      std::function<void(absl::StatusOr<std::vector<ChangedExtent>>)>;
 
   virtual ~VolumeConnection() = default;
 
@@ -37,6 +40,14 @@ class VolumeConnection {
   // All extents when `max_extents` is 0.
   virtual void ExtentsAsync(int64_t offset, int64_t length, int32_t max_extents,
                             ExtentsDone done) = 0;
+
+  // The same for changes since the snapshot `since`. Not pure, for mocks that
+  // were made before it was there.
+  virtual void ChangesAsync(const std::string& /*since*/, int64_t /*offset*/,
+                            int64_t /*length*/, int32_t /*max_extents*/,
+                            ChangesDone done) {
+    done(absl::UnimplementedError("this connection lists no changes"));
+  }
 
   // See RemoteVolume::Together.
   virtual void Together(absl::FunctionRef<void()> start) { start(); }

@@ -38,6 +38,12 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, WatchEvents).WillByDefault([unexpected] {
       return absl::StatusOr<std::unique_ptr<EventWatch>>(unexpected);
     });
+    ON_CALL(*this, CreateSnapshot).WillByDefault(Return(unexpected));
+    ON_CALL(*this, CreateSnapshots).WillByDefault(Return(unexpected));
+    ON_CALL(*this, GetSnapshot).WillByDefault(Return(unexpected));
+    ON_CALL(*this, ListSnapshots).WillByDefault(Return(unexpected));
+    ON_CALL(*this, DeleteSnapshot).WillByDefault(Return(unexpected));
+    ON_CALL(*this, RevertVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
     ON_CALL(*this, CheckHealth).WillByDefault(Return(unexpected));
     ON_CALL(*this, Open).WillByDefault(Return(unexpected));
@@ -61,6 +67,18 @@ class MockClientConnection : public ClientConnection {
               (const v1::ListClientsRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<std::unique_ptr<EventWatch>>, WatchEvents,
               (const v1::WatchEventsRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::Snapshot>, CreateSnapshot,
+              (const v1::CreateSnapshotRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::CreateSnapshotsResponse>, CreateSnapshots,
+              (const v1::CreateSnapshotsRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::Snapshot>, GetSnapshot,
+              (const v1::GetSnapshotRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::ListSnapshotsResponse>, ListSnapshots,
+              (const v1::ListSnapshotsRequest& request), (override));
+  MOCK_METHOD(absl::Status, DeleteSnapshot,
+              (const v1::DeleteSnapshotRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::Volume>, RevertVolume,
+              (const v1::RevertVolumeRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
               (override));
   MOCK_METHOD(absl::Status, CheckHealth, (), (override));

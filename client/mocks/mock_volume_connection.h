@@ -26,8 +26,8 @@
 
 namespace ramvol {
 
-// An action for any operation but ExtentsAsync. Completes the operation with
-// `status` at once, on the caller's thread.
+// An action for any operation but ExtentsAsync and ChangesAsync. Completes the
+// operation with `status` at once, on the caller's thread.
 inline auto OperationGives(absl::Status status) {
   return [status = std::move(status)](auto&&... arguments) {
     auto all = std::forward_as_tuple(arguments...);
@@ -55,6 +55,13 @@ inline auto ExtentsGive(absl::StatusOr<std::vector<Extent>> extents) {
   };
 }
 
+// An action for ChangesAsync.
+inline auto ChangesGive(absl::StatusOr<std::vector<ChangedExtent>> changes) {
+  return [changes = std::move(changes)](
+             const std::string&, int64_t, int64_t, int32_t,
+             VolumeConnection::ChangesDone done) { done(changes); };
+}
+
 // An operation without an expectation fails with UNIMPLEMENTED.
 class MockVolumeConnection : public VolumeConnection {
  public:
@@ -67,6 +74,7 @@ class MockVolumeConnection : public VolumeConnection {
     ON_CALL(*this, WriteZeroesAsync).WillByDefault(OperationGives(unexpected));
     ON_CALL(*this, FlushAsync).WillByDefault(OperationGives(unexpected));
     ON_CALL(*this, ExtentsAsync).WillByDefault(ExtentsGive(unexpected));
+    ON_CALL(*this, ChangesAsync).WillByDefault(ChangesGive(unexpected));
   }
 
   MOCK_METHOD(void, ReadAsync,
@@ -82,6 +90,10 @@ class MockVolumeConnection : public VolumeConnection {
   MOCK_METHOD(void, ExtentsAsync,
               (int64_t offset, int64_t length, int32_t max_extents,
                ExtentsDone done),
+              (override));
+  MOCK_METHOD(void, ChangesAsync,
+              (const std::string& since, int64_t offset, int64_t length,
+               int32_t max_extents, ChangesDone done),
               (override));
   MOCK_METHOD(int64_t, size_bytes, (), (const, override));
   MOCK_METHOD(bool, read_only, (), (const, override));

@@ -134,6 +134,37 @@ TEST(IoWireTest, EncodesEveryKind) {
   EXPECT_TRUE(request.operations(7).has_read());
 }
 
+TEST(IoWireTest, CarriesListsOfChanges) {
+  std::vector<Operation> operations = {
+      Make(1, OperationKind::kGetChangedExtents, 4096, 8192)};
+  operations[0].max_extents = 7;
+  operations[0].since = "@monday";
+  const v1::IoRequest request = Parse(EncodeOperations(operations));
+  ASSERT_EQ(request.operations_size(), 1);
+  const v1::IoGetChangedExtents& get =
+      request.operations(0).get_changed_extents();
+  EXPECT_EQ(get.offset(), 4096);
+  EXPECT_EQ(get.length(), 8192);
+  EXPECT_EQ(get.max_extents(), 7);
+  EXPECT_EQ(get.since(), "@monday");
+
+  v1::IoResponse response;
+  v1::IoResult& result = *response.add_results();
+  v1::ChangedExtent& changed = *result.add_changed_extents();
+  changed.set_offset(4096);
+  changed.set_length(5);
+  changed.set_changed(true);
+  result.set_next_offset(4101);
+  const std::string bytes = response.SerializeAsString();
+  const std::vector<grpc::Slice> slices = Cut(bytes, 3);
+  const auto message = DecodeResponse(slices);
+  ASSERT_TRUE(message.ok()) << message.status();
+  ASSERT_THAT(message->results, SizeIs(1));
+  EXPECT_THAT(message->results[0].extents,
+              ElementsAre(Extent{4096, 5, /*hole=*/true}));
+  EXPECT_EQ(message->results[0].next_offset, 4101);
+}
+
 TEST(IoWireTest, DecodesWhateverTheSlices) {
   const std::string bytes = SomeResponse().SerializeAsString();
   for (size_t size = 1; size <= bytes.size(); ++size) {
