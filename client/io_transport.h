@@ -40,7 +40,7 @@ struct Operation {
   std::string_view data;  // For kWrite.
   bool no_hole = false;
   int32_t max_extents = 0;
-  std::string_view since;  // Of kGetChangedExtents; borrowed.
+  std::string_view since;  // Of kGetChangedExtents.
 };
 
 // An IoResult. `data` has the bytes that were read, in consecutive pieces. They

@@ -23,6 +23,7 @@
 #include "client/cli/commands/compare_commands.h"
 #include "client/cli/commands/completion_command.h"
 #include "client/cli/commands/data_commands.h"
+#include "client/cli/commands/diff_command.h"
 #include "client/cli/commands/events_command.h"
 #include "client/cli/commands/export_command.h"
 #include "client/cli/commands/extents_command.h"
@@ -31,6 +32,7 @@
 #include "client/cli/commands/nbd_commands.h"
 #include "client/cli/commands/remove_command.h"
 #include "client/cli/commands/show_commands.h"
+#include "client/cli/commands/snapshot_commands.h"
 #include "client/cli/commands/top_command.h"
 #include "client/cli/commands/volume_commands.h"
 #include "client/cli/commands/wait_command.h"
@@ -248,6 +250,8 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddShowCommands(commands);
   AddEventsCommand(commands);
   AddTopCommand(commands);
+  AddSnapshotCommands(commands);
+  AddDiffCommand(commands);
   AddDataCommands(commands);
   AddExtentsCommand(commands);
   AddImportCommand(commands);

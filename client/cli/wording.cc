@@ -26,6 +26,11 @@ const Words& Phrases() {
   static const auto* const phrases = new Words{
       {"ListVolumes shows those that there are",
        "\"ramvol ls\" lists those that there are"},
+      {"ListSnapshots shows those that there are",
+       "\"ramvol snapshot ls\" lists those that there are"},
+      {"create it, or list the snapshots there are",
+       "\"ramvol snapshot ls\" lists those that there are"},
+      {"delete it by DeleteSnapshot", "delete it by \"ramvol snapshot rm\""},
       {"create it, or list the volumes there are",
        "\"ramvol ls\" lists those that there are"},
       {"set read_only to false to change it",

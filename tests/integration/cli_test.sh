@@ -154,6 +154,75 @@ expect 2 trim scratch
 expect 0 show scratch --output=json
 python3 -c 'import json,sys; v=json.load(open("out")); sys.exit(v["sizeBytes"] != "1073741824" or v["zstdLevel"] != -5)' ||
   fail "show: $(cat out)"
+
+# Snapshots, clones, what has changed.
+expect 0 create gold 1M
+printf before | "$cli" write gold 0 || fail "write"
+expect 0 snapshot create gold monday --label team=x
+expect_text out "Source:"
+expect_text out "team=x"
+expect 4 snapshot create gold monday
+expect_text err "(SNAPSHOT_EXISTS)"
+expect 3 snapshot create nothing x
+expect 0 snapshot create gold -o name
+grep -qE '^@gold-[0-9]{8}-[0-9]{6}$' out || fail "a chosen name: $(cat out)"
+expect 0 snapshot ls gold -o name
+expect_text out @monday
+expect 0 snapshot ls
+expect_text out "SOURCE"
+expect 0 snapshot show monday -o json
+python3 -c 'import json,sys; v=json.load(open("out")); sys.exit(v["name"] != "monday" or v["source"] != "gold" or v["labels"] != {"team": "x"})' ||
+  fail "snapshot show: $(cat out)"
+expect 3 snapshot show @none
+expect_text err '"ramvol snapshot ls" lists'
+printf 'after!' | "$cli" write gold 0 || fail "write"
+expect 0 read @monday 0 6
+expect_text out before
+expect 1 trim @monday --all
+expect_text err "(READ_ONLY_SNAPSHOT)"
+expect 1 rm @monday
+expect_text err '"ramvol snapshot rm"'
+for command in "show @monday" "stat @monday" "extents @monday" "checksum @monday" \
+  "clients @monday"; do
+  # shellcheck disable=SC2086
+  expect 0 $command
+done
+expect 0 export @monday -
+head -c 6 out | cmp - <(printf before) || fail "export @monday"
+expect 0 diff @monday
+expect_text out "changed"
+expect 0 diff monday gold --totals -o json
+python3 -c 'import json,sys; v=json.load(open("out")); sys.exit(v["changedBytes"] != "4096" or v["sameBytes"] != str((1 << 20) - 4096))' ||
+  fail "diff: $(cat out)"
+expect 0 diff @monday @monday --totals
+expect_text out "Changed:  0 bytes"
+expect 3 diff @none gold
+expect 0 clone @monday vm --label a=b
+expect_text out "@monday"
+expect 0 read vm 0 6
+expect_text out before
+expect 0 clone gold vm2 --size=2M
+expect 1 clone gold vm3 --size=4096
+expect_text err "SIZE"
+expect 0 ls
+expect_text out "@monday"
+expect 0 stat vm
+expect_text out "Shared:"
+expect 0 revert gold @monday
+expect 0 cmp gold @monday
+expect 3 revert gold @none
+expect 2 snapshot create
+expect 2 snapshot destroy monday
+expect 2 snapshot ls --label a=b
+expect 0 server
+expect_text out "Snapshots:"
+# shellcheck disable=SC2046
+expect 0 snapshot rm $("$cli" snapshot ls -o name)
+expect_text out "removed @monday"
+expect 0 read vm 0 6
+expect_text out before
+expect 0 rm gold vm vm2
+
 for command in "ls" "server" "stat scratch" "extents scratch"; do
   # shellcheck disable=SC2086
   expect 0 $command --output=json

@@ -21,7 +21,10 @@ _ramvol_volumes() {
     server=${BASH_REMATCH[2]//[\"\']/}
     rest=${rest#*"${BASH_REMATCH[0]}"}
   done
-  ramvol ls --quiet --timeout=1s ${server:+"--server=$server"} 2>/dev/null
+  local list='ls'
+  [[ $current == @* ]] && list='snapshot ls'
+  ramvol $list --output=name --timeout=1s ${server:+"--server=$server"} \
+    2>/dev/null
 }
 _ramvol() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
@@ -30,6 +33,11 @@ _ramvol() {
   if [[ $current == "=" ]]; then
     current=
   elif [[ $previous == "=" ]]; then
+    previous=${COMP_WORDS[COMP_CWORD-2]}
+  fi
+  # So does "@name", but as two.
+  if [[ $previous == "@" ]]; then
+    current=@$current
     previous=${COMP_WORDS[COMP_CWORD-2]}
   fi
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -53,6 +61,9 @@ _ramvol() {
     @WITH_NAME@)
       COMPREPLY=($(compgen -W "$(_ramvol_volumes)" -- "$current")) ;;
   esac
+  if [[ $command == snapshot && $previous == snapshot ]]; then
+    COMPREPLY=($(compgen -W "@ACTIONS@" -- "$current"))
+  fi
   case $command in
     @WITH_DEVICE@)
       COMPREPLY+=($(compgen -G "$current*" | grep -x '/dev/nbd[0-9]*')) ;;
@@ -79,7 +90,9 @@ _ramvol_volumes() {
       --server) server=(--server=${(Q)line[i+1]}) ;;
     esac
   done
-  names=(${(f)"$(ramvol ls --quiet --timeout=1s $server 2>/dev/null)"})
+  names=(${(f)"$(ramvol ls --output=name --timeout=1s $server 2>/dev/null
+                 ramvol snapshot ls --output=name --timeout=1s $server \
+                   2>/dev/null)"})
   compadd -a names
 }
 _ramvol() {
@@ -117,7 +130,8 @@ function __ramvol_volumes
                 set server --server=$words[(math $i + 1)]
         end
     end
-    ramvol ls --quiet --timeout=1s $server 2>/dev/null
+    ramvol ls --output=name --timeout=1s $server 2>/dev/null
+    ramvol snapshot ls --output=name --timeout=1s $server 2>/dev/null
 end
 complete -c ramvol -f
 )sh";
@@ -130,6 +144,19 @@ bool TakesSeveral(const CompletionCommand& command,
                   const std::string& positional) {
   return absl::c_linear_search(command.repeated, positional);
 }
+
+// Those of volumes and snapshots that are there.
+bool IsName(const std::string& positional) {
+  return positional == "NAME" || positional == "SOURCE" ||
+         positional == "SNAPSHOT";
+}
+
+bool TakesNames(const CompletionCommand& command) {
+  return command.name != "create" &&
+         absl::c_any_of(command.positionals, IsName);
+}
+
+constexpr char kActions[] = "create ls show rm";
 
 bool TakesDevice(const CompletionCommand& command) {
   return Takes(command, "DEVICE") || command.name == "detach";
@@ -217,12 +244,14 @@ std::string ZshPositionals(const CompletionCommand& command) {
   std::string text;
   for (const std::string& positional : command.positionals) {
     std::string action = " ";
-    if (positional == "NAME" && command.name != "create") {
+    if (IsName(positional) && command.name != "create") {
       action = "_ramvol_volumes";
     } else if (positional == "FILE") {
       action = "_files";
     } else if (positional == "DEVICE") {
       action = "_files -g \"/dev/nbd<->\"";
+    } else if (positional == "ACTION") {
+      action = absl::StrCat("(", kActions, ")");
     } else if (positional == "SHELL") {
       action = "(bash zsh fish)";
     }
@@ -263,10 +292,7 @@ std::string BashCompletion(const std::vector<CompletionCommand>& commands) {
     absl::StrAppend(&flags, "      ", command.name, ") flags=\"",
                     FlagNames(command), "\" ;;\n");
   }
-  const std::string with_name =
-      NamesWhere(commands, "|", [](const CompletionCommand& command) {
-        return Takes(command, "NAME") && command.name != "create";
-      });
+  const std::string with_name = NamesWhere(commands, "|", TakesNames);
   const std::string with_file = NamesWhere(
       commands, "|",
       [](const CompletionCommand& command) { return Takes(command, "FILE"); });
@@ -278,6 +304,7 @@ std::string BashCompletion(const std::vector<CompletionCommand>& commands) {
                               {"@FLAGS@", flags},
                               {"@COMMON_FLAGS@", FlagNames(Common(commands))},
                               {"@WITH_NAME@", with_name},
+                              {"@ACTIONS@", kActions},
                               {"@WITH_DEVICE@", with_device},
                               {"@WITH_FILE@", with_file}});
 }
@@ -323,7 +350,7 @@ std::string FishCompletion(const std::vector<CompletionCommand>& commands) {
         absl::StrAppend(&text, FishFlag(condition, flag));
       }
     }
-    if (Takes(command, "NAME") && command.name != "create") {
+    if (TakesNames(command)) {
       absl::StrAppend(&text, "complete -c ramvol", condition,
                       " -a '(__ramvol_volumes)'\n");
     }
@@ -334,6 +361,10 @@ std::string FishCompletion(const std::vector<CompletionCommand>& commands) {
     }
     if (Takes(command, "FILE")) {
       absl::StrAppend(&text, "complete -c ramvol", condition, " -F\n");
+    }
+    if (Takes(command, "ACTION")) {
+      absl::StrAppend(&text, "complete -c ramvol", condition, " -a '", kActions,
+                      "'\n");
     }
     if (Takes(command, "SHELL")) {
       absl::StrAppend(&text, "complete -c ramvol", condition,

@@ -40,9 +40,11 @@ std::string Percent(double part, double whole) {
   return whole > 0 ? absl::StrFormat("%.1f%%", 100 * part / whole) : "-";
 }
 
-std::string Labels(const v1::Volume& volume) {
-  const std::map<std::string, std::string> sorted(volume.labels().begin(),
-                                                  volume.labels().end());
+// Of a volume or a snapshot.
+template <typename Message>
+std::string Labels(const Message& message) {
+  const std::map<std::string, std::string> sorted(message.labels().begin(),
+                                                  message.labels().end());
   return absl::StrJoin(sorted, ",", [](std::string* out, const auto& label) {
     absl::StrAppend(out, label.first, "=", Quoted(label.second));
   });
@@ -189,8 +191,13 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
                         std::optional<absl::Time> now) {
   std::vector<Table::Column> columns = {
       {"NAME"}, {"SIZE", Align::kRight}, {"ALLOCATOR"}, {"ACCESS"}};
+  const bool sources =
+      std::any_of(volumes.begin(), volumes.end(),
+                  [](const v1::Volume& one) { return !one.source().empty(); });
+  if (sources) columns.push_back({"SOURCE"});
   if (!stats.empty()) {
-    for (const char* title : {"DATA", "STORED", "MEMORY", "RATIO", "CLIENTS"}) {
+    for (const char* title :
+         {"DATA", "STORED", "MEMORY", "OWN", "RATIO", "CLIENTS"}) {
       columns.push_back({title, Align::kRight});
     }
   }
@@ -202,10 +209,12 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
     std::vector<std::string> row = {volume.name(), Size(volume.size_bytes()),
                                     AllocatorName(volume.allocator()),
                                     volume.read_only() ? "ro" : "rw"};
+    if (sources) row.push_back(volume.source().empty() ? "-" : volume.source());
     if (!stats.empty()) {
       row.push_back(Size(stats[i].logical_bytes()));
       row.push_back(Size(stats[i].stored_bytes()));
       row.push_back(Size(stats[i].memory_bytes()));
+      row.push_back(Size(stats[i].own_bytes()));
       row.push_back(Ratio(stats[i].ratio()));
       row.push_back(absl::StrCat(stats[i].attached_clients()));
     }
@@ -227,6 +236,7 @@ std::string VolumeText(const v1::Volume& volume, absl::Time now) {
                                     volume.merge_zstd_level(), " merging"));
   fields.Add("Memory limit", Limit(volume.memory_limit_bytes()));
   fields.Add("Access", volume.read_only() ? "read-only" : "read-write");
+  if (!volume.source().empty()) fields.Add("Source", volume.source());
   fields.Add("Time to live", TtlText(volume, now));
   fields.Add("Labels", volume.labels().empty() ? "none" : Labels(volume));
   if (volume.has_create_time()) {
@@ -248,6 +258,8 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
   fields.Add("Stored", FormatBytes(stats.stored_bytes()));
   fields.Add("Ratio", Ratio(stats.ratio()));
   fields.Add("Memory", FormatBytes(stats.memory_bytes()));
+  fields.Add("Own", FormatBytes(stats.own_bytes()));
+  fields.Add("Shared", FormatBytes(stats.shared_bytes()));
   fields.Add("Memory limit", Limit(stats.memory_limit_bytes()));
   fields.Add("Hot",
              absl::StrCat(Size(stats.hot_bytes()), ", of which ",
@@ -257,6 +269,35 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
   return absl::StrCat(fields.Render(), "\n", BlocksText(stats.blocks()), "\n",
                       FramesText(stats), "\n", IoText(stats.io()), "\n",
                       WorkText(stats.io()));
+}
+
+std::string SnapshotsText(const std::vector<v1::Snapshot>& snapshots) {
+  Table table(
+      {{"NAME"}, {"SOURCE"}, {"SIZE", Align::kRight}, {"CREATED"}, {"LABELS"}});
+  for (const v1::Snapshot& snapshot : snapshots) {
+    table.AddRow({absl::StrCat("@", snapshot.name()), snapshot.source(),
+                  Size(snapshot.size_bytes()), TimeText(snapshot.create_time()),
+                  Labels(snapshot)});
+  }
+  return table.Render();
+}
+
+std::string SnapshotText(const v1::Snapshot& snapshot) {
+  const v1::SnapshotStats& stats = snapshot.stats();
+  Fields fields;
+  fields.Add("Name", absl::StrCat("@", snapshot.name()));
+  fields.Add("Source", absl::StrCat(snapshot.source(), " (uid ",
+                                    snapshot.source_uid(), ")"));
+  fields.Add("Size", FormatBytes(snapshot.size_bytes()));
+  fields.Add("Data", FormatBytes(stats.logical_bytes()));
+  fields.Add("Memory", FormatBytes(stats.memory_bytes()));
+  fields.Add("Own", FormatBytes(stats.own_bytes()));
+  fields.Add("Shared", FormatBytes(stats.shared_bytes()));
+  fields.Add("Labels", snapshot.labels().empty() ? "none" : Labels(snapshot));
+  fields.Add("Created", TimeText(snapshot.create_time()));
+  fields.Add("Etag", snapshot.etag());
+  fields.Add("Uid", snapshot.uid());
+  return fields.Render();
 }
 
 std::string ClientsText(const std::vector<v1::AttachedClient>& clients,
@@ -303,10 +344,12 @@ std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
                         : absl::StrJoin(info.nbd_addresses(), ", "));
   fields.Add("Volumes",
              absl::StrCat(info.volumes(), " of at most ", info.max_volumes()));
+  fields.Add("Snapshots", absl::StrCat(info.snapshots()));
   fields.Add("Memory limit", FormatBytes(info.memory_limit_bytes()));
   fields.Add("Memory used", absl::StrCat(FormatBytes(info.memory_used_bytes()),
                                          ", ", Percent(used, limit)));
   fields.Add("Allocated", FormatBytes(info.memory_allocated_bytes()));
+  fields.Add("Shared", FormatBytes(info.shared_bytes()));
   fields.Add("Resident", FormatBytes(info.memory_resident_bytes()));
   fields.Add(
       "Hot cache",

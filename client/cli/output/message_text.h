@@ -27,6 +27,9 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
 std::string VolumeText(const v1::Volume& volume, absl::Time now);
 // The measurements of `stat`.
 std::string StatsText(const std::string& name, const v1::VolumeStats& stats);
+// The table of `snapshot ls`, and what `snapshot show` tells.
+std::string SnapshotsText(const std::vector<v1::Snapshot>& snapshots);
+std::string SnapshotText(const v1::Snapshot& snapshot);
 // The table of `clients`. Tells how long before `now` each one came. `wide`
 // adds the numbers of operations.
 std::string ClientsText(const std::vector<v1::AttachedClient>& clients,

@@ -477,13 +477,14 @@ TEST_F(RunCliTest, ListShowsATable) {
   cli_.server().stats.set_ratio(2.5);
   cli_.server().stats.set_stored_bytes(4096);
   cli_.server().stats.set_memory_bytes(8192);
+  cli_.server().stats.set_own_bytes(1024);
   EXPECT_EQ(Run("ls -l").out,
-            "NAME       SIZE  ALLOCATOR  ACCESS  DATA  STORED  MEMORY  RATIO  "
-            "CLIENTS  LABELS\n"
-            "a         512 B  malloc     ro       0 B   4 KiB   8 KiB   2.50  "
-            "      0\n"
-            "scratch  10 GiB  zstd       rw       0 B   4 KiB   8 KiB   2.50  "
-            "      0  team=x\n");
+            "NAME       SIZE  ALLOCATOR  ACCESS  DATA  STORED  MEMORY    OWN  "
+            "RATIO  CLIENTS  LABELS\n"
+            "a         512 B  malloc     ro       0 B   4 KiB   8 KiB  1 KiB  "
+            " 2.50        0\n"
+            "scratch  10 GiB  zstd       rw       0 B   4 KiB   8 KiB  1 KiB  "
+            " 2.50        0  team=x\n");
   EXPECT_THAT(Run("ls --output=json").out,
               AllOf(StartsWith("{\n \"volumes\": [\n"),
                     HasSubstr("\"name\": \"scratch\"")));
@@ -500,6 +501,8 @@ TEST_F(RunCliTest, StatIsReadable) {
   v1::VolumeStats& stats = cli_.server().stats;
   stats.set_stored_bytes(100 << 20);
   stats.set_memory_bytes(110 << 20);
+  stats.set_own_bytes(10 << 20);
+  stats.set_shared_bytes(100 << 20);
   stats.set_ratio(4);
   stats.mutable_blocks()->set_compressed(300);
   stats.mutable_blocks()->set_raw(100);
@@ -519,6 +522,8 @@ Data:          0 bytes
 Stored:        100 MiB (104857600 bytes)
 Ratio:         4.00
 Memory:        110 MiB (115343360 bytes)
+Own:           10 MiB (10485760 bytes)
+Shared:        100 MiB (104857600 bytes)
 Memory limit:  none
 Hot:           0 B, of which 0 B not yet compressed
 Dead:          0 B

@@ -11,6 +11,7 @@ namespace ramvol::cli {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -24,13 +25,15 @@ std::string Script(const std::string& shell) {
 TEST(CompletionTest, BashKnowsCommandsFlagsAndChoices) {
   EXPECT_THAT(Script("bash"),
               AllOf(HasSubstr("complete -F _ramvol ramvol"),
-                    HasSubstr("create|set|resize|rm|ls|show|stat|"),
+                    HasSubstr("create|set|resize|rename|rm|ls|show|stat|"),
                     HasSubstr("--allocator) COMPREPLY=($(compgen -W "
                               "\"zstd sparse malloc\""),
                     HasSubstr("--out) COMPREPLY=($(compgen -f"),
                     HasSubstr("resize) flags=\"--help --shrink --force\""),
                     HasSubstr("attach|detach)\n      COMPREPLY+=($(compgen -G"),
-                    HasSubstr("ramvol ls --quiet"), Not(HasSubstr("@"))));
+                    HasSubstr("snapshot|clone|revert|diff|"),
+                    HasSubstr("compgen -W \"create ls show rm\""),
+                    Not(ContainsRegex("@[A-Z_]+@"))));
 }
 
 TEST(CompletionTest, ZshKnowsCommandsFlagsAndChoices) {
