@@ -106,6 +106,8 @@ enum class ReplyType : uint16_t {
 // Status flags of the context base:allocation.
 inline constexpr uint32_t kStateHole = 1 << 0;
 inline constexpr uint32_t kStateZero = 1 << 1;
+// Of the context "qemu:dirty-bitmap:NAME": it may differ.
+inline constexpr uint32_t kStateDirty = 1 << 0;
 
 enum class Error : uint32_t {
   kNone = 0,

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -16,7 +17,8 @@ namespace ramvol::nbd {
 struct Extent {
   uint64_t offset = 0;
   uint64_t length = 0;
-  bool hole = false;  // Stores nothing; reads as zero.
+  bool hole = false;     // Of GetExtents: stores nothing; reads as zero.
+  bool changed = false;  // Of GetChanges: may differ.
 };
 
 // Is told when a call of a BlockDevice has ended.
@@ -76,6 +78,13 @@ class BlockDevice {
   // `offset` and the last ends within the range. Neighbours differ in state.
   virtual void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
                           std::vector<Extent>* extents, Completion* done) = 0;
+  // The same of what has changed since a snapshot, named without "@". ABORTED
+  // when there is no such snapshot any more.
+  virtual void GetChanges(const std::string& /*snapshot*/, uint64_t /*offset*/,
+                          uint64_t /*length*/, size_t /*max_extents*/,
+                          std::vector<Extent>* /*extents*/, Completion* done) {
+    done->Done(absl::UnimplementedError("this device knows no snapshots"));
+  }
 };
 
 }  // namespace ramvol::nbd

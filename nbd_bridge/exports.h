@@ -1,7 +1,9 @@
-// The volumes that an NBD server offers, by name.
+// The volumes and snapshots that an NBD server offers, by name. "@" begins a
+// snapshot's.
 #ifndef RAMVOL_NBD_BRIDGE_EXPORTS_H_
 #define RAMVOL_NBD_BRIDGE_EXPORTS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -30,11 +32,18 @@ class Exports {
  public:
   virtual ~Exports() = default;
 
-  // Some volumes, sorted by name: the first ones, or those from a page's `next`
-  // on; at most 1000, since a connection holds them outside of any bound.
+  // Some volumes or snapshots, all volumes before all snapshots, each sorted by
+  // name: the first ones, or those from a page's `next` on; at most 1000, since
+  // a connection holds them outside of any bound.
   virtual absl::StatusOr<ExportPage> List(const std::string& from) = 0;
   // NOT_FOUND when there is no volume of this name.
   virtual absl::StatusOr<ExportInfo> Find(std::string_view name) = 0;
+  // Up to `max` snapshots of the volume `name`, or for a snapshot the others of
+  // its volume, sorted by name and without "@". NOT_FOUND as Find.
+  virtual absl::StatusOr<std::vector<std::string>> ListSnapshots(
+      std::string_view /*name*/, size_t /*max*/) {
+    return std::vector<std::string>();
+  }
   // Opens the volume for the client at address `client`. The volume counts as
   // attached while the device lives. NOT_FOUND when there is none.
   virtual absl::StatusOr<std::unique_ptr<BlockDevice>> Open(

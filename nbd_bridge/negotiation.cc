@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/event_log.h"
 #include "base/nbd_constants.h"
@@ -28,10 +29,18 @@ uint16_t TransmissionFlags(Style style, bool read_only) {
   return flags;
 }
 
-// Whether `query` selects base:allocation. For NBD_OPT_LIST_META_CONTEXT, a
-// namespace alone selects all of its contexts.
+std::string NameOf(const MetaContext& context) {
+  return context.snapshot.empty()
+             ? std::string(kAllocationContext)
+             : absl::StrCat(kChangesContext, context.snapshot);
+}
+
+// For NBD_OPT_LIST_META_CONTEXT, a namespace alone selects all of its contexts.
 bool SelectsAllocation(absl::string_view query, bool listing) {
   return query == kAllocationContext || (listing && query == "base:");
+}
+bool SelectsAllChanges(absl::string_view query) {
+  return query == "qemu:" || query == kChangesContext;
 }
 
 // What follows an option.
@@ -78,7 +87,7 @@ class Negotiator {
     }
     option_ = header.option;
     // A new selection replaces the old one even when it fails.
-    if (Is(Option::kSetMetaContext)) has_context_ = false;
+    if (Is(Option::kSetMetaContext)) contexts_.clear();
     if (header.length > kMaxOptionBytes) return RefuseTooBig(header, deadline);
     std::string data(header.length, '\0');
     if (!socket_.ReceiveAll(absl::MakeSpan(data), deadline)) return Phase::kEnd;
@@ -255,7 +264,7 @@ class Negotiator {
     result_.device = *std::move(device);
     result_.read_only = options_.read_only || result_.device->read_only();
     // A context counts only for the export that it was selected for.
-    result_.block_status = has_context_ && context_export_ == name;
+    if (context_export_ == name) result_.contexts = contexts_;
     return absl::OkStatus();
   }
 
@@ -313,23 +322,71 @@ class Negotiator {
     if (!name.ok()) return Refuse(name.status());
     const auto info = exports_.Find(*name);
     if (!info.ok()) return Refuse(info.status());
-    const auto selects = [listing](const std::string& query) {
-      return SelectsAllocation(query, listing);
-    };
-    const bool selected =
-        (listing && request->queries.empty()) ||
-        std::any_of(request->queries.begin(), request->queries.end(), selects);
+    auto selected = Select(*request, *name, listing);
+    if (!selected.ok()) return Refuse(selected.status());
+    std::string replies;
+    for (const MetaContext& context : *selected) {
+      replies += EncodeOptionReply(
+          option_, OptionReply::kMetaContext,
+          EncodeMetaContext(listing ? 0 : context.id, NameOf(context)));
+    }
     if (!listing) {
-      has_context_ = selected;
+      contexts_ = *std::move(selected);
       context_export_ = *name;
     }
-    if (selected) {
-      const uint32_t id = listing ? 0 : kAllocationContextId;
-      const Phase phase = Reply(OptionReply::kMetaContext,
-                                EncodeMetaContext(id, kAllocationContext));
-      if (phase == Phase::kEnd) return phase;
+    replies += EncodeOptionReply(option_, OptionReply::kAck, "");
+    return socket_.SendAll(replies, Deadline()) ? Phase::kOption : Phase::kEnd;
+  }
+
+  // The contexts of the export `name` that a client lists or selects, each
+  // once.
+  absl::StatusOr<std::vector<MetaContext>> Select(
+      const MetaContextRequest& request, const std::string& name,
+      bool listing) {
+    const auto any = [&](const auto& selects) {
+      return (listing && request.queries.empty()) ||
+             std::any_of(request.queries.begin(), request.queries.end(),
+                         selects);
+    };
+    std::vector<MetaContext> selected;
+    if (any([&](const std::string& query) {
+          return SelectsAllocation(query, listing);
+        })) {
+      selected.push_back({1, ""});
     }
-    return Reply(OptionReply::kAck);
+    std::vector<std::string> snapshots;
+    if (listing && any(SelectsAllChanges)) {
+      auto all = exports_.ListSnapshots(name, kMaxListedContexts);
+      if (!all.ok()) return all.status();
+      snapshots = *std::move(all);
+    }
+    for (const std::string& query : request.queries) {
+      auto snapshot = ChangesSince(query);
+      if (!snapshot.ok()) return snapshot.status();
+      if (!snapshot->empty()) snapshots.push_back(*std::move(snapshot));
+      if (snapshots.size() > kMaxListedContexts) break;
+    }
+    const size_t most = listing ? kMaxListedContexts : kMaxContexts;
+    for (std::string& snapshot : snapshots) {
+      const bool known = std::any_of(
+          selected.begin(), selected.end(),
+          [&](const MetaContext& one) { return one.snapshot == snapshot; });
+      if (known || selected.size() == most) continue;
+      const auto id = static_cast<uint32_t>(selected.size() + 1);
+      selected.push_back({id, std::move(snapshot)});
+    }
+    return selected;
+  }
+
+  // The snapshot whose changes `query` selects, or "".
+  absl::StatusOr<std::string> ChangesSince(absl::string_view query) {
+    if (!absl::ConsumePrefix(&query, kChangesContext) || query.empty()) {
+      return std::string();
+    }
+    const auto found = exports_.Find(absl::StrCat("@", query));
+    if (absl::IsNotFound(found.status())) return std::string();
+    if (!found.ok()) return found.status();
+    return std::string(query);
   }
 
   Socket& socket_;
@@ -341,8 +398,8 @@ class Negotiator {
   uint32_t option_ = 0;  // The option being handled.
   Phase refused_ = Phase::kOption;
   bool refusal_logged_ = false;
-  bool has_context_ = false;
-  std::string context_export_;
+  std::vector<MetaContext> contexts_;
+  std::string context_export_;  // Which they were selected for.
   Negotiated result_;
 };
 

@@ -7,11 +7,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "nbd_bridge/block_device.h"
 #include "nbd_bridge/exports.h"
 #include "nbd_bridge/protocol/transmission.h"
+#include "nbd_bridge/request.h"
 #include "nbd_bridge/socket.h"
 
 namespace ramvol::nbd {
@@ -24,9 +27,14 @@ inline constexpr absl::Duration kHandshakeTimeout = absl::Minutes(5);
 // kMaxSkippedOptionBytes ends the connection.
 inline constexpr size_t kMaxOptionBytes = size_t{64} << 10;
 inline constexpr size_t kMaxSkippedOptionBytes = size_t{16} << 20;
-// The one metadata context, and its id.
-inline constexpr char kAllocationContext[] = "base:allocation";
-inline constexpr uint32_t kAllocationContextId = 1;
+// The metadata contexts: what is a hole, and what has changed since the
+// snapshot whose name follows. QEMU and libnbd's tools know the latter as
+// bitmaps.
+inline constexpr absl::string_view kAllocationContext = "base:allocation";
+inline constexpr absl::string_view kChangesContext = "qemu:dirty-bitmap:";
+// Most contexts that are selected at once, and most that are listed.
+inline constexpr size_t kMaxContexts = 8;
+inline constexpr size_t kMaxListedContexts = 1000;
 
 struct NegotiationOptions {
   // As in NbdServerOptions.
@@ -41,7 +49,7 @@ struct Negotiated {
   std::string name;
   std::unique_ptr<BlockDevice> device;
   Style style = Style::kSimple;
-  bool block_status = false;
+  std::vector<MetaContext> contexts;  // Those for block status.
   bool read_only = false;
 };
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
 #include "client/extent.h"
@@ -22,6 +23,9 @@ absl::Status ForDevice(absl::Status status) {
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
       if (why == reason::kVolumeDeleted) return status;
+      if (why == reason::kSnapshotNotFound) {
+        return absl::AbortedError(status.message());
+      }
       return absl::AbortedError(
           absl::StrCat("the volume is gone from the server that is back: ",
                        status.message()));
@@ -32,25 +36,35 @@ absl::Status ForDevice(absl::Status status) {
       }
       return absl::UnavailableError(status.message());
     case absl::StatusCode::kFailedPrecondition:
-      if (why == reason::kVolumeReadOnly) return status;
+      if (why == reason::kVolumeReadOnly || why == reason::kReadOnlySnapshot) {
+        return status;
+      }
       return absl::InternalError(status.message());
     default:
       return status;
   }
 }
 
-absl::Status TakeExtents(const std::vector<ramvol::Extent>& found,
+Extent ToDevice(const ramvol::Extent& extent) {
+  return {.offset = Unsigned(extent.offset),
+          .length = Unsigned(extent.length),
+          .hole = extent.hole};
+}
+Extent ToDevice(const ramvol::ChangedExtent& extent) {
+  return {.offset = Unsigned(extent.offset),
+          .length = Unsigned(extent.length),
+          .changed = extent.changed};
+}
+
+template <typename T>
+absl::Status TakeExtents(const std::vector<T>& found,
                          std::vector<Extent>* extents) {
   if (found.empty()) {
     return absl::InternalError("the server listed no extent of a range");
   }
   extents->clear();
   extents->reserve(found.size());
-  for (const ramvol::Extent& extent : found) {
-    extents->push_back({.offset = Unsigned(extent.offset),
-                        .length = Unsigned(extent.length),
-                        .hole = extent.hole});
-  }
+  for (const T& extent : found) extents->push_back(ToDevice(extent));
   return absl::OkStatus();
 }
 
@@ -148,6 +162,20 @@ void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
       });
 }
 
+void RemoteDevice::GetChanges(const std::string& snapshot, uint64_t offset,
+                              uint64_t length, size_t max_extents,
+                              std::vector<Extent>* extents, Completion* done) {
+  const auto most =
+      static_cast<int32_t>(std::min<size_t>(max_extents, INT32_MAX));
+  volume_.ChangesAsync(
+      absl::StrCat("@", snapshot), Signed(offset), Signed(length), most,
+      [this, extents,
+       done](const absl::StatusOr<std::vector<ramvol::ChangedExtent>>& found) {
+        done->Done(
+            Judge(found.ok() ? TakeExtents(*found, extents) : found.status()));
+      });
+}
+
 absl::Status RemoteExports::Judge(std::string_view what,
                                   absl::Status status) const {
   if (absl::IsNotFound(status)) return status;
@@ -162,6 +190,8 @@ absl::Status RemoteExports::Judge(std::string_view what,
 }
 
 absl::StatusOr<ExportPage> RemoteExports::List(const std::string& from) {
+  // A page's token has no "@".
+  if (absl::StartsWith(from, "@")) return ListKept(from.substr(1));
   const auto listed = client_.ListVolumesFrom(from);
   if (!listed.ok()) return Judge("list volumes", listed.status());
   ExportPage page;
@@ -169,7 +199,54 @@ absl::StatusOr<ExportPage> RemoteExports::List(const std::string& from) {
     page.exports.push_back(InfoOf(volume));
   }
   page.next = listed->next_page_token();
+  if (!page.next.empty()) return page;
+  // The server's pages are small enough for two.
+  auto kept = ListKept("");
+  if (!kept.ok()) return kept.status();
+  for (ExportInfo& info : kept->exports) {
+    page.exports.push_back(std::move(info));
+  }
+  page.next = std::move(kept->next);
   return page;
+}
+
+absl::StatusOr<ExportPage> RemoteExports::ListKept(const std::string& token) {
+  const auto listed = client_.ListSnapshotsFrom("", token);
+  if (absl::IsUnimplemented(listed.status())) return ExportPage();
+  if (!listed.ok()) return Judge("list snapshots", listed.status());
+  ExportPage page;
+  for (const v1::Snapshot& snapshot : listed->snapshots()) {
+    page.exports.push_back({.name = absl::StrCat("@", snapshot.name()),
+                            .size_bytes = Unsigned(snapshot.size_bytes()),
+                            .read_only = true});
+  }
+  if (!listed->next_page_token().empty()) {
+    page.next = absl::StrCat("@", listed->next_page_token());
+  }
+  return page;
+}
+
+absl::StatusOr<std::vector<std::string>> RemoteExports::ListSnapshots(
+    std::string_view name, size_t max) {
+  if (!MayBeAName(name)) return NoSuchVolume();
+  const auto volume = client_.GetVolume(name);
+  if (!volume.ok()) return Judge("find a volume", volume.status());
+  const std::string uid = name[0] == '@' ? volume->source_uid() : volume->uid();
+  std::vector<std::string> names;
+  std::string token;
+  do {
+    const auto page = client_.ListSnapshotsFrom("", token);
+    if (absl::IsUnimplemented(page.status())) break;
+    if (!page.ok()) return Judge("list snapshots", page.status());
+    for (const v1::Snapshot& one : page->snapshots()) {
+      if (one.source_uid() == uid && one.uid() != volume->uid()) {
+        names.push_back(one.name());
+      }
+    }
+    token = page->next_page_token();
+  } while (!token.empty() && names.size() < max);
+  if (names.size() > max) names.resize(max);
+  return names;
 }
 
 absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {

@@ -65,6 +65,9 @@ class RemoteDevice final : public BlockDevice {
   void Flush(Completion* done) override;
   void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
                   std::vector<Extent>* extents, Completion* done) override;
+  void GetChanges(const std::string& snapshot, uint64_t offset, uint64_t length,
+                  size_t max_extents, std::vector<Extent>* extents,
+                  Completion* done) override;
 
  private:
   RemoteVolume::Done Tell(Completion* done);
@@ -91,11 +94,15 @@ class RemoteExports final : public Exports {
 
   absl::StatusOr<ExportPage> List(const std::string& from) override;
   absl::StatusOr<ExportInfo> Find(std::string_view name) override;
+  absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
+                                                         size_t max) override;
   // Each device has its own streams over the client's connections.
   absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 
  private:
+  // The page of snapshots that `token` stands for.
+  absl::StatusOr<ExportPage> ListKept(const std::string& token);
   // The status that a failed call returns. Logs it unless only the name was
   // bad.
   absl::Status Judge(std::string_view what, absl::Status status) const;

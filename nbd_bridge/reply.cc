@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "absl/container/inlined_vector.h"
-#include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/protocol/wire.h"
 
 namespace ramvol::nbd {
@@ -128,19 +127,21 @@ void BuildRead(Style style, Request& request) {
   }
 }
 
-void BuildBlockStatus(Style style, Request& request) {
+size_t StatusPayload(Style style, const ContextExtents& status) {
+  return style == Style::kExtended ? 8 + status.extents.size() * 16
+                                   : 4 + status.extents.size() * 8;
+}
+
+uint32_t StateOf(const MetaContext& context, const Extent& extent) {
+  if (!context.snapshot.empty()) return extent.changed ? kStateDirty : 0;
+  return extent.hole ? kStateHole | kStateZero : 0;
+}
+
+char* PutExtents(Style style, const ContextExtents& status, char* end) {
   const bool extended = style == Style::kExtended;
-  const size_t descriptor = extended ? 16 : 8;
-  const size_t payload =
-      (extended ? 8 : 4) + request.extents.size() * descriptor;
-  PartsBuilder parts(request, kMaxReplyHeaderBytes + payload);
-  char* end = PutChunk(
-      parts.next(), style, request.header, kReplyDone,
-      extended ? ReplyType::kBlockStatusExt : ReplyType::kBlockStatus, payload);
-  end = Put(end, kAllocationContextId);
-  if (extended) end = Put(end, static_cast<uint32_t>(request.extents.size()));
-  for (const Extent& extent : request.extents) {
-    const uint32_t state = extent.hole ? kStateHole | kStateZero : 0;
+  end = Put(end, status.context->id);
+  if (extended) end = Put(end, static_cast<uint32_t>(status.extents.size()));
+  for (const Extent& extent : status.extents) {
     if (extended) {
       end = Put(end, extent.length);
       // Extended flags have 64 bits; the upper half is zero.
@@ -149,9 +150,27 @@ void BuildBlockStatus(Style style, Request& request) {
       // Fits: without extended headers, the request's length has 32 bits.
       end = Put(end, static_cast<uint32_t>(extent.length));
     }
-    end = Put(end, state);
+    end = Put(end, StateOf(*status.context, extent));
   }
-  parts.Head(end);
+  return end;
+}
+
+// One chunk for each context.
+void BuildBlockStatus(Style style, Request& request) {
+  size_t room = 0;
+  for (const ContextExtents& status : request.statuses) {
+    room += kMaxReplyHeaderBytes + StatusPayload(style, status);
+  }
+  PartsBuilder parts(request, room);
+  for (const ContextExtents& status : request.statuses) {
+    const bool last = &status == &request.statuses.back();
+    char* end = PutChunk(parts.next(), style, request.header,
+                         last ? kReplyDone : uint16_t{0},
+                         style == Style::kExtended ? ReplyType::kBlockStatusExt
+                                                   : ReplyType::kBlockStatus,
+                         StatusPayload(style, status));
+    parts.Head(PutExtents(style, status, end));
+  }
 }
 
 void BuildStatus(Style style, Request& request) {

@@ -35,6 +35,19 @@ inline size_t MaxExtents(const RequestHeader& header) {
   return (header.flags & kCmdReqOne) != 0 ? 1 : kMaxStatusExtents;
 }
 
+// A metadata context that a client selected.
+struct MetaContext {
+  uint32_t id = 0;
+  // The context is what has changed since this one; empty for what is a hole.
+  std::string snapshot;
+};
+
+// What a block status found in one context.
+struct ContextExtents {
+  const MetaContext* context = nullptr;
+  std::vector<Extent> extents;
+};
+
 struct Request;
 
 // Is told when a request has been carried out.
@@ -85,7 +98,8 @@ struct Request final : public Completion {
   std::unique_ptr<char[]> buffer;
   // The read found only holes; there is no buffer.
   bool all_hole = false;
-  std::vector<Extent> extents;  // The result of a block status.
+  // The result of a block status, one for each context.
+  std::vector<ContextExtents> statuses;
 
   // The reply's bytes. All point into this request.
   absl::InlinedVector<iovec, 2> parts;

@@ -98,7 +98,8 @@ size_t RequestReader::Charge(const RequestHeader& header) const {
     case Command::kCache:
       return kRequestBytes + static_cast<size_t>(header.length);
     case Command::kBlockStatus:
-      return kRequestBytes + MaxExtents(header) * kExtentBytes;
+      return kRequestBytes +
+             traits_.contexts * MaxExtents(header) * kExtentBytes;
     default:
       return kRequestBytes;
   }

@@ -33,7 +33,7 @@ constexpr absl::Duration kLookInterval = absl::Seconds(1);
 
 SessionTraits TraitsOf(const Negotiated& negotiated) {
   return {negotiated.style, negotiated.device->size_bytes(),
-          negotiated.read_only, negotiated.block_status};
+          negotiated.read_only, negotiated.contexts.size()};
 }
 
 static_assert(kMaxConnectionBytes >=
@@ -314,11 +314,25 @@ void Session::Execute(std::unique_ptr<Request> owned) {
       return device_.WriteZeroes(header.offset, header.length,
                                  (header.flags & kCmdNoHole) != 0, &request);
     case Command::kBlockStatus:
-      return device_.GetExtents(header.offset, header.length,
-                                MaxExtents(header), &request.extents, &request);
+      // Pointers to its elements must stay.
+      request.statuses.reserve(negotiated_.contexts.size());
+      return ExecuteStatus(request);
     case Command::kDisconnect:
       break;  // Parse ended the connection.
   }
+}
+
+void Session::ExecuteStatus(Request& request) {
+  const RequestHeader& header = request.header;
+  const MetaContext& context = negotiated_.contexts[request.statuses.size()];
+  ContextExtents& status = request.statuses.emplace_back();
+  status.context = &context;
+  if (context.snapshot.empty()) {
+    return device_.GetExtents(header.offset, header.length, MaxExtents(header),
+                              &status.extents, &request);
+  }
+  device_.GetChanges(context.snapshot, header.offset, header.length,
+                     MaxExtents(header), &status.extents, &request);
 }
 
 // NBD_CMD_CACHE is a read whose data is dropped, so that the engine's cache
@@ -333,6 +347,11 @@ void Session::ExecuteRead(Request& request) {
 }
 
 void Session::Finish(Request* finished, const absl::Status& status) {
+  if (finished->command() == Command::kBlockStatus && status.ok() &&
+      finished->error == Error::kNone &&
+      finished->statuses.size() < negotiated_.contexts.size()) {
+    return ExecuteStatus(*finished);
+  }
   std::unique_ptr<Request> request(finished);
   request->ReleasePayload();
   if (!status.ok()) {

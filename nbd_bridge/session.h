@@ -123,6 +123,8 @@ class Session final : private RequestOwner, private ReplySender::Host {
   void WakeThreadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void Execute(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
+  // Asks for the extents of the next context.
+  void ExecuteStatus(Request& request);
   void ExecuteRead(Request& request);
 
   void Finish(Request* request, const absl::Status& status) override

@@ -96,7 +96,7 @@ Refusal Validate(const SessionTraits& traits, const RequestHeader& header) {
     if (header.offset == 0 && header.length == 0) return {};
     return Because(Error::kInval, "flush of a range");
   }
-  if (command == Command::kBlockStatus && !traits.block_status) {
+  if (command == Command::kBlockStatus && traits.contexts == 0) {
     return Because(Error::kInval, "no metadata context was selected");
   }
   Refusal refusal = CheckRange(traits, header);

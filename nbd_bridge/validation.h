@@ -15,7 +15,7 @@ struct SessionTraits {
   Style style = Style::kSimple;
   uint64_t size_bytes = 0;
   bool read_only = false;
-  bool block_status = false;  // A metadata context was selected.
+  size_t contexts = 0;  // Metadata contexts that were selected.
 };
 
 struct Refusal {

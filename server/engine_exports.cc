@@ -4,8 +4,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "server/engine/changed_extents.h"
 #include "server/engine/volume.h"
+#include "server/service/snapshot_fields.h"
 
 namespace ramvol::server {
 namespace {
@@ -16,8 +19,9 @@ constexpr size_t kListPage = 1000;
 // A volume, attached for one connection.
 class EngineDevice final : public nbd::BlockDevice {
  public:
-  explicit EngineDevice(engine::Attachment attachment)
-      : attachment_(std::move(attachment)),
+  EngineDevice(const engine::Engine& engine, engine::Attachment attachment)
+      : engine_(engine),
+        attachment_(std::move(attachment)),
         volume_(attachment_.volume()),
         size_bytes_(volume_.size_bytes()),
         read_only_(volume_.read_only()) {}
@@ -63,7 +67,35 @@ class EngineDevice final : public nbd::BlockDevice {
     done->Done(absl::OkStatus());
   }
 
+  void GetChanges(const std::string& snapshot, uint64_t offset, uint64_t length,
+                  size_t max_extents, std::vector<nbd::Extent>* extents,
+                  nbd::Completion* done) override {
+    const auto since = engine_.Find(absl::StrCat("@", snapshot));
+    if (!since.ok()) return done->Done(Gone(since.status()));
+    const auto found =
+        engine::ListChanges(volume_, **since, offset, length, max_extents);
+    if (!found.ok()) {
+      // It may have been deleted meanwhile.
+      const bool here = volume_.Flush().ok();
+      return done->Done(here && absl::IsNotFound(found.status())
+                            ? Gone(found.status())
+                            : found.status());
+    }
+    for (const engine::ChangedExtent& extent : found->extents) {
+      extents->push_back({.offset = extent.offset_bytes,
+                          .length = extent.length_bytes,
+                          .changed = extent.changed});
+    }
+    done->Done(absl::OkStatus());
+  }
+
  private:
+  // NOT_FOUND would mean the volume.
+  static absl::Status Gone(const absl::Status& status) {
+    return absl::AbortedError(status.message());
+  }
+
+  const engine::Engine& engine_;
   const engine::Attachment attachment_;
   engine::Volume& volume_;
   const uint64_t size_bytes_;
@@ -78,9 +110,15 @@ nbd::ExportInfo InfoOf(std::string name, const engine::Volume& volume) {
 
 absl::StatusOr<nbd::ExportPage> EngineExports::List(const std::string& from) {
   nbd::ExportPage page;
-  for (auto& [name, volume] : engine_.List(from, kListPage)) {
-    page.exports.push_back(InfoOf(std::move(name), *volume));
-  }
+  const auto add = [&](const std::string& after) {
+    const size_t most = kListPage - page.exports.size();
+    for (auto& [name, volume] : engine_.List(after, most)) {
+      page.exports.push_back(InfoOf(std::move(name), *volume));
+    }
+  };
+  add(from);
+  // Snapshots follow the volumes; their names are greater than "@".
+  if (!service::NamesSnapshot(from)) add("@");
   if (page.exports.size() == kListPage) page.next = page.exports.back().name;
   return page;
 }
@@ -91,6 +129,11 @@ absl::StatusOr<nbd::ExportInfo> EngineExports::Find(std::string_view name) {
   return InfoOf(std::string(name), **volume);
 }
 
+absl::StatusOr<std::vector<std::string>> EngineExports::ListSnapshots(
+    std::string_view name, size_t max) {
+  return catalog_.ListRelated(std::string(name), max);
+}
+
 absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
     std::string_view name, std::string_view client) {
   auto volume = engine_.Find(name);
@@ -98,7 +141,7 @@ absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
   auto attachment = engine::Attachment::Make(*std::move(volume),
                                              {"nbd", std::string(client)});
   if (!attachment.ok()) return attachment.status();
-  return std::make_unique<EngineDevice>(*std::move(attachment));
+  return std::make_unique<EngineDevice>(engine_, *std::move(attachment));
 }
 
 }  // namespace ramvol::server

@@ -1,30 +1,39 @@
-// Offers the engine's volumes to an NBD server.
+// Offers the engine's volumes and snapshots to an NBD server.
 #ifndef RAMVOL_SERVER_ENGINE_EXPORTS_H_
 #define RAMVOL_SERVER_ENGINE_EXPORTS_H_
 
+#include <cstddef>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "nbd_bridge/exports.h"
 #include "server/engine/engine.h"
+#include "server/service/catalog.h"
 
 namespace ramvol::server {
 
-// Each volume is an export of the same name. Thread-safe.
+// Each volume is an export of the same name, and each snapshot one of "@" and
+// its name. Thread-safe.
 class EngineExports final : public nbd::Exports {
  public:
-  // Borrows `engine`, which must outlive this and the devices.
-  explicit EngineExports(engine::Engine* engine) : engine_(*engine) {}
+  // Borrows `engine` and `catalog`, which knows whose snapshots are whose. They
+  // must outlive this and the devices.
+  EngineExports(engine::Engine* engine, const service::Catalog* catalog)
+      : engine_(*engine), catalog_(*catalog) {}
 
   absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
   absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
+  absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
+                                                         size_t max) override;
   absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 
  private:
   engine::Engine& engine_;
+  const service::Catalog& catalog_;
 };
 
 }  // namespace ramvol::server

@@ -138,7 +138,7 @@ Server::Server(std::unique_ptr<engine::Engine> engine,
       volume_service_(engine_.get(), &catalog_, &watchers_, &executor_, &gate_,
                       client_memory_),
       block_service_(engine_.get(), &executor_, &gate_, client_memory_),
-      exports_(engine_.get()),
+      exports_(engine_.get(), &catalog_),
       limit_watch_(engine_.get()),
       ticker_(kTick, [this] { Tick(); }) {
   EventLog::OfProcess().AddObserver(&feed_);

@@ -200,6 +200,15 @@ absl::StatusOr<nbd::ExportInfo> MemoryExports::Find(std::string_view name) {
                          found->second.read_only};
 }
 
+absl::StatusOr<std::vector<std::string>> MemoryExports::ListSnapshots(
+    std::string_view, size_t max) {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : volumes_) {
+    if (name[0] == '@' && names.size() < max) names.push_back(name.substr(1));
+  }
+  return names;
+}
+
 absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> MemoryExports::Open(
     std::string_view name, std::string_view) {
   const auto info = Find(name);

@@ -84,6 +84,9 @@ class MemoryExports final : public nbd::Exports {
   // Pages of two.
   absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
   absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
+  // All volumes that begin with "@".
+  absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
+                                                         size_t max) override;
   absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 

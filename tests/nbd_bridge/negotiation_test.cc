@@ -313,6 +313,35 @@ TEST_F(MetaContextTest, ListsByWildcard) {
             all);
 }
 
+TEST_F(MetaContextTest, ThereIsOneForEachSnapshot) {
+  using Names = std::vector<std::string>;
+  harness_.exports().Add("@mon", 1 << 20, /*read_only=*/true);
+  harness_.exports().Add("@tue", 1 << 20, /*read_only=*/true);
+  client_->Greet();
+  client_->Ask(Option::kStructuredReply);
+  const Names changes = {"qemu:dirty-bitmap:mon", "qemu:dirty-bitmap:tue"};
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {}),
+            Names({"base:allocation", changes[0], changes[1]}));
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {"qemu:"}), changes);
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {"qemu:dirty-bitmap:"}),
+            changes);
+  EXPECT_EQ(Contexts(Option::kListMetaContext, {changes[1]}),
+            Names({changes[1]}));
+  EXPECT_EQ(Contexts(Option::kSetMetaContext, {"qemu:dirty-bitmap:"}), Names())
+      << "names nothing to compare with";
+  EXPECT_EQ(Contexts(Option::kSetMetaContext, {"qemu:dirty-bitmap:wed"}),
+            Names());
+  EXPECT_EQ(Contexts(Option::kSetMetaContext,
+                     {changes[1], "base:allocation", changes[1]}),
+            Names({"base:allocation", changes[1]}));
+  Names many;
+  for (int i = 0; i < 20; ++i) {
+    harness_.exports().Add(absl::StrCat("@s", i), 1 << 20);
+    many.push_back(absl::StrCat("qemu:dirty-bitmap:s", i));
+  }
+  EXPECT_EQ(Contexts(Option::kSetMetaContext, many).size(), nbd::kMaxContexts);
+}
+
 TEST_F(MetaContextTest, NeedsStructuredRepliesAndAKnownExport) {
   client_->Greet();
   const std::string apple = RawClient::MetaData("apple", {"base:allocation"});

@@ -297,6 +297,55 @@ TEST_F(RemoteDeviceTest, ExportsAreTheVolumes) {
   }
 }
 
+TEST_F(RemoteDeviceTest, ServesSnapshotsAndWhatHasChanged) {
+  const auto device = Open();
+  ASSERT_THAT(Write(*device, 0, std::string(65536, 'x')), IsOk());
+  v1::CreateSnapshotsRequest request;
+  for (const char* name : {"mon", "tue"}) {
+    request.clear_snapshots();
+    auto& one = *request.add_snapshots();
+    one.set_volume("disk");
+    one.set_name(name);
+    ASSERT_THAT(TestServer::Call(&v1::VolumeService::Stub::CreateSnapshots,
+                                 server_->volumes(), request),
+                IsOk());
+  }
+  ASSERT_THAT(Write(*device, 65536, std::string(65536, 'y')), IsOk());
+
+  std::vector<std::string> names;
+  std::string from;
+  do {
+    const auto page = exports_->List(from);
+    ASSERT_THAT(page, IsOk());
+    for (const ExportInfo& info : page->exports) names.push_back(info.name);
+    from = page->next;
+  } while (!from.empty());
+  EXPECT_THAT(names, ElementsAre("disk", "@mon", "@tue"));
+  EXPECT_THAT(*exports_->ListSnapshots("disk", 10), ElementsAre("mon", "tue"));
+  EXPECT_THAT(*exports_->ListSnapshots("disk", 1), ElementsAre("mon"));
+  EXPECT_THAT(*exports_->ListSnapshots("@mon", 10), ElementsAre("tue"));
+  EXPECT_TRUE(exports_->Find("@mon")->read_only);
+
+  std::vector<Extent> extents;
+  Waiter listed;
+  device->GetChanges("mon", 4096, 1 << 20, 100, &extents, &listed);
+  ASSERT_THAT(listed.Wait(), IsOk());
+  ASSERT_EQ(extents.size(), 3u);
+  EXPECT_FALSE(extents[0].changed);
+  EXPECT_EQ(extents[1].offset, 65536u);
+  EXPECT_EQ(extents[1].length, 65536u);
+  EXPECT_TRUE(extents[1].changed);
+  Waiter none;
+  device->GetChanges("wed", 0, 4096, 100, &extents, &none);
+  EXPECT_THAT(none.Wait(), StatusIs(absl::StatusCode::kAborted, _))
+      << "not NOT_FOUND, which would end the connection";
+
+  auto snapshot = exports_->Open("@mon", "unix");
+  ASSERT_THAT(snapshot, IsOk());
+  EXPECT_TRUE((*snapshot)->read_only());
+  EXPECT_EQ(*Read(**snapshot, 65536, 4), std::string(4, '\0'));
+}
+
 TEST(RemoteDeviceStatusTest, CodesMeanWhatBlockDeviceSays) {
   using absl::StatusCode;
   const std::pair<absl::Status, StatusCode> cases[] = {

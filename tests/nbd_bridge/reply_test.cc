@@ -157,9 +157,32 @@ TEST_F(ReplyTest, ALongReadHasAboutSixtyFourChunksAtMost) {
       << "holes that are shorter than a 64th of the read are sent";
 }
 
+TEST_F(ReplyTest, BlockStatusHasAChunkForEachContext) {
+  Ask(Command::kBlockStatus, 0, 12288);
+  const MetaContext contexts[] = {{.id = 1, .snapshot = ""},
+                                  {.id = 2, .snapshot = "monday"}};
+  request_.statuses = {{&contexts[0], {{.offset = 0, .length = 12288}}},
+                       {&contexts[1],
+                        {{.offset = 0, .length = 4096},
+                         {.offset = 4096, .length = 8192, .changed = true}}}};
+  Received reply = Build(Style::kStructured);
+  ASSERT_EQ(reply.TakeChunk(false, ReplyType::kBlockStatus, false), 4u + 8);
+  EXPECT_EQ(reply.Take<uint32_t>(), 1u) << "the context's id";
+  EXPECT_EQ(reply.Take<uint32_t>(), 12288u);
+  EXPECT_EQ(reply.Take<uint32_t>(), 0u);
+  ASSERT_EQ(reply.TakeChunk(false, ReplyType::kBlockStatus, true), 4u + 2 * 8);
+  EXPECT_EQ(reply.Take<uint32_t>(), 2u);
+  EXPECT_EQ(reply.Take<uint32_t>(), 4096u);
+  EXPECT_EQ(reply.Take<uint32_t>(), 0u);
+  EXPECT_EQ(reply.Take<uint32_t>(), 8192u);
+  EXPECT_EQ(reply.Take<uint32_t>(), kStateDirty);
+  EXPECT_EQ(reply.left(), 0u);
+}
+
 TEST_F(ReplyTest, BlockStatusHasWideFieldsOnlyWithExtendedHeaders) {
   Ask(Command::kBlockStatus, 0, 12288);
-  request_.extents = {{0, 4096, false}, {4096, 8192, true}};
+  const MetaContext allocation{.id = 1, .snapshot = ""};
+  request_.statuses = {{&allocation, {{0, 4096, false}, {4096, 8192, true}}}};
   Received narrow = Build(Style::kStructured);
   ASSERT_EQ(narrow.TakeChunk(false, ReplyType::kBlockStatus, true), 4u + 2 * 8);
   EXPECT_EQ(narrow.Take<uint32_t>(), 1u) << "the context's id";

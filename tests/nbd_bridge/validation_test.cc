@@ -30,7 +30,7 @@ class ValidationTest : public ::testing::Test {
   }
 
   SessionTraits traits_{Style::kStructured, kSize, /*read_only=*/false,
-                        /*block_status=*/true};
+                        /*contexts=*/1};
 };
 
 TEST_F(ValidationTest, ARangeMayEndAtTheVolumesEndButNotPastIt) {
@@ -92,7 +92,7 @@ TEST_F(ValidationTest, FlagsAreKnownByCommandAndStyle) {
 }
 
 TEST_F(ValidationTest, BlockStatusNeedsAContext) {
-  traits_.block_status = false;
+  traits_.contexts = 0;
   EXPECT_EQ(ErrorOf(Make(Command::kBlockStatus, 0, 1)), Error::kInval);
 }
 

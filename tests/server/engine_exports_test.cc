@@ -15,8 +15,10 @@
 #include "gtest/gtest.h"
 #include "nbd_bridge/block_device.h"
 #include "nbd_bridge/exports.h"
+#include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
+#include "server/service/catalog.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::server {
@@ -24,6 +26,7 @@ namespace {
 
 using ::ramvol::testing::HasReason;
 using ::ramvol::testing::IsOk;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 constexpr auto kNotFound = absl::StatusCode::kNotFound;
@@ -55,7 +58,8 @@ class EngineExportsTest : public ::testing::Test {
     options.memory_limit_bytes = uint64_t{64} << 20;
     return *engine::Engine::Create(options);
   }();
-  EngineExports exports_{engine_.get()};
+  service::Catalog catalog_{engine_.get()};
+  EngineExports exports_{engine_.get(), &catalog_};
   Completion done_;
 };
 
@@ -182,6 +186,71 @@ TEST_F(EngineExportsTest, DevicesPassErrorsOn) {
   device.GetExtents(kVolumeBytes, 1, 1, &extents, &done_);
   EXPECT_THAT(done_.status(), past_end);
   EXPECT_THAT(extents, IsEmpty());
+}
+
+class EngineExportsSnapshotsTest : public EngineExportsTest {
+ protected:
+  EngineExportsSnapshotsTest() {
+    v1::CreateVolumeRequest volume;
+    volume.set_name("disk");
+    volume.set_size_bytes(kVolumeBytes);
+    EXPECT_THAT(catalog_.Create(volume), IsOk());
+    Keep("mon");
+  }
+
+  void Keep(const std::string& name) {
+    v1::CreateSnapshotsRequest request;
+    auto& one = *request.add_snapshots();
+    one.set_volume("disk");
+    one.set_name(name);
+    EXPECT_THAT(catalog_.snapshots().Create(request, ""), IsOk());
+  }
+};
+
+TEST_F(EngineExportsSnapshotsTest, AreReadOnlyExportsAfterTheVolumes) {
+  const auto page = exports_.List("");
+  ASSERT_THAT(page, IsOk());
+  ASSERT_THAT(page->exports, SizeIs(2));
+  EXPECT_EQ(page->exports[0].name, "disk");
+  EXPECT_EQ(page->exports[1].name, "@mon");
+  EXPECT_TRUE(page->exports[1].read_only);
+  EXPECT_EQ(page->next, "");
+  EXPECT_THAT(exports_.List("@mon")->exports, IsEmpty());
+  const auto device = exports_.Open("@mon", "here");
+  ASSERT_THAT(device, IsOk());
+  EXPECT_TRUE((*device)->read_only());
+}
+
+TEST_F(EngineExportsSnapshotsTest, AreListedOfAVolumeAndItsSnapshots) {
+  Keep("tue");
+  Create("other");
+  EXPECT_THAT(*exports_.ListSnapshots("disk", 10), ElementsAre("mon", "tue"));
+  EXPECT_THAT(*exports_.ListSnapshots("disk", 1), ElementsAre("mon"));
+  EXPECT_THAT(*exports_.ListSnapshots("@mon", 10), ElementsAre("tue"));
+  EXPECT_THAT(exports_.ListSnapshots("@wed", 10),
+              HasReason(kNotFound, reason::kSnapshotNotFound));
+}
+
+TEST_F(EngineExportsSnapshotsTest, DevicesTellWhatHasChanged) {
+  const auto device = exports_.Open("disk", "here");
+  ASSERT_THAT(device, IsOk());
+  const std::string text(4096, 'x');
+  (*device)->Write(65536, {text.data(), text.size()}, &done_);
+  std::vector<nbd::Extent> extents;
+  (*device)->GetChanges("mon", 0, kVolumeBytes, 10, &extents, &done_);
+  EXPECT_THAT(done_.status(), IsOk());
+  ASSERT_THAT(extents, SizeIs(3));
+  EXPECT_FALSE(extents[0].changed);
+  EXPECT_TRUE(extents[1].changed);
+  EXPECT_EQ(extents[1].offset, 65536u);
+  EXPECT_EQ(extents[2].offset + extents[2].length, kVolumeBytes);
+
+  // The connection, which is about the volume, goes on without the snapshot.
+  v1::DeleteSnapshotRequest request;
+  request.set_name("mon");
+  ASSERT_THAT(catalog_.snapshots().Delete(request, ""), IsOk());
+  (*device)->GetChanges("mon", 0, kVolumeBytes, 10, &extents, &done_);
+  EXPECT_EQ(done_.status().code(), absl::StatusCode::kAborted);
 }
 
 }  // namespace
