@@ -24,6 +24,11 @@ void AddMemory(const EngineStats& stats, std::vector<MetricFamily>& families) {
                            "Of the used memory, what is in live objects and "
                            "reservations.",
                            stats.memory_allocated_bytes));
+  families.push_back(
+      Gauge("ramvol_memory_shared_bytes",
+            "Of the allocated memory, what volumes and snapshots "
+            "share, counted once.",
+            stats.shared_bytes));
   families.push_back(Gauge("ramvol_memory_resident_bytes",
                            "Resident size of the process.", ResidentBytes()));
 }
@@ -97,6 +102,8 @@ std::vector<MetricFamily> EngineMetrics::Collect() const {
   AddMemory(stats, families);
   families.push_back(
       Gauge("ramvol_volumes", "Volumes that there are.", stats.volumes));
+  families.push_back(
+      Gauge("ramvol_snapshots", "Snapshots that there are.", stats.snapshots));
   AddHotCache(stats, families);
   AddFrames(stats, families);
   AddDurations(stats, families);

@@ -45,6 +45,9 @@ constexpr Plain kPlain[] = {
     {"ramvol_volume_memory_bytes",
      "Memory that the volume takes, all overhead counted.", MetricType::Gauge,
      [](const VolumeStats& s) { return s.memory_bytes; }},
+    {"ramvol_volume_own_bytes",
+     "Of this memory, what deleting the volume would give back.",
+     MetricType::Gauge, [](const VolumeStats& s) { return s.own_bytes; }},
     {"ramvol_volume_memory_limit_bytes",
      "Most memory that the volume may take; 0: no limit of its own.",
      MetricType::Gauge,
@@ -78,14 +81,15 @@ void AddStats(const VolumeStats& from, VolumeStats& to) {
   for (const auto field :
        {&VolumeStats::size_bytes,         &VolumeStats::logical_bytes,
         &VolumeStats::stored_bytes,       &VolumeStats::memory_bytes,
-        &VolumeStats::memory_limit_bytes, &VolumeStats::compressed_blocks,
-        &VolumeStats::raw_blocks,         &VolumeStats::same_filled_blocks,
-        &VolumeStats::dirty_blocks,       &VolumeStats::read_operations,
-        &VolumeStats::write_operations,   &VolumeStats::trim_operations,
-        &VolumeStats::zero_operations,    &VolumeStats::flush_operations,
-        &VolumeStats::extents_operations, &VolumeStats::read_bytes,
-        &VolumeStats::written_bytes,      &VolumeStats::trimmed_bytes,
-        &VolumeStats::cache_hits,         &VolumeStats::cache_misses}) {
+        &VolumeStats::own_bytes,          &VolumeStats::memory_limit_bytes,
+        &VolumeStats::compressed_blocks,  &VolumeStats::raw_blocks,
+        &VolumeStats::same_filled_blocks, &VolumeStats::dirty_blocks,
+        &VolumeStats::read_operations,    &VolumeStats::write_operations,
+        &VolumeStats::trim_operations,    &VolumeStats::zero_operations,
+        &VolumeStats::flush_operations,   &VolumeStats::extents_operations,
+        &VolumeStats::read_bytes,         &VolumeStats::written_bytes,
+        &VolumeStats::trimmed_bytes,      &VolumeStats::cache_hits,
+        &VolumeStats::cache_misses}) {
     // Saturates: the largest sizes add up to more than 64 bits hold.
     const uint64_t sum = to.*field + from.*field;
     to.*field = sum < from.*field ? std::numeric_limits<uint64_t>::max() : sum;
