@@ -101,8 +101,8 @@ class Engine {
                     const VolumeUse& seen);
 
   // Up to `max` volumes with names greater than `after`, sorted by name; or
-  // snapshots, when `after` begins with "@". Go on after the last name listed: by
-  // then the volume may have another.
+  // snapshots, when `after` begins with "@". Go on after the last name listed:
+  // by then the volume may have another.
   std::vector<NamedVolume> List(std::string_view after, size_t max) const;
 
   EngineStats Stats() const;

@@ -148,17 +148,22 @@ Refusal Content::Keep(uint64_t chunk, Layer& editor, Replaced* replaced,
   return closed() ? Refusal{Cause::kDeleted} : Refusal();
 }
 
+void Content::UnshareLocked(uint64_t chunk, std::vector<Tree>* before) {
+  const std::shared_ptr<Layer> layer = layer_;
+  index_.Unshare(
+      chunk, layer,
+      [&](Leaf* leaf) {
+        SmallMutexLock lock(&leaf->mu);
+        return CopyLeaf(leaf, layer, hot_);
+      },
+      before);
+}
+
 void Content::Unshare(uint64_t chunk) {
   std::vector<Tree> before;
   {
     StripedWriterLock index_lock(&index_.lock());
-    index_.Unshare(
-        chunk, layer_,
-        [&](Leaf* leaf) {
-          SmallMutexLock lock(&leaf->mu);
-          return CopyLeaf(leaf, layer_, hot_);
-        },
-        &before);
+    UnshareLocked(chunk, &before);
   }
   Release(before);
 }
@@ -187,13 +192,7 @@ void Content::ClearPartLocked(uint64_t chunk, uint64_t first, uint64_t last,
     SmallReaderLock lock(&shared->mu);
     if ((shared->present & range) == 0) return;
   }
-  index_.Unshare(
-      chunk, layer_,
-      [&](Leaf* leaf) {
-        SmallMutexLock lock(&leaf->mu);
-        return CopyLeaf(leaf, layer_, hot_);
-      },
-      detached);
+  UnshareLocked(chunk, detached);
   Leaf* leaf = index_.Find(chunk);
   SmallMutexLock lock(&leaf->mu);
   if (leaf->layer != layer_) MoveCharges(leaf, layer_, hot_);
@@ -268,7 +267,7 @@ void Content::BecomeLocked(const Tree& tree, uint64_t size_bytes,
 }
 
 Refusal Content::Compare(const Content& other, uint64_t first, uint64_t last,
-                         Changed changed) const {
+                         Changed changed) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
   // By address, as all who lock two of them.
   const Content* const one = std::min(this, &other);
   const Content* const two = std::max(this, &other);

@@ -242,8 +242,11 @@ class Content {
   Step TryEditLocked(const Target& target, Layer& editor, Replaced* replaced,
                      absl::FunctionRef<void(ChunkMap&)> edit)
       ABSL_SHARED_LOCKS_REQUIRED(lock());
-  // Makes room for the edit: copies shared nodes.
+  // Copies the shared nodes on the way to the chunk.
   void Unshare(uint64_t chunk);
+  // The same. What it replaced moves to `*before`.
+  void UnshareLocked(uint64_t chunk, std::vector<Tree>* before)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
   void Prune(uint64_t first, uint64_t last);
   // Makes holes of those of chunks `first` to `last` that are in the leaf of
   // `chunk`.

@@ -394,6 +394,7 @@ absl::Status VolumeCore::Snapshot(
   std::vector<VolumeCore*> in_order;
   for (const auto& source : sources) in_order.push_back(source.get());
   std::sort(in_order.begin(), in_order.end());
+  in_order.erase(std::unique(in_order.begin(), in_order.end()), in_order.end());
   for (VolumeCore* source : in_order) source->update_mu_.Lock();
   absl::Status status;
   std::vector<std::shared_ptr<Layer>> next;

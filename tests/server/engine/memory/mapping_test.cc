@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
 #include "server/engine/memory/memory_types.h"
+#include "tests/server/engine/support/lock_memory.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::engine {
@@ -64,7 +65,7 @@ TEST(MappingTest, GivesBackOnlyWhatItIsAskedFor) {
 TEST(MappingTest, SaysWhenTheKernelKeepsAPage) {
   const auto mapping = Mapping::Create(kPages * kPageBytes, kPageBytes);
   ASSERT_THAT(mapping, IsOk());
-  if (mlock(mapping->data(), kPageBytes) != 0) {
+  if (!LockMemory(mapping->data(), kPageBytes)) {
     GTEST_SKIP() << "may not lock memory";
   }
   EXPECT_FALSE(mapping->GiveBack(mapping->data(), kPageBytes));

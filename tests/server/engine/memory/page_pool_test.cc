@@ -1,7 +1,5 @@
 #include "server/engine/memory/page_pool.h"
 
-#include <sys/mman.h>
-
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -11,6 +9,7 @@
 #include "server/engine/memory/memory_account.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/unit_table.h"
+#include "tests/server/engine/support/lock_memory.h"
 
 namespace ramvol::engine {
 namespace {
@@ -184,7 +183,7 @@ TEST_F(PagePoolTest, AnEmptyUnitGoesBackToTheTable) {
 TEST_F(PagePoolTest, WhatTheKernelKeepsStaysChargedAndUsable) {
   const PageId page = Fresh();
   char* const data = table_->page_data(page);
-  if (mlock(data, kPageBytes) != 0) GTEST_SKIP() << "may not lock memory";
+  if (!LockMemory(data, kPageBytes)) GTEST_SKIP() << "may not lock memory";
   pool_.Unref(page);
   const uint64_t used = account_.used_bytes();
   pool_.ReleaseDownTo(0);
@@ -192,7 +191,7 @@ TEST_F(PagePoolTest, WhatTheKernelKeepsStaysChargedAndUsable) {
   EXPECT_EQ(account_.retained_bytes(), kPageBytes);
   EXPECT_EQ(account_.reclaimable_bytes(), kPageBytes);
   EXPECT_EQ(Retained(), page);
-  munlock(data, kPageBytes);
+  UnlockMemory(data, kPageBytes);
 }
 
 TEST_F(PagePoolTest, PoolsShareATableWithoutSharingUnits) {

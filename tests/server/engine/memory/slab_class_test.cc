@@ -1,7 +1,5 @@
 #include "server/engine/memory/slab_class.h"
 
-#include <sys/mman.h>
-
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -13,6 +11,7 @@
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/size_class.h"
 #include "server/engine/memory/unit_table.h"
+#include "tests/server/engine/support/lock_memory.h"
 
 namespace ramvol::engine {
 namespace {
@@ -193,7 +192,7 @@ TEST_F(SlabClassTest, SlackIsWhatLiesBesideLiveObjects) {
 TEST_F(SlabClassTest, WhatTheKernelKeepsStaysChargedAndUsable) {
   void* const object = Allocate();
   char* const slab = table_->data(SlabOf(object));
-  if (mlock(slab, kPageBytes) != 0) GTEST_SKIP() << "may not lock memory";
+  if (!LockMemory(slab, kPageBytes)) GTEST_SKIP() << "may not lock memory";
   slabs_.Free(object);
   const uint64_t used = account_.used_bytes();
   slabs_.ReleaseDownTo(0);
@@ -203,7 +202,7 @@ TEST_F(SlabClassTest, WhatTheKernelKeepsStaysChargedAndUsable) {
   EXPECT_EQ(Allocate(), object);
   EXPECT_EQ(account_.used_bytes(), used);
   EXPECT_EQ(account_.retained_bytes(), 0u);
-  munlock(slab, kPageBytes);
+  UnlockMemory(slab, kPageBytes);
 }
 
 TEST_F(SlabClassTest, NothingIsAllocatedInAVictim) {
