@@ -38,8 +38,8 @@ class StatusPagesTest : public ::testing::Test {
   }
   metrics::HttpAnswer Get(const std::string& path,
                           const std::string& query = "") {
-    const auto made =
-        pages_->Make({.method = "GET", .path = path, .query = query});
+    const auto made = pages_->Make(
+        {.method = "GET", .path = path, .query = query, .host = "localhost"});
     return made.value_or(metrics::HttpAnswer{.code = 404});
   }
 
