@@ -204,6 +204,8 @@ expect_text out before
 expect 0 clone gold vm2 --size=2M
 expect 1 clone gold vm3 --size=4096
 expect_text err "SIZE"
+expect 0 cp gold vm4
+expect 0 rm vm4
 expect 0 ls
 expect_text out "@monday"
 expect 0 stat vm

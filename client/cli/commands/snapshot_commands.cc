@@ -198,6 +198,7 @@ void AddClone(CommandSet& commands) {
   CLI::App* command = commands.Add(
       "clone", "Make a volume that begins as another volume or a snapshot",
       [&invocation, arguments] { return Clone(invocation, *arguments); });
+  command->alias("cp");
   command
       ->add_option("SOURCE", arguments->source,
                    "The volume, or the snapshot as @NAME")
