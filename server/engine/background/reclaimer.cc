@@ -19,7 +19,7 @@ constexpr int kRounds = 2;
 // request.
 constexpr int kMaxEvictions = 8;
 // Most memory that a write asks for at once: its metadata, at admission.
-constexpr uint64_t kMostAskedBytes = 256 << 10;
+constexpr uint64_t kMostAskedBytes = 640 << 10;
 
 }  // namespace
 

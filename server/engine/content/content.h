@@ -164,10 +164,15 @@ class Content {
     // chunk without a leaf sees a map of holes and must not change it.
     bool create = false;
   };
-  // Most memory that an edit takes for metadata: index nodes, cells, a hot
-  // node, and the packed map; and what it takes of it when nothing is shared.
-  static constexpr uint64_t kEditBytes = 8192;
-  static constexpr uint64_t kOwnEditBytes = 1024;
+  // Most memory that edits of `chunks` neighbours take for metadata: each for
+  // its index nodes, a hot node and the packed map; and, where nodes may be
+  // shared, for copies of the leaves and of all that is above them, with cells.
+  uint64_t MetadataBytes(size_t chunks) const {
+    constexpr uint64_t kChunkMetadataBytes = 1024;
+    constexpr uint64_t kLeafCopyBytes = 12288;
+    const uint64_t leaves = may_share() ? chunks / kFanout + 2 : 0;
+    return chunks * kChunkMetadataBytes + leaves * kLeafCopyBytes;
+  }
   // Calls edit(map) under the chunk's lock, then stores `map` as the chunk's
   // new content. What `edit` puts into it must be charged to `editor`. Adds
   // what was replaced to `*replaced`. Allocates metadata at

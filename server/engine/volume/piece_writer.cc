@@ -26,9 +26,7 @@ constexpr int kMaxPackAttempts = 16;
 // --- Preparing ---
 
 Refusal PieceWriter::Admit(size_t pieces, Layer& layer) {
-  const uint64_t each =
-      parts_.content.may_share() ? Content::kEditBytes : Content::kOwnEditBytes;
-  return reclaimer_.FindRoom(layer, pieces * each)
+  return reclaimer_.FindRoom(layer, parts_.content.MetadataBytes(pieces))
              ? Refusal()
              : reclaimer_.OutOfMemory(layer);
 }

@@ -377,6 +377,21 @@ TEST_F(SnapshotTest, AVolumesOwnLimitCountsNothingOfItsSource) {
   EXPECT_LE(clone->Stats().own_bytes, kMib + 65536);
 }
 
+TEST_F(SnapshotTest, ALongWriteNeedsRoomForItsLeavesNotForEachChunk) {
+  const auto golden = Create("golden", 64 * kMib);
+  Write(*golden, 0, Data(16 * kMib));
+  VolumeOptions options;
+  options.name = "clone";
+  options.memory_limit_bytes = kMib;
+  const auto clone = *engine_->CloneVolume(options, golden);
+  Write(*clone, 0, std::string(16 * kMib, 'x'));
+  // What it is refused for is its own limit.
+  const std::string data = Noise(random_, 16 * kMib);
+  EXPECT_THAT(clone->Write(0, {data.data(), data.size()}),
+              HasReason(absl::StatusCode::kResourceExhausted,
+                        reason::kVolumeMemoryLimit));
+}
+
 TEST_F(SnapshotTest, AReservedVolumeIsReservedAgain) {
   const auto volume = Create("disk", 40 * kMib, Allocator::kMalloc);
   Write(*volume, 0, Noise(random_, 20 * kMib));
