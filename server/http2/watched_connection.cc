@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/event_log.h"
 #include "base/peer_address.h"
@@ -77,13 +78,13 @@ std::string Field(const std::string& name, const std::string& value) {
 std::string Encode(const Inflow::TooLong& message) {
   return Frame(
       /*HEADERS*/ 1, /*END_STREAM, END_HEADERS*/ 5, message.stream,
-      "\x88" +  // :status 200, of the static table.
+      std::string("\x88") +  // :status 200, of the static table.
           Field("content-type", "application/grpc") +
           Field("grpc-status", "8") +  // RESOURCE_EXHAUSTED
-          Field("grpc-message",
-                "Received message larger than max (" +
-                    std::to_string(message.length) + " vs. " +
-                    std::to_string(ClientMemory::kMaxMessageBytes) + ")"));
+          Field(
+              "grpc-message",
+              absl::StrCat("Received message larger than max (", message.length,
+                           " vs. ", ClientMemory::kMaxMessageBytes, ")")));
 }
 
 }  // namespace
