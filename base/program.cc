@@ -39,8 +39,9 @@ constexpr absl::Duration kLogFlushTime = absl::Seconds(1);
 // buffers seldom, so they do not contend for two arenas.
 constexpr int kMallocArenas = 2;
 // Larger buffers go back to the system when they are freed. Smaller ones are
-// reused: faulting in new pages costs more than the copy into them.
-constexpr int kMallocMmapBytes = 1536 << 10;
+// reused: faulting in new pages costs more than the copy into them. qemu-img
+// sends and asks for 2 MiB at a time.
+constexpr int kMallocMmapBytes = 2304 << 10;
 constexpr int kMallocTrimBytes = 16 << 20;
 constexpr absl::Duration kMallocTrimInterval = absl::Seconds(1);
 

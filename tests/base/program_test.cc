@@ -1,9 +1,11 @@
 #include "base/program.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -95,6 +97,18 @@ TEST_F(ProgramTest, LogsAndCountsAFailure) {
   };
   EXPECT_EXIT(fail(), ExitedWithCode(EXIT_FAILURE),
               "prog: error failed: no place to listen");
+}
+
+// A buffer with a mapping of its own would be faulted in anew for each request.
+TEST_F(ProgramTest, MallocReusesBuffersOfTwoMebibytes) {
+  const auto allocate = [this] {
+    program_.Prepare();
+    const size_t mapped = mallinfo2().hblks;
+    const auto buffer = std::make_unique<char[]>(size_t{2} << 20);
+    std::cerr << "own mappings: " << mallinfo2().hblks - mapped << std::endl;
+    _exit(EXIT_SUCCESS);
+  };
+  EXPECT_EXIT(allocate(), ExitedWithCode(EXIT_SUCCESS), "own mappings: 0");
 }
 
 TEST(CheckTimeoutFlagTest, TakesZeroToADay) {
