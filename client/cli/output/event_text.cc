@@ -35,7 +35,7 @@ std::string EventText(const v1::Event& event) {
       "%Y-%m-%d %H:%M:%S", absl::FromUnixSeconds(event.time().seconds()),
       absl::UTCTimeZone());
   const std::string line =
-      absl::StrFormat("%s  %-14s  %-16s  %s", time, event.type(),
+      absl::StrFormat("%s  %-16s  %-16s  %s", time, event.type(),
                       event.volume().empty() ? "-" : event.volume(),
                       absl::StrJoin(details, ", "));
   return absl::StrCat(

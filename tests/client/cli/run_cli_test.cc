@@ -101,6 +101,9 @@ TEST_F(RunCliTest, EventsAreLines) {
   event = MakeEvent("volume_renamed", "b\x1b", "1");
   event.set_old_volume("a");
   *message.add_events() = event;
+  event = MakeEvent("snapshot_created", "@monday", "2");
+  event.set_message("of \"b\"");
+  *message.add_events() = event;
   event = MakeEvent("memory_low", "", "");
   event.set_reason("SERVER_MEMORY_LIMIT");
   *message.add_events() = event;
@@ -108,12 +111,15 @@ TEST_F(RunCliTest, EventsAreLines) {
   const auto result = Run("events");
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out,
-            "2023-11-14 22:13:20  volume_created  a                 by "
+            "2023-11-14 22:13:20  volume_created    a                 by "
             "10.0.0.7:4711, 10G, ZSTD\n"
-            "2023-11-14 22:13:20  attached        a                 nbd "
+            "2023-11-14 22:13:20  attached          a                 nbd "
             "10.0.0.7:4712\n"
-            "2023-11-14 22:13:20  volume_renamed  b\\x1b                was a\n"
-            "2023-11-14 22:13:20  memory_low      -                 "
+            "2023-11-14 22:13:20  volume_renamed    b\\x1b                was "
+            "a\n"
+            "2023-11-14 22:13:20  snapshot_created  @monday           of "
+            "\"b\"\n"
+            "2023-11-14 22:13:20  memory_low        -                 "
             "SERVER_MEMORY_LIMIT\n");
   EXPECT_THAT(Run("events a").out,
               AllOf(HasSubstr("attached"), HasSubstr("was a"),
