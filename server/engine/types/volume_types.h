@@ -54,6 +54,8 @@ struct VolumeUse {
   uint64_t operations = 0;
   // Clients that have attached it so far.
   uint64_t attachments = 0;
+  // Snapshots and clones that were made of it, and reverts.
+  uint64_t copies = 0;
   bool attached = false;
 
   friend bool operator==(const VolumeUse&, const VolumeUse&) = default;

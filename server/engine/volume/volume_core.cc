@@ -395,7 +395,10 @@ absl::Status VolumeCore::Snapshot(
   for (const auto& source : sources) in_order.push_back(source.get());
   std::sort(in_order.begin(), in_order.end());
   in_order.erase(std::unique(in_order.begin(), in_order.end()), in_order.end());
-  for (VolumeCore* source : in_order) source->update_mu_.Lock();
+  for (VolumeCore* source : in_order) {
+    source->copies_.fetch_add(1, std::memory_order_relaxed);
+    source->update_mu_.Lock();
+  }
   absl::Status status;
   std::vector<std::shared_ptr<Layer>> next;
   for (size_t i = 0; status.ok() && i < sources.size(); ++i) {
@@ -430,6 +433,7 @@ absl::Status VolumeCore::Snapshot(
 
 absl::Status VolumeCore::CopyFrom(VolumeCore& source)
     ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  source.copies_.fetch_add(1, std::memory_order_relaxed);
   MutexLock source_lock(&source.update_mu_);
   if (source.content_.closed()) return source.Deleted();
   if (source.size_bytes() > size_bytes()) {
@@ -463,6 +467,7 @@ absl::Status VolumeCore::CopyFrom(VolumeCore& source)
 
 absl::Status VolumeCore::Revert(VolumeCore& snapshot,
                                 bool force) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  copies_.fetch_add(1, std::memory_order_relaxed);
   MutexLock one_lock(std::less<>()(this, &snapshot) ? &update_mu_
                                                     : &snapshot.update_mu_);
   MutexLock two_lock(std::less<>()(this, &snapshot) ? &snapshot.update_mu_
@@ -595,6 +600,7 @@ VolumeStats VolumeCore::Stats() const {
 VolumeUse VolumeCore::Use() const {
   return {.operations = counters_->uses(),
           .attachments = holders_.added(),
+          .copies = copies_.load(std::memory_order_relaxed),
           .attached = holders_.size() > 0};
 }
 

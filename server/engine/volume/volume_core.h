@@ -149,6 +149,7 @@ class VolumeCore final : public ChunkOwner {
   // the members below.
   const VolumeOptions options_;
   std::atomic<bool> read_only_;
+  std::atomic<uint64_t> copies_{0};  // See VolumeUse.
 
   // Clients are added under the content's lock, so that none is added after
   // closing.

@@ -122,6 +122,39 @@ TEST_F(CatalogExpiryTest, EveryUseProlongsIt) {
   EXPECT_FALSE(Exists("v"));
 }
 
+TEST_F(CatalogExpiryTest, SnapshotsClonesAndRevertsProlongIt) {
+  Create("v", absl::Minutes(10));
+  const std::vector<std::function<absl::Status()>> uses = {
+      [&] {
+        v1::CreateSnapshotsRequest request;
+        request.add_snapshots()->set_volume("v");
+        request.mutable_snapshots(0)->set_name("s");
+        return catalog_->snapshots().Create(request, "").status();
+      },
+      [&] {
+        v1::CreateVolumeRequest request;
+        request.set_name("clone");
+        request.set_source("v");
+        return catalog_->Create(request).status();
+      },
+      [&] {
+        v1::RevertVolumeRequest request;
+        request.set_name("v");
+        request.set_snapshot("@s");
+        return catalog_->Revert(request).status();
+      }};
+  for (const auto& use : uses) {
+    Pass(absl::Minutes(9));
+    ASSERT_THAT(use(), IsOk());
+  }
+  Pass(absl::Seconds(599));
+  EXPECT_TRUE(Exists("v"));
+  // What was made of it has a life of its own.
+  Pass(absl::Seconds(20));
+  EXPECT_FALSE(Exists("v"));
+  EXPECT_TRUE(Exists("clone"));
+}
+
 TEST_F(CatalogExpiryTest, AnAttachedVolumeDoesNotExpire) {
   Create("v", absl::Seconds(10));
   {
