@@ -104,6 +104,22 @@ absl::StatusOr<std::unique_ptr<EventWatch>> FakeServer::WatchEvents(
   return std::make_unique<FakeWatch>(events, events_end, request.follow());
 }
 
+absl::StatusOr<v1::CreateSnapshotsResponse> FakeServer::CreateSnapshots(
+    const v1::CreateSnapshotsRequest& request) {
+  MutexLock lock(&mu_);
+  last_snapshots = request;
+  v1::CreateSnapshotsResponse response;
+  for (const v1::CreateSnapshotRequest& one : request.snapshots()) {
+    absl::Status found = CheckLocked(one.volume());
+    if (!found.ok()) return found;
+    v1::Snapshot& snapshot = *response.add_snapshots();
+    snapshot.set_name(one.name().empty() ? "chosen" : one.name());
+    snapshot.set_source(one.volume());
+    *snapshot.mutable_labels() = one.labels();
+  }
+  return response;
+}
+
 v1::Volume FakeServer::Describe(const v1::CreateVolumeRequest& request) {
   v1::Volume volume;
   volume.set_name(request.name());

@@ -43,6 +43,9 @@ class FakeServer : public ClientConnection {
   // One on a page.
   absl::StatusOr<v1::ListClientsResponse> ListClients(
       const v1::ListClientsRequest& request) override;
+  // Makes none.
+  absl::StatusOr<v1::CreateSnapshotsResponse> CreateSnapshots(
+      const v1::CreateSnapshotsRequest& request) override;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
   absl::Status CheckHealth() override;
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
@@ -85,6 +88,7 @@ class FakeServer : public ClientConnection {
   v1::UpdateVolumeRequest last_update;
   v1::RenameVolumeRequest last_rename;
   v1::DeleteVolumeRequest last_delete;
+  v1::CreateSnapshotsRequest last_snapshots;
   // Who wants to be alone is refused then.
   bool attached = false;
 

@@ -166,6 +166,13 @@ expect_text err "(SNAPSHOT_EXISTS)"
 expect 3 snapshot create nothing x
 expect 0 snapshot create gold -o name
 grep -qE '^@gold-[0-9]{8}-[0-9]{6}$' out || fail "a chosen name: $(cat out)"
+expect 0 create log 1M
+expect 0 snapshot create gold@g log@l -o name
+[[ $(cat out) == $'@g\n@l' ]] || fail "two at once: $(cat out)"
+expect 4 snapshot create gold@g2 log@l
+expect 3 snapshot show g2
+expect 2 snapshot create gold log x
+expect_text err VOLUME@NAME
 expect 0 snapshot ls gold -o name
 expect_text out @monday
 expect 0 snapshot ls
@@ -223,7 +230,7 @@ expect 0 snapshot rm $("$cli" snapshot ls -o name)
 expect_text out "removed @monday"
 expect 0 read vm 0 6
 expect_text out before
-expect 0 rm gold vm vm2
+expect 0 rm gold log vm vm2
 
 for command in "ls" "server" "stat scratch" "extents scratch"; do
   # shellcheck disable=SC2086

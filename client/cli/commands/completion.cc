@@ -47,6 +47,9 @@ _ramvol() {
     esac
   done
   COMPREPLY=()
+  # "volume@name" is of a snapshot to be made.
+  [[ $command == snapshot && $COMP_LINE =~ [^[:space:]]@[^[:space:]]*$ ]] &&
+    return
   case $previous in
 @VALUES@  esac
   if [[ $current == -* ]]; then

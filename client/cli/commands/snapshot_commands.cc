@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -26,11 +28,12 @@ namespace {
 constexpr char kSnapshotHelp[] =
     R"(The actions:
 
-    create VOLUME [NAME]  keep what the volume holds now; without NAME the
-                          server chooses one
-    ls [VOLUME]           list all snapshots, or those of a volume
-    show NAME             show one
-    rm NAME...            delete snapshots and give their memory back
+    create VOLUME [NAME]      keep what the volume holds now; without NAME the
+                              server chooses one
+    create VOLUME@[NAME]...   the same of several volumes, all at one instant
+    ls [VOLUME]               list all snapshots, or those of a volume
+    show NAME                 show one
+    rm NAME...                delete snapshots and give their memory back
 
 Names may be written with "@". Where a command reads a volume, @NAME reads the
 snapshot: "ramvol export @monday monday.img".
@@ -56,16 +59,62 @@ absl::Status PrintSnapshot(const Invocation& invocation,
                                  {At(snapshot->name())});
 }
 
-absl::Status CreateSnapshot(const Invocation& invocation,
-                            const SnapshotArguments& arguments) {
-  v1::CreateSnapshotRequest request;
-  request.set_volume(arguments.names[0]);
-  if (arguments.names.size() > 1) request.set_name(arguments.names[1]);
-  for (const Label& label : arguments.labels) {
-    (*request.mutable_labels())[label.key] = label.value;
+absl::Status PrintSnapshots(const Invocation& invocation,
+                            const std::vector<v1::Snapshot>& snapshots) {
+  output::v1::SnapshotListOutput message;
+  std::vector<std::string> names;
+  for (const v1::Snapshot& snapshot : snapshots) {
+    *message.add_snapshots() = snapshot;
+    names.push_back(At(snapshot.name()));
   }
-  return PrintSnapshot(invocation,
-                       invocation.ControlClient().CreateSnapshot(request));
+  return invocation.PrintVolumes(message, SnapshotsText(snapshots), names);
+}
+
+// Whether it is a volume and a snapshot's name, "disk@monday" or "disk@".
+bool NamesBoth(const std::string& word) {
+  return word.find('@', 1) != std::string::npos;
+}
+
+// What each word of "create" asks for.
+absl::StatusOr<std::vector<v1::CreateSnapshotRequest>> WantedSnapshots(
+    const std::vector<std::string>& words) {
+  std::vector<v1::CreateSnapshotRequest> wanted;
+  if (absl::c_none_of(words, NamesBoth) && words.size() <= 2) {
+    wanted.emplace_back().set_volume(words[0]);
+    if (words.size() > 1) wanted[0].set_name(words[1]);
+    return wanted;
+  }
+  for (const std::string& word : words) {
+    if (!NamesBoth(word)) {
+      return UsageError(absl::StrCat(
+          "to take several snapshots, write each as VOLUME@NAME, or as VOLUME@ "
+          "to have its name chosen; \"",
+          word, "\" is neither"));
+    }
+    const size_t at = word.find('@', 1);
+    v1::CreateSnapshotRequest& one = wanted.emplace_back();
+    one.set_volume(word.substr(0, at));
+    one.set_name(word.substr(at + 1));
+  }
+  return wanted;
+}
+
+absl::Status CreateSnapshots(const Invocation& invocation,
+                             const SnapshotArguments& arguments) {
+  auto wanted = WantedSnapshots(arguments.names);
+  if (!wanted.ok()) return wanted.status();
+  v1::CreateSnapshotsRequest request;
+  for (v1::CreateSnapshotRequest& one : *wanted) {
+    for (const Label& label : arguments.labels) {
+      (*one.mutable_labels())[label.key] = label.value;
+    }
+    *request.add_snapshots() = std::move(one);
+  }
+  const absl::StatusOr<std::vector<v1::Snapshot>> made =
+      invocation.ControlClient().CreateSnapshots(request);
+  if (!made.ok()) return made.status();
+  return made->size() == 1 ? PrintSnapshot(invocation, made->front())
+                           : PrintSnapshots(invocation, *made);
 }
 
 absl::Status ListSnapshots(const Invocation& invocation,
@@ -74,13 +123,7 @@ absl::Status ListSnapshots(const Invocation& invocation,
       invocation.ControlClient().ListSnapshots(
           arguments.names.empty() ? "" : arguments.names[0]);
   if (!snapshots.ok()) return snapshots.status();
-  output::v1::SnapshotListOutput message;
-  std::vector<std::string> names;
-  for (const v1::Snapshot& snapshot : *snapshots) {
-    *message.add_snapshots() = snapshot;
-    names.push_back(At(snapshot.name()));
-  }
-  return invocation.PrintVolumes(message, SnapshotsText(*snapshots), names);
+  return PrintSnapshots(invocation, *snapshots);
 }
 
 // Goes on after a failure, and reports every one but the last, which it
@@ -121,7 +164,7 @@ struct Action {
 
 constexpr size_t kAnyNumber = SIZE_MAX;
 const Action kActions[] = {
-    {"create", 1, 2, "create VOLUME [NAME]", &CreateSnapshot},
+    {"create", 1, kAnyNumber, "create VOLUME [NAME]", &CreateSnapshots},
     {"ls", 0, 1, "ls [VOLUME]", &ListSnapshots},
     {"show", 1, 1, "show NAME",
      [](const Invocation& invocation, const SnapshotArguments& arguments) {
@@ -164,7 +207,7 @@ void AddSnapshot(CommandSet& commands) {
   command->add_option("NAME", arguments->names, "Volumes and snapshots")
       ->type_name("");
   AddLabels(command, &arguments->labels,
-            "A label of the new snapshot; may be repeated");
+            "A label of the new snapshots; may be repeated");
   command->add_flag("--force", arguments->force,
                     "Remove it also while clients are attached; they get "
                     "errors then");
