@@ -76,7 +76,8 @@ class RemoteVolume {
   // to the volume's end.
   absl::StatusOr<std::vector<Extent>> Extents(int64_t offset,
                                               int64_t length) const;
-  // The same of what may differ from the snapshot `since`, "@NAME".
+  // The same of what may differ from the snapshot `since`: "@NAME", or its
+  // v1::Snapshot.uid, which never is that of a later one with this name.
   absl::StatusOr<std::vector<ChangedExtent>> Changes(const std::string& since,
                                                      int64_t offset,
                                                      int64_t length) const;

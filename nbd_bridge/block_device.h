@@ -78,10 +78,11 @@ class BlockDevice {
   // `offset` and the last ends within the range. Neighbours differ in state.
   virtual void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
                           std::vector<Extent>* extents, Completion* done) = 0;
-  // The same of what has changed since a snapshot, named without "@". ABORTED
-  // when there is no such snapshot any more.
-  virtual void GetChanges(const std::string& /*snapshot*/, uint64_t /*offset*/,
-                          uint64_t /*length*/, size_t /*max_extents*/,
+  // The same of what has changed since the snapshot with this ExportInfo::uid.
+  // INVALID_ARGUMENT when it is gone, whatever has its name now.
+  virtual void GetChanges(const std::string& /*snapshot_uid*/,
+                          uint64_t /*offset*/, uint64_t /*length*/,
+                          size_t /*max_extents*/,
                           std::vector<Extent>* /*extents*/, Completion* done) {
     done->Done(absl::UnimplementedError("this device knows no snapshots"));
   }

@@ -20,6 +20,7 @@ struct ExportInfo {
   std::string name;
   uint64_t size_bytes = 0;
   bool read_only = false;
+  std::string uid = {};  // Unlike the name, it is never another's.
 };
 
 struct ExportPage {

@@ -352,41 +352,46 @@ class Negotiator {
     if (any([&](const std::string& query) {
           return SelectsAllocation(query, listing);
         })) {
-      selected.push_back({1, ""});
+      selected.push_back({.id = 1});
     }
-    std::vector<std::string> snapshots;
+    std::vector<MetaContext> changes;
     if (listing && any(SelectsAllChanges)) {
       auto all = exports_.ListSnapshots(name, kMaxListedContexts);
       if (!all.ok()) return all.status();
-      snapshots = *std::move(all);
+      for (std::string& snapshot : *all) {
+        changes.push_back({.snapshot = std::move(snapshot)});
+      }
     }
     for (const std::string& query : request.queries) {
-      auto snapshot = ChangesSince(query);
-      if (!snapshot.ok()) return snapshot.status();
-      if (!snapshot->empty()) snapshots.push_back(*std::move(snapshot));
-      if (snapshots.size() > kMaxListedContexts) break;
+      auto context = ChangesSince(query);
+      if (!context.ok()) return context.status();
+      if (!context->snapshot.empty()) changes.push_back(*std::move(context));
+      if (changes.size() > kMaxListedContexts) break;
     }
     const size_t most = listing ? kMaxListedContexts : kMaxContexts;
-    for (std::string& snapshot : snapshots) {
-      const bool known = std::any_of(
-          selected.begin(), selected.end(),
-          [&](const MetaContext& one) { return one.snapshot == snapshot; });
+    for (MetaContext& context : changes) {
+      const bool known = std::any_of(selected.begin(), selected.end(),
+                                     [&](const MetaContext& one) {
+                                       return one.snapshot == context.snapshot;
+                                     });
       if (known || selected.size() == most) continue;
-      const auto id = static_cast<uint32_t>(selected.size() + 1);
-      selected.push_back({id, std::move(snapshot)});
+      context.id = static_cast<uint32_t>(selected.size() + 1);
+      selected.push_back(std::move(context));
     }
     return selected;
   }
 
-  // The snapshot whose changes `query` selects, or "".
-  absl::StatusOr<std::string> ChangesSince(absl::string_view query) {
+  // The context of changes, without an id, that `query` selects; of no snapshot
+  // when it selects none.
+  absl::StatusOr<MetaContext> ChangesSince(absl::string_view query) {
     if (!absl::ConsumePrefix(&query, kChangesContext) || query.empty()) {
-      return std::string();
+      return MetaContext();
     }
-    const auto found = exports_.Find(absl::StrCat("@", query));
-    if (absl::IsNotFound(found.status())) return std::string();
+    auto found = exports_.Find(absl::StrCat("@", query));
+    if (absl::IsNotFound(found.status())) return MetaContext();
     if (!found.ok()) return found.status();
-    return std::string(query);
+    return MetaContext{.snapshot = std::string(query),
+                       .snapshot_uid = std::move(found->uid)};
   }
 
   Socket& socket_;

@@ -24,7 +24,7 @@ absl::Status ForDevice(absl::Status status) {
     case absl::StatusCode::kNotFound:
       if (why == reason::kVolumeDeleted) return status;
       if (why == reason::kSnapshotNotFound) {
-        return absl::AbortedError(status.message());
+        return absl::InvalidArgumentError(status.message());
       }
       return absl::AbortedError(
           absl::StrCat("the volume is gone from the server that is back: ",
@@ -71,7 +71,8 @@ absl::Status TakeExtents(const std::vector<T>& found,
 ExportInfo InfoOf(const v1::Volume& volume) {
   return {.name = volume.name(),
           .size_bytes = Unsigned(volume.size_bytes()),
-          .read_only = volume.read_only()};
+          .read_only = volume.read_only(),
+          .uid = volume.uid()};
 }
 
 // Longer than any volume's name.
@@ -162,13 +163,13 @@ void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
       });
 }
 
-void RemoteDevice::GetChanges(const std::string& snapshot, uint64_t offset,
+void RemoteDevice::GetChanges(const std::string& snapshot_uid, uint64_t offset,
                               uint64_t length, size_t max_extents,
                               std::vector<Extent>* extents, Completion* done) {
   const auto most =
       static_cast<int32_t>(std::min<size_t>(max_extents, INT32_MAX));
   volume_.ChangesAsync(
-      absl::StrCat("@", snapshot), Signed(offset), Signed(length), most,
+      snapshot_uid, Signed(offset), Signed(length), most,
       [this, extents,
        done](const absl::StatusOr<std::vector<ramvol::ChangedExtent>>& found) {
         done->Done(
@@ -218,7 +219,8 @@ absl::StatusOr<ExportPage> RemoteExports::ListKept(const std::string& token) {
   for (const v1::Snapshot& snapshot : listed->snapshots()) {
     page.exports.push_back({.name = absl::StrCat("@", snapshot.name()),
                             .size_bytes = Unsigned(snapshot.size_bytes()),
-                            .read_only = true});
+                            .read_only = true,
+                            .uid = snapshot.uid()});
   }
   if (!listed->next_page_token().empty()) {
     page.next = absl::StrCat("@", listed->next_page_token());

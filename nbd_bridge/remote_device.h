@@ -65,9 +65,9 @@ class RemoteDevice final : public BlockDevice {
   void Flush(Completion* done) override;
   void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
                   std::vector<Extent>* extents, Completion* done) override;
-  void GetChanges(const std::string& snapshot, uint64_t offset, uint64_t length,
-                  size_t max_extents, std::vector<Extent>* extents,
-                  Completion* done) override;
+  void GetChanges(const std::string& snapshot_uid, uint64_t offset,
+                  uint64_t length, size_t max_extents,
+                  std::vector<Extent>* extents, Completion* done) override;
 
  private:
   RemoteVolume::Done Tell(Completion* done);

@@ -39,7 +39,8 @@ inline size_t MaxExtents(const RequestHeader& header) {
 struct MetaContext {
   uint32_t id = 0;
   // The context is what has changed since this one; empty for what is a hole.
-  std::string snapshot;
+  std::string snapshot = {};
+  std::string snapshot_uid = {};
 };
 
 // What a block status found in one context.

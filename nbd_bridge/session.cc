@@ -331,7 +331,7 @@ void Session::ExecuteStatus(Request& request) {
     return device_.GetExtents(header.offset, header.length, MaxExtents(header),
                               &status.extents, &request);
   }
-  device_.GetChanges(context.snapshot, header.offset, header.length,
+  device_.GetChanges(context.snapshot_uid, header.offset, header.length,
                      MaxExtents(header), &status.extents, &request);
 }
 

@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "server/engine/changed_extents.h"
 #include "server/engine/volume.h"
 #include "server/service/snapshot_fields.h"
+#include "server/service/uid.h"
 
 namespace ramvol::server {
 namespace {
@@ -67,18 +67,20 @@ class EngineDevice final : public nbd::BlockDevice {
     done->Done(absl::OkStatus());
   }
 
-  void GetChanges(const std::string& snapshot, uint64_t offset, uint64_t length,
-                  size_t max_extents, std::vector<nbd::Extent>* extents,
+  void GetChanges(const std::string& snapshot_uid, uint64_t offset,
+                  uint64_t length, size_t max_extents,
+                  std::vector<nbd::Extent>* extents,
                   nbd::Completion* done) override {
-    const auto since = engine_.Find(absl::StrCat("@", snapshot));
-    if (!since.ok()) return done->Done(Gone(since.status()));
+    const auto uid = service::ParseUid(snapshot_uid);
+    const auto since = uid.has_value() ? engine_.FindUid(*uid) : nullptr;
+    if (since == nullptr) return done->Done(SnapshotGone());
     const auto found =
-        engine::ListChanges(volume_, **since, offset, length, max_extents);
+        engine::ListChanges(volume_, *since, offset, length, max_extents);
     if (!found.ok()) {
       // It may have been deleted meanwhile.
       const bool here = volume_.Flush().ok();
       return done->Done(here && absl::IsNotFound(found.status())
-                            ? Gone(found.status())
+                            ? SnapshotGone()
                             : found.status());
     }
     for (const engine::ChangedExtent& extent : found->extents) {
@@ -91,8 +93,10 @@ class EngineDevice final : public nbd::BlockDevice {
 
  private:
   // NOT_FOUND would mean the volume.
-  static absl::Status Gone(const absl::Status& status) {
-    return absl::AbortedError(status.message());
+  static absl::Status SnapshotGone() {
+    return absl::InvalidArgumentError(
+        "the snapshot that the metadata context is about was deleted; connect "
+        "again, with the context of another one");
   }
 
   const engine::Engine& engine_;
@@ -103,7 +107,8 @@ class EngineDevice final : public nbd::BlockDevice {
 };
 
 nbd::ExportInfo InfoOf(std::string name, const engine::Volume& volume) {
-  return {std::move(name), volume.size_bytes(), volume.read_only()};
+  return {std::move(name), volume.size_bytes(), volume.read_only(),
+          service::FormatUid(volume.uid())};
 }
 
 }  // namespace

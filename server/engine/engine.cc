@@ -205,7 +205,7 @@ struct Engine::Impl {
   Registry volumes ABSL_GUARDED_BY(mu);
   // By their names with "@". One that is being made is nullptr.
   Registry snapshots ABSL_GUARDED_BY(mu);
-  // Without snapshots.
+  // Snapshots, too.
   absl::flat_hash_map<uint64_t, Volume*> by_uid ABSL_GUARDED_BY(mu);
   // Last, so that its threads end before what they use.
   Maintainer maintainer;
@@ -266,6 +266,7 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
     }
     made.push_back(std::make_shared<Volume>(core));
     impl_->snapshots[core->name()] = made.back();
+    impl_->by_uid.emplace(core->uid(), made.back().get());
   }
   if (!status.ok()) return status;
   return made;
@@ -315,7 +316,8 @@ std::shared_ptr<Volume> Engine::FindUid(uint64_t uid) const {
   MutexLock lock(&impl_->mu);
   const auto found = impl_->by_uid.find(uid);
   if (found == impl_->by_uid.end()) return nullptr;
-  return impl_->volumes.find(found->second->name())->second;
+  const std::string name = found->second->name();
+  return impl_->RegistryOf(name).find(name)->second;
 }
 
 absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,

@@ -75,7 +75,7 @@ class Engine {
   // NOT_FOUND when there is no volume of this name, or no snapshot when it is
   // "@" and a snapshot's.
   absl::StatusOr<std::shared_ptr<Volume>> Find(std::string_view name) const;
-  // Returns the volume with this Volume::uid, or null.
+  // Returns the volume or snapshot with this Volume::uid, or null.
   std::shared_ptr<Volume> FindUid(uint64_t uid) const;
 
   // Gives `volume` another name. Whoever holds the volume keeps it.

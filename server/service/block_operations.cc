@@ -1,6 +1,7 @@
 #include "server/service/block_operations.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -10,6 +11,8 @@
 #include "proto/status.h"
 #include "server/engine/changed_extents.h"
 #include "server/service/limits.h"
+#include "server/service/snapshot_fields.h"
+#include "server/service/uid.h"
 
 namespace ramvol::service {
 namespace {
@@ -61,14 +64,26 @@ absl::StatusOr<Range> ExtentsRange(const engine::Volume& volume, int64_t offset,
 
 absl::StatusOr<std::shared_ptr<engine::Volume>> FindSince(
     const engine::Engine& engine, const std::string& since) {
-  if (since.substr(0, 1) != "@") {
-    return InvalidField(
-        "since", absl::StrCat("since is \"", since,
-                              "\"; name a snapshot, such as \"@monday\""));
+  if (NamesSnapshot(since)) {
+    auto snapshot = engine.Find(since);
+    if (snapshot.ok()) return snapshot;
+    return WithMetadata(snapshot.status(), "snapshot", since);
   }
-  auto snapshot = engine.Find(since);
-  if (snapshot.ok()) return snapshot;
-  return WithMetadata(snapshot.status(), "snapshot", since);
+  const std::optional<uint64_t> uid = ParseUid(since);
+  if (!uid.has_value()) {
+    return InvalidField(
+        "since",
+        absl::StrCat("since is \"", since,
+                     "\"; name a snapshot, such as \"@monday\", or give its "
+                     "uid"));
+  }
+  auto snapshot = engine.FindUid(*uid);
+  if (snapshot != nullptr && snapshot->is_snapshot()) return snapshot;
+  return WithMetadata(WithReason(absl::NotFoundError(absl::StrCat(
+                                     "there is no snapshot with uid ", since,
+                                     "; it was deleted")),
+                                 reason::kSnapshotNotFound),
+                      "snapshot", since);
 }
 
 absl::Status RunKind(engine::Volume& volume, const engine::Engine& engine,

@@ -34,7 +34,7 @@ absl::Status ListExtents(
     google::protobuf::RepeatedPtrField<v1::Extent>* extents,
     int64_t* next_offset);
 
-// As ListExtents. `since` names a snapshot of `engine`.
+// As ListExtents. `since` is "@NAME" or the uid of a snapshot of `engine`.
 absl::Status ListChangedExtents(
     engine::Volume& volume, const engine::Engine& engine,
     const std::string& since, int64_t offset, int64_t length,

@@ -75,6 +75,36 @@ assert sorted(seen) == ["base:allocation", "qemu:dirty-bitmap:monday"], seen
 assert seen["qemu:dirty-bitmap:monday"][:4] == [65536, 0, 65536, 1], seen
 ' "$(unix_uri disk)"
 
+say "A bitmap's snapshot is never replaced by another one of its name"
+cat >stale.py <<'PYTHON'
+import errno, nbd, subprocess, sys
+
+uri, ramvol = sys.argv[1:]
+disk = nbd.NBD()
+disk.add_meta_context("base:allocation")
+disk.add_meta_context("qemu:dirty-bitmap:wednesday")
+disk.connect_uri(uri)
+disk.block_status(64 << 20, 0, lambda *seen: None)
+subprocess.check_call([ramvol, "snapshot", "rm", "wednesday"], stdout=sys.stderr)
+for again in (False, True):
+    if again:
+        subprocess.check_call(
+            [ramvol, "snapshot", "create", "disk", "wednesday"], stdout=sys.stderr
+        )
+    try:
+        disk.block_status(64 << 20, 0, lambda *seen: None)
+        sys.exit(f"it told what has changed, {again=}")
+    except nbd.Error as error:
+        assert error.errnum == errno.EINVAL, error
+    assert len(disk.pread(4096, 65536)) == 4096, "the volume is there"
+anew = nbd.NBD()
+anew.add_meta_context("qemu:dirty-bitmap:wednesday")
+anew.connect_uri(uri)
+anew.block_status(64 << 20, 0, lambda *seen: None)
+PYTHON
+keep wednesday
+works /usr/bin/python3 stale.py "$(unix_uri disk)" "$cli"
+
 say "Backup and increment while the volume is written to"
 # Writes 50 blocks, again and again, until it is stopped.
 /usr/bin/python3 -c 'import itertools, nbd, sys

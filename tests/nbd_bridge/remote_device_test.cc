@@ -328,7 +328,8 @@ TEST_F(RemoteDeviceTest, ServesSnapshotsAndWhatHasChanged) {
 
   std::vector<Extent> extents;
   Waiter listed;
-  device->GetChanges("mon", 4096, 1 << 20, 100, &extents, &listed);
+  const std::string uid = exports_->Find("@mon")->uid;
+  device->GetChanges(uid, 4096, 1 << 20, 100, &extents, &listed);
   ASSERT_THAT(listed.Wait(), IsOk());
   ASSERT_EQ(extents.size(), 3u);
   EXPECT_FALSE(extents[0].changed);
@@ -336,8 +337,8 @@ TEST_F(RemoteDeviceTest, ServesSnapshotsAndWhatHasChanged) {
   EXPECT_EQ(extents[1].length, 65536u);
   EXPECT_TRUE(extents[1].changed);
   Waiter none;
-  device->GetChanges("wed", 0, 4096, 100, &extents, &none);
-  EXPECT_THAT(none.Wait(), StatusIs(absl::StatusCode::kAborted, _))
+  device->GetChanges("00000000deadbeef", 0, 4096, 100, &extents, &none);
+  EXPECT_THAT(none.Wait(), StatusIs(absl::StatusCode::kInvalidArgument, _))
       << "not NOT_FOUND, which would end the connection";
 
   auto snapshot = exports_->Open("@mon", "unix");
@@ -353,6 +354,8 @@ TEST(RemoteDeviceStatusTest, CodesMeanWhatBlockDeviceSays) {
        StatusCode::kNotFound},
       {WithReason(absl::NotFoundError(""), reason::kVolumeNotFound),
        StatusCode::kAborted},
+      {WithReason(absl::NotFoundError(""), reason::kSnapshotNotFound),
+       StatusCode::kInvalidArgument},
       {WithReason(absl::AbortedError(""), reason::kVolumeReplaced),
        StatusCode::kAborted},
       {WithReason(absl::ResourceExhaustedError(""), reason::kServerMemoryLimit),

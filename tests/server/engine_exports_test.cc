@@ -237,7 +237,8 @@ TEST_F(EngineExportsSnapshotsTest, DevicesTellWhatHasChanged) {
   const std::string text(4096, 'x');
   (*device)->Write(65536, {text.data(), text.size()}, &done_);
   std::vector<nbd::Extent> extents;
-  (*device)->GetChanges("mon", 0, kVolumeBytes, 10, &extents, &done_);
+  const std::string uid = exports_.Find("@mon")->uid;
+  (*device)->GetChanges(uid, 0, kVolumeBytes, 10, &extents, &done_);
   EXPECT_THAT(done_.status(), IsOk());
   ASSERT_THAT(extents, SizeIs(3));
   EXPECT_FALSE(extents[0].changed);
@@ -245,12 +246,17 @@ TEST_F(EngineExportsSnapshotsTest, DevicesTellWhatHasChanged) {
   EXPECT_EQ(extents[1].offset, 65536u);
   EXPECT_EQ(extents[2].offset + extents[2].length, kVolumeBytes);
 
-  // The connection, which is about the volume, goes on without the snapshot.
+  // The connection, which is about the volume, goes on without the snapshot. It
+  // takes no other one for it.
   v1::DeleteSnapshotRequest request;
   request.set_name("mon");
   ASSERT_THAT(catalog_.snapshots().Delete(request, ""), IsOk());
-  (*device)->GetChanges("mon", 0, kVolumeBytes, 10, &extents, &done_);
-  EXPECT_EQ(done_.status().code(), absl::StatusCode::kAborted);
+  Keep("mon");
+  extents.clear();
+  (*device)->GetChanges(uid, 0, kVolumeBytes, 10, &extents, &done_);
+  EXPECT_EQ(done_.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(extents, IsEmpty());
+  EXPECT_NE(exports_.Find("@mon")->uid, uid);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "proto/status.h"
 #include "server/engine/engine.h"
 #include "server/service/limits.h"
+#include "server/service/uid.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::service {
@@ -141,7 +142,8 @@ TEST_F(BlockOperationsTest, RunsEachKindAndKeepsItsId) {
 }
 
 TEST_F(BlockOperationsTest, ListsChangesSinceASnapshot) {
-  ASSERT_THAT(engine_->CreateSnapshots({{volume_, "monday"}}), IsOk());
+  const auto kept = engine_->CreateSnapshots({{volume_, "monday"}});
+  ASSERT_THAT(kept, IsOk());
   ASSERT_THAT(WriteBlocks(*volume_, kBlock, std::string(kBlock, 'x')), IsOk());
   v1::IoOperation operation;
   v1::IoGetChangedExtents& get = *operation.mutable_get_changed_extents();
@@ -155,10 +157,25 @@ TEST_F(BlockOperationsTest, ListsChangesSinceASnapshot) {
   EXPECT_TRUE(result->changed_extents(1).changed());
   EXPECT_EQ(result->changed_extents(1).length(), kBlock);
   EXPECT_EQ(result->next_offset(), 2 * kBlock);
-  get.set_since("@tuesday");
-  EXPECT_THAT(
-      FromRpcStatus(RunOperation(*volume_, *engine_, operation)->error()),
-      HasReason(absl::StatusCode::kNotFound, reason::kSnapshotNotFound));
+  const auto fails = [&](const std::string& since) {
+    get.set_since(since);
+    return FromRpcStatus(RunOperation(*volume_, *engine_, operation)->error());
+  };
+  const auto not_found =
+      HasReason(absl::StatusCode::kNotFound, reason::kSnapshotNotFound);
+  EXPECT_THAT(fails("@tuesday"), not_found);
+  EXPECT_THAT(fails(FormatUid(volume_->uid())), not_found);
+  EXPECT_THAT(fails(""), IsInvalidField("since"));
+  EXPECT_THAT(fails("monday"), IsInvalidField("since"));
+
+  // By its uid, it is never another one of this name.
+  const std::string uid = FormatUid(kept->front()->uid());
+  get.set_since(uid);
+  EXPECT_EQ(RunOperation(*volume_, *engine_, operation)->next_offset(),
+            2 * kBlock);
+  ASSERT_THAT(engine_->DeleteVolume(kept->front(), /*force=*/false), IsOk());
+  ASSERT_THAT(engine_->CreateSnapshots({{volume_, "monday"}}), IsOk());
+  EXPECT_THAT(fails(uid), not_found);
 }
 
 TEST_F(BlockOperationsTest, AFailureNamesTheVolume) {
