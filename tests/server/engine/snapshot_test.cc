@@ -115,6 +115,7 @@ TEST_F(SnapshotTest, HoldsWhatTheVolumeHeldAndOutlivesIt) {
   EXPECT_TRUE(snapshot->is_snapshot());
   EXPECT_NE(snapshot->uid(), volume->uid());
   EXPECT_EQ(*engine_->Find("@monday"), snapshot);
+  EXPECT_EQ(engine_->FindUid(snapshot->uid()), snapshot);
   const std::string after = Data(300000);
   Write(*volume, kLeafBytes - 150000, after);
   ASSERT_THAT(volume->Trim(0, kLeafBytes), IsOk());
@@ -127,6 +128,7 @@ TEST_F(SnapshotTest, HoldsWhatTheVolumeHeldAndOutlivesIt) {
   EXPECT_THAT(
       engine_->Find("@monday").status(),
       HasReason(absl::StatusCode::kNotFound, reason::kSnapshotNotFound));
+  EXPECT_EQ(engine_->FindUid(snapshot->uid()), nullptr);
   ExpectEmpty();
 }
 
@@ -424,6 +426,52 @@ TEST_F(SnapshotTest, ADamagedFrameIsLostForThoseWhoShareItOnly) {
     EXPECT_THAT(who->Read(80000, absl::MakeSpan(data)), IsOk());
   }
   EXPECT_THAT(other->Read(8192, absl::MakeSpan(data)), IsOk());
+}
+
+// A frame is shared as long as nobody writes over its blocks, also by leaves
+// and chunks that are not shared any more.
+TEST_F(SnapshotTest, DamageGoesWithTheFrame) {
+  const auto volume = Create("disk", 64 * kMib);
+  const std::string data = Data(kMib);
+  Write(*volume, 0, data);
+  const auto alone = Create("alone", 64 * kMib);
+  Write(*alone, 0, data);
+  engine_->QuiesceForTest(true);
+  const auto snapshot = Snapshot(volume, "s");
+  const std::string patch = Data(4096);
+  const auto leaf = *Clone(snapshot, "leaf");  // Another chunk is its own.
+  Write(*leaf, 65536, patch);
+  const auto chunk = *Clone(snapshot, "chunk");  // So is a block of this one.
+  Write(*chunk, 8192, patch);
+  ASSERT_TRUE(volume->CorruptForTest(8192));
+  std::string out(4096, '?');
+  const auto is_lost =
+      HasReason(absl::StatusCode::kDataLoss, reason::kCorruptFrame);
+  for (const auto& who : {volume, snapshot, leaf}) {
+    EXPECT_THAT(who->Read(8192, absl::MakeSpan(out)), is_lost) << who->name();
+  }
+  EXPECT_THAT(chunk->Read(12288, absl::MakeSpan(out)), is_lost);
+  // What would need the lost bytes is refused.
+  EXPECT_THAT(chunk->Write(12300, {"x", 1}), is_lost);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(Read(*chunk, 8192, 4096), patch);
+    EXPECT_EQ(Read(*leaf, 65536, 4096), patch);
+    EXPECT_TRUE(Read(*alone, 0, kMib) == data);
+    for (const auto& who : {volume, snapshot, chunk}) {
+      EXPECT_TRUE(Read(*who, 65536, kMib - 65536) == data.substr(65536));
+    }
+    engine_->QuiesceForTest(true);  // Merging spreads nothing.
+  }
+  // Who clones it has it, who writes over it is rid of it.
+  const auto late = *Clone(leaf, "late");
+  EXPECT_THAT(late->Read(8192, absl::MakeSpan(out)), is_lost);
+  Write(*late, 0, data.substr(0, 65536));
+  EXPECT_EQ(Read(*late, 8192, 4096), data.substr(8192, 4096));
+  EXPECT_THAT(leaf->Read(8192, absl::MakeSpan(out)), is_lost);
+  for (const auto& who : {snapshot, volume, chunk, late, leaf, alone}) {
+    Delete(who);
+  }
+  ExpectEmpty();
 }
 
 TEST_F(SnapshotTest, WithoutMemoryNothingChanges) {
