@@ -1,4 +1,4 @@
-// What every way into a volume must do alike.
+// What every way into a volume, a clone or a snapshot must do alike.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -6,13 +6,16 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/conformance/device.h"
+#include "tests/conformance/snapshot_reader.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
@@ -21,6 +24,7 @@ namespace {
 
 using ::testing::_;
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
 constexpr int64_t kGreatest = std::numeric_limits<int64_t>::max();
@@ -30,12 +34,24 @@ struct Way {
   const char* name;
   std::unique_ptr<DeviceFactory> (*make)();
 };
+constexpr Way kWays[] = {{"Engine", MakeEngineFactory},
+                         {"Unary", MakeUnaryFactory},
+                         {"Io", MakeIoFactory},
+                         {"Sdk", MakeSdkFactory},
+                         {"CommandLine", MakeCliFactory},
+                         {"Nbd", MakeNbdFactory},
+                         {"NbdBridge", MakeNbdBridgeFactory}};
 
-class ConformanceTest : public ::testing::TestWithParam<Way> {
+// Whose bytes a test reads and writes.
+enum class Subject {
+  kVolume,
+  kClone,      // Of a snapshot with data, which is trimmed in the clone.
+  kSnapshots,  // A volume that is read through snapshots, see SnapshotReader.
+};
+
+class WayTest {
  protected:
-  std::unique_ptr<Device> Open(int64_t size_bytes = kSize) {
-    return factory_->Open("volume", size_bytes);
-  }
+  explicit WayTest(const Way& way) : factory_(way.make()) {}
 
   // An error of this code, and the words, where errors have any.
   ::testing::Matcher<const absl::Status&> Fails(absl::StatusCode code,
@@ -43,13 +59,59 @@ class ConformanceTest : public ::testing::TestWithParam<Way> {
     if (!factory_->errors_explain()) return StatusIs(code, _);
     return StatusIs(code, HasSubstr(words));
   }
+  // The same with a reason.
+  ::testing::Matcher<const absl::Status&> FailsFor(absl::StatusCode code,
+                                                   std::string_view reason) {
+    if (!factory_->errors_explain()) return StatusIs(code, _);
+    return HasReason(code, reason);
+  }
   // Of no more than `length`.
   int64_t Range(int64_t length) const {
     return std::min(length, factory_->max_range_bytes());
   }
 
-  std::unique_ptr<DeviceFactory> factory_ = GetParam().make();
+  const std::unique_ptr<DeviceFactory> factory_;
   std::mt19937_64 random_{11};
+};
+
+class ConformanceTest
+    : public ::testing::TestWithParam<std::tuple<Way, Subject>>,
+      public WayTest {
+ protected:
+  ConformanceTest() : WayTest(std::get<Way>(GetParam())) {}
+
+  std::unique_ptr<Device> Open(int64_t size_bytes = kSize) {
+    const auto subject = std::get<Subject>(GetParam());
+    if (subject == Subject::kSnapshots) {
+      return std::make_unique<SnapshotReader>(*factory_, "volume", size_bytes);
+    }
+    const bool clone = subject == Subject::kClone && golden_.empty();
+    if (clone) MakeClone(size_bytes);
+    auto device = factory_->Open("volume", size_bytes);
+    if (clone) {
+      EXPECT_THAT(device->Trim(0, golden_.size()), IsOk());
+    }
+    return device;
+  }
+
+  // Whatever was done to a clone, its source is as it was.
+  void TearDown() override {
+    if (golden_.empty()) return;
+    for (const char* name : {"golden", "@kept"}) {
+      EXPECT_EQ(*factory_->Open(name, 0)->Read(0, golden_.size()), golden_);
+    }
+  }
+
+ private:
+  void MakeClone(int64_t size_bytes) {
+    golden_ = RandomData(random_, std::min<int64_t>(size_bytes, 3 << 20));
+    EXPECT_THAT(factory_->Open("golden", size_bytes)->Write(0, golden_),
+                IsOk());
+    EXPECT_THAT(factory_->Snapshot("golden", "kept"), IsOk());
+    EXPECT_THAT(factory_->Clone("@kept", "volume"), IsOk());
+  }
+
+  std::string golden_;
 };
 
 TEST_P(ConformanceTest, ReadsZeroesWhereNothingWasWritten) {
@@ -90,7 +152,8 @@ TEST_P(ConformanceTest, RefusesWhatEndsPastTheVolume) {
   const auto past = Fails(absl::StatusCode::kOutOfRange, std::to_string(kSize));
   EXPECT_THAT(device->Read(kSize, 1).status(), past);
   EXPECT_THAT(device->Read(kSize - 9, 10).status(), past);
-  EXPECT_THAT(device->Write(kSize - 1, "ab"), past);
+  EXPECT_THAT(device->Write(kSize - 1, "ab"),
+              Fails(absl::StatusCode::kOutOfRange, std::to_string(kSize - 1)));
   EXPECT_THAT(device->Trim(kGreatest - 3, 2), past);
   const int64_t range = Range(kGreatest - 1);
   EXPECT_THAT(device->WriteZeroes(kGreatest - range, range, true), past);
@@ -119,12 +182,16 @@ TEST_P(ConformanceTest, ExtentsTellDataFromHoles) {
               ElementsAre(DeviceExtent{0, 1 << 20, true}));
   ASSERT_THAT(device->Write(100000, "x"), IsOk());
   ASSERT_THAT(device->WriteZeroes(200704, 8192, /*no_hole=*/true), IsOk());
-  EXPECT_THAT(*device->Extents(50, (1 << 20) - 50),
-              ElementsAre(DeviceExtent{50, 98304 - 50, true},
-                          DeviceExtent{98304, 4096, false},
-                          DeviceExtent{102400, 98304, true},
-                          DeviceExtent{200704, 8192, false},
-                          DeviceExtent{208896, (1 << 20) - 208896, true}));
+  std::vector<DeviceExtent> expected = {{50, 98304 - 50, true},
+                                        {98304, 4096, false},
+                                        {102400, 98304, true},
+                                        {200704, 8192, false},
+                                        {208896, (1 << 20) - 208896, true}};
+  if (!factory_->keeps_zeroes()) {
+    expected.resize(2);
+    expected.push_back({102400, (1 << 20) - 102400, true});
+  }
+  EXPECT_THAT(*device->Extents(50, (1 << 20) - 50), ElementsAreArray(expected));
 }
 
 TEST_P(ConformanceTest, ReadOnlyVolumeIsReadOnly) {
@@ -258,13 +325,101 @@ TEST_P(ConformanceTest, EqualsAByteArrayUnderManyThreads) {
   for (std::thread& thread : threads) thread.join();
 }
 
+std::string NameOf(
+    const ::testing::TestParamInfo<std::tuple<Way, Subject>>& info) {
+  static constexpr const char* kSubjects[] = {"", "OfAClone", "BySnapshots"};
+  return std::string(std::get<Way>(info.param).name) +
+         kSubjects[static_cast<int>(std::get<Subject>(info.param))];
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, ConformanceTest,
-    ::testing::Values(Way{"Engine", MakeEngineFactory},
-                      Way{"Unary", MakeUnaryFactory}, Way{"Io", MakeIoFactory},
-                      Way{"Sdk", MakeSdkFactory}, Way{"Nbd", MakeNbdFactory},
-                      Way{"NbdBridge", MakeNbdBridgeFactory}),
-    [](const ::testing::TestParamInfo<Way>& info) { return info.param.name; });
+    ::testing::Combine(::testing::ValuesIn(kWays),
+                       ::testing::Values(Subject::kVolume, Subject::kClone,
+                                         Subject::kSnapshots)),
+    NameOf);
+
+class SnapshotConformanceTest : public ::testing::TestWithParam<Way>,
+                                public WayTest {
+ protected:
+  SnapshotConformanceTest() : WayTest(GetParam()) {}
+};
+
+TEST_P(SnapshotConformanceTest, KeepsWhatTheVolumeHeld) {
+  auto volume = factory_->Open("volume", kSize);
+  const std::string before = RandomData(random_, 500000);
+  ASSERT_THAT(volume->Write(100000, before), IsOk());
+  ASSERT_THAT(factory_->Snapshot("volume", "kept"), IsOk());
+  auto snapshot = factory_->Open("@kept", kSize);
+  const auto extents = *snapshot->Extents(0, kSize);
+  EXPECT_EQ(extents, *volume->Extents(0, kSize));
+  ASSERT_THAT(volume->Write(0, RandomData(random_, 300000)), IsOk());
+  ASSERT_THAT(volume->Trim(400000, 1 << 20), IsOk());
+  EXPECT_EQ(*snapshot->Read(100000, before.size()), before);
+  EXPECT_EQ(*snapshot->Read(0, 100000), std::string(100000, '\0'));
+  EXPECT_EQ(*snapshot->Read(kSize - 1, 1), std::string(1, '\0'));
+  EXPECT_EQ(*snapshot->Extents(0, kSize), extents);
+  // It outlives the volume, and what has it open outlives it.
+  volume.reset();
+  ASSERT_THAT(factory_->Delete("volume"), IsOk());
+  EXPECT_EQ(*snapshot->Read(100000, before.size()), before);
+  ASSERT_THAT(factory_->Delete("@kept"), IsOk());
+  EXPECT_THAT(snapshot->Read(100000, 1).status(),
+              Fails(absl::StatusCode::kNotFound, "kept"));
+}
+
+TEST_P(SnapshotConformanceTest, RefusesEveryChange) {
+  auto volume = factory_->Open("volume", kSize);
+  EXPECT_FALSE(volume->read_only());
+  const std::string before = RandomData(random_, 100000);
+  ASSERT_THAT(volume->Write(0, before), IsOk());
+  ASSERT_THAT(factory_->Snapshot("volume", "kept"), IsOk());
+  auto snapshot = factory_->Open("@kept", kSize);
+  EXPECT_TRUE(snapshot->read_only());
+  const auto refused = FailsFor(absl::StatusCode::kFailedPrecondition,
+                                reason::kReadOnlySnapshot);
+  EXPECT_THAT(snapshot->Write(0, "lost"), refused);
+  EXPECT_THAT(snapshot->Write(kSize - 4, "lost"), refused);
+  EXPECT_THAT(snapshot->Trim(0, 1 << 20), refused);
+  EXPECT_THAT(snapshot->WriteZeroes(1, 2, false), refused);
+  EXPECT_THAT(snapshot->WriteZeroes(4096, 4096, true), refused);
+  EXPECT_THAT(snapshot->Flush(), IsOk());
+  EXPECT_EQ(*snapshot->Read(0, before.size()), before);
+  EXPECT_EQ(*volume->Read(0, before.size()), before);
+}
+
+TEST_P(SnapshotConformanceTest, DamageIsALossForThoseWhoShareItOnly) {
+  auto volume = factory_->Open("volume", kSize);
+  const std::string before = Text(random_, 1 << 20);
+  const std::string changed = Text(random_, 1 << 16);
+  ASSERT_THAT(volume->Write(0, before), IsOk());
+  ASSERT_THAT(factory_->Snapshot("volume", "kept"), IsOk());
+  ASSERT_THAT(factory_->Clone("@kept", "clone"), IsOk());
+  ASSERT_THAT(factory_->Clone("volume", "other"), IsOk());
+  auto other = factory_->Open("other", kSize);
+  ASSERT_THAT(other->Write(0, changed), IsOk());
+  ASSERT_TRUE(factory_->Damage("volume", 8192));
+  const auto lost =
+      FailsFor(absl::StatusCode::kDataLoss, reason::kCorruptFrame);
+  for (const char* name : {"volume", "@kept", "clone"}) {
+    auto device = factory_->Open(name, kSize);
+    EXPECT_THAT(device->Read(8192, 4096).status(), lost) << name;
+    EXPECT_EQ(*device->Read(1 << 16, 1 << 16), before.substr(1 << 16, 1 << 16))
+        << name;
+  }
+  EXPECT_EQ(*other->Read(0, 1 << 17),
+            changed + before.substr(1 << 16, 1 << 16));
+  // Who writes anew is well again, and nobody else.
+  ASSERT_THAT(volume->Write(0, changed), IsOk());
+  EXPECT_EQ(*volume->Read(0, 1 << 16), changed);
+  EXPECT_THAT(factory_->Open("@kept", kSize)->Read(8192, 4096).status(), lost);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SnapshotConformanceTest,
+                         ::testing::ValuesIn(kWays),
+                         [](const ::testing::TestParamInfo<Way>& info) {
+                           return info.param.name;
+                         });
 
 }  // namespace
 }  // namespace ramvol::testing

@@ -10,6 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/engine/engine.h"
+#include "server/engine/volume.h"
 
 namespace ramvol::testing {
 
@@ -21,11 +23,14 @@ struct DeviceExtent {
   friend bool operator==(const DeviceExtent&, const DeviceExtent&) = default;
 };
 
-// An open volume. Calls wait for their answer; several threads may call.
+// An open volume or snapshot. Calls wait for their answer; several threads may
+// call.
 class Device {
  public:
   virtual ~Device() = default;
 
+  // What whoever opens it is told.
+  virtual bool read_only() = 0;
   virtual absl::StatusOr<std::string> Read(int64_t offset, int64_t length) = 0;
   virtual absl::Status Write(int64_t offset, const std::string& data) = 0;
   virtual absl::Status Trim(int64_t offset, int64_t length) = 0;
@@ -41,8 +46,9 @@ class DeviceFactory {
  public:
   virtual ~DeviceFactory() = default;
 
-  // Makes a volume, when there is none of that name, and opens it. Each device
-  // has a connection of its own, where there are connections.
+  // Makes a volume, when there is none of that name, and opens it; "@NAME" is a
+  // snapshot. Each device has a connection of its own, where there are
+  // connections.
   virtual std::unique_ptr<Device> Open(const std::string& name,
                                        int64_t size_bytes) = 0;
   // Whether errors have a message and a reason. Else they have a code alone.
@@ -52,11 +58,30 @@ class DeviceFactory {
     return std::numeric_limits<int64_t>::max();
   }
 
+  // Whether WriteZeroes can keep a range allocated. Else it makes holes.
+  virtual bool keeps_zeroes() const { return true; }
+
   virtual absl::Status SetReadOnly(const std::string& name) = 0;
+  // Of a volume, or "@NAME"; also while it is open.
   virtual absl::Status Delete(const std::string& name) = 0;
+  virtual absl::Status Snapshot(const std::string& volume,
+                                const std::string& name) = 0;
+  virtual absl::Status Clone(const std::string& source,
+                             const std::string& name) = 0;
+
+  // Damages the frame with the byte at `offset`, once all that can be
+  // compressed is. False when there is none.
+  bool Damage(const std::string& name, int64_t offset) {
+    engine().QuiesceForTest(/*merge=*/true);
+    return (*engine().Find(name))->CorruptForTest(offset);
+  }
+
+ protected:
+  virtual engine::Engine& engine() = 0;
 };
 
 // The ways.
+std::unique_ptr<DeviceFactory> MakeCliFactory();
 std::unique_ptr<DeviceFactory> MakeEngineFactory();
 std::unique_ptr<DeviceFactory> MakeUnaryFactory();
 std::unique_ptr<DeviceFactory> MakeIoFactory();

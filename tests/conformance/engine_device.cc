@@ -12,6 +12,7 @@ class EngineDevice : public Device {
   explicit EngineDevice(engine::Attachment attachment)
       : attachment_(std::move(attachment)) {}
 
+  bool read_only() override { return volume().read_only(); }
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) override {
     std::string data(length, 'x');
     const absl::Status status = volume().Read(offset, absl::MakeSpan(data));
@@ -67,8 +68,22 @@ class EngineFactory : public DeviceFactory {
   absl::Status Delete(const std::string& name) override {
     return engine_->DeleteVolume(*engine_->Find(name), /*force=*/true);
   }
+  absl::Status Snapshot(const std::string& volume,
+                        const std::string& name) override {
+    const auto found = engine_->Find(volume);
+    if (!found.ok()) return found.status();
+    return engine_->CreateSnapshots({{*found, name}}).status();
+  }
+  absl::Status Clone(const std::string& source,
+                     const std::string& name) override {
+    engine::VolumeOptions options;
+    options.name = name;
+    return engine_->CloneVolume(options, *engine_->Find(source)).status();
+  }
 
  private:
+  engine::Engine& engine() override { return *engine_; }
+
   std::unique_ptr<engine::Engine> engine_ =
       *engine::Engine::Create({.memory_limit_bytes = 256 << 20});
 };

@@ -43,6 +43,14 @@ class GrpcFactory : public DeviceFactory {
         .status();
   }
   absl::Status Delete(const std::string& name) override {
+    if (name[0] == '@') {
+      v1::DeleteSnapshotRequest request;
+      request.set_name(name);
+      request.set_force(true);
+      return TestServer::Call(&v1::VolumeService::Stub::DeleteSnapshot,
+                              server_.volumes(), request)
+          .status();
+    }
     v1::DeleteVolumeRequest request;
     request.set_name(name);
     request.set_force(true);
@@ -50,8 +58,28 @@ class GrpcFactory : public DeviceFactory {
                             server_.volumes(), request)
         .status();
   }
+  absl::Status Snapshot(const std::string& volume,
+                        const std::string& name) override {
+    v1::CreateSnapshotRequest request;
+    request.set_volume(volume);
+    request.set_name(name);
+    return TestServer::Call(&v1::VolumeService::Stub::CreateSnapshot,
+                            server_.volumes(), request)
+        .status();
+  }
+  absl::Status Clone(const std::string& source,
+                     const std::string& name) override {
+    v1::CreateVolumeRequest request;
+    request.set_source(source);
+    request.set_name(name);
+    return TestServer::Call(&v1::VolumeService::Stub::CreateVolume,
+                            server_.volumes(), request)
+        .status();
+  }
 
  private:
+  engine::Engine& engine() override { return server_.server().engine(); }
+
   TestServer server_;
   // What it holds is gone before the server.
   const Opener open_;

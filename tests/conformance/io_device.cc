@@ -20,12 +20,14 @@ class IoDevice : public Device {
     stream_->Write(request);
     v1::IoResponse response;
     stream_->Read(&response);
+    read_only_ = response.opened().read_only();
   }
   ~IoDevice() override {
     stream_->WritesDone();
     stream_->Finish();
   }
 
+  bool read_only() override { return read_only_; }
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) override {
     v1::IoOperation operation;
     SetRange(operation.mutable_read(), offset, length);
@@ -100,6 +102,7 @@ class IoDevice : public Device {
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::IoRequest, v1::IoResponse>>
       stream_;
+  bool read_only_ = false;
 };
 
 }  // namespace

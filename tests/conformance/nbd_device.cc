@@ -59,6 +59,7 @@ NbdDevice::NbdDevice(std::string socket, std::string name)
     : socket_(std::move(socket)), name_(std::move(name)) {
   Handle handle = Connect();
   size_bytes_ = nbd_get_size(handle.get());
+  read_only_ = nbd_is_read_only(handle.get()) == 1;
   MutexLock lock(&mu_);
   free_.push_back(std::move(handle));
 }
@@ -111,6 +112,8 @@ absl::Status NbdDevice::ToStatus(int error, const char* message, bool is_past,
       return absl::InvalidArgumentError(message);
     case ENOSPC:
       return absl::ResourceExhaustedError(message);
+    case EIO:
+      return absl::DataLossError(message);
     case EPERM:
       return absl::FailedPreconditionError(message);
     case ESHUTDOWN: {

@@ -24,8 +24,8 @@ namespace ramvol::testing {
 // NBD's errors become the codes that ways with better errors have: EINVAL past
 // the end for reads, trims and extents, and ENOSPC past the end for what
 // stores, are OUT_OF_RANGE; other ENOSPC RESOURCE_EXHAUSTED, EPERM
-// FAILED_PRECONDITION, ESHUTDOWN NOT_FOUND, also for all calls after it. Others
-// are UNKNOWN.
+// FAILED_PRECONDITION, EIO DATA_LOSS, ESHUTDOWN NOT_FOUND, also for all calls
+// after it. Others are UNKNOWN.
 class NbdDevice : public Device {
  public:
   // The longest range that compact headers can say, of whole blocks.
@@ -35,6 +35,7 @@ class NbdDevice : public Device {
   NbdDevice(std::string socket, std::string name);
   ~NbdDevice() override;
 
+  bool read_only() override { return read_only_; }
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) override;
   absl::Status Write(int64_t offset, const std::string& data) override;
   absl::Status Trim(int64_t offset, int64_t length) override;
@@ -62,6 +63,7 @@ class NbdDevice : public Device {
   const std::string socket_;
   const std::string name_;
   int64_t size_bytes_ = 0;
+  bool read_only_ = false;
 
   Mutex mu_;
   std::vector<Handle> free_ ABSL_GUARDED_BY(mu_);

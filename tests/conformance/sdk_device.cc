@@ -13,6 +13,7 @@ class SdkDevice : public Device {
  public:
   explicit SdkDevice(RemoteVolume volume) : volume_(std::move(volume)) {}
 
+  bool read_only() override { return volume_.read_only(); }
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) override {
     return volume_.Read(offset, length);
   }

@@ -11,9 +11,17 @@ using Stub = v1::BlockService::Stub;
 
 class UnaryDevice : public Device {
  public:
-  UnaryDevice(Stub& stub, std::string name)
-      : stub_(stub), name_(std::move(name)) {}
+  UnaryDevice(TestServer& server, std::string name)
+      : server_(server), stub_(server.blocks()), name_(std::move(name)) {}
 
+  bool read_only() override {
+    v1::GetVolumeRequest request;
+    request.set_name(name_);
+    return TestServer::Call(&v1::VolumeService::Stub::GetVolume,
+                            server_.volumes(), request)
+        ->volume()
+        .read_only();
+  }
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) override {
     auto response = TestServer::Call(&Stub::Read, stub_,
                                      Ranged<v1::ReadRequest>(offset, length));
@@ -66,6 +74,7 @@ class UnaryDevice : public Device {
     return request;
   }
 
+  TestServer& server_;
   Stub& stub_;
   const std::string name_;
 };
@@ -75,7 +84,7 @@ class UnaryDevice : public Device {
 std::unique_ptr<DeviceFactory> MakeUnaryFactory() {
   return std::make_unique<GrpcFactory>(
       [](TestServer& server, const std::string& name) {
-        return std::make_unique<UnaryDevice>(server.blocks(), name);
+        return std::make_unique<UnaryDevice>(server, name);
       });
 }
 
