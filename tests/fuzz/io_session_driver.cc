@@ -36,7 +36,7 @@ engine::Engine& SharedEngine() {
   return *engine;
 }
 
-// A volume that is deleted afterwards.
+// A volume "v" and its snapshot "@s", which are deleted afterwards.
 class ScratchVolume {
  public:
   ScratchVolume() {
@@ -46,15 +46,33 @@ class ScratchVolume {
     auto created = SharedEngine().CreateVolume(options);
     RAMVOL_CHECK(created.ok());
     volume_ = *std::move(created);
+    auto kept = SharedEngine().CreateSnapshots({{volume_, "s"}});
+    RAMVOL_CHECK(kept.ok());
+    snapshot_ = kept->front();
   }
   ~ScratchVolume() {
     RAMVOL_CHECK(SharedEngine().DeleteVolume(volume_, /*force=*/true).ok());
+    RAMVOL_CHECK(SharedEngine().DeleteVolume(snapshot_, /*force=*/true).ok());
   }
   engine::Volume& operator*() { return *volume_; }
 
  private:
   std::shared_ptr<engine::Volume> volume_;
+  std::shared_ptr<engine::Volume> snapshot_;
 };
+
+// The extents adjoin, and neighbours differ in state.
+void CheckChanges(const v1::IoResult& result) {
+  for (int i = 1; i < result.changed_extents_size(); ++i) {
+    const v1::ChangedExtent& before = result.changed_extents(i - 1);
+    const v1::ChangedExtent& extent = result.changed_extents(i);
+    RAMVOL_CHECK(extent.offset() == before.offset() + before.length());
+    RAMVOL_CHECK(extent.changed() != before.changed());
+  }
+  if (result.changed_extents_size() == 0) return;
+  const v1::ChangedExtent& last = *result.changed_extents().rbegin();
+  RAMVOL_CHECK(result.next_offset() == last.offset() + last.length());
+}
 
 // What happens next.
 enum class Step : uint8_t {
@@ -163,6 +181,7 @@ class Driver {
                  static_cast<int>(service::kMaxBatchResults));
     for (const auto& result : response.results()) {
       RAMVOL_CHECK(unanswered_.erase(result.id()) == 1);
+      CheckChanges(result);
     }
     CheckWindow();
     return true;

@@ -33,6 +33,7 @@
 namespace ramvol::testing {
 namespace {
 
+using namespace std::string_literals;
 using nbd::Option;
 using nbd::WireWriter;
 
@@ -52,6 +53,8 @@ std::string Prelude(int how) {
   const std::string flags = WireWriter().Number(uint32_t{3}).text();
   const std::string name("\0\0\0\1v", 5);
   const std::string context("\0\0\0\1\0\0\0\17base:allocation", 23);
+  const std::string changes("\0\0\0\1\0\0\0\23qemu:dirty-bitmap:s", 27);
+  const std::string both = "\0\0\0\2"s + context.substr(4) + changes.substr(4);
   const std::string go = OptionText(Option::kGo, name + std::string(2, '\0'));
   switch (how) {
     case 0:
@@ -63,9 +66,15 @@ std::string Prelude(int how) {
     case 3:
       return flags + OptionText(Option::kStructuredReply, "") +
              OptionText(Option::kSetMetaContext, name + context) + go;
-    default:
+    case 4:
       return flags + OptionText(Option::kExtendedHeaders, "") +
              OptionText(Option::kSetMetaContext, name + context) + go;
+    case 5:
+      return flags + OptionText(Option::kStructuredReply, "") +
+             OptionText(Option::kSetMetaContext, name + changes) + go;
+    default:
+      return flags + OptionText(Option::kExtendedHeaders, "") +
+             OptionText(Option::kSetMetaContext, name + both) + go;
   }
 }
 
@@ -98,6 +107,7 @@ class Connection final : public ClientMemory::Client {
 void Serve(nbd::Socket& socket, bool synchronous) {
   MemoryExports exports(synchronous);
   exports.Add("v", kVolumeBytes);
+  exports.Add("@s", kVolumeBytes, /*read_only=*/true);
   const std::atomic<bool> draining{false};
   nbd::NegotiationOptions options;
   options.draining = &draining;
@@ -115,7 +125,7 @@ void Serve(nbd::Socket& socket, bool synchronous) {
 }
 
 void FuzzSession(Input input) {
-  const int how = input.Choice(10);
+  const int how = input.Choice(14);
   int ends[2];
   RAMVOL_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
   nbd::Socket client(ends[1]);

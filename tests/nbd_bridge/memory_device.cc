@@ -150,6 +150,20 @@ class MemoryDevice final : public nbd::BlockDevice {
         done);
   }
 
+  void GetChanges(const std::string& /*snapshot_uid*/, uint64_t offset,
+                  uint64_t length, size_t max_extents,
+                  std::vector<nbd::Extent>* extents,
+                  nbd::Completion* done) override {
+    Do(
+        [v = volume_, offset, length, max_extents, extents] {
+          const absl::Status status =
+              v->GetExtents(offset, length, max_extents, extents);
+          for (nbd::Extent& extent : *extents) extent.changed = !extent.hole;
+          return status;
+        },
+        done);
+  }
+
  private:
   template <typename Call>
   void Do(Call call, nbd::Completion* done) {
@@ -182,7 +196,8 @@ absl::StatusOr<nbd::ExportPage> MemoryExports::List(const std::string& from) {
   nbd::ExportPage page;
   for (auto next = volumes_.upper_bound(from); next != volumes_.end(); ++next) {
     const auto& [name, entry] = *next;
-    page.exports.push_back({name, entry.volume->size_bytes(), entry.read_only});
+    page.exports.push_back(
+        {name, entry.volume->size_bytes(), entry.read_only, name});
     if (page.exports.size() < 2) continue;
     page.next = name;
     break;
@@ -197,7 +212,7 @@ absl::StatusOr<nbd::ExportInfo> MemoryExports::Find(std::string_view name) {
         absl::StrCat("there is no volume \"", std::string(name), "\""));
   }
   return nbd::ExportInfo{found->first, found->second.volume->size_bytes(),
-                         found->second.read_only};
+                         found->second.read_only, found->first};
 }
 
 absl::StatusOr<std::vector<std::string>> MemoryExports::ListSnapshots(

@@ -67,7 +67,8 @@ class MemoryVolume {
   int held_reads_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Serves MemoryVolumes. Volumes are added before it is used.
+// Serves MemoryVolumes. Volumes are added before it is used. What is no hole
+// has changed since every snapshot.
 class MemoryExports final : public nbd::Exports {
  public:
   // Devices that are not synchronous run each call in a thread of its own.
