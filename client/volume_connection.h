@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -46,7 +47,8 @@ class VolumeConnection {
   virtual void ChangesAsync(const std::string& /*since*/, int64_t /*offset*/,
                             int64_t /*length*/, int32_t /*max_extents*/,
                             ChangesDone done) {
-    done(absl::UnimplementedError("this connection lists no changes"));
+    const ChangesDone tell = std::move(done);
+    tell(absl::UnimplementedError("this connection lists no changes"));
   }
 
   // See RemoteVolume::Together.
