@@ -44,13 +44,16 @@ ABSL_FLAG(std::string, status_page_hosts, "",
           "Names by which browsers may ask for the status page and its JSON, "
           "beside IP addresses and localhost: names with commas between them, "
           ".example for all below.");
-ABSL_FLAG(int, metrics_max_volumes,
-          static_cast<int>(ramvol::server::ServerOptions().metrics_max_volumes),
-          "Most volumes that have metrics of their own, the first in order of "
-          "names; those of the others are added up as volume \"_other\".");
+ABSL_FLAG(
+    int, metrics_max_volumes,
+    static_cast<int>(ramvol::server::ServerOptions().metrics_max_volumes),
+    "Most volumes, and most snapshots, that have metrics of their own, the "
+    "first in order of names; those of the others are added up as "
+    "\"_other\".");
 ABSL_FLAG(std::string, metrics_labels, "",
-          "Labels of volumes that their metrics have, too, as label_KEY: keys "
-          "with commas between them, at most 8, such as team,env.");
+          "Labels of volumes and snapshots that their metrics have, too, as "
+          "label_KEY: keys with commas between them, at most 8, such as "
+          "team,env.");
 ABSL_FLAG(std::string, nbd_listen, "",
           "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
           "vsock:PORT, or systemd for the sockets that it passed and that are "

@@ -185,29 +185,37 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
         [this](const std::string& volume) { return LabelsOf(volume); });
   }
   auto endpoint = metrics::Endpoint::Start(
-      options.metrics_listen,
-      {std::make_shared<metrics::ProcessMetrics>(),
-       std::make_shared<metrics::EngineMetrics>(engine_.get()),
-       std::make_shared<metrics::GrpcMetrics>(
-           &rpc_stats_, [this] { return block_service_.io_streams(); }),
-       std::make_shared<metrics::CatalogMetrics>(&catalog_, &watchers_),
-       std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
-       std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
-       std::make_shared<metrics::DoorMetrics>(
-           std::vector<metrics::DoorMetrics::Door>{{"grpc", grpc_door_.get()},
-                                                   {"nbd", &nbd_stats_.door()},
-                                                   {"http", &http_door_}}),
-       std::make_shared<metrics::VolumeMetrics>(
-           engine_.get(), options.metrics_max_volumes,
-           metrics::MetricLabels{
-               options.metrics_labels,
-               [this](const std::string& name) { return LabelsOf(name); }})},
+      options.metrics_listen, AllMetrics(options),
       [this] { return WhyNotReady(); }, &http_door_, pages_.get(),
       options.status_page_hosts);
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();
   return absl::OkStatus();
+}
+
+metrics::Endpoint::Metrics Server::AllMetrics(const ServerOptions& options) {
+  const std::vector<metrics::DoorMetrics::Door> doors = {
+      {"grpc", grpc_door_.get()},
+      {"nbd", &nbd_stats_.door()},
+      {"http", &http_door_}};
+  return {
+      std::make_shared<metrics::ProcessMetrics>(),
+      std::make_shared<metrics::EngineMetrics>(engine_.get()),
+      std::make_shared<metrics::GrpcMetrics>(
+          &rpc_stats_, [this] { return block_service_.io_streams(); }),
+      std::make_shared<metrics::CatalogMetrics>(&catalog_, &watchers_),
+      std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
+      std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
+      std::make_shared<metrics::DoorMetrics>(doors),
+      std::make_shared<metrics::VolumeMetrics>(
+          engine_.get(), options.metrics_max_volumes,
+          metrics::MetricLabels{
+              options.metrics_labels,
+              [this](const std::string& name) { return LabelsOf(name); }}),
+      std::make_shared<metrics::SnapshotMetrics>(
+          engine_.get(), options.metrics_max_volumes, options.metrics_labels,
+          [this](const std::string& name) { return InfoOf(name); })};
 }
 
 std::string Server::WhyNotReady() const {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@
 #include "server/connection_acceptor.h"
 #include "server/engine/engine.h"
 #include "server/engine/metrics/metric_labels.h"
+#include "server/engine/metrics/snapshot_metrics.h"
 #include "server/engine_exports.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
@@ -50,9 +52,9 @@ struct ServerOptions {
   // Where to serve /metrics, /healthz and /readyz: "HOST:PORT", or "" for
   // nowhere.
   std::string metrics_listen;
-  // Most volumes with their own metrics.
+  // Most volumes, and most snapshots, with their own metrics.
   size_t metrics_max_volumes = 1000;
-  // Labels of volumes that are on their metrics.
+  // Labels of volumes and snapshots that are on their metrics.
   std::vector<metrics::MetricLabel> metrics_labels;
   // Whether the metrics address serves the status page.
   bool status_page = true;
@@ -124,11 +126,13 @@ class Server {
   Server(std::unique_ptr<engine::Engine> engine, const ServerOptions& options);
 
   absl::Status StartMetrics(const ServerOptions& options);
+  metrics::Endpoint::Metrics AllMetrics(const ServerOptions& options);
   // See metrics::Endpoint::Readiness.
   std::string WhyNotReady() const;
   // For the status page.
   status::ServerState GetState();
   status::Labels LabelsOf(const std::string& volume) const;
+  std::optional<metrics::SnapshotInfo> InfoOf(const std::string& snapshot);
   absl::Status StartNbd(nbd::NbdServerOptions options);
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);

@@ -1,6 +1,9 @@
-// The parts of Server for the status page.
+// The parts of Server for the status page and metrics.
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "server/server.h"
@@ -35,6 +38,16 @@ status::Labels Server::LabelsOf(const std::string& volume) const {
   const auto found = catalog_.Get(volume);
   if (!found.ok()) return {};
   return {found->labels().begin(), found->labels().end()};
+}
+
+std::optional<metrics::SnapshotInfo> Server::InfoOf(
+    const std::string& snapshot) {
+  const auto found = catalog_.snapshots().GetAsVolume(snapshot);
+  if (!found.ok()) return std::nullopt;
+  return metrics::SnapshotInfo{
+      found->source(),
+      static_cast<uint64_t>(found->create_time().seconds()),
+      {found->labels().begin(), found->labels().end()}};
 }
 
 }  // namespace ramvol::server

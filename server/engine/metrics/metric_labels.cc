@@ -58,4 +58,16 @@ absl::StatusOr<std::vector<MetricLabel>> ParseMetricLabels(
   return labels;
 }
 
+std::vector<prometheus::ClientMetric::Label> ValuesOf(
+    const std::vector<MetricLabel>& chosen,
+    const std::map<std::string, std::string>& all) {
+  std::vector<prometheus::ClientMetric::Label> values;
+  for (const MetricLabel& label : chosen) {
+    const auto found = all.find(label.key);
+    values.push_back(
+        {label.name, found == all.end() ? std::string() : found->second});
+  }
+  return values;
+}
+
 }  // namespace ramvol::metrics

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "prometheus/client_metric.h"
 
 namespace ramvol::metrics {
 
@@ -26,6 +27,11 @@ struct MetricLabel {
 // have, for two that get the same name, and for more than kMaxMetricLabels.
 absl::StatusOr<std::vector<MetricLabel>> ParseMetricLabels(
     const std::string& keys);
+
+// The chosen ones with their values in `all`, in order; "" if it has none.
+std::vector<prometheus::ClientMetric::Label> ValuesOf(
+    const std::vector<MetricLabel>& chosen,
+    const std::map<std::string, std::string>& all);
 
 // The labels that volumes get in their metrics, and where their values are
 // from.

@@ -143,11 +143,7 @@ class Builder {
     if (labels_->chosen.empty()) return;
     const auto all = volume == kOther ? std::map<std::string, std::string>()
                                       : labels_->labels_of(std::string(volume));
-    for (const MetricLabel& label : labels_->chosen) {
-      const auto found = all.find(label.key);
-      chosen_.push_back(
-          {label.name, found == all.end() ? std::string() : found->second});
-    }
+    chosen_ = ValuesOf(labels_->chosen, all);
   }
 
   // These add a series, with the chosen labels.
