@@ -10,6 +10,7 @@ from panels import (
     latencies,
     process_panels,
     row,
+    snapshots_table,
     stat,
     throughput,
     total_rate,
@@ -288,7 +289,7 @@ def volumes():
         volumes_table(),
         graph(
             "Largest volumes",
-            "The ten volumes that take the most memory.",
+            "The ten volumes that refer to the most memory, shared memory included.",
             "bytes",
             [
                 (
@@ -316,6 +317,43 @@ def volumes():
             ],
             width=12,
         ),
+    ]
+
+
+def snapshots():
+    return [
+        graph(
+            "Shared memory",
+            "Shared: what volumes, clones and snapshots have in common, counted once. "
+            "Snapshots alone: what no volume or clone needs, and no other snapshot; "
+            "deleting snapshots gives it back.",
+            "bytes",
+            [
+                (f"ramvol_memory_shared_bytes{OF_INSTANCE}", "{{instance}} shared"),
+                (
+                    f"sum by (instance) (ramvol_snapshot_own_bytes{OF_INSTANCE})",
+                    "{{instance}} snapshots alone",
+                ),
+            ],
+        ),
+        graph(
+            "Snapshots",
+            "Number of snapshots.",
+            "none",
+            [(f"ramvol_snapshots{OF_INSTANCE}", "{{instance}}")],
+        ),
+        graph(
+            "Largest snapshots",
+            "The ten snapshots that alone hold the most memory.",
+            "bytes",
+            [
+                (
+                    f"topk(10, ramvol_snapshot_own_bytes{OF_INSTANCE})",
+                    "{{snapshot}} {{instance}}",
+                )
+            ],
+        ),
+        snapshots_table(),
     ]
 
 
@@ -351,5 +389,7 @@ def make():
             *process_panels("ramvol_memory_limit_bytes"),
             row("Volumes"),
             *volumes(),
+            row("Snapshots and clones"),
+            *snapshots(),
         ],
     )

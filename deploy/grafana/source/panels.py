@@ -6,6 +6,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OF_INSTANCE = '{instance=~"$instance"}'
 OF_OP = '{instance=~"$instance", op=~"$op"}'
 OF_VOLUME = '{instance=~"$instance", volume=~"$volume"}'
+OF_SOURCE = '{instance=~"$instance", source=~"$volume"}'
 OF_COMMAND = '{instance=~"$instance", command=~"$command"}'
 OF_METHOD = '{instance=~"$instance", grpc_service=~"ramvol.*", grpc_method=~"$method"}'
 
@@ -197,48 +198,51 @@ def row(title):
     }
 
 
-# What the table of volumes shows of each: title, unit and metric, or two metrics
-# of which it shows the quotient.
+# What a table shows of each: title, unit and metric, or two metrics of which it
+# shows the quotient.
 VOLUMES_COLUMNS = [
     ("Size", "bytes", "ramvol_volume_size_bytes"),
     ("Written", "bytes", "ramvol_volume_logical_bytes"),
     ("Compressed", "bytes", "ramvol_volume_stored_bytes"),
     ("Memory", "bytes", "ramvol_volume_memory_bytes"),
+    ("Own", "bytes", "ramvol_volume_own_bytes"),
     ("Ratio", "none", "ramvol_volume_logical_bytes / ramvol_volume_memory_bytes"),
     ("Reads", "binBps", "ramvol_volume_read_bytes_total"),
     ("Writes", "binBps", "ramvol_volume_written_bytes_total"),
     ("Clients", "none", "ramvol_volume_attached_clients"),
 ]
+SNAPSHOTS_COLUMNS = [
+    ("Own", "bytes", "ramvol_snapshot_own_bytes"),
+    ("Refers to", "bytes", "ramvol_snapshot_memory_bytes"),
+    ("Age", "s", "time() - ramvol_snapshot_create_time_seconds"),
+]
 
 
-def volumes_target(number, metric):
-    """The metric's current values for the largest volumes."""
-    largest = f"topk(50, ramvol_volume_memory_bytes{OF_INSTANCE})"
-    values = " / ".join(part + OF_INSTANCE for part in metric.split(" / "))
+def table_target(number, metric, selector, keys, largest):
+    """The metric's current values for those that have most of `largest`."""
+    values = " / ".join(part + selector for part in metric.split(" / "))
     if metric.endswith("_total"):
         values = rate(values)
     query = (
-        f"sum by (instance, volume) ({values} and on (job, instance, volume) {largest})"
+        f"sum by ({', '.join(keys)}) ({values} and on (job, instance, {keys[0]})"
+        f" topk(50, {largest}{selector}))"
     )
     return target(number, query, "", format="table", range=False, instant=True)
 
 
-def volumes_in_lines(targets):
-    """The transformations that make one row of each volume's values."""
+def in_lines(keys, columns, targets):
+    """The transformations that make one row of each one's values."""
     values = [f"Value #{made['refId']}" for made in targets]
-    titles = [title for title, _, _ in VOLUMES_COLUMNS]
+    titles = [title for title, _, _ in columns]
     return [
         {"id": "merge", "options": {}},
         {
             "id": "organize",
             "options": {
                 "excludeByName": {"Time": True},
-                "indexByName": {
-                    name: i for i, name in enumerate(["volume", "instance", *values])
-                },
+                "indexByName": {name: i for i, name in enumerate([*keys, *values])},
                 "renameByName": {
-                    "volume": "Volume",
-                    "instance": "Instance",
+                    **{key: key.capitalize() for key in keys},
                     **dict(zip(values, titles)),
                 },
             },
@@ -246,49 +250,77 @@ def volumes_in_lines(targets):
     ]
 
 
-def volumes_overrides():
-    """The links to the volumes' dashboard, and the units that are not bytes."""
-    link = (
+def volume_link(field):
+    """A link to the dashboard of the volume that a field names."""
+    url = (
         "/d/ramvol-volume?var-datasource=${datasource}"
         "&var-instance=${__data.fields.Instance}"
-        "&var-volume=${__data.fields.Volume}&${__url_time_range}"
+        f"&var-volume=${{__data.fields.{field}}}&${{__url_time_range}}"
     )
-    links = {"id": "links", "value": [{"title": "The volume", "url": link}]}
-    properties = [("Volume", [links])] + [
-        (title, [{"id": "unit", "value": unit}])
-        for title, unit, _ in VOLUMES_COLUMNS
-        if unit != "bytes"
-    ]
-    dict(properties)["Ratio"].append({"id": "decimals", "value": 2})
+    return {"id": "links", "value": [{"title": "The volume", "url": url}]}
+
+
+def overrides(columns, more):
+    """The units that are not bytes, and more properties by field."""
+    properties = {field: [*added] for field, added in more.items()}
+    for title, unit, _ in columns:
+        if unit != "bytes":
+            properties.setdefault(title, []).append({"id": "unit", "value": unit})
     return [
         {"matcher": {"id": "byName", "options": title}, "properties": changed}
-        for title, changed in properties
+        for title, changed in properties.items()
     ]
 
 
-def volumes_table():
-    """The largest volumes, one per row, with links to the volume dashboard."""
+def table(title, description, keys, columns, sort_by, more, selector=OF_INSTANCE):
+    """The 50 that have most in the column `sort_by`, one in a row. The keys are
+    labels that tell them apart. `more` are properties of fields."""
+    (largest,) = (metric for name, _, metric in columns if name == sort_by)
     targets = [
-        volumes_target(i, metric) for i, (_, _, metric) in enumerate(VOLUMES_COLUMNS)
+        table_target(i, metric, selector, keys, largest)
+        for i, (_, _, metric) in enumerate(columns)
     ]
-    made = panel(
-        "table",
-        "Volumes",
-        "The 50 volumes that take the most memory. A name links to the volume's "
-        'dashboard. "_other" is the sum of the volumes beyond --metrics_max_volumes.',
-        "bytes",
-        WIDTH,
-        9,
-        targets,
-    )
-    made["transformations"] = volumes_in_lines(targets)
-    made["fieldConfig"]["overrides"] = volumes_overrides()
+    made = panel("table", title, description, "bytes", WIDTH, 9, targets)
+    made["transformations"] = in_lines(keys, columns, targets)
+    made["fieldConfig"]["overrides"] = overrides(columns, more)
     made["options"] = {
         "cellHeight": "sm",
         "showHeader": True,
-        "sortBy": [{"displayName": "Memory", "desc": True}],
+        "sortBy": [{"displayName": sort_by, "desc": True}],
     }
     return made
+
+
+def volumes_table():
+    return table(
+        "Volumes",
+        "The 50 volumes that refer to the most memory. Own: what deleting the volume "
+        "would give back; the rest is shared with snapshots and clones. A name links "
+        'to the volume\'s dashboard. "_other" is the sum of the volumes beyond '
+        "--metrics_max_volumes.",
+        ["volume", "instance"],
+        VOLUMES_COLUMNS,
+        "Memory",
+        {
+            "Volume": [volume_link("Volume")],
+            "Ratio": [{"id": "decimals", "value": 2}],
+        },
+    )
+
+
+def snapshots_table(selector=OF_INSTANCE):
+    return table(
+        "Snapshots",
+        "The 50 snapshots that alone hold the most memory. Own: what deleting the "
+        "snapshot would give back; the rest of what it refers to is shared. Source: "
+        'the volume, as it was called then. "_other" is the sum of the snapshots '
+        "beyond --metrics_max_volumes.",
+        ["snapshot", "source", "instance"],
+        SNAPSHOTS_COLUMNS,
+        "Own",
+        {"Source": [volume_link("Source")]},
+        selector,
+    )
 
 
 def process_panels(metric):

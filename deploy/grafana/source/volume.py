@@ -1,7 +1,16 @@
 """The dashboard of one volume."""
 
 from dashboard import dashboard, variable
-from panels import OF_VOLUME, graph, hit_rate, stat, throughput, total_rate
+from panels import (
+    OF_SOURCE,
+    OF_VOLUME,
+    graph,
+    hit_rate,
+    snapshots_table,
+    stat,
+    throughput,
+    total_rate,
+)
 
 ERRORS = "ramvol_volume_errors_total" + OF_VOLUME
 
@@ -28,7 +37,8 @@ def size_at_a_glance():
         ),
         stat(
             "Memory",
-            "Memory that the volume takes, including all overhead.",
+            "Memory that the volume refers to, including all overhead. What it shares "
+            "with snapshots and clones is in it.",
             "bytes",
             f"sum({gauge('memory_bytes')})",
             width=4,
@@ -70,13 +80,14 @@ def content():
         graph(
             "Content",
             "Written: data that is not a hole. Compressed: its frames and raw pages. "
-            "Memory: including index, cache and rounding. Limit: the volume's own "
-            "memory limit, or 0.",
+            "Memory: including index, cache and rounding. Own: without what the volume "
+            "shares with snapshots and clones. Limit: the most that own may be, or 0.",
             "bytes",
             [
                 (gauge("logical_bytes"), "written"),
                 (gauge("stored_bytes"), "compressed"),
                 (gauge("memory_bytes"), "memory"),
+                (gauge("own_bytes"), "own"),
                 (gauge("memory_limit_bytes"), "limit"),
             ],
         ),
@@ -191,5 +202,6 @@ def make():
             *content(),
             *load(),
             *use(),
+            snapshots_table(OF_SOURCE),
         ],
     )

@@ -1,5 +1,6 @@
 """Every kind of operation, error and mishap that a panel shows, for a while."""
 
+import itertools
 import random
 import subprocess
 import threading
@@ -13,6 +14,9 @@ NOISE = random.Random(1).randbytes(MIB)
 
 # Two more than have series of their own; those are the first by name.
 VOLUMES = ["disk", "grpc", "hog", "mixed", "remote", "spare-1", "spare-2", "tight"]
+
+# How many snapshots stay; at times one more, without series of its own.
+SNAPSHOTS = 6
 
 
 class Load:
@@ -34,6 +38,7 @@ class Load:
                 self._every_nbd_command,
                 self._fill_a_volume,
                 self._every_grpc_method,
+                self._take_snapshots,
                 self._fill_the_server,
                 self._use_the_bridge,
                 self._break_the_way,
@@ -146,6 +151,23 @@ class Load:
             for method in ("Read", "GetExtents", "Trim", "WriteZeroes"):
                 grpcurl(f"BlockService/{method}", at, check=False)
             grpcurl("BlockService/Flush", '{"volume":"grpc"}')
+
+    def _take_snapshots(self):
+        """Of volumes that change meanwhile; the oldest go. A clone shares one, and
+        changes, too."""
+        cli, taken = self.programs.cli, []
+        for number in itertools.count():
+            volume = ["disk", "grpc", "mixed"][number % 3]
+            taken.append(f"{volume}-{number}")
+            cli("snapshot", "create", volume, taken[-1], check=False)
+            cli("clone", f"@{taken[-1]}", "vm", check=False)
+            for at in range(16):
+                cli("write", "vm", str(at * 4 * MIB), data=TEXT[:4096], check=False)
+            cli("rm", "vm", "--force", check=False)
+            if len(taken) > SNAPSHOTS:
+                cli("snapshot", "rm", taken.pop(0), check=False)
+            if self.over.wait(self.seconds / 30):
+                return
 
     def _use_the_bridge(self):
         """Over a connection that stays when the way to the server breaks."""

@@ -249,25 +249,38 @@ def _draw_stat(frame, panel, results):
     )  # fmt: skip
 
 
-def _draw_table(frame, panel, results):
-    organize = panel["transformations"][1]["options"]
-    names = organize["renameByName"]
-    units = {
+def _properties(panel, name):
+    """The fields' values of a property."""
+    return {
         override["matcher"]["options"]: prop["value"]
         for override in panel["fieldConfig"]["overrides"]
         for prop in override["properties"]
-        if prop["id"] == "unit"
+        if prop["id"] == name
     }
-    default = panel["fieldConfig"]["defaults"]["unit"]
+
+
+def _table_rows(panel, results):
+    """The fields by which rows differ, the other fields, and the rows."""
+    names = panel["transformations"][1]["options"]["renameByName"]
+    keys = [name for name in names if not name.startswith("Value #")]
     columns = [names[f"Value #{target['refId']}"] for target in panel["targets"]]
     rows = {}
     for column, (_, series) in zip(columns, results):
         for labels, points in series:
-            key = (labels["volume"], labels["instance"])
+            key = tuple(labels.get(name, "") for name in keys)
             rows.setdefault(key, {})[column] = points[-1][1]
-    order = sorted(rows, key=lambda key: -rows[key].get("Memory", 0))
-    xs = [0.01, 0.12] + [0.34 + 0.1 * i for i in range(len(columns))]
-    lines = [["Volume", "Instance", *columns]] + [
+    return [names[key] for key in keys], columns, rows
+
+
+def _draw_table(frame, panel, results):
+    keys, columns, rows = _table_rows(panel, results)
+    units, links = _properties(panel, "unit"), _properties(panel, "links")
+    default = panel["fieldConfig"]["defaults"]["unit"]
+    by = panel["options"]["sortBy"][0]["displayName"]
+    order = sorted(rows, key=lambda key: -rows[key].get(by, 0))
+    xs = [0.01 + 0.12 * i for i in range(len(keys))]
+    xs += [0.1 + 0.12 * len(keys) + 0.075 * i for i in range(len(columns))]
+    lines = [[*keys, *columns]] + [
         [*key]
         + [
             format_value(rows[key].get(name, math.nan), units.get(name, default))
@@ -277,10 +290,12 @@ def _draw_table(frame, panel, results):
     ]
     for i, line in enumerate(lines):
         for j, (x, text) in enumerate(zip(xs, line)):
+            linked = i and lines[0][j] in links
             frame.text(
-                x, 0.86 - i * 0.085, text, ha="left" if j < 2 else "right", va="top",
+                x, 0.86 - i * 0.085, text,
+                ha="left" if j < len(keys) else "right", va="top",
                 fontsize=7.5, weight="bold" if i == 0 else "normal",
-                color="#1f62e0" if i and not j else _TEXT, transform=frame.transAxes,
+                color="#1f62e0" if linked else _TEXT, transform=frame.transAxes,
             )  # fmt: skip
 
 
@@ -289,6 +304,7 @@ def _draw_table(frame, panel, results):
 _BINARY = ["", "Ki", "Mi", "Gi", "Ti", "Pi"]
 _DECIMAL = ["", " K", " Mil", " Bil"]
 _TIMES = [
+    ("weeks", 7 * 86400),
     ("days", 86400),
     ("hours", 3600),
     ("min", 60),
@@ -321,7 +337,7 @@ def format_value(value, unit, decimals=None):
         return f"{digits} {name}B" + ("/s" if unit == "binBps" else "")
     if unit == "percentunit":
         return _digits(100 * value, decimals) + "%"
-    if unit == "s":
+    if unit in ("s", "dtdurations"):
         for name, seconds in _TIMES:
             if value >= seconds:
                 return f"{_digits(value / seconds, decimals)} {name}"
