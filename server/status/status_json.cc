@@ -49,6 +49,7 @@ void AddMemory(JsonWriter& json, const EngineStats& stats,
   Add(json, "limit_bytes", stats.memory_limit_bytes);
   Add(json, "used_bytes", stats.memory_used_bytes);
   Add(json, "allocated_bytes", stats.memory_allocated_bytes);
+  Add(json, "shared_bytes", stats.shared_bytes);
   Add(json, "resident_bytes", metrics::ResidentBytes());
   json.EndObject();
   json.Key("client_memory").BeginObject();
@@ -165,6 +166,7 @@ void AddAmounts(JsonWriter& json, const VolumeRow& row) {
   Add(json, "logical_bytes", row.logical_bytes);
   Add(json, "stored_bytes", row.stored_bytes);
   Add(json, "memory_bytes", row.memory_bytes);
+  Add(json, "own_bytes", row.own_bytes);
   json.Key("ratio").Decimal(row.ratio());
   Add(json, "hot_bytes", row.hot_bytes);
   Add(json, "attached_clients", row.attached_clients);
@@ -207,6 +209,7 @@ std::string StatusJson(absl::Time start, absl::Time now,
   json.BeginObject();
   AddServer(json, start, now, state);
   Add(json, "volumes", stats.volumes);
+  Add(json, "snapshots", stats.snapshots);
   Add(json, "max_volumes", static_cast<uint64_t>(engine.options().max_volumes));
   AddMemory(json, stats, client_memory);
   AddWork(json, stats);

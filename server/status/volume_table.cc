@@ -23,7 +23,7 @@ constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 double ToDouble(uint64_t value) { return static_cast<double>(value); }
 
-constexpr std::array<SortKey, 12> kSortKeys = {{
+constexpr std::array<SortKey, 13> kSortKeys = {{
     {"size_bytes", [](const VolumeRow& r) { return ToDouble(r.size_bytes); }},
     {"logical_bytes",
      [](const VolumeRow& r) { return ToDouble(r.logical_bytes); }},
@@ -31,6 +31,7 @@ constexpr std::array<SortKey, 12> kSortKeys = {{
      [](const VolumeRow& r) { return ToDouble(r.stored_bytes); }},
     {"memory_bytes",
      [](const VolumeRow& r) { return ToDouble(r.memory_bytes); }},
+    {"own_bytes", [](const VolumeRow& r) { return ToDouble(r.own_bytes); }},
     {"ratio", [](const VolumeRow& r) { return r.ratio(); }},
     {"hot_bytes", [](const VolumeRow& r) { return ToDouble(r.hot_bytes); }},
     {"attached_clients",
@@ -56,6 +57,7 @@ VolumeRow RowOf(std::string name, const engine::Volume& volume) {
   row.logical_bytes = stats.logical_bytes;
   row.stored_bytes = stats.stored_bytes;
   row.memory_bytes = stats.memory_bytes;
+  row.own_bytes = stats.own_bytes;
   row.memory_limit_bytes = stats.memory_limit_bytes;
   row.hot_bytes = stats.hot_bytes;
   row.attached_clients = static_cast<uint64_t>(stats.attached_clients);
@@ -83,10 +85,11 @@ void SetRates(const VolumeRow* before, double seconds, VolumeRow* row) {
 }
 
 void AddTo(VolumeRow* total, const VolumeRow& row) {
-  for (const auto sum : {&VolumeRow::size_bytes, &VolumeRow::logical_bytes,
-                         &VolumeRow::stored_bytes, &VolumeRow::memory_bytes,
-                         &VolumeRow::hot_bytes, &VolumeRow::attached_clients,
-                         &VolumeRow::failed_operations}) {
+  for (const auto sum :
+       {&VolumeRow::size_bytes, &VolumeRow::logical_bytes,
+        &VolumeRow::stored_bytes, &VolumeRow::memory_bytes,
+        &VolumeRow::own_bytes, &VolumeRow::hot_bytes,
+        &VolumeRow::attached_clients, &VolumeRow::failed_operations}) {
     const uint64_t room = std::numeric_limits<uint64_t>::max() - total->*sum;
     total->*sum += std::min(room, row.*sum);
   }

@@ -30,6 +30,7 @@ struct VolumeRow {
   uint64_t logical_bytes = 0;
   uint64_t stored_bytes = 0;
   uint64_t memory_bytes = 0;
+  uint64_t own_bytes = 0;
   uint64_t memory_limit_bytes = 0;  // 0: none.
   uint64_t hot_bytes = 0;
   uint64_t attached_clients = 0;

@@ -135,7 +135,8 @@ class JsonTest(unittest.TestCase):
         server.ramvol("write", "disk", "0", input=b"x" * 100_000)
         status = server.json("api/v1/status")
         self.assertTrue(status["server"]["ready"])
-        self.assertEqual(status["volumes"], 1)
+        self.assertEqual((status["volumes"], status["snapshots"]), (1, 0))
+        self.assertEqual(status["memory"]["shared_bytes"], 0)
         self.assertEqual(status["memory"]["limit_bytes"], 256 << 20)
         self.assertEqual(status["written_bytes"], 100_000)
         self.assertEqual(status["errors"], [])
@@ -145,6 +146,11 @@ class JsonTest(unittest.TestCase):
             ("disk", 1 << 30, {"team": "ci"}, "ZSTD"),
         )
         self.assertEqual(disk["written_bytes"], 100_000)
+        self.assertEqual(disk["own_bytes"], disk["memory_bytes"])
+        server.ramvol("snapshot", "create", "disk", "monday")
+        status = server.json("api/v1/status")
+        self.assertEqual(status["snapshots"], 1)
+        self.assertGreater(status["memory"]["shared_bytes"], 0)
         deadline = time.monotonic() + TIMEOUT_SECONDS
         series = {"rows": []}
         while not series["rows"] and time.monotonic() < deadline:
@@ -371,6 +377,15 @@ class BrowserTest(unittest.TestCase):
         self.wait(
             lambda: "VOLUME_MEMORY_LIMIT" in self.text("errors"), "the error is shown"
         )
+        self.assertEqual(self.find("#snapshots b").text, "0")
+        server.ramvol("snapshot", "create", "first", "monday")
+        self.wait(
+            lambda: (
+                self.text("snapshots").startswith("1")
+                and " MiB shared" in self.text("snapshots")
+            ),
+            "the snapshot is counted, and what it shares",
+        )
         server.ramvol("rm", "first")
         self.wait(lambda: self.cells(0) == ["second"], "a deleted volume is gone")
         self.assertTrue(
@@ -514,8 +529,8 @@ class BrowserTest(unittest.TestCase):
         self.assertEqual(small, [])
         # As wide as numbers can be.
         width = self.run_js(
-            "document.querySelectorAll('#volume-table td').forEach((cell, i) => {"
-            "cell.textContent = i % 11 ? '1023.99 MiB/s' : 'v'.repeat(63); });"
+            "document.querySelectorAll('#volume-table td').forEach((cell) => {"
+            "cell.textContent = cell.cellIndex ? '1023.99 MiB/s' : 'v'.repeat(63); });"
             "return document.documentElement.scrollWidth"
         )
         self.assertLessEqual(width, 360)

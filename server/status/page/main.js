@@ -206,6 +206,7 @@ class Page {
     );
     const total = this.volumes.total;
     this.card("ratio", ratio(total.ratio), `${bytes(total.logical_bytes)} of data in ${bytes(total.stored_bytes)}`);
+    this.card("snapshots", count(status.snapshots), `${bytes(memory.shared_bytes)} shared with volumes and clones`);
     this.card("reads", perSecond(now.reads_per_second ?? null), bytesPerSecond(now.read_bytes_per_second ?? null));
     this.card("writes", perSecond(now.writes_per_second ?? null), bytesPerSecond(now.written_bytes_per_second ?? null));
     this.card(

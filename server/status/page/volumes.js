@@ -11,6 +11,7 @@ const COLUMNS = [
   { key: "size_bytes", label: "Size", format: bytes, exact: true },
   { key: "logical_bytes", label: "Data", format: bytes, exact: true },
   { key: "memory_bytes", label: "Memory", format: bytes, exact: true },
+  { key: "own_bytes", label: "Own", format: bytes, exact: true },
   { key: "ratio", label: "Ratio", format: ratio },
   { key: "attached_clients", label: "Clients", format: count },
   { key: "reads_per_second", label: "Reads", format: perSecond },
