@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import clones
 import copies
 import figures
 import grpc_api
@@ -123,6 +124,15 @@ def run_memory(run):
     run.results["memory"] = memory.measure(run.plan, run.factory, run.image_path())
 
 
+def run_clones(run):
+    made, missing = clones.run_all(run, run.image_path())
+    run.results["clones"] = made
+    for note in clones.NOTES:
+        run.note(note)
+    for way, why in missing.items():
+        run.note(f"Clones as {way} could not be had here: {why}")
+
+
 def run_grpc(run):
     if run.arguments.grpc_compare:
         run.results["grpc"] = grpc_api.run(run.arguments, run.plan.grpc_seconds)
@@ -139,6 +149,7 @@ SECTIONS = {
     "fio": run_fio,
     "copy": run_copy,
     "memory": run_memory,
+    "clones": run_clones,
     "grpc": run_grpc,
     "scale": run_scale,
 }
@@ -183,10 +194,13 @@ def _add_programs(parser):
         help="without it, only our own client measures gRPC",
     )
     programs.add_argument(
-        "--proto_dir",
-        metavar="DIR",
-        default=os.path.join(os.path.dirname(__file__), "../../../proto"),
-        help="where ramvol/v1/*.proto are",
+        "--proto_dirs",
+        metavar="DIR:DIR",
+        default=":".join(
+            os.path.join(os.path.dirname(__file__), "../../..", folder)
+            for folder in ("proto", "third_party/googleapis")
+        ),
+        help="where ramvol/v1/*.proto and google/rpc/*.proto are",
     )
 
 

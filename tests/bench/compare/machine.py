@@ -16,6 +16,8 @@ _TOOLS = {
     "nbdcopy": "libnbd-bin",
     "qemu-img": "qemu-utils",
     "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.xfs": "xfsprogs",
     "taskset": "util-linux",
     "cmp": "diffutils",
     "protoc": "protobuf-compiler",

@@ -1,16 +1,15 @@
 """Creates, lists and deletes many volumes by gRPC; prints figures as JSON.
 
 A program of its own, because gRPC's threads and starting servers do not mix.
-Arguments: ramvold's address, its process id, how many, and the folder of the
+Arguments: ramvold's address, its process id, how many, and the folders of the
 protos.
 """
 
 import json
-import subprocess
 import sys
-import tempfile
 import time
 
+from grpc_client import VOLUMES, Client
 from servers import cpu_seconds_of, rss_bytes_of
 
 _PAGE = 1000
@@ -19,56 +18,20 @@ _VOLUME_BYTES = 1 << 40
 _LOOKS = 20
 
 
-def _load_module(proto_dir):
-    """The messages of VolumeService, generated for this run."""
-    with tempfile.TemporaryDirectory(prefix="ramvol-proto.") as out:
-        subprocess.run(
-            [
-                *("protoc", f"-I{proto_dir}", f"--python_out={out}"),
-                "ramvol/v1/volume_service.proto",
-            ],
-            check=True,
-        )
-        sys.path.insert(0, out)
-        from ramvol.v1 import volume_service_pb2
-
-    return volume_service_pb2
-
-
-class _Service:
-    """Calls methods of VolumeService by name."""
-
-    def __init__(self, address, module):
-        import grpc
-
-        self._channel = grpc.insecure_channel(address)
-        self._module = module
-
-    def method(self, name):
-        request = getattr(self._module, name + "Request")
-        response = getattr(self._module, name + "Response")
-        call = self._channel.unary_unary(
-            f"/ramvol.v1.VolumeService/{name}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        return lambda **fields: call(request(**fields), timeout=60)
-
-
 def _names(count):
     return [f"volume-{number}" for number in range(count)]
 
 
-def _create(service, count, look):
-    create = service.method("CreateVolume")
+def _create(client, count, look):
+    create = client.method(VOLUMES, "CreateVolume")
     for number, name in enumerate(_names(count)):
         look(number)
         create(name=name, size_bytes=_VOLUME_BYTES)
     look(count)
 
 
-def _list(service, count):
-    list_page, token, seen = service.method("ListVolumes"), "", 0
+def _list(client, count):
+    list_page, token, seen = client.method(VOLUMES, "ListVolumes"), "", 0
     while True:
         page = list_page(page_size=_PAGE, page_token=token)
         seen += len(page.volumes)
@@ -78,15 +41,14 @@ def _list(service, count):
     assert seen == count, f"{seen} of {count} volumes are listed"
 
 
-def _delete(service, count):
-    delete = service.method("DeleteVolume")
+def _delete(client, count):
+    delete = client.method(VOLUMES, "DeleteVolume")
     for name in _names(count):
         delete(name=name)
 
 
-def main(address, pid, count, proto_dir):
-    service = _Service(address, _load_module(proto_dir))
-    service.method("ListVolumes")()  # Connects.
+def main(address, pid, count, proto_dirs):
+    client = Client(address, proto_dirs)
     curve, phases = [], {}
 
     def look(number):
@@ -103,9 +65,9 @@ def main(address, pid, count, proto_dir):
         }
 
     before = rss_bytes_of(pid)
-    phase("create", lambda: _create(service, count, look))
-    phase("list", lambda: _list(service, count))
-    phase("delete", lambda: _delete(service, count))
+    phase("create", lambda: _create(client, count, look))
+    phase("list", lambda: _list(client, count))
+    phase("delete", lambda: _delete(client, count))
     print(json.dumps({"before": before, "curve": curve, "phases": phases}))
 
 

@@ -99,6 +99,9 @@ class Plan:
     # Memory over that image: rest, then look again.
     rest_seconds: int
     distant_regions: int
+    # Clones of that image.
+    clones: int
+    clone_rounds: int
     # Scale.
     volumes: int
     compressible_bytes: int
@@ -219,6 +222,8 @@ FULL = Plan(
     copy_rounds=3,
     rest_seconds=60,
     distant_regions=1024,
+    clones=1000,
+    clone_rounds=3,
     volumes=10_000,
     compressible_bytes=100 * GIB,
     compressible_segments=10,
@@ -238,6 +243,7 @@ QUICK = dataclasses.replace(
     warm_seconds=0.5,
     sessions=_quick_sessions(),
     copy_rounds=2,
+    clone_rounds=1,
     compressible_bytes=4 * GIB,
     connections=(1, 4, 16, 64, 256),
     volume_sizes=(GIB, TIB, 1024 * TIB),
@@ -261,6 +267,7 @@ SMOKE = dataclasses.replace(
     copy_rounds=1,
     rest_seconds=0,
     distant_regions=16,
+    clones=10,
     volumes=50,
     compressible_bytes=64 * MIB,
     compressible_segments=2,
@@ -318,6 +325,17 @@ def _memory_seconds(plan):
     return 2 * (plan.rest_seconds + plan.image_data_bytes / (100 * MIB) + 5)
 
 
+# To bring the image to each of the four, and to start two processes for each clone
+# of one of them; the others take a moment.
+_CLONE_SECONDS = 0.02
+_CLONED_COPIES = 4
+
+
+def _clones_seconds(plan):
+    copying = plan.image_data_bytes / _COPY_BYTES_PER_SECOND + _SERVER_SECONDS
+    return plan.clone_rounds * (_CLONED_COPIES * copying + plan.clones * _CLONE_SECONDS)
+
+
 def _scale_seconds(plan):
     run = plan.scale_seconds + _FIO_OVERHEAD_SECONDS + _SERVER_SECONDS
     runs = 8 * len(plan.connections) + 4 * len(plan.volume_sizes) + 24
@@ -330,6 +348,7 @@ def section_seconds(plan, name):
         "fio": _fio_seconds,
         "copy": _copy_seconds,
         "memory": _memory_seconds,
+        "clones": _clones_seconds,
         "scale": _scale_seconds,
         "grpc": lambda plan: 80 * plan.grpc_seconds,
     }[name](plan)

@@ -2,7 +2,7 @@ import unittest
 
 import plan
 
-SECTIONS = ("fio", "copy", "memory", "grpc", "scale")
+SECTIONS = ("fio", "copy", "memory", "clones", "grpc", "scale")
 
 
 def minutes(settings):

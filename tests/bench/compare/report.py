@@ -209,6 +209,44 @@ def _memory_section(results):
     return table(("", *memory), rows)
 
 
+_CLONES_HEADER = (
+    "",
+    "the image, MiB",
+    "clones, s",
+    "µs each",
+    "bytes each",
+    "4 KiB to each, s",
+    "µs each",
+    "bytes each then",
+)
+# Where a way has more than one figure of memory.
+_COUNTED = "counted"
+
+
+def _clones_rows(way, made):
+    for kind in made["clone_bytes"]:
+        yield (
+            f"{way}, as it counts" if kind == _COUNTED else way,
+            mib(made["image_bytes"][kind]),
+            made["clone_seconds"],
+            made["clone_seconds"] * 1e6 / made["count"],
+            made["clone_bytes"][kind],
+            made["write_seconds"],
+            made["write_seconds"] * 1e6 / made["count"],
+            made["written_bytes"][kind],
+        )
+
+
+def _clones_section(results):
+    rows = [
+        row
+        for way, made in results["clones"].items()
+        for row in _clones_rows(way, made)
+    ]
+    count = next(iter(results["clones"].values()))["count"]
+    return f"{number(count)} clones of the image.\n\n" + table(_CLONES_HEADER, rows)
+
+
 def _grpc_section(results):
     fields = (
         "name",
@@ -255,6 +293,7 @@ _SECTIONS = (
     ("Plots", "plots", _plots_section),
     ("File system image", "image", _copy_section),
     ("Memory", "memory", _memory_section),
+    ("Clones", "clones", _clones_section),
     ("gRPC", "grpc", _grpc_section),
     ("Scale", "scale", _scale_section),
     ("fio, all runs", "rows", _fio_section),

@@ -99,6 +99,22 @@ class MarkdownTest(unittest.TestCase):
             text,
         )
 
+    def test_clones_have_a_row_for_each_way_and_figure_of_memory(self):
+        made = {
+            "count": 10,
+            "clone_seconds": 0.5,
+            "write_seconds": 0.25,
+            "image_bytes": {"resident": 3 << 20, "counted": 2 << 20},
+            "clone_bytes": {"resident": 5000, "counted": 8192},
+            "written_bytes": {"resident": 15000, "counted": 14000},
+        }
+        text = report.markdown(results(clones={plan.RAMVOLD: made}))
+        self.assertIn("## Clones\n\n10 clones of the image.\n", text)
+        self.assertIn(
+            "| ramvold | 3 | 0.50 | 50,000 | 5,000 | 0.25 | 25,000 | 15,000 |", text
+        )
+        self.assertIn("| ramvold, as it counts | 2 | 0.50 | 50,000 | 8,192 |", text)
+
     def test_parts_of_scale_bring_their_tables(self):
         part = {"title": "Cores", "header": ("", "ops/s"), "rows": [("1", 9)]}
         text = report.markdown(results(scale={"cores": part}))
@@ -106,7 +122,7 @@ class MarkdownTest(unittest.TestCase):
 
     def test_what_was_not_run_has_no_heading(self):
         text = report.markdown(results())
-        for heading in ("## fio", "## Memory", "## Scale", "## gRPC"):
+        for heading in ("## fio", "## Memory", "## Clones", "## Scale", "## gRPC"):
             self.assertNotIn(heading, text)
 
 

@@ -38,7 +38,7 @@ def volumes(run):
         output = loads.run_client(
             [
                 *(sys.executable, "-B", script, server.grpc_address),
-                *(str(server.main_pid), str(count), run.arguments.proto_dir),
+                *(str(server.main_pid), str(count), run.arguments.proto_dirs),
             ],
             timeout=1800,
         )

@@ -295,11 +295,12 @@ class Factory:
         self._programs = programs
         self._memory_limit = memory_limit
 
-    def make(self, name, size, hot_cache=None, no_extents=False, **options):
-        """`hot_cache` concerns ours, `no_extents` nbdkit; others ignore it."""
+    def make(self, name, size, hot_cache=None, no_extents=False, flags=(), **options):
+        """`hot_cache` and `flags` concern ours, `no_extents` nbdkit; others ignore
+        them."""
         if name not in plan.OURS:
             return Nbdkit(name, size, _NBDKIT_PLUGINS[name], no_extents, **options)
-        flags = [f"--memory_limit={self._memory_limit}"]
+        flags = [f"--memory_limit={self._memory_limit}", *flags]
         if hot_cache:
             flags.append(f"--hot_cache={hot_cache}")
         kind = Ramvold if name == plan.RAMVOLD else Bridge

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs all of the comparison with the smallest settings, so that it cannot rot.
-# Arguments: compare.py, the folder of the protos, and the paths of ramvold,
+# Arguments: compare.py, the folders of the protos, and the paths of ramvold,
 # ramvol, ramvol-nbd and grpc_compare.
 set -euo pipefail
 
@@ -15,16 +15,17 @@ fail() {
 }
 
 /usr/bin/python3 -B "$1" --smoke --out="$out" --cache="$TEST_TMPDIR/cache" \
-  --proto_dir="$2" --ramvold="$3" --ramvol="$4" --ramvol-nbd="$5" \
+  --proto_dirs="$2" --ramvold="$3" --ramvol="$4" --ramvol-nbd="$5" \
   --grpc_compare="$6"
 
 for field in '.rows[] | select(.section == "fio") | .cpu_us_per_op' \
   '.rows[] | select(.section == "copy") | .seconds' \
-  '.grpc[] | .server_cpu_us_per_op' '.memory.ramvold.rss_trimmed_bytes' '.scale[].rows[0]'; do
+  '.clones.ramvold.written_bytes.counted' \
+  '.clones["qcow2 over raw, tmpfs"].clone_seconds' '.grpc[] | .server_cpu_us_per_op' '.memory.ramvold.rss_trimmed_bytes' '.scale[].rows[0]'; do
   jq -e "$field" "$out/results.json" >/dev/null || fail "no $field"
 done
 [[ $(jq '.scale | length' "$out/results.json") == 6 ]] || fail "parts of scale"
-for words in '# ramvol side by side' '## Targets' '## Memory' '## Scale'; do
+for words in '# ramvol side by side' '## Targets' '## Memory' '## Clones' '## Scale'; do
   grep -qF "$words" "$out/results.md" || fail "no \"$words\" in results.md"
 done
 for plot in $(jq -r '.plots[]' "$out/results.json"); do

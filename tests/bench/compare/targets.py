@@ -19,12 +19,14 @@ class Target:
     figure: typing.Callable
     # Whether the figure must be at least the bound, or at most.
     at_least: bool = True
+    # Whose figure ours is divided by; or in what the figure is.
     against: str = ""
+    unit: str = ""
 
     @property
     def text(self):
         sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.bound:g} x {self.against}"
+        return f"{sign} {self.bound:g} {self.unit or 'x ' + self.against}"
 
     def reached(self, value):
         if value is None:
@@ -104,6 +106,14 @@ def _left_after_trim(results):
         _memory(results, plan.RAMVOLD, "rss_trimmed_bytes"),
         _memory(results, plan.RAMVOLD, "rss_before_trim_bytes"),
     )
+
+
+def _clones(figure):
+    def of_ours(results):
+        made = results.get("clones", {}).get(plan.RAMVOLD)
+        return figure(made) if made else None
+
+    return of_ours
 
 
 def _grpc(name):
@@ -236,6 +246,27 @@ TARGETS = (
         _left_after_trim,
         at_least=False,
         against="before",
+    ),
+    Target(
+        "1,000 clones of that image, by one client",
+        1,
+        _clones(lambda made: made["clone_seconds"] * 1000 / made["count"]),
+        at_least=False,
+        unit="s",
+    ),
+    Target(
+        "memory for each",
+        10,
+        _clones(lambda made: made["clone_bytes"]["counted"] / plan.KIB),
+        at_least=False,
+        unit="KiB",
+    ),
+    Target(
+        "memory for each that wrote 4 KiB",
+        20,
+        _clones(lambda made: made["written_bytes"]["counted"] / plan.KIB),
+        at_least=False,
+        unit="KiB",
     ),
     Target(
         "unary 4 KiB Read",

@@ -117,6 +117,23 @@ class TargetsTest(unittest.TestCase):
         work = "resident memory after trimming everything"
         self.assertEqual(evaluated(work, memory=memory)["measured"], 0.1)
 
+    def test_clones_are_measured_in_seconds_and_kib(self):
+        made = {
+            "count": 500,
+            "clone_seconds": 0.4,
+            "clone_bytes": {"resident": 1, "counted": 9 * 1024},
+            "written_bytes": {"resident": 1, "counted": 21 * 1024},
+        }
+        found = [
+            (row["target"], row["measured"], row["reached"])
+            for row in targets.evaluate({"rows": [], "clones": {plan.RAMVOLD: made}})
+            if row["reached"] is not None
+        ]
+        self.assertEqual(
+            found,
+            [("≤ 1 s", 0.8, True), ("≤ 10 KiB", 9, True), ("≤ 20 KiB", 21, False)],
+        )
+
     def test_grpc_brings_its_ratios(self):
         grpc = [{"name": targets.GRPC_UNARY_ROW, "ratio": 0.8}]
         row = evaluated("unary 4 KiB Read", grpc=grpc)
