@@ -22,12 +22,6 @@
 namespace ramvol::engine {
 namespace {
 
-// Address space is cheap. There must be enough that sparse units, or units of
-// which only the start is resident, never use it up before the limit is
-// reached.
-constexpr uint64_t kRangeShare = 3;
-constexpr uint64_t kSpareRangeBytes = uint64_t{1} << 30;
-
 // How often an allocation releases memory, or waits for threads that do, before
 // it fails.
 constexpr int kMaxRetries = 100;
@@ -40,13 +34,6 @@ static_assert(kSizeClasses + kPagePools <= 256, "both fit in Unit::owner");
 // be reused by the next without a page fault.
 size_t PoolOfThisCore() {
   return static_cast<unsigned>(std::max(sched_getcpu(), 0)) % kPagePools;
-}
-
-uint64_t RangeBytes(uint64_t limit_bytes) {
-  const uint64_t max = ~uint64_t{0} - kSpareRangeBytes;
-  return limit_bytes > max / kRangeShare
-             ? max
-             : limit_bytes * kRangeShare + kSpareRangeBytes;
 }
 
 // Makes allocations fail in tests.

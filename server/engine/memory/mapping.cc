@@ -1,5 +1,6 @@
 #include "server/engine/memory/mapping.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -29,6 +30,14 @@ void Unmap(char* start, size_t bytes) {
   if (bytes > 0) RAMVOL_CHECK(munmap(start, bytes) == 0);
 }
 
+// Huge pages would make memory resident that was never touched. False with
+// errno.
+bool ForbidHugePages(const Mapping& mapping) {
+  // EINVAL means that this kernel has none.
+  return madvise(mapping.data(), mapping.size_bytes(), MADV_NOHUGEPAGE) == 0 ||
+         errno == EINVAL;
+}
+
 }  // namespace
 
 absl::StatusOr<Mapping> Mapping::Create(size_t bytes, size_t alignment) {
@@ -44,29 +53,53 @@ absl::StatusOr<Mapping> Mapping::Create(size_t bytes, size_t alignment) {
   const size_t head = -reinterpret_cast<uintptr_t>(start) & (alignment - 1);
   Unmap(start, head);
   Unmap(start + head + bytes, padded - head - bytes);
-  Mapping mapping(start + head, bytes);
-  // Huge pages would make memory resident that was never touched. EINVAL means
-  // that this kernel has none.
-  if (madvise(mapping.data_, bytes, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) {
-    return MapFailed(bytes, errno);
+  Mapping mapping(start + head, bytes, /*fd=*/-1);
+  if (!ForbidHugePages(mapping)) return MapFailed(bytes, errno);
+  return mapping;
+}
+
+absl::StatusOr<Mapping> Mapping::OfFile(int fd, size_t bytes, char* address) {
+  void* const mapped =
+      mmap(address, bytes, PROT_READ | PROT_WRITE,
+           MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+  if (mapped == MAP_FAILED && errno != EEXIST) return MapFailed(bytes, errno);
+  if (mapped != address) {
+    // An old kernel, or ThreadSanitizer, takes the address for a hint.
+    if (mapped != MAP_FAILED) Unmap(static_cast<char*>(mapped), bytes);
+    return absl::AlreadyExistsError(absl::StrCat(
+        "address 0x", absl::Hex(reinterpret_cast<uintptr_t>(address)),
+        " is in use in this process"));
   }
+  Mapping mapping(address, bytes, fd);
+  if (!ForbidHugePages(mapping)) return MapFailed(bytes, errno);
   return mapping;
 }
 
 Mapping::Mapping(Mapping&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)) {}
+      bytes_(std::exchange(other.bytes_, 0)),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+  std::swap(fd_, other.fd_);
   return *this;
 }
 
 Mapping::~Mapping() { Unmap(data_, bytes_); }
 
 bool Mapping::GiveBack(char* start, size_t bytes) const {
-  return madvise(start, bytes, MADV_DONTNEED) == 0;
+  if (!is_file()) return madvise(start, bytes, MADV_DONTNEED) == 0;
+  return fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                   start - data_, static_cast<off_t>(bytes)) == 0;
+}
+
+bool Mapping::Populate(char* start, size_t bytes) const {
+  for (;;) {
+    if (madvise(start, bytes, MADV_POPULATE_WRITE) == 0) return true;
+    if (errno != EINTR && errno != EAGAIN) return false;
+  }
 }
 
 }  // namespace ramvol::engine

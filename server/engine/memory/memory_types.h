@@ -9,10 +9,29 @@ namespace ramvol::engine {
 
 // The number of a page. 0 is no page.
 using PageId = uint32_t;
+// The number of a unit, of which the arena's range consists. 0 is no unit.
+using UnitId = uint32_t;
 
 inline constexpr size_t kPageBytes = 4096;
+inline constexpr size_t kUnitPages = 64;
+inline constexpr size_t kUnitBytes = kUnitPages * kPageBytes;
+// A PageId has 32 bits.
+inline constexpr uint64_t kMaxUnits = (uint64_t{1} << 32) / kUnitPages;
 // The largest object that the arena allocates.
 inline constexpr size_t kMaxObjectBytes = 4352;
+inline constexpr size_t kObjectAlignment = 16;
+
+// How much address space an arena takes: three times the limit and 1 GiB.
+// Address space is cheap. There must be enough that sparse units, or units of
+// which only the start is resident, never use it up before the limit is
+// reached.
+constexpr uint64_t RangeBytes(uint64_t limit_bytes) {
+  constexpr uint64_t kShare = 3;
+  constexpr uint64_t kSpareBytes = uint64_t{1} << 30;
+  constexpr uint64_t kMax = ~uint64_t{0} - kSpareBytes;
+  return limit_bytes > kMax / kShare ? kMax
+                                     : limit_bytes * kShare + kSpareBytes;
+}
 
 // How much of the limit an allocation may use. The reserve is kept free for
 // work that frees memory (memory_account.h).

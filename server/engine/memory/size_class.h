@@ -8,11 +8,8 @@
 #include <cstdint>
 
 #include "server/engine/memory/memory_types.h"
-#include "server/engine/memory/unit_table.h"
 
 namespace ramvol::engine {
-
-inline constexpr size_t kObjectAlignment = 16;
 
 // The layout of the slabs of one size: a bitmap of live slots, then the slots,
 // end to end, up to the end of the unit.

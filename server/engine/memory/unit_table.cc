@@ -19,8 +19,6 @@ constexpr uint64_t kTableBytesPerUnit =
     sizeof(Unit) + kUnitPages * kPageRefBytes;
 // The last page of each table is resident before it is full.
 constexpr uint64_t kTableSlackBytes = 2 * kPageBytes;
-// A PageId has 32 bits.
-constexpr uint64_t kMaxUnits = (uint64_t{1} << 32) / kUnitPages;
 
 static_assert(kTableBytesPerUnit == 312);
 static_assert(std::atomic<uint32_t>::is_always_lock_free);

@@ -16,12 +16,6 @@
 
 namespace ramvol::engine {
 
-// The number of a unit. 0 is no unit.
-using UnitId = uint32_t;
-
-inline constexpr size_t kUnitPages = 64;
-inline constexpr size_t kUnitBytes = kUnitPages * kPageBytes;
-
 // The state of one unit. The mutex of the unit's owner guards all fields but
 // `owner` and `is_victim`. Bit p of a mask stands for the unit's page p.
 //

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/unit_table.h"
 
 namespace ramvol::engine {
