@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <thread>
@@ -17,6 +19,7 @@
 #include "server/engine/memory/poison.h"
 #include "server/engine/memory/size_class.h"
 #include "server/engine/memory/slab_class.h"
+#include "server/engine/memory/state_file.h"
 #include "server/engine/memory/unit_table.h"
 
 namespace ramvol::engine {
@@ -28,7 +31,8 @@ constexpr int kMaxRetries = 100;
 
 // Shared by the cores. More would only take a kilobyte each.
 constexpr size_t kPagePools = 8;
-static_assert(kSizeClasses + kPagePools <= 256, "both fit in Unit::owner");
+static_assert(kSizeClasses + kPagePools < 256,
+              "both fit in Unit::owner, and one more in a file's record");
 
 // Threads on one core share a pool, so that a page that one of them freed can
 // be reused by the next without a page fault.
@@ -57,10 +61,36 @@ class FaultInjector {
   std::atomic<int64_t> left_{-1};
 };
 
+// There is no room for what must not fail. All of it can be rebuilt from what
+// was stored before, so the next process can go on when there is.
+[[noreturn]] void FailWhereFull(const StateFile& file) {
+  std::fprintf(
+      stderr,
+      "fatal: the tmpfs of %s is full, and metadata of admitted writes "
+      "has no place. What is stored survives: give the tmpfs a larger "
+      "size, and start again.\n",
+      file.dir().c_str());
+  std::abort();
+}
+
 }  // namespace
 
 struct Arena::Impl {
   explicit Impl(uint64_t limit_bytes) : account(limit_bytes) {}
+
+  // Call this once `units` is there.
+  void MakeParts() {
+    for (size_t i = 0; i < kPagePools; ++i) {
+      pools.emplace_back(static_cast<uint8_t>(kSizeClasses + i), units.get(),
+                         &account);
+    }
+    for (size_t i = 0; i < kSizeClasses; ++i) {
+      slabs.emplace_back(i, units.get(), &account);
+    }
+    account.TryCharge(sizeof(Impl) + kPagePools * sizeof(PagePool) +
+                          kSizeClasses * sizeof(SlabClass),
+                      Priority::kGuaranteed);
+  }
 
   // Releases retained memory until at most `retained_bytes` are left. Takes
   // `last_pool` after the other pools, whose threads may be idle.
@@ -95,6 +125,28 @@ struct Arena::Impl {
   size_t PoolOf(PageId page) const {
     return units->unit(page / kUnitPages).owner - kSizeClasses;
   }
+  // Of a record, too, which any byte may be.
+  static size_t PoolOfOwner(int owner) {
+    return (owner - kSizeClasses) % kPagePools;
+  }
+
+  Claim ClaimPage(PageId page) {
+    const UnitId id = units->UnitHolding(units->page_data(page), kPageBytes);
+    if (id == 0) return Claim::kInvalid;
+    const int owner = units->RecordedOwner(id);
+    if (owner < static_cast<int>(kSizeClasses)) return Claim::kInvalid;
+    return pools[PoolOfOwner(owner)].ClaimPage(page);
+  }
+
+  // Puts a unit that was claimed into use.
+  void Adopt(UnitId id) {
+    const uint8_t owner = units->unit(id).owner;
+    if (owner < kSizeClasses) {
+      slabs[owner].Adopt(id);
+    } else {
+      pools[PoolOfOwner(owner)].Adopt(id);
+    }
+  }
 
   // Returns what `allocate` returns. If that is nothing, releases memory and
   // tries again, as long as there is memory to release.
@@ -111,6 +163,9 @@ struct Arena::Impl {
       if (is_last) break;
       if (!result) std::this_thread::yield();
     }
+    if (!result && priority == Priority::kGuaranteed && file != nullptr) {
+      FailWhereFull(*file);
+    }
     // Guaranteed allocations are made first. Afterwards, the limit holds for
     // them, too, as long as there is memory to release.
     if (account.used_bytes() > account.limit_bytes()) ReleaseDownTo(0);
@@ -120,6 +175,7 @@ struct Arena::Impl {
   MemoryAccount account;
   FaultInjector faults;
   std::atomic<uint64_t> reserved_bytes{0};
+  std::unique_ptr<StateFile> file;  // Or nullptr. `units` borrows it.
   std::unique_ptr<UnitTable> units;
   std::deque<PagePool> pools;
   std::deque<SlabClass> slabs;  // One for each size class.
@@ -131,16 +187,19 @@ absl::StatusOr<std::unique_ptr<Arena>> Arena::Create(uint64_t limit_bytes) {
       UnitTable::Create(RangeBytes(limit_bytes), &impl->account);
   if (!units.ok()) return units.status();
   impl->units = *std::move(units);
-  for (size_t i = 0; i < kPagePools; ++i) {
-    impl->pools.emplace_back(static_cast<uint8_t>(kSizeClasses + i),
-                             impl->units.get(), &impl->account);
-  }
-  for (size_t i = 0; i < kSizeClasses; ++i) {
-    impl->slabs.emplace_back(i, impl->units.get(), &impl->account);
-  }
-  impl->account.TryCharge(sizeof(Impl) + kPagePools * sizeof(PagePool) +
-                              kSizeClasses * sizeof(SlabClass),
-                          Priority::kGuaranteed);
+  impl->MakeParts();
+  return absl::WrapUnique(new Arena(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<Arena>> Arena::Create(
+    std::unique_ptr<StateFile> file) {
+  auto impl = std::make_unique<Impl>(file->limit_bytes());
+  impl->file = std::move(file);
+  absl::StatusOr<std::unique_ptr<UnitTable>> units =
+      UnitTable::Create(impl->file.get(), &impl->account);
+  if (!units.ok()) return units.status();
+  impl->units = *std::move(units);
+  impl->MakeParts();
   return absl::WrapUnique(new Arena(std::move(impl)));
 }
 
@@ -267,6 +326,38 @@ uint64_t Arena::slack_bytes() const {
     bytes += slab_class.slack_bytes();
   }
   return bytes;
+}
+
+// ---- Recovery -------------------------------------------------------------
+
+char* Arena::root_area() const {
+  return impl_->file == nullptr ? nullptr : impl_->file->root_area();
+}
+
+bool Arena::Contains(const void* start, size_t bytes) const {
+  return impl_->units->UnitHolding(start, bytes) != 0;
+}
+
+Claim Arena::ClaimObject(const void* object, size_t bytes) {
+  if (bytes == 0 || bytes > kMaxObjectBytes) return Claim::kInvalid;
+  const size_t index = SizeClassOf(bytes);
+  const size_t slot_bytes = GetSizeClass(index).object_bytes;
+  const UnitId id = impl_->units->UnitHolding(object, slot_bytes);
+  if (id == 0 || impl_->units->RecordedOwner(id) != static_cast<int>(index)) {
+    return Claim::kInvalid;
+  }
+  const Claim claim = impl_->slabs[index].ClaimObject(object);
+  if (claim == Claim::kFirst) {
+    Poison(object, slot_bytes);
+    Unpoison(object, bytes);
+  }
+  return claim;
+}
+
+Claim Arena::ClaimPage(PageId page) { return impl_->ClaimPage(page); }
+
+void Arena::FinishRecovery() {
+  impl_->units->FinishRecovery([&](UnitId id) { impl_->Adopt(id); });
 }
 
 void Arena::FailAllocationsAfterForTest(int64_t n) {

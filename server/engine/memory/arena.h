@@ -13,14 +13,27 @@
 
 namespace ramvol::engine {
 
+class StateFile;
+
 // Thread-safe. Calls hold locks for a few instructions only. Releasing memory
 // to the kernel takes a system call, outside the locks that allocation needs. A
 // call that frees may have to make it.
+//
+// In a memory file, a call that allocates may have to make pages resident by a
+// system call, which takes tens of microseconds; objects of its size wait for
+// it. When the file system is full, allocations fail as at the limit. Those of
+// Priority::kGuaranteed end the process then: what is stored survives.
 class Arena {
  public:
   // Maps three times the limit and 1 GiB of address space, of which nothing is
   // resident until it is used. RESOURCE_EXHAUSTED when that is not available.
   static absl::StatusOr<std::unique_ptr<Arena>> Create(uint64_t limit_bytes);
+  // The same in a memory file, with the limit that it was opened with. What is
+  // in it stays there when the arena, or the process, ends. The arena begins
+  // in recovery, also when the file is new: see ClaimObject.
+  static absl::StatusOr<std::unique_ptr<Arena>> Create(
+      std::unique_ptr<StateFile> file);
+  // Leaves a memory file as it is, and unlocks it.
   ~Arena();
 
   Arena(const Arena&) = delete;
@@ -83,6 +96,28 @@ class Arena {
   // Of used_bytes(): free parts of pages that live objects touch. Only moving
   // these objects releases them.
   uint64_t slack_bytes() const;
+
+  // ---- Recovery of a memory file ----
+  //
+  // After Create, one thread claims all that it reaches from the root area.
+  // FinishRecovery then frees the rest. Nothing may be allocated, freed or
+  // reserved before that. Claims of anything, whatever a damaged file makes of
+  // it, are harmless. They write nothing but what the arena itself rebuilds, so
+  // a process that ends meanwhile leaves a file for the next.
+
+  // StateFile::root_area, kRootAreaBytes; nullptr without a file.
+  char* root_area() const;
+  // Whether these bytes lie in one unit and on pages that the file holds: they
+  // may be read. They may be garbage.
+  bool Contains(const void* start, size_t bytes) const;
+  // Marks an object as allocated. `bytes` is as it was given to Allocate.
+  // kInvalid when it cannot have been: its place is not one of an object of
+  // this size, or not in the file.
+  Claim ClaimObject(const void* object, size_t bytes);
+  // Adds a reference to a page; the first one allocates it. kInvalid as above.
+  Claim ClaimPage(PageId page);
+  // Ends recovery. Releases what nobody claimed to the kernel.
+  void FinishRecovery();
 
   // Allocations and reservations fail from the n-th on (0: the next one).
   // Negative: none do. Those of Priority::kGuaranteed neither fail nor count.

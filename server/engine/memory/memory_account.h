@@ -70,6 +70,13 @@ class MemoryAccount {
   void AddRetained(int64_t bytes) {
     if (bytes != 0) retained_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
+  // How many pages of a file to make resident at once, for a part of the arena
+  // that has `pages` in use: more pages at once cost less each, and what is not
+  // needed at once is retained. So that it does not count, it is a 32nd.
+  static uint64_t BatchPages(uint64_t pages) {
+    return std::clamp<uint64_t>(pages / kBatchShare, 1, kMaxBatchPages);
+  }
+
   // Common memory is in use and belongs to several volumes at once.
   void AddCommon(int64_t bytes) {
     common_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -92,11 +99,19 @@ class MemoryAccount {
     // Release: a thread that sees no pending release also sees its result.
     releasing_bytes_.fetch_sub(bytes, std::memory_order_release);
   }
+  // The same for memory that is charged and being made resident, to be retained
+  // then.
+  void StartPopulate(uint64_t bytes) {
+    releasing_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  void FinishPopulate(uint64_t bytes, bool populated) {
+    FinishRelease(bytes, /*given_back=*/!populated);
+  }
   uint64_t retained_bytes() const {
     return retained_bytes_.load(std::memory_order_relaxed);
   }
   // What a failed allocation may wait for: retained memory, and what other
-  // threads are releasing right now.
+  // threads are releasing, or about to retain, right now.
   uint64_t reclaimable_bytes() const {
     return releasing_bytes_.load(std::memory_order_acquire) + retained_bytes();
   }
@@ -112,6 +127,8 @@ class MemoryAccount {
   // used_bytes() includes retained memory: a 33rd of both is a 32nd of the
   // rest.
   static constexpr uint64_t kRetainedShare = 33;
+  static constexpr uint64_t kBatchShare = 32;
+  static constexpr uint64_t kMaxBatchPages = 16;
 
   // The most that `priority` may borrow from the reserve.
   uint64_t LoanOf(Priority priority) const {

@@ -48,6 +48,13 @@ enum class Priority {
   kGuaranteed,
 };
 
+// What a claim found (Arena::ClaimObject, ClaimPage).
+enum class Claim {
+  kFirst,    // Nobody had claimed it yet.
+  kAgain,    // It is shared with an earlier claim.
+  kInvalid,  // There can be no such thing.
+};
+
 // Which slabs to empty by moving their objects to other slabs.
 enum class Evacuation {
   kLight,  // Only sparse ones, which are worth the copying.

@@ -1,5 +1,6 @@
 #include "server/engine/memory/page_pool.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/check.h"
@@ -11,8 +12,13 @@ namespace {
 UnitId UnitOf(PageId page) { return page / kUnitPages; }
 uint64_t BitOf(PageId page) { return uint64_t{1} << (page % kUnitPages); }
 
-int64_t BytesIn(uint64_t pages) {
-  return int64_t{std::popcount(pages)} * static_cast<int64_t>(kPageBytes);
+// The lowest of `pages` and those that follow it without a gap, at most
+// `count`.
+uint64_t LowestRun(uint64_t pages, uint64_t count) {
+  const int first = std::countr_zero(pages);
+  const int run = std::countr_one(pages >> first);
+  const auto length = std::min<uint64_t>(run, count);
+  return (~uint64_t{0} >> (kUnitPages - length)) << first;
 }
 
 }  // namespace
@@ -28,6 +34,7 @@ PageId PagePool::AllocateRetained(Priority priority) {
 }
 
 PageId PagePool::AllocateFresh(Priority priority) {
+  if (units_.is_file()) return AllocateFromFile(priority);
   MutexLock lock(&mu_);
   if (!account_.TryCharge(kPageBytes, priority)) return 0;
   UnitId id = partial_.Fullest();
@@ -45,6 +52,71 @@ PageId PagePool::AllocateFresh(Priority priority) {
   // AllocateRetained failed. They are charged already.
   account_.Credit(kPageBytes);
   return OccupyLocked(id, unit.retained());
+}
+
+PageId PagePool::AllocateFromFile(Priority priority) {
+  PageId page = 0;
+  Batch batch;
+  {
+    MutexLock lock(&mu_);
+    batch = StartBatchLocked(priority, &page);
+  }
+  if (batch.unit == 0) return page;
+  uint64_t populated = batch.pages;
+  if (!units_.Populate(batch.unit, populated)) {
+    // There may still be room for one.
+    populated = LowestRun(batch.pages, 1);
+    if (!units_.Populate(batch.unit, populated)) populated = 0;
+  }
+  MutexLock lock(&mu_);
+  return FinishBatchLocked(batch, populated);
+}
+
+PagePool::Batch PagePool::StartBatchLocked(Priority priority, PageId* page) {
+  UnitId id = partial_.Fullest();
+  const bool is_new = id == 0;
+  if (is_new) id = units_.Take(owner_, priority);
+  if (id == 0) return {};
+  Unit& unit = units_.unit(id);
+  const uint64_t free = ~(unit.occupied | unit.releasing | unit.resident);
+  if (free == 0) {
+    if (account_.TryCharge(0, priority)) {
+      *page = OccupyLocked(id, unit.retained());
+    }
+    return {};
+  }
+  const uint64_t pages = ChargeBatch(free, priority);
+  if (pages == 0) {
+    if (is_new) units_.Put(id);
+    return {};
+  }
+  account_.StartPopulate(BytesIn(pages) - kPageBytes);
+  unit.releasing |= pages;
+  RelistLocked(id);
+  return {id, pages};
+}
+
+uint64_t PagePool::ChargeBatch(uint64_t free, Priority priority) {
+  const uint64_t most = MemoryAccount::BatchPages(
+      allocated_pages_.load(std::memory_order_relaxed));
+  const uint64_t pages = LowestRun(free, most);
+  // What is retained must not use the reserve.
+  if (account_.TryCharge(BytesIn(pages), Priority::kNormal)) return pages;
+  return account_.TryCharge(kPageBytes, priority) ? LowestRun(free, 1) : 0;
+}
+
+PageId PagePool::FinishBatchLocked(const Batch& batch, uint64_t populated) {
+  Unit& unit = units_.unit(batch.unit);
+  const uint64_t first = LowestRun(batch.pages, 1);
+  const uint64_t others = batch.pages & ~first;
+  const bool has_others = (populated & others) != 0;
+  unit.releasing &= ~batch.pages;
+  if (has_others) unit.resident |= others;
+  account_.FinishPopulate(BytesIn(others), has_others);
+  if (populated != 0) return OccupyLocked(batch.unit, first);
+  account_.Credit(kPageBytes);
+  SettleLocked(batch.unit);
+  return 0;
 }
 
 PageId PagePool::OccupyLocked(UnitId id, uint64_t candidates) {
@@ -158,12 +230,38 @@ void PagePool::FinishRelease(UnitId id, uint64_t mask, bool given_back) {
   unit.releasing &= ~mask;
   if (given_back) unit.resident &= ~mask;
   account_.FinishRelease(BytesIn(mask), given_back);
-  if (unit.resident == 0) {
+  SettleLocked(id);
+}
+
+void PagePool::SettleLocked(UnitId id) {
+  const Unit& unit = units_.unit(id);
+  if ((unit.resident | unit.releasing) == 0) {
     partial_.Remove(id);
     units_.Put(id);
   } else {
     RelistLocked(id);
   }
+}
+
+// ---- Recovery -------------------------------------------------------------
+
+Claim PagePool::ClaimPage(PageId page) {
+  MutexLock lock(&mu_);
+  Unit& unit = units_.unit(UnitOf(page));
+  unit.owner = owner_;
+  unit.occupied |= BitOf(page);
+  const uint32_t before =
+      units_.page_refs(page).fetch_add(1, std::memory_order_relaxed);
+  return before == 0 ? Claim::kFirst : Claim::kAgain;
+}
+
+void PagePool::Adopt(UnitId id) {
+  MutexLock lock(&mu_);
+  const Unit& unit = units_.unit(id);
+  allocated_pages_.fetch_add(std::popcount(unit.occupied),
+                             std::memory_order_relaxed);
+  account_.AddRetained(BytesIn(unit.retained()));
+  RelistLocked(id);
 }
 
 }  // namespace ramvol::engine

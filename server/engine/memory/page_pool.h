@@ -46,6 +46,12 @@ class PagePool {
   bool IsCommon(PageId page) const;
   bool IsReferredToTwice(PageId page) const;
 
+  // For Arena::ClaimPage: adds a reference. The unit was this pool's, and the
+  // page is in the file.
+  Claim ClaimPage(PageId page);
+  // Puts a unit of which pages were claimed into use.
+  void Adopt(UnitId id);
+
   // Releases retained pages, emptiest units first, until the account has at
   // most `retained_bytes` of them or the pool has none.
   void ReleaseDownTo(uint64_t retained_bytes);
@@ -55,6 +61,28 @@ class PagePool {
   }
 
  private:
+  // Pages that are being made resident. They are marked as releasing.
+  struct Batch {
+    UnitId unit = 0;  // 0: none.
+    uint64_t pages = 0;
+  };
+
+  // AllocateFresh from a file: makes more than one page resident, if there is
+  // room, and retains the others.
+  PageId AllocateFromFile(Priority priority);
+  // Charges a batch and marks it. When a unit has only retained pages, sets
+  // `*page` to one of them instead.
+  Batch StartBatchLocked(Priority priority, PageId* page)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // `populated`: all pages of the batch, its first, or 0. The first page; 0 if
+  // it could not be populated.
+  PageId FinishBatchLocked(const Batch& batch, uint64_t populated)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Charges as many of the pages in `free` as there is room for, lowest first,
+  // and at least one. 0 when it cannot be charged.
+  uint64_t ChargeBatch(uint64_t free, Priority priority);
+  // Lists the unit again, or frees it when nothing of it is resident.
+  void SettleLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Allocates the lowest page in `candidates`.
   PageId OccupyLocked(UnitId id, uint64_t candidates)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

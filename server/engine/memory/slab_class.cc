@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 #include "base/check.h"
 #include "server/engine/memory/poison.h"
@@ -9,9 +12,10 @@
 namespace ramvol::engine {
 namespace {
 
-// A slab releases its retained pages when it has this many: few enough to waste
-// little, enough to be worth a system call.
 constexpr int kReleaseBatchPages = 8;
+// A file's: more than are made resident at once, and a call costs twice as much
+// there.
+constexpr int kFileReleaseBatchPages = 32;
 // Emptying a slab into a new one must gain this much to be worth copying.
 constexpr uint64_t kMinGainBytes = 2 * kPageBytes;
 // A slab is sparse if its slack is at least a third of its live bytes.
@@ -21,10 +25,6 @@ constexpr uint32_t kWordBits = 64;
 constexpr uint64_t kHeaderPage = 1;
 
 uint64_t WordBit(uint32_t slot) { return uint64_t{1} << (slot % kWordBits); }
-
-int64_t BytesIn(uint64_t pages) {
-  return int64_t{std::popcount(pages)} * static_cast<int64_t>(kPageBytes);
-}
 
 // Whether any of the bits `first` to `last` of `words` is set.
 bool AnyBit(const uint64_t* words, uint32_t first, uint32_t last) {
@@ -48,6 +48,8 @@ static_assert(SizeClass::Of(kObjectAlignment).header_bytes < kPageBytes,
 SlabClass::SlabClass(size_t index, UnitTable* units, MemoryAccount* account)
     : class_(GetSizeClass(index)),
       index_(static_cast<uint8_t>(index)),
+      release_batch_pages_(units->is_file() ? kFileReleaseBatchPages
+                                            : kReleaseBatchPages),
       units_(*units),
       account_(*account),
       partial_(0, units),
@@ -60,16 +62,58 @@ void* SlabClass::Allocate(Priority priority) {
   if (is_new) id = units_.Take(index_, priority);
   if (id == 0) return nullptr;
 
-  const Place place{id, FirstFreeSlotLocked(id)};
+  // The bitmap of a new one is not resident yet: to read it would make it so.
+  const Place place{id, is_new ? 0 : FirstFreeSlotLocked(id)};
   const uint64_t missing =
       (PagesOf(place.slot) | kHeaderPage) & ~units_.unit(id).resident;
-  if (!account_.TryCharge(BytesIn(missing), priority)) {
+  if (!TakePagesLocked(id, missing, priority)) {
     if (is_new) units_.Put(id);
     return nullptr;
   }
   slabs_.fetch_add(is_new, std::memory_order_relaxed);
   CommitLocked(place);
   return ObjectAt(place);
+}
+
+bool SlabClass::TakePagesLocked(UnitId id, uint64_t missing,
+                                Priority priority) {
+  if (missing == 0 || !units_.is_file()) {
+    return account_.TryCharge(BytesIn(missing), priority);
+  }
+  // What is retained must not use the reserve.
+  uint64_t ahead = PagesAheadLocked(id, missing);
+  if (ahead == 0 ||
+      !account_.TryCharge(BytesIn(missing | ahead), Priority::kNormal)) {
+    ahead = 0;
+    if (!account_.TryCharge(BytesIn(missing), priority)) return false;
+  }
+  bool populated = units_.Populate(id, missing | ahead);
+  if (!populated && ahead != 0) {
+    // There may still be room for what is needed.
+    account_.Credit(BytesIn(ahead));
+    ahead = 0;
+    populated = units_.Populate(id, missing);
+  }
+  if (!populated) {
+    account_.Credit(BytesIn(missing));
+    return false;
+  }
+  units_.unit(id).resident |= ahead;
+  account_.AddRetained(BytesIn(ahead));
+  return true;
+}
+
+uint64_t SlabClass::PagesAheadLocked(UnitId id, uint64_t missing) {
+  const uint64_t batch = MemoryAccount::BatchPages(
+      occupied_pages_.load(std::memory_order_relaxed));
+  const uint64_t resident = units_.unit(id).resident | missing;
+  uint64_t ahead = 0;
+  int page = std::bit_width(missing);  // Behind the last one.
+  for (uint64_t count = std::popcount(missing); count < batch; ++count) {
+    if (page == kUnitPages || (resident >> page & 1) != 0) break;
+    ahead |= uint64_t{1} << page++;
+  }
+  return ahead;
 }
 
 void SlabClass::CommitLocked(Place place) {
@@ -212,7 +256,7 @@ void SlabClass::ReleaseDownTo(uint64_t retained_bytes) {
 
 bool SlabClass::MaybeStartReleaseLocked(UnitId id) {
   const Unit& unit = units_.unit(id);
-  if (std::popcount(unit.retained()) < kReleaseBatchPages) return false;
+  if (std::popcount(unit.retained()) < release_batch_pages_) return false;
   // The thread that is releasing pages of it checks again afterwards.
   if (unit.releasing != 0) return false;
   StartReleaseLocked(id);
@@ -255,6 +299,42 @@ bool SlabClass::FinishReleaseLocked(UnitId id, bool given_back) {
   }
   RelistLocked(id);
   return true;
+}
+
+// ---- Recovery -------------------------------------------------------------
+
+Claim SlabClass::ClaimObject(const void* object) {
+  const UnitId id = units_.UnitOf(object);
+  const size_t offset = static_cast<const char*>(object) - units_.data(id);
+  if (offset < class_.header_bytes) return Claim::kInvalid;
+  const Place place{id, class_.SlotAt(offset)};
+  if (place.slot >= class_.slots || class_.OffsetOf(place.slot) != offset) {
+    return Claim::kInvalid;
+  }
+  MutexLock lock(&mu_);
+  Unit& unit = units_.unit(id);
+  if ((unit.resident & kHeaderPage) == 0) return Claim::kInvalid;
+  if (unit.occupied == 0) {
+    unit.owner = index_;
+    std::memset(Bitmap(id), 0, class_.header_bytes);
+  }
+  uint64_t& bits = Bitmap(id)[place.slot / kWordBits];
+  if ((bits & WordBit(place.slot)) != 0) return Claim::kAgain;
+  bits |= WordBit(place.slot);
+  unit.occupied |= PagesOf(place.slot) | kHeaderPage;
+  ++unit.live_objects;
+  return Claim::kFirst;
+}
+
+void SlabClass::Adopt(UnitId id) {
+  MutexLock lock(&mu_);
+  const Unit& unit = units_.unit(id);
+  slabs_.fetch_add(1, std::memory_order_relaxed);
+  live_objects_.fetch_add(unit.live_objects, std::memory_order_relaxed);
+  occupied_pages_.fetch_add(std::popcount(unit.occupied),
+                            std::memory_order_relaxed);
+  account_.AddRetained(BytesIn(unit.retained()));
+  RelistLocked(id);
 }
 
 // ---- Layout ---------------------------------------------------------------

@@ -41,6 +41,11 @@ class SlabClass {
   // what moving takes before it frees anything.
   bool ChooseVictims(Evacuation how, uint64_t* room_bytes);
   void ForgetVictims();
+  // For Arena::ClaimObject. The slab was this class's, and an object's worth of
+  // bytes at `object` are in the file.
+  Claim ClaimObject(const void* object);
+  // Puts a slab of which objects were claimed into use.
+  void Adopt(UnitId id);
   // Releases retained pages, emptiest slabs first, until the account has at
   // most `retained_bytes` of them or the class has none.
   void ReleaseDownTo(uint64_t retained_bytes);
@@ -78,6 +83,13 @@ class SlabClass {
   // Sets Unit::occupied and updates the count of retained pages.
   void SetOccupiedLocked(UnitId id, uint64_t occupied)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Charges the pages in `missing`. In a file, makes them resident, and more
+  // that follow them if there is room; these are retained.
+  bool TakePagesLocked(UnitId id, uint64_t missing, Priority priority)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The pages of a file to make resident with those in `missing`.
+  uint64_t PagesAheadLocked(UnitId id, uint64_t missing)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RelistLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkVictimLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -86,7 +98,7 @@ class SlabClass {
   uint64_t SlackOfLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void FreeLocked(Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Starts a release if the slab retains kReleaseBatchPages.
+  // Starts a release if the slab retains release_batch_pages_.
   bool MaybeStartReleaseLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes the slab out of use, and marks its retained pages as releasing.
   void StartReleaseLocked(UnitId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -100,6 +112,9 @@ class SlabClass {
 
   const SizeClass class_;
   const uint8_t index_;
+  // A slab releases its retained pages when it has this many: few enough to
+  // waste little, enough to be worth a system call.
+  const int release_batch_pages_;
 
   // Thread-safe.
   UnitTable& units_;

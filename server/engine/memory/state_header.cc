@@ -50,8 +50,8 @@ uint64_t Checksum(const StateHeader& header) {
   return hash;
 }
 
-absl::Status Mismatch(const std::string& dir, const char* what,
-                      uint64_t found, uint64_t expected) {
+absl::Status Mismatch(const std::string& dir, const char* what, uint64_t found,
+                      uint64_t expected) {
   return absl::FailedPreconditionError(absl::StrCat(
       "the volumes in ", dir,
       " were left by another version of ramvold: ", what, " is ", found,
