@@ -36,11 +36,12 @@ class Mapping {
   // file; they read as zero from then on. Both arguments are multiples of 4096.
   // False when the kernel refuses; the content is unspecified then.
   bool GiveBack(char* start, size_t bytes) const;
-  // Makes the pages of [start, start + bytes) resident, which keep what they
-  // hold. False when there is no memory, or no room in the file's file system;
-  // any of them may be resident then. To touch a page of a file that is not in
-  // it can end the process by SIGBUS; to touch one after this cannot.
-  bool Populate(char* start, size_t bytes) const;
+  // Puts the pages of [start, start + bytes), which are holes, into the file,
+  // zeroed, and makes them resident; in runs that costs little more than an
+  // anonymous page's first touch. False when there is no memory, or no room in
+  // the file's file system; any of them may be in the file then. To touch a
+  // hole can end the process by SIGBUS; to touch a page after this cannot.
+  bool Fill(char* start, size_t bytes) const;
 
  private:
   Mapping(char* data, size_t bytes, int fd)

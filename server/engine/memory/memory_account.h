@@ -71,7 +71,7 @@ class MemoryAccount {
     if (bytes != 0) retained_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
   // How many pages of a file to make resident at once, for a part of the arena
-  // that has `pages` in use: more pages at once cost less each, and what is not
+  // that has `pages` in use: more at once cost less each, and what is not
   // needed at once is retained. So that it does not count, it is a 32nd.
   static uint64_t BatchPages(uint64_t pages) {
     return std::clamp<uint64_t>(pages / kBatchShare, 1, kMaxBatchPages);
@@ -101,11 +101,11 @@ class MemoryAccount {
   }
   // The same for memory that is charged and being made resident, to be retained
   // then.
-  void StartPopulate(uint64_t bytes) {
+  void StartFill(uint64_t bytes) {
     releasing_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
-  void FinishPopulate(uint64_t bytes, bool populated) {
-    FinishRelease(bytes, /*given_back=*/!populated);
+  void FinishFill(uint64_t bytes, bool filled) {
+    FinishRelease(bytes, /*given_back=*/!filled);
   }
   uint64_t retained_bytes() const {
     return retained_bytes_.load(std::memory_order_relaxed);

@@ -62,14 +62,14 @@ PageId PagePool::AllocateFromFile(Priority priority) {
     batch = StartBatchLocked(priority, &page);
   }
   if (batch.unit == 0) return page;
-  uint64_t populated = batch.pages;
-  if (!units_.Populate(batch.unit, populated)) {
+  uint64_t filled = batch.pages;
+  if (!units_.Fill(batch.unit, filled)) {
     // There may still be room for one.
-    populated = LowestRun(batch.pages, 1);
-    if (!units_.Populate(batch.unit, populated)) populated = 0;
+    filled = LowestRun(batch.pages, 1);
+    if (!units_.Fill(batch.unit, filled)) filled = 0;
   }
   MutexLock lock(&mu_);
-  return FinishBatchLocked(batch, populated);
+  return FinishBatchLocked(batch, filled);
 }
 
 PagePool::Batch PagePool::StartBatchLocked(Priority priority, PageId* page) {
@@ -90,7 +90,7 @@ PagePool::Batch PagePool::StartBatchLocked(Priority priority, PageId* page) {
     if (is_new) units_.Put(id);
     return {};
   }
-  account_.StartPopulate(BytesIn(pages) - kPageBytes);
+  account_.StartFill(BytesIn(pages) - kPageBytes);
   unit.releasing |= pages;
   RelistLocked(id);
   return {id, pages};
@@ -105,15 +105,15 @@ uint64_t PagePool::ChargeBatch(uint64_t free, Priority priority) {
   return account_.TryCharge(kPageBytes, priority) ? LowestRun(free, 1) : 0;
 }
 
-PageId PagePool::FinishBatchLocked(const Batch& batch, uint64_t populated) {
+PageId PagePool::FinishBatchLocked(const Batch& batch, uint64_t filled) {
   Unit& unit = units_.unit(batch.unit);
   const uint64_t first = LowestRun(batch.pages, 1);
   const uint64_t others = batch.pages & ~first;
-  const bool has_others = (populated & others) != 0;
+  const bool has_others = (filled & others) != 0;
   unit.releasing &= ~batch.pages;
   if (has_others) unit.resident |= others;
-  account_.FinishPopulate(BytesIn(others), has_others);
-  if (populated != 0) return OccupyLocked(batch.unit, first);
+  account_.FinishFill(BytesIn(others), has_others);
+  if (filled != 0) return OccupyLocked(batch.unit, first);
   account_.Credit(kPageBytes);
   SettleLocked(batch.unit);
   return 0;

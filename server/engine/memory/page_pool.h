@@ -74,9 +74,9 @@ class PagePool {
   // `*page` to one of them instead.
   Batch StartBatchLocked(Priority priority, PageId* page)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // `populated`: all pages of the batch, its first, or 0. The first page; 0 if
-  // it could not be populated.
-  PageId FinishBatchLocked(const Batch& batch, uint64_t populated)
+  // `filled`: all pages of the batch, its first, or 0. The first page; 0 if
+  // it could not be filled.
+  PageId FinishBatchLocked(const Batch& batch, uint64_t filled)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Charges as many of the pages in `free` as there is room for, lowest first,
   // and at least one. 0 when it cannot be charged.

@@ -87,14 +87,14 @@ bool SlabClass::TakePagesLocked(UnitId id, uint64_t missing,
     ahead = 0;
     if (!account_.TryCharge(BytesIn(missing), priority)) return false;
   }
-  bool populated = units_.Populate(id, missing | ahead);
-  if (!populated && ahead != 0) {
+  bool filled = units_.Fill(id, missing | ahead);
+  if (!filled && ahead != 0) {
     // There may still be room for what is needed.
     account_.Credit(BytesIn(ahead));
     ahead = 0;
-    populated = units_.Populate(id, missing);
+    filled = units_.Fill(id, missing);
   }
-  if (!populated) {
+  if (!filled) {
     account_.Credit(BytesIn(missing));
     return false;
   }

@@ -46,6 +46,7 @@ constexpr uint64_t kAddressAlignment = uint64_t{1} << 30;
 constexpr int kMaxAddressTries = 100;
 
 constexpr uint64_t kBlockBytes = 512;  // Of struct stat.
+constexpr uint64_t kProbeBytes = 64 << 20;
 
 absl::StatusOr<FileDescriptor> OpenDir(const std::string& dir) {
   const bool made = mkdir(dir.c_str(), 0700) == 0;
@@ -65,6 +66,26 @@ absl::StatusOr<FileDescriptor> OpenDir(const std::string& dir) {
         "under /run or /dev/shm, or mount a tmpfs there"));
   }
   return opened;
+}
+
+// A tmpfs with the mount option huge=always or within_size would take 2 MiB for
+// a page.
+absl::Status ExpectSmallPages(const FileDescriptor& dir_fd,
+                              const std::string& dir) {
+  const FileDescriptor probe(
+      openat(dir_fd.get(), ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+  struct stat info;
+  if (!probe.is_open() || ftruncate(probe.get(), kProbeBytes) != 0 ||
+      pwrite(probe.get(), "", 1, 0) != 1 || fstat(probe.get(), &info) != 0) {
+    // A full one may hold what shall go on.
+    if (errno == ENOSPC) return absl::OkStatus();
+    return FileError(errno, absl::StrCat("cannot write a page to ", dir));
+  }
+  if (info.st_blocks * kBlockBytes <= kPageBytes) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the tmpfs of ", dir,
+                   " uses huge pages, which memory cannot be counted in; "
+                   "mount it with the option huge=never"));
 }
 
 // Opens or makes a file of ours in `dir_fd`.
@@ -119,8 +140,7 @@ uint64_t RoomFor(const FileDescriptor& file, uint64_t taken_bytes) {
 absl::Status IsFull(const std::string& dir) {
   return absl::ResourceExhaustedError(absl::StrCat(
       "cannot take the first page of ", dir, "/arena: ", strerror(errno),
-      "; make room in that tmpfs or give it a larger size (Linux 5.14 or later "
-      "is needed)"));
+      "; make room in that tmpfs or give it a larger size"));
 }
 
 }  // namespace
@@ -136,6 +156,8 @@ absl::StatusOr<std::unique_ptr<StateFile>> StateFile::Open(
   absl::StatusOr<FileDescriptor> lock = OpenFile(*dir_fd, "lock", dir);
   if (!lock.ok()) return lock.status();
   if (absl::Status locked = Lock(*lock, dir); !locked.ok()) return locked;
+  absl::Status probed = ExpectSmallPages(*dir_fd, dir);
+  if (!probed.ok()) return probed;
   absl::StatusOr<FileDescriptor> file = OpenFile(*dir_fd, "arena", dir);
   if (!file.ok()) return file.status();
 
@@ -192,7 +214,7 @@ absl::Status StateFile::MakeFile(uint64_t format) {
   if (absl::Status mapped = MapSomewhere(file_bytes); !mapped.ok()) {
     return mapped;
   }
-  if (!range_->Populate(address_, kPageBytes)) return IsFull(dir_);
+  if (!range_->Fill(address_, kPageBytes)) return IsFull(dir_);
 
   StateHeader header = StateHeader::Make(
       format, reinterpret_cast<uintptr_t>(address_), file_bytes, limit_bytes_);
@@ -288,8 +310,28 @@ absl::Status StateFile::Reopen(const StateHeader& header, uint64_t format) {
   return absl::OkStatus();
 }
 
+// A process that ended may have left it in part.
+absl::Status StateFile::FillRootArea() {
+  bool filled = true;
+  uint64_t next = 0;  // Pages before this are there.
+  const auto fill_to = [&](uint64_t end) {
+    end = std::min<uint64_t>(end, kUnitPages);
+    if (next >= end) return;
+    filled = filled && range_->Fill(address_ + next * kPageBytes,
+                                    (end - next) * kPageBytes);
+  };
+  const absl::Status found = ForEachRun([&](uint64_t first, uint64_t end) {
+    fill_to(first);
+    next = end;
+  });
+  if (!found.ok()) return found;
+  fill_to(kUnitPages);
+  return filled ? absl::OkStatus() : IsFull(dir_);
+}
+
 absl::Status StateFile::FinishOpen() {
-  if (!range_->Populate(address_, kUnitBytes)) return IsFull(dir_);
+  absl::Status filled = FillRootArea();
+  if (!filled.ok()) return filled;
   struct stat info;
   if (fstat(file_.get(), &info) != 0) {
     return FileError(errno, absl::StrCat("cannot read ", path()));

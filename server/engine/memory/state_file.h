@@ -86,6 +86,7 @@ class StateFile {
   absl::Status MapSomewhere(uint64_t file_bytes);
   absl::Status MapAt(uint64_t address, uint64_t file_bytes);
   absl::Status Grow(uint64_t file_bytes);
+  absl::Status FillRootArea();
   absl::StatusOr<bool> IsEmpty(const StateHeader& header) const;
   absl::StatusOr<PageRun> NextRun(uint64_t from) const;
   std::string path() const;

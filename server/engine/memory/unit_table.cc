@@ -150,14 +150,14 @@ bool UnitTable::GiveBack(UnitId id, uint64_t mask) const {
 
 // ---- Units of a file ------------------------------------------------------
 
-bool UnitTable::Populate(UnitId id, uint64_t mask) const {
-  const bool populated = AllRuns(mask, [&](int first, int count) {
-    return range_.Populate(data(id) + first * kPageBytes, count * kPageBytes);
+bool UnitTable::Fill(UnitId id, uint64_t mask) const {
+  const bool filled = AllRuns(mask, [&](int first, int count) {
+    return range_.Fill(data(id) + first * kPageBytes, count * kPageBytes);
   });
   // A part of it may be. The kernel does not refuse to take back what is not
   // locked, and new pages are not.
-  if (!populated) GiveBack(id, mask);
-  return populated;
+  if (!filled) GiveBack(id, mask);
+  return filled;
 }
 
 bool UnitTable::RecordOwner(UnitId id, uint8_t owner, Priority priority) {
@@ -166,7 +166,7 @@ bool UnitTable::RecordOwner(UnitId id, uint8_t owner, Priority priority) {
   if ((table.resident & PageBit(page)) == 0) {
     if (!account_.TryCharge(kPageBytes, priority)) return false;
     const UnitId table_id = kFirstOwnerUnit + id / kUnitBytes;
-    if (!Populate(table_id, PageBit(page))) {
+    if (!Fill(table_id, PageBit(page))) {
       account_.Credit(kPageBytes);
       return false;
     }

@@ -107,11 +107,11 @@ class UnitTable {
 
   // ---- Units of a file ----
 
-  // Whether pages must be populated before they are touched.
+  // Whether pages must be filled before they are touched.
   bool is_file() const { return range_.is_file(); }
-  // Makes the unit's pages in `mask`, none of which is resident, resident. When
-  // that fails, none is.
-  bool Populate(UnitId id, uint64_t mask) const;
+  // Makes the unit's pages in `mask`, none of which is resident, resident and
+  // zeroed. When that fails, none is.
+  bool Fill(UnitId id, uint64_t mask) const;
 
   // Until FinishRecovery, and by one thread: `resident` of each unit says which
   // of its pages the file holds, all else is zero.

@@ -1,18 +1,25 @@
 #include "server/engine/memory/mapping.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "gtest/gtest.h"
+#include "server/engine/memory/file_descriptor.h"
 #include "server/engine/memory/memory_types.h"
 #include "tests/server/engine/support/lock_memory.h"
+#include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::engine {
@@ -96,6 +103,68 @@ TEST(MappingTest, UnmapsAllOfItAndWhatPaddedIt) {
     EXPECT_NE(msync(data + kPages * kPageBytes, kPageBytes, MS_ASYNC), 0);
   }
   EXPECT_NE(msync(data, kPageBytes, MS_ASYNC), 0);
+}
+
+// A file of kPages pages on a tmpfs.
+class FileMappingTest : public ::testing::Test {
+ protected:
+  FileMappingTest() {
+    EXPECT_EQ(ftruncate(file_.get(), kPages * kPageBytes), 0);
+    // An address that is free.
+    const auto free = Mapping::Create(kPages * kPageBytes, kPageBytes);
+    address_ = free->data();
+  }
+  absl::StatusOr<Mapping> Map() {
+    return Mapping::OfFile(file_.get(), kPages * kPageBytes, address_);
+  }
+  uint64_t PagesInFile() const {
+    struct stat info = {};
+    EXPECT_EQ(fstat(file_.get(), &info), 0);
+    return info.st_blocks * 512 / kPageBytes;
+  }
+
+  const ShmDir shm_;
+  const FileDescriptor file_{
+      open((shm_.path() + "/file").c_str(), O_RDWR | O_CREAT, 0600)};
+  char* address_ = nullptr;
+};
+
+TEST_F(FileMappingTest, WhatIsStoredOutlivesTheMapping) {
+  {
+    const auto mapping = Map();
+    ASSERT_THAT(mapping, IsOk());
+    EXPECT_TRUE(mapping->is_file());
+    EXPECT_EQ(mapping->data(), address_);
+    ASSERT_TRUE(mapping->Fill(address_ + 3 * kPageBytes, kPageBytes));
+    address_[3 * kPageBytes] = 'x';
+  }
+  const auto mapping = Map();
+  ASSERT_THAT(mapping, IsOk());
+  EXPECT_EQ(address_[3 * kPageBytes], 'x');
+  EXPECT_EQ(PagesInFile(), 1u);
+}
+
+TEST_F(FileMappingTest, FillsAndGivesBackJustWhatItIsAskedFor) {
+  const auto mapping = Map();
+  ASSERT_THAT(mapping, IsOk());
+  ASSERT_TRUE(mapping->Fill(address_ + 2 * kPageBytes, 9 * kPageBytes));
+  EXPECT_EQ(PagesInFile(), 9u);
+  EXPECT_EQ(ResidentPages(*mapping), 9u);
+  std::memset(address_ + 2 * kPageBytes, 'x', 9 * kPageBytes);
+  EXPECT_EQ(PagesInFile(), 9u);
+  EXPECT_TRUE(mapping->GiveBack(address_ + 4 * kPageBytes, 2 * kPageBytes));
+  EXPECT_EQ(PagesInFile(), 7u);
+  // They are zeroed when they come back.
+  ASSERT_TRUE(mapping->Fill(address_ + 4 * kPageBytes, kPageBytes));
+  EXPECT_EQ(address_[4 * kPageBytes], 0);
+  EXPECT_EQ(address_[6 * kPageBytes], 'x');
+}
+
+TEST_F(FileMappingTest, SaysWhenItsAddressIsTaken) {
+  const auto mapping = Map();
+  ASSERT_THAT(mapping, IsOk());
+  EXPECT_THAT(Map(), StatusIs(absl::StatusCode::kAlreadyExists,
+                              HasSubstr("in use in this process")));
 }
 
 TEST(MappingTest, SaysWhatToDoWhereAddressSpaceEnds) {

@@ -332,12 +332,11 @@ TEST_F(StateFileTest, SaysWhenItsAddressIsTaken) {
   EXPECT_THAT(Open(), IsOk());
 }
 
-// ---- Small file systems ---------------------------------------------------
+// ---- Other file systems ---------------------------------------------------
 
-// A tmpfs of this many pages on `dir`, in this process's own view; false where
-// that is not allowed.
-bool MountSmall(const std::string& dir, size_t pages) {
-  const std::string options = "size=" + std::to_string(pages * kPageBytes);
+// A tmpfs on `dir`, in this process's own view; false where that is not
+// allowed.
+bool Mount(const std::string& dir, const std::string& options) {
   return unshare(CLONE_NEWNS) == 0 &&
          mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          mount("small", dir.c_str(), "tmpfs", 0, options.c_str()) == 0;
@@ -345,7 +344,7 @@ bool MountSmall(const std::string& dir, size_t pages) {
 
 TEST_F(StateFileTest, WarnsOfATmpfsThatIsSmallerThanTheLimit) {
   std::filesystem::create_directory(dir());
-  if (!MountSmall(dir(), 1024)) GTEST_SKIP() << "may not mount";
+  if (!Mount(dir(), "size=4M")) GTEST_SKIP() << "may not mount";
   const auto file = Open();
   ASSERT_THAT(file, IsOk());
   EXPECT_THAT((*file)->warning(),
@@ -356,9 +355,17 @@ TEST_F(StateFileTest, WarnsOfATmpfsThatIsSmallerThanTheLimit) {
 
 TEST_F(StateFileTest, SaysWhenThereIsNoRoomAtAll) {
   std::filesystem::create_directory(dir());
-  if (!MountSmall(dir(), 8)) GTEST_SKIP() << "may not mount";
+  if (!Mount(dir(), "size=32k")) GTEST_SKIP() << "may not mount";
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kResourceExhausted,
                                HasSubstr("give it a larger size")));
+  EXPECT_EQ(umount2(dir().c_str(), MNT_DETACH), 0);
+}
+
+TEST_F(StateFileTest, RefusesHugePages) {
+  std::filesystem::create_directory(dir());
+  if (!Mount(dir(), "size=64M,huge=always")) GTEST_SKIP() << "may not mount";
+  EXPECT_THAT(Open(), StatusIs(kRefused, AllOf(HasSubstr(dir()),
+                                               HasSubstr("huge=never"))));
   EXPECT_EQ(umount2(dir().c_str(), MNT_DETACH), 0);
 }
 
