@@ -347,10 +347,9 @@ Claim Arena::ClaimObject(const void* object, size_t bytes) {
     return Claim::kInvalid;
   }
   const Claim claim = impl_->slabs[index].ClaimObject(object);
-  if (claim == Claim::kFirst) {
-    Poison(object, slot_bytes);
-    Unpoison(object, bytes);
-  }
+  if (claim == Claim::kFirst) Poison(object, slot_bytes);
+  // Claims that differ in size have the larger one.
+  if (claim != Claim::kInvalid) Unpoison(object, bytes);
   return claim;
 }
 

@@ -341,19 +341,23 @@ TEST_F(ArenaRecoveryTest, GarbageClaimsHarmNothingElse) {
   std::vector<Piece> pieces;
   for (int i = 0; i < 2000; ++i) ASSERT_TRUE(Add(&pieces));
   FreeOneIn(3, &pieces);
-  const char* const start = arena_->root_area() - kPageBytes;
+  const auto start =
+      reinterpret_cast<uintptr_t>(arena_->root_area() - kPageBytes);
   const uint64_t file_bytes = StateFileBytes(kLimitBytes);
   const uint64_t resident = FileBytes();
   Reopen();
   std::set<std::pair<const void*, PageId>> garbage;
   size_t first = 0;
   for (int i = 0; i < 300000; ++i) {
-    // Near what there is, and anywhere.
+    // Near what there is, in the range or beside it, and anywhere.
     const Piece& near = pieces[random_() % pieces.size()];
-    const char* address =
-        i % 2 == 0 ? DataOf(near) + (random_() % 8192 - 4096) / 16 * 16
-                   : start + random_() % (2 * file_bytes) - file_bytes / 2;
-    if (i % 8 == 7) address = reinterpret_cast<const char*>(random_());
+    uintptr_t number =
+        reinterpret_cast<uintptr_t>(DataOf(near)) - 4096 + random_() % 512 * 16;
+    if (i % 2 == 1) {
+      number = start - file_bytes / 2 + random_() % (2 * file_bytes);
+    }
+    if (i % 8 == 7) number = random_();
+    const void* const address = reinterpret_cast<const void*>(number);
     arena_->Contains(address, random_() % 8192);
     if (arena_->ClaimObject(address, random_() % 4400) == Claim::kFirst) {
       garbage.emplace(address, 0);
@@ -399,8 +403,7 @@ class KilledProcessTest : public ArenaRecoveryTest {
   Journal* journal() { return reinterpret_cast<Journal*>(arena_->root_area()); }
 
   // Allocates and frees at random, until it is killed.
-  [[noreturn]] void Work(uint64_t seed) {
-    random_.seed(seed);
+  [[noreturn]] void Work() {
     for (;; journal()->steps.fetch_add(1)) {
       Piece& slot = journal()->pieces[random_() % 4000];
       if (slot.bytes != 0) {
@@ -428,7 +431,7 @@ class KilledProcessTest : public ArenaRecoveryTest {
     ASSERT_GE(child, 0);
     if (child == 0) {
       ClaimAll();
-      Work(random_());
+      Work();
     }
     while (*done < until) sched_yield();
     ASSERT_EQ(kill(child, SIGKILL), 0);
