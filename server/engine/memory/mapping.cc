@@ -34,8 +34,8 @@ alignas(kPageBytes) char zeros[kZeroBytes];
 constexpr size_t kFaultAroundBytes = 64 << 10;
 
 // The page may be poisoned, and what others write in its block is their own.
-[[gnu::noinline, gnu::no_sanitize("address", "thread")]] void ReadByte(
-    const volatile char* byte) {
+[[gnu::noinline, gnu::no_sanitize_address, gnu::no_sanitize_thread]] void
+ReadByte(const volatile char* byte) {
   static_cast<void>(*byte);
 }
 

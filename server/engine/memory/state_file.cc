@@ -37,7 +37,7 @@ namespace {
 // too.
 #ifdef RAMVOL_TSAN
 constexpr uint64_t kFirstAddress = 0x40'0000'0000;
-constexpr uint64_t kEndAddress = 0x180'0000'0000;
+constexpr uint64_t kEndAddress = 0x80'0000'0000;
 #else
 constexpr uint64_t kFirstAddress = 0x1100'0000'0000;
 constexpr uint64_t kEndAddress = 0x5000'0000'0000;
