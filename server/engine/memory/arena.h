@@ -99,6 +99,10 @@ class Arena {
 
   // ---- Recovery of a memory file ----
   //
+  // What a root in the file reaches must be stored before the root, and freed
+  // after it no longer does: that is the caller's order. It is enough at any
+  // instruction; nothing else has to be atomic.
+  //
   // After Create, one thread claims all that it reaches from the root area.
   // FinishRecovery then frees the rest. Nothing may be allocated, freed or
   // reserved before that. Claims of anything, whatever a damaged file makes of
