@@ -34,6 +34,7 @@ inline constexpr std::string_view kTooManyVolumes = "TOO_MANY_VOLUMES";
 inline constexpr std::string_view kTooManyStreams = "TOO_MANY_STREAMS";
 inline constexpr std::string_view kClientTooSlow = "CLIENT_TOO_SLOW";
 inline constexpr std::string_view kCorruptFrame = "CORRUPT_FRAME";
+inline constexpr std::string_view kVolumeDamaged = "VOLUME_DAMAGED";
 inline constexpr std::string_view kWindowExceeded = "WINDOW_EXCEEDED";
 inline constexpr std::string_view kEventsLost = "EVENTS_LOST";
 inline constexpr std::string_view kShuttingDown = "SHUTTING_DOWN";

@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/reason.h"
 #include "server/engine/background/compactor.h"
@@ -19,10 +20,14 @@
 #include "server/engine/background/work_queue.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_cache.h"
+#include "server/engine/content/record_list.h"
+#include "server/engine/content/recovery.h"
 #include "server/engine/counters/totals.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/memory/slab_tenant.h"
+#include "server/engine/memory/state_file.h"
+#include "server/engine/volume/description.h"
 #include "server/engine/volume/volume_core.h"
 
 namespace ramvol::engine {
@@ -44,6 +49,22 @@ EngineOptions WithDefaults(EngineOptions options) {
   return options;
 }
 
+// The format of what content/ and volume/ keep in the arena. Change it with any
+// of these structures.
+constexpr uint32_t kStateFormat = 1;
+
+absl::StatusOr<std::unique_ptr<Arena>> MakeArena(const EngineOptions& options,
+                                                 std::string* warning) {
+  if (options.state_dir.empty()) {
+    return Arena::Create(options.memory_limit_bytes);
+  }
+  auto file = StateFile::Open(options.state_dir, options.memory_limit_bytes,
+                              kStateFormat);
+  if (!file.ok()) return file.status();
+  *warning = (*file)->warning();
+  return Arena::Create(*std::move(file));
+}
+
 uint64_t RandomUid() {
   std::random_device device;
   return static_cast<uint64_t>(device()) << 32 | device();
@@ -54,13 +75,18 @@ uint64_t RandomUid() {
 struct Engine::Impl {
   using Registry = std::map<std::string, std::shared_ptr<Volume>, std::less<>>;
 
-  Impl(const EngineOptions& wanted, std::unique_ptr<Arena> memory)
+  Impl(const EngineOptions& wanted, std::unique_ptr<Arena> memory,
+       std::string warning)
       : options(wanted),
         arena(std::move(memory)),
+        records(options.state_dir.empty()
+                    ? nullptr
+                    : std::make_unique<RecordList>(*arena, ListHead(*arena))),
         hot(options.hot_cache_bytes),
         evacuator(*arena, [this] { return Tenants(); }),
         compactor(*arena, hot, work, totals),
         parts{*arena, hot, work, totals, evacuator, compactor},
+        recovered(Recover(std::move(warning))),
         maintainer(
             parts, [this] { return Owners(); }, options.background_threads,
             absl::Milliseconds(options.merge_interval_ms)) {}
@@ -123,8 +149,15 @@ struct Engine::Impl {
     return owners;
   }
 
-  absl::StatusOr<std::shared_ptr<Volume>> Create(const VolumeOptions& wanted,
-                                                 VolumeCore* source) {
+  std::shared_ptr<VolumeCore> NewCore(const VolumeOptions& wanted) {
+    return std::make_shared<VolumeCore>(
+        parts, wanted, RandomUid(),
+        std::make_unique<HeldRecord>(records.get(), wanted.size_bytes));
+  }
+
+  absl::StatusOr<std::shared_ptr<Volume>> Create(
+      const VolumeOptions& wanted, VolumeCore* source,
+      const AttributesOf& attributes) {
     absl::Status valid = wanted.Validate();
     if (!valid.ok()) return valid;
     {
@@ -133,17 +166,21 @@ struct Engine::Impl {
       absl::Status free = CheckFree(wanted.name);
       if (!free.ok()) return free;
     }
-    auto core = std::make_shared<VolumeCore>(parts, wanted, RandomUid());
+    auto core = NewCore(wanted);
     absl::Status made = core->Reserve();
     if (made.ok() && source != nullptr) {
       cloned.store(true, std::memory_order_relaxed);
       made = core->CopyFrom(*source);
     }
     if (!made.ok()) return made;
-    auto volume = std::make_shared<Volume>(std::move(core));
+    auto volume = std::make_shared<Volume>(core);
+    if (attributes != nullptr) made = core->Describe(attributes(*volume));
+    if (attributes == nullptr) made = core->Describe("");
+    if (!made.ok()) return made;
     MutexLock lock(&mu);
     absl::Status free = CheckFree(wanted.name);
     if (!free.ok()) return free;
+    HeldRecord::Enlist({&core->record()});
     volumes.emplace(wanted.name, volume);
     by_uid.emplace(volume->uid(), volume.get());
     return volume;
@@ -175,6 +212,83 @@ struct Engine::Impl {
     return status;
   }
 
+  static RecordList::Head* ListHead(Arena& arena) {
+    return reinterpret_cast<RecordList::Head*>(arena.root_area());
+  }
+
+  // Makes volumes of what the last engine left, before anyone else can see
+  // this one.
+  Recovered Recover(std::string warning) {
+    Recovered result;
+    result.warning = std::move(warning);
+    if (records == nullptr) return result;
+    const int64_t began_ns = SteadyNowNs();
+    Recovery recovery(*arena, hot);
+    const auto found = recovery.ClaimAll(ListHead(*arena), &result.lost);
+    arena->FinishRecovery();
+    for (const Recovery::Found& one : found) Restore(one, recovery, &result);
+    result.took = absl::Nanoseconds(SteadyNowNs() - began_ns);
+    return result;
+  }
+
+  void Restore(const Recovery::Found& found, Recovery& recovery,
+               Recovered* result) {
+    MutexLock lock(&mu);
+    std::optional<Description> description;
+    if (found.described) {
+      description = ParseDescription(RecordList::DescriptionOf(*found.record));
+    }
+    const bool described =
+        description.has_value() && IsValid(*description, *found.record);
+    const bool damaged = found.damaged || !described;
+    if (!described) description = DescribeDamaged();
+    auto core = std::make_shared<VolumeCore>(
+        parts, description->options, description->uid,
+        std::make_unique<HeldRecord>(records.get(), found.record, damaged));
+    core->set_attributes(description->attributes);
+    const std::string name = core->name();
+    if (damaged) {
+      core->Seal();
+      result->damaged.push_back(name);
+    } else {
+      core->Recover(recovery);
+    }
+    ++result->volumes;
+    auto volume = std::make_shared<Volume>(std::move(core));
+    by_uid.emplace(volume->uid(), volume.get());
+    RegistryOf(name).emplace(name, std::move(volume));
+  }
+
+  bool IsValid(const Description& description, Record& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    VolumeOptions options = description.options;
+    const bool snapshot = options.name.substr(0, 1) == "@";
+    if (RegistryOf(options.name).contains(options.name) ||
+        by_uid.contains(description.uid)) {
+      return false;
+    }
+    if (snapshot) options.name.erase(0, 1);
+    options.size_bytes =
+        record.current.load(std::memory_order_relaxed) > 1
+            ? 0
+            : record.top().size_bytes.load(std::memory_order_relaxed);
+    return options.Validate().ok();
+  }
+
+  // For a volume of which not even the description can be believed.
+  Description DescribeDamaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    Description description;
+    description.uid = RandomUid();
+    VolumeOptions& options = description.options;
+    for (int i = 1; options.name.empty(); ++i) {
+      std::string name = absl::StrCat("damaged-", i);
+      if (!volumes.contains(name)) options.name = std::move(name);
+    }
+    options.size_bytes = 1;
+    options.read_only = true;
+    return description;
+  }
+
   // What no single volume or snapshot would give back.
   uint64_t SharedBytes() {
     uint64_t own_bytes = 0;
@@ -193,6 +307,7 @@ struct Engine::Impl {
 
   const EngineOptions options;
   const std::unique_ptr<Arena> arena;
+  const std::unique_ptr<RecordList> records;  // nullptr without a state_dir.
   HotCache hot;
   WorkQueue work;
   Totals totals;
@@ -207,6 +322,7 @@ struct Engine::Impl {
   Registry snapshots ABSL_GUARDED_BY(mu);
   // Snapshots, too.
   absl::flat_hash_map<uint64_t, Volume*> by_uid ABSL_GUARDED_BY(mu);
+  const Recovered recovered;
   // Last, so that its threads end before what they use.
   Maintainer maintainer;
 };
@@ -218,22 +334,23 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     const EngineOptions& options) {
   absl::Status valid = options.Validate();
   if (!valid.ok()) return valid;
-  absl::StatusOr<std::unique_ptr<Arena>> arena =
-      Arena::Create(options.memory_limit_bytes);
+  std::string warning;
+  absl::StatusOr<std::unique_ptr<Arena>> arena = MakeArena(options, &warning);
   if (!arena.ok()) return arena.status();
-  return std::unique_ptr<Engine>(new Engine(
-      std::make_unique<Impl>(WithDefaults(options), *std::move(arena))));
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(
+      WithDefaults(options), *std::move(arena), std::move(warning))));
 }
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateVolume(
-    const VolumeOptions& options) {
-  return impl_->Create(options, nullptr);
+    const VolumeOptions& options, const AttributesOf& attributes) {
+  return impl_->Create(options, nullptr, attributes);
 }
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::CloneVolume(
-    VolumeOptions options, const std::shared_ptr<Volume>& source) {
+    VolumeOptions options, const std::shared_ptr<Volume>& source,
+    const AttributesOf& attributes) {
   if (options.size_bytes == 0) options.size_bytes = source->size_bytes();
-  return impl_->Create(options, source->core_.get());
+  return impl_->Create(options, source->core_.get(), attributes);
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
@@ -252,21 +369,28 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
     }
     options.memory_limit_bytes = 0;
     sources.push_back(request.volume->core_);
-    cores.push_back(
-        std::make_shared<VolumeCore>(impl_->parts, options, RandomUid()));
+    cores.push_back(impl_->NewCore(options));
     if (status.ok()) status = cores.back()->Reserve();
   }
   if (status.ok()) status = VolumeCore::Snapshot(sources, cores);
   std::vector<std::shared_ptr<Volume>> made;
+  std::vector<HeldRecord*> records;
+  for (size_t i = 0; status.ok() && i < cores.size(); ++i) {
+    made.push_back(std::make_shared<Volume>(cores[i]));
+    records.push_back(&cores[i]->record());
+    const AttributesOf& attributes = requests[i].attributes;
+    status = cores[i]->Describe(
+        attributes == nullptr ? "" : attributes(*made.back()));
+  }
   MutexLock lock(&impl_->mu);
-  for (const auto& core : cores) {
-    if (!status.ok()) {
-      impl_->snapshots.erase(core->name());
-      continue;
+  if (status.ok()) HeldRecord::Enlist(records);
+  for (size_t i = 0; i < cores.size(); ++i) {
+    if (status.ok()) {
+      impl_->snapshots[cores[i]->name()] = made[i];
+      impl_->by_uid.emplace(cores[i]->uid(), made[i].get());
+    } else {
+      impl_->snapshots.erase(cores[i]->name());
     }
-    made.push_back(std::make_shared<Volume>(core));
-    impl_->snapshots[core->name()] = made.back();
-    impl_->by_uid.emplace(core->uid(), made.back().get());
   }
   if (!status.ok()) return status;
   return made;
@@ -321,7 +445,8 @@ std::shared_ptr<Volume> Engine::FindUid(uint64_t uid) const {
 }
 
 absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,
-                                  const std::string& name) {
+                                  const std::string& name,
+                                  std::optional<std::string> attributes) {
   absl::Status valid = ValidateName(name);
   if (!valid.ok()) return valid;
   MutexLock lock(&impl_->mu);
@@ -334,6 +459,7 @@ absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,
   auto node = impl_->volumes.extract(found);
   node.key() = name;
   volume->core_->set_name(name);
+  volume->core_->DescribeAgain(std::move(attributes));
   impl_->volumes.insert(std::move(node));
   return absl::OkStatus();
 }
@@ -409,6 +535,8 @@ EngineStats Engine::Stats() const {
 }
 
 bool Engine::MemoryExhausted() const { return impl_->Exhausted(); }
+
+const Engine::Recovered& Engine::recovered() const { return impl_->recovered; }
 
 const EngineOptions& Engine::options() const { return impl_->options; }
 

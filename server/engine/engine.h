@@ -2,19 +2,27 @@
 #ifndef RAMVOL_SERVER_ENGINE_ENGINE_H_
 #define RAMVOL_SERVER_ENGINE_ENGINE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/volume.h"
 
 namespace ramvol::engine {
+
+// Makes what the engine's caller keeps with a new volume: bytes that outlive
+// the process where the volume does. The engine does not look at them.
+using AttributesOf = std::function<std::string(const Volume& volume)>;
 
 // A volume, and the name that it had when it was listed.
 struct NamedVolume {
@@ -29,10 +37,14 @@ struct NamedVolume {
 class Engine {
  public:
   // INVALID_ARGUMENT when the options do not validate; RESOURCE_EXHAUSTED when
-  // there is not enough address space for the limit.
+  // there is not enough address space for the limit. With a state_dir, the
+  // volumes are there that the last engine left in it, however its process
+  // ended. FAILED_PRECONDITION when the folder is in use, no place for a memory
+  // file, or holds what this engine cannot go on with; it stays as it is.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       const EngineOptions& options);
-  // Deletes all volumes and joins the background threads.
+  // Joins the background threads, and deletes all volumes, unless there is a
+  // state_dir.
   ~Engine();
 
   Engine(const Engine&) = delete;
@@ -41,17 +53,19 @@ class Engine {
   // INVALID_ARGUMENT, ALREADY_EXISTS, or RESOURCE_EXHAUSTED (too many volumes,
   // or a kMalloc volume does not fit). A failure leaves nothing behind.
   absl::StatusOr<std::shared_ptr<Volume>> CreateVolume(
-      const VolumeOptions& options);
+      const VolumeOptions& options, const AttributesOf& attributes = nullptr);
 
   // The same, and its content is that of `source`, a volume or snapshot, at one
   // instant. It shares the memory, and costs as much whatever the source holds.
   // A size of 0 means the source's; INVALID_ARGUMENT for a smaller one.
   absl::StatusOr<std::shared_ptr<Volume>> CloneVolume(
-      VolumeOptions options, const std::shared_ptr<Volume>& source);
+      VolumeOptions options, const std::shared_ptr<Volume>& source,
+      const AttributesOf& attributes = nullptr);
 
   struct SnapshotRequest {
     std::shared_ptr<Volume> volume;
     std::string name;  // Without "@".
+    AttributesOf attributes = nullptr;
   };
   // Snapshots of several volumes at the same instant, all or none. Each has the
   // content that acknowledged changes left, no change in part, and the volume's
@@ -82,8 +96,9 @@ class Engine {
   //
   // INVALID_ARGUMENT when `name` is not a name, ALREADY_EXISTS when it is
   // taken, also by this volume, NOT_FOUND when the volume was deleted.
-  absl::Status RenameVolume(const std::shared_ptr<Volume>& volume,
-                            const std::string& name);
+  absl::Status RenameVolume(
+      const std::shared_ptr<Volume>& volume, const std::string& name,
+      std::optional<std::string> attributes = std::nullopt);
 
   // Frees what only `volume`, which may be a snapshot, holds, and removes it
   // from the registry. From then on, calls of the Volume return NOT_FOUND,
@@ -104,6 +119,18 @@ class Engine {
   // snapshots, when `after` begins with "@". Go on after the last name listed:
   // by then the volume may have another.
   std::vector<NamedVolume> List(std::string_view after, size_t max) const;
+
+  // Whether this engine found volumes in the state_dir, and what it had to say
+  // about it, for the log.
+  struct Recovered {
+    size_t volumes = 0;  // And snapshots.
+    std::vector<std::string> damaged;
+    // The list of volumes was damaged: some may be missing.
+    bool lost = false;
+    absl::Duration took;
+    std::string warning;
+  };
+  const Recovered& recovered() const;
 
   EngineStats Stats() const;
   // Whether memory is too short for an incompressible write of 1 MiB, even with

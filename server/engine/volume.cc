@@ -60,6 +60,11 @@ const Holders& Volume::holders() const { return core_->holders(); }
 absl::Status Volume::CheckUnattached() const {
   return core_->CheckUnattached();
 }
+std::string Volume::attributes() const { return core_->attributes(); }
+void Volume::SetAttributes(std::string attributes) {
+  core_->DescribeAgain(std::move(attributes));
+}
+bool Volume::damaged() const { return core_->damaged(); }
 bool Volume::CorruptForTest(uint64_t offset) {
   return core_->CorruptForTest(offset);
 }

@@ -111,6 +111,15 @@ class Volume {
   // the volume open.
   absl::Status CheckUnattached() const;
 
+  // What the caller keeps with it, see Engine::CreateVolume; Update and
+  // RenameVolume replace it.
+  std::string attributes() const;
+  // Replaces it alone.
+  void SetAttributes(std::string attributes);
+  // Whether it was found damaged in the state_dir. Then all data calls return
+  // DATA_LOSS, reason VOLUME_DAMAGED. It can only be deleted.
+  bool damaged() const;
+
   // Flips a bit of the frame with the byte at `offset`. False when there is no
   // frame.
   bool CorruptForTest(uint64_t offset);

@@ -84,8 +84,13 @@ class EngineFactory : public DeviceFactory {
  private:
   engine::Engine& engine() override { return *engine_; }
 
-  std::unique_ptr<engine::Engine> engine_ =
-      *engine::Engine::Create({.memory_limit_bytes = 256 << 20});
+  static std::unique_ptr<engine::Engine> Make() {
+    engine::EngineOptions options;
+    options.memory_limit_bytes = 256 << 20;
+    return *engine::Engine::Create(options);
+  }
+
+  std::unique_ptr<engine::Engine> engine_ = Make();
 };
 
 }  // namespace

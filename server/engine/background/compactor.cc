@@ -102,9 +102,9 @@ void Compactor::CommitFlush(const Home& home, Layer& layer,
       if (map.hot != nullptr) map.hot->dirty &= ~group.blocks;
       if (!keep_clean) DropHot(map, group.blocks, &replaced);
     }
-    if (map.hot != nullptr && map.hot->present != 0) hot_.Link(map.hot);
   };
   KeepAt(home, hot_, layer, &replaced, commit);
+  LinkAgain(home);
   Discard(layer, made);
   Finish(home, &replaced);
 }
@@ -128,11 +128,18 @@ void Compactor::DropClean(const Home& home) {
   const auto drop = [&](ChunkMap& map) {
     if (map.hot == nullptr) return;
     DropHot(map, map.hot->present & ~map.hot->dirty, &replaced);
-    if (map.hot->present != 0) hot_.Link(map.hot);
   };
   KeepAt(home, hot_, *layer, &replaced, drop);
+  LinkAgain(home);
   hot_.CountEviction(static_cast<int64_t>(replaced.pages.size()));
   Finish(home, &replaced);
+}
+
+// Puts the hot node of a chunk, which was taken out of its queue, into one.
+void Compactor::LinkAgain(const Home& home) {
+  LookAt(home, [&](const ChunkMap& map) {
+    if (map.node != nullptr) hot_.Link(map.node);
+  });
 }
 
 // --- Rewriting ---

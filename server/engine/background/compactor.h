@@ -80,6 +80,7 @@ class Compactor final : public ChunkWorker {
   // Frees what was made and not committed.
   static void Discard(Layer& layer, NewForm* made);
   // Frees `replaced`, and asks for a rewrite if a frame became mostly dead.
+  void LinkAgain(const Home& home);
   void Finish(const Home& home, Replaced* replaced);
   void CountRewritten(Layer& layer, RewriteReason reason, int frames);
   static void MarkMerged(const Home& home);

@@ -4,11 +4,12 @@
 #include <array>
 #include <bit>
 #include <new>
-#include <optional>
 #include <utility>
 
 #include "base/check.h"
+#include "server/engine/content/hot_blocks.h"
 #include "server/engine/content/hot_node.h"
+#include "server/engine/content/publish.h"
 
 namespace ramvol::engine {
 namespace {
@@ -55,13 +56,14 @@ struct Pages {
 
 // What the frames and pages that `after` has and `before` had not are charged.
 uint64_t PutBytes(const Arena& arena, const ChunkMap& before,
-                  const Pages& pages_before, const ChunkMap& after) {
+                  const ChunkMap& after) {
   uint64_t bytes = 0;
   after.ForEachFrame([&](const Frame* frame, BlockMask) {
     const bool put = before.BlocksOf(frame) == 0 &&
                      !frame->common.load(std::memory_order_relaxed);
     if (put) bytes += frame->ChargedBytes();
   });
+  const Pages pages_before(before);
   const Pages pages(after);
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     for (const PageId page : {pages.cold[block], pages.hot[block]}) {
@@ -80,33 +82,93 @@ void AddTo(SmallCensus* census, Gauge gauge, int64_t amount) {
   if (census != nullptr) (*census)[gauge] += static_cast<int32_t>(amount);
 }
 
-// Links or frees the hot node that an edit made, changed or emptied. `was_hot`
-// and `was_dirty` are its blocks before the edit.
-void SettleHot(const Place& place, ChunkMap& map, BlockMask was_hot,
-               BlockMask was_dirty) {
-  const BlockMask is_hot = map.hot == nullptr ? 0 : map.hot->present;
-  const BlockMask is_dirty = map.hot == nullptr ? 0 : map.hot->dirty;
-  const int64_t hot = std::popcount(is_hot) - std::popcount(was_hot);
-  const int64_t dirty = std::popcount(is_dirty) - std::popcount(was_dirty);
+HotNode* NewHotNode(const Place& place, const HotBlocks& hot) {
+  // Guaranteed: the caller admitted it when it allocated the page.
+  void* memory =
+      place.layer->account.New(sizeof(HotNode), Priority::kGuaranteed);
+  HotNode* node = new (memory) HotNode;
+  static_cast<HotBlocks&>(*node) = hot;
+  node->home.store(place.home.bits, std::memory_order_relaxed);
+  node->chunk = place.chunk;
+  place.layer->hot_nodes.Add(node);
+  return node;
+}
+
+void FreeHotNode(const Place& place, HotNode* node) {
+  place.hot.Unlink(node);
+  place.layer->hot_nodes.Remove(node);
+  node->~HotNode();
+  place.layer->account.Delete(node, sizeof(HotNode));
+}
+
+// An overlay changes block by block, before and after the entry. After each
+// store, a block reads as it did before the edit or as it does after it, and
+// the page of a clean block holds what its cold slot does:
+//
+// 1. What is clean and changes leaves the overlay, or becomes dirty.
+// 2. Dirty blocks get their new pages. They hide their cold slots.
+// 3. The entry gets its new cold slots.
+// 4. What is clean, or not hot any more, stops hiding its cold slot.
+void StoreBeforeEntry(const HotBlocks& hot, HotNode* node) {
+  BlockMask new_page = 0;
+  for (const int block : Bits(hot.present)) {
+    if (hot.pages[block] != node->pages[block]) new_page |= BlockBit(block);
+  }
+  const BlockMask clean = node->present & ~node->dirty;
+  const BlockMask changed = clean & (~hot.present | hot.dirty | new_page);
+  Publish<BlockMask>(node->dirty, node->dirty | (changed & hot.dirty));
+  Publish<BlockMask>(node->present, node->present & ~(changed & ~hot.dirty));
+  for (const int block : Bits(new_page)) {
+    Publish(node->pages[block], hot.pages[block]);
+  }
+  Publish<BlockMask>(node->dirty, node->dirty | hot.dirty);
+  Publish<BlockMask>(node->present, node->present | hot.dirty);
+}
+
+void StoreAfterEntry(const HotBlocks& hot, HotNode* node) {
+  Publish<BlockMask>(node->present, node->present & hot.present);
+  Publish<BlockMask>(node->dirty, hot.dirty);
+  Publish<BlockMask>(node->present, hot.present);
+}
+
+// Counts the change of the overlay in the statistics.
+void CountHot(const Place& place, const HotBlocks& was, const HotBlocks& is) {
+  const int64_t hot = std::popcount(is.present) - std::popcount(was.present);
+  const int64_t dirty = std::popcount(is.dirty) - std::popcount(was.dirty);
   AddTo(place.census, Gauge::kHotBlocks, hot);
   AddTo(place.census, Gauge::kDirtyBlocks, dirty);
   place.hot.AddBlocks(hot, dirty);
-  if (map.hot == nullptr) return;
-  // A node that had no hot blocks before was made by this edit.
-  if (is_hot == 0) {
-    if (was_hot != 0) {
-      AddTo(place.census, Gauge::kMapMemory, -HotNodeMemory());
-    }
-    place.hot.Unlink(map.hot);
-    place.layer->hot_nodes.Remove(map.hot);
-    map.hot->~HotNode();
-    place.layer->account.Delete(map.hot, sizeof(HotNode));
-    map.hot = nullptr;
-  } else if (was_hot == 0) {
-    AddTo(place.census, Gauge::kMapMemory, HotNodeMemory());
-    place.hot.Link(map.hot);
-  } else if (was_dirty == 0 && is_dirty != 0) {
-    place.hot.MarkDirty(map.hot);
+  const int nodes = (is.present != 0 ? 1 : 0) - (was.present != 0 ? 1 : 0);
+  AddTo(place.census, Gauge::kMapMemory, nodes * HotNodeMemory());
+}
+
+// Stores the map of an edit, of which `entry_changes` says whether anything but
+// the overlay differs.
+void Store(const Place& place, const ChunkMap& before, bool entry_changes,
+           ChunkMap* map) {
+  const HotBlocks was = before.node == nullptr ? HotBlocks() : *before.node;
+  const HotBlocks& hot = *map->hot;
+  const bool stays = before.node != nullptr && hot.present != 0;
+  if (before.node == nullptr && hot.present != 0) {
+    map->node = NewHotNode(place, hot);
+  } else if (hot.present == 0) {
+    map->node = nullptr;
+  }
+  const bool overlay_changes = stays && hot != was;
+  if (overlay_changes) StoreBeforeEntry(hot, map->node);
+  if (entry_changes || map->node != before.node) {
+    AddTo(place.census, Gauge::kMapMemory, -MapMemory(*place.entry));
+    Pack(*map, place.layer->account, place.entry);
+    AddTo(place.census, Gauge::kMapMemory, MapMemory(*place.entry));
+  }
+  if (overlay_changes) StoreAfterEntry(hot, map->node);
+  CountHot(place, was, hot);
+  if (before.node != nullptr && !stays) {
+    FreeHotNode(place, before.node);
+  } else if (map->node != before.node) {
+    place.hot.Link(map->node);
+  } else if (stays && was.dirty == 0 && hot.dirty != 0) {
+    place.hot.MarkDirty(map->node);
   }
 }
 
@@ -124,15 +186,6 @@ void MakeHoles(const Place& place, Replaced* replaced) {
     map.cold.fill({});
     DropHot(map, kAllBlocks, replaced);
   });
-}
-
-// What an entry that is not a cell's is charged.
-uint64_t ChargedBytes(const Arena& arena, ChunkEntry entry) {
-  const ChunkMap map = ChunkMap::Unpack(entry);
-  Pages none((ChunkMap()));
-  uint64_t bytes = PutBytes(arena, ChunkMap(), none, map) + MapMemory(entry);
-  if (map.hot != nullptr) bytes += HotNodeMemory();
-  return bytes;
 }
 
 void MoveNode(HotNode* node, Layer& from, Layer& to, HomePointer home,
@@ -176,6 +229,28 @@ void DropCell(Cell* cell, HotCache& hot) {
 
 }  // namespace
 
+uint64_t ChargedBytes(const Arena& arena, ChunkEntry entry) {
+  const ChunkMap map = ChunkMap::Unpack(entry);
+  uint64_t bytes = PutBytes(arena, ChunkMap(), map) + MapMemory(entry);
+  if (map.hot != nullptr) bytes += HotNodeMemory();
+  return bytes;
+}
+
+bool HoldsCommon(const Arena& arena, ChunkEntry entry) {
+  const ChunkMap map = ChunkMap::Unpack(entry);
+  bool common = false;
+  map.ForEachFrame([&](const Frame* frame, BlockMask) {
+    common |= frame->common.load(std::memory_order_relaxed);
+  });
+  const Pages pages(map);
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    for (const PageId page : {pages.cold[block], pages.hot[block]}) {
+      common |= page != 0 && arena.IsCommon(page);
+    }
+  }
+  return common;
+}
+
 void Free(Replaced* replaced) {
   if (replaced->layer == nullptr) return;
   Account& account = replaced->layer->account;
@@ -188,16 +263,6 @@ void Free(Replaced* replaced) {
 }
 
 void SetHot(ChunkMap& map, int block, PageId page, bool dirty) {
-  if (map.hot == nullptr) {
-    const Place& place = *map.place;
-    // Guaranteed: the caller admitted it when it allocated the page.
-    map.hot =
-        new (place.layer->account.New(sizeof(HotNode), Priority::kGuaranteed))
-            HotNode;
-    map.hot->home.store(place.home.bits, std::memory_order_relaxed);
-    map.hot->chunk = place.chunk;
-    place.layer->hot_nodes.Add(map.hot);
-  }
   map.hot->pages[block] = page;
   map.hot->present |= BlockBit(block);
   if (dirty) map.hot->dirty |= BlockBit(block);
@@ -220,34 +285,22 @@ void EditIn(const Place& place, Layer& editor, Replaced* replaced,
     if (replaced->layer != &editor) replaced->keep = place.layer;
   }
   const ChunkMap before = ChunkMap::Unpack(*place.entry);
-  // Both maps share the hot node, so its state must be saved before the edit.
-  const BlockMask was_hot = before.hot == nullptr ? 0 : before.hot->present;
-  const BlockMask was_dirty = before.hot == nullptr ? 0 : before.hot->dirty;
-  const bool moves_charges = &editor != place.layer.get();
-  std::optional<Pages> pages_before;
-  if (moves_charges) pages_before.emplace(before);
+  HotBlocks hot = before.node == nullptr ? HotBlocks() : *before.node;
   ChunkMap map = before;
-  map.place = &place;
+  map.hot = &hot;
   edit(map);
-  if (moves_charges) {
+  if (&editor != place.layer.get()) {
     const Arena& arena = editor.account.arena();
-    place.layer->account.TakeCharge(PutBytes(arena, before, *pages_before, map),
+    place.layer->account.TakeCharge(PutBytes(arena, before, map),
                                     editor.account);
   }
-  SettleHot(place, map, was_hot, was_dirty);
   const BlockMask affected = AffectedBlocks(before, map);
-  // An edit of the hot overlay alone does not change the entry.
-  if (affected == 0 && map.hot == before.hot) return;
-  if (place.census != nullptr) {
-    if (affected != 0) {
-      *place.census -= before.TakeCensus(affected);
-      *place.census += map.TakeCensus(affected);
-    }
-    AddTo(place.census, Gauge::kMapMemory, -MapMemory(*place.entry));
+  if (affected != 0 && place.census != nullptr) {
+    *place.census -= before.TakeCensus(affected);
+    *place.census += map.TakeCensus(affected);
   }
   Collect(before, map, affected, replaced);
-  Pack(map, place.layer->account, place.entry);
-  AddTo(place.census, Gauge::kMapMemory, MapMemory(*place.entry));
+  Store(place, before, affected != 0, &map);
 }
 
 bool KeepAt(const Home& home, HotCache& hot, Layer& editor, Replaced* replaced,
@@ -323,7 +376,7 @@ Place PlaceIn(Leaf* leaf, int i, HotCache& hot) {
 
 void ClearEntry(Leaf* leaf, int i, HotCache& hot, Replaced* replaced) {
   if (Cell* cell = CellOf(leaf->entries[i])) {
-    leaf->entries[i] = 0;
+    Publish(leaf->entries[i], ChunkEntry{0});
     DropCell(cell, hot);
   } else {
     MakeHoles(PlaceIn(leaf, i, hot), replaced);
@@ -344,10 +397,11 @@ void LeaveCell(Leaf* leaf, int i, HotCache& hot) {
     // lock. Threads that have pinned the cell find it empty.
     {
       SmallMutexLock lock(&cell->mu);
-      leaf->entries[i] = std::exchange(cell->entry, 0);
+      Publish(leaf->entries[i], cell->entry);
+      cell->entry = 0;
     }
     const ChunkEntry entry = leaf->entries[i];
-    MoveNode(ChunkMap::Unpack(entry).hot, *cell->layer, *leaf->layer,
+    MoveNode(ChunkMap::Unpack(entry).node, *cell->layer, *leaf->layer,
              HomePointer::Of(leaf), hot);
     leaf->layer->account.TakeCharge(
         ChargedBytes(cell->layer->account.arena(), entry),
@@ -374,15 +428,18 @@ void LeaveCell(Leaf* leaf, int i, HotCache& hot) {
       }
     }
   }
-  leaf->entries[i] = 0;
   leaf->copied |= bit;
+  ChunkEntry entry = 0;
+  Place place = PlaceIn(leaf, i, hot);
+  place.entry = &entry;
   Replaced nothing;
-  EditIn(PlaceIn(leaf, i, hot), *leaf->layer, &nothing, [&](ChunkMap& map) {
+  EditIn(place, *leaf->layer, &nothing, [&](ChunkMap& map) {
     map.cold = copy.cold;
     for (int block = 0; block < kBlocksPerChunk; ++block) {
       if (dirty[block] != 0) SetHot(map, block, dirty[block], true);
     }
   });
+  Publish(leaf->entries[i], entry);
   DropCell(cell, hot);
 }
 
@@ -395,9 +452,9 @@ Leaf* CopyLeaf(Leaf* leaf, const std::shared_ptr<Layer>& layer, HotCache& hot) {
       void* memory =
           leaf->layer->account.New(sizeof(Cell), Priority::kGuaranteed);
       Cell* cell = new (memory) Cell(entry, leaf->first_chunk + i, leaf->layer);
-      MoveNode(ChunkMap::Unpack(entry).hot, *leaf->layer, *leaf->layer,
+      MoveNode(ChunkMap::Unpack(entry).node, *leaf->layer, *leaf->layer,
                HomePointer::Of(cell), hot);
-      entry = EntryOf(cell);
+      Publish(entry, EntryOf(cell));
     }
     CellOf(entry)->count.Ref();
     copy->entries[i] = entry;
@@ -416,7 +473,7 @@ void MoveCharges(Leaf* leaf, const std::shared_ptr<Layer>& layer,
   for (const int i : Bits(leaf->present & ~leaf->cells)) {
     const ChunkEntry entry = leaf->entries[i];
     bytes += ChargedBytes(layer->account.arena(), entry);
-    MoveNode(ChunkMap::Unpack(entry).hot, *before, *layer,
+    MoveNode(ChunkMap::Unpack(entry).node, *before, *layer,
              HomePointer::Of(leaf), hot);
   }
   layer->account.TakeCharge(bytes, before->account);

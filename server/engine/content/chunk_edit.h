@@ -85,6 +85,11 @@ Leaf* CopyLeaf(Leaf* leaf, const std::shared_ptr<Layer>& layer, HotCache& hot)
 void MoveCharges(Leaf* leaf, const std::shared_ptr<Layer>& layer, HotCache& hot)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu);
 
+// What an entry that is not a cell's is charged.
+uint64_t ChargedBytes(const Arena& arena, ChunkEntry entry);
+// Whether it has frames or pages that others may refer to, too.
+bool HoldsCommon(const Arena& arena, ChunkEntry entry);
+
 // Drops all that the leaf refers to, and leaves no entry. Takes its lock.
 void EmptyLeaf(Leaf* leaf, HotCache& hot);
 

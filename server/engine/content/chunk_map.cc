@@ -5,6 +5,7 @@
 #include <new>
 
 #include "server/engine/content/hot_node.h"
+#include "server/engine/content/publish.h"
 #include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
@@ -63,7 +64,7 @@ struct Layout {
 
 Layout LayOut(const ChunkMap& map) {
   Layout layout;
-  layout.head.hot = map.hot;
+  layout.head.hot = map.node;
   for (int block = 0; block < kBlocksPerChunk; ++block) {
     const Slot& slot = map.cold[block];
     if (slot.kind == SlotKind::kHole) continue;
@@ -95,7 +96,7 @@ ChunkMap ChunkMap::Unpack(ChunkEntry entry) {
   }
   const PackedChunk* packed = AsPacked(entry);
   if (packed == nullptr) return map;
-  map.hot = packed->hot;
+  map.hot = map.node = packed->hot;
   for (const int block : Bits(packed->present)) {
     const int slot = (packed->slot_of >> (4 * block)) & 15;
     map.cold[block] = {static_cast<SlotKind>((packed->kinds >> (2 * slot)) & 3),
@@ -106,28 +107,20 @@ ChunkMap ChunkMap::Unpack(ChunkEntry entry) {
 
 void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry) {
   const Layout layout = LayOut(map);
-  PackedChunk* packed = AsPacked(*entry);
+  PackedChunk* const old = AsPacked(*entry);
   if (IsWholeFrame(layout)) {
-    FreePacked(packed, account);
-    *entry = layout.values[0] | kFrameTag;
-    return;
-  }
-  if (map.hot == nullptr && layout.head.present == 0) {
-    FreePacked(packed, account);
-    *entry = 0;
-    return;
-  }
-  // Free first: the new one mostly gets the same memory. Cannot fail
-  // afterwards, because the allocation is guaranteed.
-  if (packed == nullptr || packed->slots != layout.head.slots) {
-    FreePacked(packed, account);
-    packed = static_cast<PackedChunk*>(account.New(
+    Publish(*entry, layout.values[0] | kFrameTag);
+  } else if (map.node == nullptr && layout.head.present == 0) {
+    Publish(*entry, ChunkEntry{0});
+  } else {
+    auto* packed = static_cast<PackedChunk*>(account.New(
         PackedChunk::Bytes(layout.head.slots), Priority::kGuaranteed));
+    *packed = layout.head;
+    std::memcpy(packed->values(), layout.values.data(),
+                layout.head.slots * sizeof(uint64_t));
+    Publish(*entry, reinterpret_cast<uintptr_t>(packed) | kPackedTag);
   }
-  *packed = layout.head;
-  std::memcpy(packed->values(), layout.values.data(),
-              layout.head.slots * sizeof(uint64_t));
-  *entry = reinterpret_cast<uintptr_t>(packed) | kPackedTag;
+  FreePacked(old, account);
 }
 
 void MoveMap(ChunkEntry* entry, Account& account) {
@@ -137,8 +130,73 @@ void MoveMap(ChunkEntry* entry, Account& account) {
   void* copy = account.New(bytes, Priority::kReclaim);
   if (copy == nullptr) return;
   std::memcpy(copy, packed, bytes);
+  Publish(*entry, reinterpret_cast<uintptr_t>(copy) | kPackedTag);
   account.Delete(packed, bytes);
-  *entry = reinterpret_cast<uintptr_t>(copy) | kPackedTag;
+}
+
+namespace {
+
+// The hot node of a map that was found; nullptr when it holds nothing any more.
+// False when it is no hot node.
+bool ClaimHotNode(Arena& arena, uint64_t chunk, BlockMask cold,
+                  HotNode** node) {
+  HotNode* found = *node;
+  if (found == nullptr) return true;
+  if (!arena.Contains(found, sizeof(HotNode)) || found->chunk != chunk) {
+    return false;
+  }
+  // All blocks had left it, and the map was about to.
+  if (found->present == 0) {
+    Publish(*node, static_cast<HotNode*>(nullptr));
+    return true;
+  }
+  if (arena.ClaimObject(found, sizeof(HotNode)) != Claim::kFirst) {
+    return false;
+  }
+  // What no cold slot holds is dirty.
+  Publish<BlockMask>(
+      found->dirty, (found->dirty & found->present) | (found->present & ~cold));
+  found->previous = found->next = found->older = found->newer = nullptr;
+  found->queue = HotQueue::kNone;
+  found->uses.store(0, std::memory_order_relaxed);
+  return true;
+}
+
+bool IsValid(const PackedChunk& packed) {
+  if (packed.slots > kBlocksPerChunk) return false;
+  for (const int block : Bits(packed.present)) {
+    const int slot = (packed.slot_of >> (4 * block)) & 15;
+    if (slot >= packed.slots) return false;
+    const auto kind = static_cast<SlotKind>((packed.kinds >> (2 * slot)) & 3);
+    if (kind == SlotKind::kHole) return false;
+    if (kind == SlotKind::kPage && packed.values()[slot] >> 32 != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool ClaimPacked(Arena& arena, ChunkEntry* entry, uint64_t chunk) {
+  PackedChunk* packed = AsPacked(*entry);
+  if (packed == nullptr || !arena.Contains(packed, sizeof(PackedChunk)) ||
+      packed->slots > kBlocksPerChunk) {
+    return false;
+  }
+  const size_t bytes = PackedChunk::Bytes(packed->slots);
+  if (!arena.Contains(packed, bytes) || !IsValid(*packed)) return false;
+  if (!ClaimHotNode(arena, chunk, packed->present, &packed->hot)) return false;
+  if (packed->hot == nullptr && packed->present == 0) {
+    Publish(*entry, ChunkEntry{0});
+    return true;
+  }
+  if (arena.ClaimObject(packed, bytes) != Claim::kFirst) return false;
+  // A dirty block has left its cold slot.
+  if (packed->hot != nullptr) {
+    Publish<BlockMask>(packed->present, packed->present & ~packed->hot->dirty);
+  }
+  return true;
 }
 
 BlockMask PresentBlocks(ChunkEntry entry) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "server/engine/content/frame.h"
+#include "server/engine/content/hot_blocks.h"
 #include "server/engine/memory/account.h"
 #include "server/engine/types/blocks.h"
 #include "server/engine/types/stats.h"
@@ -14,7 +15,6 @@
 namespace ramvol::engine {
 
 struct HotNode;
-struct Place;
 
 enum class SlotKind : uint8_t {
   kHole = 0,
@@ -106,9 +106,10 @@ using SmallCensus = CensusOf<int32_t>;
 // page.
 struct ChunkMap {
   std::array<Slot, kBlocksPerChunk> cold = {};
-  HotNode* hot = nullptr;
-  // During an edit: where the map is. Else nullptr.
-  const Place* place = nullptr;
+  // The hot overlay; may be nullptr when it is empty. During an edit it is a
+  // copy, which the end of the edit stores.
+  HotBlocks* hot = nullptr;
+  HotNode* node = nullptr;  // What holds the overlay.
 
   static ChunkMap Unpack(ChunkEntry entry);
 
@@ -142,14 +143,20 @@ int64_t MapMemory(ChunkEntry entry);
 // them in either map. Only these can change the statistics.
 BlockMask AffectedBlocks(const ChunkMap& before, const ChunkMap& after);
 
-// Sets `*entry` to the packed form of `map`, and frees the old one. References
-// move from `map` to the entry. Charges `account` at Priority::kGuaranteed:
-// callers must have admitted the memory before.
+// Publishes the packed form of `map`, with its node, in `*entry`, and frees the
+// old one. References move from `map` to the entry. Charges `account` at
+// Priority::kGuaranteed: callers must have admitted the memory before.
 void Pack(const ChunkMap& map, Account& account, ChunkEntry* entry);
 
 // Moves the packed form itself if Arena::ShouldMove says so and a copy fits.
 // The chunk's leaf must be locked.
 void MoveMap(ChunkEntry* entry, Account& account);
+
+// Claims the packed map of `*entry`, which is neither a hole nor a whole frame,
+// and its hot node; not the frames and pages, which are left to the caller.
+// Completes what an edit of `chunk` was doing when its process was killed, as
+// StoreBeforeEntry (chunk_edit.cc) says. False when it is no packed map.
+bool ClaimPacked(Arena& arena, ChunkEntry* entry, uint64_t chunk);
 
 // The blocks of an entry that are not holes; faster than unpacking it.
 BlockMask PresentBlocks(ChunkEntry entry);

@@ -6,6 +6,7 @@
 #include "server/engine/content/compare.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/content/hot_node.h"
+#include "server/engine/content/publish.h"
 #include "server/engine/types/options.h"
 
 namespace ramvol::engine {
@@ -63,14 +64,35 @@ void MeasureLeaf(Leaf* leaf, bool own, Content::Usage* usage) {
 
 }  // namespace
 
-Content::Content(std::shared_ptr<Layer> layer, HotCache& hot,
-                 uint64_t size_bytes)
+Content::Content(std::shared_ptr<Layer> layer, HotCache& hot, Record& record)
     : hot_(hot),
-      size_bytes_(size_bytes),
-      index_((size_bytes - 1) / kChunkBytes + 1),
+      size_bytes_(record.top().size_bytes.load(std::memory_order_relaxed)),
+      record_(record),
+      index_(record, (size_bytes() - 1) / kChunkBytes + 1),
       layer_(std::move(layer)) {}
 
-Content::~Content() { Clear(0, kLastChunk); }
+Content::~Content() {
+  if (!left_) Clear(0, kLastChunk);
+}
+
+void Content::Recover(Recovery& recovery,
+                      const std::shared_ptr<Layer>& shared) {
+  StripedWriterLock index_lock(&index_.lock());
+  const bool shares = recovery.Adopt(index_.PeekTree(), layer_, shared);
+  may_share_.store(shares, std::memory_order_relaxed);
+}
+
+void Content::Leave() {
+  StripedWriterLock index_lock(&index_.lock());
+  ForgetLayers(index_.PeekTree());
+  left_ = true;
+}
+
+void Content::Seal() {
+  StripedWriterLock index_lock(&index_.lock());
+  CloseLocked();
+  left_ = true;
+}
 
 std::shared_ptr<Layer> Content::layer() const {
   StripedReaderLock index_lock(&index_.lock());
@@ -79,6 +101,7 @@ std::shared_ptr<Layer> Content::layer() const {
 
 void Content::SetSizeLocked(uint64_t size_bytes) {
   index_.Grow((size_bytes - 1) / kChunkBytes + 1, layer_);
+  Publish(record_.top().size_bytes, size_bytes);
   size_bytes_.store(size_bytes, std::memory_order_release);
 }
 
@@ -261,8 +284,7 @@ Tree Content::ShareLocked() {
 void Content::BecomeLocked(const Tree& tree, uint64_t size_bytes,
                            std::vector<Tree>* before) {
   may_share_.store(true, std::memory_order_relaxed);
-  index_.Detach(0, kLastChunk, layer_, before);
-  index_.Adopt(tree);
+  index_.Become(tree, size_bytes, before);
   SetSizeLocked(size_bytes);
 }
 
@@ -294,6 +316,7 @@ Refusal Content::Compare(const Content& other, uint64_t first, uint64_t last,
 Content::Usage Content::Measure() const {
   Usage usage;
   StripedReaderLock index_lock(&index_.lock());
+  if (!CheckLocked(0).ok()) return usage;
   index_.ForEachNode([&](Node* node, int level, bool own) {
     if (level == 0) {
       MeasureLeaf(static_cast<Leaf*>(node), own, &usage);

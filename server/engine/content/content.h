@@ -21,6 +21,8 @@
 #include "server/engine/content/index.h"
 #include "server/engine/content/layer.h"
 #include "server/engine/content/node.h"
+#include "server/engine/content/record.h"
+#include "server/engine/content/recovery.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/types/blocks.h"
 
@@ -40,9 +42,10 @@ namespace ramvol::engine {
 // outlive it.
 class Content {
  public:
-  // All of `size_bytes` are holes. Charges what it stores to `layer`.
-  Content(std::shared_ptr<Layer> layer, HotCache& hot, uint64_t size_bytes);
-  // Frees what it does not share.
+  // The content below `record`, which it borrows; its size is that of the
+  // record's top. Charges what it stores to `layer`.
+  Content(std::shared_ptr<Layer> layer, HotCache& hot, Record& record);
+  // Frees what it does not share, unless it was left.
   ~Content();
 
   Content(const Content&) = delete;
@@ -51,6 +54,15 @@ class Content {
   uint64_t size_bytes() const {
     return size_bytes_.load(std::memory_order_acquire);
   }
+  // Takes over what is below the record, which `recovery` has claimed. `shared`
+  // pays for what it shares with others.
+  void Recover(Recovery& recovery, const std::shared_ptr<Layer>& shared);
+  // Leaves what is below the record to a later process. Nobody may use it any
+  // more, but the destructor frees nothing.
+  void Leave();
+  // Closes it, and never looks at what is below the record, which is damaged.
+  void Seal();
+
   // Once closed, everything but Clear is refused as kDeleted.
   bool closed() const { return closed_.load(std::memory_order_acquire); }
   // The current layer. Prepare with it, and pass it to the edit: a snapshot may
@@ -203,8 +215,7 @@ class Content {
   // The same without ending the layer: of a snapshot, which writes nothing.
   Tree ShareLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
   // Takes over `tree` and the size in the place of what there is, which moves
-  // to
-  // `*before`: call Release for it without the lock.
+  // to `*before`: call Release for it without the lock.
   void BecomeLocked(const Tree& tree, uint64_t size_bytes,
                     std::vector<Tree>* before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
@@ -260,10 +271,12 @@ class Content {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
 
   HotCache& hot_;
+  bool left_ = false;
   std::atomic<uint64_t> size_bytes_;
   // Written under the index's exclusive lock.
   std::atomic<bool> closed_{false};
   std::atomic<bool> may_share_{false};
+  Record& record_;
   Index index_;
   mutable StripedLock whole_operations_;
   // Written under the index's exclusive lock.

@@ -2,7 +2,6 @@
 #ifndef RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
 #define RAMVOL_SERVER_ENGINE_CONTENT_HOT_NODE_H_
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
 #include "server/engine/content/home.h"
-#include "server/engine/memory/arena.h"
-#include "server/engine/types/blocks.h"
+#include "server/engine/content/hot_blocks.h"
 
 namespace ramvol::engine {
 
@@ -23,8 +21,9 @@ enum class HotQueue : uint8_t {
 };
 inline constexpr int kHotQueues = 4;
 
-// The hot blocks of one chunk. Lives in the arena; owned by the chunk's map.
-struct HotNode {
+// The hot blocks of one chunk, which the lock of the chunk's home guards. Lives
+// in the arena; owned by the chunk's map.
+struct HotNode : HotBlocks {
   // Guarded by the lock of its cache shard.
   HotNode* previous = nullptr;
   HotNode* next = nullptr;
@@ -36,13 +35,6 @@ struct HotNode {
   // Guarded by the lock of its HotNodes.
   HotNode* older = nullptr;
   HotNode* newer = nullptr;
-
-  // Guarded by the lock of the chunk's leaf. `dirty` is a subset of `present`.
-  // Each present block owns a reference to its page, whose content never
-  // changes.
-  BlockMask present = 0;
-  BlockMask dirty = 0;
-  std::array<PageId, kBlocksPerChunk> pages = {};
 
   // The HomePointer's bits. Written with the home locked, see HotCache::Move.
   std::atomic<uintptr_t> home{0};

@@ -2,16 +2,14 @@
 
 #include <algorithm>
 
-#include "base/check.h"
+#include "server/engine/content/publish.h"
 
 namespace ramvol::engine {
 
-Index::Index(uint64_t chunks) {
+Index::Index(Record& record, uint64_t chunks) : record_(record) {
+  const Node* node = root().load(std::memory_order_acquire);
+  if (node != nullptr) root_level_ = node->level;
   while (!Covers(chunks - 1)) ++root_level_;
-}
-
-Index::~Index() {
-  RAMVOL_CHECK(root_.load(std::memory_order_relaxed) == nullptr);
 }
 
 bool Index::Covers(uint64_t chunk) const {
@@ -23,14 +21,16 @@ Node* Index::NewNodeAt(int level, uint64_t chunk,
                        const std::shared_ptr<Layer>& layer) {
   if (level > 0) {
     void* memory = layer->account.New(sizeof(Inner), Priority::kGuaranteed);
-    return new (memory) Inner(layer);
+    const int shift = ChildShift(level + 1);
+    const uint64_t first = shift >= 64 ? 0 : chunk >> shift << shift;
+    return new (memory) Inner(level, first, layer);
   }
   return NewNode<Leaf>(chunk / kFanout * kFanout, layer, Priority::kGuaranteed);
 }
 
 Leaf* Index::Find(uint64_t chunk) const {
   if (!Covers(chunk)) return nullptr;
-  Node* node = root_.load(std::memory_order_acquire);
+  Node* node = root().load(std::memory_order_acquire);
   for (int level = root_level_; level > 0 && node != nullptr; --level) {
     node = ChildOf(node, level, chunk).load(std::memory_order_acquire);
   }
@@ -40,7 +40,7 @@ Leaf* Index::Find(uint64_t chunk) const {
 Index::OwnLeaf Index::FindOwn(uint64_t chunk, bool create,
                               const std::shared_ptr<Layer>& layer) {
   if (!create && !Covers(chunk)) return {};
-  Link* link = &root_;
+  Link* link = &root();
   for (int level = root_level_;; --level) {
     Node* node = link->load(std::memory_order_acquire);
     if (node == nullptr) {
@@ -63,7 +63,7 @@ Index::OwnLeaf Index::FindOwn(uint64_t chunk, bool create,
 
 Inner* Index::CopyInner(Inner* inner, const std::shared_ptr<Layer>& layer) {
   void* memory = layer->account.New(sizeof(Inner), Priority::kGuaranteed);
-  Inner* copy = new (memory) Inner(layer);
+  Inner* copy = new (memory) Inner(inner->level, inner->first_chunk, layer);
   for (int i = 0; i < kFanout; ++i) {
     Node* child = inner->children[i].load(std::memory_order_acquire);
     if (child == nullptr) continue;
@@ -76,7 +76,7 @@ Inner* Index::CopyInner(Inner* inner, const std::shared_ptr<Layer>& layer) {
 void Index::Unshare(uint64_t chunk, const std::shared_ptr<Layer>& layer,
                     CopyLeaf copy_leaf, std::vector<Tree>* out) {
   if (!Covers(chunk)) return;
-  Link* link = &root_;
+  Link* link = &root();
   for (int level = root_level_;; --level) {
     Node* node = link->load(std::memory_order_relaxed);
     if (node == nullptr) return;
@@ -84,7 +84,7 @@ void Index::Unshare(uint64_t chunk, const std::shared_ptr<Layer>& layer,
       Node* copy = level == 0
                        ? static_cast<Node*>(copy_leaf(static_cast<Leaf*>(node)))
                        : CopyInner(static_cast<Inner*>(node), layer);
-      link->store(copy, std::memory_order_release);
+      Publish(*link, static_cast<Node*>(copy));
       out->push_back({node, level});
       node = copy;
     }
@@ -95,7 +95,7 @@ void Index::Unshare(uint64_t chunk, const std::shared_ptr<Layer>& layer,
 
 std::optional<Index::Position> Index::FindFrom(uint64_t chunk,
                                                uint32_t walk) const {
-  Node* root = root_.load(std::memory_order_acquire);
+  Node* root = this->root().load(std::memory_order_acquire);
   if (root == nullptr || !Covers(chunk)) return std::nullopt;
   return FindBelow(root, root_level_, 0, chunk, walk);
 }
@@ -128,21 +128,21 @@ std::optional<Index::Position> Index::FindBelow(Node* node, int level,
 void Index::Grow(uint64_t chunks, const std::shared_ptr<Layer>& layer) {
   // The root becomes the first child of a new one, so no entry moves.
   while (!Covers(chunks - 1)) {
-    Node* root = root_.load(std::memory_order_relaxed);
+    Node* root = this->root().load(std::memory_order_relaxed);
     if (root != nullptr) {
       Node* above = NewNodeAt(root_level_ + 1, 0, layer);
       static_cast<Inner*>(above)->children[0].store(root,
                                                     std::memory_order_relaxed);
-      root_.store(above, std::memory_order_release);
+      Publish(this->root(), above);
     }
     ++root_level_;
   }
 }
 
 void Index::Prune(uint64_t first, uint64_t last) {
-  Node* root = root_.load(std::memory_order_relaxed);
+  Node* root = this->root().load(std::memory_order_relaxed);
   if (root == nullptr || !PruneBelow(root, root_level_, 0, first, last)) return;
-  root_.store(nullptr, std::memory_order_relaxed);
+  Publish<Node*>(this->root(), nullptr);
   ReleaseTree({root, root_level_}, [](Leaf*) {});
 }
 
@@ -167,7 +167,7 @@ bool Index::PruneBelow(Node* node, int level, uint64_t base, uint64_t first,
       empty = false;
       continue;
     }
-    link.store(nullptr, std::memory_order_relaxed);
+    Publish<Node*>(link, nullptr);
     ReleaseTree({below, level - 1}, [](Leaf*) {});
   }
   return empty;
@@ -176,7 +176,7 @@ bool Index::PruneBelow(Node* node, int level, uint64_t base, uint64_t first,
 void Index::Detach(uint64_t first, uint64_t last,
                    const std::shared_ptr<Layer>& layer,
                    std::vector<Tree>* out) {
-  DetachBelow(&root_, root_level_, 0, first, last, layer, out);
+  DetachBelow(&root(), root_level_, 0, first, last, layer, out);
 }
 
 void Index::DetachBelow(Link* link, int level, uint64_t base, uint64_t first,
@@ -190,14 +190,14 @@ void Index::DetachBelow(Link* link, int level, uint64_t base, uint64_t first,
       shift >= 64 ? ~uint64_t{0} : base + ((uint64_t{1} << shift) - 1);
   if (end < first || base > last) return;
   if (base >= first && (end <= last || last >= kLastChunk)) {
-    link->store(nullptr, std::memory_order_relaxed);
+    Publish<Node*>(*link, nullptr);
     out->push_back({node, level});
     return;
   }
   if (level == 0) return;
   if (node->count.shared()) {
     Inner* copy = CopyInner(static_cast<Inner*>(node), layer);
-    link->store(copy, std::memory_order_release);
+    Publish(*link, static_cast<Node*>(copy));
     out->push_back({node, level});
     node = copy;
   }
@@ -210,24 +210,31 @@ void Index::DetachBelow(Link* link, int level, uint64_t base, uint64_t first,
     if (below.load(std::memory_order_relaxed) != nullptr) empty = false;
   }
   if (!empty) return;
-  link->store(nullptr, std::memory_order_relaxed);
+  Publish<Node*>(*link, nullptr);
   out->push_back({node, level});
 }
 
 Tree Index::Share() const {
-  Node* root = root_.load(std::memory_order_relaxed);
+  Node* root = this->root().load(std::memory_order_relaxed);
   if (root != nullptr) root->count.Ref();
   return {root, root_level_};
 }
 
-void Index::Adopt(const Tree& tree) {
-  RAMVOL_CHECK(root_.load(std::memory_order_relaxed) == nullptr);
+void Index::Become(const Tree& tree, uint64_t size_bytes,
+                   std::vector<Tree>* before) {
+  const uint32_t old = record_.current.load(std::memory_order_relaxed);
+  Top& next = record_.tops[1 - old];
+  next.root.store(tree.root, std::memory_order_relaxed);
+  next.size_bytes.store(size_bytes, std::memory_order_relaxed);
+  Publish(record_.current, 1 - old);
+  Node* replaced =
+      record_.tops[old].root.exchange(nullptr, std::memory_order_acq_rel);
+  if (replaced != nullptr) before->push_back({replaced, root_level_});
   root_level_ = std::max(tree.level, 0);
-  root_.store(tree.root, std::memory_order_release);
 }
 
 void Index::ForEachNode(VisitNode visit) const {
-  Node* root = root_.load(std::memory_order_acquire);
+  Node* root = this->root().load(std::memory_order_acquire);
   if (root != nullptr) VisitBelow(root, root_level_, true, visit);
 }
 

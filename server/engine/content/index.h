@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "server/engine/content/layer.h"
 #include "server/engine/content/node.h"
+#include "server/engine/content/record.h"
 #include "server/engine/types/blocks.h"
 #include "server/engine/types/options.h"
 
@@ -93,11 +94,9 @@ struct Tree {
 // copies, removes or shares nodes takes it exclusively.
 class Index {
  public:
-  // Covers chunks below `chunks`.
-  explicit Index(uint64_t chunks);
-  // Detach everything first.
-  ~Index();
-
+  // The index below the top of `record`, which it borrows. Covers chunks below
+  // `chunks`, and what there is.
+  Index(Record& record, uint64_t chunks);
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
 
@@ -150,10 +149,12 @@ class Index {
   Tree Share() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
   // The same without a reference of its own.
   Tree PeekTree() const ABSL_SHARED_LOCKS_REQUIRED(lock_) {
-    return {root_.load(std::memory_order_acquire), root_level_};
+    return {root().load(std::memory_order_acquire), root_level_};
   }
-  // Takes over the reference of `tree`. There must be no nodes.
-  void Adopt(const Tree& tree) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // Takes over the reference of `tree`, and the size, by one store. What there
+  // was moves to `*before`.
+  void Become(const Tree& tree, uint64_t size_bytes, std::vector<Tree>* before)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   // Calls visit(node, level, own) for all nodes, from the top. `own` is false
   // for shared ones.
@@ -166,6 +167,7 @@ class Index {
  private:
   using Link = std::atomic<Node*>;
 
+  Link& root() const { return record_.top().root; }
   bool Covers(uint64_t chunk) const;
   static Link& ChildOf(Node* node, int level, uint64_t chunk) {
     return static_cast<Inner*>(node)
@@ -185,10 +187,10 @@ class Index {
                           std::vector<Tree>* out);
   static void VisitBelow(Node* node, int level, bool own, VisitNode visit);
 
+  Record& record_;
   mutable StripedLock lock_;
   // Written under the exclusive lock.
   int root_level_ = 0;
-  Link root_{nullptr};
 };
 
 // Drops a reference to a tree. With the last reference to a node, calls

@@ -32,18 +32,20 @@ struct Cell {
   // Never a cell's. 0 once the last leaf has gone.
   ChunkEntry entry ABSL_GUARDED_BY(mu);
   const uint64_t chunk;
-  // Pays for the cell and all in it.
-  const std::shared_ptr<Layer> layer;
+  // Pays for the cell and all in it. Constant.
+  std::shared_ptr<Layer> layer;
 };
 
 // What an index node of any kind has.
 struct Node {
-  explicit Node(std::shared_ptr<Layer> its_layer)
-      : layer(std::move(its_layer)) {}
+  Node(int its_level, uint64_t chunk, std::shared_ptr<Layer> its_layer)
+      : level(its_level), first_chunk(chunk), layer(std::move(its_layer)) {}
 
-  ShareCount count;  // References are those of nodes above and of roots.
+  ShareCount count;     // References are those of nodes above and of roots.
+  const int32_t level;  // 0 for a leaf.
   // The last walk that has been through all of it, see Index::FindFrom.
   std::atomic<uint32_t> walked{0};
+  const uint64_t first_chunk;  // Of those that it covers.
   // Pays for the node, and for what a leaf has outside of cells. Of a leaf,
   // guarded by its lock.
   std::shared_ptr<Layer> layer;
@@ -54,9 +56,8 @@ struct Node {
 // comes before those of its cells.
 struct Leaf : Node {
   Leaf(uint64_t chunk, std::shared_ptr<Layer> its_layer)
-      : Node(std::move(its_layer)), first_chunk(chunk) {}
+      : Node(0, chunk, std::move(its_layer)) {}
 
-  const uint64_t first_chunk;
   SmallMutex mu;
   // Something changed since merging last looked.
   std::atomic<bool> unsettled{true};

@@ -17,6 +17,7 @@ enum class Cause : uint8_t {
   kVolumeLimit,  // At the volume's own memory limit.
   kServerLimit,  // At the server's memory limit.
   kCorrupt,      // A frame failed its check.
+  kDamaged,      // The whole volume was found damaged.
 };
 
 // What the parts of a volume return. They do not know the request as its caller

@@ -24,6 +24,8 @@ std::string_view ReasonOf(Cause cause) {
       return reason::kServerMemoryLimit;
     case Cause::kCorrupt:
       return reason::kCorruptFrame;
+    case Cause::kDamaged:
+      return reason::kVolumeDamaged;
     case Cause::kNone:
       break;
   }

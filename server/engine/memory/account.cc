@@ -78,11 +78,15 @@ void Account::FreePage(PageId page) {
 
 void Account::TakeCharge(uint64_t bytes, Account& other) {
   if (bytes == 0 || &other == this) return;
+  AdoptCharge(bytes);
+  other.Uncharge(bytes);
+}
+
+void Account::AdoptCharge(uint64_t bytes) {
   uint64_t drawn;
   Charge(bytes, Priority::kGuaranteed, &drawn);
   // Reserved and allocated, it is in the arena's count twice.
   if (drawn > 0) arena_.Unreserve(drawn);
-  other.Uncharge(bytes);
 }
 
 void* Account::New(size_t bytes, Priority priority) {
@@ -125,8 +129,8 @@ bool Account::OwnLimitRefuses(uint64_t bytes) const {
   return AtOwnLimit(bytes) && ArenaHasRoom(page);
 }
 
-bool Account::GrowReservation(uint64_t bytes) {
-  if (!arena_.Reserve(bytes, Priority::kNormal)) return false;
+bool Account::GrowReservation(uint64_t bytes, Priority priority) {
+  if (!arena_.Reserve(bytes, priority)) return false;
   MutexLock lock(&mu_);
   promised_bytes_ += bytes;
   reserves_.store(true, std::memory_order_release);

@@ -48,6 +48,9 @@ class Account {
   // limit refuses that.
   void TakeCharge(uint64_t bytes, Account& other);
 
+  // Charges `bytes` that are allocated already. No limit refuses that.
+  void AdoptCharge(uint64_t bytes);
+
   // Whether `bytes` more could be charged now. Use this to admit what will be
   // allocated at Priority::kGuaranteed.
   bool HasRoom(uint64_t bytes) const;
@@ -57,7 +60,7 @@ class Account {
 
   // Changes the reservation. Growing returns false, without any change, at the
   // arena's limit.
-  bool GrowReservation(uint64_t bytes);
+  bool GrowReservation(uint64_t bytes, Priority priority = Priority::kNormal);
   void ShrinkReservation(uint64_t bytes);
   // Gives up the reservation: what is allocated stays charged.
   void EndReservation();

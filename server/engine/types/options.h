@@ -44,6 +44,9 @@ struct EngineOptions {
   int merge_interval_ms = 10000;
   // Most volumes that may exist at a time. At least 1.
   int max_volumes = 100000;
+  // A folder in a tmpfs, for a memory file that outlives the process: an engine
+  // finds there what the last one left. Empty: nothing outlives the process.
+  std::string state_dir;
 
   // INVALID_ARGUMENT names the field, its value and the accepted range.
   absl::Status Validate() const;

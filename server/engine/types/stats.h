@@ -29,16 +29,12 @@ inline constexpr std::array<const char*, kOperations> kOperationNames = {
     "read", "write", "trim", "write_zeroes", "flush", "extents"};
 
 // Why operations fail: some reasons of base/reason.h, and one for all others.
-inline constexpr std::array<std::string_view, 9> kErrorReasons = {
-    reason::kServerMemoryLimit,
-    reason::kVolumeMemoryLimit,
-    reason::kPastEnd,
-    reason::kVolumeReadOnly,
-    reason::kVolumeDeleted,
-    reason::kCorruptFrame,
-    reason::kTooMuchData,
-    reason::kReadOnlySnapshot,
-    "OTHER"};
+inline constexpr std::array<std::string_view, 10> kErrorReasons = {
+    reason::kServerMemoryLimit, reason::kVolumeMemoryLimit,
+    reason::kPastEnd,           reason::kVolumeReadOnly,
+    reason::kVolumeDeleted,     reason::kCorruptFrame,
+    reason::kTooMuchData,       reason::kReadOnlySnapshot,
+    reason::kVolumeDamaged,     "OTHER"};
 
 // Statistics of one volume. The numbers are not read at one moment, so they are
 // consistent only when the volume is idle.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace ramvol::engine {
@@ -44,6 +45,8 @@ struct VolumeUpdate {
   std::optional<int> merge_level;
   std::optional<uint64_t> memory_limit_bytes;
   std::optional<bool> read_only;
+  // What the caller keeps with the volume, see Engine::CreateVolume.
+  std::optional<std::string> attributes;
   // Refuse while a client has the volume attached.
   bool if_unattached = false;
 };

@@ -201,8 +201,8 @@ bool PieceWriter::ApplyIfSame(PieceWrite* piece, ChunkMap& map,
 }
 
 void PieceWriter::Apply(PieceWrite* piece, ChunkMap& map, Replaced* replaced) {
-  if (map.hot != nullptr && (map.hot->present & piece->touched) != 0) {
-    map.hot->Use();
+  if (map.node != nullptr && (map.hot->present & piece->touched) != 0) {
+    map.node->Use();
   }
   parts_.hot().CountDirtied(std::popcount(piece->dirty));
   DropHot(map, piece->touched, replaced);

@@ -118,7 +118,7 @@ Refusal Reader::TakeRefs(uint64_t chunk, BlockMask blocks, uint64_t end,
   const Refusal refusal =
       parts_.content.Look(chunk, end, [&](const ChunkMap& map) {
         refs->Take(map, blocks);
-        if (refs->hot_blocks() != 0) map.hot->Use();
+        if (refs->hot_blocks() != 0) map.node->Use();
         if (!small) return false;
         for (const int block : Bits(blocks)) {
           Frame* frame = refs->slot(block).frame();

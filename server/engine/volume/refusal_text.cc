@@ -65,6 +65,11 @@ absl::Status WithoutReason(const Refusal& refusal, const Request& request,
           "a frame of ", name, " at offset ", refusal.chunk * kChunkBytes,
           " does not pass its check, its content is lost; write or trim these ",
           kChunkBytes, " bytes, and test the machine's memory"));
+    case Cause::kDamaged:
+      return absl::DataLossError(absl::StrCat(
+          name,
+          " was found damaged when the server started, and is kept as it "
+          "was; restore it under another name, and delete it"));
     case Cause::kNone:
       break;
   }

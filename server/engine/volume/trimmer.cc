@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/content.h"
 #include "server/engine/types/blocks.h"
 #include "server/engine/volume/piece_write.h"
@@ -73,6 +74,28 @@ void Trimmer::CutOff(uint64_t end, uint64_t old_end) {
   const uint64_t to = (old_end / kChunkBytes + 1) * kChunkBytes;
   ZeroRange(from, to - from, terms).Ignore();
   ZeroRange(end, from - end, terms).Ignore();
+}
+
+void Trimmer::CutOffRest(uint64_t end) {
+  const uint64_t first_past = (end - 1) / kChunkBytes + 1;
+  if (parts_.content.FindLeaf(first_past).has_value()) {
+    CutOff(end, kMaxVolumeBytes);
+    return;
+  }
+  // Past the end within the last chunk.
+  const size_t tail = end % kChunkBytes;
+  if (tail == 0) return;
+  ChunkRefs refs(parts_.arena());
+  char content[kChunkBytes];
+  ReadCost cost(parts_.totals().decompressions);
+  const bool zero =
+      parts_.content
+          .Take(end / kChunkBytes, 0, BlocksIn(tail, kChunkBytes), &refs)
+          .ok() &&
+      refs.Copy(tail, kChunkBytes, content, &cost) &&
+      std::all_of(content, content + (kChunkBytes - tail),
+                  [](char byte) { return byte == 0; });
+  if (!zero) CutOff(end, end);
 }
 
 }  // namespace ramvol::engine

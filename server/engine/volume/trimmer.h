@@ -33,6 +33,9 @@ class Trimmer {
   // Frees what lies from `end`, the volume's new size, to `old_end`. The size
   // must not change meanwhile.
   void CutOff(uint64_t end, uint64_t old_end);
+  // The same, where it is not known whether anything lies there: mostly, there
+  // is nothing to do.
+  void CutOffRest(uint64_t end);
 
  private:
   // What all pieces of a range have in common.

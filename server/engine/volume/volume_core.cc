@@ -17,6 +17,7 @@
 #include "server/engine/content/frame.h"
 #include "server/engine/counters/read_clock.h"
 #include "server/engine/types/blocks.h"
+#include "server/engine/volume/description.h"
 
 namespace ramvol::engine {
 namespace {
@@ -39,7 +40,7 @@ void AppendHolder(std::string* out, const Holder& holder) {
 }  // namespace
 
 VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
-                       uint64_t uid)
+                       uint64_t uid, std::unique_ptr<HeldRecord> record)
     : engine_(engine),
       name_(options.name),
       is_snapshot_(options.name[0] == '@'),
@@ -49,7 +50,8 @@ VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
       memory_limit_bytes_(options.memory_limit_bytes),
       packing_(std::make_shared<PackingPolicy>(options)),
       counters_(std::make_shared<VolumeCounters>(engine.totals)),
-      content_(NewLayer(), engine.hot, options.size_bytes),
+      record_(std::move(record)),
+      content_(NewLayer(), engine.hot, record_->get()),
       parts_{engine, *packing_, content_, *counters_},
       leaf_work_(engine, content_),
       reclaimer_(engine),
@@ -61,7 +63,10 @@ VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
 static_assert(sizeof(VolumeCore) + sizeof(VolumeCounters) + sizeof(Layer) <=
               VolumeCore::kFixedBytes);
 
-VolumeCore::~VolumeCore() { engine_.arena.Unreserve(fixed_bytes_); }
+VolumeCore::~VolumeCore() {
+  if (record_->listed() && !damaged_) content_.Leave();
+  engine_.arena.Unreserve(fixed_bytes_);
+}
 
 std::shared_ptr<Layer> VolumeCore::NewLayer() const {
   return std::make_shared<Layer>(
@@ -98,6 +103,43 @@ absl::Status VolumeCore::Reserve() {
                     reason::kServerMemoryLimit);
 }
 
+// --- What outlives the process ---
+
+void VolumeCore::Recover(Recovery& recovery) {
+  const std::shared_ptr<Layer> layer = content_.layer();
+  // All of this fitted before.
+  engine_.arena.Reserve(kFixedBytes, Priority::kGuaranteed);
+  fixed_bytes_ = kFixedBytes;
+  const uint64_t bytes = ReservationFor(size_bytes());
+  if (bytes > 0) layer->account.GrowReservation(bytes, Priority::kGuaranteed);
+  auto shared = std::make_shared<Layer>(engine_.arena, 0, packing_, counters_);
+  content_.Recover(recovery, shared);
+  // The end of a shrink that its process did not live to see.
+  if (!is_snapshot()) trimmer_.CutOffRest(size_bytes());
+}
+
+void VolumeCore::Seal() {
+  damaged_ = true;
+  content_.Seal();
+}
+
+std::string VolumeCore::DescriptionText() const {
+  return Format({options(), uid_, attributes()});
+}
+
+absl::Status VolumeCore::Describe(std::string attributes) {
+  attributes_.Set(std::move(attributes));
+  if (record_->Describe(DescriptionText(), Priority::kNormal)) {
+    return absl::OkStatus();
+  }
+  return Refuse({Cause::kServerLimit}, {"description"});
+}
+
+void VolumeCore::DescribeAgain(std::optional<std::string> attributes) {
+  if (attributes.has_value()) attributes_.Set(*std::move(attributes));
+  record_->Describe(DescriptionText(), Priority::kGuaranteed);
+}
+
 // --- Requests ---
 
 Refusal VolumeCore::CheckRange(const Request& request) const {
@@ -128,7 +170,10 @@ absl::Status VolumeCore::Explain(const Refusal& refusal,
   const bool at_limit = refusal.cause == Cause::kServerLimit ||
                         refusal.cause == Cause::kVolumeLimit;
   const std::shared_ptr<Layer> layer = at_limit ? content_.layer() : nullptr;
-  return engine::Explain(refusal, request, name(), size_bytes(),
+  const Refusal shown = damaged_ && refusal.cause == Cause::kDeleted
+                            ? Refusal{Cause::kDamaged}
+                            : refusal;
+  return engine::Explain(shown, request, name(), size_bytes(),
                          at_limit ? &layer->account : nullptr);
 }
 
@@ -277,6 +322,10 @@ absl::Status VolumeCore::CheckUnattached() const {
 
 absl::Status VolumeCore::Delete(bool force) {
   MutexLock update_lock(&update_mu_);
+  if (damaged_ && record_->listed()) {
+    record_->Unlist();
+    return absl::OkStatus();
+  }
   {
     StripedWriterLock lock(&content_.lock());
     if (content_.closed()) return Deleted();
@@ -286,6 +335,7 @@ absl::Status VolumeCore::Delete(bool force) {
     }
     content_.CloseLocked();
   }
+  record_->Unlist();
   // Closed: new requests are refused and do not wait for this.
   content_.Clear(0, kMaxVolumeBytes / kChunkBytes);
   content_.layer()->account.ShrinkReservation(ReservationFor(size_bytes()));
@@ -328,6 +378,7 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
                             std::memory_order_relaxed);
   content_.layer()->account.set_limit_bytes(wanted->memory_limit_bytes);
   read_only_.store(wanted->read_only, std::memory_order_release);
+  DescribeAgain(update.attributes);
   return absl::OkStatus();
 }
 

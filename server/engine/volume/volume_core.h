@@ -23,6 +23,8 @@
 #include "server/engine/content/content.h"
 #include "server/engine/content/layer.h"
 #include "server/engine/content/packing_policy.h"
+#include "server/engine/content/record_list.h"
+#include "server/engine/content/recovery.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/volume_counters.h"
 #include "server/engine/types/options.h"
@@ -49,14 +51,32 @@ class VolumeCore final : public ChunkOwner {
   // About the memory that a volume takes outside of the arena; also counted.
   static constexpr uint64_t kFixedBytes = 8192;
 
-  // `options` must validate. Call Reserve next.
+  // `options` must validate. Call Reserve next; Recover or Seal for a record
+  // that was found, which has the size that counts.
   VolumeCore(const EngineParts& engine, const VolumeOptions& options,
-             uint64_t uid);
+             uint64_t uid, std::unique_ptr<HeldRecord> record);
+  // Frees the content, unless its record is in a list.
   ~VolumeCore() override;
 
   // Reserves kFixedBytes and what a kMalloc volume promises. RESOURCE_EXHAUSTED
   // when that does not fit; destroy the volume then.
   absl::Status Reserve();
+  // Takes over the content of the record, of which `recovery` has claimed all.
+  void Recover(Recovery& recovery);
+  // For a damaged record: all requests are refused. It can be deleted.
+  void Seal();
+  bool damaged() const { return damaged_; }
+
+  // Writes its description, with `attributes`, into its record, which is not in
+  // the list yet. RESOURCE_EXHAUSTED at the memory limit.
+  absl::Status Describe(std::string attributes);
+  // The same for one that is in the list. Never fails.
+  void DescribeAgain(std::optional<std::string> attributes);
+  HeldRecord& record() { return *record_; }
+  std::string attributes() const { return attributes_.Get(); }
+  void set_attributes(std::string attributes) {
+    attributes_.Set(std::move(attributes));
+  }
 
   absl::Status Read(uint64_t offset, absl::Span<char> out);
   absl::Status Write(uint64_t offset, absl::Span<const char> data);
@@ -140,9 +160,11 @@ class VolumeCore final : public ChunkOwner {
   absl::StatusOr<std::shared_ptr<Layer>> NextLayer();
   // Gives the reservation of `layer` back, which has ended.
   static void EndLayer(Layer& layer);
+  std::string DescriptionText() const;
 
   const EngineParts engine_;
   VolumeName name_;
+  VolumeName attributes_{""};
   const bool is_snapshot_;
   const uint64_t uid_;
   // As created, but for the name. The current values of what can change are in
@@ -159,6 +181,9 @@ class VolumeCore final : public ChunkOwner {
   // Layers keep these two alive.
   const std::shared_ptr<PackingPolicy> packing_;
   const std::shared_ptr<VolumeCounters> counters_;
+  // Refers to nothing of a damaged record.
+  bool damaged_ = false;
+  const std::unique_ptr<HeldRecord> record_;
   Content content_;
   // Refers to the members above; the members below copy it.
   const VolumeParts parts_;

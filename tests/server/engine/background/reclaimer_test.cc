@@ -77,7 +77,8 @@ TEST_F(ReclaimerTest, AtItsOwnLimitAVolumeMakesRoomInItsOwnCache) {
   // Another volume's blocks are clean, and older.
   const auto other_layer =
       std::make_shared<Layer>(*arena_, 0, packing_, counters_);
-  Content other(other_layer, hot_, kChunkBytes);
+  Record record(kChunkBytes);
+  Content other(other_layer, hot_, record);
   const PageId page = other_layer->account.NewPage(Priority::kNormal);
   Replaced replaced;
   other
@@ -107,7 +108,7 @@ TEST_F(ReclaimerTest, EndsWhenNothingGivesMemoryBack) {
   const auto relink = [this](const Home& home) {
     Replaced replaced;
     KeepAt(home, hot_, *layer_, &replaced,
-           [&](ChunkMap& map) { hot_.Link(map.hot); });
+           [&](ChunkMap& map) { hot_.Link(map.node); });
   };
   worker_.when_flushing = relink;
   LeaveRoomFor(0);

@@ -73,7 +73,7 @@ TEST_F(ChunkMapTest, UnpacksWhatWasPacked) {
                             Slot::OfPage(value % 1000 + 1)};
       slot = kinds[value >> 16 & 3];
     }
-    map.hot = random() % 2 == 0 ? &node : nullptr;
+    map.hot = map.node = random() % 2 == 0 ? &node : nullptr;
     Pack(map, account_, &entry_);
     const ChunkMap back = ChunkMap::Unpack(entry_);
     ASSERT_EQ(back.cold, map.cold) << round;

@@ -76,7 +76,8 @@ class ContentTest : public ::testing::Test {
   // Nothing here is flushed.
   const std::shared_ptr<Layer> layer_ =
       std::make_shared<Layer>(*arena_, 0, nullptr, nullptr);
-  Content content_{layer_, hot_, kMaxVolumeBytes};
+  Record record_{kMaxVolumeBytes};
+  Content content_{layer_, hot_, record_};
   Replaced replaced_;
 };
 
@@ -324,7 +325,8 @@ TEST_F(SharingTest, ChargesStayAndWhatIsWrittenIsChargedAnew) {
   const std::shared_ptr<Layer> next = NewLayer();
   const std::shared_ptr<Layer> none = NewLayer();
   {
-    Content snapshot(none, hot_, kMaxVolumeBytes);
+    Record record(kMaxVolumeBytes);
+  Content snapshot(none, hot_, record);
     std::shared_ptr<Layer> ended = next;
     Share(content_, &ended, snapshot);
     EXPECT_EQ(ended, layer_);
@@ -352,7 +354,8 @@ TEST_F(SharingTest, WhatIsPutByAnEditorOfAnEndedLayerIsChargedToTheNewOne) {
   PutPage(0, 0, 'a');
   const std::shared_ptr<Layer> next = NewLayer();
   const std::shared_ptr<Layer> none = NewLayer();
-  Content snapshot(none, hot_, kMaxVolumeBytes);
+  Record record(kMaxVolumeBytes);
+  Content snapshot(none, hot_, record);
   const uint64_t before = layer_->account.used_bytes();
   std::shared_ptr<Layer> ended = next;
   Share(content_, &ended, snapshot);
@@ -366,7 +369,8 @@ TEST_F(SharingTest, KeepingChangesAllAndEditingOne) {
   PutPage(0, 1, 'b');
   std::shared_ptr<Layer> next = NewLayer();
   const std::shared_ptr<Layer> none = NewLayer();
-  Content snapshot(none, hot_, kMaxVolumeBytes);
+  Record record(kMaxVolumeBytes);
+  Content snapshot(none, hot_, record);
   Share(content_, &next, snapshot);
   // Copies the leaf, not the chunk.
   Put(content_, *content_.layer(), 5, 0, 'x');
@@ -393,7 +397,8 @@ TEST_F(SharingTest, ComparingNamesWhatDiffers) {
   for (const uint64_t chunk : {0, 1, 64, 5000}) PutPage(chunk, 0, 'a');
   std::shared_ptr<Layer> next = NewLayer();
   const std::shared_ptr<Layer> none = NewLayer();
-  Content snapshot(none, hot_, kMaxVolumeBytes);
+  Record record(kMaxVolumeBytes);
+  Content snapshot(none, hot_, record);
   Share(content_, &next, snapshot);
   Put(content_, *content_.layer(), 1, 3, 'x');
   Put(content_, *content_.layer(), 70, 0, 'x');

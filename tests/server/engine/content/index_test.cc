@@ -74,7 +74,9 @@ class IndexTest : public ::testing::Test {
   }
   static void Adopt(Index& index, const Tree& tree) {
     StripedWriterLock lock(&index.lock());
-    index.Adopt(tree);
+    std::vector<Tree> before;
+    index.Become(tree, 1, &before);
+    EXPECT_TRUE(before.empty());
   }
   // With an empty leaf for a copy. Returns how many leaves were copied.
   int Unshare(Index& index, uint64_t chunk) {
@@ -101,7 +103,8 @@ class IndexTest : public ::testing::Test {
 };
 
 TEST_F(IndexTest, TakesNothingUntilSomethingIsStored) {
-  Index index(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
   EXPECT_EQ(Find(index, 0), nullptr);
   EXPECT_EQ(Find(index, kMostChunks - 1), nullptr);
   EXPECT_THAT(Leaves(index, 0), IsEmpty());
@@ -109,7 +112,8 @@ TEST_F(IndexTest, TakesNothingUntilSomethingIsStored) {
 }
 
 TEST_F(IndexTest, FindsWhatWasMadeAndNothingElse) {
-  Index index(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
   Leaf* first = Fill(index, 0);
   Leaf* last = Fill(index, kMostChunks - 1);
   EXPECT_EQ(Find(index, kFanout - 1), first) << "one leaf for 64 chunks";
@@ -120,7 +124,8 @@ TEST_F(IndexTest, FindsWhatWasMadeAndNothingElse) {
 }
 
 TEST_F(IndexTest, WalksLeavesInOrderPastWhatIsNotThere) {
-  Index index(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
   for (const uint64_t chunk : {uint64_t{5}, uint64_t{1} << 20, uint64_t{130}}) {
     Fill(index, chunk);
   }
@@ -132,7 +137,8 @@ TEST_F(IndexTest, WalksLeavesInOrderPastWhatIsNotThere) {
 }
 
 TEST_F(IndexTest, GrowsAroundWhatItHolds) {
-  Index index(1);
+  Record record(0);
+  Index index(record, 1);
   Leaf* leaf = Fill(index, 0);
   {
     StripedWriterLock lock(&index.lock());
@@ -144,7 +150,8 @@ TEST_F(IndexTest, GrowsAroundWhatItHolds) {
 }
 
 TEST_F(IndexTest, PruningGivesEmptyNodesBackAndKeepsTheOthers) {
-  Index index(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
   Leaf* kept = Fill(index, 0);
   const uint64_t bytes = used_bytes();
   Empty(Fill(index, kMostChunks - 1));
@@ -161,7 +168,8 @@ TEST_F(IndexTest, PruningGivesEmptyNodesBackAndKeepsTheOthers) {
 }
 
 TEST_F(IndexTest, DetachesWhatTheRangeCoversAndNoMore) {
-  Index index(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
   for (const uint64_t chunk : {0, 64, 128, 4096, 100000}) Fill(index, chunk);
   Detach(index, 10, 128);
   EXPECT_THAT(Leaves(index, 0), ElementsAre(0, 128, 4096, 99968))
@@ -173,8 +181,10 @@ TEST_F(IndexTest, DetachesWhatTheRangeCoversAndNoMore) {
 }
 
 TEST_F(IndexTest, SharesAllAtOnceAndCopiesOneWayDown) {
-  Index index(kMostChunks);
-  Index other(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
+  Record other_record(0);
+  Index other(other_record, kMostChunks);
   for (const uint64_t chunk : {0, 64, 100000}) Fill(index, chunk);
   const uint64_t bytes = used_bytes();
   Adopt(other, Share(index));
@@ -195,8 +205,10 @@ TEST_F(IndexTest, SharesAllAtOnceAndCopiesOneWayDown) {
 }
 
 TEST_F(IndexTest, DetachingAPartLeavesTheOtherIndexAlone) {
-  Index index(kMostChunks);
-  Index other(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
+  Record other_record(0);
+  Index other(other_record, kMostChunks);
   for (const uint64_t chunk : {0, 64, 100000}) Fill(index, chunk);
   Adopt(other, Share(index));
   Detach(index, 0, 127);
@@ -208,8 +220,10 @@ TEST_F(IndexTest, DetachingAPartLeavesTheOtherIndexAlone) {
 }
 
 TEST_F(IndexTest, AWalkSeesWhatIsSharedOnce) {
-  Index index(kMostChunks);
-  Index other(kMostChunks);
+  Record record(0);
+  Index index(record, kMostChunks);
+  Record other_record(0);
+  Index other(other_record, kMostChunks);
   for (const uint64_t chunk : {0, 64, 100000}) Fill(index, chunk);
   Adopt(other, Share(index));
   Unshare(other, 100000);

@@ -50,10 +50,11 @@ TEST_F(VolumeCountersTest, CountsEachOperationAndItsBytes) {
 }
 
 TEST_F(VolumeCountersTest, CountsFailuresByOperationAndReason) {
-  const Cause causes[] = {
-      Cause::kDeleted,     Cause::kPastEnd, Cause::kShrunk,
-      Cause::kReadOnly,    Cause::kTooLong, Cause::kVolumeLimit,
-      Cause::kServerLimit, Cause::kCorrupt, Cause::kSnapshot};
+  const Cause causes[] = {Cause::kDeleted,     Cause::kPastEnd,
+                          Cause::kShrunk,      Cause::kReadOnly,
+                          Cause::kTooLong,     Cause::kVolumeLimit,
+                          Cause::kServerLimit, Cause::kCorrupt,
+                          Cause::kSnapshot,    Cause::kDamaged};
   for (const Cause cause : causes) {
     counters_.CountOperation(Operation::kWrite, 1, 4096, cause);
   }

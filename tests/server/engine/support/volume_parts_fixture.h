@@ -118,7 +118,8 @@ class VolumePartsTest : public ::testing::Test {
       std::make_shared<VolumeCounters>(totals_);
   const std::shared_ptr<Layer> layer_ =
       std::make_shared<Layer>(*arena_, 0, packing_, counters_);
-  Content content_{layer_, hot_, kMaxVolumeBytes};
+  Record record_{kMaxVolumeBytes};
+  Content content_{layer_, hot_, record_};
   const EngineParts engine_{*arena_, hot_, work_, totals_, evacuator_, worker_};
   const VolumeParts parts_{engine_, *packing_, content_, *counters_};
 };

@@ -1,0 +1,43 @@
+// Stores that make a change visible, in an order that survives the process.
+#ifndef RAMVOL_SERVER_ENGINE_CONTENT_PUBLISH_H_
+#define RAMVOL_SERVER_ENGINE_CONTENT_PUBLISH_H_
+
+#include <atomic>
+#include <cstdint>
+
+namespace ramvol::engine {
+
+// Kills the process, as SIGKILL does, after the n-th publication from now.
+// Negative: never.
+void KillAfterPublicationsForTest(int64_t n);
+
+namespace internal_publish {
+extern std::atomic<int64_t> left_for_test;
+void CountDown();
+}  // namespace internal_publish
+
+// The content can outlive the process in shared memory. The process may be
+// killed between any two instructions, so what a later process finds is what
+// the stores before that point left. This store comes after those before it and
+// before those after it. It is one store: there is no half of it.
+//
+// That needs an order of the compiler's only. A core that was stopped still
+// completes the stores that it has carried out.
+template <typename T>
+void Publish(std::atomic<T>& place, T value) {
+  place.store(value, std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (internal_publish::left_for_test.load(std::memory_order_relaxed) >= 0) {
+    internal_publish::CountDown();
+  }
+}
+template <typename T>
+void Publish(T& place, T value) {
+  static_assert(sizeof(std::atomic<T>) == sizeof(T));
+  static_assert(std::atomic<T>::is_always_lock_free);
+  Publish(reinterpret_cast<std::atomic<T>&>(place), value);
+}
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_CONTENT_PUBLISH_H_
