@@ -294,7 +294,7 @@ struct Engine::Impl {
     uint64_t own_bytes = 0;
     for (const std::weak_ptr<ChunkOwner>& owner : Owners()) {
       const auto core = std::static_pointer_cast<VolumeCore>(owner.lock());
-      if (core != nullptr) own_bytes += core->Stats().own_bytes;
+      if (core != nullptr) own_bytes += core->OwnBytes();
     }
     const uint64_t all_bytes = arena->allocated_bytes();
     return all_bytes - std::min(all_bytes, own_bytes);

@@ -50,6 +50,7 @@ uint64_t Volume::size_bytes() const { return core_->size_bytes(); }
 bool Volume::read_only() const { return core_->read_only(); }
 bool Volume::is_snapshot() const { return core_->is_snapshot(); }
 VolumeOptions Volume::options() const { return core_->options(); }
+uint64_t Volume::OwnBytes() const { return core_->OwnBytes(); }
 VolumeStats Volume::Stats() const { return core_->Stats(); }
 VolumeUse Volume::Use() const { return core_->Use(); }
 absl::StatusOr<Holders::Id> Volume::Attach(Holder holder, bool if_unattached) {

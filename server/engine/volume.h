@@ -96,7 +96,10 @@ class Volume {
   bool is_snapshot() const;
   // The current options.
   VolumeOptions options() const;
+  // Costs a walk over all that it refers to.
   VolumeStats Stats() const;
+  // The same as Stats().own_bytes. Costs a walk over what is its own.
+  uint64_t OwnBytes() const;
   // Cheaper than Stats.
   VolumeUse Use() const;
 

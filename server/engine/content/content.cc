@@ -35,30 +35,37 @@ uint64_t SharedBytes(const Arena& arena, ChunkEntry entry) {
   return bytes;
 }
 
-void MeasureLeaf(Leaf* leaf, bool own, Content::Usage* usage) {
+uint64_t OwnBytesOf(Leaf* leaf) {
   SmallReaderLock lock(&leaf->mu);
   const Arena& arena = leaf->layer->account.arena();
-  const uint64_t bytes =
+  uint64_t bytes =
       Arena::AllocatedBytes(sizeof(Leaf)) + leaf->census.memory_bytes();
-  usage->census += leaf->census;
-  usage->memory_bytes += bytes;
-  if (own) {
-    usage->own_bytes += bytes;
-    for (const int i : Bits(leaf->copied & leaf->present & ~leaf->cells)) {
-      usage->own_bytes -= SharedBytes(arena, leaf->entries[i]);
-    }
+  for (const int i : Bits(leaf->copied & leaf->present & ~leaf->cells)) {
+    bytes -= SharedBytes(arena, leaf->entries[i]);
   }
+  for (const int i : Bits(leaf->cells)) {
+    Cell* cell = CellOf(leaf->entries[i]);
+    if (cell->count.shared()) continue;
+    SmallReaderLock cell_lock(&cell->mu);
+    bytes += Arena::AllocatedBytes(sizeof(Cell)) +
+             TakeCensus(cell->entry).memory_bytes() -
+             SharedBytes(arena, cell->entry);
+  }
+  return bytes;
+}
+
+void MeasureLeaf(Leaf* leaf, Content::Usage* usage) {
+  SmallReaderLock lock(&leaf->mu);
+  usage->census += leaf->census;
+  usage->memory_bytes +=
+      Arena::AllocatedBytes(sizeof(Leaf)) + leaf->census.memory_bytes();
   for (const int i : Bits(leaf->cells)) {
     Cell* cell = CellOf(leaf->entries[i]);
     SmallReaderLock cell_lock(&cell->mu);
     const Census census = TakeCensus(cell->entry);
-    const uint64_t cell_bytes =
-        Arena::AllocatedBytes(sizeof(Cell)) + census.memory_bytes();
     usage->census += census;
-    usage->memory_bytes += cell_bytes;
-    if (own && !cell->count.shared()) {
-      usage->own_bytes += cell_bytes - SharedBytes(arena, cell->entry);
-    }
+    usage->memory_bytes +=
+        Arena::AllocatedBytes(sizeof(Cell)) + census.memory_bytes();
   }
 }
 
@@ -319,13 +326,27 @@ Content::Usage Content::Measure() const {
   if (!CheckLocked(0).ok()) return usage;
   index_.ForEachNode([&](Node* node, int level, bool own) {
     if (level == 0) {
-      MeasureLeaf(static_cast<Leaf*>(node), own, &usage);
+      Leaf* leaf = static_cast<Leaf*>(node);
+      MeasureLeaf(leaf, &usage);
+      if (own) usage.own_bytes += OwnBytesOf(leaf);
       return;
     }
     usage.memory_bytes += Arena::AllocatedBytes(sizeof(Inner));
     if (own) usage.own_bytes += Arena::AllocatedBytes(sizeof(Inner));
   });
+  // A leaf may grow between the two.
+  usage.own_bytes = std::min(usage.own_bytes, usage.memory_bytes);
   return usage;
+}
+
+uint64_t Content::OwnBytes() const {
+  uint64_t bytes = 0;
+  StripedReaderLock index_lock(&index_.lock());
+  index_.ForEachOwnNode([&](Node* node, int level, bool) {
+    bytes += level == 0 ? OwnBytesOf(static_cast<Leaf*>(node))
+                        : Arena::AllocatedBytes(sizeof(Inner));
+  });
+  return bytes;
 }
 
 }  // namespace ramvol::engine

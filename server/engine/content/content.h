@@ -236,6 +236,8 @@ class Content {
   };
   // Costs a walk over the leaves.
   Usage Measure() const;
+  // The same as Measure().own_bytes. Costs a walk over what is its own.
+  uint64_t OwnBytes() const;
 
  private:
   template <typename Function>

@@ -248,6 +248,21 @@ void Index::VisitBelow(Node* node, int level, bool own, VisitNode visit) {
   }
 }
 
+void Index::ForEachOwnNode(VisitNode visit) const {
+  Node* root = this->root().load(std::memory_order_acquire);
+  if (root != nullptr) VisitOwn(root, root_level_, visit);
+}
+
+void Index::VisitOwn(Node* node, int level, VisitNode visit) {
+  if (node->count.shared()) return;
+  visit(node, level, true);
+  if (level == 0) return;
+  for (Link& link : static_cast<Inner*>(node)->children) {
+    Node* below = link.load(std::memory_order_acquire);
+    if (below != nullptr) VisitOwn(below, level - 1, visit);
+  }
+}
+
 void ReleaseTree(const Tree& tree, absl::FunctionRef<void(Leaf*)> empty) {
   if (tree.root == nullptr || !tree.root->count.Unref()) return;
   if (tree.level == 0) {

@@ -161,6 +161,9 @@ class Index {
   using VisitNode = absl::FunctionRef<void(Node*, int level, bool own)>;
   void ForEachNode(VisitNode visit) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
 
+  // The same for own nodes only. Costs nothing for what lies below shared ones.
+  void ForEachOwnNode(VisitNode visit) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
+
   // log2 of the chunks that a child of a node at `level` covers.
   static int ChildShift(int level) { return kFanoutBits * level; }
 
@@ -186,6 +189,7 @@ class Index {
                           uint64_t last, const std::shared_ptr<Layer>& layer,
                           std::vector<Tree>* out);
   static void VisitBelow(Node* node, int level, bool own, VisitNode visit);
+  static void VisitOwn(Node* node, int level, VisitNode visit);
 
   Record& record_;
   mutable StripedLock lock_;

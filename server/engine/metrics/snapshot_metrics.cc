@@ -26,13 +26,14 @@ class Builder {
   // Borrows `labels`.
   explicit Builder(const std::vector<MetricLabel>* labels) : labels_(labels) {}
 
-  void AddAge(std::string_view snapshot, const SnapshotInfo& info) {
+  void AddKnown(std::string_view snapshot, const SnapshotInfo& info,
+                uint64_t own_bytes) {
     Add(create_time_, snapshot, info, info.create_time_s);
+    Add(own_, snapshot, info, own_bytes);
   }
   void AddMemory(std::string_view snapshot, const SnapshotInfo& info,
-                 uint64_t memory_bytes, uint64_t own_bytes) {
-    Add(memory_, snapshot, info, memory_bytes);
-    Add(own_, snapshot, info, own_bytes);
+                 uint64_t bytes) {
+    Add(memory_, snapshot, info, bytes);
   }
 
   std::vector<MetricFamily> Take() {
@@ -89,8 +90,8 @@ std::vector<SnapshotMetrics::Memory> SnapshotMetrics::Measure(
   });
   const int64_t until_ns = SteadyNowNs() + measuring_ns_;
   for (const size_t i : order) {
-    const engine::VolumeStats stats = snapshots[i].volume->Stats();
-    found[i] = {SteadyNowNs(), stats.memory_bytes, stats.own_bytes};
+    const uint64_t bytes = snapshots[i].volume->Stats().memory_bytes;
+    found[i] = {SteadyNowNs(), bytes};
     if (found[i].measured_ns >= until_ns) break;
   }
   known_.clear();
@@ -106,28 +107,29 @@ std::vector<MetricFamily> SnapshotMetrics::Collect() const {
   Builder builder(&labels_);
   SnapshotInfo other_info;
   other_info.create_time_s = std::numeric_limits<uint64_t>::max();
-  Memory other;
+  uint64_t other_bytes = 0;
+  uint64_t other_own_bytes = 0;
   size_t seen = 0;
   for (size_t i = 0; i < snapshots.size(); ++i) {
     const std::string name = snapshots[i].name.substr(1);  // Without "@".
     const std::optional<SnapshotInfo> info = info_of_(name);
     if (!info.has_value()) continue;
-    const Memory& memory = measured[i];
+    const uint64_t own_bytes = snapshots[i].volume->OwnBytes();
     if (++seen > max_snapshots_) {
       other_info.create_time_s =
           std::min(other_info.create_time_s, info->create_time_s);
-      other.memory_bytes += memory.memory_bytes;
-      other.own_bytes += memory.own_bytes;
+      other_bytes += measured[i].bytes;
+      other_own_bytes += own_bytes;
       continue;
     }
-    builder.AddAge(name, *info);
-    if (memory.measured_ns == 0) continue;
-    builder.AddMemory(name, *info, memory.memory_bytes, memory.own_bytes);
+    builder.AddKnown(name, *info, own_bytes);
+    if (measured[i].measured_ns == 0) continue;
+    builder.AddMemory(name, *info, measured[i].bytes);
   }
   const size_t beyond = seen > max_snapshots_ ? seen - max_snapshots_ : 0;
   if (beyond > 0) {
-    builder.AddAge(kOther, other_info);
-    builder.AddMemory(kOther, other_info, other.memory_bytes, other.own_bytes);
+    builder.AddKnown(kOther, other_info, other_own_bytes);
+    builder.AddMemory(kOther, other_info, other_bytes);
   }
   std::vector<MetricFamily> families = builder.Take();
   families.push_back(Gauge("ramvol_metrics_snapshots_beyond_max",

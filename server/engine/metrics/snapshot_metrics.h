@@ -32,10 +32,9 @@ struct SnapshotInfo {
 // have their own series. The others are added up as snapshot "_other", as old
 // as the oldest of them. All series have the chosen labels, as volumes have.
 //
-// A snapshot's memory is found by a walk over all that it refers to. So a
-// scrape measures for some milliseconds at most, first what was measured
-// longest ago, and shows the rest as it was at an earlier scrape. A snapshot
-// that was never measured shows only its age. Thread-safe.
+// What a snapshot refers to is found by a walk over all of it. So a scrape
+// measures that for some milliseconds at most, first what was measured longest
+// ago, and shows the rest as it was at an earlier scrape, if ever. Thread-safe.
 class SnapshotMetrics final : public prometheus::Collectable {
  public:
   // About a snapshot, by its name without "@"; nullopt if there is none.
@@ -61,8 +60,7 @@ class SnapshotMetrics final : public prometheus::Collectable {
  private:
   struct Memory {
     int64_t measured_ns = 0;  // 0: never.
-    uint64_t memory_bytes = 0;
-    uint64_t own_bytes = 0;
+    uint64_t bytes = 0;
   };
 
   std::vector<engine::NamedVolume> ListAll() const;

@@ -636,8 +636,7 @@ VolumeStats VolumeCore::Stats() const {
   stats.logical_bytes = (stats.compressed_blocks + stats.raw_blocks +
                          stats.same_filled_blocks + stats.dirty_blocks) *
                         kBlockBytes;
-  const uint64_t fixed =
-      kFixedBytes + content_.layer()->account.UnusedReservation();
+  const uint64_t fixed = FixedBytes();
   stats.memory_bytes = usage.memory_bytes + fixed;
   stats.own_bytes = usage.own_bytes + fixed;
   stats.shared_bytes = usage.memory_bytes - usage.own_bytes;
@@ -646,6 +645,14 @@ VolumeStats VolumeCore::Stats() const {
   counters_->FillIn(&stats);
   stats.attached_clients = static_cast<int>(holders_.size());
   return stats;
+}
+
+uint64_t VolumeCore::FixedBytes() const {
+  return kFixedBytes + content_.layer()->account.UnusedReservation();
+}
+
+uint64_t VolumeCore::OwnBytes() const {
+  return content_.OwnBytes() + FixedBytes();
 }
 
 VolumeUse VolumeCore::Use() const {

@@ -118,6 +118,7 @@ class VolumeCore final : public ChunkOwner {
   bool is_snapshot() const { return is_snapshot_; }
   VolumeOptions options() const;
   VolumeStats Stats() const;
+  uint64_t OwnBytes() const;
   VolumeUse Use() const;
 
   std::optional<uint64_t> MergeLeaf(uint64_t chunk, bool all_cold,
@@ -155,6 +156,8 @@ class VolumeCore final : public ChunkOwner {
   absl::Status SetSize(uint64_t size_bytes, bool if_unattached);
   uint64_t ReservationFor(uint64_t size_bytes) const;
   std::shared_ptr<Layer> NewLayer() const;
+  // What it takes beside its content.
+  uint64_t FixedBytes() const;
   // A layer for what is written after a snapshot, with a reservation if there
   // has to be one.
   absl::StatusOr<std::shared_ptr<Layer>> NextLayer();

@@ -322,6 +322,7 @@ void ExpectStatsAddUp(Engine& engine, Model& model, uint64_t empty_bytes) {
     const VolumeStats one = root->volume->Stats();
     EXPECT_EQ(one.own_bytes + one.shared_bytes, one.memory_bytes);
     EXPECT_GE(one.memory_bytes, one.stored_bytes);
+    EXPECT_EQ(one.own_bytes, root->volume->OwnBytes());
     own_bytes += one.own_bytes;
   }
   EXPECT_LE(empty_bytes + own_bytes, stats.memory_allocated_bytes);

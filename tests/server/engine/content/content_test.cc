@@ -336,6 +336,8 @@ TEST_F(SharingTest, ChargesStayAndWhatIsWrittenIsChargedAnew) {
     Put(content_, *next, 0, 1, 'x');
     EXPECT_GT(next->account.used_bytes(), kPageBytes);
     EXPECT_EQ(content_.Measure().own_bytes, next->account.used_bytes());
+    EXPECT_EQ(content_.OwnBytes(), next->account.used_bytes());
+    EXPECT_EQ(snapshot.OwnBytes(), snapshot.Measure().own_bytes);
     EXPECT_EQ(arena_->common_bytes(), kPageBytes) << "the page of block 0";
     EXPECT_EQ(Blocks(0), "ax..............");
     EXPECT_EQ(none->account.used_bytes(), 0u);
