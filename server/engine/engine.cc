@@ -513,6 +513,7 @@ EngineStats Engine::Stats() const {
   stats.split_frames = sum(Total::kSplitFrames);
   stats.rewritten_frames = sum(Total::kRewrittenFrames);
   stats.corrupt_frames = sum(Total::kCorruptFrames);
+  stats.copied_nodes = sum(Total::kCopiedNodes);
   stats.read_bytes = sum(Total::kReadBytes);
   stats.written_bytes = sum(Total::kWrittenBytes);
   for (size_t i = 0; i < kErrorReasons.size(); ++i) {
@@ -523,6 +524,7 @@ EngineStats Engine::Stats() const {
   }
   stats.compressions = totals.compressions.Get();
   stats.decompressions = totals.decompressions.Get();
+  stats.pauses = totals.pauses.Get();
   {
     MutexLock lock(&impl_->mu);
     stats.volumes = impl_->volumes.size();

@@ -9,6 +9,7 @@ from panels import (
     hit_rate,
     latencies,
     process_panels,
+    quantile,
     row,
     snapshots_table,
     stat,
@@ -320,6 +321,40 @@ def volumes():
     ]
 
 
+def pauses():
+    return graph(
+        "Pause of writers",
+        "How long snapshots, clones and reverts held up writers of their volumes: "
+        "median and 99th percentile.",
+        "s",
+        [
+            (
+                quantile(share, "ramvol_pause_duration_seconds", OF_INSTANCE),
+                name,
+            )
+            for share, name in [("0.5", "p50"), ("0.99", "p99")]
+        ],
+        width=12,
+    )
+
+
+def copied_nodes():
+    return graph(
+        "Copied nodes",
+        "Nodes of indexes that were shared when the first change came and so were "
+        "copied, and snapshots and clones made, per second.",
+        "ops",
+        [
+            (total_rate(f"ramvol_copied_nodes_total{OF_INSTANCE}"), "copied nodes"),
+            (
+                total_rate(f"ramvol_pause_duration_seconds_count{OF_INSTANCE}"),
+                "snapshots, clones and reverts",
+            ),
+        ],
+        width=12,
+    )
+
+
 def snapshots():
     return [
         graph(
@@ -353,6 +388,8 @@ def snapshots():
                 )
             ],
         ),
+        pauses(),
+        copied_nodes(),
         snapshots_table(),
     ]
 

@@ -180,6 +180,7 @@ Refusal Content::Keep(uint64_t chunk, Layer& editor, Replaced* replaced,
 
 void Content::UnshareLocked(uint64_t chunk, std::vector<Tree>* before) {
   const std::shared_ptr<Layer> layer = layer_;
+  const size_t already = before->size();
   index_.Unshare(
       chunk, layer,
       [&](Leaf* leaf) {
@@ -187,6 +188,7 @@ void Content::UnshareLocked(uint64_t chunk, std::vector<Tree>* before) {
         return CopyLeaf(leaf, layer, hot_);
       },
       before);
+  layer->counts->CountCopiedNodes(static_cast<int>(before->size() - already));
 }
 
 void Content::Unshare(uint64_t chunk) {

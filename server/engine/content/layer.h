@@ -16,7 +16,7 @@ namespace ramvol::engine {
 struct PackCost;
 struct ReadCost;
 
-// Counts background work on content. Thread-safe.
+// Counts work on content that no request counts. Thread-safe.
 class WorkCounts {
  public:
   virtual ~WorkCounts() = default;
@@ -24,6 +24,8 @@ class WorkCounts {
   virtual void AddPackCost(const PackCost& cost) = 0;
   virtual void CountMergedFrames(int frames) = 0;
   virtual void CountSplitFrames(int frames) = 0;
+  // Index nodes that were shared when a change came.
+  virtual void CountCopiedNodes(int nodes) = 0;
 };
 
 // A volume charges what it writes to its current layer. A snapshot ends that

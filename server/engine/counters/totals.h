@@ -20,6 +20,7 @@ enum class Total {
   kSplitFrames,
   kRewrittenFrames,
   kCorruptFrames,
+  kCopiedNodes,
   kReadBytes,
   kWrittenBytes,
   kCount,
@@ -33,6 +34,7 @@ struct Totals {
   std::array<DurationHistogram, kOperations> operations;
   DurationHistogram compressions;
   DurationHistogram decompressions;
+  DurationHistogram pauses;
 };
 
 }  // namespace ramvol::engine

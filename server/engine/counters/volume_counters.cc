@@ -85,6 +85,10 @@ void VolumeCounters::CountSplitFrames(int frames) {
   totals_.counts.Add(Total::kSplitFrames, frames);
 }
 
+void VolumeCounters::CountCopiedNodes(int nodes) {
+  totals_.counts.Add(Total::kCopiedNodes, nodes);
+}
+
 void VolumeCounters::AddReadCost(const ReadCost& cost) {
   if (cost.decompressions == 0) return;
   counters_.Add(Counter::kDecompressions, cost.decompressions);

@@ -38,6 +38,7 @@ class VolumeCounters final : public WorkCounts {
   void CountLookups(int hits, int misses);
   void CountMergedFrames(int frames) override;
   void CountSplitFrames(int frames) override;
+  void CountCopiedNodes(int nodes) override;
   void AddReadCost(const ReadCost& cost) override;
   void AddPackCost(const PackCost& cost) override;
 

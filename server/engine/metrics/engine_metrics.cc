@@ -94,6 +94,19 @@ void AddDurations(const EngineStats& stats,
   families.push_back(std::move(codec));
 }
 
+void AddSharing(const EngineStats& stats, std::vector<MetricFamily>& families) {
+  families.push_back(Counter("ramvol_copied_nodes_total",
+                             "Index nodes that were shared when a change came, "
+                             "and so were copied.",
+                             stats.copied_nodes));
+  MetricFamily pauses =
+      Family("ramvol_pause_duration_seconds",
+             "How long snapshots, clones and reverts held up writers.",
+             MetricType::Histogram);
+  AddHistogram(pauses, {}, stats.pauses);
+  families.push_back(std::move(pauses));
+}
+
 }  // namespace
 
 std::vector<MetricFamily> EngineMetrics::Collect() const {
@@ -106,6 +119,7 @@ std::vector<MetricFamily> EngineMetrics::Collect() const {
       Gauge("ramvol_snapshots", "Snapshots that there are.", stats.snapshots));
   AddHotCache(stats, families);
   AddFrames(stats, families);
+  AddSharing(stats, families);
   AddDurations(stats, families);
   return families;
 }

@@ -129,6 +129,8 @@ struct EngineStats {
   uint64_t split_frames = 0;
   uint64_t rewritten_frames = 0;
   uint64_t corrupt_frames = 0;
+  // Index nodes that were shared when a change came, and so were copied.
+  uint64_t copied_nodes = 0;
   uint64_t read_bytes = 0;
   uint64_t written_bytes = 0;
   // By reason, in the order of kErrorReasons.
@@ -137,6 +139,8 @@ struct EngineStats {
   std::array<DurationHistogram::Snapshot, kOperations> operations = {};
   DurationHistogram::Snapshot compressions;
   DurationHistogram::Snapshot decompressions;
+  // How long snapshots, clones and reverts held up writers.
+  DurationHistogram::Snapshot pauses;
 };
 
 }  // namespace ramvol::engine

@@ -37,6 +37,20 @@ void AppendHolder(std::string* out, const Holder& holder) {
                                    absl::UTCTimeZone()));
 }
 
+// Writers are held up for its lifetime, which it records.
+class Pause {
+ public:
+  explicit Pause(Totals& totals)
+      : pauses_(totals.pauses), began_ns_(SteadyNowNs()) {}
+  Pause(const Pause&) = delete;
+  Pause& operator=(const Pause&) = delete;
+  ~Pause() { pauses_.Record(SteadyNowNs() - began_ns_); }
+
+ private:
+  DurationHistogram& pauses_;
+  const int64_t began_ns_;
+};
+
 }  // namespace
 
 VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
@@ -460,7 +474,8 @@ absl::Status VolumeCore::Snapshot(
     }
     if (status.ok()) next.push_back(*std::move(layer));
   }
-  if (status.ok()) {
+  if (status.ok() && !in_order.empty()) {
+    std::optional<Pause> pause(in_order[0]->engine_.totals);
     for (VolumeCore* source : in_order) {
       source->content_.whole_operations().Lock();
     }
@@ -476,6 +491,7 @@ absl::Status VolumeCore::Snapshot(
       source->content_.lock().Unlock();
       source->content_.whole_operations().Unlock();
     }
+    pause.reset();
     for (const std::shared_ptr<Layer>& ended : next) EndLayer(*ended);
   }
   for (VolumeCore* source : in_order) source->update_mu_.Unlock();
@@ -503,6 +519,7 @@ absl::Status VolumeCore::CopyFrom(VolumeCore& source)
   }
   Tree tree;
   {
+    const Pause pause(engine_.totals);
     StripedWriterLock whole(&source.content_.whole_operations());
     StripedWriterLock lock(&source.content_.lock());
     tree = layer == nullptr ? source.content_.ShareLocked()
@@ -536,6 +553,7 @@ absl::Status VolumeCore::Revert(VolumeCore& snapshot,
   std::vector<Tree> before;
   absl::Status status;
   {
+    const Pause pause(engine_.totals);
     StripedWriterLock whole(&content_.whole_operations());
     // By address, as all who lock two of them.
     Content* const one = std::min(&content_, &snapshot.content_);

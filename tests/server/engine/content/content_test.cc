@@ -26,6 +26,18 @@ namespace {
 
 using ::testing::ElementsAre;
 
+// Counts copied nodes; nothing here is flushed, which would count other work.
+class CopiedNodes final : public WorkCounts {
+ public:
+  void AddReadCost(const ReadCost&) override {}
+  void AddPackCost(const PackCost&) override {}
+  void CountMergedFrames(int) override {}
+  void CountSplitFrames(int) override {}
+  void CountCopiedNodes(int nodes) override { count += nodes; }
+
+  int count = 0;
+};
+
 class ContentTest : public ::testing::Test {
  protected:
   PageId NewPage(char fill) {
@@ -73,9 +85,9 @@ class ContentTest : public ::testing::Test {
   DurationHistogram durations_;
   const std::unique_ptr<Arena> arena_ = *Arena::Create(16 << 20);
   HotCache hot_{1 << 20};
-  // Nothing here is flushed.
+  const std::shared_ptr<CopiedNodes> copied_ = std::make_shared<CopiedNodes>();
   const std::shared_ptr<Layer> layer_ =
-      std::make_shared<Layer>(*arena_, 0, nullptr, nullptr);
+      std::make_shared<Layer>(*arena_, 0, nullptr, copied_);
   Record record_{kMaxVolumeBytes};
   Content content_{layer_, hot_, record_};
   Replaced replaced_;
@@ -302,7 +314,7 @@ class SharingTest : public ContentTest {
     to.BecomeLocked(tree, kMaxVolumeBytes, &nothing);
   }
   std::shared_ptr<Layer> NewLayer() const {
-    return std::make_shared<Layer>(*arena_, 0, nullptr, nullptr);
+    return std::make_shared<Layer>(*arena_, 0, nullptr, copied_);
   }
   static void Put(Content& content, Layer& layer, uint64_t chunk, int block,
                   char fill) {
@@ -333,13 +345,18 @@ TEST_F(SharingTest, ChargesStayAndWhatIsWrittenIsChargedAnew) {
     EXPECT_EQ(layer_->account.used_bytes(), before);
     EXPECT_EQ(next->account.used_bytes(), 0u);
     EXPECT_EQ(content_.Measure().own_bytes, 0u);
+    EXPECT_EQ(copied_->count, 0);
     Put(content_, *next, 0, 1, 'x');
+    const int copied = copied_->count;
+    EXPECT_GT(copied, 1) << "a leaf and what is above it";
+    Put(content_, *next, 0, 2, 'x');
+    EXPECT_EQ(copied_->count, copied);
     EXPECT_GT(next->account.used_bytes(), kPageBytes);
     EXPECT_EQ(content_.Measure().own_bytes, next->account.used_bytes());
     EXPECT_EQ(content_.OwnBytes(), next->account.used_bytes());
     EXPECT_EQ(snapshot.OwnBytes(), snapshot.Measure().own_bytes);
     EXPECT_EQ(arena_->common_bytes(), kPageBytes) << "the page of block 0";
-    EXPECT_EQ(Blocks(0), "ax..............");
+    EXPECT_EQ(Blocks(0), "axx.............");
     EXPECT_EQ(none->account.used_bytes(), 0u);
   }
   // The other one is gone: what is left is the content's own.

@@ -111,5 +111,25 @@ TEST_F(EngineMetricsTest, GaugesFollowTheEngine) {
   EXPECT_EQ(Value("ramvol_throttled_writes_total"), 0);
 }
 
+TEST_F(EngineMetricsTest, PausesAndCopiedNodesAreCounted) {
+  auto volume = Make("v");
+  ASSERT_THAT(volume->Write(0, "content"), IsOk());
+  EXPECT_EQ(Value("ramvol_copied_nodes_total"), 0);
+  EXPECT_EQ(Value("ramvol_pause_duration_seconds"), 0);
+  const auto snapshots = engine_->CreateSnapshots({{volume, "s"}});
+  ASSERT_THAT(snapshots, IsOk());
+  EXPECT_EQ(Value("ramvol_pause_duration_seconds"), 1);
+  EXPECT_EQ(Value("ramvol_copied_nodes_total"), 0);
+  ASSERT_THAT(volume->Write(0, "other content"), IsOk());
+  ASSERT_THAT(volume->Write(9, "more of it"), IsOk());
+  EXPECT_EQ(Value("ramvol_copied_nodes_total"), 1) << "the only leaf, once";
+  engine::VolumeOptions options;
+  options.name = "clone";
+  ASSERT_THAT(engine_->CloneVolume(options, (*snapshots)[0]), IsOk());
+  EXPECT_EQ(Value("ramvol_pause_duration_seconds"), 2);
+  ASSERT_THAT(engine_->RevertVolume(volume, (*snapshots)[0], false), IsOk());
+  EXPECT_EQ(Value("ramvol_pause_duration_seconds"), 3);
+}
+
 }  // namespace
 }  // namespace ramvol::metrics
