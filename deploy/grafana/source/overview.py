@@ -9,7 +9,6 @@ from panels import (
     hit_rate,
     latencies,
     process_panels,
-    quantile,
     row,
     snapshots_table,
     stat,
@@ -322,19 +321,12 @@ def volumes():
 
 
 def pauses():
-    return graph(
+    return heatmap(
         "Pause of writers",
-        "How long snapshots, clones and reverts held up writers of their volumes: "
-        "median and 99th percentile.",
-        "s",
-        [
-            (
-                quantile(share, "ramvol_pause_duration_seconds", OF_INSTANCE),
-                name,
-            )
-            for share, name in [("0.5", "p50"), ("0.99", "p99")]
-        ],
-        width=12,
+        "Number of snapshots, clones and reverts by how long they held up writers of "
+        "their volumes.",
+        "ramvol_pause_duration_seconds",
+        OF_INSTANCE,
     )
 
 

@@ -272,7 +272,9 @@ def overrides(columns, more):
     ]
 
 
-def table(title, description, keys, columns, sort_by, more, selector=OF_INSTANCE):
+def table(
+    title, description, keys, columns, sort_by, more, selector=OF_INSTANCE, height=9
+):
     """The 50 that have most in the column `sort_by`, one in a row. The keys are
     labels that tell them apart. `more` are properties of fields."""
     (largest,) = (metric for name, _, metric in columns if name == sort_by)
@@ -280,7 +282,7 @@ def table(title, description, keys, columns, sort_by, more, selector=OF_INSTANCE
         table_target(i, metric, selector, keys, largest)
         for i, (_, _, metric) in enumerate(columns)
     ]
-    made = panel("table", title, description, "bytes", WIDTH, 9, targets)
+    made = panel("table", title, description, "bytes", WIDTH, height, targets)
     made["transformations"] = in_lines(keys, columns, targets)
     made["fieldConfig"]["overrides"] = overrides(columns, more)
     made["options"] = {
@@ -308,7 +310,7 @@ def volumes_table():
     )
 
 
-def snapshots_table(selector=OF_INSTANCE):
+def snapshots_table(selector=OF_INSTANCE, height=9):
     return table(
         "Snapshots",
         "The 50 snapshots that alone hold the most memory. Own: what deleting the "
@@ -320,6 +322,7 @@ def snapshots_table(selector=OF_INSTANCE):
         "Own",
         {"Source": [volume_link("Source")]},
         selector,
+        height,
     )
 
 

@@ -202,6 +202,6 @@ def make():
             *content(),
             *load(),
             *use(),
-            snapshots_table(OF_SOURCE),
+            snapshots_table(OF_SOURCE, height=6),
         ],
     )

@@ -139,6 +139,53 @@ def _legend(query, labels):
     ).strip()
 
 
+def _legend_columns(panel, names):
+    """As many as fit into the panel's width."""
+    room = 14 * panel["gridPos"]["w"]  # Characters.
+    return max(1, min(6, room // (max(map(len, names), default=1) + 5)))
+
+
+def _draw_lines(axes, panel, results):
+    defaults = panel["fieldConfig"]["defaults"]
+    start = _start(results)
+    lines = [
+        (
+            _legend(query, labels),
+            _seconds(points, start),
+            [value for _, value in points],
+        )
+        for query, series in results
+        for labels, points in series
+    ]
+    if defaults["custom"]["stacking"]["mode"] == "normal":
+        _stack(axes, lines)
+    else:
+        for i, (name, times, values) in enumerate(lines):
+            colour = _COLOURS[i % len(_COLOURS)]
+            axes.plot(times, values, linewidth=1, color=colour, label=name)
+            if "min" in defaults:
+                axes.fill_between(times, values, color=colour, alpha=0.1, linewidth=0)
+    if "scaleDistribution" in defaults["custom"]:
+        axes.set_yscale("log")
+    if "min" in defaults:
+        axes.set_ylim(bottom=0, top=defaults.get("max"))
+    _format_axes(axes, defaults["unit"])
+    handles, names = axes.get_legend_handles_labels()
+    names = names[:_MOST_LINES]
+    columns = _legend_columns(panel, names)
+    axes.legend(
+        handles[: 2 * columns], names[: 2 * columns], loc="upper left",
+        bbox_to_anchor=(-0.08, -0.12), ncol=columns,
+        fontsize=5.5, frameon=False, handlelength=1, columnspacing=1, borderpad=0,
+    )  # fmt: skip
+
+
+def _legend_columns(panel, names):
+    """As many as fit into the panel's width."""
+    room = 14 * panel["gridPos"]["w"]  # Characters.
+    return max(1, min(6, room // (max(map(len, names), default=1) + 5)))
+
+
 def _draw_lines(axes, panel, results):
     defaults = panel["fieldConfig"]["defaults"]
     start = _start(results)
@@ -168,8 +215,8 @@ def _draw_lines(axes, panel, results):
     if len(names) > _MOST_LINES:
         handles, names = handles[:_MOST_LINES], names[:_MOST_LINES]
     axes.legend(
-        handles, names, loc="upper left", bbox_to_anchor=(-0.08, -0.12), ncol=6,
-        fontsize=5.5, frameon=False, handlelength=1, columnspacing=1, borderpad=0,
+        handles, names, loc="upper left", bbox_to_anchor=(-0.08, -0.12),
+        ncol=_legend_columns(panel, names), fontsize=5.5, frameon=False, handlelength=1, columnspacing=1, borderpad=0,
     )  # fmt: skip
 
 
@@ -286,13 +333,14 @@ def _draw_table(frame, panel, results):
             format_value(rows[key].get(name, math.nan), units.get(name, default))
             for name in columns
         ]
-        for key in order[:9]
+        for key in order[: panel["gridPos"]["h"]]
     ]
+    step = 0.765 / panel["gridPos"]["h"]  # 0.085 where it is nine high.
     for i, line in enumerate(lines):
         for j, (x, text) in enumerate(zip(xs, line)):
             linked = i and lines[0][j] in links
             frame.text(
-                x, 0.86 - i * 0.085, text,
+                x, 1 - (1.65 + i) * step, text,
                 ha="left" if j < len(keys) else "right", va="top",
                 fontsize=7.5, weight="bold" if i == 0 else "normal",
                 color="#1f62e0" if linked else _TEXT, transform=frame.transAxes,
