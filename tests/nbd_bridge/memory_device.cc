@@ -166,7 +166,7 @@ class MemoryDevice final : public nbd::BlockDevice {
 
  private:
   template <typename Call>
-  void Do(Call call, nbd::Completion* done) {
+  void Do(const Call& call, nbd::Completion* done) {
     if (threads_ == nullptr) return done->Done(call());
     RAMVOL_CHECK(threads_->Run([call, done] { done->Done(call()); }));
   }
