@@ -454,6 +454,7 @@ absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,
   if (found == impl_->volumes.end() || found->second != volume) {
     return volume->core_->Deleted();
   }
+  if (volume->core_->damaged()) return volume->core_->Deleted();
   absl::Status free = impl_->CheckNameFree(name);
   if (!free.ok()) return free;
   auto node = impl_->volumes.extract(found);

@@ -95,7 +95,8 @@ class Engine {
   // Gives `volume` another name. Whoever holds the volume keeps it.
   //
   // INVALID_ARGUMENT when `name` is not a name, ALREADY_EXISTS when it is
-  // taken, also by this volume, NOT_FOUND when the volume was deleted.
+  // taken, also by this volume, NOT_FOUND when the volume was deleted,
+  // DATA_LOSS when it is damaged.
   absl::Status RenameVolume(
       const std::shared_ptr<Volume>& volume, const std::string& name,
       std::optional<std::string> attributes = std::nullopt);

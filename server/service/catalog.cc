@@ -1,5 +1,6 @@
 #include "server/service/catalog.h"
 
+#include <limits>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
+#include "ramvol/state/v1/state.pb.h"
 #include "server/service/etag.h"
 #include "server/service/lease.h"
 #include "server/service/snapshot_fields.h"
@@ -58,40 +60,92 @@ bool SameRequest(const google::protobuf::Message& a,
   return google::protobuf::util::MessageDifferencer::Equals(a, b);
 }
 
+void Stamp(absl::Time now, state::v1::KeptVolume* kept) {
+  v1::Volume& settings = *kept->mutable_settings();
+  *settings.mutable_update_time() = ToProto(now);
+  kept->set_generation(kept->generation() + 1);
+  settings.set_etag(absl::StrCat(settings.uid(), "-", kept->generation()));
+}
+
+void SetTtl(absl::Duration ttl, v1::Volume* settings) {
+  settings->clear_ttl();
+  if (ttl > absl::ZeroDuration()) *settings->mutable_ttl() = ToProto(ttl);
+}
+
+// What a volume begins with that `request` creates.
+state::v1::KeptVolume MakeKept(const engine::Volume& volume,
+                               const engine::Volume* source,
+                               const v1::CreateVolumeRequest& request,
+                               absl::Time now) {
+  state::v1::KeptVolume kept;
+  v1::Volume& settings = *kept.mutable_settings();
+  FillVolume(volume, &settings);
+  *settings.mutable_labels() = request.labels();
+  const absl::Duration ttl = FromProto(request.ttl());
+  SetTtl(ttl, &settings);
+  if (source != nullptr) {
+    settings.set_source(request.source());
+    settings.set_source_uid(FormatUid(source->uid()));
+  }
+  *settings.mutable_create_time() = ToProto(now);
+  Stamp(now, &kept);
+  // Without an id, the request cannot be repeated.
+  if (request.request_id().empty()) return kept;
+  *kept.mutable_create_request() = request;
+  v1::Volume& answer = *kept.mutable_create_answer();
+  answer = settings;
+  if (answer.has_ttl()) *answer.mutable_expire_time() = ToProto(now + ttl);
+  return kept;
+}
+
+// What the volume of an earlier server has with it. Defaults when that is not
+// there or cannot be read.
+state::v1::KeptVolume ReadKept(const engine::Volume& volume, absl::Time now) {
+  state::v1::KeptVolume kept;
+  const std::string uid = FormatUid(volume.uid());
+  const bool ours =
+      kept.ParseFromString(volume.attributes()) && kept.settings().uid() == uid;
+  if (!ours) kept.Clear();
+  const int64_t size_bytes = kept.settings().size_bytes();
+  FillVolume(volume, kept.mutable_settings());
+  if (ours) {
+    // The engine has lost it with the content.
+    if (volume.damaged()) kept.mutable_settings()->set_size_bytes(size_bytes);
+    return kept;
+  }
+  *kept.mutable_settings()->mutable_create_time() = ToProto(now);
+  Stamp(now, &kept);
+  return kept;
+}
+
 }  // namespace
 
 // One volume's part of the catalog. Thread-safe.
 class Catalog::Entry {
  public:
-  Entry(std::shared_ptr<engine::Volume> volume, const engine::Volume* source,
-        const v1::CreateVolumeRequest& request, absl::Time now, int64_t now_ns)
-      : volume_(std::move(volume)), request_(request) {
+  // The time to live, if there is one, begins.
+  Entry(std::shared_ptr<engine::Volume> volume, state::v1::KeptVolume kept,
+        int64_t now_ns)
+      : volume_(std::move(volume)) {
     MutexLock lock(&mu_);
-    FillVolume(volume_->options(), &settings_);
-    *settings_.mutable_labels() = request.labels();
-    SetTtlLocked(FromProto(request.ttl()), now_ns);
-    settings_.set_uid(FormatUid(volume_->uid()));
-    if (source != nullptr) {
-      settings_.set_source(request.source());
-      settings_.set_source_uid(FormatUid(source->uid()));
-    }
-    *settings_.mutable_create_time() = ToProto(now);
-    StampLocked(now);
-    // Without an id, the request cannot be repeated.
-    if (request.request_id().empty()) {
-      request_.Clear();
-    } else {
-      first_answer_ = DescribeLocked(now, now_ns);
-    }
+    kept_ = std::move(kept);
+    StartLeaseLocked(now_ns);
   }
 
   std::string name() const {
     MutexLock lock(&mu_);
-    return settings_.name();
+    return kept_.settings().name();
   }
   const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
-  const v1::CreateVolumeRequest& request() const { return request_; }
-  const v1::Volume& first_answer() const { return first_answer_; }
+  // The request that created the volume, empty if it had no id, and its answer.
+  v1::CreateVolumeRequest request() const {
+    MutexLock lock(&mu_);
+    return kept_.create_request();
+  }
+  v1::Volume first_answer() const {
+    MutexLock lock(&mu_);
+    return kept_.create_answer();
+  }
 
   // With all that is shown.
   v1::Volume Describe(absl::Time now, int64_t now_ns) const {
@@ -104,16 +158,25 @@ class Catalog::Entry {
                                     const Catalog& catalog) {
     MutexLock change_lock(&change_mu_);
     absl::Status status = CheckEtag("volume", name(), wanted_etag, etag());
-    if (status.ok()) status = volume_->Update(change.engine);
     if (!status.ok()) return status;
-    MutexLock lock(&mu_);
-    FillVolume(volume_->options(), &settings_);
-    if (change.set_labels) *settings_.mutable_labels() = change.labels;
-    const absl::Time now = catalog.clock_();
+    state::v1::KeptVolume next = kept();
+    v1::Volume& settings = *next.mutable_settings();
+    if (change.set_labels) *settings.mutable_labels() = change.labels;
+    if (change.ttl.has_value()) SetTtl(*change.ttl, &settings);
+    Stamp(catalog.clock_(), &next);
+    engine::VolumeUpdate update = change.engine;
+    if (update.size_bytes.has_value()) {
+      settings.set_size_bytes(static_cast<int64_t>(*update.size_bytes));
+    }
+    update.attributes = next.SerializeAsString();
+    status = volume_->Update(update);
+    if (!status.ok()) return status;
+    FillVolume(*volume_, &settings);
     const int64_t now_ns = catalog.steady_();
-    if (change.ttl.has_value()) SetTtlLocked(*change.ttl, now_ns);
-    StampLocked(now);
-    return DescribeLocked(now, now_ns);
+    MutexLock lock(&mu_);
+    kept_ = std::move(next);
+    if (change.ttl.has_value()) StartLeaseLocked(now_ns);
+    return DescribeLocked(catalog.clock_(), now_ns);
   }
 
   // Also moves this within `catalog`.
@@ -127,7 +190,9 @@ class Catalog::Entry {
         CheckEtag("volume", request.name(), request.etag(), etag());
     if (!status.ok()) return status;
     MutexLock create_lock(&catalog.create_mu_);
-    status = catalog.engine_->RenameVolume(volume_, request.new_name());
+    state::v1::KeptVolume next = Renamed(request, catalog);
+    status = catalog.engine_->RenameVolume(volume_, request.new_name(),
+                                           next.SerializeAsString());
     if (!status.ok()) return status;
     WriterMutexLock map_lock(&catalog.map_mu_);
     auto node = catalog.entries_.extract(request.name());
@@ -137,20 +202,23 @@ class Catalog::Entry {
       catalog.by_rename_id_.emplace(request.request_id(), node.mapped());
     }
     catalog.entries_.insert(std::move(node));
-    return TakeName(request, catalog.clock_(), catalog.steady_());
+    MutexLock lock(&mu_);
+    kept_ = std::move(next);
+    return DescribeLocked(catalog.clock_(), catalog.steady_());
   }
 
   // The id of the request that renamed the volume last, or "".
   std::string rename_id() const {
     MutexLock lock(&mu_);
-    return rename_.request_id();
+    return kept_.rename_request().request_id();
   }
   std::optional<v1::Volume> AnswerIfRepeated(
       const v1::RenameVolumeRequest& request) const {
     MutexLock lock(&mu_);
-    const bool repeated =
-        !request.request_id().empty() && SameRequest(request, rename_);
-    return repeated ? std::optional<v1::Volume>(rename_answer_) : std::nullopt;
+    const bool repeated = !request.request_id().empty() &&
+                          SameRequest(request, kept_.rename_request());
+    return repeated ? std::optional<v1::Volume>(kept_.rename_answer())
+                    : std::nullopt;
   }
 
   absl::StatusOr<v1::Volume> Revert(
@@ -163,11 +231,15 @@ class Catalog::Entry {
           catalog.engine_->RevertVolume(volume_, snapshot, request.force());
     }
     if (!status.ok()) return status;
-    const absl::Time now = catalog.clock_();
+    state::v1::KeptVolume next = kept();
+    FillVolume(*volume_, next.mutable_settings());
+    Stamp(catalog.clock_(), &next);
+    // A server that is killed before this leaves it reverted, with the old
+    // etag.
+    volume_->SetAttributes(next.SerializeAsString());
     MutexLock lock(&mu_);
-    FillVolume(volume_->options(), &settings_);
-    StampLocked(now);
-    return DescribeLocked(now, catalog.steady_());
+    kept_ = std::move(next);
+    return DescribeLocked(catalog.clock_(), catalog.steady_());
   }
 
   absl::Status Delete(engine::Engine& engine,
@@ -201,7 +273,28 @@ class Catalog::Entry {
  private:
   std::string etag() const {
     MutexLock lock(&mu_);
-    return settings_.etag();
+    return kept_.settings().etag();
+  }
+  state::v1::KeptVolume kept() const {
+    MutexLock lock(&mu_);
+    return kept_;
+  }
+
+  // What is kept after `request` to rename.
+  state::v1::KeptVolume Renamed(const v1::RenameVolumeRequest& request,
+                                const Catalog& catalog) const {
+    MutexLock lock(&mu_);
+    state::v1::KeptVolume next = kept_;
+    const absl::Time now = catalog.clock_();
+    next.mutable_settings()->set_name(request.new_name());
+    Stamp(now, &next);
+    next.clear_rename_request();
+    next.clear_rename_answer();
+    if (request.request_id().empty()) return next;
+    *next.mutable_rename_request() = request;
+    *next.mutable_rename_answer() =
+        ShowLocked(next.settings(), now, catalog.steady_());
+    return next;
   }
 
   bool IsOver(int64_t now_ns) {
@@ -214,16 +307,20 @@ class Catalog::Entry {
     return lease_.seen();
   }
 
-  void SetTtlLocked(absl::Duration ttl, int64_t now_ns)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    lease_.Start(ttl, volume_->Use(), now_ns);
-    settings_.clear_ttl();
-    if (lease_.granted()) *settings_.mutable_ttl() = ToProto(ttl);
+  // From now on, the time to live that the settings grant.
+  void StartLeaseLocked(int64_t now_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    lease_.Start(FromProto(kept_.settings().ttl()), volume_->Use(), now_ns);
   }
 
   v1::Volume DescribeLocked(absl::Time now, int64_t now_ns) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    v1::Volume volume = settings_;
+    return ShowLocked(kept_.settings(), now, now_ns);
+  }
+  // `settings` with the time that is left.
+  v1::Volume ShowLocked(const v1::Volume& settings, absl::Time now,
+                        int64_t now_ns) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    v1::Volume volume = settings;
     if (!lease_.granted()) return volume;
     lease_.Look(volume_->Use(), now_ns);
     if (!lease_.seen().attached) {
@@ -232,47 +329,29 @@ class Catalog::Entry {
     return volume;
   }
 
-  v1::Volume TakeName(const v1::RenameVolumeRequest& request, absl::Time now,
-                      int64_t now_ns) {
-    MutexLock lock(&mu_);
-    settings_.set_name(request.new_name());
-    StampLocked(now);
-    rename_.Clear();
-    rename_answer_.Clear();
-    if (!request.request_id().empty()) {
-      rename_ = request;
-      rename_answer_ = DescribeLocked(now, now_ns);
-    }
-    return DescribeLocked(now, now_ns);
-  }
-
-  void StampLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    *settings_.mutable_update_time() = ToProto(now);
-    settings_.set_etag(absl::StrCat(settings_.uid(), "-", ++generation_));
-  }
-
-  // Constant after construction.
   const std::shared_ptr<engine::Volume> volume_;
-  v1::CreateVolumeRequest request_;
-  v1::Volume first_answer_;
 
   // Held during a whole change, including the engine's part, so that no other
   // change comes between the check of the etag and this one.
   Mutex change_mu_ ABSL_ACQUIRED_BEFORE(mu_);
   mutable Mutex mu_;
-  v1::Volume settings_ ABSL_GUARDED_BY(mu_);  // Without expire_time.
+  // As the engine has it as attributes of the volume.
+  state::v1::KeptVolume kept_ ABSL_GUARDED_BY(mu_);
   mutable Lease lease_ ABSL_GUARDED_BY(mu_);
-  // The request that renamed the volume last, if it had an id.
-  v1::RenameVolumeRequest rename_ ABSL_GUARDED_BY(mu_);
-  v1::Volume rename_answer_ ABSL_GUARDED_BY(mu_);
-  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 Catalog::Catalog(engine::Engine* engine, Clock clock, ClockNs steady)
     : engine_(engine),
       clock_(std::move(clock)),
       steady_(std::move(steady)),
-      snapshots_(engine, clock_) {}
+      snapshots_(engine, clock_) {
+  constexpr size_t kAll = std::numeric_limits<size_t>::max();
+  for (auto& [name, volume] : engine->List("", kAll)) {
+    state::v1::KeptVolume kept = ReadKept(*volume, clock_());
+    Enter(
+        std::make_shared<Entry>(std::move(volume), std::move(kept), steady_()));
+  }
+}
 
 Catalog::~Catalog() = default;
 
@@ -354,13 +433,19 @@ absl::StatusOr<v1::Volume> Catalog::Create(
     volume.set_source(request.source());
     return volume;
   }
-  auto volume = *source == nullptr ? engine_->CreateVolume(*options)
-                                   : engine_->CloneVolume(*options, *source);
+  state::v1::KeptVolume kept;
+  const auto attributes = [&](const engine::Volume& made) {
+    kept = MakeKept(made, source->get(), request, clock_());
+    return kept.SerializeAsString();
+  };
+  auto volume = *source == nullptr
+                    ? engine_->CreateVolume(*options, attributes)
+                    : engine_->CloneVolume(*options, *source, attributes);
   if (!volume.ok()) {
     return WithMetadata(volume.status(), "volume", request.name());
   }
-  v1::Volume created = Enter(std::make_shared<Entry>(
-      *std::move(volume), source->get(), request, clock_(), steady_()));
+  v1::Volume created = Enter(
+      std::make_shared<Entry>(*std::move(volume), std::move(kept), steady_()));
   LogEvent(
       Event::kVolumeCreated,
       {.volume = created.name(),
@@ -393,8 +478,10 @@ v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
   v1::Volume created = entry->Describe(clock_(), steady_());
   ScheduleLook(entry);
   WriterMutexLock lock(&map_mu_);
-  const std::string& id = entry->request().request_id();
+  const std::string id = entry->request().request_id();
   if (!id.empty()) by_request_id_.emplace(id, entry);
+  const std::string rename_id = entry->rename_id();
+  if (!rename_id.empty()) by_rename_id_.emplace(rename_id, entry);
   entries_.emplace(created.name(), std::move(entry));
   return created;
 }

@@ -31,8 +31,9 @@ namespace ramvol::service {
 // Creates, changes and deletes volumes in the engine, and keeps these settings.
 // All such calls go through one Catalog. The data path uses the engine
 // directly, and so calls must not keep volumes that they find here: one that is
-// referred to does not expire. Where a call reads, "@" and a snapshot's name
-// will do, too.
+// referred to does not expire. The engine keeps the settings, as attributes of
+// its volumes, for the next server. Where a call reads, "@" and a snapshot's
+// name will do, too.
 //
 // Thread-safe. Errors are as volume_service.proto documents.
 class Catalog {
@@ -40,8 +41,8 @@ class Catalog {
   using Clock = std::function<absl::Time()>;
   using ClockNs = std::function<int64_t()>;
 
-  // Borrows `engine`, which must outlive the catalog and be empty. Times to
-  // live are measured by `steady`.
+  // Borrows `engine`, which must outlive the catalog, and takes over what is in
+  // it. Times to live are measured by `steady`; they begin anew.
   explicit Catalog(engine::Engine* engine, Clock clock = absl::Now,
                    ClockNs steady = &SteadyNowNs);
   ~Catalog();

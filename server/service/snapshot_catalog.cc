@@ -1,6 +1,7 @@
 #include "server/service/snapshot_catalog.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -34,21 +35,52 @@ void FillStats(const engine::Volume& snapshot, v1::Snapshot* message) {
   out.set_shared_bytes(static_cast<int64_t>(stats.shared_bytes));
 }
 
-v1::Snapshot Describe(const engine::Volume& snapshot,
-                      const engine::Volume& source,
-                      const v1::CreateSnapshotRequest& request,
-                      absl::Time now) {
+// What the engine knows.
+v1::Snapshot MakeSnapshot(const engine::Volume& snapshot, absl::Time now) {
   v1::Snapshot message;
   message.set_name(std::string(BareName(snapshot.name())));
   message.set_uid(FormatUid(snapshot.uid()));
-  *message.mutable_labels() = request.labels();
-  message.set_source(source.name());
-  message.set_source_uid(FormatUid(source.uid()));
   *message.mutable_create_time() = ToProto(now);
   message.set_size_bytes(static_cast<int64_t>(snapshot.size_bytes()));
+  message.set_state(StateOf(snapshot));
   // It never changes.
   message.set_etag(absl::StrCat(message.uid(), "-1"));
   return message;
+}
+
+// What is kept with a snapshot that a part of `request` creates.
+state::v1::KeptSnapshot MakeKept(const engine::Volume& snapshot,
+                                 const engine::Volume& source,
+                                 const v1::CreateSnapshotsRequest& request,
+                                 int part, absl::Time now) {
+  state::v1::KeptSnapshot kept;
+  v1::Snapshot& message = *kept.mutable_snapshot();
+  message = MakeSnapshot(snapshot, now);
+  *message.mutable_labels() = request.snapshots(part).labels();
+  message.set_source(source.name());
+  message.set_source_uid(FormatUid(source.uid()));
+  FillStats(snapshot, &message);
+  if (request.request_id().empty()) return kept;
+  kept.set_request_id(request.request_id());
+  *kept.mutable_request() = request.snapshots(part);
+  kept.set_part(part);
+  kept.set_parts(request.snapshots_size());
+  return kept;
+}
+
+// What the snapshot of an earlier server has with it. Defaults when that is not
+// there or cannot be read.
+state::v1::KeptSnapshot ReadKept(const engine::Volume& snapshot,
+                                 absl::Time now) {
+  state::v1::KeptSnapshot kept;
+  const std::string name(BareName(snapshot.name()));
+  if (!kept.ParseFromString(snapshot.attributes()) ||
+      kept.snapshot().uid() != FormatUid(snapshot.uid()) ||
+      kept.snapshot().name() != name) {
+    kept.Clear();
+    *kept.mutable_snapshot() = MakeSnapshot(snapshot, now);
+  }
+  return kept;
 }
 
 }  // namespace
@@ -66,8 +98,47 @@ struct SnapshotCatalog::Remembered {
   std::vector<v1::Snapshot> answer;
 };
 
+// The request with this id and its answer, if all of its parts are there.
+std::shared_ptr<const SnapshotCatalog::Remembered> SnapshotCatalog::Remember(
+    const std::string& id, std::vector<const state::v1::KeptSnapshot*> parts) {
+  if (id.empty()) return nullptr;
+  std::sort(parts.begin(), parts.end(),
+            [](auto* a, auto* b) { return a->part() < b->part(); });
+  auto remembered = std::make_shared<Remembered>();
+  remembered->request.set_request_id(id);
+  for (const state::v1::KeptSnapshot* one : parts) {
+    if (one->part() != remembered->request.snapshots_size()) return nullptr;
+    *remembered->request.add_snapshots() = one->request();
+    remembered->answer.push_back(one->snapshot());
+  }
+  if (remembered->request.snapshots_size() != parts.back()->parts()) {
+    return nullptr;
+  }
+  return remembered;
+}
+
 SnapshotCatalog::SnapshotCatalog(engine::Engine* engine, Clock clock)
-    : engine_(engine), clock_(std::move(clock)) {}
+    : engine_(engine), clock_(std::move(clock)) {
+  constexpr size_t kAll = std::numeric_limits<size_t>::max();
+  std::vector<std::shared_ptr<engine::Volume>> found;
+  std::vector<state::v1::KeptSnapshot> kept;
+  // By ids of requests, what they created.
+  absl::flat_hash_map<std::string, std::vector<size_t>> by_request;
+  for (auto& [name, volume] : engine->List("@", kAll)) {
+    kept.push_back(ReadKept(*volume, clock_()));
+    by_request[kept.back().request_id()].push_back(found.size());
+    found.push_back(std::move(volume));
+  }
+  for (const auto& [id, created] : by_request) {
+    std::vector<std::shared_ptr<Entry>> entries;
+    std::vector<const state::v1::KeptSnapshot*> parts;
+    for (const size_t i : created) {
+      entries.push_back(MakeEntry(found[i], kept[i].snapshot()));
+      parts.push_back(&kept[i]);
+    }
+    Enter(std::move(entries), Remember(id, std::move(parts)));
+  }
+}
 
 SnapshotCatalog::~SnapshotCatalog() = default;
 
@@ -138,40 +209,56 @@ absl::StatusOr<std::vector<v1::Snapshot>> SnapshotCatalog::Create(
   MutexLock lock(&create_mu_);
   if (const auto old = AnswerOld(request)) return *old;
   const absl::Time now = clock_();
-  const auto wanted = Prepare(request, now);
+  auto wanted = Prepare(request, now);
   if (!wanted.ok()) return wanted.status();
+  std::vector<state::v1::KeptSnapshot> kept;
+  for (size_t i = 0; i < wanted->size(); ++i) {
+    engine::Engine::SnapshotRequest& one = (*wanted)[i];
+    one.attributes = [&, i](const engine::Volume& snapshot) {
+      kept.push_back(
+          MakeKept(snapshot, *one.volume, request, static_cast<int>(i), now));
+      return kept.back().SerializeAsString();
+    };
+  }
   const auto made = engine_->CreateSnapshots(*wanted);
   if (!made.ok()) return made.status();
   std::vector<std::shared_ptr<Entry>> entries;
   std::vector<v1::Snapshot> answer;
   for (size_t i = 0; i < made->size(); ++i) {
     const std::shared_ptr<engine::Volume>& snapshot = (*made)[i];
-    auto entry = std::make_shared<Entry>();
-    entry->volume = snapshot;
-    entry->snapshot = Describe(*snapshot, *(*wanted)[i].volume,
-                               request.snapshots(static_cast<int>(i)), now);
-    answer.push_back(entry->snapshot);
-    FillStats(*snapshot, &answer.back());
+    answer.push_back(kept[i].snapshot());
+    entries.push_back(MakeEntry(snapshot, answer.back()));
     LogEvent(Event::kSnapshotCreated,
              {.volume = snapshot->name(),
               .client = client,
-              .message = absl::StrCat("of \"", entry->snapshot.source(), "\""),
+              .message = absl::StrCat("of \"", answer.back().source(), "\""),
               .uid = snapshot->uid()});
-    entries.push_back(std::move(entry));
   }
-  Enter(request, std::move(entries), answer);
-  return answer;
-}
-
-void SnapshotCatalog::Enter(const v1::CreateSnapshotsRequest& request,
-                            std::vector<std::shared_ptr<Entry>> entries,
-                            const std::vector<v1::Snapshot>& answer) {
   std::shared_ptr<const Remembered> remembered;
   if (!request.request_id().empty()) {
     remembered = std::make_shared<Remembered>(Remembered{request, answer});
   }
+  Enter(std::move(entries), remembered);
+  return answer;
+}
+
+std::shared_ptr<SnapshotCatalog::Entry> SnapshotCatalog::MakeEntry(
+    std::shared_ptr<engine::Volume> volume, v1::Snapshot snapshot) {
+  snapshot.clear_stats();
+  snapshot.set_state(StateOf(*volume));
+  auto entry = std::make_shared<Entry>();
+  entry->volume = std::move(volume);
+  entry->snapshot = std::move(snapshot);
+  return entry;
+}
+
+void SnapshotCatalog::Enter(
+    std::vector<std::shared_ptr<Entry>> entries,
+    const std::shared_ptr<const Remembered>& remembered) {
   WriterMutexLock lock(&map_mu_);
-  if (remembered != nullptr) by_request_id_[request.request_id()] = remembered;
+  if (remembered != nullptr) {
+    by_request_id_[remembered->request.request_id()] = remembered;
+  }
   for (std::shared_ptr<Entry>& entry : entries) {
     entry->remembered = remembered;
     std::string name = entry->snapshot.name();
@@ -194,12 +281,12 @@ absl::StatusOr<v1::Volume> SnapshotCatalog::GetAsVolume(
   if (!entry.ok()) return entry.status();
   const v1::Snapshot& snapshot = (*entry)->snapshot;
   v1::Volume volume;
-  FillVolume((*entry)->volume->options(), &volume);
+  FillVolume(*(*entry)->volume, &volume);
+  volume.set_size_bytes(snapshot.size_bytes());
   *volume.mutable_labels() = snapshot.labels();
   volume.set_etag(snapshot.etag());
   *volume.mutable_create_time() = snapshot.create_time();
   *volume.mutable_update_time() = snapshot.create_time();
-  volume.set_uid(snapshot.uid());
   volume.set_source(snapshot.source());
   volume.set_source_uid(snapshot.source_uid());
   return volume;

@@ -19,20 +19,23 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "ramvol/state/v1/state.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
 
 namespace ramvol::service {
 
 // Creates and deletes snapshots in the engine. All such calls go through one
-// SnapshotCatalog. Names that it takes may begin with "@".
+// SnapshotCatalog. Names that it takes may begin with "@". The engine keeps it
+// all, as attributes of its snapshots, for the next server.
 //
 // Thread-safe. Errors are as volume_service.proto documents.
 class SnapshotCatalog {
  public:
   using Clock = std::function<absl::Time()>;
 
-  // Borrows `engine`, which must outlive the catalog and be empty.
+  // Borrows `engine`, which must outlive the catalog, and takes over the
+  // snapshots that are in it.
   SnapshotCatalog(engine::Engine* engine, Clock clock);
   ~SnapshotCatalog();
 
@@ -76,9 +79,13 @@ class SnapshotCatalog {
   absl::StatusOr<std::vector<engine::Engine::SnapshotRequest>> Prepare(
       const v1::CreateSnapshotsRequest& request, absl::Time now) const;
   bool Taken(const std::string& name) const;
-  void Enter(const v1::CreateSnapshotsRequest& request,
-             std::vector<std::shared_ptr<Entry>> entries,
-             const std::vector<v1::Snapshot>& answer);
+  static std::shared_ptr<Entry> MakeEntry(
+      std::shared_ptr<engine::Volume> volume, v1::Snapshot snapshot);
+  static std::shared_ptr<const Remembered> Remember(
+      const std::string& id, std::vector<const state::v1::KeptSnapshot*> parts);
+  // Enters what one request created, or several without an id.
+  void Enter(std::vector<std::shared_ptr<Entry>> entries,
+             const std::shared_ptr<const Remembered>& remembered);
   void Erase(const std::shared_ptr<const Entry>& entry);
 
   engine::Engine* const engine_;

@@ -6,6 +6,7 @@
 #include "absl/numeric/bits.h"
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
+#include "server/service/uid.h"
 
 namespace ramvol::service {
 namespace {
@@ -342,6 +343,16 @@ void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume) {
   volume->set_memory_limit_bytes(
       static_cast<int64_t>(options.memory_limit_bytes));
   volume->set_read_only(options.read_only);
+}
+
+void FillVolume(const engine::Volume& from, v1::Volume* volume) {
+  FillVolume(from.options(), volume);
+  volume->set_uid(FormatUid(from.uid()));
+  volume->set_state(StateOf(from));
+}
+
+v1::VolumeState StateOf(const engine::Volume& volume) {
+  return volume.damaged() ? v1::VOLUME_STATE_DAMAGED : v1::VOLUME_STATE_READY;
 }
 
 v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {

@@ -57,6 +57,9 @@ absl::Status CheckRequestId(const std::string& request_id);
 
 // Sets the fields that the engine knows.
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);
+// And uid and state.
+void FillVolume(const engine::Volume& from, v1::Volume* volume);
+v1::VolumeState StateOf(const engine::Volume& volume);
 
 google::protobuf::Timestamp ToProto(absl::Time time);
 google::protobuf::Duration ToProto(absl::Duration duration);

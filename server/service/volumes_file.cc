@@ -12,6 +12,7 @@
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
 #include "ramvol/v1/volumes_file.pb.h"
+#include "server/service/snapshot_fields.h"
 
 namespace ramvol::service {
 namespace {
@@ -146,6 +147,8 @@ absl::StatusOr<std::vector<VolumesFileEntry>> ReadVolumesFile(
 absl::Status CreateVolumes(const std::vector<VolumesFileEntry>& entries,
                            Catalog* catalog) {
   for (const VolumesFileEntry& entry : entries) {
+    const std::string& name = entry.request.name();
+    if (!NamesSnapshot(name) && catalog->Get(name).ok()) continue;
     const absl::Status status = catalog->Create(entry.request).status();
     if (status.ok()) continue;
     return absl::Status(status.code(),

@@ -28,8 +28,9 @@ struct VolumesFileEntry {
 absl::StatusOr<std::vector<VolumesFileEntry>> ReadVolumesFile(
     const std::string& path);
 
-// Creates all volumes. Stops at the first failure and returns CreateVolume's
-// error, which begins with the entry's `where`; earlier volumes exist then.
+// Creates all volumes. One that outlived an earlier server stays as it is.
+// Stops at the first failure and returns CreateVolume's error, which begins
+// with the entry's `where`; earlier volumes exist then.
 absl::Status CreateVolumes(const std::vector<VolumesFileEntry>& entries,
                            Catalog* catalog);
 

@@ -576,6 +576,7 @@ absl::Status VolumeCore::Revert(VolumeCore& snapshot,
 absl::StatusOr<Changes> VolumeCore::GetChanges(const VolumeCore& since,
                                                uint64_t offset, uint64_t length,
                                                size_t max_ranges) {
+  if (since.content_.closed()) return since.Deleted();
   const int64_t began_ns = SteadyNowNs();
   const Request request{"changes query", offset, length};
   Changes changes;

@@ -122,6 +122,17 @@ TEST_F(VolumesFileTest, TheSameRequestIdMakesNoDoubledEntryRight) {
   EXPECT_THAT(Read(entry + entry), StatusIs(kInvalid, HasSubstr("entry 2")));
 }
 
+TEST_F(VolumesFileTest, WhatIsThereAlreadyStaysAsItIs) {
+  ASSERT_THAT(ReadAndCreate("volumes { name: \"a\" size_bytes: 5 }"), IsOk());
+  const std::string uid = catalog_.Get("a")->uid();
+  EXPECT_THAT(ReadAndCreate("volumes { name: \"a\" size_bytes: 6 }\n"
+                            "volumes { name: \"b\" size_bytes: 7 }\n"),
+              IsOk());
+  EXPECT_EQ(catalog_.Get("a")->uid(), uid);
+  EXPECT_EQ(catalog_.Get("a")->size_bytes(), 5);
+  EXPECT_THAT(catalog_.Get("b"), IsOk());
+}
+
 TEST_F(VolumesFileTest, CreateVolumesErrorsNameEntryFieldAndValue) {
   EXPECT_THAT(
       ReadAndCreate("volumes { name: \"first\" size_bytes: 1 }\n"
