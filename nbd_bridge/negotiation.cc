@@ -178,8 +178,11 @@ class Negotiator {
 
   Phase Refuse(const absl::Status& status) {
     LogRefusal(status);
+    // What is damaged is no better when it is asked for again.
+    const bool unavailable =
+        absl::IsNotFound(status) || absl::IsDataLoss(status);
     const OptionReply type =
-        absl::IsNotFound(status) ? OptionReply::kErrUnknown
+        unavailable ? OptionReply::kErrUnknown
         : absl::IsInvalidArgument(status)
             ? OptionReply::kErrInvalid
             : OptionReply::kErrShutdown;  // The server cannot be reached.

@@ -41,6 +41,8 @@ const Words& Phrases() {
       {"detach first, or force it", "detach first, or give --force"},
       {"raise --memory_limit", "raise ramvold's --memory_limit"},
       {"raise --max_volumes", "raise ramvold's --max_volumes"},
+      {"restore it under another name, and delete it",
+       "restore it under another name, and delete it by \"ramvol rm\""},
       {"use ZSTD or SPARSE", "give --allocator=zstd or sparse"},
       {"give each request an id of its own", "try again"},
   };

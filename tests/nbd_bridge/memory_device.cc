@@ -228,6 +228,7 @@ absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> MemoryExports::Open(
     std::string_view name, std::string_view) {
   const auto info = Find(name);
   if (!info.ok()) return info.status();
+  if (!open_status_.ok()) return open_status_;
   const Entry& entry = volumes_.find(name)->second;
   return std::make_unique<MemoryDevice>(entry.volume, entry.read_only,
                                         synchronous_ ? nullptr : &threads_,

@@ -79,6 +79,8 @@ class MemoryExports final : public nbd::Exports {
   MemoryVolume& Add(const std::string& name,
                     std::shared_ptr<MemoryVolume> volume,
                     bool read_only = false);
+  // From now on, Open of what there is fails.
+  void FailOpensWith(absl::Status status) { open_status_ = std::move(status); }
   // Devices that live.
   int open_devices() const { return *open_devices_; }
 
@@ -98,6 +100,7 @@ class MemoryExports final : public nbd::Exports {
   };
 
   const bool synchronous_;
+  absl::Status open_status_;
   std::map<std::string, Entry, std::less<>> volumes_;
   const std::shared_ptr<std::atomic<int>> open_devices_ =
       std::make_shared<std::atomic<int>>(0);

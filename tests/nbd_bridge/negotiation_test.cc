@@ -110,6 +110,19 @@ TEST_F(NegotiationTest, UnknownExportIsRefusedByName) {
   EXPECT_EQ(harness_.exports().open_devices(), 0);
 }
 
+TEST_F(NegotiationTest, DamagedExportIsNotAvailable) {
+  client_->Greet();
+  harness_.exports().FailOpensWith(absl::DataLossError("is damaged"));
+  OptionAnswer answer = AskInfo(Option::kGo, "apple");
+  EXPECT_EQ(answer.type, OptionReply::kErrUnknown);
+  EXPECT_THAT(answer.data, HasSubstr("is damaged"));
+  // Another time, it may be.
+  harness_.exports().FailOpensWith(absl::UnavailableError("is away"));
+  answer = AskInfo(Option::kGo, "apple");
+  EXPECT_EQ(answer.type, OptionReply::kErrShutdown);
+  EXPECT_EQ(harness_.exports().open_devices(), 0);
+}
+
 TEST_F(NegotiationTest, MessagesQuoteOnlyWhatCanBeShown) {
   client_->Greet();
   const OptionAnswer answer =

@@ -1,5 +1,6 @@
 #include "client/cli/output/message_text.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -25,6 +26,27 @@ namespace {
 
 constexpr int64_t kBlockBytes = 4096;
 constexpr char kAllocatorPrefix[] = "ALLOCATOR_";
+constexpr char kStatePrefix[] = "VOLUME_STATE_";
+
+// A server of an earlier version says nothing about it.
+bool IsUsable(v1::VolumeState state) {
+  return state == v1::VOLUME_STATE_READY ||
+         state == v1::VOLUME_STATE_UNSPECIFIED;
+}
+
+std::string StateText(v1::VolumeState state) {
+  const std::string name = v1::VolumeState_Name(state);
+  if (name.rfind(kStatePrefix, 0) != 0) return absl::StrCat(state);
+  return absl::AsciiStrToLower(name.substr(sizeof(kStatePrefix) - 1));
+}
+
+// Of volumes or snapshots. If so, tables have a column for it.
+template <typename Messages>
+bool AnyUnusable(const Messages& messages) {
+  return std::any_of(messages.begin(), messages.end(), [](const auto& message) {
+    return !IsUsable(message.state());
+  });
+}
 
 std::string Size(int64_t bytes) {
   return FormatSize(static_cast<uint64_t>(bytes));
@@ -195,6 +217,8 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
       std::any_of(volumes.begin(), volumes.end(),
                   [](const v1::Volume& one) { return !one.source().empty(); });
   if (sources) columns.push_back({"SOURCE"});
+  const bool states = AnyUnusable(volumes);
+  if (states) columns.push_back({"STATE"});
   if (!stats.empty()) {
     for (const char* title :
          {"DATA", "STORED", "MEMORY", "OWN", "RATIO", "CLIENTS"}) {
@@ -210,6 +234,7 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
                                     AllocatorName(volume.allocator()),
                                     volume.read_only() ? "ro" : "rw"};
     if (sources) row.push_back(volume.source().empty() ? "-" : volume.source());
+    if (states) row.push_back(StateText(volume.state()));
     if (!stats.empty()) {
       row.push_back(Size(stats[i].logical_bytes()));
       row.push_back(Size(stats[i].stored_bytes()));
@@ -236,6 +261,9 @@ std::string VolumeText(const v1::Volume& volume, absl::Time now) {
                                     volume.merge_zstd_level(), " merging"));
   fields.Add("Memory limit", Limit(volume.memory_limit_bytes()));
   fields.Add("Access", volume.read_only() ? "read-only" : "read-write");
+  if (!IsUsable(volume.state())) {
+    fields.Add("State", StateText(volume.state()));
+  }
   if (!volume.source().empty()) fields.Add("Source", volume.source());
   fields.Add("Time to live", TtlText(volume, now));
   fields.Add("Labels", volume.labels().empty() ? "none" : Labels(volume));
@@ -272,12 +300,19 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
 }
 
 std::string SnapshotsText(const std::vector<v1::Snapshot>& snapshots) {
-  Table table(
-      {{"NAME"}, {"SOURCE"}, {"SIZE", Align::kRight}, {"CREATED"}, {"LABELS"}});
+  std::vector<Table::Column> columns = {
+      {"NAME"}, {"SOURCE"}, {"SIZE", Align::kRight}, {"CREATED"}};
+  const bool states = AnyUnusable(snapshots);
+  if (states) columns.push_back({"STATE"});
+  columns.push_back({"LABELS"});
+  Table table(columns);
   for (const v1::Snapshot& snapshot : snapshots) {
-    table.AddRow({absl::StrCat("@", snapshot.name()), snapshot.source(),
-                  Size(snapshot.size_bytes()), TimeText(snapshot.create_time()),
-                  Labels(snapshot)});
+    std::vector<std::string> row = {
+        absl::StrCat("@", snapshot.name()), snapshot.source(),
+        Size(snapshot.size_bytes()), TimeText(snapshot.create_time())};
+    if (states) row.push_back(StateText(snapshot.state()));
+    row.push_back(Labels(snapshot));
+    table.AddRow(std::move(row));
   }
   return table.Render();
 }
@@ -288,6 +323,9 @@ std::string SnapshotText(const v1::Snapshot& snapshot) {
   fields.Add("Name", absl::StrCat("@", snapshot.name()));
   fields.Add("Source", absl::StrCat(snapshot.source(), " (uid ",
                                     snapshot.source_uid(), ")"));
+  if (!IsUsable(snapshot.state())) {
+    fields.Add("State", StateText(snapshot.state()));
+  }
   fields.Add("Size", FormatBytes(snapshot.size_bytes()));
   fields.Add("Data", FormatBytes(stats.logical_bytes()));
   fields.Add("Memory", FormatBytes(stats.memory_bytes()));
