@@ -40,6 +40,8 @@ enum class Event : uint8_t {
   kRequestsFail,       // Of a bridge: the server behind it answers errors.
   kRequestsSucceed,    // And no longer.
   kLeftOut,            // Events that were too many to be logged.
+  kRecovered,          // Volumes that outlived an earlier server are back.
+  kStateWarning,       // Something about the place where they live.
   kCount,
 };
 inline constexpr size_t kEvents = static_cast<size_t>(Event::kCount);
@@ -74,6 +76,8 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"requests_fail", LogLevel::kWarning, false, false},
     {"requests_succeed", LogLevel::kInfo, false, false},
     {"left_out", LogLevel::kWarning, false, false},
+    {"recovered", LogLevel::kInfo, false, false},
+    {"state_warning", LogLevel::kWarning, false, false},
 }};
 
 inline const EventTraits& TraitsOf(Event event) {

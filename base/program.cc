@@ -154,9 +154,9 @@ void Program::Log(const std::string& message) const {
   LogEvent(Event::kNote, {.message = message});
 }
 
-int Program::Fail(const absl::Status& status) const {
+int Program::Fail(const absl::Status& status, int exit_code) const {
   LogEvent(Event::kFailed, {.message = std::string(status.message())});
-  return EXIT_FAILURE;
+  return exit_code;
 }
 
 void Program::Prepare() {
@@ -215,6 +215,12 @@ void Program::Stop(absl::Duration drain_timeout,
     _exit(EXIT_FAILURE);
   }
   Log("stopped");
+}
+
+void Program::ExitAtOnce() {
+  std::fflush(nullptr);
+  EventLog::OfProcess().Flush(kLogFlushTime);
+  _exit(EXIT_SUCCESS);
 }
 
 absl::Status CheckTimeoutFlag(const std::string& flag, absl::Duration value) {

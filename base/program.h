@@ -35,8 +35,8 @@ class Program {
                       const std::string& level) const;
   // Writes a note to the process's log (base/event_log.h).
   void Log(const std::string& message) const;
-  // Logs the message and returns main's exit code.
-  int Fail(const absl::Status& status) const;
+  // Logs the message and returns main's exit code, 1 unless another is given.
+  int Fail(const absl::Status& status, int exit_code = 1) const;
 
   // Starts the log's thread. Blocks the signals that would end the process, for
   // WaitForStopSignal, in this and all later threads; so call it before any
@@ -55,6 +55,8 @@ class Program {
   // `drain_timeout`.
   void Stop(absl::Duration drain_timeout,
             const std::function<void()>& shut_down) const;
+  // Ends the process with 0, and destroys nothing; the log is written.
+  [[noreturn]] static void ExitAtOnce();
 
  private:
   // Sends `state` to systemd, if systemd started this process.

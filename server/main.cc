@@ -88,10 +88,17 @@ ABSL_FLAG(absl::Duration, merge_interval,
           "recompressed in the background, in larger frames: 1ms to 1h.");
 ABSL_FLAG(int, max_volumes, ramvol::engine::EngineOptions().max_volumes,
           "Most volumes at a time.");
+ABSL_FLAG(std::string, state_dir, "",
+          "A directory on a tmpfs, such as /dev/shm/ramvol, that holds the "
+          "volumes' memory, so that they outlive this process: a new one with "
+          "the same directory goes on with them, whatever ended the old one "
+          "but the machine. The tmpfs needs room for --memory_limit. Empty: "
+          "volumes end with the process.");
 ABSL_FLAG(std::string, volumes_file, "",
           "A file with the volumes to create before the ready line, in the "
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
-          "size_bytes: 1073741824 }. Empty: none.");
+          "size_bytes: 1073741824 }. Those that are in the --state_dir already "
+          "stay as they are. Empty: none.");
 ABSL_FLAG(std::string, log_format, "text",
           "The format of the log on standard error: text, or json for one "
           "object a line.");
@@ -105,6 +112,8 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
+// When there is a --state_dir that this process cannot go on with.
+constexpr int kExitStateRefused = 3;
 constexpr absl::Duration kMaxMergeInterval = absl::Hours(1);
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
 // In --listen and --nbd_listen, stands for the passed sockets.
@@ -116,7 +125,8 @@ constexpr char kUsage[] =
     "Usage: ramvold [flags]\n\n"
     "When all addresses are bound it prints one line, \"ramvold ready: ...\", "
     "with each of them. It logs to standard error. SIGTERM and SIGINT stop it "
-    "cleanly.";
+    "cleanly. It exits with 3 when it cannot go on with what is in its "
+    "--state_dir, which it leaves as it is, and with 1 after other failures.";
 
 absl::StatusOr<uint64_t> MemoryLimit() {
   const uint64_t given = absl::GetFlag(FLAGS_memory_limit).bytes;
@@ -215,6 +225,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   if (!merge_interval_ms.ok()) return merge_interval_ms.status();
   options.engine.merge_interval_ms = *merge_interval_ms;
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
+  options.engine.state_dir = absl::GetFlag(FLAGS_state_dir);
   auto volumes =
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
   if (!volumes.ok()) return volumes.status();
@@ -276,12 +287,18 @@ int main(int argc, char** argv) {
 
   program.Prepare();
   const auto server = Server::Start(*options);
-  if (!server.ok()) return program.Fail(server.status());
+  if (!server.ok()) {
+    const bool refused = absl::IsFailedPrecondition(server.status());
+    return program.Fail(server.status(),
+                        refused ? kExitStateRefused : EXIT_FAILURE);
+  }
   program.Log(absl::StrCat(
       "memory limit ", ramvol::FormatSize(options->engine.memory_limit_bytes),
       ", client memory ", ramvol::FormatSize(options->client_memory_bytes)));
   program.PrintReady(ReadyLine(**server));
   program.WaitForStopSignal();
   program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
+  // The next server needs what would be freed here.
+  if (!options->engine.state_dir.empty()) ramvol::Program::ExitAtOnce();
   return EXIT_SUCCESS;
 }

@@ -6,10 +6,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/duration_text.h"
 #include "base/event_log.h"
 #include "base/metrics/client_memory_metrics.h"
 #include "base/metrics/door_metrics.h"
 #include "base/metrics/process_metrics.h"
+#include "base/reason.h"
 #include "google/protobuf/message.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/grpc.h"
@@ -102,6 +104,39 @@ ClientMemory::Options ClientMemoryOptions(uint64_t client_memory_bytes) {
   return options;
 }
 
+// What became of the volumes of an earlier server.
+void LogRecovery(engine::Engine& engine) {
+  const engine::Engine::Recovered& recovered = engine.recovered();
+  const std::string& dir = engine.options().state_dir;
+  if (dir.empty()) return;
+  if (!recovered.warning.empty()) {
+    LogEvent(Event::kStateWarning, {.message = recovered.warning});
+  }
+  if (recovered.lost) {
+    LogEvent(Event::kDataLoss,
+             {.reason = reason::kVolumeDamaged,
+              .message = absl::StrCat(
+                  "the list of volumes in ", dir,
+                  " is damaged, and some may be missing: test the machine's "
+                  "memory")});
+  }
+  for (const std::string& name : recovered.damaged) {
+    const auto volume = engine.Find(name);
+    if (!volume.ok()) continue;
+    const std::string why((*volume)->Flush().message());
+    LogEvent(Event::kDataLoss, {.volume = name,
+                                .reason = reason::kVolumeDamaged,
+                                .message = why,
+                                .uid = (*volume)->uid()});
+  }
+  LogEvent(Event::kRecovered,
+           {.message =
+                absl::StrCat(recovered.volumes, " volumes and snapshots from ",
+                             dir, " in ", DurationText(recovered.took), ", ",
+                             recovered.damaged.size(), " damaged"),
+            .count = recovered.volumes});
+}
+
 }  // namespace
 
 uint64_t DefaultClientMemory(uint64_t memory_limit_bytes) {
@@ -168,6 +203,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
   std::unique_ptr<Server> server(new Server(*std::move(engine), options));
+  LogRecovery(*server->engine_);
   absl::Status status =
       service::CreateVolumes(options.volumes, &server->catalog_);
   if (status.ok()) status = server->StartMetrics(options);

@@ -89,7 +89,8 @@ uint64_t DefaultMemoryLimit(uint64_t available_bytes,
 class Server {
  public:
   // Returns when all addresses are bound. INVALID_ARGUMENT for bad options;
-  // UNAVAILABLE names the address that cannot be bound and the reason; also
+  // UNAVAILABLE names the address that cannot be bound and the reason;
+  // FAILED_PRECONDITION when the engine cannot go on with its state_dir; also
   // CreateVolume's errors for `volumes`.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options);

@@ -11,6 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/process.h"
 
 namespace ramvol {
@@ -83,7 +84,7 @@ TEST(RamvoldTest, HelpNamesEveryFlag) {
   for (const char* flag :
        {"--listen", "--metrics_listen", "--metrics_max_volumes",
         "--memory_limit", "--hot_cache", "--background_threads",
-        "--max_volumes", "--volumes_file", "--drain_timeout"}) {
+        "--max_volumes", "--state_dir", "--volumes_file", "--drain_timeout"}) {
     EXPECT_THAT(help, HasSubstr(flag));
   }
 }
@@ -140,6 +141,45 @@ TEST(RamvoldTest, VolumesOfTheFileExistAtTheReadyLine) {
   EXPECT_THAT(refusing.Errors(),
               HasSubstr(path + ":2:1: entry 2 (\"B\"): volume name"));
   EXPECT_EQ(refusing.ExitCode(), 1);
+}
+
+TEST(RamvoldTest, VolumesOfTheStateDirOutliveIt) {
+  const engine::ShmDir dir;
+  const std::string path =
+      std::string(std::getenv("TEST_TMPDIR")) + "/volumes.textproto";
+  std::ofstream(path) << "volumes { name: \"a\" size_bytes: 4096 }\n";
+  const std::vector<std::string> flags = {"--memory_limit=64M",
+                                          "--volumes_file=" + path,
+                                          "--state_dir=" + dir.path()};
+  for (const int number : {SIGTERM, SIGKILL, SIGTERM}) {
+    Ramvold ramvold(flags);
+    EXPECT_THAT(ramvold.ReadLine(), HasSubstr("ramvold ready: "));
+    Ramvold second(flags);
+    EXPECT_THAT(second.Errors(),
+                HasSubstr("another ramvold uses " + dir.path()));
+    EXPECT_EQ(second.ExitCode(), 3);
+    ramvold.Signal(number);
+    const std::string log = ramvold.Errors();
+    EXPECT_EQ(ramvold.ExitCode(), number == SIGTERM ? 0 : -1);
+    if (number == SIGKILL) {
+      EXPECT_THAT(log, HasSubstr("info recovered count=1: 1 volumes and "
+                                 "snapshots from " +
+                                 dir.path() + " in "));
+    }
+  }
+  // What it cannot go on with stays as it is.
+  std::fstream arena(dir.path() + "/arena",
+                     std::ios::in | std::ios::out | std::ios::binary);
+  arena << "another" << std::flush;
+  Ramvold refusing(flags);
+  EXPECT_THAT(refusing.Errors(), HasSubstr(dir.path()));
+  EXPECT_EQ(refusing.ExitCode(), 3);
+}
+
+TEST(RamvoldTest, AStateDirIsOnATmpfs) {
+  Ramvold ramvold({"--memory_limit=64M", "--state_dir=/sys"});
+  EXPECT_THAT(ramvold.Errors(), HasSubstr("/sys is not on a tmpfs"));
+  EXPECT_EQ(ramvold.ExitCode(), 3);
 }
 
 }  // namespace

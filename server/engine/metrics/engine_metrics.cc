@@ -1,10 +1,14 @@
 #include "server/engine/metrics/engine_metrics.h"
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 
+#include "absl/time/time.h"
 #include "base/metrics/family.h"
 #include "base/metrics/process_memory.h"
 #include "prometheus/metric_type.h"
+#include "server/engine/volume.h"
 
 namespace ramvol::metrics {
 namespace {
@@ -107,6 +111,29 @@ void AddSharing(const EngineStats& stats, std::vector<MetricFamily>& families) {
   families.push_back(std::move(pauses));
 }
 
+// Of what the last server left in the --state_dir.
+void AddRecovery(const engine::Engine& engine,
+                 std::vector<MetricFamily>& families) {
+  const engine::Engine::Recovered& recovered = engine.recovered();
+  uint64_t damaged = 0;
+  for (const std::string& name : recovered.damaged) {
+    const auto volume = engine.Find(name);
+    if (volume.ok() && (*volume)->damaged()) ++damaged;
+  }
+  families.push_back(Gauge("ramvol_volumes_recovered",
+                           "Volumes and snapshots of an earlier server that "
+                           "this one found when it started.",
+                           recovered.volumes));
+  families.push_back(Gauge("ramvol_volumes_damaged",
+                           "Of these, those that were damaged and are not "
+                           "deleted yet.",
+                           damaged));
+  MetricFamily took =
+      Gauge("ramvol_recovery_seconds", "How long that took.", 0);
+  took.metric[0].gauge.value = absl::ToDoubleSeconds(recovered.took);
+  families.push_back(std::move(took));
+}
+
 }  // namespace
 
 std::vector<MetricFamily> EngineMetrics::Collect() const {
@@ -117,6 +144,7 @@ std::vector<MetricFamily> EngineMetrics::Collect() const {
       Gauge("ramvol_volumes", "Volumes that there are.", stats.volumes));
   families.push_back(
       Gauge("ramvol_snapshots", "Snapshots that there are.", stats.snapshots));
+  AddRecovery(*engine_, families);
   AddHotCache(stats, families);
   AddFrames(stats, families);
   AddSharing(stats, families);

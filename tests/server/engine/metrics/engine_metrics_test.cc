@@ -1,5 +1,6 @@
 #include "server/engine/metrics/engine_metrics.h"
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -7,6 +8,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
+#include "tests/server/engine/support/damage.h"
+#include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/metric_value.h"
 #include "tests/support/status_matchers.h"
 
@@ -129,6 +132,36 @@ TEST_F(EngineMetricsTest, PausesAndCopiedNodesAreCounted) {
   EXPECT_EQ(Value("ramvol_pause_duration_seconds"), 2);
   ASSERT_THAT(engine_->RevertVolume(volume, (*snapshots)[0], false), IsOk());
   EXPECT_EQ(Value("ramvol_pause_duration_seconds"), 3);
+}
+
+TEST_F(EngineMetricsTest, RecoveryIsMeasured) {
+  constexpr uint64_t kSize = 0x1357'9000;
+  const engine::ShmDir dir;
+  engine::EngineOptions options;
+  options.memory_limit_bytes = 64 << 20;
+  options.state_dir = dir.path();
+  const auto start = [&] {
+    metrics_.reset();
+    engine_.reset();
+    engine_ = *engine::Engine::Create(options);
+    metrics_ = std::make_unique<EngineMetrics>(engine_.get());
+  };
+  start();
+  EXPECT_EQ(Value("ramvol_volumes_recovered"), 0);
+  for (const char* name : {"whole", "bad"}) {
+    ASSERT_THAT(Make(name)->Write(0, "content"), IsOk());
+  }
+  engine::VolumeUpdate update;
+  update.size_bytes = kSize;
+  ASSERT_THAT((*engine_->Find("bad"))->Update(update), IsOk());
+  engine_.reset();
+  ASSERT_EQ(engine::DamageContent(dir.path(), kSize), 1);
+  start();
+  EXPECT_EQ(Value("ramvol_volumes_recovered"), 2);
+  EXPECT_EQ(Value("ramvol_volumes_damaged"), 1);
+  EXPECT_GT(Value("ramvol_recovery_seconds"), 0);
+  ASSERT_THAT(engine_->DeleteVolume(*engine_->Find("bad"), false), IsOk());
+  EXPECT_EQ(Value("ramvol_volumes_damaged"), 0);
 }
 
 }  // namespace
