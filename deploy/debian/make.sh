@@ -54,7 +54,7 @@ put_configuration() {
   put 644 deploy/debian/ramvold.default etc/default/ramvold
   put 644 deploy/debian/needrestart.conf etc/needrestart/conf.d/ramvol.conf
   # Under the names by which debhelper finds them.
-  for unit in deploy/systemd/*.{service,socket}; do
+  for unit in deploy/systemd/*.{service,socket,mount}; do
     install -m 644 "$unit" "$tree/debian/ramvol-server.$(basename "$unit")"
   done
   install -m 644 deploy/systemd/ramvol.sysusers \

@@ -6,7 +6,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 export RAMVOL_SERVER=unix:/run/ramvol/grpc.sock
 readonly unit=/usr/lib/systemd/system/ramvold.service
 readonly flags='RAMVOLD_FLAGS="--listen=unix:/run/ramvol/grpc.sock --memory_limit=64M
-  --metrics_listen=127.0.0.1:0"'
+  --metrics_listen=127.0.0.1:0 --state_dir=/dev/shm/ramvol"'
 
 fail() {
   echo "FAILED: $*" >&2

@@ -123,11 +123,11 @@ grep -q "FileDescriptorName=grpc" none.err || fail "$(cat none.err)"
 
 # The units, with the programs where they are now.
 mkdir units
-for unit in "$units"/*.service "$units"/*.socket; do
+for unit in "$units"/*.{service,socket,mount}; do
   sed -e "s|/usr/bin/ramvold|$ramvold|" -e "s|/usr/bin/ramvol-nbd|$bridge|" \
     "$unit" >"units/$(basename "$unit")"
 done
-systemd-analyze verify --man=no units/*.service units/*.socket >verified 2>&1 ||
+systemd-analyze verify --man=no units/*.{service,socket,mount} >verified 2>&1 ||
   fail "systemd-analyze verify"
 # It also talks about units of the system; ours must not be among them.
 grep -E 'ramvol' verified && fail "systemd-analyze verify: see above"
@@ -137,5 +137,42 @@ for service in ramvold.service ramvol-nbd@.service; do
     fail "$service is too exposed: $(cat exposure)"
   grep Overall exposure || fail "no exposure: $(cat exposure)"
 done
+
+# Where the volumes live, as the mount makes it. Each part of the units names it.
+state=$(sed -n 's/^Where=//p' units/run-ramvold.mount)
+for line in "ReadWritePaths=$state" "Requires=run-ramvold.mount"; do
+  grep -q "^$line\$" units/ramvold.service || fail "no $line in ramvold.service"
+done
+grep -q "^ExecStart=.* --state_dir=$state " units/ramvold.service || fail "no --state_dir"
+options=$(sed -n 's/^Options=//p' units/run-ramvold.mount)
+mkdir mounted
+chmod 711 "$work"
+# as_mounted COMMAND ARGUMENT...: on such a mount, as the user that it is for. The user
+# ramvol is not there, daemon is; systemd's mount asks for it by name, as this does.
+as_mounted() {
+  # shellcheck disable=SC2016  # The other shell's.
+  unshare --mount bash -euc '
+    mount -t tmpfs -o "$1" tmpfs mounted && shift
+    [[ $(stat -c %U:%G:%a mounted) = daemon:daemon:700 ]]
+    cp "$ramvold" mounted/ramvold && mount -o remount,exec mounted && cd mounted
+    exec setpriv --reuid=daemon --regid=daemon --clear-groups "$@"' _ \
+    "${options//ramvol/daemon}" "$@"
+}
+export ramvold cli
+if as_mounted true 2>/dev/null; then
+  # shellcheck disable=SC2016
+  as_mounted bash -euc '
+    for volumes in "" first; do
+      ./ramvold --state_dir="$PWD" --memory_limit=64M --metrics_listen= \
+        --listen="unix:$PWD/grpc" >ready &
+      until grep -q ready ready; do kill -0 $! && sleep 0.05; done
+      [[ $("$cli" --server="unix:$PWD/grpc" ls -q) = "$volumes" ]]
+      [[ $volumes ]] || "$cli" --server="unix:$PWD/grpc" create first 1M
+      kill -KILL $!
+      wait $! || true
+    done' >mounted.out 2>&1 || fail "on the mount: $(cat mounted.out)"
+else
+  echo "may not mount here: volumes on $state are not tested"
+fi
 
 echo "all passed"

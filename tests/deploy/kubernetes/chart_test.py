@@ -232,6 +232,18 @@ class ObjectsTest(unittest.TestCase):
                         resources["limits"]["memory"],
                     )
 
+    def test_volumes_live_in_memory_of_the_pod(self):
+        pod = find(HELM.render({"resources": {"memory": "64Gi"}}), "StatefulSet")
+        pod = pod["spec"]["template"]["spec"]
+        (volume,) = [v for v in pod["volumes"] if v["name"] == "state"]
+        # No more than the pod may take, and no less than its volumes may.
+        self.assertEqual(volume["emptyDir"], {"medium": "Memory", "sizeLimit": "64Gi"})
+        (container,) = pod["containers"]
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "state"]
+        self.assertIn(f"--state_dir={mount['mountPath']}/state", container["args"])
+        without = find(HELM.render({"state": {"enabled": False}}), "StatefulSet")
+        self.assertNotIn("state", str(without["spec"]["template"]["spec"]))
+
     def test_a_pod_has_time_to_drain(self):
         pod = find(HELM.render({"drainTimeoutSeconds": 600}), "StatefulSet")
         pod = pod["spec"]["template"]["spec"]
@@ -323,8 +335,8 @@ class ObjectsTest(unittest.TestCase):
         pod = spec["template"]["spec"]
         (container,) = pod["containers"]
         self.assertEqual(container["env"], EVERYTHING["extraEnv"])
-        self.assertEqual(pod["volumes"][1:], EVERYTHING["extraVolumes"])
-        self.assertEqual(container["volumeMounts"][1:], EVERYTHING["extraVolumeMounts"])
+        self.assertEqual(pod["volumes"][2:], EVERYTHING["extraVolumes"])
+        self.assertEqual(container["volumeMounts"][2:], EVERYTHING["extraVolumeMounts"])
         self.assertEqual(container["volumeMounts"][0]["mountPath"], "/etc/ramvol")
 
     def test_labels_of_metrics(self):

@@ -49,9 +49,14 @@ class PodTest(unittest.TestCase):
         if not image:
             image = f"localhost/ramvol-pod-test:{os.getpid()}"
             cls.own_image = import_image([RAMVOLD, RAMVOL], image)
-        cls.addClassCleanup(cls.remove)
         cls.image = image
         cls.documents = Helm(DEPLOY / "ramvol").render(values(image))
+        memory = tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ramvol-pod.")
+        cls.addClassCleanup(memory.cleanup)
+        cls.memory = memory.name
+        # As of an emptyDir.
+        os.chmod(cls.memory, 0o777)
+        cls.addClassCleanup(cls.remove)
         cls.play()
         cls.wait()
 
@@ -67,7 +72,10 @@ class PodTest(unittest.TestCase):
         cls.grace = stateful_set["spec"]["template"]["spec"][
             "terminationGracePeriodSeconds"
         ]
-        played = [find(cls.documents, "ConfigMap"), pod_of(stateful_set, POD)]
+        played = [
+            find(cls.documents, "ConfigMap"),
+            pod_of(stateful_set, POD, cls.memory),
+        ]
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump_all(played, file)
             file.flush()
@@ -149,6 +157,17 @@ class PodTest(unittest.TestCase):
         )
         if step["name"] == "compare":
             self.assertRegex(done.stdout, r"^ramvold \d")
+
+    def test_volumes_outlive_their_container(self):
+        ramvol("create", "kept", "1M")
+        before = ramvol("show", "kept").stdout
+        podman("kill", "--signal=KILL", CONTAINER)
+        podman("wait", CONTAINER)
+        podman("start", CONTAINER)
+        self.wait()
+        self.assertEqual(ramvol("show", "kept").stdout, before)
+        self.assertIn("scratch", ramvol("ls").stdout)
+        ramvol("rm", "kept")
 
     def test_zz_it_stops_in_time(self):
         """The last by its name, because the others need what it stops."""

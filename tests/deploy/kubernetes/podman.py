@@ -58,8 +58,12 @@ def import_image(programs, name):
     return name
 
 
-def pod_of(stateful_set, name):
-    """The pod that a StatefulSet makes, as far as podman knows the fields."""
+def pod_of(stateful_set, name, memory):
+    """The pod that a StatefulSet makes, as far as podman knows the fields.
+
+    memory: a folder on a tmpfs, for its emptyDir of medium Memory, which older
+    versions of podman take for one of a disk.
+    """
     template = stateful_set["spec"]["template"]
     spec = dict(template["spec"], restartPolicy="Never")
     # Of the cluster.
@@ -70,6 +74,12 @@ def pod_of(stateful_set, name):
     spec["containers"] = [
         {key: value for key, value in container.items() if key not in dropped}
         for container in spec["containers"]
+    ]
+    spec["volumes"] = [
+        {"name": volume["name"], "hostPath": {"path": str(memory)}}
+        if volume.get("emptyDir", {}).get("medium") == "Memory"
+        else volume
+        for volume in spec["volumes"]
     ]
     return {
         "apiVersion": "v1",
