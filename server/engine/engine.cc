@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -112,7 +113,7 @@ struct Engine::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     absl::Status free = CheckNameFree(name);
     if (!free.ok()) return free;
-    const size_t all = volumes.size() + snapshots.size();
+    const size_t all = volumes.size() + snapshots.size() + hidden.size();
     if (all < static_cast<size_t>(options.max_volumes)) {
       return absl::OkStatus();
     }
@@ -146,6 +147,7 @@ struct Engine::Impl {
         if (volume != nullptr) owners.push_back(volume->core_);
       }
     }
+    for (const auto& volume : hidden) owners.push_back(volume->core_);
     return owners;
   }
 
@@ -155,9 +157,10 @@ struct Engine::Impl {
         std::make_unique<HeldRecord>(records.get(), wanted.size_bytes));
   }
 
-  absl::StatusOr<std::shared_ptr<Volume>> Create(
-      const VolumeOptions& wanted, VolumeCore* source,
-      const AttributesOf& attributes) {
+  absl::StatusOr<std::shared_ptr<Volume>> Create(const VolumeOptions& wanted,
+                                                 VolumeCore* source,
+                                                 const AttributesOf& attributes,
+                                                 bool hide = false) {
     absl::Status valid = wanted.Validate();
     if (!valid.ok()) return valid;
     {
@@ -180,10 +183,33 @@ struct Engine::Impl {
     MutexLock lock(&mu);
     absl::Status free = CheckFree(wanted.name);
     if (!free.ok()) return free;
-    HeldRecord::Enlist({&core->record()});
-    volumes.emplace(wanted.name, volume);
-    by_uid.emplace(volume->uid(), volume.get());
+    if (hide) {
+      hidden.insert(volume);
+    } else {
+      EnterVolume(volume);
+    }
     return volume;
+  }
+
+  void EnterVolume(const std::shared_ptr<Volume>& volume)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    HeldRecord::Enlist({&volume->core_->record()});
+    volumes.emplace(volume->name(), volume);
+    by_uid.emplace(volume->uid(), volume.get());
+  }
+
+  // One that has no content yet.
+  std::shared_ptr<VolumeCore> NewSnapshot(const Volume& source,
+                                          const std::string& name) {
+    VolumeOptions snapshot = source.options();
+    snapshot.name = name;
+    snapshot.read_only = true;
+    // It writes nothing, so it needs neither.
+    if (snapshot.allocator == Allocator::kMalloc) {
+      snapshot.allocator = Allocator::kSparse;
+    }
+    snapshot.memory_limit_bytes = 0;
+    return NewCore(snapshot);
   }
 
   // Enters the names of snapshots that are about to be made, all or none.
@@ -320,6 +346,9 @@ struct Engine::Impl {
   Registry volumes ABSL_GUARDED_BY(mu);
   // By their names with "@". One that is being made is nullptr.
   Registry snapshots ABSL_GUARDED_BY(mu);
+  // Volumes and snapshots without a name in the registries, and without a
+  // record in the list.
+  absl::flat_hash_set<std::shared_ptr<Volume>> hidden ABSL_GUARDED_BY(mu);
   // Snapshots, too.
   absl::flat_hash_map<uint64_t, Volume*> by_uid ABSL_GUARDED_BY(mu);
   const Recovered recovered;
@@ -353,6 +382,35 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CloneVolume(
   return impl_->Create(options, source->core_.get(), attributes);
 }
 
+absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateHidden(
+    const VolumeOptions& options) {
+  return impl_->Create(options, nullptr, nullptr, /*hide=*/true);
+}
+
+absl::Status Engine::Publish(const std::shared_ptr<Volume>& volume,
+                             const AttributesOf& attributes) {
+  MutexLock lock(&impl_->mu);
+  if (!impl_->hidden.contains(volume)) return volume->core_->Deleted();
+  absl::Status free = impl_->CheckNameFree(volume->name());
+  if (!free.ok()) return free;
+  impl_->hidden.erase(volume);
+  if (attributes != nullptr) volume->SetAttributes(attributes(*volume));
+  impl_->EnterVolume(volume);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Volume>> Engine::SnapshotHidden(
+    const std::shared_ptr<Volume>& volume) {
+  const auto core = impl_->NewSnapshot(*volume, "@" + volume->name());
+  absl::Status status = core->Reserve();
+  if (status.ok()) status = VolumeCore::Snapshot({volume->core_}, {core});
+  if (!status.ok()) return status;
+  auto snapshot = std::make_shared<Volume>(core);
+  MutexLock lock(&impl_->mu);
+  impl_->hidden.insert(snapshot);
+  return snapshot;
+}
+
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
     const std::vector<SnapshotRequest>& requests) {
   absl::Status status = impl_->EnterSnapshots(requests);
@@ -360,16 +418,8 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
   std::vector<std::shared_ptr<VolumeCore>> sources;
   std::vector<std::shared_ptr<VolumeCore>> cores;
   for (const SnapshotRequest& request : requests) {
-    VolumeOptions options = request.volume->options();
-    options.name = "@" + request.name;
-    options.read_only = true;
-    // It writes nothing, so it needs neither.
-    if (options.allocator == Allocator::kMalloc) {
-      options.allocator = Allocator::kSparse;
-    }
-    options.memory_limit_bytes = 0;
     sources.push_back(request.volume->core_);
-    cores.push_back(impl_->NewCore(options));
+    cores.push_back(impl_->NewSnapshot(*request.volume, "@" + request.name));
     if (status.ok()) status = cores.back()->Reserve();
   }
   if (status.ok()) status = VolumeCore::Snapshot(sources, cores);
@@ -427,6 +477,7 @@ absl::Status Engine::DeleteVolume(const std::shared_ptr<Volume>& volume,
   absl::Status deleted = volume->core_->Delete(force);
   if (!deleted.ok()) return deleted;
   MutexLock lock(&impl_->mu);
+  if (impl_->hidden.erase(volume) > 0) return absl::OkStatus();
   Impl::Registry& registry = impl_->RegistryOf(volume->name());
   const auto found = registry.find(volume->name());
   if (found != registry.end() && found->second == volume) {

@@ -62,6 +62,20 @@ class Engine {
       VolumeOptions options, const std::shared_ptr<Volume>& source,
       const AttributesOf& attributes = nullptr);
 
+  // Creates a volume that nobody finds before Publish: what it is made of comes
+  // in first. It counts as a volume. DeleteVolume throws it away. Errors as
+  // CreateVolume.
+  absl::StatusOr<std::shared_ptr<Volume>> CreateHidden(
+      const VolumeOptions& options);
+  // Gives it its name. ALREADY_EXISTS when that is taken: it stays hidden then.
+  absl::Status Publish(const std::shared_ptr<Volume>& volume,
+                       const AttributesOf& attributes = nullptr);
+  // A snapshot that nobody finds, of a volume that is none. DeleteVolume ends
+  // it. NOT_FOUND when the volume was deleted; RESOURCE_EXHAUSTED as
+  // CreateSnapshots.
+  absl::StatusOr<std::shared_ptr<Volume>> SnapshotHidden(
+      const std::shared_ptr<Volume>& volume);
+
   struct SnapshotRequest {
     std::shared_ptr<Volume> volume;
     std::string name;  // Without "@".

@@ -40,6 +40,21 @@ absl::StatusOr<Changes> Volume::GetChanges(const Volume& since, uint64_t offset,
                            std::max<size_t>(1, max_ranges));
 }
 
+std::optional<uint64_t> Volume::ListStored(
+    uint64_t first, uint64_t last, size_t most,
+    std::vector<StoredChunk>* found) const {
+  return core_->ListStored(first, last, most, found);
+}
+
+absl::Status Volume::ReadEncoded(uint64_t chunk, EncodedForm form,
+                                 EncodedChunk* out) {
+  return core_->ReadEncoded(chunk, form, out);
+}
+
+absl::Status Volume::WriteEncoded(absl::Span<EncodedChunk> chunks) {
+  return core_->WriteEncoded(chunks);
+}
+
 absl::Status Volume::Update(const VolumeUpdate& update) {
   return core_->Update(update);
 }

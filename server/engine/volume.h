@@ -5,13 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/counters.h"
+#include "server/engine/types/encoded_chunk.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
@@ -76,6 +79,22 @@ class Volume {
   // differs.
   absl::StatusOr<Changes> GetChanges(const Volume& since, uint64_t offset,
                                      uint64_t length, size_t max_ranges);
+
+  // Adds the chunks from `first` to `last` that are not holes to `*found`, in
+  // order, until there are about `most` of them. Returns the chunk to go on
+  // with, or nullopt at the end. Compresses what is dirty of them.
+  std::optional<uint64_t> ListStored(uint64_t first, uint64_t last, size_t most,
+                                     std::vector<StoredChunk>* found) const;
+  // Takes out the chunk, into `out->buffer`. Checks no frame that it does not
+  // have to decompress: whoever does later has the checksums. DATA_LOSS when
+  // such a frame fails its check.
+  absl::Status ReadEncoded(uint64_t chunk, EncodedForm form, EncodedChunk* out);
+  // Puts in chunks, all different, and sets the checksums of their runs. The
+  // bytes come from anywhere: INVALID_ARGUMENT, reason DAMAGED_IMAGE, when runs
+  // are not in order or a frame is not exactly its blocks. What lies past the
+  // volume's end is left out. A failure can leave some of the chunks written.
+  // Else as Write.
+  absl::Status WriteEncoded(absl::Span<EncodedChunk> chunks);
 
   // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
   // VolumeOptions::Validate; RESOURCE_EXHAUSTED when a kMalloc volume cannot

@@ -30,15 +30,6 @@ Frame* AllocateFrame(Account& account, Priority priority, uint16_t stored) {
 
 char* MutableTail(Frame* frame) { return const_cast<char*>(frame->tail()); }
 
-void Gather(const Arena& arena, const Frame& frame, char* out) {
-  for (size_t i = 0; i < frame.page_count(); ++i) {
-    std::memcpy(out + i * kPageBytes, arena.PageData(frame.pages()[i]),
-                kPageBytes);
-  }
-  std::memcpy(out + frame.page_count() * kPageBytes, frame.tail(),
-              frame.stored % kPageBytes);
-}
-
 }  // namespace
 
 int Frame::SpanLog2() const {
@@ -74,7 +65,7 @@ Frame* NewFrame(Account& account, Priority priority, BlockMask blocks,
 
 Frame* CopyFrame(Account& account, Priority priority, const Frame& frame) {
   char compressed[kChunkBytes];
-  Gather(account.arena(), frame, compressed);
+  CopyStored(account.arena(), frame, compressed);
   Frame* copy = NewFrame(account, priority, frame.blocks, frame.checksum,
                          {compressed, frame.stored});
   if (copy == nullptr) return nullptr;
@@ -109,12 +100,21 @@ void MakeCommon(Account& account, Frame* frame) {
   account.Uncharge(frame->ChargedBytes());
 }
 
+void CopyStored(const Arena& arena, const Frame& frame, char* out) {
+  for (size_t i = 0; i < frame.page_count(); ++i) {
+    std::memcpy(out + i * kPageBytes, arena.PageData(frame.pages()[i]),
+                kPageBytes);
+  }
+  std::memcpy(out + frame.page_count() * kPageBytes, frame.tail(),
+              frame.stored % kPageBytes);
+}
+
 bool ReadFrame(const Arena& arena, const Frame& frame, absl::Span<char> out) {
   // zstd wants its input in one piece. A frame without full pages already is.
   char gathered[kChunkBytes];
   const char* compressed = frame.tail();
   if (frame.page_count() > 0) {
-    Gather(arena, frame, gathered);
+    CopyStored(arena, frame, gathered);
     compressed = gathered;
   }
   return codec::Decompress({compressed, frame.stored}, out) &&

@@ -100,6 +100,10 @@ void ReleaseFrame(Account& account, Frame* frame);
 // already.
 void MakeCommon(Account& account, Frame* frame);
 
+// Copies the compressed bytes of the frame to `out`, which has room for
+// `stored` of them.
+void CopyStored(const Arena& arena, const Frame& frame, char* out);
+
 // Fills `out`, of content_bytes(), and verifies the checksum. False when the
 // frame is damaged.
 bool ReadFrame(const Arena& arena, const Frame& frame, absl::Span<char> out);

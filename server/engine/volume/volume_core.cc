@@ -72,7 +72,9 @@ VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
       reader_(parts_, reclaimer_),
       piece_writer_(parts_, reclaimer_),
       writer_(parts_, piece_writer_),
-      trimmer_(parts_, piece_writer_) {}
+      trimmer_(parts_, piece_writer_),
+      encoded_reader_(parts_),
+      encoded_writer_(parts_, piece_writer_, reclaimer_) {}
 
 static_assert(sizeof(VolumeCore) + sizeof(VolumeCounters) + sizeof(Layer) <=
               VolumeCore::kFixedBytes);
@@ -276,6 +278,36 @@ absl::StatusOr<Extents> VolumeCore::GetExtents(uint64_t offset, uint64_t length,
       End(Operation::kExtents, request, SteadyNowNs() - began_ns, 0, refusal);
   if (!status.ok()) return status;
   return extents;
+}
+
+absl::Status VolumeCore::ReadEncoded(uint64_t chunk, EncodedForm form,
+                                     EncodedChunk* out) {
+  const int64_t began_ns = SteadyNowNs();
+  const uint64_t offset = chunk * kChunkBytes;
+  const Request request{"read", offset,
+                        std::min(kChunkBytes, size_bytes() - offset)};
+  Refusal refusal = CheckRange(request);
+  if (refusal.ok()) refusal = encoded_reader_.Read(chunk, form, out);
+  return End(Operation::kRead, request, SteadyNowNs() - began_ns,
+             request.length, refusal);
+}
+
+absl::Status VolumeCore::WriteEncoded(absl::Span<EncodedChunk> chunks) {
+  if (chunks.empty()) return absl::OkStatus();
+  const int64_t began_ns = SteadyNowNs();
+  const Request request{"write", chunks[0].chunk * kChunkBytes,
+                        std::min(chunks.size() * kChunkBytes, size_bytes())};
+  Refusal refusal = CheckChange({"write", 0, 0});
+  if (refusal.ok()) refusal = encoded_writer_.Write(chunks);
+  if (refusal.cause == Cause::kCorrupt) {
+    return WithReason(
+        absl::InvalidArgumentError(absl::StrCat(
+            "the encoded chunk at offset ", refusal.chunk * kChunkBytes,
+            " is damaged: its frames do not hold its blocks")),
+        reason::kDamagedImage);
+  }
+  return End(Operation::kWrite, request, SteadyNowNs() - began_ns,
+             request.length, refusal);
 }
 
 // --- Clients ---

@@ -27,9 +27,12 @@
 #include "server/engine/content/recovery.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/counters/volume_counters.h"
+#include "server/engine/types/encoded_chunk.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
+#include "server/engine/volume/encoded_reader.h"
+#include "server/engine/volume/encoded_writer.h"
 #include "server/engine/volume/holders.h"
 #include "server/engine/volume/piece_writer.h"
 #include "server/engine/volume/reader.h"
@@ -85,6 +88,12 @@ class VolumeCore final : public ChunkOwner {
   absl::Status Flush();
   absl::StatusOr<Extents> GetExtents(uint64_t offset, uint64_t length,
                                      size_t max_extents);
+  absl::Status ReadEncoded(uint64_t chunk, EncodedForm form, EncodedChunk* out);
+  absl::Status WriteEncoded(absl::Span<EncodedChunk> chunks);
+  std::optional<uint64_t> ListStored(uint64_t first, uint64_t last, size_t most,
+                                     std::vector<StoredChunk>* found) const {
+    return encoded_reader_.List(first, last, most, found);
+  }
   absl::Status Update(const VolumeUpdate& update);
 
   // Snapshots, at one instant, of all of `sources`: the content of each becomes
@@ -196,6 +205,8 @@ class VolumeCore final : public ChunkOwner {
   PieceWriter piece_writer_;
   Writer writer_;
   Trimmer trimmer_;
+  EncodedReader encoded_reader_;
+  EncodedWriter encoded_writer_;
 
   // Serialises Update, Delete and all that shares content. Held while a resize
   // frees what it cuts off, which may take long. Requests do not take it.

@@ -338,7 +338,7 @@ TEST_F(SharingTest, ChargesStayAndWhatIsWrittenIsChargedAnew) {
   const std::shared_ptr<Layer> none = NewLayer();
   {
     Record record(kMaxVolumeBytes);
-  Content snapshot(none, hot_, record);
+    Content snapshot(none, hot_, record);
     std::shared_ptr<Layer> ended = next;
     Share(content_, &ended, snapshot);
     EXPECT_EQ(ended, layer_);

@@ -1,0 +1,153 @@
+#include "server/engine/volume/encoded_writer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "base/mutex.h"
+#include "server/engine/content/codec.h"
+#include "server/engine/content/frame.h"
+#include "server/engine/types/blocks.h"
+
+namespace ramvol::engine {
+namespace {
+
+// How often other threads may take the room that was made for a frame.
+constexpr int kMaxAttempts = 16;
+
+BlockMask MaskOf(const EncodedRun& run) {
+  return RunMask(run.first_block, run.blocks);
+}
+
+// Fills `content`, of kChunkBytes, and the checksums of the runs.
+bool Decode(EncodedChunk* chunk, char* content) {
+  int next = 0;
+  for (EncodedRun& run : chunk->runs) {
+    if (run.first_block != next || run.blocks < 1 ||
+        run.blocks > kBlocksPerChunk - next) {
+      return false;
+    }
+    const absl::Span<char> out(content + next * kBlockBytes,
+                               run.blocks * kBlockBytes);
+    next += run.blocks;
+    if (run.kind == RunKind::kZeroes) {
+      std::memset(out.data(), 0, out.size());
+      continue;
+    }
+    if (run.kind == RunKind::kRaw) {
+      if (run.bytes.size() != out.size()) return false;
+      std::memcpy(out.data(), run.bytes.data(), out.size());
+    } else if (!codec::Decompress(run.bytes, out)) {
+      return false;
+    }
+    run.checksum = codec::Checksum(out);
+  }
+  return next == kBlocksPerChunk;
+}
+
+// Whether it repeats 8 bytes, so that no frame needs to hold it.
+bool IsSameFilled(const char* block) {
+  return codec::SameFilledPattern(block).has_value();
+}
+
+}  // namespace
+
+Refusal EncodedWriter::Write(absl::Span<EncodedChunk> chunks) {
+  Mutex mu;
+  Refusal first_refusal;
+  std::atomic<bool> failed = false;
+  parts_.engine.work.Share(chunks.size(), [&](size_t i) {
+    if (failed.load(std::memory_order_relaxed)) return;
+    const Refusal refusal = WriteOne(&chunks[i]);
+    if (refusal.ok()) return;
+    MutexLock lock(&mu);
+    if (!failed.exchange(true)) first_refusal = refusal;
+  });
+  reclaimer_.Throttle();
+  return first_refusal;
+}
+
+Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
+  const auto content = std::make_unique_for_overwrite<char[]>(kChunkBytes);
+  if (!Decode(chunk, content.get())) return {Cause::kCorrupt, chunk->chunk};
+  const uint64_t size = parts_.content.size_bytes();
+  const uint64_t begin = chunk->chunk * kChunkBytes;
+  if (begin >= size) return Refusal();
+  const uint64_t length = std::min(kChunkBytes, size - begin);
+  std::memset(content.get() + length, 0, kChunkBytes - length);
+
+  PieceWrite piece(parts_.arena(), parts_.content.layer());
+  piece.SetRange(chunk->chunk, 0, length);
+  // The last block is known as a whole, whatever lies in it past the end.
+  piece.partial = 0;
+  piece.data = content.get();
+  piece.must_succeed = parts_.packing.reserves();
+  piece.max_span = parts_.packing.write_span(kChunkBytes * 2);
+  const BlockMask all = piece.touched;
+  const BlockMask past_end =
+      length % kBlockBytes == 0
+          ? 0
+          : BlockBit(static_cast<int>(length / kBlockBytes));
+  BlockMask kept = 0;
+  for (const EncodedRun& run : chunk->runs) {
+    const BlockMask mask = MaskOf(run);
+    if ((mask & ~all) != 0 || (mask & past_end) != 0) continue;
+    if (KeepsFrame(run, content.get(), &piece)) kept |= mask;
+  }
+  piece.touched = all & ~kept;
+  Refusal refusal = pieces_.Prepare(1, &piece);
+  for (const EncodedRun& run : chunk->runs) {
+    if (refusal.ok() && (MaskOf(run) & kept) != 0) {
+      refusal = AddFrame(run, chunk->settled, &piece);
+    }
+  }
+  piece.touched = all;
+  if (refusal.ok()) refusal = pieces_.Commit(&piece);
+  pieces_.Discard(&piece);
+  return refusal;
+}
+
+bool EncodedWriter::KeepsFrame(const EncodedRun& run, const char* content,
+                               PieceWrite* piece) const {
+  if (run.kind != RunKind::kFrame || !parts_.packing.compresses() ||
+      run.blocks > parts_.packing.max_span() ||
+      run.bytes.size() > MaxStoredBytes(run.blocks)) {
+    return false;
+  }
+  BlockMask same = 0;
+  for (const int block : Bits(MaskOf(run))) {
+    if (IsSameFilled(content + block * kBlockBytes)) same |= BlockBit(block);
+  }
+  // A frame that is mostly dead from the beginning is no gain.
+  if (2 * std::popcount(same) >= run.blocks) return false;
+  for (const int block : Bits(same)) {
+    const uint64_t pattern =
+        *codec::SameFilledPattern(content + block * kBlockBytes);
+    if (pattern != 0) piece->fresh[block] = Slot::OfPattern(pattern);
+  }
+  return true;
+}
+
+Refusal EncodedWriter::AddFrame(const EncodedRun& run, bool settled,
+                                PieceWrite* piece) {
+  Frame* frame = nullptr;
+  for (int i = 0; i < kMaxAttempts; ++i) {
+    frame = NewFrame(piece->layer->account, Priority::kNormal, MaskOf(run),
+                     run.checksum, run.bytes);
+    if (frame != nullptr) break;
+    if (!reclaimer_.MakeRoom(*piece->layer, run.blocks * kBlockBytes)) break;
+  }
+  if (frame == nullptr) return reclaimer_.OutOfMemory(*piece->layer);
+  frame->merged.store(settled && run.blocks == kBlocksPerChunk,
+                      std::memory_order_relaxed);
+  for (const int block : Bits(frame->blocks)) {
+    if (IsSameFilled(piece->DataOf(block))) continue;
+    piece->fresh[block] = Slot::OfFrame(frame);
+  }
+  return Refusal();
+}
+
+}  // namespace ramvol::engine

@@ -1,0 +1,51 @@
+// Puts chunks into a volume in the form in which another one stored them.
+#ifndef RAMVOL_SERVER_ENGINE_VOLUME_ENCODED_WRITER_H_
+#define RAMVOL_SERVER_ENGINE_VOLUME_ENCODED_WRITER_H_
+
+#include "absl/types/span.h"
+#include "server/engine/background/engine_parts.h"
+#include "server/engine/background/reclaimer.h"
+#include "server/engine/content/refusal.h"
+#include "server/engine/types/encoded_chunk.h"
+#include "server/engine/volume/piece_write.h"
+#include "server/engine/volume/piece_writer.h"
+
+namespace ramvol::engine {
+
+// Nothing is taken on trust: each frame is decompressed, and only what is
+// exactly its blocks is kept as it is. Blocks of zeroes become holes, repeated
+// patterns are recognised, and what this volume would not hold that way (raw
+// blocks, frames longer than its longest, any frame without compression) goes
+// the way of a write. Background threads help.
+//
+// Thread-safe. Borrows `pieces`, `reclaimer` and what `parts` refer to, which
+// must outlive it.
+class EncodedWriter {
+ public:
+  EncodedWriter(const VolumeParts& parts, PieceWriter& pieces,
+                Reclaimer& reclaimer)
+      : parts_(parts), pieces_(pieces), reclaimer_(reclaimer) {}
+
+  // Makes the content of each of `chunks`, all different, that of its runs, and
+  // fills in their checksums. Each chunk changes as a whole; after a failure
+  // some have. kCorrupt, with the chunk, when its runs are not in order, do not
+  // hold all of its blocks, or a frame is not that of its blocks. What lies
+  // past the volume's end is left out. As Writer::Write for the rest.
+  Refusal Write(absl::Span<EncodedChunk> chunks);
+
+ private:
+  Refusal WriteOne(EncodedChunk* chunk);
+  // Plans how the content of `run`, which is at `content`, is stored: as the
+  // frame it is, or in `*piece` as data.
+  bool KeepsFrame(const EncodedRun& run, const char* content,
+                  PieceWrite* piece) const;
+  Refusal AddFrame(const EncodedRun& run, bool settled, PieceWrite* piece);
+
+  const VolumeParts parts_;
+  PieceWriter& pieces_;
+  Reclaimer& reclaimer_;
+};
+
+}  // namespace ramvol::engine
+
+#endif  // RAMVOL_SERVER_ENGINE_VOLUME_ENCODED_WRITER_H_
