@@ -1,0 +1,43 @@
+// The last bytes of an image of ramvol.
+#ifndef RAMVOL_QCOW2_TRAILER_H_
+#define RAMVOL_QCOW2_TRAILER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "qcow2/format.h"
+
+namespace ramvol::qcow2 {
+
+inline constexpr size_t kTrailerBytes = kSectorBytes;
+inline constexpr std::string_view kTrailerMagic = "ramvol";
+
+struct Trailer {
+  bool has_digest = false;
+  uint64_t digest = 0;  // ImageDigest.
+};
+
+inline std::string EncodeTrailer(const Trailer& trailer) {
+  std::string bytes(kTrailerMagic);
+  bytes.resize(kTrailerBytes);
+  bytes[8] = trailer.has_digest ? 1 : 0;
+  StoreBig64(trailer.digest, &bytes[16]);
+  return bytes;
+}
+
+// nullopt when it is none.
+inline std::optional<Trailer> ParseTrailer(std::string_view bytes) {
+  if (bytes.size() != kTrailerBytes ||
+      bytes.substr(0, kTrailerMagic.size()) != kTrailerMagic) {
+    return std::nullopt;
+  }
+  return Trailer{.has_digest = bytes[8] == 1,
+                 .digest = LoadBig64(bytes.data() + 16)};
+}
+
+}  // namespace ramvol::qcow2
+
+#endif  // RAMVOL_QCOW2_TRAILER_H_

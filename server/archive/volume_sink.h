@@ -1,0 +1,69 @@
+// Fills a volume with what a stream of images holds.
+#ifndef RAMVOL_SERVER_ARCHIVE_VOLUME_SINK_H_
+#define RAMVOL_SERVER_ARCHIVE_VOLUME_SINK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "qcow2/format.h"
+#include "qcow2/image_digest.h"
+#include "qcow2/stream_reader.h"
+#include "qcow2/trailer.h"
+#include "server/engine/types/encoded_chunk.h"
+#include "server/engine/volume.h"
+
+namespace ramvol::archive {
+
+// The first image is a whole one; each that follows has the changes since the
+// one before it, and gives the volume its size. Frames go into the volume as
+// they are, once they proved to hold what they should, and the digest of each
+// image has to be right at its end. After an error, throw the volume away.
+//
+// Not thread-safe; the engine's threads help.
+class VolumeSink final : public qcow2::StreamSink {
+ public:
+  // Makes the volume for the first image, with nothing in it.
+  using MakeVolume =
+      std::function<absl::StatusOr<std::shared_ptr<engine::Volume>>(
+          const qcow2::Header&)>;
+
+  explicit VolumeSink(MakeVolume make) : make_(std::move(make)) {}
+
+  // nullptr before there is one.
+  const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
+  // What it holds of chunks that are not written yet.
+  size_t held_bytes() const { return batch_bytes_; }
+
+  absl::Status OnHeader(const qcow2::Header& header,
+                        std::string_view head) override;
+  absl::Status OnTable(uint64_t group, std::string_view table) override;
+  absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
+                         absl::Span<char> bytes) override;
+  absl::Status OnTrailer(const qcow2::Trailer& trailer) override;
+
+ private:
+  // Chunks that are written together, on several threads.
+  static constexpr size_t kBatchChunks = 64;
+
+  absl::Status Follow(const qcow2::Header& header);
+  absl::Status WriteBatch();
+
+  const MakeVolume make_;
+  std::shared_ptr<engine::Volume> volume_;
+  qcow2::Origin origin_;  // Of the image that is being read.
+  bool on_top_ = false;   // It is not the first one.
+  qcow2::ImageDigest digest_;
+  std::vector<engine::EncodedChunk> batch_;
+  size_t batch_bytes_ = 0;
+};
+
+}  // namespace ramvol::archive
+
+#endif  // RAMVOL_SERVER_ARCHIVE_VOLUME_SINK_H_

@@ -1,0 +1,262 @@
+#include "server/archive/volume_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/archive/cluster_codec.h"
+#include "server/engine/types/blocks.h"
+
+namespace ramvol::archive {
+namespace {
+
+using engine::EncodedForm;
+using engine::kBlockBytes;
+using engine::kChunkBytes;
+using qcow2::ClusterKind;
+using qcow2::ClusterPlan;
+using qcow2::kTableEntries;
+
+// What is asked of the engine at a time.
+constexpr size_t kChunksAtOnce = 4096;
+constexpr size_t kRangesAtOnce = 4096;
+// ClusterPlan::mark of a chunk that is compressed tightly.
+constexpr uint32_t kTightMark = 1;
+
+uint64_t FirstOf(uint64_t group) { return group * kTableEntries; }
+
+// What is planned for it as a compressed cluster.
+uint32_t PlannedBytes(const engine::StoredChunk& stored) {
+  return CompressedBytes(stored.bytes, stored.runs);
+}
+
+bool Fits(const std::vector<ClusterPlan>& plan, uint32_t room) {
+  uint64_t bytes = 0;
+  uint64_t raw = 0;
+  for (const ClusterPlan& cluster : plan) {
+    if (cluster.kind == ClusterKind::kCompressed) bytes += cluster.bytes;
+    if (cluster.kind == ClusterKind::kRaw) ++raw;
+  }
+  return qcow2::RoomFor(bytes, raw) <= room;
+}
+
+absl::Status DoesNotFit(uint64_t chunk) {
+  return absl::AbortedError(
+      absl::StrCat("the frames at offset ", chunk * kChunkBytes,
+                   " grew while the volume was being saved; save it again"));
+}
+
+}  // namespace
+
+absl::Status VolumeSource::ForEachStored(uint64_t first, uint64_t last,
+                                         bool holes, Visit visit) const {
+  std::vector<engine::StoredChunk> found;
+  std::optional<uint64_t> next = first;
+  uint64_t at = first;
+  absl::Status status;
+  const auto holes_to = [&](uint64_t end) {
+    for (; holes && status.ok() && at < end; ++at) {
+      status = visit({.chunk = at});
+    }
+  };
+  while (status.ok() && next.has_value()) {
+    found.clear();
+    next = volume_->ListStored(*next, last, kChunksAtOnce, &found);
+    for (const engine::StoredChunk& stored : found) {
+      holes_to(stored.chunk);
+      if (!status.ok()) break;
+      status = visit({stored.chunk, true, stored});
+      at = stored.chunk + 1;
+    }
+  }
+  holes_to(last + 1);
+  return status;
+}
+
+absl::Status VolumeSource::ForEachChunk(uint64_t first, uint64_t last,
+                                        Visit visit) const {
+  const uint64_t size = volume_->size_bytes();
+  last = std::min(last, (size - 1) / kChunkBytes);
+  if (since_ == nullptr) return ForEachStored(first, last, false, visit);
+  uint64_t offset = first * kChunkBytes;
+  const uint64_t end = std::min((last + 1) * kChunkBytes, size);
+  uint64_t next = first;  // The first chunk that was not visited.
+  while (offset < end) {
+    auto changes =
+        volume_->GetChanges(*since_, offset, end - offset, kRangesAtOnce);
+    if (!changes.ok()) return changes.status();
+    for (const auto& range : changes->ranges) {
+      const uint64_t from = std::max(next, range.offset_bytes / kChunkBytes);
+      const uint64_t to =
+          (range.offset_bytes + range.length_bytes - 1) / kChunkBytes;
+      if (from > to) continue;
+      absl::Status status = ForEachStored(from, to, true, visit);
+      if (!status.ok()) return status;
+      next = to + 1;
+    }
+    offset = changes->next_offset_bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<qcow2::GroupRoom>> VolumeSource::Survey() {
+  std::vector<qcow2::GroupRoom> groups;
+  uint64_t bytes = 0;
+  uint64_t raw = 0;
+  const auto close = [&] {
+    if (groups.empty()) return;
+    groups.back().clusters = static_cast<uint32_t>(qcow2::RoomFor(bytes, raw));
+    bytes = raw = 0;
+  };
+  absl::Status status =
+      ForEachChunk(0, ~uint64_t{0} / kChunkBytes, [&](const Chunk& chunk) {
+        const auto group = static_cast<uint32_t>(chunk.chunk / kTableEntries);
+        if (groups.empty() || groups.back().group != group) {
+          close();
+          groups.push_back({.group = group});
+        }
+        if (!chunk.is_stored) return absl::OkStatus();
+        const uint32_t planned = PlannedBytes(chunk.stored);
+        if (planned > qcow2::kMaxCompressedBytes) {
+          ++raw;
+        } else {
+          bytes += planned;
+        }
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  close();
+  return groups;
+}
+
+absl::Status VolumeSource::Encode(uint64_t chunk, EncodedForm form) {
+  absl::Status status = volume_->ReadEncoded(chunk, form, &encoded_);
+  if (!status.ok()) return status;
+  cluster_.resize(CompressedBytes(encoded_.bytes(),
+                                  static_cast<int>(encoded_.runs.size())));
+  cluster_.resize(WriteCluster(encoded_, absl::MakeSpan(cluster_)));
+  return absl::OkStatus();
+}
+
+absl::Status VolumeSource::PlanEncoded(uint64_t chunk, EncodedForm form,
+                                       ClusterPlan* plan) {
+  absl::Status status = Encode(chunk, form);
+  if (!status.ok()) return status;
+  Forget(chunk);
+  plan->bytes = static_cast<uint32_t>(cluster_.size());
+  plan->kind = plan->bytes > qcow2::kMaxCompressedBytes
+                   ? ClusterKind::kRaw
+                   : ClusterKind::kCompressed;
+  plan->mark = form == EncodedForm::kTight ? kTightMark : 0;
+  if (plan->kind == ClusterKind::kCompressed &&
+      kept_bytes_ + cluster_.size() <= kMaxKeptBytes) {
+    kept_bytes_ += cluster_.size();
+    kept_[chunk] = {cluster_, encoded_.runs};
+  }
+  return absl::OkStatus();
+}
+
+void VolumeSource::Forget(uint64_t chunk) {
+  const auto kept = kept_.find(chunk);
+  if (kept == kept_.end()) return;
+  kept_bytes_ -= kept->second.bytes.size();
+  kept_.erase(kept);
+}
+
+absl::Status VolumeSource::PlanChunk(const Chunk& chunk, ClusterPlan* plan) {
+  if (!chunk.is_stored) {
+    plan->kind = ClusterKind::kZeroes;
+    return absl::OkStatus();
+  }
+  if (!chunk.stored.exact) {
+    return PlanEncoded(chunk.chunk, EncodedForm::kAsStored, plan);
+  }
+  plan->bytes = PlannedBytes(chunk.stored);
+  plan->kind = plan->bytes > qcow2::kMaxCompressedBytes
+                   ? ClusterKind::kRaw
+                   : ClusterKind::kCompressed;
+  return absl::OkStatus();
+}
+
+absl::Status VolumeSource::PlanGroup(uint32_t group, uint32_t room,
+                                     std::vector<ClusterPlan>* plan) {
+  group_ = group;
+  kept_.clear();
+  kept_bytes_ = 0;
+  plan->clear();
+  const uint64_t first = FirstOf(group);
+  absl::Status status =
+      ForEachChunk(first, first + kTableEntries - 1, [&](const Chunk& chunk) {
+        ClusterPlan one{.index = static_cast<uint16_t>(chunk.chunk - first)};
+        absl::Status planned = PlanChunk(chunk, &one);
+        plan->push_back(one);
+        return planned;
+      });
+  return status.ok() ? FitIn(room, plan) : status;
+}
+
+absl::Status VolumeSource::FitIn(uint32_t room,
+                                 std::vector<ClusterPlan>* plan) {
+  for (size_t i = 0; !Fits(*plan, room); ++i) {
+    if (i == plan->size()) return DoesNotFit(FirstOf(group_));
+    ClusterPlan& cluster = (*plan)[i];
+    if (cluster.kind == ClusterKind::kZeroes) continue;
+    ClusterPlan tight = cluster;
+    const uint64_t chunk = FirstOf(group_) + cluster.index;
+    absl::Status status = PlanEncoded(chunk, EncodedForm::kTight, &tight);
+    if (!status.ok()) return status;
+    if (cluster.kind == ClusterKind::kRaw || tight.bytes < cluster.bytes) {
+      cluster = tight;
+    } else {
+      Forget(chunk);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void VolumeSource::AddToDigest(uint64_t chunk,
+                               absl::Span<const engine::EncodedRun> runs,
+                               qcow2::ImageDigest* digest) const {
+  if (digest == nullptr) return;
+  for (const engine::EncodedRun& run : runs) {
+    if (run.kind == engine::RunKind::kZeroes) continue;
+    digest->AddRun(chunk * kChunkBytes + run.first_block * kBlockBytes,
+                   static_cast<uint32_t>(run.blocks * kBlockBytes),
+                   run.checksum);
+  }
+}
+
+absl::Status VolumeSource::ReadCluster(const ClusterPlan& plan,
+                                       absl::Span<char> out,
+                                       qcow2::ImageDigest* digest) {
+  const uint64_t chunk = FirstOf(group_) + plan.index;
+  if (const auto kept = kept_.find(chunk); kept != kept_.end()) {
+    std::memcpy(out.data(), kept->second.bytes.data(), out.size());
+    AddToDigest(chunk, kept->second.runs, digest);
+    return absl::OkStatus();
+  }
+  if (plan.kind == ClusterKind::kRaw) {
+    absl::Status status =
+        volume_->ReadEncoded(chunk, EncodedForm::kRaw, &encoded_);
+    if (!status.ok()) return status;
+    std::memcpy(out.data(), encoded_.runs[0].bytes.data(), out.size());
+    AddToDigest(chunk, encoded_.runs, digest);
+    return absl::OkStatus();
+  }
+  absl::Status status =
+      Encode(chunk, plan.mark == kTightMark ? EncodedForm::kTight
+                                            : EncodedForm::kAsStored);
+  // Its frames may be others than those that were planned.
+  if (status.ok() && cluster_.size() > out.size()) {
+    status = Encode(chunk, EncodedForm::kTight);
+  }
+  if (!status.ok()) return status;
+  if (cluster_.size() > out.size()) return DoesNotFit(chunk);
+  std::memcpy(out.data(), cluster_.data(), cluster_.size());
+  std::memset(out.data() + cluster_.size(), 0, out.size() - cluster_.size());
+  AddToDigest(chunk, encoded_.runs, digest);
+  return absl::OkStatus();
+}
+
+}  // namespace ramvol::archive
