@@ -14,6 +14,8 @@
 #include "server/service/io_stream.h"
 #include "server/service/io_wire.h"
 #include "server/service/limits.h"
+#include "server/service/restore_stream.h"
+#include "server/service/save_stream.h"
 #include "server/service/unary.h"
 
 namespace ramvol::service {
@@ -49,16 +51,31 @@ absl::Status CheckGuard(const Request& request, const engine::Volume& volume) {
 
 }  // namespace
 
-BlockService::BlockService(engine::Engine* engine, Executor* executor,
-                           CallGate* gate, std::shared_ptr<ClientMemory> memory)
+BlockService::BlockService(engine::Engine* engine, Catalog* catalog,
+                           Executor* executor, CallGate* gate,
+                           std::shared_ptr<ClientMemory> memory)
     : engine_(engine),
       executor_(executor),
       gate_(gate),
       memory_(std::move(memory)),
       runner_(executor, gate, memory_),
-      streams_(gate, memory_.get()) {}
+      streams_(gate, memory_.get()),
+      images_({engine, catalog, executor, gate, memory_}) {}
 
-void BlockService::Drain() { streams_.DrainAll(); }
+void BlockService::Drain() {
+  streams_.DrainAll();
+  images_.Drain();
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* BlockService::Save(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return SaveStream::Answer(&images_, context, request);
+}
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* BlockService::Restore(
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
+  return RestoreStream::Answer(&images_, context, response);
+}
 
 template <typename Request, typename Response, typename Call>
 absl::Status BlockService::CallVolume(const Request& request,

@@ -15,14 +15,16 @@
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/call_gate.h"
+#include "server/service/catalog.h"
 #include "server/service/executor.h"
+#include "server/service/image_streams.h"
 #include "server/service/io_stream_set.h"
 #include "server/service/unary.h"
 
 namespace ramvol::service {
 
 // The generated service with raw bytes as messages (io_wire.h, call_message.h).
-using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
+using BlockServiceOfBlocks = v1::BlockService::WithRawCallbackMethod_Io<
     v1::BlockService::WithRawCallbackMethod_Read<
         v1::BlockService::WithRawCallbackMethod_Write<
             v1::BlockService::WithRawCallbackMethod_Trim<
@@ -33,17 +35,20 @@ using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Io<
                                 WithRawCallbackMethod_GetChangedExtents<
                                     v1::BlockService::Service>>>>>>>>;
 
+using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Save<
+    v1::BlockService::WithRawCallbackMethod_Restore<BlockServiceOfBlocks>>;
+
 // Thread-safe. block_service.proto is the contract.
 class BlockService final : public BlockServiceBase {
  public:
-  // Borrows the first three, which must outlive the service and its calls.
+  // Borrows the first four, which must outlive the service and its calls.
   // Calls wait while `memory` is full.
-  BlockService(engine::Engine* engine, Executor* executor, CallGate* gate,
-               std::shared_ptr<ClientMemory> memory);
+  BlockService(engine::Engine* engine, Catalog* catalog, Executor* executor,
+               CallGate* gate, std::shared_ptr<ClientMemory> memory);
 
   // Ends all Io streams with UNAVAILABLE when they have answered what they
-  // received. Call this after the gate is closed. Returns at once; the gate
-  // tells when the streams are gone.
+  // received, and those of images. Call this after the gate is closed. Returns
+  // at once; the gate tells when the streams are gone.
   void Drain();
 
   // The number of open Io streams.
@@ -77,6 +82,12 @@ class BlockService final : public BlockServiceBase {
       grpc::ByteBuffer* response) override;
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Save(
+      grpc::CallbackServerContext* context,
+      const grpc::ByteBuffer* request) override;
+  grpc::ServerReadReactor<grpc::ByteBuffer>* Restore(
+      grpc::CallbackServerContext* context,
+      grpc::ByteBuffer* response) override;
 
  private:
   // Finds the volume that `request` names and runs call(volume, request,
@@ -104,6 +115,7 @@ class BlockService final : public BlockServiceBase {
   const UnaryRunner runner_;
   CostEstimate write_cost_;  // Time of a small write.
   IoStreamSet streams_;
+  ImageStreams images_;
 };
 
 }  // namespace ramvol::service

@@ -459,6 +459,42 @@ absl::StatusOr<v1::Volume> Catalog::Create(
   return created;
 }
 
+absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::CreateHidden(
+    const v1::CreateVolumeRequest& request) {
+  auto options = ParseCreate(request);
+  if (!options.ok()) return options.status();
+  if (const auto old = AnswerOld(request)) return old->status();
+  options->read_only = false;
+  auto volume = engine_->CreateHidden(*options);
+  if (volume.ok()) return volume;
+  return WithMetadata(volume.status(), "volume", request.name());
+}
+
+absl::StatusOr<v1::Volume> Catalog::Publish(
+    const std::shared_ptr<engine::Volume>& volume,
+    const v1::CreateVolumeRequest& request, std::string_view client) {
+  engine::VolumeUpdate update;
+  update.read_only = request.read_only();
+  absl::Status status = volume->Update(update);
+  MutexLock lock(&create_mu_);
+  state::v1::KeptVolume kept;
+  const auto attributes = [&](const engine::Volume& made) {
+    kept = MakeKept(made, nullptr, request, clock_());
+    return kept.SerializeAsString();
+  };
+  if (status.ok()) status = engine_->Publish(volume, attributes);
+  if (!status.ok()) return WithMetadata(status, "volume", request.name());
+  v1::Volume created =
+      Enter(std::make_shared<Entry>(volume, std::move(kept), steady_()));
+  LogEvent(Event::kVolumeCreated,
+           {.volume = created.name(),
+            .client = client,
+            .message = absl::StrCat(FormatExactSize(volume->size_bytes()),
+                                    ", restored from an image"),
+            .uid = UidOf(created)});
+  return created;
+}
+
 absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::FindSource(
     const v1::CreateVolumeRequest& request,
     engine::VolumeOptions* options) const {

@@ -54,6 +54,16 @@ class Catalog {
   // the server itself.
   absl::StatusOr<v1::Volume> Create(const v1::CreateVolumeRequest& request,
                                     std::string_view client = "");
+  // A volume that nobody finds before Publish, and that can be written to. The
+  // request has no source. The caller deletes it in the engine if it is not
+  // published.
+  absl::StatusOr<std::shared_ptr<engine::Volume>> CreateHidden(
+      const v1::CreateVolumeRequest& request);
+  // Enters it, with all that the same request says, but for the size, which may
+  // have changed. ALREADY_EXISTS when the name was taken meanwhile.
+  absl::StatusOr<v1::Volume> Publish(
+      const std::shared_ptr<engine::Volume>& volume,
+      const v1::CreateVolumeRequest& request, std::string_view client);
   absl::StatusOr<v1::Volume> Get(const std::string& name) const;
   absl::StatusOr<v1::Volume> Update(const v1::UpdateVolumeRequest& request,
                                     std::string_view client = "");

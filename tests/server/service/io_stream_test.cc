@@ -32,6 +32,7 @@
 #include "server/engine/volume.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
+#include "server/service/catalog.h"
 #include "server/service/executor.h"
 #include "server/service/limits.h"
 #include "tests/support/status_matchers.h"
@@ -572,13 +573,14 @@ class ReplaceTest : public ::testing::Test {
     options.memory_limit_bytes = 64 << 20;
     options.background_threads = 1;
     engine_ = *engine::Engine::Create(options);
+    catalog_ = std::make_unique<Catalog>(engine_.get());
     engine::VolumeOptions volume;
     volume.name = "disk";
     volume.size_bytes = kSize;
     volume_ = *engine_->CreateVolume(volume);
     executor_ = std::make_unique<Executor>(1);
-    service_ = std::make_unique<BlockService>(engine_.get(), executor_.get(),
-                                              &gate_, memory_);
+    service_ = std::make_unique<BlockService>(engine_.get(), catalog_.get(),
+                                              executor_.get(), &gate_, memory_);
     service_->SetOperationHookForTest([this](const v1::IoOperation& operation) {
       if (operation.has_write()) Stop();
     });
@@ -630,6 +632,7 @@ class ReplaceTest : public ::testing::Test {
   }
 
   std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<Catalog> catalog_;
   std::shared_ptr<engine::Volume> volume_;
   std::unique_ptr<Executor> executor_;
   CallGate gate_;

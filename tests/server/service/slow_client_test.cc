@@ -20,6 +20,7 @@
 #include "server/engine/engine.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
+#include "server/service/catalog.h"
 #include "server/service/executor.h"
 
 namespace ramvol::service {
@@ -41,13 +42,14 @@ class SlowClientTest : public ::testing::Test {
     options.memory_limit_bytes = 64 << 20;
     options.background_threads = 1;
     engine_ = *engine::Engine::Create(options);
+    catalog_ = std::make_unique<Catalog>(engine_.get());
     engine::VolumeOptions volume;
     volume.name = "disk";
     volume.size_bytes = 64 << 20;
     EXPECT_TRUE(engine_->CreateVolume(volume).ok());
     executor_ = std::make_unique<Executor>(1);
-    service_ = std::make_unique<BlockService>(engine_.get(), executor_.get(),
-                                              &gate_, memory_);
+    service_ = std::make_unique<BlockService>(engine_.get(), catalog_.get(),
+                                              executor_.get(), &gate_, memory_);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
                              &port_);
@@ -98,6 +100,7 @@ class SlowClientTest : public ::testing::Test {
   const std::shared_ptr<ClientMemory> memory_ =
       std::make_shared<ClientMemory>(Options());
   std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<Catalog> catalog_;
   CallGate gate_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<BlockService> service_;

@@ -1,0 +1,250 @@
+#include "server/service/restore_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/peer.h"
+#include "base/reason.h"
+#include "proto/status.h"
+#include "server/service/call_message.h"
+#include "server/service/image_settings.h"
+#include "server/service/peer_text.h"
+#include "server/service/send_away.h"
+
+namespace ramvol::service {
+namespace {
+
+// The reactor of a call that is refused.
+class Refused final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
+ public:
+  explicit Refused(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* RestoreStream::Answer(
+    ImageStreams* streams, grpc::CallbackServerContext* context,
+    grpc::ByteBuffer* response) {
+  absl::Status status = streams->Enter(*context);
+  if (!status.ok()) return new Refused(status);
+  const auto stream =
+      std::make_shared<RestoreStream>(streams, context, response);
+  streams->Add(stream);
+  stream->Start();
+  return stream.get();
+}
+
+RestoreStream::RestoreStream(ImageStreams* streams,
+                             grpc::CallbackServerContext* context,
+                             grpc::ByteBuffer* response)
+    : streams_(*streams),
+      parts_(streams->parts()),
+      context_(context),
+      response_(response),
+      peer_(context->peer()),
+      sink_([this](const qcow2::Header& header) { return Make(header); }),
+      reader_(&sink_),
+      memory_(parts_.memory),
+      holder_(memory_.get(), this) {}
+
+RestoreStream::~RestoreStream() {
+  if (sink_.volume() == nullptr || published_) return;
+  (void)parts_.engine->DeleteVolume(sink_.volume(), /*force=*/true);
+}
+
+void RestoreStream::Start() {
+  {
+    MutexLock lock(&mu_);
+    holder_.SetPeer(PeerOf(peer_));
+    holder_.Open(ClientMemory::Stream());
+    waits_ = !holder_.Reserve(kHeldBytes);
+    if (waits_) {
+      holder_.Ask(kHeldBytes, [self = weak_from_this()] {
+        const auto stream = self.lock();
+        if (stream != nullptr && stream->EndWait()) stream->Begin();
+      });
+      return;
+    }
+  }
+  Begin();
+}
+
+// Whoever gets true is the one that goes on.
+bool RestoreStream::EndWait() {
+  MutexLock lock(&mu_);
+  return std::exchange(waits_, false);
+}
+
+void RestoreStream::Begin() {
+  {
+    MutexLock lock(&mu_);
+    (void)holder_.Reserve(kHeldBytes);  // Takes what was granted, if it waited.
+    holder_.SetHeld(kHeldBytes);
+    holder_.WaitsForClient(true);
+  }
+  StartRead(&incoming_);
+}
+
+void RestoreStream::OnReadDone(bool ok) {
+  {
+    MutexLock lock(&mu_);
+    (ok ? arrived_ : all_came_) = true;
+    if (finished_ || std::exchange(busy_, true)) return;
+    holder_.WaitsForClient(false);
+  }
+  Continue();
+}
+
+void RestoreStream::Continue() {
+  const bool queued = parts_.executor->Submit(
+      Lane::kMayWait, [self = shared_from_this()] { self->Step(); });
+  if (queued) return;
+  End(absl::UnavailableError(
+      "the server has more requests waiting than it accepts; try again later"));
+}
+
+RestoreStream::Turn RestoreStream::NextTurn(grpc::ByteBuffer* message) {
+  MutexLock lock(&mu_);
+  if (cancelled_ || draining_) return Turn::kStopped;
+  if (std::exchange(arrived_, false)) {
+    message->Swap(&incoming_);
+    // A client that sends is not slow, whatever is held for it.
+    holder_.SetHeld(kHeldBytes + message->Length());
+    holder_.SetHeld(kHeldBytes);
+    return Turn::kMessage;
+  }
+  if (all_came_) return Turn::kAllCame;
+  busy_ = false;
+  holder_.WaitsForClient(true);
+  return Turn::kIdle;
+}
+
+void RestoreStream::Step() {
+  grpc::ByteBuffer message;
+  switch (NextTurn(&message)) {
+    case Turn::kMessage: {
+      StartRead(&incoming_);
+      const absl::Status status = TakeIn(&message);
+      if (status.ok()) {
+        Continue();
+      } else {
+        End(status);
+      }
+      break;
+    }
+    case Turn::kAllCame:
+      End(Complete());
+      break;
+    case Turn::kStopped:
+      End(context_->IsCancelled() ? absl::CancelledError("the client is gone")
+                                  : ShuttingDownError());
+      break;
+    case Turn::kIdle:
+      break;
+  }
+}
+
+absl::Status RestoreStream::TakeIn(grpc::ByteBuffer* message) {
+  v1::RestoreRequest request;
+  absl::Status status = DecodeMessage(message, &request);
+  if (!status.ok()) return status;
+  if (!any_) {
+    any_ = true;
+    wanted_ = std::move(*request.mutable_volume());
+    status = CheckRestore(wanted_);
+  } else if (request.has_volume()) {
+    status = InvalidField("volume", "volume belongs to the first message only");
+  }
+  if (status.ok()) status = reader_.Feed(request.data());
+  return WithMetadata(std::move(status), "volume", wanted_.name());
+}
+
+absl::StatusOr<std::shared_ptr<engine::Volume>> RestoreStream::Make(
+    const qcow2::Header& header) {
+  auto settings = RequestFor(header, wanted_);
+  if (!settings.ok()) return settings.status();
+  settings_ = *std::move(settings);
+  return parts_.catalog->CreateHidden(settings_);
+}
+
+absl::Status RestoreStream::Complete() {
+  absl::Status status = reader_.Finish();
+  const std::shared_ptr<engine::Volume>& volume = sink_.volume();
+  if (status.ok() && wanted_.size_bytes() != 0) {
+    // An image that followed may have changed it.
+    engine::VolumeUpdate update;
+    update.size_bytes = static_cast<uint64_t>(wanted_.size_bytes());
+    if (*update.size_bytes < volume->size_bytes()) {
+      status = InvalidField(
+          "volume.size_bytes",
+          absl::StrCat("volume.size_bytes is ", wanted_.size_bytes(),
+                       ", less than the ", volume->size_bytes(),
+                       " bytes of the images; leave it out"));
+    } else {
+      status = volume->Update(update);
+    }
+  }
+  if (!status.ok()) return WithMetadata(status, "volume", wanted_.name());
+  // The last moment at which it can be told from an end.
+  if (context_->IsCancelled()) {
+    return absl::CancelledError("the client is gone");
+  }
+  auto published = parts_.catalog->Publish(volume, settings_, PeerText(peer_));
+  if (!published.ok()) return published.status();
+  published_ = true;
+  v1::RestoreResponse response;
+  *response.mutable_volume() = *std::move(published);
+  EncodeMessage(response, response_);
+  return absl::OkStatus();
+}
+
+void RestoreStream::OnCancel() {
+  {
+    MutexLock lock(&mu_);
+    cancelled_ = true;
+  }
+  // Else a read is under way, or the executor has it, and they end it.
+  if (EndWait()) End(absl::CancelledError("the client is gone"));
+}
+
+void RestoreStream::Drain() {
+  bool idle = false;
+  {
+    MutexLock lock(&mu_);
+    draining_ = true;
+    idle = !waits_ && !finished_ && !std::exchange(busy_, true);
+    if (idle) holder_.WaitsForClient(false);
+  }
+  if (idle) Continue();
+  if (EndWait()) End(ShuttingDownError());
+}
+
+void RestoreStream::End(const absl::Status& status) {
+  {
+    MutexLock lock(&mu_);
+    finished_ = true;
+    holder_.Withdraw();
+  }
+  Finish(ToGrpcStatus(status));
+}
+
+void RestoreStream::OnDone() { streams_.Remove(this, peer_); }
+
+std::function<void()> RestoreStream::SendAway() {
+  return [self = weak_from_this()] {
+    if (const auto stream = self.lock()) stream->EndNow();
+  };
+}
+
+void RestoreStream::EndNow() {
+  std::unique_ptr<EndableCall> call;
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    call = std::make_unique<EndableCall>(context_->c_call());
+  }
+  call->End(ClientTooSlow(kHeldBytes));
+}
+
+}  // namespace ramvol::service

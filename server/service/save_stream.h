@@ -1,0 +1,100 @@
+// One call of BlockService.Save.
+#ifndef RAMVOL_SERVER_SERVICE_SAVE_STREAM_H_
+#define RAMVOL_SERVER_SERVICE_SAVE_STREAM_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "base/client_memory.h"
+#include "base/mutex.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "qcow2/stream_writer.h"
+#include "ramvol/v1/block_service.pb.h"
+#include "server/archive/volume_source.h"
+#include "server/engine/volume.h"
+#include "server/service/image_streams.h"
+
+namespace ramvol::service {
+
+// Makes a message of the image on the executor while the one before it is being
+// sent, at the pace at which the client reads. What it holds is charged before
+// it begins; it waits for that.
+class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                         public std::enable_shared_from_this<SaveStream>,
+                         public ImageStream,
+                         public ClientMemory::Client {
+ public:
+  // Answers a call.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Answer(
+      ImageStreams* streams, grpc::CallbackServerContext* context,
+      const grpc::ByteBuffer* request);
+
+  SaveStream(ImageStreams* streams, grpc::CallbackServerContext* context,
+             v1::SaveRequest request);
+  ~SaveStream() override;
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+  void Drain() override;
+  std::function<void()> SendAway() override;
+
+ private:
+  static constexpr size_t kMessageBytes = size_t{1} << 20;
+  // A message that is made and one that is sent, and what the source keeps.
+  static constexpr size_t kHeldBytes =
+      3 * kMessageBytes + archive::VolumeSource::kMaxKeptBytes;
+
+  void Start() ABSL_LOCKS_EXCLUDED(mu_);
+  bool EndWait() ABSL_LOCKS_EXCLUDED(mu_);
+  void TakeMemory() ABSL_LOCKS_EXCLUDED(mu_);
+  // Has the executor make a message.
+  void Continue() ABSL_LOCKS_EXCLUDED(mu_);
+  void Step() ABSL_LOCKS_EXCLUDED(mu_);
+  void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mu_);
+  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+  void EndNow() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status WhyStopped() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Finds what is to be saved, and takes the snapshot.
+  absl::Status Open();
+  absl::Status Attach(const std::string& name,
+                      std::shared_ptr<engine::Volume>* volume,
+                      std::optional<engine::Attachment>* attachment);
+  grpc::ByteBuffer FirstMessage() const;
+
+  ImageStreams& streams_;
+  const ImageParts& parts_;
+  grpc::CallbackServerContext* const context_;  // Until it is finished.
+  const std::string peer_;
+  const v1::SaveRequest request_;
+
+  // The executor's, one task at a time.
+  std::shared_ptr<engine::Volume> hidden_;  // A snapshot of its own, or null.
+  std::shared_ptr<engine::Volume> snapshot_;
+  std::shared_ptr<engine::Volume> since_;
+  std::optional<engine::Attachment> attachment_;
+  std::optional<engine::Attachment> since_attachment_;
+  std::unique_ptr<archive::VolumeSource> source_;
+  std::unique_ptr<qcow2::StreamWriter> writer_;
+  grpc::ByteBuffer outgoing_;  // gRPC's while it writes.
+
+  Mutex mu_;
+  bool waits_ ABSL_GUARDED_BY(mu_) = false;  // For memory.
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  const std::shared_ptr<ClientMemory> memory_;
+  ClientMemory::Holder holder_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace ramvol::service
+
+#endif  // RAMVOL_SERVER_SERVICE_SAVE_STREAM_H_
