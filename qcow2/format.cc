@@ -196,13 +196,14 @@ bool IsQcow2(std::string_view head) {
 
 absl::StatusOr<Header> ParseHeader(std::string_view head) {
   if (!IsQcow2(head)) return Damaged("it does not begin as a qcow2 image");
+  if (head.size() < kHeader2Bytes) return Damaged("it ends within its header");
   Numbers numbers(head);
   numbers.Next32();
   const uint32_t version = numbers.Next32();
   if (version != 2 && version != 3) {
     return Foreign(absl::StrCat("is of version ", version, ", not 2 or 3"));
   }
-  if (head.size() < (version == 2 ? kHeader2Bytes : kHeader3Bytes)) {
+  if (version == 3 && head.size() < kHeader3Bytes) {
     return Damaged("it ends within its header");
   }
   Header header;
