@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "client/client_connection.h"
 #include "client/event_watch.h"
+#include "client/image_stream.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "client/volume_connection.h"
@@ -227,6 +228,26 @@ absl::Status ClientConnection::DeleteSnapshot(
 absl::StatusOr<v1::Volume> ClientConnection::RevertVolume(
     const v1::RevertVolumeRequest&) {
   return Unsupported();
+}
+
+absl::StatusOr<std::unique_ptr<ImageReader>> Client::Save(
+    const v1::SaveRequest& request) const {
+  return connection_->Save(request);
+}
+
+absl::StatusOr<std::unique_ptr<ImageWriter>> Client::Restore(
+    const v1::CreateVolumeRequest& volume) const {
+  return connection_->Restore(volume);
+}
+
+absl::StatusOr<std::unique_ptr<ImageReader>> ClientConnection::Save(
+    const v1::SaveRequest&) {
+  return absl::UnimplementedError("this connection saves no images");
+}
+
+absl::StatusOr<std::unique_ptr<ImageWriter>> ClientConnection::Restore(
+    const v1::CreateVolumeRequest&) {
+  return absl::UnimplementedError("this connection restores no images");
 }
 
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/event_watch.h"
+#include "client/image_stream.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -89,6 +90,14 @@ class Client {
   absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request) const;
   absl::StatusOr<v1::Volume> RevertVolume(
       const v1::RevertVolumeRequest& request) const;
+
+  // An image of a volume or snapshot, see BlockService.Save and image_stream.h.
+  absl::StatusOr<std::unique_ptr<ImageReader>> Save(
+      const v1::SaveRequest& request) const;
+  // A volume of images, see BlockService.Restore. `volume` has its name, and
+  // what is to be other than the image says.
+  absl::StatusOr<std::unique_ptr<ImageWriter>> Restore(
+      const v1::CreateVolumeRequest& volume) const;
 
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
   // Asks gRPC's standard health service. FAILED_PRECONDITION when the server

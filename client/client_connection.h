@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/event_watch.h"
+#include "client/image_stream.h"
 #include "client/options.h"
 #include "client/volume_connection.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -57,6 +58,11 @@ class ClientConnection {
   virtual absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request);
   virtual absl::StatusOr<v1::Volume> RevertVolume(
       const v1::RevertVolumeRequest& request);
+  // Not pure, as ListClients. Save waits for the first message.
+  virtual absl::StatusOr<std::unique_ptr<ImageReader>> Save(
+      const v1::SaveRequest& request);
+  virtual absl::StatusOr<std::unique_ptr<ImageWriter>> Restore(
+      const v1::CreateVolumeRequest& volume);
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
   virtual absl::Status CheckHealth() = 0;
 

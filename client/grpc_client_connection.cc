@@ -18,6 +18,7 @@
 #include "client/client_counters.h"
 #include "client/event_watch.h"
 #include "client/grpc_io_transport.h"
+#include "client/image_stream.h"
 #include "client/io_transport.h"
 #include "client/options.h"
 #include "client/pipelined_connection.h"
@@ -35,6 +36,8 @@
 #include "grpcpp/support/status.h"
 #include "grpcpp/support/sync_stream.h"
 #include "proto/status.h"
+#include "ramvol/v1/block_service.grpc.pb.h"
+#include "ramvol/v1/block_service.pb.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -148,6 +151,101 @@ class GrpcEventWatch : public EventWatch {
   absl::Status end_;
 };
 
+class GrpcImageReader : public ImageReader {
+ public:
+  // Keeps the connection of `stub` by itself.
+  GrpcImageReader(v1::BlockService::Stub& stub, const v1::SaveRequest& request)
+      : reader_(stub.Save(&context_, request)) {}
+  ~GrpcImageReader() override {
+    context_.TryCancel();
+    if (!finished_) reader_->Finish().ok();
+  }
+
+  // Waits for the first message.
+  absl::Status Begin() {
+    if (reader_->Read(&response_)) {
+      info_ = std::move(*response_.mutable_info());
+      return absl::OkStatus();
+    }
+    finished_ = true;
+    absl::Status status = FromGrpcStatus(reader_->Finish());
+    return status.ok() ? absl::InternalError("the server sent no image")
+                       : status;
+  }
+
+  const v1::SaveInfo& info() const override { return info_; }
+
+  absl::StatusOr<bool> Next(std::string* data) override {
+    if (!finished_ && reader_->Read(&response_)) {
+      data->swap(*response_.mutable_data());
+      return true;
+    }
+    if (!finished_) end_ = FromGrpcStatus(reader_->Finish());
+    finished_ = true;
+    if (!end_.ok()) return end_;
+    return false;
+  }
+
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::SaveResponse>> reader_;
+  v1::SaveResponse response_;
+  v1::SaveInfo info_;
+  bool finished_ = false;
+  absl::Status end_;
+};
+
+class GrpcImageWriter : public ImageWriter {
+ public:
+  // Keeps the connection of `stub` by itself.
+  GrpcImageWriter(v1::BlockService::Stub& stub,
+                  const v1::CreateVolumeRequest& volume)
+      : writer_(stub.Restore(&context_, &response_)) {
+    *request_.mutable_volume() = volume;
+  }
+  ~GrpcImageWriter() override {
+    context_.TryCancel();
+    if (!finished_) writer_->Finish().ok();
+  }
+
+  absl::Status Write(std::string data) override {
+    if (finished_) return end_;
+    *request_.mutable_data() = std::move(data);
+    const bool sent = writer_->Write(request_);
+    request_.Clear();
+    return sent ? absl::OkStatus() : End();
+  }
+
+  absl::StatusOr<v1::Volume> Finish() override {
+    // The server answers what is wrong with an empty image, too.
+    if (request_.has_volume() && !finished_) (void)Write("");
+    if (!finished_) {
+      (void)writer_->WritesDone();
+      (void)End();
+    }
+    if (!end_.ok()) return end_;
+    return response_.volume();
+  }
+
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  absl::Status End() {
+    end_ = FromGrpcStatus(writer_->Finish());
+    finished_ = true;
+    return end_;
+  }
+
+  grpc::ClientContext context_;
+  v1::RestoreResponse response_;
+  std::unique_ptr<grpc::ClientWriter<v1::RestoreRequest>> writer_;
+  v1::RestoreRequest request_;
+  bool finished_ = false;
+  absl::Status end_;
+};
+
 class GrpcClientConnection : public ClientConnection {
  public:
   explicit GrpcClientConnection(ClientOptions options)
@@ -158,6 +256,7 @@ class GrpcClientConnection : public ClientConnection {
     }
     control_channel_ = channels.front();
     stub_ = v1::VolumeService::NewStub(control_channel_);
+    block_stub_ = v1::BlockService::NewStub(control_channel_);
     health_stub_ = grpc::health::v1::Health::NewStub(control_channel_);
     transport_ = MakeGrpcIoTransport(std::move(channels), timer_);
   }
@@ -291,6 +390,19 @@ class GrpcClientConnection : public ClientConnection {
         request.follow() ? absl::InfiniteDuration() : options_.timeout);
   }
 
+  absl::StatusOr<std::unique_ptr<ImageReader>> Save(
+      const v1::SaveRequest& request) override {
+    auto reader = std::make_unique<GrpcImageReader>(*block_stub_, request);
+    absl::Status begun = reader->Begin();
+    if (!begun.ok()) return begun;
+    return reader;
+  }
+
+  absl::StatusOr<std::unique_ptr<ImageWriter>> Restore(
+      const v1::CreateVolumeRequest& volume) override {
+    return std::make_unique<GrpcImageWriter>(*block_stub_, volume);
+  }
+
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override {
     v1::GetServerInfoResponse response;
     absl::Status status = Call(&v1::VolumeService::Stub::GetServerInfo,
@@ -385,6 +497,7 @@ class GrpcClientConnection : public ClientConnection {
   const std::shared_ptr<Timer> timer_;
   std::shared_ptr<grpc::Channel> control_channel_;
   std::unique_ptr<v1::VolumeService::Stub> stub_;
+  std::unique_ptr<v1::BlockService::Stub> block_stub_;
   std::unique_ptr<grpc::health::v1::Health::Stub> health_stub_;
   std::shared_ptr<IoTransport> transport_;
   const std::shared_ptr<ClientCounters> counters_ =

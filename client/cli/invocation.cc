@@ -24,6 +24,7 @@
 #include "client/cli/wording.h"
 #include "client/client.h"
 #include "client/options.h"
+#include "client/server_address.h"
 #include "google/protobuf/message.h"
 #include "proto/status.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -59,9 +60,11 @@ std::optional<OutputFormat> ParseOutputFormat(const std::string& word) {
   return std::nullopt;
 }
 
-Client Invocation::ControlClient() const {
+Client Invocation::ControlClient() const { return ControlClient(""); }
+
+Client Invocation::ControlClient(const std::string& server) const {
   ClientOptions options;
-  options.server = flags_.server;
+  options.server = server.empty() ? flags_.server : WithDefaultPort(server);
   options.channels = 1;
   options.timeout = flags_.timeout;
   options.reconnect_timeout = absl::ZeroDuration();

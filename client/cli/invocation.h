@@ -49,6 +49,8 @@ class Invocation {
 
   // For single calls. They fail at once when no server answers.
   Client ControlClient() const;
+  // The same for another server; "" means the usual one.
+  Client ControlClient(const std::string& server) const;
   // For transfers. They wait up to 10 s for a server that went away.
   Client DataClient() const;
 

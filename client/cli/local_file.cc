@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -62,6 +64,7 @@ LocalFile::LocalFile(LocalFile&& other) noexcept
       owned_(other.owned_),
       name_(other.name_),
       interrupted_(other.interrupted_),
+      path_(std::move(other.path_)),
       created_(other.created_),
       random_access_(other.random_access_),
       base_offset_(other.base_offset_),
@@ -106,6 +109,43 @@ absl::StatusOr<LocalFile> LocalFile::OpenForWriting(
   absl::Status inspected = file.Inspect(/*for_writing=*/true);
   if (!inspected.ok()) return inspected;
   return file;
+}
+
+absl::StatusOr<LocalFile> LocalFile::OpenForReplacing(
+    const std::string& path, int standard_fd,
+    const std::atomic<bool>& interrupted) {
+  struct stat info;
+  const bool other =
+      path == "-" || (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode));
+  if (other) return OpenForWriting(path, standard_fd, interrupted);
+  std::string unfinished = absl::StrCat(path, ".part-XXXXXX");
+  const int fd = mkostemp(unfinished.data(), O_CLOEXEC);
+  if (fd < 0) return FileError(errno, absl::StrCat("cannot create ", path));
+  // As open would have made it.
+  const mode_t mask = umask(0);
+  umask(mask);
+  (void)fchmod(fd, kNewFileMode & ~mask);
+  LocalFile file(fd, /*owned=*/true, path, interrupted);
+  file.path_ = std::move(unfinished);
+  file.created_ = true;
+  absl::Status inspected = file.Inspect(/*for_writing=*/true);
+  if (!inspected.ok()) return inspected;
+  return file;
+}
+
+absl::Status LocalFile::Replace() {
+  if (path_.empty()) return Close();
+  if (fdatasync(fd_) != 0) {
+    return FileError(errno, absl::StrCat("cannot write ", name_));
+  }
+  absl::Status closed = Close();
+  if (!closed.ok()) return closed;
+  if (rename(path_.c_str(), name_.c_str()) != 0) {
+    return FileError(errno,
+                     absl::StrCat("cannot give ", path_, " the name ", name_));
+  }
+  created_ = false;
+  return absl::OkStatus();
 }
 
 absl::Status LocalFile::Inspect(bool for_writing) {
@@ -293,7 +333,8 @@ absl::Status LocalFile::Close() {
 }
 
 bool LocalFile::RemoveIfCreated() {
-  return std::exchange(created_, false) && unlink(name_.c_str()) == 0;
+  const std::string& path = path_.empty() ? name_ : path_;
+  return std::exchange(created_, false) && unlink(path.c_str()) == 0;
 }
 
 }  // namespace ramvol::cli

@@ -34,6 +34,13 @@ class LocalFile {
       const std::string& path, int standard_fd,
       const std::atomic<bool>& interrupted);
 
+  // The same, but `path` is there, or changes, only with Replace: until then
+  // the file has another name, beside it. What is no regular file, such as a
+  // device, is written itself.
+  static absl::StatusOr<LocalFile> OpenForReplacing(
+      const std::string& path, int standard_fd,
+      const std::atomic<bool>& interrupted);
+
   LocalFile(LocalFile&& other) noexcept;
   LocalFile& operator=(LocalFile&&) = delete;
   ~LocalFile();
@@ -74,7 +81,10 @@ class LocalFile {
   // Closes the file, and reports errors that the file system finds only then. A
   // second call does nothing.
   absl::Status Close();
-  // Removes the file if OpenForWriting created it. True if it did.
+  // Closes a file of OpenForReplacing when all of it is on its disk, and gives
+  // it its name.
+  absl::Status Replace();
+  // Removes the file if it was created, and not replaced. True if it did.
   bool RemoveIfCreated();
 
  private:
@@ -88,6 +98,7 @@ class LocalFile {
   const bool owned_;
   const std::string name_;
   const std::atomic<bool>* const interrupted_;
+  std::string path_;  // Until Replace, if it is another one than name_.
   bool created_ = false;
   bool random_access_ = false;
   int64_t base_offset_ = 0;  // The file's own offset of our offset 0.

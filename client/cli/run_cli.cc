@@ -27,6 +27,7 @@
 #include "client/cli/commands/events_command.h"
 #include "client/cli/commands/export_command.h"
 #include "client/cli/commands/extents_command.h"
+#include "client/cli/commands/image_commands.h"
 #include "client/cli/commands/import_command.h"
 #include "client/cli/commands/list_command.h"
 #include "client/cli/commands/nbd_commands.h"
@@ -256,6 +257,7 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddExtentsCommand(commands);
   AddImportCommand(commands);
   AddExportCommand(commands);
+  AddImageCommands(commands);
   AddCompareCommands(commands);
   AddWaitCommand(commands);
   AddNbdCommands(commands);

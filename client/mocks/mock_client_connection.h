@@ -14,8 +14,10 @@
 #include "absl/status/statusor.h"
 #include "client/client_connection.h"
 #include "client/event_watch.h"
+#include "client/image_stream.h"
 #include "client/volume_connection.h"
 #include "gmock/gmock.h"
+#include "ramvol/v1/block_service.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol {
@@ -37,6 +39,12 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, ListClients).WillByDefault(Return(unexpected));
     ON_CALL(*this, WatchEvents).WillByDefault([unexpected] {
       return absl::StatusOr<std::unique_ptr<EventWatch>>(unexpected);
+    });
+    ON_CALL(*this, Save).WillByDefault([unexpected] {
+      return absl::StatusOr<std::unique_ptr<ImageReader>>(unexpected);
+    });
+    ON_CALL(*this, Restore).WillByDefault([unexpected] {
+      return absl::StatusOr<std::unique_ptr<ImageWriter>>(unexpected);
     });
     ON_CALL(*this, CreateSnapshot).WillByDefault(Return(unexpected));
     ON_CALL(*this, CreateSnapshots).WillByDefault(Return(unexpected));
@@ -67,6 +75,10 @@ class MockClientConnection : public ClientConnection {
               (const v1::ListClientsRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<std::unique_ptr<EventWatch>>, WatchEvents,
               (const v1::WatchEventsRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<std::unique_ptr<ImageReader>>, Save,
+              (const v1::SaveRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<std::unique_ptr<ImageWriter>>, Restore,
+              (const v1::CreateVolumeRequest& volume), (override));
   MOCK_METHOD(absl::StatusOr<v1::Snapshot>, CreateSnapshot,
               (const v1::CreateSnapshotRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::CreateSnapshotsResponse>, CreateSnapshots,

@@ -15,6 +15,7 @@
 #include "base/reason.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/create_flags.h"
+#include "client/cli/commands/image_commands.h"
 #include "client/cli/errors.h"
 #include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
@@ -214,6 +215,18 @@ void AddSnapshot(CommandSet& commands) {
   command->footer(std::string(kSnapshotHelp) + kCommonHelp);
 }
 
+// "SERVER!NAME", or a name on the usual server.
+struct Located {
+  std::string server;
+  std::string name;
+};
+
+Located Locate(const std::string& text) {
+  const size_t mark = text.rfind('!');
+  if (mark == std::string::npos) return {"", text};
+  return {text.substr(0, mark), text.substr(mark + 1)};
+}
+
 struct CloneArguments {
   std::string source;
   std::string name;
@@ -223,12 +236,20 @@ struct CloneArguments {
 
 absl::Status Clone(const Invocation& invocation,
                    const CloneArguments& arguments) {
+  const Located source = Locate(arguments.source);
+  const Located target = Locate(arguments.name);
+  const Client client = invocation.ControlClient(target.server);
   v1::CreateVolumeRequest request = arguments.flags.Request();
-  request.set_source(arguments.source);
-  request.set_name(arguments.name);
+  request.set_name(target.name);
   request.set_size_bytes(arguments.size_bytes);
-  const absl::StatusOr<v1::Volume> volume =
-      invocation.ControlClient().CreateVolume(request);
+  absl::StatusOr<v1::Volume> volume;
+  if (source.server == target.server) {
+    request.set_source(source.name);
+    volume = client.CreateVolume(request);
+  } else {
+    volume = CopyToServer(invocation, invocation.ControlClient(source.server),
+                          source.name, client, request);
+  }
   if (!volume.ok()) return volume.status();
   return invocation.PrintVolumes(
       *volume, VolumeText(*volume, invocation.context().now()),
@@ -244,17 +265,20 @@ void AddClone(CommandSet& commands) {
   command->alias("cp");
   command
       ->add_option("SOURCE", arguments->source,
-                   "The volume, or the snapshot as @NAME")
+                   "The volume, or the snapshot as @NAME; of another server as "
+                   "SERVER!NAME")
       ->required()
       ->type_name("");
-  AddVolumeName(command, &arguments->name)->description("The new volume");
+  AddVolumeName(command, &arguments->name)
+      ->description("The new volume; on another server SERVER!NAME");
   AddSize(command, "--size", &arguments->size_bytes,
           "Its size, if it is to be larger than the source");
   arguments->flags.AddTo(command);
   command->footer(
       std::string("It shares the memory of its source, costs a moment, and "
                   "lives on without it.\nWhat no flag sets, it has from its "
-                  "source, but for limit, access and labels.\n\n") +
+                  "source, but for limit, access and labels.\nBetween servers "
+                  "it is copied, compressed, with its labels.\n\n") +
       kCommonHelp);
 }
 
