@@ -86,9 +86,9 @@ class Crafted {
       std::vector<ClusterPlan> plan;
       absl::Status status = source.PlanGroup(room.group, room.clusters, &plan);
       for (size_t i = 0; status.ok() && i < plan.size(); ++i) {
-        std::string out(plan[i].kind == ClusterKind::kRaw ? kClusterBytes
-                                                          : plan[i].bytes,
-                        '\0');
+        std::string out(
+            plan[i].kind == ClusterKind::kRaw ? kClusterBytes : plan[i].bytes,
+            '\0');
         status = source.ReadCluster(plan[i], absl::MakeSpan(out), nullptr);
       }
       if (!status.ok()) return status;
@@ -119,18 +119,14 @@ TEST(ImageFileTest, HeadersThatCannotBeAreRefused) {
   ExpectDamaged(Crafted(22, 512, 1, 1 << 22, 4096).Open().status());
   ExpectDamaged(Crafted(-1, 512, 1, 512, 4096).Open().status());
   // Too few entries, too many, and such that are not there.
-  ExpectDamaged(Crafted(16, uint64_t{1} << 50, 1, 65536, 2 << 16)
-                    .Open()
-                    .status());
-  ExpectDamaged(Crafted(16, ~uint64_t{0}, 0xffffffff, 65536, 2 << 16)
-                    .Open()
-                    .status());
-  ExpectDamaged(Crafted(16, uint64_t{2} << 50, 4 << 20, 65536, 2 << 16)
-                    .Open()
-                    .status());
-  ExpectDamaged(Crafted(16, 1 << 20, 1, ~uint64_t{0xffff}, 2 << 16)
-                    .Open()
-                    .status());
+  ExpectDamaged(
+      Crafted(16, uint64_t{1} << 50, 1, 65536, 2 << 16).Open().status());
+  ExpectDamaged(
+      Crafted(16, ~uint64_t{0}, 0xffffffff, 65536, 2 << 16).Open().status());
+  ExpectDamaged(
+      Crafted(16, uint64_t{2} << 50, 4 << 20, 65536, 2 << 16).Open().status());
+  ExpectDamaged(
+      Crafted(16, 1 << 20, 1, ~uint64_t{0xffff}, 2 << 16).Open().status());
   ExpectDamaged(Crafted(16, 1 << 20, 1, 65537, 2 << 16).Open().status());
   // The length of the header, an extension, and the backing file's name.
   ExpectDamaged(
