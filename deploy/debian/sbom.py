@@ -22,7 +22,7 @@ VENDORED = {"googleapis": "google/rpc/*.proto", "grpc-health": "health.proto"}
 BUILT_BY = [
     "bazel-bootstrap g++ libabsl-dev libcli11-dev libgrpc++-dev libnl-genl-3-dev",
     "libprotobuf-dev libxxhash-dev libzstd-dev prometheus-cpp-dev protobuf-compiler",
-    "protobuf-compiler-grpc",
+    "protobuf-compiler-grpc zlib1g-dev",
 ]
 
 
