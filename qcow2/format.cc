@@ -182,6 +182,15 @@ absl::Status Damaged(std::string_view what) {
                     reason::kDamagedImage);
 }
 
+absl::Status TooManyGroups() {
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat(
+          "the disk has data in more than ", kMaxGroups,
+          " of its parts of 512 MiB, too many for an image; trim some, or use "
+          "several disks")),
+      reason::kTooLargeImage);
+}
+
 uint64_t Header::exact_size_bytes() const {
   if (!origin.has_value() || origin->size_bytes > size_bytes ||
       size_bytes - origin->size_bytes >= kSectorBytes) {

@@ -24,6 +24,9 @@ inline constexpr uint64_t kGroupBytes = kTableEntries * kClusterBytes;
 inline constexpr uint64_t kMaxL1Bytes = uint64_t{32} << 20;
 // The largest disk that clusters of kClusterBytes can have: 2 PiB.
 inline constexpr uint64_t kMaxSizeBytes = kMaxL1Bytes / 8 * kGroupBytes;
+// Most groups that have anything, of images that are read or written in order:
+// 512 TiB. It bounds memory.
+inline constexpr size_t kMaxGroups = size_t{1} << 20;
 inline constexpr int kMinClusterBits = 9;
 inline constexpr int kMaxClusterBits = 21;
 inline constexpr uint64_t kSectorBytes = 512;
@@ -116,6 +119,8 @@ void StoreBig16(uint16_t value, char* to);
 
 // INVALID_ARGUMENT, reason DAMAGED_IMAGE.
 absl::Status Damaged(std::string_view what);
+// FAILED_PRECONDITION, reason TOO_LARGE_IMAGE: more than kMaxGroups.
+absl::Status TooManyGroups();
 
 }  // namespace ramvol::qcow2
 

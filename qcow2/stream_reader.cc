@@ -113,6 +113,7 @@ absl::Status StreamReader::TakeL1(std::string_view entries) {
     const uint64_t offset = TableOffset(LoadBig64(entries.data() + at));
     if (offset == 0) continue;
     if (l1_done_ >= groups) return Damaged("it holds data past its end");
+    if (tables_.size() == kMaxGroups) return TooManyGroups();
     tables_.push_back({l1_done_, offset});
   }
   return ExpectL1();

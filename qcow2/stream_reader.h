@@ -35,7 +35,7 @@ class StreamSink {
 
 // Images that StreamWriter wrote, and nothing was done to since; several may
 // follow each other. Whatever comes, memory is bounded by 16 bytes for each
-// group that the L1 table names, 64 MiB at most, and time by what comes.
+// group that the L1 table names, 16 MiB at most, and time by what comes.
 //
 // Not thread-safe. Borrows the sink.
 class StreamReader {
@@ -43,8 +43,8 @@ class StreamReader {
   explicit StreamReader(StreamSink* sink) : sink_(*sink) {}
 
   // Takes in the next bytes. FAILED_PRECONDITION, reason FOREIGN_IMAGE, when it
-  // is another qcow2 image; INVALID_ARGUMENT, reason DAMAGED_IMAGE; the sink's
-  // errors. Do not go on after one.
+  // is another qcow2 image; TooManyGroups; INVALID_ARGUMENT, reason
+  // DAMAGED_IMAGE; the sink's errors. Do not go on after one.
   absl::Status Feed(std::string_view bytes);
   // All bytes came. INVALID_ARGUMENT, reason DAMAGED_IMAGE, in the middle of an
   // image or before the first.

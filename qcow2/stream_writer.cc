@@ -48,6 +48,7 @@ absl::Status StreamWriter::Plan() {
   auto groups = source_.Survey();
   if (!groups.ok()) return groups.status();
   groups_ = *std::move(groups);
+  if (groups_.size() > kMaxGroups) return TooManyGroups();
   header_.size_bytes =
       DivideUp(header_.origin->size_bytes, kSectorBytes) * kSectorBytes;
   header_.l1_entries =

@@ -60,7 +60,7 @@ class ClusterSource {
 // The file, in this order: header, L1 table, refcount table; for each group its
 // L2 table, compressed clusters one right after the other, raw clusters; the
 // refcount blocks, each behind the clusters that it counts; 512 bytes with the
-// digest. So memory is bounded by 8 bytes for each group, 32 MiB at most, and a
+// digest. So memory is bounded by 8 bytes for each group, 8 MiB at most, and a
 // reader that does not go back sees each group's table before its data.
 //
 // Not thread-safe. Borrows the source.

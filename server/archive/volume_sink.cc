@@ -76,7 +76,6 @@ absl::Status VolumeSink::OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
                                        cluster * kChunkBytes,
                                        " of its disk does not decompress"));
   }
-  batch_bytes_ += bytes.size();
   return batch_.size() < kBatchChunks ? absl::OkStatus() : WriteBatch();
 }
 
@@ -92,7 +91,6 @@ absl::Status VolumeSink::WriteBatch() {
     }
   }
   batch_.clear();
-  batch_bytes_ = 0;
   return absl::OkStatus();
 }
 

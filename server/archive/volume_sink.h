@@ -38,8 +38,6 @@ class VolumeSink final : public qcow2::StreamSink {
 
   // nullptr before there is one.
   const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
-  // What it holds of chunks that are not written yet.
-  size_t held_bytes() const { return batch_bytes_; }
 
   absl::Status OnHeader(const qcow2::Header& header,
                         std::string_view head) override;
@@ -61,7 +59,6 @@ class VolumeSink final : public qcow2::StreamSink {
   bool on_top_ = false;   // It is not the first one.
   qcow2::ImageDigest digest_;
   std::vector<engine::EncodedChunk> batch_;
-  size_t batch_bytes_ = 0;
 };
 
 }  // namespace ramvol::archive

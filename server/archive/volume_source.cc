@@ -21,8 +21,9 @@ using qcow2::kTableEntries;
 // What is asked of the engine at a time.
 constexpr size_t kChunksAtOnce = 4096;
 constexpr size_t kRangesAtOnce = 4096;
-// ClusterPlan::mark of a chunk that is compressed tightly.
-constexpr uint32_t kTightMark = 1;
+// ClusterPlan::mark: compressed again, and tightly at that.
+constexpr uint32_t kAgainMark = 1;
+constexpr uint32_t kTightMark = 2;
 
 uint64_t FirstOf(uint64_t group) { return group * kTableEntries; }
 
@@ -71,7 +72,8 @@ absl::Status VolumeSource::ForEachStored(uint64_t first, uint64_t last,
     }
   }
   holes_to(last + 1);
-  return status;
+  // The walk ends early when it was deleted meanwhile, by force.
+  return status.ok() ? volume_->Flush() : status;
 }
 
 absl::Status VolumeSource::ForEachChunk(uint64_t first, uint64_t last,
@@ -85,7 +87,8 @@ absl::Status VolumeSource::ForEachChunk(uint64_t first, uint64_t last,
   while (offset < end) {
     auto changes =
         volume_->GetChanges(*since_, offset, end - offset, kRangesAtOnce);
-    if (!changes.ok()) return changes.status();
+    absl::Status there = changes.ok() ? since_->Flush() : changes.status();
+    if (!there.ok()) return there;
     for (const auto& range : changes->ranges) {
       const uint64_t from = std::max(next, range.offset_bytes / kChunkBytes);
       const uint64_t to =
@@ -148,7 +151,7 @@ absl::Status VolumeSource::PlanEncoded(uint64_t chunk, EncodedForm form,
   plan->kind = plan->bytes > qcow2::kMaxCompressedBytes
                    ? ClusterKind::kRaw
                    : ClusterKind::kCompressed;
-  plan->mark = form == EncodedForm::kTight ? kTightMark : 0;
+  plan->mark = form == EncodedForm::kTight ? kTightMark : kAgainMark;
   if (plan->kind == ClusterKind::kCompressed &&
       kept_bytes_ + cluster_.size() <= kMaxKeptBytes) {
     kept_bytes_ += cluster_.size();
@@ -198,21 +201,31 @@ absl::Status VolumeSource::PlanGroup(uint32_t group, uint32_t room,
 
 absl::Status VolumeSource::FitIn(uint32_t room,
                                  std::vector<ClusterPlan>* plan) {
-  for (size_t i = 0; !Fits(*plan, room); ++i) {
-    if (i == plan->size()) return DoesNotFit(FirstOf(group_));
-    ClusterPlan& cluster = (*plan)[i];
-    if (cluster.kind == ClusterKind::kZeroes) continue;
-    ClusterPlan tight = cluster;
-    const uint64_t chunk = FirstOf(group_) + cluster.index;
-    absl::Status status = PlanEncoded(chunk, EncodedForm::kTight, &tight);
-    if (!status.ok()) return status;
-    if (cluster.kind == ClusterKind::kRaw || tight.bytes < cluster.bytes) {
-      cluster = tight;
-    } else {
-      Forget(chunk);
+  // Those whose room was a guess first: usually they are enough.
+  for (const uint32_t mark : {kAgainMark, uint32_t{0}}) {
+    for (size_t i = 0; i < plan->size() && !Fits(*plan, room); ++i) {
+      ClusterPlan& cluster = (*plan)[i];
+      if (cluster.kind == ClusterKind::kZeroes || cluster.mark != mark) {
+        continue;
+      }
+      absl::Status status = Tighten(&cluster);
+      if (!status.ok()) return status;
     }
   }
-  return absl::OkStatus();
+  return Fits(*plan, room) ? absl::OkStatus() : DoesNotFit(FirstOf(group_));
+}
+
+absl::Status VolumeSource::Tighten(ClusterPlan* cluster) {
+  const uint64_t chunk = FirstOf(group_) + cluster->index;
+  ClusterPlan tight = *cluster;
+  absl::Status status = PlanEncoded(chunk, EncodedForm::kTight, &tight);
+  if (!status.ok()) return status;
+  if (cluster->kind == ClusterKind::kRaw || tight.bytes < cluster->bytes) {
+    *cluster = tight;
+  } else {
+    Forget(chunk);
+  }
+  return status;
 }
 
 void VolumeSource::AddToDigest(uint64_t chunk,

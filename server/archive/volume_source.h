@@ -71,6 +71,7 @@ class VolumeSource final : public qcow2::ClusterSource {
                            qcow2::ClusterPlan* plan);
   void Forget(uint64_t chunk);
   absl::Status FitIn(uint32_t room, std::vector<qcow2::ClusterPlan>* plan);
+  absl::Status Tighten(qcow2::ClusterPlan* cluster);
   void AddToDigest(uint64_t chunk, absl::Span<const engine::EncodedRun> runs,
                    qcow2::ImageDigest* digest) const;
 

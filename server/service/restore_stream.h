@@ -45,9 +45,9 @@ class RestoreStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   std::function<void()> SendAway() override;
 
  private:
-  // Of a message that is taken in, with its decoded form, a batch of chunks and
-  // their content.
-  static constexpr size_t kHeldBytes = size_t{12} << 20;
+  // Of a message that is taken in, with its decoded form, a batch of chunks,
+  // their content, and the reader's tables.
+  static constexpr size_t kHeldBytes = size_t{20} << 20;
 
   void Start() ABSL_LOCKS_EXCLUDED(mu_);
   bool EndWait() ABSL_LOCKS_EXCLUDED(mu_);

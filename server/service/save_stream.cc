@@ -242,6 +242,7 @@ absl::Status SaveStream::Open() {
     if (!hidden.ok()) return hidden.status();
     hidden_ = *std::move(hidden);
     snapshot_ = hidden_;
+    attachment_.reset();  // What becomes of the volume does not matter now.
   }
   qcow2::Header header;
   header.backing_file = request_.backing_file();

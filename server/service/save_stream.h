@@ -48,9 +48,10 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
  private:
   static constexpr size_t kMessageBytes = size_t{1} << 20;
-  // A message that is made and one that is sent, and what the source keeps.
+  // A message that is made and one that is sent, what the source keeps, and the
+  // groups of most images.
   static constexpr size_t kHeldBytes =
-      3 * kMessageBytes + archive::VolumeSource::kMaxKeptBytes;
+      4 * kMessageBytes + archive::VolumeSource::kMaxKeptBytes;
 
   void Start() ABSL_LOCKS_EXCLUDED(mu_);
   bool EndWait() ABSL_LOCKS_EXCLUDED(mu_);

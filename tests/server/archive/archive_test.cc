@@ -19,6 +19,7 @@
 #include "qcow2/stream_writer.h"
 #include "server/archive/volume_sink.h"
 #include "server/archive/volume_source.h"
+#include "server/engine/content/codec.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
 #include "tests/support/random_data.h"
@@ -356,6 +357,70 @@ TEST_F(ArchiveTest, ADamagedFrameIsFoundAtTheEndOfARestore) {
   EXPECT_THAT(
       Restore(*image).status(),
       HasReason(absl::StatusCode::kInvalidArgument, reason::kDamagedImage));
+}
+
+TEST_F(ArchiveTest, ARestoreThatDoesNotFitLeavesNothing) {
+  const auto volume = Create("v", 24 * kMib);
+  Scribble(*volume, 300, volume->size_bytes());
+  const auto snapshot = Snapshot(volume);
+  const std::string content = ReadAll(*volume);
+  const std::string image = *Save(snapshot);
+  engine_->QuiesceForTest(false);
+  const uint64_t before = engine_->Stats().memory_allocated_bytes;
+  for (const int64_t n : {0, 1, 2, 3, 5, 10, 20, 50, 100, 200}) {
+    engine_->FailAllocationsAfterForTest(n);
+    const auto restored = Restore(image);
+    engine_->FailAllocationsAfterForTest(-1);
+    EXPECT_EQ(restored.status().code(), absl::StatusCode::kResourceExhausted)
+        << restored.status();
+    engine_->QuiesceForTest(false);
+    // Less, where the caches of others gave way.
+    EXPECT_LE(engine_->Stats().memory_allocated_bytes, before);
+  }
+  options_.memory_limit_bytes = kMib;
+  EXPECT_THAT(Restore(image).status(),
+              HasReason(absl::StatusCode::kResourceExhausted,
+                        reason::kVolumeMemoryLimit));
+  EXPECT_LE(engine_->Stats().memory_allocated_bytes, before);
+  options_.memory_limit_bytes = 0;
+  const auto restored = Restore(image);
+  ASSERT_THAT(restored.status(), IsOk());
+  EXPECT_TRUE(ReadAll(**restored) == content);
+}
+
+TEST_F(ArchiveTest, ASnapshotThatIsDeletedMeanwhileEndsTheSave) {
+  const auto volume = Create("v", 8 * kMib);
+  Scribble(*volume, 100, volume->size_bytes());
+  const auto first = Snapshot(volume);
+  Scribble(*volume, 100, volume->size_bytes());
+  const auto second = Snapshot(volume);
+  ASSERT_THAT(engine_->DeleteVolume(first, true), IsOk());
+  EXPECT_EQ(Save(first).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Save(second, first, "b").status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(ArchiveTest, WithoutCompressionItFitsOrSaysThatItDoesNot) {
+  const auto volume = Create("v", 8 * kMib);
+  Scribble(*volume, 200, volume->size_bytes());
+  engine_->QuiesceForTest(true);
+  Scribble(*volume, 200, volume->size_bytes());
+  engine_->QuiesceForTest(false);
+  const auto snapshot = Snapshot(volume);
+  const std::string content = ReadAll(*volume);
+  for (const int64_t n : {0, 1, 5, 20}) {
+    engine::codec::FailCompressionsAfterForTest(n);
+    const auto image = Save(snapshot);
+    engine::codec::FailCompressionsAfterForTest(-1);
+    if (!image.ok()) {
+      EXPECT_EQ(image.status().code(), absl::StatusCode::kAborted);
+      continue;
+    }
+    const auto restored = Restore(*image);
+    ASSERT_THAT(restored.status(), IsOk());
+    EXPECT_TRUE(ReadAll(**restored) == content);
+    EXPECT_THAT(engine_->DeleteVolume(*restored, true), IsOk());
+  }
 }
 
 TEST_F(ArchiveTest, HugeSparseVolumesAreCheapAndLargerOnesAreRefused) {
