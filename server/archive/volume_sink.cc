@@ -70,7 +70,7 @@ absl::Status VolumeSink::OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
   engine::EncodedChunk& chunk = batch_.emplace_back();
   chunk.chunk = cluster;
   // Only merging makes frames of whole chunks.
-  chunk.settled = origin_.id != 0;
+  chunk.settled = origin_.id != 0 && !tries_raw_;
   if (!ReadCluster(kind, bytes, &chunk)) {
     return qcow2::Damaged(absl::StrCat("the cluster at offset ",
                                        cluster * kChunkBytes,

@@ -36,6 +36,10 @@ class VolumeSink final : public qcow2::StreamSink {
 
   explicit VolumeSink(MakeVolume make) : make_(std::move(make)) {}
 
+  // Raw blocks of its own images did not compress, unless they are of a volume
+  // that never tried. Then call this, before the first one.
+  void TryRaw() { tries_raw_ = true; }
+
   // nullptr before there is one.
   const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
 
@@ -57,6 +61,7 @@ class VolumeSink final : public qcow2::StreamSink {
   std::shared_ptr<engine::Volume> volume_;
   qcow2::Origin origin_;  // Of the image that is being read.
   bool on_top_ = false;   // It is not the first one.
+  bool tries_raw_ = false;
   qcow2::ImageDigest digest_;
   std::vector<engine::EncodedChunk> batch_;
 };

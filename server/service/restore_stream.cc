@@ -165,6 +165,7 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> RestoreStream::Make(
   auto settings = RequestFor(header, wanted_);
   if (!settings.ok()) return settings.status();
   settings_ = *std::move(settings);
+  if (wanted_.allocator() != v1::ALLOCATOR_UNSPECIFIED) sink_.TryRaw();
   return parts_.catalog->CreateHidden(settings_);
 }
 

@@ -33,8 +33,8 @@ struct EncodedRun {
 struct EncodedChunk {
   uint64_t chunk = 0;
   std::vector<EncodedRun> runs;
-  // The engine takes its whole frames for merged: nothing is gained by
-  // compressing them again.
+  // Nothing is gained by compressing its raw blocks, or its frames of whole
+  // chunks, again.
   bool settled = false;
   // Where the bytes of `runs` lie, for who has no place of their own.
   std::unique_ptr<char[]> buffer;

@@ -95,14 +95,15 @@ Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
   for (const EncodedRun& run : chunk->runs) {
     const BlockMask mask = MaskOf(run);
     if ((mask & ~all) != 0 || (mask & past_end) != 0) continue;
-    if (KeepsFrame(run, content.get(), &piece)) kept |= mask;
+    const bool stays_raw = chunk->settled && run.kind == RunKind::kRaw;
+    if (stays_raw || KeepsFrame(run, content.get(), &piece)) kept |= mask;
   }
   piece.touched = all & ~kept;
   Refusal refusal = pieces_.Prepare(1, &piece);
   for (const EncodedRun& run : chunk->runs) {
-    if (refusal.ok() && (MaskOf(run) & kept) != 0) {
-      refusal = AddFrame(run, chunk->settled, &piece);
-    }
+    if (!refusal.ok() || (MaskOf(run) & kept) == 0) continue;
+    refusal = run.kind == RunKind::kRaw ? AddPages(run, &piece)
+                                        : AddFrame(run, chunk->settled, &piece);
   }
   piece.touched = all;
   if (refusal.ok()) refusal = pieces_.Commit(&piece);
@@ -129,6 +130,21 @@ bool EncodedWriter::KeepsFrame(const EncodedRun& run, const char* content,
     if (pattern != 0) piece->fresh[block] = Slot::OfPattern(pattern);
   }
   return true;
+}
+
+Refusal EncodedWriter::AddPages(const EncodedRun& run, PieceWrite* piece) {
+  for (const int block : Bits(MaskOf(run))) {
+    const char* const data = piece->DataOf(block);
+    if (const auto pattern = codec::SameFilledPattern(data)) {
+      if (*pattern != 0) piece->fresh[block] = Slot::OfPattern(*pattern);
+      continue;
+    }
+    const PageId page = reclaimer_.NewPage(*piece->layer, piece->must_succeed);
+    if (page == 0) return reclaimer_.OutOfMemory(*piece->layer);
+    std::memcpy(parts_.arena().PageData(page), data, kBlockBytes);
+    piece->fresh[block] = Slot::OfPage(page);
+  }
+  return Refusal();
 }
 
 Refusal EncodedWriter::AddFrame(const EncodedRun& run, bool settled,

@@ -15,8 +15,8 @@ namespace ramvol::engine {
 // Nothing is taken on trust: each frame is decompressed, and only what is
 // exactly its blocks is kept as it is. Blocks of zeroes become holes, repeated
 // patterns are recognised, and what this volume would not hold that way (raw
-// blocks, frames longer than its longest, any frame without compression) goes
-// the way of a write. Background threads help.
+// blocks that are not settled, frames longer than its longest, any frame
+// without compression) goes the way of a write. Background threads help.
 //
 // Thread-safe. Borrows `pieces`, `reclaimer` and what `parts` refer to, which
 // must outlive it.
@@ -39,6 +39,7 @@ class EncodedWriter {
   // frame it is, or in `*piece` as data.
   bool KeepsFrame(const EncodedRun& run, const char* content,
                   PieceWrite* piece) const;
+  Refusal AddPages(const EncodedRun& run, PieceWrite* piece);
   Refusal AddFrame(const EncodedRun& run, bool settled, PieceWrite* piece);
 
   const VolumeParts parts_;
