@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/metrics/family.h"
@@ -85,8 +86,9 @@ std::vector<SnapshotMetrics::Memory> SnapshotMetrics::Measure(
     order.push_back(found.size());
     found.push_back(known_[snapshot.volume->uid()]);
   }
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return found[a].measured_ns < found[b].measured_ns;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::pair(found[a].measured_ns, a) <
+           std::pair(found[b].measured_ns, b);
   });
   const int64_t until_ns = SteadyNowNs() + measuring_ns_;
   for (const size_t i : order) {
