@@ -72,12 +72,17 @@ fill() {
 put_sdk() {
   local header proto
   for header in base/reason.h client/{client,client_connection,event_watch,extent}.h \
-    client/{options,remote_volume,volume_connection}.h client/mocks/*.h; do
+    client/{image_stream,options,remote_volume,volume_connection}.h \
+    client/mocks/*.h; do
     put 644 "$header" "usr/include/ramvol/$header"
   done
-  put 644 \
-    "$bin/proto/_virtual_includes/volume_service_proto/ramvol/v1/volume_service.pb.h" \
-    usr/include/ramvol/ramvol/v1/volume_service.pb.h
+  for proto in block_service volume_service; do
+    header=ramvol/v1/$proto.pb.h
+    put 644 "$bin/proto/_virtual_includes/${proto}_proto/$header" \
+      "usr/include/ramvol/$header"
+  done
+  put 644 "$bin/external/com_google_googleapis/google/rpc/status.pb.h" \
+    usr/include/ramvol/google/rpc/status.pb.h
   put 644 "$bin/deploy/debian/libramvol.a" "usr/lib/$triplet/libramvol.a"
   fill ramvol.pc.in "usr/lib/$triplet/pkgconfig/ramvol.pc"
   put 644 deploy/debian/ramvolConfig.cmake \
