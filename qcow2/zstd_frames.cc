@@ -89,7 +89,11 @@ std::optional<size_t> EndOfBlocks(absl::Span<const char> bytes, size_t at,
 std::optional<Frame> TakeSkippable(absl::Span<char> bytes) {
   const uint64_t size = uint64_t{Load<uint32_t>(bytes.data() + 4)} + 8;
   if (size > bytes.size()) return std::nullopt;
-  return Frame{.bytes = size, .skippable = true, .content_bytes = 0};
+  Frame frame;
+  frame.bytes = size;
+  frame.skippable = true;
+  frame.content_bytes = 0;
+  return frame;
 }
 
 }  // namespace
