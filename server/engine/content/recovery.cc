@@ -138,8 +138,8 @@ bool Recovery::ClaimLeaf(Leaf* leaf) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   return whole;
 }
 
-bool Recovery::ClaimCell(Cell* cell, uint64_t chunk)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+bool Recovery::ClaimCell(Cell* cell,
+                         uint64_t chunk) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (!arena_.Contains(cell, sizeof(Cell)) || cell->chunk != chunk) {
     return false;
   }
