@@ -136,7 +136,7 @@ done
 echo "== attack"
 mkdir "$work/python"
 /usr/bin/protoc -Iproto -Ithird_party/googleapis --python_out="$work/python" \
-  proto/ramvol/v1/block_service.proto \
+  proto/ramvol/v1/block_service.proto proto/ramvol/v1/volume_service.proto \
   third_party/googleapis/google/rpc/status.proto
 inside /usr/bin/python3 "$repository/tests/integration/container_load.py" \
   "$work/python" 127.0.0.1:7420 kept target 15 &
