@@ -36,8 +36,8 @@ class VolumeConnection;
 // runs nothing of the lost connection any more: its first sending cannot land
 // after a later write of the caller.
 //
-// If another volume has the name when the server is back (it was restarted, and
-// volumes live in memory), nothing is sent again. All operations fail with
+// If another volume has the name when the server is back (without a --state_dir
+// it has lost its volumes), nothing is sent again. All operations fail with
 // ABORTED, reason VOLUME_REPLACED, and the caller must open the volume again.
 //
 // Offsets and lengths count bytes and need no alignment. Reads and writes of

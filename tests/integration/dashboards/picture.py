@@ -171,47 +171,6 @@ def _draw_lines(axes, panel, results):
         axes.set_ylim(bottom=0, top=defaults.get("max"))
     _format_axes(axes, defaults["unit"])
     handles, names = axes.get_legend_handles_labels()
-    names = names[:_MOST_LINES]
-    columns = _legend_columns(panel, names)
-    axes.legend(
-        handles[: 2 * columns], names[: 2 * columns], loc="upper left",
-        bbox_to_anchor=(-0.08, -0.12), ncol=columns,
-        fontsize=5.5, frameon=False, handlelength=1, columnspacing=1, borderpad=0,
-    )  # fmt: skip
-
-
-def _legend_columns(panel, names):
-    """As many as fit into the panel's width."""
-    room = 14 * panel["gridPos"]["w"]  # Characters.
-    return max(1, min(6, room // (max(map(len, names), default=1) + 5)))
-
-
-def _draw_lines(axes, panel, results):
-    defaults = panel["fieldConfig"]["defaults"]
-    start = _start(results)
-    lines = [
-        (
-            _legend(query, labels),
-            _seconds(points, start),
-            [value for _, value in points],
-        )
-        for query, series in results
-        for labels, points in series
-    ]
-    if defaults["custom"]["stacking"]["mode"] == "normal":
-        _stack(axes, lines)
-    else:
-        for i, (name, times, values) in enumerate(lines):
-            colour = _COLOURS[i % len(_COLOURS)]
-            axes.plot(times, values, linewidth=1, color=colour, label=name)
-            if "min" in defaults:
-                axes.fill_between(times, values, color=colour, alpha=0.1, linewidth=0)
-    if "scaleDistribution" in defaults["custom"]:
-        axes.set_yscale("log")
-    if "min" in defaults:
-        axes.set_ylim(bottom=0, top=defaults.get("max"))
-    _format_axes(axes, defaults["unit"])
-    handles, names = axes.get_legend_handles_labels()
     if len(names) > _MOST_LINES:
         handles, names = handles[:_MOST_LINES], names[:_MOST_LINES]
     axes.legend(
