@@ -193,8 +193,10 @@ absl::Status StreamWriter::BeginGroup(std::string* out) {
                                return plan.kind == ClusterKind::kZeroes;
                              }),
               plan_.end());
-  std::stable_partition(plan_.begin(), plan_.end(), [](const auto& plan) {
-    return plan.kind == ClusterKind::kCompressed;
+  // As they were placed above.
+  std::sort(plan_.begin(), plan_.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.kind == ClusterKind::kRaw, a.index) <
+           std::pair(b.kind == ClusterKind::kRaw, b.index);
   });
   Count(table * kClusterBytes, kClusterBytes);
   digest_.AddBytes(entries);
