@@ -73,6 +73,7 @@ class Setting:
         )
 
     def start_server(self):
+        self._log_begin = len(self.log()) if self.server else 0
         self.server = Program(f"{self._folder}/server.log", RAMVOLD, *self.flags())
 
     def start_bridge(self):
@@ -111,6 +112,16 @@ class Setting:
     def log(self):
         with open(self.server.log) as file:
             return file.read()
+
+    def logged(self, pattern):
+        """Waits until this server has logged it, which may be after it is ready."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            match = re.search(pattern, self.log()[self._log_begin :])
+            if match:
+                return match
+            assert time.monotonic() < deadline, f"{pattern}: {self.log()[-2000:]}"
+            time.sleep(0.05)
 
     def stop(self):
         try:
@@ -322,8 +333,8 @@ def stop_cleanly(setting, clones):
     setting.start_server()
     assert setting.volumes() == before
     clones.check()
-    recovered = re.findall(r"recovered count=(\d+): .* in .*, 0 damaged", setting.log())
-    assert recovered and int(recovered[-1]) > len(before), setting.log()[-2000:]
+    recovered = setting.logged(r"recovered count=(\d+): .* in .*, 0 damaged")
+    assert int(recovered[1]) > len(before), recovered[0]
 
 
 def refuse_a_second(setting):
@@ -367,9 +378,7 @@ def damage_some(setting):
     assert setting.server.stop() == 0
     assert damage(setting.state, GOLDEN_BYTES) > 0
     setting.start_server()
-    assert re.search(
-        r"error data_loss volume=golden reason=VOLUME_DAMAGED: ", setting.log()
-    ), setting.log()[-2000:]
+    setting.logged(r"error data_loss volume=golden reason=VOLUME_DAMAGED: ")
     listed = setting.ramvol("ls").decode()
     assert "STATE" in listed and re.search(r"^golden .* damaged", listed, re.M), listed
     assert "State: " in setting.ramvol("show", "golden").decode()

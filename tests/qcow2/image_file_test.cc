@@ -29,7 +29,7 @@ class MemoryReader final : public RandomReader {
   uint64_t size_bytes() const override { return bytes_.size(); }
   absl::StatusOr<size_t> ReadAt(uint64_t offset,
                                 absl::Span<char> out) override {
-    if (offset >= bytes_.size()) return 0;
+    if (out.empty() || offset >= bytes_.size()) return 0;
     const size_t length = std::min(out.size(), bytes_.size() - offset);
     std::memcpy(out.data(), bytes_.data() + offset, length);
     return length;
