@@ -168,3 +168,48 @@ install_guest_kernel() {
   printf '#!/bin/sh\necho %q\n' "$dir" >"$tools/bin/ramvol-guest-kernel"
   chmod +x "$tools/bin/ramvol-guest-kernel"
 }
+
+# Unpacks packages of Debian $2 and all that they need into the folder $1, by an apt
+# that knows nothing of what this machine has.
+unpack_release() {
+  local dir=$1 codename=$2 apt package
+  shift 2
+  info "unpacking $* of Debian $codename"
+  apt=$(mktemp -d)
+  mkdir -p "$apt"/{lists,cache/archives}/partial
+  touch "$apt/status"
+  echo "deb http://deb.debian.org/debian $codename main" >"$apt/sources.list"
+  cat >"$apt/apt.conf" <<TEXT
+Acquire::Languages "none";
+APT::Install-Recommends "0";
+APT::Sandbox::User "root";
+Dir::Cache "$apt/cache";
+Dir::Etc::SourceList "$apt/sources.list";
+Dir::Etc::SourceParts "-";
+Dir::State::Lists "$apt/lists";
+Dir::State::Status "$apt/status";
+TEXT
+  as_root env APT_CONFIG="$apt/apt.conf" apt-get update -q
+  as_root env APT_CONFIG="$apt/apt.conf" apt-get install -q -y --download-only "$@"
+  rm -rf "$dir" && mkdir -p "$dir"
+  for package in "$apt"/cache/archives/*.deb; do dpkg -x "$package" "$dir"; done
+  as_root rm -rf "$apt"
+  touch "$dir/complete"
+}
+
+# qemu-img of the other release, 12 or 13, as ramvol-other-qemu-img on the PATH.
+install_other_qemu_img() {
+  local codename=trixie dir loader triplet
+  [ "$(debian_release)" = 12 ] || codename=bookworm
+  dir=$tools/qemu-$codename
+  [ -e "$dir/complete" ] || unpack_release "$dir" "$codename" qemu-utils
+  # With the libraries that it is made for.
+  # With the C library that it is made for.
+  loader=$(find "$dir" -path '*-linux-gnu/ld-linux-*.so.?' -print -quit)
+  triplet=$(basename "${loader%/*}")
+  mkdir -p "$tools/bin"
+  printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$loader" \
+    "$dir/lib/$triplet:$dir/usr/lib/$triplet" "$dir/usr/bin/qemu-img" \
+    >"$tools/bin/ramvol-other-qemu-img"
+  chmod +x "$tools/bin/ramvol-other-qemu-img"
+}

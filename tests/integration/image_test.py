@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """save, restore and cp, as they are shipped, and what qemu-img makes of their images
-and they of its. Arguments: the paths of ramvold and ramvol.
+and they of its. Arguments: the paths of ramvold and ramvol, and which qemu-img.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import time
 import unittest
 
 RAMVOLD, RAMVOL = (os.path.realpath(path) for path in sys.argv[1:3])
+QEMU_IMG = sys.argv[3]
 PATIENCE = 60
 MIB = 1 << 20
 
@@ -79,7 +80,7 @@ class Server:
 
 
 def qemu_img(*words, code=0):
-    done = subprocess.run(["qemu-img", *words], capture_output=True, timeout=PATIENCE)
+    done = subprocess.run([QEMU_IMG, *words], capture_output=True, timeout=PATIENCE)
     assert done.returncode == code, (words, done.stdout, done.stderr)
     return done.stdout
 
@@ -380,7 +381,7 @@ class ImageTest(unittest.TestCase):
         self.server.run("snapshot", "create", "v", "s")
         uri = self.server.nbd.format("v")
         writer = subprocess.Popen(
-            ["qemu-img", "bench", "-w", "-f", "raw", "-c", "20000", "-d", "8"]
+            [QEMU_IMG, "bench", "-w", "-f", "raw", "-c", "20000", "-d", "8"]
             + ["-s", "65536", "-S", "73728", uri],
             stdout=subprocess.DEVNULL,
         )
@@ -399,4 +400,4 @@ class ImageTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1] + sys.argv[3:])
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
