@@ -13,10 +13,11 @@
 
 namespace ramvol::http2 {
 
-// Most calls that are open at a time, of all clients.
+// Most places for calls that are open, of all clients.
 inline constexpr size_t kMaxStreams = 8192;
-// A call may be open for each so many bytes of half of client memory. Its
-// window may take twice as many, which is charged when it does.
+// There is a place for each so many bytes of half of client memory. A call
+// takes one, and more if its headers are large. Its window may take twice as
+// many bytes, which are charged when it does.
 inline constexpr size_t kStreamBytes = size_t{32} << 10;
 // A peer may always have so many of them, and beyond that as many as are free.
 inline constexpr size_t kMinPeerStreams = 64;
@@ -25,7 +26,7 @@ inline constexpr size_t kMinPeerStreams = 64;
 inline constexpr double kCommonResetBurst = 4000;
 inline constexpr double kCommonResetsPerSecond = 500;
 
-// Open calls of one peer.
+// The places that open calls of one peer take.
 struct PeerStreams {
   std::atomic<size_t> open{0};
 };
@@ -41,29 +42,31 @@ class FloodBudget {
     max_.store(most, std::memory_order_relaxed);
   }
 
-  // Takes a place; false when the peer has its share.
-  bool OpenStream(PeerStreams& peer) {
+  // Takes places; false, and takes none, when the peer would have more than its
+  // share.
+  bool TakePlaces(PeerStreams& peer, size_t count) {
     const size_t all = open_.load(std::memory_order_relaxed);
     const size_t most = max_.load(std::memory_order_relaxed);
     const size_t free = most - std::min(all, most);
-    if (peer.open.load(std::memory_order_relaxed) >=
+    if (peer.open.load(std::memory_order_relaxed) + count >
         std::max(kMinPeerStreams, free)) {
       return false;
     }
-    peer.open.fetch_add(1, std::memory_order_relaxed);
-    open_.fetch_add(1, std::memory_order_relaxed);
+    peer.open.fetch_add(count, std::memory_order_relaxed);
+    open_.fetch_add(count, std::memory_order_relaxed);
     return true;
   }
-  void CloseStreams(PeerStreams& peer, size_t count) {
+  void GivePlaces(PeerStreams& peer, size_t count) {
     peer.open.fetch_sub(count, std::memory_order_relaxed);
     open_.fetch_sub(count, std::memory_order_relaxed);
   }
-  size_t open_streams() const { return open_.load(std::memory_order_relaxed); }
+  size_t places_taken() const { return open_.load(std::memory_order_relaxed); }
 
-  // Counts a rapid reset; false when there are too many.
-  bool TakeReset(int64_t now_ns) ABSL_LOCKS_EXCLUDED(mu_) {
+  // Counts a reset that weighs as much as `resets` rapid ones; false when there
+  // are too many.
+  bool TakeReset(int64_t now_ns, double resets) ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(&mu_);
-    return resets_.Take(now_ns);
+    return resets_.Take(now_ns, resets);
   }
 
  private:

@@ -17,6 +17,8 @@ enum FrameType : uint8_t {
 constexpr uint8_t kEndStream = 0x1;
 constexpr uint8_t kEndHeaders = 0x4;
 constexpr uint8_t kPadded = 0x8;
+constexpr uint8_t kPriority = 0x20;
+constexpr size_t kPriorityBytes = 5;
 
 size_t Byte(char c) { return static_cast<unsigned char>(c); }
 
@@ -64,19 +66,25 @@ FrameGate::FrameGate(FloodBudget* common, std::shared_ptr<PeerStreams> peer,
                      Inflow* inflow)
     : common_(*common), peer_(std::move(peer)), inflow_(*inflow) {}
 
-FrameGate::~FrameGate() { common_.CloseStreams(*peer_, streams_.size()); }
+FrameGate::~FrameGate() { common_.GivePlaces(*peer_, places_); }
 
 Flood FrameGate::Received(std::string_view bytes, int64_t now_ns) {
   Head head;
-  TakeData(bytes);
+  TakePayload(bytes);
   while (flood_ == Flood::kNone && received_.Next(&bytes, &head)) {
     flood_ = OnReceived(head, now_ns);
-    TakeData(bytes);
+    TakePayload(bytes);
   }
   if (!block_open_ && received_.left() == 0) {
     block_began_ns_.store(0, std::memory_order_relaxed);
   }
   return flood_;
+}
+
+void FrameGate::TakePayload(std::string_view bytes) {
+  if (flood_ != Flood::kNone) return;
+  TakeData(bytes);
+  if (in_headers_) flood_ = TakeHeaders(bytes);
 }
 
 void FrameGate::BeginData(const Head& head) {
@@ -125,9 +133,13 @@ Flood FrameGate::OnReceived(const Head& head, int64_t now_ns) {
 
 Flood FrameGate::OnHeaderBlock(const Head& head, int64_t now_ns) {
   const bool first = head.type == kHeaders;
+  // gRPC reads padding as fields.
+  if (first && (head.flags & kPadded) != 0) return Flood::kHeaders;
   if (first) {
     block_bytes_ = 0;
     continuations_ = 0;
+    block_stream_ = head.stream;
+    fields_ = HeaderFields();
     block_began_ns_.store(now_ns, std::memory_order_relaxed);
   } else if (!block_open_ || ++continuations_ > kMaxContinuations) {
     return Flood::kHeaders;
@@ -135,44 +147,78 @@ Flood FrameGate::OnHeaderBlock(const Head& head, int64_t now_ns) {
   block_open_ = (head.flags & kEndHeaders) == 0;
   block_bytes_ += head.length;
   if (block_bytes_ > kMaxHeaderBlockBytes) return Flood::kHeaders;
+  in_headers_ = true;
+  headers_left_ = head.length;
+  priority_left_ = first && (head.flags & kPriority) != 0 ? kPriorityBytes : 0;
   return first ? OpenStream(head.stream, now_ns) : Flood::kNone;
+}
+
+Flood FrameGate::TakeHeaders(std::string_view bytes) {
+  std::string_view taken = bytes.substr(0, headers_left_);
+  headers_left_ -= taken.size();
+  in_headers_ = headers_left_ > 0;
+  const size_t skipped = std::min(priority_left_, taken.size());
+  priority_left_ -= skipped;
+  taken.remove_prefix(skipped);
+  if (!fields_.Take(taken) || fields_.count() > kMaxHeaderFields) {
+    return Flood::kHeaders;
+  }
+  return in_headers_ || block_open_ ? Flood::kNone : EndHeaderBlock();
+}
+
+Flood FrameGate::EndHeaderBlock() {
+  if (!fields_.complete()) return Flood::kHeaders;
+  const auto found = streams_.find(block_stream_);
+  // Beyond what each call is charged for.
+  const size_t places =
+      (block_bytes_ + fields_.count() * kHeaderFieldBytes) / kStreamBytes;
+  if (found == streams_.end() || places == 0) return Flood::kNone;
+  if (!common_.TakePlaces(*peer_, places)) return Flood::kStreams;
+  places_ += places;
+  found->second.places += places;
+  return Flood::kNone;
 }
 
 Flood FrameGate::OpenStream(uint32_t stream, int64_t now_ns) {
   // The end of a call that is open already, or something that gRPC refuses.
   if (stream <= last_stream_) return OnControl(now_ns);
   last_stream_ = stream;
-  if (!common_.OpenStream(*peer_)) return Flood::kStreams;
-  streams_.emplace(stream, now_ns);
+  if (!common_.TakePlaces(*peer_, 1)) return Flood::kStreams;
+  ++places_;
+  streams_.emplace(stream, Stream{.opened_ns = now_ns});
   inflow_.Open(stream);
   return Flood::kNone;
 }
 
-std::optional<int64_t> FrameGate::CloseStream(uint32_t stream, int64_t now_ns) {
+std::optional<FrameGate::Stream> FrameGate::CloseStream(uint32_t stream) {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return std::nullopt;
-  const int64_t open_ns = now_ns - found->second;
+  const Stream closed = found->second;
   streams_.erase(found);
   inflow_.Close(stream);
-  common_.CloseStreams(*peer_, 1);
-  return open_ns;
+  places_ -= closed.places;
+  common_.GivePlaces(*peer_, closed.places);
+  return closed;
 }
 
 Flood FrameGate::OnReset(uint32_t stream, int64_t now_ns) {
-  const std::optional<int64_t> open_ns = CloseStream(stream, now_ns);
+  const std::optional<Stream> closed = CloseStream(stream);
   // Maybe its answer was on its way.
-  if (!open_ns.has_value()) return OnControl(now_ns);
-  return CountReset(*open_ns, now_ns);
+  if (!closed.has_value()) return OnControl(now_ns);
+  return CountReset(*closed, now_ns);
 }
 
-Flood FrameGate::CountReset(int64_t open_ns, int64_t now_ns) {
-  if (open_ns >= kRapidResetNs) return Flood::kNone;
+Flood FrameGate::CountReset(const Stream& stream, int64_t now_ns) {
+  if (now_ns - stream.opened_ns >= kRapidResetNs) return Flood::kNone;
   ++rapid_resets_;
-  if (!resets_.Take(now_ns)) return Flood::kResets;
+  // The first place is twice what a call holds, but for its headers.
+  const auto weight = static_cast<double>(2 * stream.places - 1);
+  if (!resets_.Take(now_ns, weight)) return Flood::kResets;
   // The one that resets goes when all together reset too much, not the one that
   // did most: it may have gone long ago, and others would pay for it.
-  const bool few = few_resets_.Take(now_ns);
-  return common_.TakeReset(now_ns) || few ? Flood::kNone : Flood::kResets;
+  const bool few = few_resets_.Take(now_ns, weight);
+  return common_.TakeReset(now_ns, weight) || few ? Flood::kNone
+                                                  : Flood::kResets;
 }
 
 Flood FrameGate::OnControl(int64_t now_ns) {
@@ -213,11 +259,10 @@ void FrameGate::OnSent(const Head& head, int64_t now_ns) {
   const bool ends =
       head.type == kRstStream || (answers && (head.flags & kEndStream) != 0);
   if (!ends) return;
-  const std::optional<int64_t> open_ns = CloseStream(head.stream, now_ns);
+  const std::optional<Stream> closed = CloseStream(head.stream);
   // A client can make the server reset its calls, too.
-  if (open_ns.has_value() && head.type == kRstStream &&
-      flood_ == Flood::kNone) {
-    flood_ = CountReset(*open_ns, now_ns);
+  if (closed.has_value() && head.type == kRstStream && flood_ == Flood::kNone) {
+    flood_ = CountReset(*closed, now_ns);
   }
 }
 

@@ -14,14 +14,20 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "server/http2/flood_budget.h"
+#include "server/http2/header_fields.h"
 #include "server/http2/inflow.h"
 #include "server/http2/token_bucket.h"
 
 namespace ramvol::http2 {
 
-// Longest block of headers, and most frames that continue it. gRPC takes 8 KiB.
+// Longest block of headers, and most frames that continue it. gRPC takes 8 KiB
+// from clients that have acknowledged its settings, and 16 MiB from others.
 inline constexpr size_t kMaxHeaderBlockBytes = 64 << 10;
 inline constexpr int kMaxContinuations = 16;
+// Most fields of a block, and the bytes that gRPC holds for each of them: a
+// byte of the block may stand for one. 8 KiB of fields are 248 at most.
+inline constexpr size_t kMaxHeaderFields = 1024;
+inline constexpr size_t kHeaderFieldBytes = 160;
 // How long a block of headers may take to arrive.
 inline constexpr int64_t kHeaderBlockTimeoutNs = 10'000'000'000;
 // A call that its client gives up sooner than this is a rapid reset: the server
@@ -45,14 +51,15 @@ enum class Flood {
   kNone,
   kResets,   // Too many rapid resets.
   kStreams,  // Too many calls open at once.
-  kHeaders,  // A block of headers is too long, or in too many parts.
+  kHeaders,  // A block of headers is too long, in too many parts, or none.
   kControl,  // Too many frames that carry nothing.
 };
 
-// Sees both directions of a server's connection. It reads frames' heads, the
-// prefixes of messages and WINDOW_UPDATEs, so it costs some ns a frame. It
-// takes the client's preface and frames to be well-formed where it does not
-// look at them: gRPC, which reads the connection, has to check them.
+// Sees both directions of a server's connection. It reads frames' heads, where
+// the fields of headers begin, the prefixes of messages and WINDOW_UPDATEs, so
+// it costs some ns a frame and a field. It takes the client's preface and
+// frames to be well-formed where it does not look at them: gRPC, which reads
+// the connection, has to check them.
 //
 // One thread at a time, but for `headers_late`. Times are in ns of a steady
 // clock.
@@ -96,8 +103,9 @@ class FrameGate {
   // A block of headers has not arrived within kHeaderBlockTimeoutNs.
   bool headers_late(int64_t now_ns) const;
   uint64_t rapid_resets() const { return rapid_resets_; }
-  // Calls that are open.
+  // Calls that are open, and the places that they take.
   size_t open_streams() const { return streams_.size(); }
+  size_t places_taken() const { return places_; }
 
  private:
   static constexpr size_t kHeadBytes = 9;
@@ -127,15 +135,25 @@ class FrameGate {
   };
 
   Flood OnReceived(const Head& head, int64_t now_ns);
+  // `bytes` begin with what is left of a frame.
+  void TakePayload(std::string_view bytes);
   void BeginData(const Head& head);
   // `bytes` begin with what is left of a frame of data.
   void TakeData(std::string_view bytes);
   Flood OnHeaderBlock(const Head& head, int64_t now_ns);
+  // `bytes` begin with what is left of a frame of headers.
+  Flood TakeHeaders(std::string_view bytes);
+  // The block has arrived: charges its stream for it.
+  Flood EndHeaderBlock();
   Flood OpenStream(uint32_t stream, int64_t now_ns);
-  // How long it was open; nothing when it was not.
-  std::optional<int64_t> CloseStream(uint32_t stream, int64_t now_ns);
+  struct Stream {
+    int64_t opened_ns = 0;
+    size_t places = 1;
+  };
+  // Nothing when it was not open.
+  std::optional<Stream> CloseStream(uint32_t stream);
   Flood OnReset(uint32_t stream, int64_t now_ns);
-  Flood CountReset(int64_t open_ns, int64_t now_ns);
+  Flood CountReset(const Stream& stream, int64_t now_ns);
   Flood OnControl(int64_t now_ns);
   void OnSent(const Head& head, int64_t now_ns);
 
@@ -147,8 +165,8 @@ class FrameGate {
   Reader received_{kPreface.size()};
   Reader sent_{0};
   uint32_t last_stream_ = 0;
-  // When they were opened.
-  absl::flat_hash_map<uint32_t, int64_t> streams_;
+  absl::flat_hash_map<uint32_t, Stream> streams_;
+  size_t places_ = 0;  // All of theirs.
   TokenBucket resets_{kResetBurst, kResetsPerSecond};
   TokenBucket few_resets_{kFewResets, kFewResetsPerSecond};
   TokenBucket controls_{kControlBurst, kControlsPerSecond};
@@ -163,6 +181,13 @@ class FrameGate {
   bool block_open_ = false;  // More frames continue it.
   size_t block_bytes_ = 0;
   int continuations_ = 0;
+  uint32_t block_stream_ = 0;
+  HeaderFields fields_;
+  // Of a frame of headers: it has not arrived in full; what is left of it, and
+  // of the priority that it may begin with.
+  bool in_headers_ = false;
+  size_t headers_left_ = 0;
+  size_t priority_left_ = 0;
   std::atomic<int64_t> block_began_ns_{0};  // 0: there is none.
 };
 

@@ -13,13 +13,14 @@ class TokenBucket {
   TokenBucket(double burst, double per_second)
       : burst_(burst), per_ns_(per_second / 1e9), tokens_(burst) {}
 
-  // False when none is left. The clock may stand still, and starts anywhere.
-  bool Take(int64_t now_ns) {
+  // Takes `events`; false, and takes none, when fewer are left. The clock may
+  // stand still, and starts anywhere.
+  bool Take(int64_t now_ns, double events = 1) {
     if (last_ns_ == 0) last_ns_ = now_ns;
     Give(static_cast<double>(now_ns - last_ns_) * per_ns_);
     last_ns_ = now_ns;
-    if (tokens_ < 1) return false;
-    tokens_ -= 1;
+    if (tokens_ < events) return false;
+    tokens_ -= events;
     return true;
   }
   void Give(double tokens) { tokens_ = std::min(burst_, tokens_ + tokens); }

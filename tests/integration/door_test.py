@@ -22,15 +22,19 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from h2_wire import (
     CONTINUATION,
     DATA,
+    END_HEADERS,
+    INDEXED,
     PING,
     PREFACE,
     PRIORITY,
     SETTINGS,
     UPDATE,
     connect,
+    field,
     frame,
     headers,
     is_closed,
+    number,
     reset,
     send_until_closed,
     text,
@@ -269,6 +273,121 @@ class Floods(Case):
             self.assertTrue(is_closed(wire, PATIENCE))
         self.finish()
         self.assertEqual(self.server.turned_away("grpc", "headers"), len(wires))
+
+
+class Headers(Case):
+    """What HPACK lets few bytes do (CVE-2023-33953, CVE-2023-1428)."""
+
+    # gRPC takes 16 MiB of headers from who has not acknowledged its settings.
+    FIRST = headers(1, more=field("a", "", indexed=True)) + frame(DATA, 1, 1, bytes(5))
+    IO = "/ramvol.v1.BlockService/Io"
+    # Half of the client memory is for calls, and a peer may take half of the rest.
+    MOST = 96 * MIB
+
+    def play(self, make, connections=40):
+        """What it takes is bounded, whether connections end or not."""
+        wires = [self.wire() for _ in range(connections)]
+        for wire in wires:
+            send_until_closed(wire, make())
+        self.finish()
+        self.assert_grew_less(self.MOST)
+        return wires
+
+    def test_a_byte_for_each_field(self):
+        """60,000 fields in each of 100 calls once took 954 MiB."""
+        calls = self.FIRST + b"".join(
+            headers(i, path=self.IO, more=INDEXED * 60000) for i in range(3, 203, 2)
+        )
+        self.play(lambda: calls)
+        self.assertGreaterEqual(self.server.turned_away("grpc", "headers"), 40)
+
+    def test_as_many_fields_as_pass(self):
+        calls = self.FIRST + b"".join(
+            headers(i, path=self.IO, more=INDEXED * 1000) for i in range(3, 203, 2)
+        )
+        self.play(lambda: calls)
+        self.assertGreaterEqual(self.server.turned_away("grpc", "streams"), 20)
+
+    def test_resets_of_many_fields(self):
+        """With 1,000 fields in each, resets once took 942 MiB."""
+        calls = self.FIRST + b"".join(
+            headers(i, path=self.IO, more=INDEXED * 1000) + reset(i)
+            for i in range(3, 2003, 2)
+        )
+        self.play(lambda: calls)
+        self.assertGreaterEqual(self.server.turned_away("grpc", "resets"), 40)
+
+    def test_long_values(self):
+        calls = b"".join(
+            headers(i, path=self.IO, more=field("a", "b" * 60000))
+            for i in range(1, 201, 2)
+        )
+        self.play(lambda: calls)
+
+    def test_trailers(self):
+        calls = self.FIRST + b"".join(
+            headers(i, path=self.IO) + frame(1, END_HEADERS | 1, i, INDEXED * 1000)
+            for i in range(3, 203, 2)
+        )
+        self.play(lambda: calls)
+
+    def test_a_large_entry_of_the_table(self):
+        """4 KB for each byte of 60,000: 240 MB in a call."""
+        calls = headers(1, more=field("a", "b" * 4000, indexed=True)) + b"".join(
+            headers(i, more=INDEXED * 1000) for i in range(3, 203, 2)
+        )
+        self.play(lambda: calls)
+
+    def test_a_string_of_4_gib(self):
+        start = headers(1, flags=0, more=b"\x00" + text("a") + number(2**32 - 1))
+        more = frame(CONTINUATION, 0, 1, bytes(16384))
+        wires = self.play(lambda: start + more * 100)
+        self.assertTrue(all(is_closed(wire) for wire in wires))
+
+    def test_a_number_without_an_end(self):
+        more = b"\x00" + text("a") + b"\x7f" + b"\x80" * 60000
+        wires = self.play(lambda: headers(1, more=more))
+        self.assertTrue(all(is_closed(wire) for wire in wires))
+
+    def test_padding_that_grpc_takes_for_fields(self):
+        padded = frame(1, END_HEADERS | 8, 1, b"\xff" + INDEXED * 300)
+        wires = self.play(lambda: padded)
+        self.assertTrue(all(is_closed(wire) for wire in wires))
+
+    def test_what_once_aborted_grpc(self):
+        long = field("a", "b" * 9000)
+        for bad in (("te", "x"), (":scheme", "x"), ("grpclb_client_stats", "x")):
+            for more in (field(*bad) + long, long + field(*bad)):
+                # One that has acknowledged the settings, and so the limit of 8 KiB.
+                wire = self.wire()
+                wire.recv(1000)
+                wire.sendall(frame(SETTINGS, 1))
+                for known in (b"", frame(SETTINGS, 1)):
+                    send_until_closed(self.wire(), known + headers(1, more=more))
+                send_until_closed(wire, headers(1, more=more))
+        self.finish()
+
+    def test_headers_that_are_too_long_end_no_other_client(self):
+        """Their connection may end: both sides may see another table afterwards
+        (CVE-2023-32731)."""
+        call = list_volumes(self.channel)
+        for length in (5000, 9000, 20000, 60000, 70000):
+            try:
+                call(b"", metadata=[("a", "b" * length)], timeout=PATIENCE)
+            except grpc.RpcError as error:
+                self.assertIn(
+                    error.code(),
+                    (
+                        grpc.StatusCode.RESOURCE_EXHAUSTED,
+                        grpc.StatusCode.UNAVAILABLE,
+                    ),
+                )
+                self.assertGreater(length, 5000)
+            else:
+                self.assertEqual(length, 5000)
+            other = grpc.insecure_channel(f"127.0.0.1:{self.server.grpc}")
+            list_volumes(other)(b"", timeout=PATIENCE)
+            other.close()
 
 
 class Honest(Case):

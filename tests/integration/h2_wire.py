@@ -22,6 +22,26 @@ def text(value):
     return bytes([len(value)]) + value.encode()
 
 
+def number(value, most=0x7F, first=0):
+    """RFC 7541, section 5.1."""
+    if value < most:
+        return bytes([first | value])
+    out, value = [first | most], value - most
+    while value >= 0x80:
+        out.append(value % 0x80 | 0x80)
+        value //= 0x80
+    return bytes([*out, value])
+
+
+def field(name, value, indexed=False):
+    """A literal; `indexed` adds it to the server's table, where INDEXED finds it."""
+    kind = b"\x40" if indexed else b"\x00"
+    return kind + text(name) + number(len(value)) + value.encode()
+
+
+INDEXED = b"\xbe"
+
+
 def block(path="/ramvol.v1.VolumeService/ListVolumes"):
     """A call's headers: nothing is indexed, so each block is alike."""
     return (
@@ -38,8 +58,15 @@ def block(path="/ramvol.v1.VolumeService/ListVolumes"):
     )
 
 
-def headers(stream, flags=END_HEADERS, **how):
-    return frame(HEADERS, flags, stream, block(**how))
+def headers(stream, flags=END_HEADERS, more=b"", **how):
+    """With `more` fields, in as many frames as that takes."""
+    fields = block(**how) + more
+    parts = [fields[i : i + 16384] for i in range(0, len(fields), 16384)]
+    kinds = [HEADERS] + [CONTINUATION] * (len(parts) - 1)
+    ends = [0] * (len(parts) - 1) + [flags]
+    return b"".join(
+        frame(kind, end, stream, part) for kind, end, part in zip(kinds, ends, parts)
+    )
 
 
 def reset(stream):

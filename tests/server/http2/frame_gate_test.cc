@@ -31,22 +31,35 @@ constexpr uint8_t kEndStream = 1;
 constexpr uint8_t kEndHeaders = 4;
 
 std::string Frame(uint8_t type, uint8_t flags, uint32_t stream,
-                  size_t length = 0) {
+                  const std::string& payload) {
   std::string frame;
   for (const int shift : {16, 8, 0}) {
-    frame += static_cast<char>(length >> shift);
+    frame += static_cast<char>(payload.size() >> shift);
   }
   frame += static_cast<char>(type);
   frame += static_cast<char>(flags);
   for (const int shift : {24, 16, 8, 0}) {
     frame += static_cast<char>(stream >> shift);
   }
-  // Payloads look like heads.
-  return frame + std::string(length, '\x03');
+  return frame + payload;
+}
+
+// A payload looks like heads, and as headers like a field for each five bytes.
+std::string Frame(uint8_t type, uint8_t flags, uint32_t stream,
+                  size_t length = 0) {
+  return Frame(type, flags, stream, std::string(length, '\x03'));
 }
 
 std::string Open(uint32_t stream) {
   return Frame(kHeaders, kEndHeaders, stream, 30);
+}
+
+// A field of 4 + `length` bytes, of less than 2^14.
+std::string Field(size_t length) {
+  std::string field = {'\x03', '\x7f'};
+  field += static_cast<char>((length - 0x7f) % 0x80 | 0x80);
+  field += static_cast<char>((length - 0x7f) / 0x80);
+  return field + std::string(length, 'x');
 }
 
 std::string Reset(uint32_t stream) { return Frame(kReset, 0, stream, 4); }
@@ -119,7 +132,7 @@ TEST_F(FrameGateTest, SeesTheSameHoweverBytesAreCut) {
     EXPECT_EQ(gate.open_streams(), 10);
     EXPECT_EQ(gate.rapid_resets(), 10);
   }
-  EXPECT_EQ(common_.open_streams(), 0);
+  EXPECT_EQ(common_.places_taken(), 0);
   EXPECT_EQ(peer_->open, 0);
 }
 
@@ -133,7 +146,7 @@ TEST_F(FrameGateTest, CallsEndWithTheirAnswersOrResets) {
   Receive(Reset(5));
   EXPECT_EQ(gate_->open_streams(), 1);
   EXPECT_EQ(gate_->rapid_resets(), 0);
-  EXPECT_EQ(common_.open_streams(), 1);
+  EXPECT_EQ(common_.places_taken(), 1);
 }
 
 TEST_F(FrameGateTest, BoundsRapidResets) {
@@ -230,9 +243,73 @@ TEST_F(FrameGateTest, BoundsBlocksOfHeaders) {
             kMaxContinuations);
   FrameGate gate(&common_, peer_, &inflow_);
   gate.Received(FrameGate::kPreface, now_ns_);
-  EXPECT_EQ(gate.Received(Frame(kHeaders, 0, 3, kMaxHeaderBlockBytes), now_ns_),
+  const std::string quarter = Field(kMaxHeaderBlockBytes / 4 - 4);
+  EXPECT_EQ(gate.Received(
+                Frame(kHeaders, 0, 3, quarter + quarter + quarter + quarter),
+                now_ns_),
             Flood::kNone);
   EXPECT_EQ(gate.Received(Frame(kContinuation, 0, 3, 1), now_ns_),
+            Flood::kHeaders);
+}
+
+TEST_F(FrameGateTest, BoundsFieldsOfABlock) {
+  // Of the table of the client, so each takes a byte.
+  const std::string field = "\xbe";
+  std::string fields;
+  for (size_t i = 0; i < kMaxHeaderFields; ++i) fields += field;
+  EXPECT_EQ(Receive(Frame(kHeaders, kEndHeaders, 3, fields)), Flood::kNone);
+  EXPECT_EQ(Receive(Frame(kHeaders, 0, 5, fields)), Flood::kNone);
+  EXPECT_EQ(Receive(Frame(kContinuation, kEndHeaders, 5, field)),
+            Flood::kHeaders);
+}
+
+TEST_F(FrameGateTest, LargeHeadersTakeMorePlaces) {
+  const std::string fields(kMaxHeaderFields, '\xbe');
+  const size_t places = 1 + fields.size() * kHeaderFieldBytes / kStreamBytes;
+  ASSERT_GT(places, 4);
+  Receive(Open(3) + Frame(kHeaders, kEndHeaders, 5, fields));
+  EXPECT_EQ(gate_->places_taken(), 1 + places);
+  // The trailers of a call are held, too.
+  Receive(Frame(kHeaders, kEndHeaders | kEndStream, 3, fields));
+  EXPECT_EQ(gate_->places_taken(), 2 * places);
+  EXPECT_EQ(common_.places_taken(), 2 * places);
+  Answer(3);
+  EXPECT_EQ(common_.places_taken(), places);
+  const auto open = [&](int) {
+    return Frame(kHeaders, kEndHeaders, NextStream() + 4, fields);
+  };
+  CountUntilFlood(Flood::kStreams, open);
+  // The half that is left, but for what is less than a call.
+  EXPECT_LE(common_.places_taken(), kMaxStreams / 2 + places);
+  EXPECT_GE(common_.places_taken(), kMaxStreams / 2 - places);
+}
+
+TEST_F(FrameGateTest, ResetsOfLargeHeadersWeighMore) {
+  const std::string fields(kMaxHeaderFields, '\xbe');
+  const size_t places = 1 + fields.size() * kHeaderFieldBytes / kStreamBytes;
+  const auto make = [&](int) {
+    const uint32_t stream = NextStream();
+    return Frame(kHeaders, kEndHeaders, stream, fields) + Reset(stream);
+  };
+  EXPECT_EQ(CountUntilFlood(Flood::kResets, make),
+            static_cast<int>(kResetBurst) / (2 * static_cast<int>(places) - 1));
+}
+
+TEST_F(FrameGateTest, ABlockEndsWithAField) {
+  EXPECT_EQ(Receive(Frame(kHeaders, 0, 3, 12)), Flood::kNone);
+  EXPECT_EQ(Receive(Frame(kContinuation, kEndHeaders, 3, 3)), Flood::kNone);
+  EXPECT_EQ(Receive(Frame(kHeaders, kEndHeaders, 5, 12)), Flood::kHeaders);
+}
+
+TEST_F(FrameGateTest, APriorityIsNoField) {
+  const std::string priority(5, '\xff');
+  EXPECT_EQ(Receive(Frame(kHeaders, kEndHeaders | 0x20, 3,
+                          priority + std::string(10, '\x03'))),
+            Flood::kNone);
+}
+
+TEST_F(FrameGateTest, RefusesPaddedHeaders) {
+  EXPECT_EQ(Receive(Frame(kHeaders, kEndHeaders | 0x8, 3, 10)),
             Flood::kHeaders);
 }
 

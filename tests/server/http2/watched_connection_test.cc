@@ -69,7 +69,7 @@ const std::string& Ping() {
 
 // The beginning of a call with a message of `length` bytes.
 std::string Call(uint32_t stream, size_t length) {
-  return Frame(1, 4, stream, "headers") +
+  return Frame(1, 4, stream, "\x82\x86\x84") +
          Frame(0, 0, stream, BigEndian(0, 1) + BigEndian(length, 4) + "data");
 }
 
