@@ -300,18 +300,18 @@ absl::Status SnapshotCatalog::Delete(const v1::DeleteSnapshotRequest& request,
   absl::Status status =
       CheckEtag("snapshot", snapshot.name(), request.etag(), snapshot.etag());
   if (!status.ok()) return status;
-  const engine::VolumeStats stats = (*entry)->volume->Stats();
+  const uint64_t own_bytes = (*entry)->volume->OwnBytes();
   status = engine_->DeleteVolume((*entry)->volume, request.force());
   if (!status.ok()) {
     return WithMetadata(std::move(status), "snapshot", snapshot.name());
   }
   Erase(*entry);
-  LogEvent(Event::kSnapshotDeleted,
-           {.volume = (*entry)->volume->name(),
-            .client = client,
-            .message = absl::StrCat("it alone held ", stats.own_bytes,
-                                    " bytes of memory"),
-            .uid = (*entry)->volume->uid()});
+  LogEvent(
+      Event::kSnapshotDeleted,
+      {.volume = (*entry)->volume->name(),
+       .client = client,
+       .message = absl::StrCat("it alone held ", own_bytes, " bytes of memory"),
+       .uid = (*entry)->volume->uid()});
   return status;
 }
 

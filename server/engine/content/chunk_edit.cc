@@ -216,6 +216,41 @@ ChunkMap CopyMap(const ChunkMap& map, Account& account) {
   return copy;
 }
 
+// What of an entry is charged to no account.
+uint64_t CommonBytes(const Arena& arena, ChunkEntry entry) {
+  const ChunkMap map = ChunkMap::Unpack(entry);
+  uint64_t bytes = 0;
+  map.ForEachFrame([&](const Frame* frame, BlockMask) {
+    const bool common = frame->common.load(std::memory_order_relaxed);
+    if (common) bytes += frame->ChargedBytes();
+  });
+  const Pages pages(map);
+  for (int block = 0; block < kBlocksPerChunk; ++block) {
+    for (const PageId page : {pages.cold[block], pages.hot[block]}) {
+      if (page != 0 && arena.IsCommon(page)) bytes += kPageBytes;
+    }
+  }
+  return bytes;
+}
+
+// What the entries of a leaf that are not cells' are charged. Looks only at
+// those that may hold something common: an edit may call this.
+uint64_t ChargedBytes(const Arena& arena, Leaf* leaf)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(leaf->mu) {
+  uint64_t bytes = leaf->census.memory_bytes();
+  for (const int i : Bits(leaf->copied & leaf->present & ~leaf->cells)) {
+    bytes -= CommonBytes(arena, leaf->entries[i]);
+  }
+#ifndef NDEBUG
+  uint64_t one_by_one = 0;
+  for (const int i : Bits(leaf->present & ~leaf->cells)) {
+    one_by_one += ChargedBytes(arena, leaf->entries[i]);
+  }
+  RAMVOL_CHECK(bytes == one_by_one);
+#endif
+  return bytes;
+}
+
 void DropCell(Cell* cell, HotCache& hot) {
   if (!cell->count.Unref()) return;
   Replaced replaced;
@@ -237,18 +272,7 @@ uint64_t ChargedBytes(const Arena& arena, ChunkEntry entry) {
 }
 
 bool HoldsCommon(const Arena& arena, ChunkEntry entry) {
-  const ChunkMap map = ChunkMap::Unpack(entry);
-  bool common = false;
-  map.ForEachFrame([&](const Frame* frame, BlockMask) {
-    common |= frame->common.load(std::memory_order_relaxed);
-  });
-  const Pages pages(map);
-  for (int block = 0; block < kBlocksPerChunk; ++block) {
-    for (const PageId page : {pages.cold[block], pages.hot[block]}) {
-      common |= page != 0 && arena.IsCommon(page);
-    }
-  }
-  return common;
+  return CommonBytes(arena, entry) != 0;
 }
 
 void Free(Replaced* replaced) {
@@ -469,11 +493,10 @@ void MoveCharges(Leaf* leaf, const std::shared_ptr<Layer>& layer,
                  HotCache& hot) {
   const std::shared_ptr<Layer> before = std::move(leaf->layer);
   leaf->layer = layer;
-  uint64_t bytes = Arena::AllocatedBytes(sizeof(Leaf));
+  const uint64_t bytes = Arena::AllocatedBytes(sizeof(Leaf)) +
+                         ChargedBytes(layer->account.arena(), leaf);
   for (const int i : Bits(leaf->present & ~leaf->cells)) {
-    const ChunkEntry entry = leaf->entries[i];
-    bytes += ChargedBytes(layer->account.arena(), entry);
-    MoveNode(ChunkMap::Unpack(entry).node, *before, *layer,
+    MoveNode(HotNodeOf(leaf->entries[i]), *before, *layer,
              HomePointer::Of(leaf), hot);
   }
   layer->account.TakeCharge(bytes, before->account);

@@ -199,6 +199,11 @@ bool ClaimPacked(Arena& arena, ChunkEntry* entry, uint64_t chunk) {
   return true;
 }
 
+HotNode* HotNodeOf(ChunkEntry entry) {
+  const PackedChunk* packed = AsPacked(entry);
+  return packed == nullptr ? nullptr : packed->hot;
+}
+
 BlockMask PresentBlocks(ChunkEntry entry) {
   if (WholeFrame(entry) != nullptr) return kAllBlocks;
   const PackedChunk* packed = AsPacked(entry);

@@ -161,6 +161,9 @@ bool ClaimPacked(Arena& arena, ChunkEntry* entry, uint64_t chunk);
 // The blocks of an entry that are not holes; faster than unpacking it.
 BlockMask PresentBlocks(ChunkEntry entry);
 
+// The hot node of an entry's map, or nullptr; faster than unpacking it.
+HotNode* HotNodeOf(ChunkEntry entry);
+
 // The frame of a chunk that is one whole frame, else nullptr.
 inline Frame* WholeFrame(ChunkEntry entry) {
   return (entry & 3) == 1 ? reinterpret_cast<Frame*>(entry & ~ChunkEntry{3})

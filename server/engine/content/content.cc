@@ -12,6 +12,9 @@
 namespace ramvol::engine {
 namespace {
 
+// Chunks that a leaf takes out of their cells while snapshots wait.
+constexpr int kMaxAdoptedAtOnce = 8;
+
 // The part of an entry's memory that is not only its own: of common frames and
 // pages to which there are other references.
 uint64_t SharedBytes(const Arena& arena, ChunkEntry entry) {
@@ -267,17 +270,24 @@ void Content::MoveMaps(uint64_t first_chunk) {
 }
 
 void Content::AdoptLeaf(uint64_t first_chunk) {
+  while (AdoptSome(first_chunk)) {
+  }
+}
+
+bool Content::AdoptSome(uint64_t first_chunk) {
   StripedReaderLock index_lock(&index_.lock());
-  if (!CheckLocked(0).ok()) return;
+  if (!CheckLocked(0).ok()) return false;
   const Index::OwnLeaf own = index_.FindOwn(first_chunk, false, layer_);
-  if (own.leaf == nullptr) return;
+  if (own.leaf == nullptr) return false;
   SmallMutexLock lock(&own.leaf->mu);
   if (own.leaf->layer != layer_) MoveCharges(own.leaf, layer_, hot_);
+  int adopted = 0;
   for (const int i : Bits(own.leaf->cells)) {
-    if (!CellOf(own.leaf->entries[i])->count.shared()) {
-      LeaveCell(own.leaf, i, hot_);
-    }
+    if (CellOf(own.leaf->entries[i])->count.shared()) continue;
+    if (adopted++ == kMaxAdoptedAtOnce) return true;
+    LeaveCell(own.leaf, i, hot_);
   }
+  return false;
 }
 
 Tree Content::ShareLocked(std::shared_ptr<Layer>* layer) {
@@ -322,11 +332,18 @@ Refusal Content::Compare(const Content& other, uint64_t first, uint64_t last,
   return Refusal();
 }
 
+void Content::Walk(Index::Which which, Index::VisitNode visit) const {
+  std::optional<uint64_t> next = 0;
+  while (next.has_value()) {
+    StripedReaderLock index_lock(&index_.lock());
+    if (!CheckLocked(0).ok()) return;
+    next = index_.VisitFrom(*next, which, visit);
+  }
+}
+
 Content::Usage Content::Measure() const {
   Usage usage;
-  StripedReaderLock index_lock(&index_.lock());
-  if (!CheckLocked(0).ok()) return usage;
-  index_.ForEachNode([&](Node* node, int level, bool own) {
+  Walk(Index::Which::kAll, [&](Node* node, int level, bool own) {
     if (level == 0) {
       Leaf* leaf = static_cast<Leaf*>(node);
       MeasureLeaf(leaf, &usage);
@@ -343,8 +360,7 @@ Content::Usage Content::Measure() const {
 
 uint64_t Content::OwnBytes() const {
   uint64_t bytes = 0;
-  StripedReaderLock index_lock(&index_.lock());
-  index_.ForEachOwnNode([&](Node* node, int level, bool) {
+  Walk(Index::Which::kOwn, [&](Node* node, int level, bool) {
     bytes += level == 0 ? OwnBytesOf(static_cast<Leaf*>(node))
                         : Arena::AllocatedBytes(sizeof(Inner));
   });

@@ -234,7 +234,8 @@ class Content {
     uint64_t memory_bytes = 0;
     uint64_t own_bytes = 0;
   };
-  // Costs a walk over the leaves.
+  // Costs a walk over the leaves, which holds the lock for one at a time. So it
+  // is exact only while nobody changes anything.
   Usage Measure() const;
   // The same as Measure().own_bytes. Costs a walk over what is its own.
   uint64_t OwnBytes() const;
@@ -256,6 +257,11 @@ class Content {
     if (end > size_bytes()) return {Cause::kShrunk};
     return Refusal();
   }
+  // VisitFrom, step by step.
+  void Walk(Index::Which which, Index::VisitNode visit) const
+      ABSL_LOCKS_EXCLUDED(lock());
+  // AdoptLeaf for some chunks. Whether there are more.
+  bool AdoptSome(uint64_t first_chunk) ABSL_LOCKS_EXCLUDED(lock());
   enum class Step { kDone, kEmptied, kShared };
   Step TryEditLocked(const Target& target, Layer& editor, Replaced* replaced,
                      absl::FunctionRef<void(ChunkMap&)> edit)

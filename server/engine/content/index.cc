@@ -233,34 +233,31 @@ void Index::Become(const Tree& tree, uint64_t size_bytes,
   root_level_ = std::max(tree.level, 0);
 }
 
-void Index::ForEachNode(VisitNode visit) const {
+std::optional<uint64_t> Index::VisitFrom(uint64_t chunk, Which which,
+                                         VisitNode visit) const {
   Node* root = this->root().load(std::memory_order_acquire);
-  if (root != nullptr) VisitBelow(root, root_level_, true, visit);
+  if (root == nullptr || !Covers(chunk)) return std::nullopt;
+  return VisitBelow(root, true, chunk, which, visit);
 }
 
-void Index::VisitBelow(Node* node, int level, bool own, VisitNode visit) {
+std::optional<uint64_t> Index::VisitBelow(Node* node, bool own, uint64_t chunk,
+                                          Which which, VisitNode visit) {
   own = own && !node->count.shared();
-  visit(node, level, own);
-  if (level == 0) return;
-  for (Link& link : static_cast<Inner*>(node)->children) {
-    Node* below = link.load(std::memory_order_acquire);
-    if (below != nullptr) VisitBelow(below, level - 1, own, visit);
+  if (which == Which::kOwn && !own) return std::nullopt;
+  const uint64_t base = node->first_chunk;
+  // Else an earlier step has visited it.
+  if (base >= chunk) visit(node, node->level, own);
+  if (node->level == 0) return base + kFanout;
+  const int shift = ChildShift(node->level);
+  size_t child = chunk > base ? (chunk - base) >> shift : 0;
+  for (; child < kFanout; ++child) {
+    Node* below = static_cast<Inner*>(node)->children[child].load(
+        std::memory_order_acquire);
+    if (below == nullptr) continue;
+    const auto next = VisitBelow(below, own, chunk, which, visit);
+    if (next.has_value()) return next;
   }
-}
-
-void Index::ForEachOwnNode(VisitNode visit) const {
-  Node* root = this->root().load(std::memory_order_acquire);
-  if (root != nullptr) VisitOwn(root, root_level_, visit);
-}
-
-void Index::VisitOwn(Node* node, int level, VisitNode visit) {
-  if (node->count.shared()) return;
-  visit(node, level, true);
-  if (level == 0) return;
-  for (Link& link : static_cast<Inner*>(node)->children) {
-    Node* below = link.load(std::memory_order_acquire);
-    if (below != nullptr) VisitOwn(below, level - 1, visit);
-  }
+  return std::nullopt;
 }
 
 void ReleaseTree(const Tree& tree, absl::FunctionRef<void(Leaf*)> empty) {

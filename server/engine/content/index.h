@@ -156,13 +156,16 @@ class Index {
   void Become(const Tree& tree, uint64_t size_bytes, std::vector<Tree>* before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
-  // Calls visit(node, level, own) for all nodes, from the top. `own` is false
-  // for shared ones.
+  enum class Which { kAll, kOwn };
+  // A step of a walk over all nodes, or over those that are not shared: calls
+  // visit(node, level, own) for those that begin at `chunk`, the first of a
+  // leaf, or later, each before what is below it, until it has visited a leaf.
+  // Returns the first chunk behind the leaf, or nullopt when there was none.
+  // So no step holds the lock for long.
   using VisitNode = absl::FunctionRef<void(Node*, int level, bool own)>;
-  void ForEachNode(VisitNode visit) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
-
-  // The same for own nodes only. Costs nothing for what lies below shared ones.
-  void ForEachOwnNode(VisitNode visit) const ABSL_SHARED_LOCKS_REQUIRED(lock_);
+  std::optional<uint64_t> VisitFrom(uint64_t chunk, Which which,
+                                    VisitNode visit) const
+      ABSL_SHARED_LOCKS_REQUIRED(lock_);
 
   // log2 of the chunks that a child of a node at `level` covers.
   static int ChildShift(int level) { return kFanoutBits * level; }
@@ -188,8 +191,9 @@ class Index {
   static void DetachBelow(Link* link, int level, uint64_t base, uint64_t first,
                           uint64_t last, const std::shared_ptr<Layer>& layer,
                           std::vector<Tree>* out);
-  static void VisitBelow(Node* node, int level, bool own, VisitNode visit);
-  static void VisitOwn(Node* node, int level, VisitNode visit);
+  static std::optional<uint64_t> VisitBelow(Node* node, bool own,
+                                            uint64_t chunk, Which which,
+                                            VisitNode visit);
 
   Record& record_;
   mutable StripedLock lock_;

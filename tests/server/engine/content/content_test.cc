@@ -369,6 +369,46 @@ TEST_F(SharingTest, ChargesStayAndWhatIsWrittenIsChargedAnew) {
   EXPECT_EQ(arena_->common_bytes(), 0u);
 }
 
+TEST_F(SharingTest, AnEditMovesTheChargesOfALeafThatIsItsOwnAgain) {
+  for (const uint64_t chunk : {0, 2, 63}) PutPage(chunk, 0, 'a');
+  Frame* const frame = NewFrameOf(0xf0, 'f');
+  const PageId hot = NewPage('h');
+  Edit(1, [&](ChunkMap& map) {
+    map.cold.fill({});
+    for (int block = 4; block < 8; ++block) {
+      map.cold[block] = Slot::OfFrame(frame);
+    }
+    map.cold[0] = Slot::OfPattern(1);
+    SetHot(map, 9, hot, /*dirty=*/true);
+  });
+  const std::shared_ptr<Layer> next = NewLayer();
+  const std::shared_ptr<Layer> last = NewLayer();
+  const std::shared_ptr<Layer> none = NewLayer();
+  {
+    Record record(kMaxVolumeBytes);
+    Content snapshot(none, hot_, record);
+    std::shared_ptr<Layer> ended = next;
+    Share(content_, &ended, snapshot);
+    // Chunk 1 leaves its cell; its pages are common now.
+    Put(content_, *next, 1, 1, 'x');
+    std::shared_ptr<Layer> also_ended = last;
+    Record second_record(kMaxVolumeBytes);
+    Content second(none, hot_, second_record);
+    Share(content_, &also_ended, second);
+  }
+  EXPECT_GT(arena_->common_bytes(), 0u);
+  Put(content_, *last, 7, 0, 'y');
+  content_.AdoptLeaf(0);
+  EXPECT_EQ(layer_->account.used_bytes(), 0u);
+  const uint64_t inner = next->account.used_bytes();
+  EXPECT_EQ(inner % Arena::AllocatedBytes(sizeof(Inner)), 0u)
+      << "what is above the leaf stays with the layer that made it";
+  EXPECT_EQ(last->account.used_bytes() + arena_->common_bytes() + inner,
+            content_.Measure().memory_bytes);
+  content_.Clear(0, kLastChunk);
+  EXPECT_EQ(last->account.used_bytes(), 0u);
+}
+
 TEST_F(SharingTest, WhatIsPutByAnEditorOfAnEndedLayerIsChargedToTheNewOne) {
   PutPage(0, 0, 'a');
   const std::shared_ptr<Layer> next = NewLayer();

@@ -245,5 +245,44 @@ TEST_F(IndexTest, AWalkSeesWhatIsSharedOnce) {
   DetachAll(index);
 }
 
+TEST_F(IndexTest, AStepOfAWalkVisitsOneLeafAndWhatIsAboveIt) {
+  Record record(0);
+  Index index(record, kMostChunks);
+  Record other_record(0);
+  Index other(other_record, kMostChunks);
+  for (const uint64_t chunk : {0, 64, 100000}) Fill(index, chunk);
+  Adopt(other, Share(index));
+  Unshare(index, 100000);
+  struct Seen {
+    std::vector<uint64_t> leaves;
+    std::vector<size_t> nodes_a_step;
+  };
+  const auto walk = [&](Index::Which which, bool only_own) {
+    StripedReaderLock lock(&index.lock());
+    Seen seen;
+    for (std::optional<uint64_t> next = 0; next.has_value();) {
+      size_t nodes = 0;
+      next = index.VisitFrom(*next, which, [&](Node* node, int level, bool) {
+        ++nodes;
+        if (level == 0) seen.leaves.push_back(node->first_chunk);
+      });
+      seen.nodes_a_step.push_back(nodes);
+    }
+    EXPECT_EQ(only_own, seen.leaves.size() == 1);
+    return seen;
+  };
+  const Seen all = walk(Index::Which::kAll, false);
+  EXPECT_THAT(all.leaves, ElementsAre(0, 64, 99968));
+  const auto levels = all.nodes_a_step[0];
+  EXPECT_GT(levels, 3u);
+  EXPECT_THAT(all.nodes_a_step, ElementsAre(levels, 1, 2, 0))
+      << "there is one inner node for 4,096 chunks";
+  const Seen own = walk(Index::Which::kOwn, true);
+  EXPECT_THAT(own.leaves, ElementsAre(99968));
+  EXPECT_THAT(own.nodes_a_step, ElementsAre(levels, 0));
+  DetachAll(other);
+  DetachAll(index);
+}
+
 }  // namespace
 }  // namespace ramvol::engine
