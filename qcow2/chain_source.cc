@@ -139,7 +139,7 @@ absl::Status ChainSource::PlanGroup(uint32_t group, uint32_t,
 }
 
 absl::Status ChainSource::ReadCluster(const ClusterPlan& plan,
-                                      absl::Span<char> out, ImageDigest*) {
+                                      absl::Span<char> out) {
   const uint64_t offset = group_ * kGroupBytes + plan.index * kClusterBytes;
   if (plan.kind == ClusterKind::kCompressed) {
     auto found = Find(offset);

@@ -10,7 +10,6 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "qcow2/format.h"
-#include "qcow2/image_digest.h"
 #include "qcow2/image_file.h"
 #include "qcow2/stream_writer.h"
 
@@ -33,8 +32,8 @@ class ChainSource final : public ClusterSource {
   absl::StatusOr<std::vector<GroupRoom>> Survey() override;
   absl::Status PlanGroup(uint32_t group, uint32_t room,
                          std::vector<ClusterPlan>* plan) override;
-  absl::Status ReadCluster(const ClusterPlan& plan, absl::Span<char> out,
-                           ImageDigest* digest) override;
+  absl::Status ReadCluster(const ClusterPlan& plan,
+                           absl::Span<char> out) override;
 
  private:
   struct Found {

@@ -22,6 +22,7 @@ absl::Status StreamReader::Feed(std::string_view bytes) {
   while (!bytes.empty()) {
     if (skip_ > 0) {
       const uint64_t skipped = std::min<uint64_t>(skip_, bytes.size());
+      digest_.Add(bytes.substr(0, skipped));
       bytes.remove_prefix(skipped);
       skip_ -= skipped;
       position_ += skipped;
@@ -30,6 +31,7 @@ absl::Status StreamReader::Feed(std::string_view bytes) {
     const uint64_t taken =
         std::min<uint64_t>(wanted_ - part_.size(), bytes.size());
     part_.append(bytes.data(), taken);
+    if (want_ != Want::kTrailer) digest_.Add(bytes.substr(0, taken));
     bytes.remove_prefix(taken);
     position_ += taken;
     if (part_.size() < wanted_) continue;
@@ -76,6 +78,10 @@ absl::Status StreamReader::Take(absl::Span<char> part) {
   }
   const auto trailer = ParseTrailer(bytes);
   if (!trailer.has_value()) return Damaged("it has no end");
+  if (trailer->has_digest && trailer->digest != digest_.Get()) {
+    return Damaged(
+        "it is not what was saved (the checksum over all of it differs)");
+  }
   absl::Status status = sink_.OnTrailer(*trailer);
   Reset();
   return status;
@@ -89,6 +95,7 @@ void StreamReader::Reset() {
   tables_.clear();
   clusters_.clear();
   table_ = cluster_ = 0;
+  digest_.Reset();
 }
 
 absl::Status StreamReader::TakeHead(std::string_view head) {
@@ -96,7 +103,7 @@ absl::Status StreamReader::TakeHead(std::string_view head) {
   if (!header.ok()) return header.status();
   header_ = *std::move(header);
   if (!header_.as_written) return NotAsWritten();
-  absl::Status status = sink_.OnHeader(header_, head);
+  absl::Status status = sink_.OnHeader(header_);
   return status.ok() ? ExpectL1() : status;
 }
 
@@ -121,7 +128,7 @@ absl::Status StreamReader::TakeL1(std::string_view entries) {
 
 absl::Status StreamReader::TakeTable(std::string_view table) {
   const uint64_t group = tables_[table_++].group;
-  absl::Status status = sink_.OnTable(group, table);
+  absl::Status status;
   clusters_.clear();
   cluster_ = 0;
   for (uint64_t i = 0; status.ok() && i < kTableEntries; ++i) {

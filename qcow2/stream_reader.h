@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "qcow2/format.h"
+#include "qcow2/image_digest.h"
 #include "qcow2/trailer.h"
 
 namespace ramvol::qcow2 {
@@ -21,15 +22,12 @@ class StreamSink {
  public:
   virtual ~StreamSink() = default;
 
-  // `head` is all of the first cluster.
-  virtual absl::Status OnHeader(const Header& header,
-                                std::string_view head) = 0;
-  // The L2 table of a group, before its clusters.
-  virtual absl::Status OnTable(uint64_t group, std::string_view table) = 0;
+  virtual absl::Status OnHeader(const Header& header) = 0;
   // `kind` is kZeroes, with no bytes, kRaw, or kCompressed. What comes after a
   // compressed cluster's end may be in `bytes`, which are the sink's to change.
   virtual absl::Status OnCluster(uint64_t cluster, ClusterKind kind,
                                  absl::Span<char> bytes) = 0;
+  // If there is a digest, it is right.
   virtual absl::Status OnTrailer(const Trailer& trailer) = 0;
 };
 
@@ -86,6 +84,7 @@ class StreamReader {
   std::vector<Cluster> clusters_;  // By their offsets.
   size_t cluster_ = 0;
   bool any_ = false;
+  ImageDigest digest_;  // Of what came of the image.
 };
 
 }  // namespace ramvol::qcow2

@@ -97,8 +97,10 @@ void StreamWriter::PlaceAll() {
 
 absl::Status StreamWriter::Append(size_t want, std::string* out) {
   while (out->size() < want && !done()) {
+    const size_t begin = out->size();
     absl::Status status = Step(out);
     if (!status.ok()) return status;
+    if (has_digest_) digest_.Add(std::string_view(*out).substr(begin));
   }
   return absl::OkStatus();
 }
@@ -107,7 +109,6 @@ absl::Status StreamWriter::Step(std::string* out) {
   switch (phase_) {
     case Phase::kHead:
       out->append(head_);
-      digest_.AddBytes(head_);
       phase_ = Phase::kL1;
       break;
     case Phase::kL1:
@@ -131,6 +132,9 @@ absl::Status StreamWriter::Step(std::string* out) {
       return AppendData(out);
     case Phase::kEnd:
       AppendBlocks(/*at_end=*/true, out);
+      phase_ = Phase::kTrailer;
+      break;
+    case Phase::kTrailer:
       AppendTrailer(out);
       phase_ = Phase::kDone;
       break;
@@ -199,7 +203,6 @@ absl::Status StreamWriter::BeginGroup(std::string* out) {
            std::pair(b.kind == ClusterKind::kRaw, b.index);
   });
   Count(table * kClusterBytes, kClusterBytes);
-  digest_.AddBytes(entries);
   out->append(entries);
   cluster_ = 0;
   phase_ = Phase::kData;
@@ -224,8 +227,7 @@ absl::Status StreamWriter::AppendData(std::string* out) {
   const ClusterPlan& plan = plan_[cluster_++];
   out->resize(begin + plan.bytes);
   at_ += plan.bytes;
-  return source_.ReadCluster(plan, {&(*out)[begin], plan.bytes},
-                             has_digest_ ? &digest_ : nullptr);
+  return source_.ReadCluster(plan, {&(*out)[begin], plan.bytes});
 }
 
 void StreamWriter::EndGroup(std::string* out) {

@@ -51,10 +51,9 @@ class ClusterSource {
                                  std::vector<ClusterPlan>* plan) = 0;
   // Fills `out`, of `plan.bytes` or kClusterBytes, with a cluster of the group
   // that was planned last: first the compressed ones, in order, then the raw
-  // ones. Adds what they hold to `digest` unless that is null.
+  // ones.
   virtual absl::Status ReadCluster(const ClusterPlan& plan,
-                                   absl::Span<char> out,
-                                   ImageDigest* digest) = 0;
+                                   absl::Span<char> out) = 0;
 };
 
 // The file, in this order: header, L1 table, refcount table; for each group its
@@ -81,7 +80,16 @@ class StreamWriter {
   absl::Status Append(size_t want, std::string* out);
 
  private:
-  enum class Phase { kHead, kL1, kRefcountTable, kTable, kData, kEnd, kDone };
+  enum class Phase {
+    kHead,
+    kL1,
+    kRefcountTable,
+    kTable,
+    kData,
+    kEnd,
+    kTrailer,
+    kDone
+  };
 
   // Where things are, in clusters. Walked over the groups once for each table.
   struct Layout {

@@ -15,6 +15,9 @@ namespace ramvol::qcow2 {
 inline constexpr size_t kTrailerBytes = kSectorBytes;
 inline constexpr std::string_view kTrailerMagic = "ramvol";
 
+// What the digest is. An image with another one is one without.
+inline constexpr char kDigestOfBytes = 2;
+
 struct Trailer {
   bool has_digest = false;
   uint64_t digest = 0;  // ImageDigest.
@@ -23,7 +26,7 @@ struct Trailer {
 inline std::string EncodeTrailer(const Trailer& trailer) {
   std::string bytes(kTrailerMagic);
   bytes.resize(kTrailerBytes);
-  bytes[8] = trailer.has_digest ? 1 : 0;
+  bytes[8] = trailer.has_digest ? kDigestOfBytes : 0;
   StoreBig64(trailer.digest, &bytes[16]);
   return bytes;
 }
@@ -34,7 +37,7 @@ inline std::optional<Trailer> ParseTrailer(std::string_view bytes) {
       bytes.substr(0, kTrailerMagic.size()) != kTrailerMagic) {
     return std::nullopt;
   }
-  return Trailer{.has_digest = bytes[8] == 1,
+  return Trailer{.has_digest = bytes[8] == kDigestOfBytes,
                  .digest = LoadBig64(bytes.data() + 16)};
 }
 

@@ -2,6 +2,7 @@
 
 #include <zstd.h>
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -13,6 +14,7 @@ static_assert(std::endian::native == std::endian::little);
 
 constexpr uint32_t kFrameMagic = 0xfd2fb528;
 constexpr uint32_t kSkippableMagic = 0x184d2a50;  // The last 4 bits vary.
+constexpr uint32_t kChecksumMagic = kSkippableMagic | 0xc;
 constexpr uint8_t kTwoByteSize = 0x40;
 constexpr size_t kTwoByteSizeBase = 256;
 constexpr uint8_t kSingleSegment = 0x20;
@@ -92,6 +94,10 @@ std::optional<Frame> TakeSkippable(absl::Span<char> bytes) {
   Frame frame;
   frame.bytes = size;
   frame.skippable = true;
+  if (size == kChecksumFrameBytes &&
+      Load<uint32_t>(bytes.data()) == kChecksumMagic) {
+    frame.checksum = Load<uint32_t>(bytes.data() + 8);
+  }
   frame.content_bytes = 0;
   return frame;
 }
@@ -123,6 +129,12 @@ char* WriteFillFrame(char byte, size_t content_bytes, char* to) {
   to = WriteBlockHead(kRepeated, content_bytes, to);
   *to++ = byte;
   return to;
+}
+
+char* WriteChecksumFrame(uint32_t checksum, char* to) {
+  const std::array<uint32_t, 3> words = {kChecksumMagic, 4, checksum};
+  std::memcpy(to, words.data(), sizeof(words));
+  return to + sizeof(words);
 }
 
 std::optional<Frame> TakeFrame(absl::Span<char> bytes) {

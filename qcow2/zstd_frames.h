@@ -17,6 +17,9 @@ inline constexpr size_t kFrameExtraBytes = 4 + 1 + 2;
 // A frame of bytes as they are, beyond these, and one of equal bytes.
 inline constexpr size_t kRawFrameExtraBytes = kFrameExtraBytes + 1 + 3;
 inline constexpr size_t kFillFrameBytes = kFrameExtraBytes + 1 + 3 + 1;
+// A skippable frame before another one, with the checksum of what that holds as
+// the server has it. Decoders pass it over.
+inline constexpr size_t kChecksumFrameBytes = 4 + 4 + 4;
 // Contents from 256 bytes to this have sizes of two bytes.
 inline constexpr size_t kMaxFrameContent = 65536 + 255;
 
@@ -25,11 +28,13 @@ inline constexpr size_t kMaxFrameContent = 65536 + 255;
 char* WriteFrame(std::string_view body, size_t content_bytes, char* to);
 char* WriteRawFrame(std::string_view content, char* to);
 char* WriteFillFrame(char byte, size_t content_bytes, char* to);
+char* WriteChecksumFrame(uint32_t checksum, char* to);
 
 // A frame that was found.
 struct Frame {
   size_t bytes = 0;  // All of it.
   bool skippable = false;
+  std::optional<uint32_t> checksum;  // It is a checksum frame with this.
   // What it holds; nullopt when it does not say.
   std::optional<uint64_t> content_bytes;
   // The blocks, before which are at least two bytes of the frame's header.

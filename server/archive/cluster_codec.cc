@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "qcow2/zstd_frames.h"
 #include "server/engine/types/blocks.h"
@@ -24,8 +27,8 @@ static_assert(kChunkBytes == qcow2::kClusterBytes);
 // have a magic number before them and the content's size after these.
 constexpr size_t kEngineHeadBytes = 2;
 constexpr size_t kMostExtraBytes =
-    std::max({qcow2::kFrameExtraBytes, qcow2::kRawFrameExtraBytes,
-              qcow2::kFillFrameBytes});
+    std::max({qcow2::kFrameExtraBytes + qcow2::kChecksumFrameBytes,
+              qcow2::kRawFrameExtraBytes, qcow2::kFillFrameBytes});
 
 EncodedRun WholeRun() {
   return {.kind = RunKind::kRaw, .first_block = 0, .blocks = kBlocksPerChunk};
@@ -47,19 +50,25 @@ EncodedRun RunOf(const qcow2::Frame& frame, int first_block) {
     begin[0] = 0;
     begin[1] = frame.window;
     run.bytes = {begin, frame.blocks.size() + kEngineHeadBytes};
+    run.checksum = frame.checksum;
   }
   return run;
 }
 
 // False, with frames still as they were, when some are no whole blocks.
-bool TakeFrames(absl::Span<char> bytes, EncodedChunk* chunk) {
+bool TakeFrames(absl::Span<char> bytes, bool own, EncodedChunk* chunk) {
   std::vector<qcow2::Frame> frames;
   uint64_t content = 0;
+  std::optional<uint32_t> checksum;  // Of the next one.
   while (content < kChunkBytes) {
     auto frame = qcow2::TakeFrame(bytes);
     if (!frame.has_value() || !frame->content_bytes.has_value()) return false;
     bytes.remove_prefix(frame->bytes);
-    if (frame->skippable) continue;
+    if (frame->skippable) {
+      checksum = frame->checksum;
+      continue;
+    }
+    frame->checksum = std::exchange(checksum, std::nullopt);
     const uint64_t size = *frame->content_bytes;
     if (size == 0 || size % kBlockBytes != 0 || size > kChunkBytes - content) {
       return false;
@@ -69,8 +78,9 @@ bool TakeFrames(absl::Span<char> bytes, EncodedChunk* chunk) {
   }
   int block = 0;
   for (const qcow2::Frame& frame : frames) {
-    chunk->runs.push_back(RunOf(frame, block));
-    block += chunk->runs.back().blocks;
+    EncodedRun& run = chunk->runs.emplace_back(RunOf(frame, block));
+    run.as_stored = own && run.checksum.has_value();
+    block += run.blocks;
   }
   return true;
 }
@@ -94,6 +104,7 @@ uint32_t WriteCluster(const EncodedChunk& chunk, absl::Span<char> out) {
         to = qcow2::WriteRawFrame(bytes, to);
         break;
       case RunKind::kFrame:
+        if (run.as_stored) to = qcow2::WriteChecksumFrame(*run.checksum, to);
         to = qcow2::WriteFrame(bytes.substr(1), content, to);
         break;
     }
@@ -102,7 +113,7 @@ uint32_t WriteCluster(const EncodedChunk& chunk, absl::Span<char> out) {
 }
 
 bool ReadCluster(qcow2::ClusterKind kind, absl::Span<const char> cluster,
-                 EncodedChunk* chunk) {
+                 bool own, EncodedChunk* chunk) {
   chunk->runs.clear();
   if (kind == qcow2::ClusterKind::kZeroes) {
     chunk->runs.push_back(WholeRun());
@@ -113,7 +124,7 @@ bool ReadCluster(qcow2::ClusterKind kind, absl::Span<const char> cluster,
   std::memcpy(chunk->buffer.get(), cluster.data(), cluster.size());
   const absl::Span<char> bytes(chunk->buffer.get(), cluster.size());
   if (kind == qcow2::ClusterKind::kCompressed) {
-    if (TakeFrames(bytes, chunk)) return true;
+    if (TakeFrames(bytes, own, chunk)) return true;
     auto content = std::make_unique_for_overwrite<char[]>(kChunkBytes);
     if (!qcow2::Decompress({cluster.data(), cluster.size()},
                            {content.get(), kChunkBytes})) {

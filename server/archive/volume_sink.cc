@@ -25,10 +25,7 @@ absl::Status WrongOrder(const std::string& message) {
 
 }  // namespace
 
-absl::Status VolumeSink::OnHeader(const qcow2::Header& header,
-                                  std::string_view head) {
-  digest_.Reset();
-  digest_.AddBytes(head);
+absl::Status VolumeSink::OnHeader(const qcow2::Header& header) {
   if (volume_ != nullptr) return Follow(header);
   if (!header.backing_file.empty()) {
     return WrongOrder(absl::StrCat(
@@ -56,13 +53,6 @@ absl::Status VolumeSink::Follow(const qcow2::Header& header) {
   return volume_->Update(update);
 }
 
-absl::Status VolumeSink::OnTable(uint64_t, std::string_view table) {
-  // What came before it comes before it in the digest, too.
-  absl::Status status = WriteBatch();
-  digest_.AddBytes(table);
-  return status;
-}
-
 absl::Status VolumeSink::OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
                                    absl::Span<char> bytes) {
   // A new volume is a hole.
@@ -70,8 +60,8 @@ absl::Status VolumeSink::OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
   engine::EncodedChunk& chunk = batch_.emplace_back();
   chunk.chunk = cluster;
   // Only merging makes frames of whole chunks.
-  chunk.settled = origin_.id != 0 && !tries_raw_;
-  if (!ReadCluster(kind, bytes, &chunk)) {
+  chunk.settled = own() && !tries_raw_;
+  if (!ReadCluster(kind, bytes, own(), &chunk)) {
     return qcow2::Damaged(absl::StrCat("the cluster at offset ",
                                        cluster * kChunkBytes,
                                        " of its disk does not decompress"));
@@ -81,26 +71,15 @@ absl::Status VolumeSink::OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
 
 absl::Status VolumeSink::WriteBatch() {
   absl::Status status = volume_->WriteEncoded(absl::MakeSpan(batch_));
-  if (!status.ok()) return status;
-  for (const engine::EncodedChunk& chunk : batch_) {
-    for (const engine::EncodedRun& run : chunk.runs) {
-      if (run.kind == engine::RunKind::kZeroes) continue;
-      digest_.AddRun(chunk.chunk * kChunkBytes + run.first_block * kBlockBytes,
-                     static_cast<uint32_t>(run.blocks * kBlockBytes),
-                     run.checksum);
-    }
-  }
   batch_.clear();
-  return absl::OkStatus();
+  return status;
 }
 
 absl::Status VolumeSink::OnTrailer(const qcow2::Trailer& trailer) {
-  absl::Status status = WriteBatch();
-  if (!status.ok()) return status;
-  if (!trailer.has_digest || trailer.digest == digest_.Get()) return status;
-  return qcow2::Damaged(
-      "its content is not what was saved (the checksum over all of it "
-      "differs)");
+  if (own() && !trailer.has_digest) {
+    return qcow2::Damaged("its checksum is missing");
+  }
+  return WriteBatch();
 }
 
 }  // namespace ramvol::archive

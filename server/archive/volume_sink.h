@@ -13,7 +13,6 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "qcow2/format.h"
-#include "qcow2/image_digest.h"
 #include "qcow2/stream_reader.h"
 #include "qcow2/trailer.h"
 #include "server/engine/types/encoded_chunk.h"
@@ -23,8 +22,9 @@ namespace ramvol::archive {
 
 // The first image is a whole one; each that follows has the changes since the
 // one before it, and gives the volume its size. Frames go into the volume as
-// they are, once they proved to hold what they should, and the digest of each
-// image has to be right at its end. After an error, throw the volume away.
+// they are: those of its own images with the checksums that came with them, all
+// others once they proved to hold something. The digest of each image has to be
+// right at its end. Until then, and after an error, nobody must see the volume.
 //
 // Not thread-safe; the engine's threads help.
 class VolumeSink final : public qcow2::StreamSink {
@@ -43,9 +43,7 @@ class VolumeSink final : public qcow2::StreamSink {
   // nullptr before there is one.
   const std::shared_ptr<engine::Volume>& volume() const { return volume_; }
 
-  absl::Status OnHeader(const qcow2::Header& header,
-                        std::string_view head) override;
-  absl::Status OnTable(uint64_t group, std::string_view table) override;
+  absl::Status OnHeader(const qcow2::Header& header) override;
   absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
                          absl::Span<char> bytes) override;
   absl::Status OnTrailer(const qcow2::Trailer& trailer) override;
@@ -56,13 +54,14 @@ class VolumeSink final : public qcow2::StreamSink {
 
   absl::Status Follow(const qcow2::Header& header);
   absl::Status WriteBatch();
+  // The image is of a volume's frames, as a server wrote it.
+  bool own() const { return origin_.id != 0; }
 
   const MakeVolume make_;
   std::shared_ptr<engine::Volume> volume_;
   qcow2::Origin origin_;  // Of the image that is being read.
   bool on_top_ = false;   // It is not the first one.
   bool tries_raw_ = false;
-  qcow2::ImageDigest digest_;
   std::vector<engine::EncodedChunk> batch_;
 };
 

@@ -155,7 +155,7 @@ absl::Status VolumeSource::PlanEncoded(uint64_t chunk, EncodedForm form,
   if (plan->kind == ClusterKind::kCompressed &&
       kept_bytes_ + cluster_.size() <= kMaxKeptBytes) {
     kept_bytes_ += cluster_.size();
-    kept_[chunk] = {cluster_, encoded_.runs};
+    kept_[chunk] = cluster_;
   }
   return absl::OkStatus();
 }
@@ -163,7 +163,7 @@ absl::Status VolumeSource::PlanEncoded(uint64_t chunk, EncodedForm form,
 void VolumeSource::Forget(uint64_t chunk) {
   const auto kept = kept_.find(chunk);
   if (kept == kept_.end()) return;
-  kept_bytes_ -= kept->second.bytes.size();
+  kept_bytes_ -= kept->second.size();
   kept_.erase(kept);
 }
 
@@ -228,25 +228,11 @@ absl::Status VolumeSource::Tighten(ClusterPlan* cluster) {
   return status;
 }
 
-void VolumeSource::AddToDigest(uint64_t chunk,
-                               absl::Span<const engine::EncodedRun> runs,
-                               qcow2::ImageDigest* digest) const {
-  if (digest == nullptr) return;
-  for (const engine::EncodedRun& run : runs) {
-    if (run.kind == engine::RunKind::kZeroes) continue;
-    digest->AddRun(chunk * kChunkBytes + run.first_block * kBlockBytes,
-                   static_cast<uint32_t>(run.blocks * kBlockBytes),
-                   run.checksum);
-  }
-}
-
 absl::Status VolumeSource::ReadCluster(const ClusterPlan& plan,
-                                       absl::Span<char> out,
-                                       qcow2::ImageDigest* digest) {
+                                       absl::Span<char> out) {
   const uint64_t chunk = FirstOf(group_) + plan.index;
   if (const auto kept = kept_.find(chunk); kept != kept_.end()) {
-    std::memcpy(out.data(), kept->second.bytes.data(), out.size());
-    AddToDigest(chunk, kept->second.runs, digest);
+    std::memcpy(out.data(), kept->second.data(), out.size());
     return absl::OkStatus();
   }
   if (plan.kind == ClusterKind::kRaw) {
@@ -254,7 +240,6 @@ absl::Status VolumeSource::ReadCluster(const ClusterPlan& plan,
         volume_->ReadEncoded(chunk, EncodedForm::kRaw, &encoded_);
     if (!status.ok()) return status;
     std::memcpy(out.data(), encoded_.runs[0].bytes.data(), out.size());
-    AddToDigest(chunk, encoded_.runs, digest);
     return absl::OkStatus();
   }
   absl::Status status =
@@ -268,7 +253,6 @@ absl::Status VolumeSource::ReadCluster(const ClusterPlan& plan,
   if (cluster_.size() > out.size()) return DoesNotFit(chunk);
   std::memcpy(out.data(), cluster_.data(), cluster_.size());
   std::memset(out.data() + cluster_.size(), 0, out.size() - cluster_.size());
-  AddToDigest(chunk, encoded_.runs, digest);
   return absl::OkStatus();
 }
 

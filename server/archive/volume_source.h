@@ -12,7 +12,6 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "qcow2/format.h"
-#include "qcow2/image_digest.h"
 #include "qcow2/stream_writer.h"
 #include "server/engine/types/encoded_chunk.h"
 #include "server/engine/volume.h"
@@ -42,15 +41,10 @@ class VolumeSource final : public qcow2::ClusterSource {
   absl::StatusOr<std::vector<qcow2::GroupRoom>> Survey() override;
   absl::Status PlanGroup(uint32_t group, uint32_t room,
                          std::vector<qcow2::ClusterPlan>* plan) override;
-  absl::Status ReadCluster(const qcow2::ClusterPlan& plan, absl::Span<char> out,
-                           qcow2::ImageDigest* digest) override;
+  absl::Status ReadCluster(const qcow2::ClusterPlan& plan,
+                           absl::Span<char> out) override;
 
  private:
-  // A cluster that is ready, and the runs that it consists of.
-  struct Kept {
-    std::vector<char> bytes;
-    std::vector<engine::EncodedRun> runs;
-  };
   // A chunk that the image has; without `stored` it is a hole now.
   struct Chunk {
     uint64_t chunk = 0;
@@ -72,13 +66,12 @@ class VolumeSource final : public qcow2::ClusterSource {
   void Forget(uint64_t chunk);
   absl::Status FitIn(uint32_t room, std::vector<qcow2::ClusterPlan>* plan);
   absl::Status Tighten(qcow2::ClusterPlan* cluster);
-  void AddToDigest(uint64_t chunk, absl::Span<const engine::EncodedRun> runs,
-                   qcow2::ImageDigest* digest) const;
 
   const std::shared_ptr<engine::Volume> volume_;
   const std::shared_ptr<engine::Volume> since_;  // May be null.
   uint32_t group_ = 0;
-  absl::flat_hash_map<uint64_t, Kept> kept_;  // Of the group, by chunk.
+  // Clusters of the group that are ready, by chunk.
+  absl::flat_hash_map<uint64_t, std::vector<char>> kept_;
   uint64_t kept_bytes_ = 0;
   engine::EncodedChunk encoded_;
   std::vector<char> cluster_;

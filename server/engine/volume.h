@@ -89,9 +89,9 @@ class Volume {
   // have to decompress: whoever does later has the checksums. DATA_LOSS when
   // such a frame fails its check.
   absl::Status ReadEncoded(uint64_t chunk, EncodedForm form, EncodedChunk* out);
-  // Puts in chunks, all different, and sets the checksums of their runs. The
-  // bytes come from anywhere: INVALID_ARGUMENT, reason DAMAGED_IMAGE, when runs
-  // are not in order or a frame is not exactly its blocks. What lies past the
+  // Puts in chunks, all different. The bytes come from anywhere:
+  // INVALID_ARGUMENT, reason DAMAGED_IMAGE, when runs are not in order or a
+  // frame that is not as stored is not exactly its blocks. What lies past the
   // volume's end is left out. A failure can leave some of the chunks written.
   // Else as Write.
   absl::Status WriteEncoded(absl::Span<EncodedChunk> chunks);

@@ -79,7 +79,7 @@ void ReadAnywhere(std::string_view bytes) {
       if (++clusters > kMaxClusters) return;
       out.resize(cluster.kind == qcow2::ClusterKind::kRaw ? qcow2::kClusterBytes
                                                           : cluster.bytes);
-      if (!source.ReadCluster(cluster, absl::MakeSpan(out), nullptr).ok()) {
+      if (!source.ReadCluster(cluster, absl::MakeSpan(out)).ok()) {
         return;
       }
     }
@@ -128,8 +128,8 @@ class FewClusters final : public qcow2::ClusterSource {
     }
     return absl::OkStatus();
   }
-  absl::Status ReadCluster(const qcow2::ClusterPlan& plan, absl::Span<char> out,
-                           qcow2::ImageDigest*) override {
+  absl::Status ReadCluster(const qcow2::ClusterPlan& plan,
+                           absl::Span<char> out) override {
     if (plan.kind == qcow2::ClusterKind::kRaw) {
       std::fill(out.begin(), out.end(), 'r');
     } else {

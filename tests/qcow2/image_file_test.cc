@@ -89,7 +89,7 @@ class Crafted {
         std::string out(
             plan[i].kind == ClusterKind::kRaw ? kClusterBytes : plan[i].bytes,
             '\0');
-        status = source.ReadCluster(plan[i], absl::MakeSpan(out), nullptr);
+        status = source.ReadCluster(plan[i], absl::MakeSpan(out));
       }
       if (!status.ok()) return status;
     }

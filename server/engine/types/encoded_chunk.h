@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -23,9 +24,12 @@ struct EncodedRun {
   RunKind kind = RunKind::kZeroes;
   int first_block = 0;
   int blocks = 0;
-  // Of the content, as the engine checks it: the low 32 bits of XXH3-64. Not
-  // for kZeroes.
-  uint32_t checksum = 0;
+  // Of a frame's content, the low 32 bits of its XXH3-64, where it is known.
+  std::optional<uint32_t> checksum = std::nullopt;
+  // A frame that the engine has just so: it has a checksum, and no block
+  // repeats 8 bytes. WriteEncoded takes its word for that, and decompresses
+  // nothing. If it is not so, reads of these blocks are DATA_LOSS.
+  bool as_stored = false;
   absl::Span<const char> bytes = {};
 };
 

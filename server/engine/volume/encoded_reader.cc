@@ -28,24 +28,34 @@ StoredChunk Describe(uint64_t chunk, const RunPlan& plan) {
   return stored;
 }
 
+bool AnySameFilled(absl::Span<const char> content) {
+  for (size_t at = 0; at < content.size(); at += kBlockBytes) {
+    if (codec::SameFilledPattern(&content[at]).has_value()) return true;
+  }
+  return false;
+}
+
 // Compresses `content` to `to`, which has room for as many bytes, or copies it.
 EncodedRun Encode(int first_block, absl::Span<const char> content, int level,
                   char* to) {
   const int blocks = static_cast<int>(content.size() / kBlockBytes);
-  EncodedRun run{.kind = RunKind::kFrame,
-                 .first_block = first_block,
-                 .blocks = blocks,
-                 .checksum = codec::Checksum(content)};
-  size_t size = level == 0 ? 0
-                           : codec::Compress(content, level,
-                                             {to, MaxStoredBytes(blocks)});
+  const size_t size =
+      level == 0
+          ? 0
+          : codec::Compress(content, level, {to, MaxStoredBytes(blocks)});
   if (size == 0) {
-    run.kind = RunKind::kRaw;
-    size = content.size();
-    std::memcpy(to, content.data(), size);
+    std::memcpy(to, content.data(), content.size());
+    return {.kind = RunKind::kRaw,
+            .first_block = first_block,
+            .blocks = blocks,
+            .bytes = {to, content.size()}};
   }
-  run.bytes = {to, size};
-  return run;
+  return {.kind = RunKind::kFrame,
+          .first_block = first_block,
+          .blocks = blocks,
+          .checksum = codec::Checksum(content),
+          .as_stored = !AnySameFilled(content),
+          .bytes = {to, size}};
 }
 
 }  // namespace
@@ -126,6 +136,7 @@ bool EncodedReader::AddRun(const PlannedRun& planned, ChunkRefs& refs,
   EncodedRun run{.first_block = planned.first_block, .blocks = planned.blocks};
   if (planned.kind == PlannedKind::kFrame) {
     run.kind = RunKind::kFrame;
+    run.as_stored = true;
     run.checksum = planned.frame->checksum;
     CopyStored(parts_.arena(), *planned.frame, *at);
     run.bytes = {*at, planned.frame->stored};

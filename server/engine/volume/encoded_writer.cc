@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/mutex.h"
 #include "server/engine/content/codec.h"
@@ -22,30 +23,39 @@ BlockMask MaskOf(const EncodedRun& run) {
   return RunMask(run.first_block, run.blocks);
 }
 
-// Fills `content`, of kChunkBytes, and the checksums of the runs.
-bool Decode(EncodedChunk* chunk, char* content) {
+// Whether the runs are those of a chunk, one after the other.
+bool CoverChunk(const EncodedChunk& chunk) {
   int next = 0;
-  for (EncodedRun& run : chunk->runs) {
+  for (const EncodedRun& run : chunk.runs) {
     if (run.first_block != next || run.blocks < 1 ||
         run.blocks > kBlocksPerChunk - next) {
       return false;
     }
-    const absl::Span<char> out(content + next * kBlockBytes,
-                               run.blocks * kBlockBytes);
     next += run.blocks;
-    if (run.kind == RunKind::kZeroes) {
-      std::memset(out.data(), 0, out.size());
-      continue;
-    }
-    if (run.kind == RunKind::kRaw) {
-      if (run.bytes.size() != out.size()) return false;
-      std::memcpy(out.data(), run.bytes.data(), out.size());
-    } else if (!codec::Decompress(run.bytes, out)) {
-      return false;
-    }
-    run.checksum = codec::Checksum(out);
   }
   return next == kBlocksPerChunk;
+}
+
+// Fills the run's part of `content`, of kChunkBytes, and the checksum of a
+// frame.
+bool Decode(EncodedRun* run, char* content) {
+  const absl::Span<char> out(content + run->first_block * kBlockBytes,
+                             run->blocks * kBlockBytes);
+  switch (run->kind) {
+    case RunKind::kZeroes:
+      std::memset(out.data(), 0, out.size());
+      return true;
+    case RunKind::kRaw:
+      if (run->bytes.size() != out.size()) return false;
+      std::memcpy(out.data(), run->bytes.data(), out.size());
+      return true;
+    case RunKind::kFrame:
+      break;
+  }
+  if (!codec::Decompress(run->bytes, out)) return false;
+  const uint32_t checksum = codec::Checksum(out);
+  run->as_stored = false;
+  return std::exchange(run->checksum, checksum).value_or(checksum) == checksum;
 }
 
 // Whether it repeats 8 bytes, so that no frame needs to hold it.
@@ -71,12 +81,21 @@ Refusal EncodedWriter::Write(absl::Span<EncodedChunk> chunks) {
 }
 
 Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
-  const auto content = std::make_unique_for_overwrite<char[]>(kChunkBytes);
-  if (!Decode(chunk, content.get())) return {Cause::kCorrupt, chunk->chunk};
+  const Refusal damaged{Cause::kCorrupt, chunk->chunk};
+  if (!CoverChunk(*chunk)) return damaged;
   const uint64_t size = parts_.content.size_bytes();
   const uint64_t begin = chunk->chunk * kChunkBytes;
-  if (begin >= size) return Refusal();
-  const uint64_t length = std::min(kChunkBytes, size - begin);
+  const uint64_t length =
+      begin >= size ? 0 : std::min(kChunkBytes, size - begin);
+  // Of blocks that are there as a whole.
+  const auto whole_blocks = static_cast<int>(length / kBlockBytes);
+  const auto content = std::make_unique_for_overwrite<char[]>(kChunkBytes);
+  for (EncodedRun& run : chunk->runs) {
+    const bool unseen = run.as_stored && MayKeep(run) &&
+                        run.first_block + run.blocks <= whole_blocks;
+    if (!unseen && !Decode(&run, content.get())) return damaged;
+  }
+  if (length == 0) return Refusal();
   std::memset(content.get() + length, 0, kChunkBytes - length);
 
   PieceWrite piece(parts_.arena(), parts_.content.layer());
@@ -87,16 +106,13 @@ Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
   piece.must_succeed = parts_.packing.reserves();
   piece.max_span = parts_.packing.write_span(kChunkBytes * 2);
   const BlockMask all = piece.touched;
-  const BlockMask past_end =
-      length % kBlockBytes == 0
-          ? 0
-          : BlockBit(static_cast<int>(length / kBlockBytes));
   BlockMask kept = 0;
   for (const EncodedRun& run : chunk->runs) {
-    const BlockMask mask = MaskOf(run);
-    if ((mask & ~all) != 0 || (mask & past_end) != 0) continue;
+    if (run.first_block + run.blocks > whole_blocks) continue;
     const bool stays_raw = chunk->settled && run.kind == RunKind::kRaw;
-    if (stays_raw || KeepsFrame(run, content.get(), &piece)) kept |= mask;
+    if (stays_raw || run.as_stored || KeepsFrame(run, content.get(), &piece)) {
+      kept |= MaskOf(run);
+    }
   }
   piece.touched = all & ~kept;
   Refusal refusal = pieces_.Prepare(1, &piece);
@@ -111,13 +127,15 @@ Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
   return refusal;
 }
 
+bool EncodedWriter::MayKeep(const EncodedRun& run) const {
+  return run.kind == RunKind::kFrame && parts_.packing.compresses() &&
+         run.blocks <= parts_.packing.max_span() && !run.bytes.empty() &&
+         run.bytes.size() <= MaxStoredBytes(run.blocks);
+}
+
 bool EncodedWriter::KeepsFrame(const EncodedRun& run, const char* content,
                                PieceWrite* piece) const {
-  if (run.kind != RunKind::kFrame || !parts_.packing.compresses() ||
-      run.blocks > parts_.packing.max_span() ||
-      run.bytes.size() > MaxStoredBytes(run.blocks)) {
-    return false;
-  }
+  if (!MayKeep(run)) return false;
   BlockMask same = 0;
   for (const int block : Bits(MaskOf(run))) {
     if (IsSameFilled(content + block * kBlockBytes)) same |= BlockBit(block);
@@ -152,7 +170,7 @@ Refusal EncodedWriter::AddFrame(const EncodedRun& run, bool settled,
   Frame* frame = nullptr;
   for (int i = 0; i < kMaxAttempts; ++i) {
     frame = NewFrame(piece->layer->account, Priority::kNormal, MaskOf(run),
-                     run.checksum, run.bytes);
+                     *run.checksum, run.bytes);
     if (frame != nullptr) break;
     if (!reclaimer_.MakeRoom(*piece->layer, run.blocks * kBlockBytes)) break;
   }
@@ -160,7 +178,7 @@ Refusal EncodedWriter::AddFrame(const EncodedRun& run, bool settled,
   frame->merged.store(settled && run.blocks == kBlocksPerChunk,
                       std::memory_order_relaxed);
   for (const int block : Bits(frame->blocks)) {
-    if (IsSameFilled(piece->DataOf(block))) continue;
+    if (!run.as_stored && IsSameFilled(piece->DataOf(block))) continue;
     piece->fresh[block] = Slot::OfFrame(frame);
   }
   return Refusal();

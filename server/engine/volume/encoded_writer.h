@@ -12,11 +12,12 @@
 
 namespace ramvol::engine {
 
-// Nothing is taken on trust: each frame is decompressed, and only what is
-// exactly its blocks is kept as it is. Blocks of zeroes become holes, repeated
-// patterns are recognised, and what this volume would not hold that way (raw
-// blocks that are not settled, frames longer than its longest, any frame
-// without compression) goes the way of a write. Background threads help.
+// Only a frame as stored (EncodedRun) is taken on trust. Each other one is
+// decompressed, and kept as it is if it is exactly its blocks. Blocks of zeroes
+// become holes, repeated patterns are recognised, and what this volume would
+// not hold that way (raw blocks that are not settled, frames longer than its
+// longest, any frame without compression) goes the way of a write. Background
+// threads help.
 //
 // Thread-safe. Borrows `pieces`, `reclaimer` and what `parts` refer to, which
 // must outlive it.
@@ -26,15 +27,17 @@ class EncodedWriter {
                 Reclaimer& reclaimer)
       : parts_(parts), pieces_(pieces), reclaimer_(reclaimer) {}
 
-  // Makes the content of each of `chunks`, all different, that of its runs, and
-  // fills in their checksums. Each chunk changes as a whole; after a failure
-  // some have. kCorrupt, with the chunk, when its runs are not in order, do not
-  // hold all of its blocks, or a frame is not that of its blocks. What lies
-  // past the volume's end is left out. As Writer::Write for the rest.
+  // Makes the content of each of `chunks`, all different, that of its runs.
+  // Each chunk changes as a whole; after a failure some have. kCorrupt, with
+  // the chunk, when its runs are not in order, do not hold all of its blocks,
+  // or a frame that is not as stored is not that of its blocks. What lies past
+  // the volume's end is left out. As Writer::Write for the rest.
   Refusal Write(absl::Span<EncodedChunk> chunks);
 
  private:
   Refusal WriteOne(EncodedChunk* chunk);
+  // Whether the volume may have the frame of `run` at all.
+  bool MayKeep(const EncodedRun& run) const;
   // Plans how the content of `run`, which is at `content`, is stored: as the
   // frame it is, or in `*piece` as data.
   bool KeepsFrame(const EncodedRun& run, const char* content,
