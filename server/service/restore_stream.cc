@@ -3,31 +3,18 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/peer.h"
 #include "base/reason.h"
-#include "proto/status.h"
 #include "server/service/call_message.h"
 #include "server/service/image_settings.h"
 #include "server/service/peer_text.h"
-#include "server/service/send_away.h"
 
 namespace ramvol::service {
-namespace {
-
-// The reactor of a call that is refused.
-class Refused final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
- public:
-  explicit Refused(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
-};
-
-}  // namespace
-
 grpc::ServerReadReactor<grpc::ByteBuffer>* RestoreStream::Answer(
     ImageStreams* streams, grpc::CallbackServerContext* context,
     grpc::ByteBuffer* response) {
   absl::Status status = streams->Enter(*context);
-  if (!status.ok()) return new Refused(status);
+  if (!status.ok())
+    return new RefusedCall<grpc::ServerReadReactor<grpc::ByteBuffer>>(status);
   const auto stream =
       std::make_shared<RestoreStream>(streams, context, response);
   streams->Add(stream);
@@ -38,49 +25,19 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* RestoreStream::Answer(
 RestoreStream::RestoreStream(ImageStreams* streams,
                              grpc::CallbackServerContext* context,
                              grpc::ByteBuffer* response)
-    : streams_(*streams),
-      parts_(streams->parts()),
-      context_(context),
+    : ImageCall(streams, context, kHeldBytes),
       response_(response),
-      peer_(context->peer()),
       sink_([this](const qcow2::Header& header) { return Make(header); }),
-      reader_(&sink_),
-      memory_(parts_.memory),
-      holder_(memory_.get(), this) {}
+      reader_(&sink_) {}
 
 RestoreStream::~RestoreStream() {
   if (sink_.volume() == nullptr || published_) return;
   (void)parts_.engine->DeleteVolume(sink_.volume(), /*force=*/true);
 }
 
-void RestoreStream::Start() {
-  {
-    MutexLock lock(&mu_);
-    holder_.SetPeer(PeerOf(peer_));
-    holder_.Open(ClientMemory::Stream());
-    waits_ = !holder_.Reserve(kHeldBytes);
-    if (waits_) {
-      holder_.Ask(kHeldBytes, [self = weak_from_this()] {
-        const auto stream = self.lock();
-        if (stream != nullptr && stream->EndWait()) stream->Begin();
-      });
-      return;
-    }
-  }
-  Begin();
-}
-
-// Whoever gets true is the one that goes on.
-bool RestoreStream::EndWait() {
-  MutexLock lock(&mu_);
-  return std::exchange(waits_, false);
-}
-
 void RestoreStream::Begin() {
   {
     MutexLock lock(&mu_);
-    (void)holder_.Reserve(kHeldBytes);  // Takes what was granted, if it waited.
-    holder_.SetHeld(kHeldBytes);
     holder_.WaitsForClient(true);
   }
   StartRead(&incoming_);
@@ -94,14 +51,6 @@ void RestoreStream::OnReadDone(bool ok) {
     holder_.WaitsForClient(false);
   }
   Continue();
-}
-
-void RestoreStream::Continue() {
-  const bool queued = parts_.executor->Submit(
-      Lane::kMayWait, [self = shared_from_this()] { self->Step(); });
-  if (queued) return;
-  End(absl::UnavailableError(
-      "the server has more requests waiting than it accepts; try again later"));
 }
 
 RestoreStream::Turn RestoreStream::NextTurn(grpc::ByteBuffer* message) {
@@ -137,8 +86,7 @@ void RestoreStream::Step() {
       End(Complete());
       break;
     case Turn::kStopped:
-      End(context_->IsCancelled() ? absl::CancelledError("the client is gone")
-                                  : ShuttingDownError());
+      End(WhyStopped());
       break;
     case Turn::kIdle:
       break;
@@ -200,15 +148,6 @@ absl::Status RestoreStream::Complete() {
   return absl::OkStatus();
 }
 
-void RestoreStream::OnCancel() {
-  {
-    MutexLock lock(&mu_);
-    cancelled_ = true;
-  }
-  // Else a read is under way, or the executor has it, and they end it.
-  if (EndWait()) End(absl::CancelledError("the client is gone"));
-}
-
 void RestoreStream::Drain() {
   bool idle = false;
   {
@@ -218,34 +157,7 @@ void RestoreStream::Drain() {
     if (idle) holder_.WaitsForClient(false);
   }
   if (idle) Continue();
-  if (EndWait()) End(ShuttingDownError());
-}
-
-void RestoreStream::End(const absl::Status& status) {
-  {
-    MutexLock lock(&mu_);
-    finished_ = true;
-    holder_.Withdraw();
-  }
-  Finish(ToGrpcStatus(status));
-}
-
-void RestoreStream::OnDone() { streams_.Remove(this, peer_); }
-
-std::function<void()> RestoreStream::SendAway() {
-  return [self = weak_from_this()] {
-    if (const auto stream = self.lock()) stream->EndNow();
-  };
-}
-
-void RestoreStream::EndNow() {
-  std::unique_ptr<EndableCall> call;
-  {
-    MutexLock lock(&mu_);
-    if (finished_) return;
-    call = std::make_unique<EndableCall>(context_->c_call());
-  }
-  call->End(ClientTooSlow(kHeldBytes));
+  ImageCall::Drain();
 }
 
 }  // namespace ramvol::service

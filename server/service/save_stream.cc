@@ -3,25 +3,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/peer.h"
 #include "base/reason.h"
-#include "proto/status.h"
 #include "server/service/call_message.h"
 #include "server/service/image_settings.h"
 #include "server/service/io_wire.h"
 #include "server/service/peer_text.h"
-#include "server/service/send_away.h"
 #include "server/service/uid.h"
 
 namespace ramvol::service {
 namespace {
-
-// The reactor of a call that is refused.
-class Refused final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  explicit Refused(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
-};
 
 absl::Status CheckRequest(const v1::SaveRequest& request) {
   if (request.volume().empty()) {
@@ -49,7 +39,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* SaveStream::Answer(
   absl::Status status = DecodeSmallMessage(request, &decoded);
   if (status.ok()) status = CheckRequest(decoded);
   if (status.ok()) status = streams->Enter(*context);
-  if (!status.ok()) return new Refused(status);
+  if (!status.ok())
+    return new RefusedCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>(status);
   const auto stream =
       std::make_shared<SaveStream>(streams, context, std::move(decoded));
   streams->Add(stream);
@@ -60,13 +51,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* SaveStream::Answer(
 SaveStream::SaveStream(ImageStreams* streams,
                        grpc::CallbackServerContext* context,
                        v1::SaveRequest request)
-    : streams_(*streams),
-      parts_(streams->parts()),
-      context_(context),
-      peer_(context->peer()),
-      request_(std::move(request)),
-      memory_(parts_.memory),
-      holder_(memory_.get(), this) {}
+    : ImageCall(streams, context, kHeldBytes), request_(std::move(request)) {}
 
 SaveStream::~SaveStream() {
   writer_.reset();
@@ -75,48 +60,9 @@ SaveStream::~SaveStream() {
   (void)parts_.engine->DeleteVolume(hidden_, /*force=*/true);
 }
 
-void SaveStream::Start() {
-  {
-    MutexLock lock(&mu_);
-    holder_.SetPeer(PeerOf(peer_));
-    holder_.Open(ClientMemory::Stream());
-    waits_ = !holder_.Reserve(kHeldBytes);
-    if (waits_) {
-      holder_.Ask(kHeldBytes, [self = weak_from_this()] {
-        const auto stream = self.lock();
-        if (stream != nullptr && stream->EndWait()) stream->Continue();
-      });
-      return;
-    }
-  }
-  Continue();
-}
-
-// Whoever gets true is the one that goes on.
-bool SaveStream::EndWait() {
-  MutexLock lock(&mu_);
-  return std::exchange(waits_, false);
-}
-
-void SaveStream::Continue() {
-  const bool queued = parts_.executor->Submit(
-      Lane::kMayWait, [self = shared_from_this()] { self->Step(); });
-  if (queued) return;
-  End(absl::UnavailableError(
-      "the server has more requests waiting than it accepts; try again later"));
-}
-
-absl::Status SaveStream::WhyStopped() {
-  MutexLock lock(&mu_);
-  if (cancelled_) return absl::CancelledError("the client is gone");
-  if (draining_) return ShuttingDownError();
-  return absl::OkStatus();
-}
-
 void SaveStream::Step() {
   absl::Status status = WhyStopped();
   if (status.ok() && writer_ == nullptr) {
-    TakeMemory();
     status = Open();
     if (!status.ok()) {
       End(status);
@@ -137,12 +83,6 @@ void SaveStream::Step() {
   } else {
     Send(EncodeReadResponse(std::move(data)));
   }
-}
-
-void SaveStream::TakeMemory() {
-  MutexLock lock(&mu_);
-  (void)holder_.Reserve(kHeldBytes);  // Takes what was granted, if it waited.
-  holder_.SetHeld(kHeldBytes);
 }
 
 void SaveStream::Send(grpc::ByteBuffer message) {
@@ -166,50 +106,6 @@ void SaveStream::OnWriteDone(bool ok) {
   }
   outgoing_.Clear();
   Continue();
-}
-
-void SaveStream::OnCancel() {
-  {
-    MutexLock lock(&mu_);
-    cancelled_ = true;
-  }
-  // Else a write is under way, or the executor has it, and they end it.
-  if (EndWait()) End(absl::CancelledError("the client is gone"));
-}
-
-void SaveStream::Drain() {
-  {
-    MutexLock lock(&mu_);
-    draining_ = true;
-  }
-  if (EndWait()) End(ShuttingDownError());
-}
-
-void SaveStream::End(const absl::Status& status) {
-  {
-    MutexLock lock(&mu_);
-    finished_ = true;
-    holder_.Withdraw();
-  }
-  Finish(ToGrpcStatus(status));
-}
-
-void SaveStream::OnDone() { streams_.Remove(this, peer_); }
-
-std::function<void()> SaveStream::SendAway() {
-  return [self = weak_from_this()] {
-    if (const auto stream = self.lock()) stream->EndNow();
-  };
-}
-
-void SaveStream::EndNow() {
-  std::unique_ptr<EndableCall> call;
-  {
-    MutexLock lock(&mu_);
-    if (finished_) return;
-    call = std::make_unique<EndableCall>(context_->c_call());
-  }
-  call->End(ClientTooSlow(kHeldBytes));
 }
 
 absl::Status SaveStream::Attach(const std::string& name,

@@ -4,21 +4,19 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "base/client_memory.h"
-#include "base/mutex.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "qcow2/stream_writer.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/archive/volume_source.h"
 #include "server/engine/volume.h"
+#include "server/service/image_call.h"
 #include "server/service/image_streams.h"
 
 namespace ramvol::service {
@@ -27,9 +25,7 @@ namespace ramvol::service {
 // sent, at the pace at which the client reads. What it holds is charged before
 // it begins; it waits for that.
 class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                         public std::enable_shared_from_this<SaveStream>,
-                         public ImageStream,
-                         public ClientMemory::Client {
+                         public ImageCall {
  public:
   // Answers a call.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Answer(
@@ -41,10 +37,8 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   ~SaveStream() override;
 
   void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
-  void Drain() override;
-  std::function<void()> SendAway() override;
+  void OnCancel() override { Cancel(); }
+  void OnDone() override { Leave(); }
 
  private:
   static constexpr size_t kMessageBytes = size_t{1} << 20;
@@ -53,16 +47,10 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   static constexpr size_t kHeldBytes =
       4 * kMessageBytes + archive::VolumeSource::kMaxKeptBytes;
 
-  void Start() ABSL_LOCKS_EXCLUDED(mu_);
-  bool EndWait() ABSL_LOCKS_EXCLUDED(mu_);
-  void TakeMemory() ABSL_LOCKS_EXCLUDED(mu_);
-  // Has the executor make a message.
-  void Continue() ABSL_LOCKS_EXCLUDED(mu_);
-  void Step() ABSL_LOCKS_EXCLUDED(mu_);
+  void Begin() override { Continue(); }
+  void Step() override;
+  void FinishCall(const grpc::Status& status) override { Finish(status); }
   void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mu_);
-  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
-  void EndNow() ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status WhyStopped() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Finds what is to be saved, and takes the snapshot.
   absl::Status Open();
@@ -71,10 +59,6 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                       std::optional<engine::Attachment>* attachment);
   grpc::ByteBuffer FirstMessage() const;
 
-  ImageStreams& streams_;
-  const ImageParts& parts_;
-  grpc::CallbackServerContext* const context_;  // Until it is finished.
-  const std::string peer_;
   const v1::SaveRequest request_;
 
   // The executor's, one task at a time.
@@ -86,14 +70,6 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::unique_ptr<archive::VolumeSource> source_;
   std::unique_ptr<qcow2::StreamWriter> writer_;
   grpc::ByteBuffer outgoing_;  // gRPC's while it writes.
-
-  Mutex mu_;
-  bool waits_ ABSL_GUARDED_BY(mu_) = false;  // For memory.
-  bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
-  bool draining_ ABSL_GUARDED_BY(mu_) = false;
-  const std::shared_ptr<ClientMemory> memory_;
-  ClientMemory::Holder holder_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ramvol::service
