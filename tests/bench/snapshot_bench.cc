@@ -5,12 +5,14 @@
 // Prints a table: each row says what was measured. GIB of image data (2 by
 // default) are in the volume.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -191,6 +193,38 @@ void Reads(Engine& engine, const std::shared_ptr<Volume>& golden) {
   for (const auto& clone : clones) Require(engine.DeleteVolume(clone, false));
 }
 
+// 4 KiB reads of what no cache holds, in random order, by the source and by a
+// clone in turn: each chunk is read once, in a frame of its own.
+void ColdReads(Engine& engine, const std::shared_ptr<Volume>& golden,
+               uint64_t data_bytes) {
+  VolumeOptions options;
+  options.name = "cold-reader";
+  const auto clone = Require(engine.CloneVolume(options, golden));
+  std::vector<uint64_t> chunks(data_bytes / kChunkBytes);
+  std::iota(chunks.begin(), chunks.end(), 0);
+  std::mt19937_64 random(5);
+  std::shuffle(chunks.begin(), chunks.end(), random);
+  std::string data(kBlockBytes, '\0');
+  // No frame of a stream of writes has more than 32 KiB.
+  for (const uint64_t at : {uint64_t{0}, kChunkBytes / 2}) {
+    std::array<std::vector<double>, 2> took;
+    const uint64_t before = engine.Stats().decompressions.count();
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      const auto& volume = i % 2 == 0 ? golden : clone;
+      const auto began = Clock::now();
+      Require(volume->Read(chunks[i] * kChunkBytes + at, absl::MakeSpan(data)));
+      took[i % 2].push_back(MicrosSince(began) * 1000);
+    }
+    std::printf(
+        "cold 4 KiB read: source %.0f ns, clone %.0f ns; %zu decompressions "
+        "of %zu reads\n",
+        Percentile(took[0], 0.5), Percentile(took[1], 0.5),
+        static_cast<size_t>(engine.Stats().decompressions.count() - before),
+        chunks.size());
+  }
+  Require(engine.DeleteVolume(clone, false));
+}
+
 // A 4 KiB write to each of some leaves: shared, and again.
 void Writes(Engine& engine, const std::shared_ptr<Volume>& golden) {
   std::mt19937_64 random(3);
@@ -251,6 +285,7 @@ void RunAll(uint64_t data_bytes) {
   const auto engine = NewEngine();
   const auto golden = NewVolume(*engine, "golden", data_bytes);
   engine->QuiesceForTest(/*merge=*/false);
+  ColdReads(*engine, golden, data_bytes);
   Clones(*engine, golden);
   Reads(*engine, golden);
   Writes(*engine, golden);
