@@ -25,6 +25,7 @@
 #include "server/engine/content/recovery.h"
 #include "server/engine/counters/totals.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/memory/kill_point.h"
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/memory/slab_tenant.h"
 #include "server/engine/memory/state_file.h"
@@ -52,7 +53,7 @@ EngineOptions WithDefaults(EngineOptions options) {
 
 // The format of what content/ and volume/ keep in the arena. Change it with any
 // of these structures.
-constexpr uint32_t kStateFormat = 1;
+constexpr uint32_t kStateFormat = 2;
 
 absl::StatusOr<std::unique_ptr<Arena>> MakeArena(const EngineOptions& options,
                                                  std::string* warning) {
@@ -252,7 +253,10 @@ struct Engine::Impl {
     Recovery recovery(*arena, hot);
     const auto found = recovery.ClaimAll(ListHead(*arena), &result.lost);
     arena->FinishRecovery();
-    for (const Recovery::Found& one : found) Restore(one, recovery, &result);
+    for (const Recovery::Found& one : found) {
+      Restore(one, recovery, &result);
+      KillPoint();
+    }
     result.took = absl::Nanoseconds(SteadyNowNs() - began_ns);
     return result;
   }
@@ -270,11 +274,12 @@ struct Engine::Impl {
     if (!described) description = DescribeDamaged();
     auto core = std::make_shared<VolumeCore>(
         parts, description->options, description->uid,
-        std::make_unique<HeldRecord>(records.get(), found.record, damaged));
+        std::make_unique<HeldRecord>(records.get(), found.record, damaged,
+                                     found.described));
     core->set_attributes(description->attributes);
     const std::string name = core->name();
     if (damaged) {
-      core->Seal();
+      core->Seal(recovery, found.tree);
       result->damaged.push_back(name);
     } else {
       core->Recover(recovery);
@@ -448,8 +453,9 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
 
 absl::Status Engine::RevertVolume(const std::shared_ptr<Volume>& volume,
                                   const std::shared_ptr<Volume>& snapshot,
-                                  bool force) {
-  return volume->core_->Revert(*snapshot->core_, force);
+                                  bool force,
+                                  std::optional<std::string> attributes) {
+  return volume->core_->Revert(*snapshot->core_, force, std::move(attributes));
 }
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::Find(
@@ -510,8 +516,7 @@ absl::Status Engine::RenameVolume(const std::shared_ptr<Volume>& volume,
   if (!free.ok()) return free;
   auto node = impl_->volumes.extract(found);
   node.key() = name;
-  volume->core_->set_name(name);
-  volume->core_->DescribeAgain(std::move(attributes));
+  volume->core_->Rename(name, std::move(attributes));
   impl_->volumes.insert(std::move(node));
   return absl::OkStatus();
 }

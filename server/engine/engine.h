@@ -94,11 +94,13 @@ class Engine {
       const std::vector<SnapshotRequest>& requests);
 
   // Makes the content and the size of `volume` those of `snapshot`, as one
-  // instant, for attached clients, too. FAILED_PRECONDITION when it is
-  // read-only or, unless `force`, when clients are attached.
-  absl::Status RevertVolume(const std::shared_ptr<Volume>& volume,
-                            const std::shared_ptr<Volume>& snapshot,
-                            bool force);
+  // instant, for attached clients, too, and replaces the attributes if there
+  // are some. FAILED_PRECONDITION when it is read-only or, unless `force`, when
+  // clients are attached.
+  absl::Status RevertVolume(
+      const std::shared_ptr<Volume>& volume,
+      const std::shared_ptr<Volume>& snapshot, bool force,
+      std::optional<std::string> attributes = std::nullopt);
 
   // NOT_FOUND when there is no volume of this name, or no snapshot when it is
   // "@" and a snapshot's.

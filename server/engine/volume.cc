@@ -78,7 +78,7 @@ absl::Status Volume::CheckUnattached() const {
 }
 std::string Volume::attributes() const { return core_->attributes(); }
 void Volume::SetAttributes(std::string attributes) {
-  core_->DescribeAgain(std::move(attributes));
+  core_->SetAttributes(std::move(attributes));
 }
 bool Volume::damaged() const { return core_->damaged(); }
 bool Volume::CorruptForTest(uint64_t offset) {

@@ -133,8 +133,8 @@ class Volume {
   // the volume open.
   absl::Status CheckUnattached() const;
 
-  // What the caller keeps with it, see Engine::CreateVolume; Update and
-  // RenameVolume replace it.
+  // What the caller keeps with it, see Engine::CreateVolume; Update,
+  // RenameVolume and RevertVolume replace it.
   std::string attributes() const;
   // Replaces it alone.
   void SetAttributes(std::string attributes);

@@ -226,17 +226,14 @@ class Catalog::Entry {
       const v1::RevertVolumeRequest& request, const Catalog& catalog) {
     MutexLock change_lock(&change_mu_);
     absl::Status status = CheckEtag("volume", name(), request.etag(), etag());
-    if (status.ok()) {
-      status =
-          catalog.engine_->RevertVolume(volume_, snapshot, request.force());
-    }
     if (!status.ok()) return status;
     state::v1::KeptVolume next = kept();
-    FillVolume(*volume_, next.mutable_settings());
+    next.mutable_settings()->set_size_bytes(
+        static_cast<int64_t>(snapshot->size_bytes()));
     Stamp(catalog.clock_(), &next);
-    // A server that is killed before this leaves it reverted, with the old
-    // etag.
-    volume_->SetAttributes(next.SerializeAsString());
+    status = catalog.engine_->RevertVolume(volume_, snapshot, request.force(),
+                                           next.SerializeAsString());
+    if (!status.ok()) return status;
     MutexLock lock(&mu_);
     kept_ = std::move(next);
     return DescribeLocked(catalog.clock_(), catalog.steady_());

@@ -6,7 +6,6 @@
 #include "server/engine/content/compare.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/content/hot_node.h"
-#include "server/engine/content/publish.h"
 #include "server/engine/types/options.h"
 
 namespace ramvol::engine {
@@ -77,7 +76,6 @@ void MeasureLeaf(Leaf* leaf, Content::Usage* usage) {
 Content::Content(std::shared_ptr<Layer> layer, HotCache& hot, Record& record)
     : hot_(hot),
       size_bytes_(record.top().size_bytes.load(std::memory_order_relaxed)),
-      record_(record),
       index_(record, (size_bytes() - 1) / kChunkBytes + 1),
       layer_(std::move(layer)) {}
 
@@ -94,14 +92,23 @@ void Content::Recover(Recovery& recovery,
 
 void Content::Leave() {
   StripedWriterLock index_lock(&index_.lock());
-  ForgetLayers(index_.PeekTree());
+  ForgetLayers(index_.PeekTree(), Damage());
+  if (damage_ != nullptr) ForgetLayers(sealed_, *damage_);
   left_ = true;
 }
 
-void Content::Seal() {
+void Content::Seal(Recovery& recovery, const Tree& tree,
+                   const std::shared_ptr<Layer>& shared) {
   StripedWriterLock index_lock(&index_.lock());
   CloseLocked();
-  left_ = true;
+  sealed_ = tree;
+  damage_ = recovery.damage();
+  recovery.Adopt(tree, layer_, shared);
+}
+
+void Content::FreeSealed() {
+  CutDamage(sealed_, *damage_);
+  Release({std::exchange(sealed_, {})});
 }
 
 std::shared_ptr<Layer> Content::layer() const {
@@ -109,9 +116,9 @@ std::shared_ptr<Layer> Content::layer() const {
   return layer_;
 }
 
-void Content::SetSizeLocked(uint64_t size_bytes) {
+void Content::SetSizeLocked(uint64_t size_bytes, TextPiece** description) {
   index_.Grow((size_bytes - 1) / kChunkBytes + 1, layer_);
-  Publish(record_.top().size_bytes, size_bytes);
+  index_.Resize(size_bytes, description);
   size_bytes_.store(size_bytes, std::memory_order_release);
 }
 
@@ -301,10 +308,11 @@ Tree Content::ShareLocked() {
 }
 
 void Content::BecomeLocked(const Tree& tree, uint64_t size_bytes,
-                           std::vector<Tree>* before) {
+                           TextPiece** description, std::vector<Tree>* before) {
   may_share_.store(true, std::memory_order_relaxed);
-  index_.Become(tree, size_bytes, before);
-  SetSizeLocked(size_bytes);
+  index_.Become(tree, size_bytes, description, before);
+  index_.Grow((size_bytes - 1) / kChunkBytes + 1, layer_);
+  size_bytes_.store(size_bytes, std::memory_order_release);
 }
 
 Refusal Content::Compare(const Content& other, uint64_t first, uint64_t last,

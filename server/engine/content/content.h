@@ -60,8 +60,12 @@ class Content {
   // Leaves what is below the record to a later process. Nobody may use it any
   // more, but the destructor frees nothing.
   void Leave();
-  // Closes it, and never looks at what is below the record, which is damaged.
-  void Seal();
+  // Closes it. What `recovery` could follow of a damaged one, which is not
+  // below the record, is charged to it, and stays until it is left or
+  // FreeSealed.
+  void Seal(Recovery& recovery, const Tree& tree,
+            const std::shared_ptr<Layer>& shared);
+  void FreeSealed();
 
   // Once closed, everything but Clear is refused as kDeleted.
   bool closed() const { return closed_.load(std::memory_order_acquire); }
@@ -82,8 +86,16 @@ class Content {
   void CloseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock()) {
     closed_.store(true, std::memory_order_release);
   }
-  // Keeps what lies past a smaller end; use Clear.
-  void SetSizeLocked(uint64_t size_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
+  // Keeps what lies past a smaller end; use Clear. The description changes with
+  // it, by one store: `*description` is the earlier one afterwards. nullptr: it
+  // stays.
+  void SetSizeLocked(uint64_t size_bytes, TextPiece** description)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
+  void SetSizeLocked(uint64_t size_bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock()) {
+    TextPiece* same = nullptr;
+    SetSizeLocked(size_bytes, &same);
+  }
 
   // Calls look(map) under the chunk's lock, which readers share. `look` may
   // take references but must not copy bytes. If it returns true, the chunk
@@ -215,10 +227,17 @@ class Content {
   // The same without ending the layer: of a snapshot, which writes nothing.
   Tree ShareLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
   // Takes over `tree` and the size in the place of what there is, which moves
-  // to `*before`: call Release for it without the lock.
+  // to `*before`: call Release for it without the lock. `*description` as in
+  // SetSizeLocked.
+  void BecomeLocked(const Tree& tree, uint64_t size_bytes,
+                    TextPiece** description, std::vector<Tree>* before)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
   void BecomeLocked(const Tree& tree, uint64_t size_bytes,
                     std::vector<Tree>* before)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock());
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock()) {
+    TextPiece* same = nullptr;
+    BecomeLocked(tree, size_bytes, &same, before);
+  }
   void Release(const std::vector<Tree>& trees);
 
   // Calls changed(chunk, blocks) in order for chunks of [first, last] in which
@@ -280,11 +299,13 @@ class Content {
 
   HotCache& hot_;
   bool left_ = false;
+  // Of Seal.
+  Tree sealed_;
+  std::shared_ptr<const Damage> damage_;
   std::atomic<uint64_t> size_bytes_;
   // Written under the index's exclusive lock.
   std::atomic<bool> closed_{false};
   std::atomic<bool> may_share_{false};
-  Record& record_;
   Index index_;
   mutable StripedLock whole_operations_;
   // Written under the index's exclusive lock.

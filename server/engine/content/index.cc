@@ -1,6 +1,7 @@
 #include "server/engine/content/index.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "server/engine/content/publish.h"
 
@@ -220,17 +221,30 @@ Tree Index::Share() const {
   return {root, root_level_};
 }
 
-void Index::Become(const Tree& tree, uint64_t size_bytes,
-                   std::vector<Tree>* before) {
-  const uint32_t old = record_.current.load(std::memory_order_relaxed);
-  Top& next = record_.tops[1 - old];
-  next.root.store(tree.root, std::memory_order_relaxed);
+Node* Index::ChangeTop(Node* root, uint64_t size_bytes,
+                       TextPiece** description) {
+  const uint32_t current = record_.current.load(std::memory_order_relaxed);
+  Top& old = record_.tops[current];
+  Top& next = record_.tops[1 - current];
+  TextPiece* text = old.description.load(std::memory_order_relaxed);
+  if (*description != nullptr) std::swap(text, *description);
+  next.root.store(root, std::memory_order_relaxed);
   next.size_bytes.store(size_bytes, std::memory_order_relaxed);
-  Publish(record_.current, 1 - old);
-  Node* replaced =
-      record_.tops[old].root.exchange(nullptr, std::memory_order_acq_rel);
+  next.description.store(text, std::memory_order_relaxed);
+  Publish(record_.current, 1 - current);
+  old.description.store(nullptr, std::memory_order_relaxed);
+  return old.root.exchange(nullptr, std::memory_order_acq_rel);
+}
+
+void Index::Become(const Tree& tree, uint64_t size_bytes,
+                   TextPiece** description, std::vector<Tree>* before) {
+  Node* replaced = ChangeTop(tree.root, size_bytes, description);
   if (replaced != nullptr) before->push_back({replaced, root_level_});
   root_level_ = std::max(tree.level, 0);
+}
+
+void Index::Resize(uint64_t size_bytes, TextPiece** description) {
+  ChangeTop(root().load(std::memory_order_relaxed), size_bytes, description);
 }
 
 std::optional<uint64_t> Index::VisitFrom(uint64_t chunk, Which which,

@@ -151,9 +151,13 @@ class Index {
   Tree PeekTree() const ABSL_SHARED_LOCKS_REQUIRED(lock_) {
     return {root().load(std::memory_order_acquire), root_level_};
   }
-  // Takes over the reference of `tree`, and the size, by one store. What there
-  // was moves to `*before`.
-  void Become(const Tree& tree, uint64_t size_bytes, std::vector<Tree>* before)
+  // Takes over the reference of `tree`, the size and the description, by one
+  // store. What there was moves to `*before` and `*description`; if that is
+  // nullptr, the description stays.
+  void Become(const Tree& tree, uint64_t size_bytes, TextPiece** description,
+              std::vector<Tree>* before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
+  // The same for the size and the description. Call Grow first.
+  void Resize(uint64_t size_bytes, TextPiece** description)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(lock_);
 
   enum class Which { kAll, kOwn };
@@ -175,6 +179,8 @@ class Index {
 
   Link& root() const { return record_.top().root; }
   bool Covers(uint64_t chunk) const;
+  // Makes another top the current one, by one store; the root that there was.
+  Node* ChangeTop(Node* root, uint64_t size_bytes, TextPiece** description);
   static Link& ChildOf(Node* node, int level, uint64_t chunk) {
     return static_cast<Inner*>(node)
         ->children[(chunk >> ChildShift(level)) % kFanout];

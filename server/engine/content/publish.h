@@ -3,18 +3,10 @@
 #define RAMVOL_SERVER_ENGINE_CONTENT_PUBLISH_H_
 
 #include <atomic>
-#include <cstdint>
+
+#include "server/engine/memory/kill_point.h"
 
 namespace ramvol::engine {
-
-// Kills the process, as SIGKILL does, after the n-th publication from now.
-// Negative: never.
-void KillAfterPublicationsForTest(int64_t n);
-
-namespace internal_publish {
-extern std::atomic<int64_t> left_for_test;
-void CountDown();
-}  // namespace internal_publish
 
 // The content can outlive the process in shared memory. The process may be
 // killed between any two instructions, so what a later process finds is what
@@ -27,9 +19,7 @@ template <typename T>
 void Publish(std::atomic<T>& place, T value) {
   place.store(value, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (internal_publish::left_for_test.load(std::memory_order_relaxed) >= 0) {
-    internal_publish::CountDown();
-  }
+  KillPoint();
 }
 template <typename T>
 void Publish(T& place, T value) {

@@ -11,10 +11,11 @@ namespace ramvol::engine {
 struct Node;
 struct TextPiece;
 
-// The top of an index, and the size that goes with it.
+// The top of an index, the size that goes with it, and what else is said of it.
 struct Top {
   std::atomic<Node*> root{nullptr};
   std::atomic<uint64_t> size_bytes{0};
+  std::atomic<TextPiece*> description{nullptr};
 };
 
 // A volume or snapshot is a record: from it, all of its content is reached. All
@@ -32,9 +33,11 @@ struct Record {
   // The record list's. `previous` is not looked at when a list is recovered.
   std::atomic<Record*> next{nullptr};
   Record* previous = nullptr;
-  std::atomic<TextPiece*> description{nullptr};
 
   Top& top() { return tops[current.load(std::memory_order_acquire)]; }
+  const Top& top() const {
+    return tops[current.load(std::memory_order_acquire)];
+  }
 };
 
 }  // namespace ramvol::engine

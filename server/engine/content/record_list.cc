@@ -13,21 +13,21 @@ Record* RecordList::New(uint64_t size_bytes) {
   return new (memory) Record(size_bytes);
 }
 
-void RecordList::Free(Record* record) {
-  FreeText(record->description.load(std::memory_order_relaxed));
+void RecordList::Free(Record* record, bool described) {
+  if (described)
+    FreeText(record->top().description.load(std::memory_order_relaxed));
   arena_.Free(record, sizeof(Record));
 }
 
-void RecordList::FreeText(TextPiece* piece) {
-  while (piece != nullptr) {
-    TextPiece* next = piece->next;
-    arena_.Free(piece, sizeof(TextPiece) + piece->bytes);
-    piece = next;
+void RecordList::FreeText(TextPiece* text) {
+  while (text != nullptr) {
+    TextPiece* next = text->next;
+    arena_.Free(text, sizeof(TextPiece) + text->bytes);
+    text = next;
   }
 }
 
-bool RecordList::Describe(Record* record, std::string_view text,
-                          Priority priority) {
+TextPiece* RecordList::NewText(std::string_view text, Priority priority) {
   TextPiece* first = nullptr;
   // From the end, so that each piece knows the next.
   while (!text.empty()) {
@@ -35,7 +35,7 @@ bool RecordList::Describe(Record* record, std::string_view text,
     void* memory = arena_.Allocate(sizeof(TextPiece) + bytes, priority);
     if (memory == nullptr) {
       FreeText(first);
-      return false;
+      return nullptr;
     }
     auto* piece = new (memory) TextPiece;
     piece->next = first;
@@ -44,15 +44,20 @@ bool RecordList::Describe(Record* record, std::string_view text,
     text.remove_suffix(bytes);
     first = piece;
   }
-  TextPiece* old = record->description.load(std::memory_order_relaxed);
-  Publish(record->description, first);
-  FreeText(old);
-  return true;
+  return first;
+}
+
+void RecordList::Describe(Record* record, TextPiece** text) {
+  std::atomic<TextPiece*>& place = record->top().description;
+  TextPiece* earlier = place.load(std::memory_order_relaxed);
+  Publish(place, *text);
+  *text = earlier;
 }
 
 std::string RecordList::DescriptionOf(const Record& record) {
   std::string text;
-  const TextPiece* piece = record.description.load(std::memory_order_acquire);
+  const TextPiece* piece =
+      record.top().description.load(std::memory_order_acquire);
   for (; piece != nullptr; piece = piece->next) {
     text.append(piece->text(), piece->bytes);
   }
@@ -88,13 +93,29 @@ HeldRecord::HeldRecord(RecordList* list, uint64_t size_bytes)
       content_(record_) {}
 
 HeldRecord::~HeldRecord() {
-  // What a damaged one refers to is left to the next recovery.
-  const bool damaged = content_ != record_;
-  if (list_ != nullptr && !listed_ && !damaged) list_->Free(record_);
+  if (list_ != nullptr && !listed_) list_->Free(record_, described_);
 }
 
-bool HeldRecord::Describe(std::string_view text, Priority priority) {
-  return list_ == nullptr || list_->Describe(record_, text, priority);
+TextPiece* HeldRecord::NewText(std::string_view text) {
+  if (list_ == nullptr) return nullptr;
+  return list_->NewText(text, Priority::kGuaranteed);
+}
+
+void HeldRecord::FreeText(TextPiece* text) {
+  if (list_ != nullptr) list_->FreeText(text);
+}
+
+void HeldRecord::Describe(TextPiece** text) {
+  if (list_ != nullptr) RecordList::Describe(record_, text);
+}
+
+bool HeldRecord::Describe(std::string_view text) {
+  if (list_ == nullptr) return true;
+  TextPiece* made = list_->NewText(text, Priority::kNormal);
+  if (made == nullptr) return false;
+  Describe(&made);
+  FreeText(made);
+  return true;
 }
 
 void HeldRecord::Unlist() {

@@ -44,10 +44,17 @@ class RecordList {
 
   // A record outside of the list. Exceeds the memory limit rather than fail.
   Record* New(uint64_t size_bytes);
-  // Frees one that is not in the list and has no content.
-  void Free(Record* record);
-  // Replaces the description. False, with no change, at the memory limit.
-  bool Describe(Record* record, std::string_view text, Priority priority);
+  // Frees one that is not in the list and has no content, and its description
+  // if it has one.
+  void Free(Record* record, bool described);
+  // A description outside of any record; nullptr at the memory limit. `text`
+  // is not empty.
+  TextPiece* NewText(std::string_view text, Priority priority);
+  // Frees one that is in no record. nullptr: nothing.
+  void FreeText(TextPiece* text);
+  // Replaces the description alone. `*text` is the earlier one afterwards. Not
+  // while the record's top changes.
+  static void Describe(Record* record, TextPiece** text);
   static std::string DescriptionOf(const Record& record);
 
   // Adds records, all at once.
@@ -56,8 +63,6 @@ class RecordList {
   Record* first() const { return head_.load(std::memory_order_acquire); }
 
  private:
-  void FreeText(TextPiece* piece);
-
   Arena& arena_;
   Head& head_;
   Mutex mu_;  // Held while the list changes.
@@ -71,14 +76,16 @@ class HeldRecord {
   HeldRecord(RecordList* list, uint64_t size_bytes);
   // Holds one that is in `list`. If it is damaged, get() is an empty one
   // instead.
-  HeldRecord(RecordList* list, Record* record, bool damaged)
+  // A description that is damaged, too, is left to the next recovery.
+  HeldRecord(RecordList* list, Record* record, bool damaged, bool described)
       : list_(list),
         own_(1),
         record_(record),
         content_(damaged ? &own_ : record),
+        described_(described),
         listed_(true) {}
-  // Frees a record that is in no list, unless it is damaged. There must be no
-  // content below it.
+  // Frees a record that is in no list. There must be no content below it, or
+  // nobody may need its content any more.
   ~HeldRecord();
 
   HeldRecord(const HeldRecord&) = delete;
@@ -87,8 +94,14 @@ class HeldRecord {
   Record& get() const { return *content_; }
   // Whether it, and all below, stays when its holder goes.
   bool listed() const { return listed_; }
-  // All do nothing without a list.
-  bool Describe(std::string_view text, Priority priority);
+  // All do nothing without a list. See RecordList; a text may be for Describe,
+  // or for the content, to change with it.
+  TextPiece* NewText(std::string_view text);
+  void FreeText(TextPiece* text);
+  void Describe(TextPiece** text);
+  // Describes a record that is in no list. False, with no change, at the memory
+  // limit.
+  bool Describe(std::string_view text);
   void Unlist();
   // Enters records, all at once.
   static void Enlist(const std::vector<HeldRecord*>& all);
@@ -98,6 +111,7 @@ class HeldRecord {
   Record own_;
   Record* const record_;
   Record* const content_;
+  const bool described_ = true;
   bool listed_ = false;
 };
 

@@ -8,6 +8,7 @@
 #include "server/engine/content/frame.h"
 #include "server/engine/content/hot_node.h"
 #include "server/engine/content/publish.h"
+#include "server/engine/memory/kill_point.h"
 
 namespace ramvol::engine {
 namespace {
@@ -23,6 +24,22 @@ void RenewNode(Node* node) {
   Renew(node->count);
   Renew(node->layer);
   node->walked.store(0, std::memory_order_relaxed);
+}
+
+// Of its children or entries.
+uint64_t LostOf(const Node* node, const Damage& damage) {
+  if (damage.empty()) return 0;
+  const auto found = damage.find(node);
+  return found == damage.end() ? 0 : found->second;
+}
+
+template <typename Visit>
+void ForEachFollowed(Inner* inner, const Damage& damage, const Visit& visit) {
+  const uint64_t lost = LostOf(inner, damage);
+  for (int i = 0; i < kFanout; ++i) {
+    Node* child = inner->children[i].load(std::memory_order_acquire);
+    if (child != nullptr && (lost >> i & 1) == 0) visit(child);
+  }
 }
 
 constexpr int kMaxNodeLevel = 8;
@@ -49,16 +66,18 @@ std::vector<Recovery::Found> Recovery::ClaimAll(RecordList::Head* head,
     claimed_.insert(record);
     record->previous = std::exchange(previous, record);
     const bool described = ClaimDescription(*record);
-    const bool whole = ClaimContent(record);
+    Tree tree;
+    const bool whole = ClaimContent(record, &tree);
     // What it reaches may look whole to the next process, once others have its
     // memory.
     if (!whole) Publish<uint32_t>(record->damaged, 1);
-    found.push_back({record, !whole, described});
+    KillPoint();
+    found.push_back({record, !whole, tree, described});
     link = &record->next;
   }
 }
 
-bool Recovery::ClaimContent(Record* record) {
+bool Recovery::ClaimContent(Record* record, Tree* tree) {
   if (record->current.load(std::memory_order_relaxed) > 1) return false;
   const Top& top = record->top();
   const uint64_t size = top.size_bytes.load(std::memory_order_relaxed);
@@ -72,11 +91,15 @@ bool Recovery::ClaimContent(Record* record) {
   // An index grows before its size does.
   const int shift = Index::ChildShift(level + 1);
   whole &= shift >= 64 || (size - 1) / kChunkBytes >> shift == 0;
-  return ClaimNode(root, level, 0) && whole;
+  const Reach reach = ClaimNode(root, level, 0);
+  if (reach != Reach::kNothing) *tree = {root, level};
+  return reach == Reach::kAll && whole;
 }
 
 bool Recovery::ClaimDescription(const Record& record) {
-  const TextPiece* piece = record.description.load(std::memory_order_acquire);
+  if (record.current.load(std::memory_order_relaxed) > 1) return false;
+  const TextPiece* piece =
+      record.top().description.load(std::memory_order_acquire);
   for (; piece != nullptr; piece = piece->next) {
     if (!arena_.Contains(piece, sizeof(TextPiece)) ||
         piece->bytes > TextPiece::kMaxBytes ||
@@ -91,51 +114,58 @@ bool Recovery::ClaimDescription(const Record& record) {
 
 // ---- Claiming -------------------------------------------------------------
 
-bool Recovery::ClaimNode(Node* node, int level, uint64_t base) {
+Recovery::Reach Recovery::ClaimNode(Node* node, int level, uint64_t base) {
   const size_t bytes = level == 0 ? sizeof(Leaf) : sizeof(Inner);
   if (!arena_.Contains(node, bytes) || node->level != level ||
       node->first_chunk != base) {
-    return false;
+    return Reach::kNothing;
   }
   switch (arena_.ClaimObject(node, bytes)) {
     case Claim::kInvalid:
-      return false;
+      return Reach::kNothing;
     case Claim::kAgain:
-      if (!claimed_.contains(node)) return false;
+      if (!claimed_.contains(node)) return Reach::kNothing;
       node->count.Ref();
-      return !damaged_.contains(node);
+      return damage_->contains(node) ? Reach::kPart : Reach::kAll;
     case Claim::kFirst:
       break;
   }
   claimed_.insert(node);
   RenewNode(node);
+  const bool whole = level == 0 ? ClaimLeaf(static_cast<Leaf*>(node))
+                                : ClaimChildren(static_cast<Inner*>(node));
+  return whole ? Reach::kAll : Reach::kPart;
+}
+
+bool Recovery::ClaimChildren(Inner* inner) {
+  const int shift = Index::ChildShift(inner->level);
+  uint64_t lost = 0;
   bool whole = true;
-  if (level == 0) {
-    whole = ClaimLeaf(static_cast<Leaf*>(node));
-  } else {
-    auto& children = static_cast<Inner*>(node)->children;
-    for (uint64_t i = 0; i < kFanout; ++i) {
-      Node* child = children[i].load(std::memory_order_acquire);
-      if (child == nullptr) continue;
-      whole &=
-          ClaimNode(child, level - 1, base + (i << Index::ChildShift(level)));
-    }
+  for (uint64_t i = 0; i < kFanout; ++i) {
+    Node* child = inner->children[i].load(std::memory_order_acquire);
+    if (child == nullptr) continue;
+    const Reach reach =
+        ClaimNode(child, inner->level - 1, inner->first_chunk + (i << shift));
+    if (reach == Reach::kNothing) lost |= uint64_t{1} << i;
+    whole &= reach == Reach::kAll;
   }
-  if (!whole) damaged_.insert(node);
+  if (!whole) damage_->emplace(inner, lost);
   return whole;
 }
 
 bool Recovery::ClaimLeaf(Leaf* leaf) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Renew(leaf->mu);
-  bool whole = true;
+  uint64_t lost = 0;
   for (int i = 0; i < kFanout; ++i) {
     ChunkEntry& entry = leaf->entries[i];
     Cell* cell = CellOf(entry);
     const uint64_t chunk = leaf->first_chunk + i;
-    whole &=
+    const bool whole =
         cell != nullptr ? ClaimCell(cell, chunk) : ClaimEntry(&entry, chunk);
+    if (!whole) lost |= uint64_t{1} << i;
   }
-  return whole;
+  if (lost != 0) damage_->emplace(leaf, lost);
+  return lost == 0;
 }
 
 bool Recovery::ClaimCell(Cell* cell,
@@ -149,7 +179,7 @@ bool Recovery::ClaimCell(Cell* cell,
     case Claim::kAgain:
       if (!claimed_.contains(cell)) return false;
       cell->count.Ref();
-      return !damaged_.contains(cell);
+      return !damaged_cells_.contains(cell);
     case Claim::kFirst:
       break;
   }
@@ -159,7 +189,7 @@ bool Recovery::ClaimCell(Cell* cell,
   Renew(cell->layer);
   const bool whole = cell->entry != 0 && CellOf(cell->entry) == nullptr &&
                      ClaimEntry(&cell->entry, chunk);
-  if (!whole) damaged_.insert(cell);
+  if (!whole) damaged_cells_.insert(cell);
   return whole;
 }
 
@@ -240,10 +270,8 @@ bool Recovery::AdoptNode(Node* node, bool own_above) {
   if (node->level == 0) return AdoptLeaf(static_cast<Leaf*>(node), own);
   node->layer->account.AdoptCharge(Arena::AllocatedBytes(sizeof(Inner)));
   bool shares = !own;
-  for (auto& link : static_cast<Inner*>(node)->children) {
-    Node* child = link.load(std::memory_order_acquire);
-    if (child != nullptr) shares |= AdoptNode(child, own);
-  }
+  ForEachFollowed(static_cast<Inner*>(node), *damage_,
+                  [&](Node* child) { shares |= AdoptNode(child, own); });
   return shares;
 }
 
@@ -255,9 +283,10 @@ bool Recovery::AdoptLeaf(Leaf* leaf, bool own) {
   leaf->unsettled.store(true, std::memory_order_relaxed);
   bool shares = !own;
   layer.account.AdoptCharge(Arena::AllocatedBytes(sizeof(Leaf)));
+  const uint64_t lost = LostOf(leaf, *damage_);
   for (int i = 0; i < kFanout; ++i) {
     const ChunkEntry entry = leaf->entries[i];
-    if (entry == 0) continue;
+    if (entry == 0 || (lost >> i & 1) != 0) continue;
     const uint64_t bit = uint64_t{1} << i;
     leaf->present |= bit;
     Cell* cell = CellOf(entry);
@@ -280,7 +309,8 @@ bool Recovery::AdoptLeaf(Leaf* leaf, bool own) {
   return shares || leaf->copied != 0;
 }
 
-void ForgetLayers(const Tree& tree) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void ForgetLayers(const Tree& tree,
+                  const Damage& damage) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Node* node = tree.root;
   if (node == nullptr ||
       node->walked.exchange(kForgotten, std::memory_order_relaxed) ==
@@ -289,14 +319,27 @@ void ForgetLayers(const Tree& tree) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   }
   node->layer = nullptr;
   if (node->level > 0) {
-    for (auto& link : static_cast<Inner*>(node)->children) {
-      ForgetLayers({link.load(std::memory_order_relaxed), node->level - 1});
-    }
+    ForEachFollowed(static_cast<Inner*>(node), damage, [&](Node* child) {
+      ForgetLayers({child, child->level}, damage);
+    });
     return;
   }
-  for (const ChunkEntry entry : static_cast<Leaf*>(node)->entries) {
-    if (Cell* cell = CellOf(entry)) cell->layer = nullptr;
+  const auto* leaf = static_cast<Leaf*>(node);
+  for (const int i : Bits(leaf->cells))
+    CellOf(leaf->entries[i])->layer = nullptr;
+}
+
+void CutDamage(const Tree& tree, const Damage& damage) {
+  if (tree.root == nullptr || tree.level == 0) return;
+  const auto found = damage.find(tree.root);
+  if (found == damage.end()) return;
+  auto* inner = static_cast<Inner*>(tree.root);
+  for (const int i : Bits(found->second)) {
+    Publish<Node*>(inner->children[i], nullptr);
   }
+  ForEachFollowed(inner, damage, [&](Node* child) {
+    CutDamage({child, child->level}, damage);
+  });
 }
 
 void Recovery::AdoptHot(ChunkEntry entry, HomePointer home, Layer& layer) {

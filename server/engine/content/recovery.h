@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "server/engine/content/chunk_map.h"
 #include "server/engine/content/hot_cache.h"
@@ -17,14 +18,19 @@
 
 namespace ramvol::engine {
 
+// The nodes of damaged volumes that are damaged, or above such: for each, which
+// of its children or entries were not followed (bit i).
+using Damage = absl::flat_hash_map<const Node*, uint64_t>;
+
 // The earlier process may have been killed at any instruction. All that counts
 // is what the records reach. Of that, this believes only what a store published
 // whole: pointers, numbers of chunks and blocks, frames and patterns. It makes
 // everything else anew: references, locks, masks, queues, statistics, charges.
 // It checks each pointer before it follows it.
 //
-// First claim all records. Then end the arena's recovery, and adopt the indexes
-// of those that are whole. Not thread-safe; nobody else uses the arena
+// First claim all records. Then end the arena's recovery, and adopt their
+// indexes, also those of damaged ones, so that what is whole of them can be
+// freed. Not thread-safe; nobody else uses the arena
 // meanwhile. It can be repeated if this process is killed, too.
 class Recovery {
  public:
@@ -32,9 +38,11 @@ class Recovery {
 
   struct Found {
     Record* record = nullptr;
-    // Something below it is not as it should be. The memory that it reaches
-    // stays as it is.
+    // Something below it is not as it should be. What it reaches stays as it
+    // is.
     bool damaged = false;
+    // What can be followed.
+    Tree tree;
     // Its description can be read.
     bool described = false;
   };
@@ -42,16 +50,23 @@ class Recovery {
   // that is none; `*lost` says whether it did.
   std::vector<Found> ClaimAll(RecordList::Head* head, bool* lost);
 
-  // Charges the nodes below `tree` and all that they hold, and links their hot
-  // blocks. Who shares nothing of it pays from `own`; what is shared is charged
-  // to `shared`, once. Returns whether anything is.
+  // Charges the nodes below `tree` and all that they hold and was followed, and
+  // links their hot blocks. Who shares nothing of it pays from `own`; what is
+  // shared is charged to `shared`, once. Returns whether anything is.
   bool Adopt(const Tree& tree, const std::shared_ptr<Layer>& own,
              const std::shared_ptr<Layer>& shared);
 
+  // Complete after ClaimAll.
+  std::shared_ptr<const Damage> damage() const { return damage_; }
+
  private:
-  bool ClaimContent(Record* record);
+  // How much a pointer to a node reaches of what it should.
+  enum class Reach { kNothing, kPart, kAll };
+  bool ClaimContent(Record* record, Tree* tree);
   bool ClaimDescription(const Record& record);
-  bool ClaimNode(Node* node, int level, uint64_t base);
+  Reach ClaimNode(Node* node, int level, uint64_t base);
+  // Whether all is whole.
+  bool ClaimChildren(Inner* inner);
   bool ClaimLeaf(Leaf* leaf);
   bool ClaimCell(Cell* cell, uint64_t chunk);
   bool ClaimEntry(ChunkEntry* entry, uint64_t chunk);
@@ -65,10 +80,10 @@ class Recovery {
 
   Arena& arena_;
   HotCache& hot_;
-  // All objects that were claimed but frames, and nodes and cells that are
-  // damaged.
+  // All objects that were claimed but frames, and cells that are damaged.
   absl::flat_hash_set<const void*> claimed_;
-  absl::flat_hash_set<const void*> damaged_;
+  absl::flat_hash_set<const Cell*> damaged_cells_;
+  const std::shared_ptr<Damage> damage_ = std::make_shared<Damage>();
   absl::flat_hash_set<const void*> adopted_;
   // Of the Adopt that is under way.
   std::shared_ptr<Layer> own_;
@@ -77,7 +92,11 @@ class Recovery {
 
 // Drops what the nodes below `tree` refer to outside of the arena. Nobody may
 // use them any more.
-void ForgetLayers(const Tree& tree);
+void ForgetLayers(const Tree& tree, const Damage& damage);
+
+// Cuts off what was not followed of `tree`, which was adopted, so that it can
+// be released.
+void CutDamage(const Tree& tree, const Damage& damage);
 
 }  // namespace ramvol::engine
 

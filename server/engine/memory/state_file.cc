@@ -25,6 +25,7 @@
 #include "base/file_error.h"
 #include "base/size.h"
 #include "server/engine/memory/file_descriptor.h"
+#include "server/engine/memory/kill_point.h"
 #include "server/engine/memory/mapping.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/state_header.h"
@@ -214,16 +215,20 @@ absl::Status StateFile::MakeFile(uint64_t format) {
   if (absl::Status mapped = MapSomewhere(file_bytes); !mapped.ok()) {
     return mapped;
   }
+  KillPoint();
   if (!range_->Fill(address_, kPageBytes)) return IsFull(dir_);
+  KillPoint();
 
   StateHeader header = StateHeader::Make(
       format, reinterpret_cast<uintptr_t>(address_), file_bytes, limit_bytes_);
   const uint64_t magic = std::exchange(header.magic, 0);
   std::memcpy(address_, &header, sizeof(header));
+  KillPoint();
   // Last: the header counts from here on.
   static_assert(offsetof(StateHeader, magic) == 0);
   std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(address_))
       .store(magic, std::memory_order_release);
+  KillPoint();
   return absl::OkStatus();
 }
 
@@ -304,9 +309,12 @@ absl::Status StateFile::Reopen(const StateHeader& header, uint64_t format) {
   if (file_bytes > found_bytes) {
     if (absl::Status grown = Grow(file_bytes); !grown.ok()) return grown;
   }
+  KillPoint();
   auto* const mine = reinterpret_cast<StateHeader*>(address_);
   mine->file_bytes = file_bytes;
+  KillPoint();
   mine->limit_bytes = limit_bytes_;
+  KillPoint();
   return absl::OkStatus();
 }
 

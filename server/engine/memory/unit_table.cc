@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "server/engine/memory/kill_point.h"
 #include "server/engine/memory/poison.h"
 
 namespace ramvol::engine {
@@ -213,6 +214,7 @@ void UnitTable::FinishRecovery(absl::FunctionRef<void(UnitId)> adopt) {
   uint64_t bytes = uint64_t{end - first_unit_} * kTableBytesPerUnit;
   for (UnitId id = 0; id < end; ++id) bytes += BytesIn(unit(id).resident);
   account_.TryCharge(bytes, Priority::kGuaranteed);
+  KillPoint();
 
   for (UnitId id = first_unit_; id < end; ++id) {
     if (unit(id).occupied != 0) adopt(id);
@@ -239,6 +241,7 @@ void UnitTable::GiveBackUnoccupied() {
     for (uint64_t page = first; page < end; ++page) {
       unit(page / kUnitPages).resident &= ~PageBit(page);
     }
+    KillPoint();
   };
   for (UnitId id = first_unit_; id < end_of_data_; ++id) {
     AllRuns(unit(id).resident & ~unit(id).occupied, [&](int start, int count) {

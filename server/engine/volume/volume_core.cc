@@ -80,7 +80,7 @@ static_assert(sizeof(VolumeCore) + sizeof(VolumeCounters) + sizeof(Layer) <=
               VolumeCore::kFixedBytes);
 
 VolumeCore::~VolumeCore() {
-  if (record_->listed() && !damaged_) content_.Leave();
+  if (record_->listed()) content_.Leave();
   engine_.arena.Unreserve(fixed_bytes_);
 }
 
@@ -134,9 +134,11 @@ void VolumeCore::Recover(Recovery& recovery) {
   if (!is_snapshot()) trimmer_.CutOffRest(size_bytes());
 }
 
-void VolumeCore::Seal() {
+void VolumeCore::Seal(Recovery& recovery, const Tree& tree) {
   damaged_ = true;
-  content_.Seal();
+  const auto shared =
+      std::make_shared<Layer>(engine_.arena, 0, packing_, counters_);
+  content_.Seal(recovery, tree, shared);
 }
 
 std::string VolumeCore::DescriptionText() const {
@@ -144,16 +146,30 @@ std::string VolumeCore::DescriptionText() const {
 }
 
 absl::Status VolumeCore::Describe(std::string attributes) {
+  MutexLock lock(&describe_mu_);
   attributes_.Set(std::move(attributes));
-  if (record_->Describe(DescriptionText(), Priority::kNormal)) {
-    return absl::OkStatus();
-  }
+  if (record_->Describe(DescriptionText())) return absl::OkStatus();
   return Refuse({Cause::kServerLimit}, {"description"});
 }
 
-void VolumeCore::DescribeAgain(std::optional<std::string> attributes) {
+void VolumeCore::DescribeLocked() {
+  TextPiece* text = record_->NewText(DescriptionText());
+  record_->Describe(&text);
+  record_->FreeText(text);
+}
+
+void VolumeCore::SetAttributes(std::string attributes) {
+  MutexLock lock(&describe_mu_);
+  attributes_.Set(std::move(attributes));
+  DescribeLocked();
+}
+
+void VolumeCore::Rename(std::string name,
+                        std::optional<std::string> attributes) {
+  MutexLock lock(&describe_mu_);
+  name_.Set(std::move(name));
   if (attributes.has_value()) attributes_.Set(*std::move(attributes));
-  record_->Describe(DescriptionText(), Priority::kGuaranteed);
+  DescribeLocked();
 }
 
 // --- Requests ---
@@ -370,6 +386,7 @@ absl::Status VolumeCore::Delete(bool force) {
   MutexLock update_lock(&update_mu_);
   if (damaged_ && record_->listed()) {
     record_->Unlist();
+    content_.FreeSealed();
     return absl::OkStatus();
   }
   {
@@ -414,57 +431,56 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
     absl::Status unattached = CheckUnattached();
     if (!unattached.ok()) return unattached;
   }
-  // Only resizing can fail, so it goes first.
-  if (wanted->size_bytes != size_bytes()) {
-    absl::Status resized = Resize(wanted->size_bytes, update.if_unattached);
-    if (!resized.ok()) return resized;
-  }
-  packing_->SetLevels(wanted->write_level, wanted->merge_level);
-  memory_limit_bytes_.store(wanted->memory_limit_bytes,
-                            std::memory_order_relaxed);
-  content_.layer()->account.set_limit_bytes(wanted->memory_limit_bytes);
-  read_only_.store(wanted->read_only, std::memory_order_release);
-  DescribeAgain(update.attributes);
-  return absl::OkStatus();
-}
-
-absl::Status VolumeCore::SetSize(uint64_t size_bytes, bool if_unattached) {
-  StripedWriterLock lock(&content_.lock());
-  if (if_unattached) {
-    absl::Status unattached = CheckUnattached();
-    if (!unattached.ok()) return unattached;
-  }
-  content_.SetSizeLocked(size_bytes);
-  return absl::OkStatus();
-}
-
-absl::Status VolumeCore::Resize(uint64_t size_bytes, bool if_unattached) {
-  const uint64_t old_size = this->size_bytes();
-  const std::shared_ptr<Layer> layer = content_.layer();
-  const uint64_t old_reservation = ReservationFor(old_size);
-  const uint64_t new_reservation = ReservationFor(size_bytes);
-  if (new_reservation > old_reservation) {
-    const uint64_t bytes = new_reservation - old_reservation;
-    reclaimer_.PrepareToReserve(*layer, bytes);
-    if (!layer->account.GrowReservation(bytes)) {
-      return Refuse(reclaimer_.OutOfMemory(*layer),
-                    {"growth", old_size, size_bytes - old_size});
-    }
-  }
+  const uint64_t old_bytes = size_bytes();
+  const uint64_t new_bytes = wanted->size_bytes;
   // Reserve memory before the size grows, so that writes to the new part have
   // it.
-  absl::Status set = SetSize(size_bytes, if_unattached);
-  if (!set.ok()) {
-    if (new_reservation > old_reservation) {
-      layer->account.ShrinkReservation(new_reservation - old_reservation);
-    }
-    return set;
+  absl::Status reserved = ReserveGrowth(old_bytes, new_bytes);
+  if (!reserved.ok()) return reserved;
+  absl::Status changed = Change(*wanted, update);
+  const uint64_t kept_bytes = changed.ok() ? new_bytes : old_bytes;
+  if (kept_bytes < old_bytes) trimmer_.CutOff(kept_bytes, old_bytes);
+  content_.layer()->account.ShrinkReservation(
+      ReservationFor(std::max(old_bytes, new_bytes)) -
+      ReservationFor(kept_bytes));
+  return changed;
+}
+
+absl::Status VolumeCore::ReserveGrowth(uint64_t from_bytes, uint64_t to_bytes) {
+  const uint64_t before = ReservationFor(from_bytes);
+  const uint64_t after = ReservationFor(to_bytes);
+  if (after <= before) return absl::OkStatus();
+  const std::shared_ptr<Layer> layer = content_.layer();
+  reclaimer_.PrepareToReserve(*layer, after - before);
+  if (layer->account.GrowReservation(after - before)) return absl::OkStatus();
+  return Refuse(reclaimer_.OutOfMemory(*layer),
+                {"growth", from_bytes, to_bytes - from_bytes});
+}
+
+absl::Status VolumeCore::Change(const VolumeOptions& wanted,
+                                const VolumeUpdate& update) {
+  MutexLock describe_lock(&describe_mu_);
+  VolumeOptions options = wanted;
+  options.name = name();
+  const std::string attributes = update.attributes.value_or(this->attributes());
+  TextPiece* text = record_->NewText(Format({options, uid_, attributes}));
+  absl::Status status;
+  if (wanted.size_bytes == size_bytes()) {
+    record_->Describe(&text);
+  } else {
+    StripedWriterLock lock(&content_.lock());
+    if (update.if_unattached) status = CheckUnattached();
+    if (status.ok()) content_.SetSizeLocked(wanted.size_bytes, &text);
   }
-  if (size_bytes < old_size) {
-    trimmer_.CutOff(size_bytes, old_size);
-    layer->account.ShrinkReservation(old_reservation - new_reservation);
-  }
-  return absl::OkStatus();
+  record_->FreeText(text);
+  if (!status.ok()) return status;
+  attributes_.Set(attributes);
+  packing_->SetLevels(wanted.write_level, wanted.merge_level);
+  memory_limit_bytes_.store(wanted.memory_limit_bytes,
+                            std::memory_order_relaxed);
+  content_.layer()->account.set_limit_bytes(wanted.memory_limit_bytes);
+  read_only_.store(wanted.read_only, std::memory_order_release);
+  return status;
 }
 
 // --- Sharing ---
@@ -565,8 +581,9 @@ absl::Status VolumeCore::CopyFrom(VolumeCore& source)
   return absl::OkStatus();
 }
 
-absl::Status VolumeCore::Revert(VolumeCore& snapshot,
-                                bool force) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+absl::Status VolumeCore::Revert(VolumeCore& snapshot, bool force,
+                                std::optional<std::string> attributes)
+    ABSL_NO_THREAD_SAFETY_ANALYSIS {
   copies_.fetch_add(1, std::memory_order_relaxed);
   MutexLock one_lock(std::less<>()(this, &snapshot) ? &update_mu_
                                                     : &snapshot.update_mu_);
@@ -583,10 +600,15 @@ absl::Status VolumeCore::Revert(VolumeCore& snapshot,
     return Refuse({Cause::kServerLimit}, {"revert", 0, snapshot.size_bytes()});
   }
   std::vector<Tree> before;
+  TextPiece* text = nullptr;
   absl::Status status;
   {
     const Pause pause(engine_.totals);
     StripedWriterLock whole(&content_.whole_operations());
+    MutexLock describe_lock(&describe_mu_);
+    if (attributes.has_value()) {
+      text = record_->NewText(Format({options(), uid_, *attributes}));
+    }
     // By address, as all who lock two of them.
     Content* const one = std::min(&content_, &snapshot.content_);
     Content* const two = std::max(&content_, &snapshot.content_);
@@ -595,9 +617,11 @@ absl::Status VolumeCore::Revert(VolumeCore& snapshot,
     if (!force) status = CheckUnattached();
     if (status.ok()) {
       const Tree tree = snapshot.content_.ShareLocked();
-      content_.BecomeLocked(tree, snapshot.size_bytes(), &before);
+      content_.BecomeLocked(tree, snapshot.size_bytes(), &text, &before);
+      if (attributes.has_value()) attributes_.Set(*std::move(attributes));
     }
   }
+  record_->FreeText(text);
   content_.Release(before);
   const uint64_t kept = status.ok() ? after_bytes : before_bytes;
   const uint64_t reserved = std::max(before_bytes, after_bytes);

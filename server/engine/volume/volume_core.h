@@ -66,15 +66,18 @@ class VolumeCore final : public ChunkOwner {
   absl::Status Reserve();
   // Takes over the content of the record, of which `recovery` has claimed all.
   void Recover(Recovery& recovery);
-  // For a damaged record: all requests are refused. It can be deleted.
-  void Seal();
+  // For a damaged record: all requests are refused. It can be deleted, which
+  // frees what can be followed: `tree`.
+  void Seal(Recovery& recovery, const Tree& tree);
   bool damaged() const { return damaged_; }
 
   // Writes its description, with `attributes`, into its record, which is not in
   // the list yet. RESOURCE_EXHAUSTED at the memory limit.
   absl::Status Describe(std::string attributes);
   // The same for one that is in the list. Never fails.
-  void DescribeAgain(std::optional<std::string> attributes);
+  void SetAttributes(std::string attributes);
+  // Engine::RenameVolume, which holds the registry.
+  void Rename(std::string name, std::optional<std::string> attributes);
   HeldRecord& record() { return *record_; }
   std::string attributes() const { return attributes_.Get(); }
   void set_attributes(std::string attributes) {
@@ -104,8 +107,10 @@ class VolumeCore final : public ChunkOwner {
   // Makes the content that of `source`, which may be a snapshot, as one
   // instant. The size stays if it is larger.
   absl::Status CopyFrom(VolumeCore& source);
-  // The same, and the size becomes the snapshot's. `force` as in Delete.
-  absl::Status Revert(VolumeCore& snapshot, bool force);
+  // The same, and the size becomes the snapshot's, the attributes those given.
+  // `force` as in Delete.
+  absl::Status Revert(VolumeCore& snapshot, bool force,
+                      std::optional<std::string> attributes);
   absl::StatusOr<Changes> GetChanges(const VolumeCore& since, uint64_t offset,
                                      uint64_t length, size_t max_ranges);
 
@@ -120,7 +125,6 @@ class VolumeCore final : public ChunkOwner {
   absl::Status Deleted() const { return Explain({Cause::kDeleted}, {}); }
 
   std::string name() const { return name_.Get(); }
-  void set_name(std::string name) { name_.Set(std::move(name)); }
   uint64_t uid() const { return uid_; }
   uint64_t size_bytes() const { return content_.size_bytes(); }
   bool read_only() const { return read_only_.load(std::memory_order_acquire); }
@@ -159,10 +163,12 @@ class VolumeCore final : public ChunkOwner {
 
   // The options after `update`; INVALID_ARGUMENT when they do not validate.
   absl::StatusOr<VolumeOptions> Updated(const VolumeUpdate& update) const;
-  absl::Status Resize(uint64_t size_bytes, bool if_unattached)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(update_mu_);
-  // Sets the size. With `if_unattached`, fails when the volume is attached.
-  absl::Status SetSize(uint64_t size_bytes, bool if_unattached);
+  // Reserves what a kMalloc volume that grows takes.
+  absl::Status ReserveGrowth(uint64_t from_bytes, uint64_t to_bytes);
+  // Carries `update` out, by one store. What lies past a smaller end stays.
+  // Fails only, and then changes nothing, when clients are attached and must
+  // not be.
+  absl::Status Change(const VolumeOptions& wanted, const VolumeUpdate& update);
   uint64_t ReservationFor(uint64_t size_bytes) const;
   std::shared_ptr<Layer> NewLayer() const;
   // What it takes beside its content.
@@ -173,6 +179,7 @@ class VolumeCore final : public ChunkOwner {
   // Gives the reservation of `layer` back, which has ended.
   static void EndLayer(Layer& layer);
   std::string DescriptionText() const;
+  void DescribeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(describe_mu_);
 
   const EngineParts engine_;
   VolumeName name_;
@@ -211,6 +218,9 @@ class VolumeCore final : public ChunkOwner {
   // Serialises Update, Delete and all that shares content. Held while a resize
   // frees what it cuts off, which may take long. Requests do not take it.
   Mutex update_mu_;
+  // Held while the description in the record, and what it is made of, change.
+  // It comes after update_mu_ and the content's whole_operations().
+  Mutex describe_mu_;
   // kFixedBytes while they are reserved, else 0. Set by Reserve, before others
   // see the volume, and by Delete.
   uint64_t fixed_bytes_ = 0;

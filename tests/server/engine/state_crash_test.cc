@@ -22,8 +22,8 @@
 #include "base/check.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/content/publish.h"
 #include "server/engine/engine.h"
+#include "server/engine/memory/kill_point.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -237,7 +237,7 @@ class StateCrashTest : public ::testing::Test {
     ASSERT_GE(child, 0);
     if (child == 0) {
       // Also while it recovers.
-      if (at_a_store) KillAfterPublicationsForTest(stores);
+      if (at_a_store) KillAtPointForTest(stores);
       auto engine = Open(dir_.path());
       std::vector<std::thread> threads;
       for (int i = 0; i < kThreads; ++i) {

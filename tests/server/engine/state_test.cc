@@ -11,6 +11,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
+#include "server/engine/types/blocks.h"
+#include "tests/server/engine/support/damage.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -25,6 +27,7 @@ using ::ramvol::testing::StatusIs;
 using ::testing::_;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAreArray;
 
 constexpr uint64_t kSize = 5 << 20;
 
@@ -32,7 +35,7 @@ class StateTest : public ::testing::Test {
  protected:
   StateTest() { Start(); }
 
-  void Start(uint64_t memory_limit_bytes = 64 << 20) {
+  void Open(uint64_t memory_limit_bytes = 64 << 20) {
     EngineOptions options;
     options.memory_limit_bytes = memory_limit_bytes;
     options.hot_cache_bytes = 4 << 20;
@@ -40,6 +43,9 @@ class StateTest : public ::testing::Test {
     auto engine = Engine::Create(options);
     ASSERT_THAT(engine.status(), IsOk());
     engine_ = *std::move(engine);
+  }
+  void Start(uint64_t memory_limit_bytes = 64 << 20) {
+    Open(memory_limit_bytes);
     EXPECT_THAT(engine_->recovered().damaged, IsEmpty());
     EXPECT_FALSE(engine_->recovered().lost);
   }
@@ -234,6 +240,68 @@ TEST_F(StateTest, AShrunkVolumeGrowsIntoZeroes) {
   ASSERT_THAT(Find("disk")->Update(update), IsOk());
   EXPECT_TRUE(Content("disk") ==
               std::string(1000001, 'x') + std::string(kSize - 1000001, '\0'));
+}
+
+TEST_F(StateTest, WhatDamagedVolumesHoldIsFreedWithThem) {
+  constexpr uint64_t kFirstChunk = 0x1357'9000;
+  constexpr uint64_t kBase = kFirstChunk * kChunkBytes;
+  std::mt19937_64 random(7);
+  const uint64_t allocated = engine_->Stats().memory_allocated_bytes;
+  Scribble(*Create("whole"), random, 20);
+  const std::string whole = Content("whole");
+  const auto write = [&](Volume& volume, int steps) {
+    for (int i = 0; i < steps; ++i) {
+      const uint64_t offset = kBase + random() % (20 << 20);
+      const uint64_t length = 1 + random() % 100000;
+      EXPECT_THAT(volume.Write(offset, RandomData(random, length)), IsOk());
+    }
+  };
+  write(*Create("disk", Allocator::kZstd, kBase << 1), 100);
+  Snapshot("disk", "one");
+  write(*Clone("disk", "clone"), 10);
+  write(*Find("disk"), 10);
+  engine_.reset();
+  ASSERT_EQ(DamageIndex(dir_.path(), kFirstChunk), 3);
+  const std::vector<std::string> all = {"clone", "disk", "@one"};
+  for (size_t deleted = 0; deleted <= all.size(); ++deleted) {
+    Open();
+    EXPECT_THAT(engine_->recovered().damaged,
+                UnorderedElementsAreArray(all.begin() + deleted, all.end()));
+    EXPECT_TRUE(Content("whole") == whole);
+    if (deleted == all.size()) break;
+    EXPECT_THAT(engine_->DeleteVolume(Find(all[deleted]), false), IsOk());
+    engine_.reset();
+  }
+  // And of one process.
+  ASSERT_THAT(engine_->DeleteVolume(Find("whole"), false), IsOk());
+  EXPECT_EQ(engine_->Stats().memory_allocated_bytes, allocated);
+}
+
+TEST_F(StateTest, AllDamagedVolumesCanBeDeletedAtOnce) {
+  constexpr uint64_t kFirstChunk = 0x1357'9000;
+  constexpr uint64_t kBase = kFirstChunk * kChunkBytes;
+  std::mt19937_64 random(8);
+  const uint64_t allocated = engine_->Stats().memory_allocated_bytes;
+  auto disk = Create("disk", Allocator::kZstd, kBase << 1);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_THAT(disk->Write(kBase + random() % (20 << 20),
+                            RandomData(random, 1 + random() % 100000)),
+                IsOk());
+  }
+  disk = nullptr;
+  Snapshot("disk", "one");
+  Clone("@one", "clone");
+  ASSERT_THAT(Find("disk")->Write(kBase + (9 << 20), "changed"), IsOk());
+  engine_.reset();
+  ASSERT_EQ(DamageIndex(dir_.path(), kFirstChunk), 2);
+  Open();
+  EXPECT_GT(engine_->Stats().memory_allocated_bytes, allocated + (1 << 20));
+  for (const std::string name : {"disk", "@one", "clone"}) {
+    ASSERT_THAT(engine_->DeleteVolume(Find(name), false), IsOk());
+  }
+  EXPECT_EQ(engine_->Stats().memory_allocated_bytes, allocated);
+  Restart();
+  EXPECT_EQ(engine_->recovered().volumes, 0u);
 }
 
 TEST_F(StateTest, TwoServersAreNotLetIn) {

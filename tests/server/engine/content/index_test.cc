@@ -75,7 +75,8 @@ class IndexTest : public ::testing::Test {
   static void Adopt(Index& index, const Tree& tree) {
     StripedWriterLock lock(&index.lock());
     std::vector<Tree> before;
-    index.Become(tree, 1, &before);
+    TextPiece* description = nullptr;
+    index.Become(tree, 1, &description, &before);
     EXPECT_TRUE(before.empty());
   }
   // With an empty leaf for a copy. Returns how many leaves were copied.

@@ -46,32 +46,36 @@ TEST_F(RecordListTest, EntersSeveralAndRemovesAnyOfThem) {
   EXPECT_THAT(Listed(), ElementsAre(one));
   list_.Remove(one);
   EXPECT_THAT(Listed(), IsEmpty());
-  for (Record* record : {one, two, three}) list_.Free(record);
+  for (Record* record : {one, two, three})
+    list_.Free(record, /*described=*/true);
   EXPECT_EQ(arena_->allocated_bytes(), bytes_before_);
 }
 
 TEST_F(RecordListTest, DescriptionsOfAnyLengthAreReplaced) {
   Record* record = list_.New(1);
   EXPECT_EQ(RecordList::DescriptionOf(*record), "");
-  for (const size_t length : {1, 4095, 4096, 4097, 100000, 5, 0}) {
+  for (const size_t length : {1, 4095, 4096, 4097, 100000, 5}) {
     std::string text(length, 'x');
     for (size_t i = 0; i < length; ++i) text[i] = static_cast<char>(i * 7);
-    EXPECT_TRUE(list_.Describe(record, text, Priority::kNormal));
+    TextPiece* made = list_.NewText(text, Priority::kNormal);
+    ASSERT_NE(made, nullptr);
+    RecordList::Describe(record, &made);
     EXPECT_EQ(RecordList::DescriptionOf(*record), text) << length;
+    list_.FreeText(made);
   }
-  list_.Free(record);
+  list_.Free(record, /*described=*/true);
   EXPECT_EQ(arena_->allocated_bytes(), bytes_before_);
 }
 
 TEST_F(RecordListTest, AtTheLimitTheOldDescriptionStays) {
-  Record* record = list_.New(1);
-  EXPECT_TRUE(list_.Describe(record, "old", Priority::kNormal));
-  arena_->FailAllocationsAfterForTest(2);
-  EXPECT_FALSE(
-      list_.Describe(record, std::string(20000, 'x'), Priority::kNormal));
-  arena_->FailAllocationsAfterForTest(-1);
-  EXPECT_EQ(RecordList::DescriptionOf(*record), "old");
-  list_.Free(record);
+  {
+    HeldRecord held(&list_, 1);
+    EXPECT_TRUE(held.Describe("old"));
+    arena_->FailAllocationsAfterForTest(2);
+    EXPECT_FALSE(held.Describe(std::string(20000, 'x')));
+    arena_->FailAllocationsAfterForTest(-1);
+    EXPECT_EQ(RecordList::DescriptionOf(held.get()), "old");
+  }
   EXPECT_EQ(arena_->allocated_bytes(), bytes_before_);
 }
 
@@ -89,7 +93,8 @@ TEST_F(RecordListTest, AHeldRecordIsFreedUnlessItIsListed) {
   }
   ASSERT_EQ(Listed().size(), 1u);
   {
-    HeldRecord found(&list_, list_.first(), /*damaged=*/false);
+    HeldRecord found(&list_, list_.first(), /*damaged=*/false,
+                     /*described=*/true);
     EXPECT_EQ(found.get().top().size_bytes, 6u);
     found.Unlist();
   }
@@ -97,19 +102,22 @@ TEST_F(RecordListTest, AHeldRecordIsFreedUnlessItIsListed) {
   EXPECT_EQ(arena_->allocated_bytes(), bytes_before_);
 }
 
-TEST_F(RecordListTest, ADamagedRecordShowsNothingAndIsNotFreed) {
-  {
-    HeldRecord listed(&list_, 6);
-    HeldRecord::Enlist({&listed});
+TEST_F(RecordListTest, ADamagedRecordShowsNothingAndIsFreedWithoutDamage) {
+  for (const bool described : {true, false}) {
+    {
+      HeldRecord listed(&list_, 6);
+      EXPECT_TRUE(listed.Describe("text"));
+      HeldRecord::Enlist({&listed});
+    }
+    Record* record = list_.first();
+    {
+      HeldRecord damaged(&list_, record, /*damaged=*/true, described);
+      EXPECT_NE(&damaged.get(), record);
+      damaged.Unlist();
+    }
+    EXPECT_THAT(Listed(), IsEmpty());
+    EXPECT_EQ(arena_->allocated_bytes() == bytes_before_, described);
   }
-  Record* record = list_.first();
-  {
-    HeldRecord damaged(&list_, record, /*damaged=*/true);
-    EXPECT_NE(&damaged.get(), record);
-    damaged.Unlist();
-  }
-  EXPECT_THAT(Listed(), IsEmpty());
-  EXPECT_GT(arena_->allocated_bytes(), bytes_before_);
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-#include "server/engine/content/publish.h"
+#include "server/engine/memory/kill_point.h"
 
 #include <csignal>
 
 namespace ramvol::engine {
-namespace internal_publish {
+namespace internal_kill_point {
 
 std::atomic<int64_t> left_for_test{-1};
 
@@ -13,10 +13,10 @@ void CountDown() {
   }
 }
 
-}  // namespace internal_publish
+}  // namespace internal_kill_point
 
-void KillAfterPublicationsForTest(int64_t n) {
-  internal_publish::left_for_test.store(n, std::memory_order_relaxed);
+void KillAtPointForTest(int64_t n) {
+  internal_kill_point::left_for_test.store(n, std::memory_order_relaxed);
 }
 
 }  // namespace ramvol::engine
