@@ -1,10 +1,14 @@
 // The SDK goes on across servers that are killed, when they have a --state_dir.
+// RAMVOL_TEST_STEPS kills in each test that kills many, RAMVOL_TEST_SEED.
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -32,6 +36,8 @@ namespace {
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::Process;
 using ::ramvol::testing::RandomData;
+using ::ramvol::testing::TestSeed;
+using ::ramvol::testing::TestSteps;
 using ::testing::HasSubstr;
 
 constexpr int kKills = 12;
@@ -75,8 +81,52 @@ class KilledServerTest : public ::testing::Test {
     return request;
   }
 
-  const uint64_t seed_ = std::random_device()();
-  std::mt19937_64 random_{seed_};
+  static constexpr size_t kVersionedBytes = 64 * 4096;
+
+  // The part of a volume or snapshot that VersionWriter writes.
+  std::string Content(const std::string& name) {
+    auto volume = client_.Open(name);
+    EXPECT_THAT(volume.status(), IsOk()) << name;
+    if (!volume.ok()) return "";
+    auto content = volume->Read(0, kVersionedBytes);
+    EXPECT_THAT(content.status(), IsOk()) << name;
+    return content.value_or("");
+  }
+  // "@kept-N", and of it "clone-N".
+  void MakeCopies(int number) {
+    v1::CreateSnapshotRequest keep;
+    keep.set_volume("disk");
+    keep.set_name(absl::StrCat("kept-", number));
+    ASSERT_THAT(client_.CreateSnapshot(keep).status(), IsOk());
+    v1::CreateVolumeRequest clone;
+    clone.set_name(absl::StrCat("clone-", number));
+    clone.set_source(absl::StrCat("@kept-", number));
+    ASSERT_THAT(client_.CreateVolume(clone).status(), IsOk());
+  }
+  void DeleteCopies(int number) {
+    v1::DeleteVolumeRequest clone;
+    clone.set_name(absl::StrCat("clone-", number));
+    EXPECT_THAT(client_.DeleteVolume(clone), IsOk());
+    v1::DeleteSnapshotRequest snapshot;
+    snapshot.set_name(absl::StrCat("kept-", number));
+    EXPECT_THAT(client_.DeleteSnapshot(snapshot), IsOk());
+  }
+  int64_t AllocatedBytes() {
+    const auto info = client_.GetServerInfo();
+    EXPECT_THAT(info.status(), IsOk());
+    return info.ok() ? info->memory_allocated_bytes() : -1;
+  }
+  // Closing a stream, which holds its volume's record, takes a moment.
+  void ExpectAllocated(int64_t bytes) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(60);
+    while (AllocatedBytes() != bytes && absl::Now() < deadline) {
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    EXPECT_EQ(AllocatedBytes(), bytes);
+  }
+
+  std::mt19937_64 random_{TestSeed(std::random_device()())};
+  const int kills_ = TestSteps(kKills);
   engine::ShmDir dir_;
   std::unique_ptr<Process> server_;
   const Client client_{{.server = kSocket}};
@@ -101,8 +151,113 @@ void WriteAndCheck(const RemoteVolume& volume, int64_t begin, uint64_t seed,
   }
 }
 
+// Writes one version after the other, each to a block chosen at random. So at
+// any instant, each block has the last one of all up to some version.
+class VersionWriter {
+ public:
+  static constexpr int kBlocks = 64;
+
+  VersionWriter(const RemoteVolume& volume, uint64_t seed)
+      : volume_(volume), random_(seed) {}
+
+  void Run(const std::atomic<bool>& stop) {
+    while (!stop.load()) {
+      const auto block = static_cast<int>(random_() % kBlocks);
+      {
+        const std::lock_guard<std::mutex> lock(mu_);
+        blocks_.push_back(block);
+      }
+      ASSERT_THAT(volume_.Write(block * kBlockBytes, Content(blocks_.size())),
+                  IsOk());
+    }
+  }
+
+  // Whether this was the content at some instant.
+  bool WasContent(const std::string& content) {
+    size_t last = 0;
+    for (int i = 0; i < kBlocks; ++i) {
+      last = std::max(last, VersionIn(content, i));
+    }
+    const std::lock_guard<std::mutex> lock(mu_);
+    if (last > blocks_.size()) return false;
+    std::vector<size_t> expected(kBlocks);
+    for (size_t i = 0; i < last; ++i) expected[blocks_[i]] = i + 1;
+    for (int i = 0; i < kBlocks; ++i) {
+      if (VersionIn(content, i) != expected[i]) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int64_t kBlockBytes = 4096;
+
+  // Every third compresses well, every third is one pattern.
+  static std::string Content(size_t version) {
+    std::string block(kBlockBytes, '\0');
+    std::mt19937_64 noise(version);
+    for (int64_t i = 0; i < kBlockBytes; i += sizeof(version)) {
+      const uint64_t word = i == 0 || version % 3 == 0 ? version
+                            : version % 3 == 1 ? static_cast<uint64_t>(i / 512)
+                                               : noise();
+      std::memcpy(&block[i], &word, sizeof(word));
+    }
+    return block;
+  }
+  static size_t VersionIn(const std::string& content, int block) {
+    const std::string found = content.substr(block * kBlockBytes, kBlockBytes);
+    size_t version;
+    std::memcpy(&version, found.data(), sizeof(version));
+    const bool whole = version == 0 ? found == std::string(kBlockBytes, '\0')
+                                    : found == Content(version);
+    return whole ? version : ~size_t{0};
+  }
+
+  const RemoteVolume& volume_;
+  std::mt19937_64 random_;
+  std::mutex mu_;
+  std::vector<int> blocks_;  // By version - 1. Only the writer changes it.
+};
+
+// Snapshots and clones of a volume that is being written are made and deleted
+// while the server is killed. Each is the volume at one instant, and in the end
+// all memory comes back.
+TEST_F(KilledServerTest, SnapshotsAndClonesAreOfOneInstant) {
+  const int64_t allocated = AllocatedBytes();
+  Create(Request("disk", ""));
+  std::atomic<bool> stop = false;
+  {
+    auto volume = client_.Open("disk");
+    ASSERT_THAT(volume.status(), IsOk());
+    VersionWriter writer(*volume, random_());
+    std::thread writes([&] { writer.Run(stop); });
+    int made = 0;
+    std::thread copies([&] {
+      for (; !stop.load(); ++made) {
+        ASSERT_NO_FATAL_FAILURE(MakeCopies(made));
+        if (made >= 3) DeleteCopies(made - 3);
+      }
+    });
+    for (int i = 0; i < kills_; ++i) KillSoon();
+    stop.store(true);
+    writes.join();
+    copies.join();
+    EXPECT_TRUE(writer.WasContent(Content("disk")));
+    for (int i = std::max(0, made - 3); i < made; ++i) {
+      const std::string snapshot = Content(absl::StrCat("@kept-", i));
+      EXPECT_TRUE(writer.WasContent(snapshot)) << i;
+      EXPECT_TRUE(Content(absl::StrCat("clone-", i)) == snapshot) << i;
+      DeleteCopies(i);
+    }
+    EXPECT_GT(made, 3);
+  }
+  v1::DeleteVolumeRequest remove;
+  remove.set_name("disk");
+  remove.set_force(true);
+  EXPECT_THAT(client_.DeleteVolume(remove), IsOk());
+  ExpectAllocated(allocated);
+}
+
 TEST_F(KilledServerTest, AnOpenVolumeGoesOn) {
-  SCOPED_TRACE(absl::StrCat("seed ", seed_));
   Create(Request("disk", ""));
   auto volume = client_.Open("disk");
   ASSERT_THAT(volume.status(), IsOk());
@@ -113,7 +268,7 @@ TEST_F(KilledServerTest, AnOpenVolumeGoesOn) {
       WriteAndCheck(*volume, i * kPartBytes, seed, stop);
     });
   }
-  for (int i = 0; i < kKills; ++i) KillSoon();
+  for (int i = 0; i < kills_; ++i) KillSoon();
   stop.store(true);
   for (std::thread& writer : writers) writer.join();
   EXPECT_GT(client_.reconnects(), 0u);
@@ -145,7 +300,6 @@ TEST_F(KilledServerTest, AnsweredRequestsGetTheSameAnswer) {
 }
 
 TEST_F(KilledServerTest, RequestsUnderWayHappenOnce) {
-  SCOPED_TRACE(absl::StrCat("seed ", seed_));
   std::atomic<bool> stop = false;
   int made = 0;
   std::thread maker([&] {
@@ -156,7 +310,7 @@ TEST_F(KilledServerTest, RequestsUnderWayHappenOnce) {
       EXPECT_EQ(Create(request).uid(), first.uid());
     }
   });
-  for (int i = 0; i < kKills; ++i) KillSoon();
+  for (int i = 0; i < kills_; ++i) KillSoon();
   stop.store(true);
   maker.join();
   EXPECT_EQ(client_.ListVolumes()->size(), static_cast<size_t>(made));

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """ramvold with --state_dir, killed again and again under load. Its clients go on: fio
-over ramvol-nbd without an error, a client of its own NBD that connects again, QEMU
-with reconnect-delay. Nothing that was acknowledged is lost, and clones that were being
-made are there as a whole or not at all. Then a clean stop, a second server on the same
-folder, and damage.
-Arguments: the paths of ramvold, ramvol and ramvol-nbd."""
+and a client with a model over ramvol-nbd without an error, one of its own NBD that
+connects again, QEMU with reconnect-delay. Nothing that was acknowledged is lost,
+nothing else comes late, and clones that were being made are there as a whole or not at
+all. Then a clean stop, a second server on the same folder, damage; and when all is
+deleted, no memory is taken.
+Arguments: the paths of ramvold, ramvol and ramvol-nbd. STATE_SEED=N repeats a run,
+STATE_KILLS=N kills at least N times; one fio after the other then."""
 
 import contextlib
 import json
@@ -23,6 +25,7 @@ import nbd
 RAMVOLD, RAMVOL, BRIDGE = (os.path.realpath(path) for path in sys.argv[1:])
 RECONNECT_SECONDS = 60
 PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
+KILLS = int(os.environ.get("STATE_KILLS", "5"))
 SEED = int(os.environ.get("STATE_SEED", random.SystemRandom().randrange(1 << 32)))
 RNG = random.Random(SEED)
 
@@ -106,6 +109,11 @@ class Setting:
         listed = json.loads(self.ramvol("ls", "--output=json"))
         return {volume["name"]: volume for volume in listed.get("volumes", [])}
 
+    def allocated(self):
+        return int(
+            json.loads(self.ramvol("server", "--output=json"))["memoryAllocatedBytes"]
+        )
+
     def socket(self, name):
         return f"{self._folder}/{name}"
 
@@ -138,9 +146,9 @@ class Versions(threading.Thread):
 
     BLOCKS = 512
 
-    def __init__(self, setting, name):
+    def __init__(self, setting, name, way="nbd"):
         super().__init__(daemon=True)
-        self._uri = f"nbd+unix:///{name}?socket={setting.socket('nbd')}"
+        self._uri = f"nbd+unix:///{name}?socket={setting.socket(way)}"
         self._random = random.Random(RNG.randrange(1 << 32))
         self._stop_event = threading.Event()
         self._possible = {}  # By block, versions that it may have.
@@ -206,6 +214,25 @@ class Versions(threading.Thread):
         if version % 3 == 1:
             return b"%31d\n" % version * (BLOCK // 32)
         return random.Random(version * Versions.BLOCKS + block).randbytes(BLOCK)
+
+
+class SteadyVersions(Versions):
+    """The same over ramvol-nbd, which keeps the connection, so that no write fails and
+    each block has the version that was written last."""
+
+    def __init__(self, setting, name):
+        super().__init__(setting, name, "bridge")
+
+    def run(self):
+        try:
+            handle = self._connect()
+            while not self._stop_event.is_set():
+                for _ in range(100):
+                    self._write(handle, self._random.randrange(self.BLOCKS))
+                self._check_all(handle)
+            assert all(len(there) == 1 for there in self._possible.values())
+        except Exception as error:  # pylint: disable=broad-except
+            self.error = error
 
 
 def start_fio(setting, output):
@@ -275,23 +302,33 @@ class Clones:
 def verify_across_kills(setting, folder):
     clones = Clones(setting)
     versions = Versions(setting, "direct")
+    steady = SteadyVersions(setting, "steady")
     versions.start()
-    output = f"{folder}/fio"
+    steady.start()
+    while setting.kills < KILLS:
+        before = setting.kills
+        fio_across_kills(setting, clones, f"{folder}/fio")
+        assert setting.kills > before, "fio was over before a kill"
+    versions.stop()
+    steady.stop()
+    assert versions.connections >= setting.kills / 2, versions.connections
+    assert steady.connections == 1, steady.connections
+    print(f"all is there after {setting.kills} kills", flush=True)
+    return clones
+
+
+def fio_across_kills(setting, clones, output):
     fio = start_fio(setting, output)
     while fio.poll() is None:
         commands = clones.begin()
         time.sleep(RNG.uniform(0, 1) ** 3)
         setting.kill_server()
         clones.end(commands)
-    versions.stop()
     with open(output) as file:
         report = file.read()
     assert fio.returncode == 0 and "err= 0" in report, report
-    assert setting.kills >= 5, f"fio was over after {setting.kills} kills: {report}"
-    assert versions.connections >= setting.kills / 2, versions.connections
     print(*re.findall(r".*(?:err=|READ:|WRITE:).*", report), sep="\n")
-    print(f"all is there after {setting.kills} kills", flush=True)
-    return clones
+    print(f"{setting.kills} kills so far", flush=True)
 
 
 def qemu_goes_on(setting):
@@ -350,25 +387,64 @@ def refuse_a_second(setting):
     assert f"another ramvold uses {setting.state}" in second.stderr, second.stderr
 
 
+def pages(file):
+    """Those that are no holes, with their places."""
+    at = 0
+    while True:
+        try:
+            at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError:
+            return
+        yield at, os.pread(file.fileno(), BLOCK, at)
+        at += BLOCK
+
+
+def refuse_another_version(setting):
+    """It says what to do, and changes nothing; the right version goes on."""
+    before = setting.volumes()
+    assert setting.server.stop() == 0
+    arena = f"{setting.state}/arena"
+
+    def change_version(by):
+        with open(arena, "r+b") as file:
+            file.seek(8)
+            version = struct.unpack("<Q", file.read(8))[0]
+            file.seek(8)
+            file.write(struct.pack("<Q", version + by))
+
+    def checksum():
+        with open(arena, "rb", buffering=0) as file:
+            return hash(tuple(pages(file)))
+
+    for by in 1, -1:
+        change_version(by)
+        found = checksum()
+        refused = subprocess.run(
+            [RAMVOLD, *setting.flags()],
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert refused.returncode == 3, refused
+        assert "left by another version of ramvold" in refused.stderr, refused
+        assert f"or move {setting.state} away" in refused.stderr, refused
+        assert checksum() == found
+        change_version(-by)
+    setting.start_server()
+    assert setting.volumes() == before
+
+
 def damage(state, size):
     """Makes the content of volumes of this size unreachable; how many."""
     wanted = struct.pack("<Q", size)
     damaged = 0
     with open(f"{state}/arena", "r+b", buffering=0) as file:
-        end = os.fstat(file.fileno()).st_size
-        at = 0
-        while at < end:
-            try:
-                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break
-            page = os.pread(file.fileno(), 4096, at)
+        for at, page in pages(file):
             for place in range(8, 4096, 8):
                 root = page[place - 8 : place]
                 if page[place : place + 8] == wanted and root != bytes(8):
                     os.pwrite(file.fileno(), struct.pack("<Q", 0x1230), at + place - 8)
                     damaged += 1
-            at += 4096
     return damaged
 
 
@@ -399,16 +475,35 @@ def damage_some(setting):
     assert setting.volumes()["golden"]["state"] == "VOLUME_STATE_READY"
 
 
+def delete_all(setting, allocated):
+    """What was found again and again is given back as a whole."""
+    assert setting.bridge.stop() == 0
+    setting.bridge = None
+    listed = json.loads(setting.ramvol("snapshot", "ls", "--output=json"))
+    for snapshot in listed.get("snapshots", []):
+        setting.ramvol("snapshot", "rm", snapshot["name"])
+    for name in setting.volumes():
+        setting.ramvol("rm", name)
+    deadline = time.monotonic() + PATIENCE
+    while setting.allocated() != allocated:
+        assert time.monotonic() < deadline, (setting.allocated(), allocated)
+        time.sleep(0.01)
+
+
 def check(setting, folder):
     setting.start_server()
+    allocated = setting.allocated()
     setting.ramvol("create", "disk", "256M")
     setting.ramvol("create", "direct", "64M")
+    setting.ramvol("create", "steady", "64M")
     setting.start_bridge()
     clones = verify_across_kills(setting, folder)
     qemu_goes_on(setting)
     stop_cleanly(setting, clones)
     refuse_a_second(setting)
+    refuse_another_version(setting)
     damage_some(setting)
+    delete_all(setting, allocated)
 
 
 def main():
@@ -430,7 +525,7 @@ def main():
             raise
         finally:
             code = setting.stop()
-        assert code == 0, f"the bridge ended with {code}"
+        assert not code, f"the bridge ended with {code}"
     print("all passed")
 
 
