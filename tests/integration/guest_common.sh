@@ -105,6 +105,7 @@ pack_initramfs() {
 # start_server [FLAG...]
 start_server() {
   local i
+  : >server.out
   "$ramvold" --memory_limit=512M --metrics_listen= \
     --nbd_listen="unix:$sockets/nbd" "$@" >server.out 2>server.err &
   server_pid=$!
