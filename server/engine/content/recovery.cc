@@ -284,6 +284,7 @@ bool Recovery::AdoptLeaf(Leaf* leaf, bool own) {
   bool shares = !own;
   layer.account.AdoptCharge(Arena::AllocatedBytes(sizeof(Leaf)));
   const uint64_t lost = LostOf(leaf, *damage_);
+  const bool any_common = arena_.common_bytes() != 0;
   for (int i = 0; i < kFanout; ++i) {
     const ChunkEntry entry = leaf->entries[i];
     if (entry == 0 || (lost >> i & 1) != 0) continue;
@@ -291,7 +292,7 @@ bool Recovery::AdoptLeaf(Leaf* leaf, bool own) {
     leaf->present |= bit;
     Cell* cell = CellOf(entry);
     if (cell == nullptr) {
-      if (HoldsCommon(arena_, entry)) leaf->copied |= bit;
+      if (any_common && HoldsCommon(arena_, entry)) leaf->copied |= bit;
       leaf->census += TakeCensus(entry);
       layer.account.AdoptCharge(ChargedBytes(arena_, entry));
       AdoptHot(entry, HomePointer::Of(leaf), layer);

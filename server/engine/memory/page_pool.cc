@@ -245,13 +245,14 @@ void PagePool::SettleLocked(UnitId id) {
 
 // ---- Recovery -------------------------------------------------------------
 
+// By one thread, as all of recovery: it needs no lock.
 Claim PagePool::ClaimPage(PageId page) {
-  MutexLock lock(&mu_);
   Unit& unit = units_.unit(UnitOf(page));
   unit.owner = owner_;
   unit.occupied |= BitOf(page);
-  const uint32_t before =
-      units_.page_refs(page).fetch_add(1, std::memory_order_relaxed);
+  std::atomic<uint32_t>& refs = units_.page_refs(page);
+  const uint32_t before = refs.load(std::memory_order_relaxed);
+  refs.store(before + 1, std::memory_order_relaxed);
   return before == 0 ? Claim::kFirst : Claim::kAgain;
 }
 

@@ -303,6 +303,7 @@ bool SlabClass::FinishReleaseLocked(UnitId id, bool given_back) {
 
 // ---- Recovery -------------------------------------------------------------
 
+// By one thread, as all of recovery: it needs no lock.
 Claim SlabClass::ClaimObject(const void* object) {
   const UnitId id = units_.UnitOf(object);
   const size_t offset = static_cast<const char*>(object) - units_.data(id);
@@ -311,7 +312,6 @@ Claim SlabClass::ClaimObject(const void* object) {
   if (place.slot >= class_.slots || class_.OffsetOf(place.slot) != offset) {
     return Claim::kInvalid;
   }
-  MutexLock lock(&mu_);
   Unit& unit = units_.unit(id);
   if ((unit.resident & kHeaderPage) == 0) return Claim::kInvalid;
   if (unit.occupied == 0) {

@@ -328,12 +328,14 @@ absl::Status StateFile::FillRootArea() {
     filled = filled && range_->Fill(address_ + next * kPageBytes,
                                     (end - next) * kPageBytes);
   };
-  const absl::Status found = ForEachRun([&](uint64_t first, uint64_t end) {
-    fill_to(first);
-    next = end;
-  });
-  if (!found.ok()) return found;
-  fill_to(kUnitPages);
+  // No further: to find all that the file holds takes long.
+  while (next < kUnitPages) {
+    const absl::StatusOr<PageRun> run = NextRun(next);
+    if (!run.ok()) return run.status();
+    fill_to(run->first == run->end ? kUnitPages : run->first);
+    next = std::max(next, run->end);
+    if (run->first == run->end) break;
+  }
   return filled ? absl::OkStatus() : IsFull(dir_);
 }
 
