@@ -1,6 +1,6 @@
 """Fuzzers whose corpus every test run replays."""
 
-def fuzz_target(name, srcs, corpus, deps = []):
+def fuzz_target(name, srcs, corpus, deps = [], data = [], tags = []):
     """A libFuzzer binary, and a test that runs its corpus without libFuzzer.
 
     Args:
@@ -9,6 +9,8 @@ def fuzz_target(name, srcs, corpus, deps = []):
       srcs: define LLVMFuzzerTestOneInput.
       corpus: a filegroup of inputs.
       deps: as of cc_binary.
+      data: what it reads besides.
+      tags: of the test.
     """
     native.cc_library(
         name = name + "_lib",
@@ -22,6 +24,7 @@ def fuzz_target(name, srcs, corpus, deps = []):
             "//:fuzzing": ["-fsanitize=fuzzer"],
             "//conditions:default": [],
         }),
+        data = data,
         tags = ["manual"],
         deps = [":" + name + "_lib"],
     )
@@ -30,6 +33,7 @@ def fuzz_target(name, srcs, corpus, deps = []):
         size = "small",
         srcs = ["replay_main.cc"],
         args = ["$(rootpaths %s)" % corpus],
-        data = [corpus],
+        data = [corpus] + data,
+        tags = tags,
         deps = [":" + name + "_lib"],
     )

@@ -169,9 +169,9 @@ bool IsValid(const PackedChunk& packed) {
     if (slot >= packed.slots) return false;
     const auto kind = static_cast<SlotKind>((packed.kinds >> (2 * slot)) & 3);
     if (kind == SlotKind::kHole) return false;
-    if (kind == SlotKind::kPage && packed.values()[slot] >> 32 != 0) {
-      return false;
-    }
+    const uint64_t value = packed.values()[slot];
+    if (kind == SlotKind::kFrame && value == 0) return false;
+    if (kind == SlotKind::kPage && value >> 32 != 0) return false;
   }
   return true;
 }
