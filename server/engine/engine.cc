@@ -152,16 +152,18 @@ struct Engine::Impl {
     return owners;
   }
 
-  std::shared_ptr<VolumeCore> NewCore(const VolumeOptions& wanted) {
+  std::shared_ptr<VolumeCore> NewCore(const VolumeOptions& wanted,
+                                      uint64_t uid = 0) {
     return std::make_shared<VolumeCore>(
-        parts, wanted, RandomUid(),
+        parts, wanted, uid == 0 ? RandomUid() : uid,
         std::make_unique<HeldRecord>(records.get(), wanted.size_bytes));
   }
 
   absl::StatusOr<std::shared_ptr<Volume>> Create(const VolumeOptions& wanted,
                                                  VolumeCore* source,
                                                  const AttributesOf& attributes,
-                                                 bool hide = false) {
+                                                 bool hide = false,
+                                                 uint64_t uid = 0) {
     absl::Status valid = wanted.Validate();
     if (!valid.ok()) return valid;
     {
@@ -170,7 +172,7 @@ struct Engine::Impl {
       absl::Status free = CheckFree(wanted.name);
       if (!free.ok()) return free;
     }
-    auto core = NewCore(wanted);
+    auto core = NewCore(wanted, uid);
     absl::Status made = core->Reserve();
     if (made.ok() && source != nullptr) {
       cloned.store(true, std::memory_order_relaxed);
@@ -201,7 +203,8 @@ struct Engine::Impl {
 
   // One that has no content yet.
   std::shared_ptr<VolumeCore> NewSnapshot(const Volume& source,
-                                          const std::string& name) {
+                                          const std::string& name,
+                                          uint64_t uid = 0) {
     VolumeOptions snapshot = source.options();
     snapshot.name = name;
     snapshot.read_only = true;
@@ -210,7 +213,49 @@ struct Engine::Impl {
       snapshot.allocator = Allocator::kSparse;
     }
     snapshot.memory_limit_bytes = 0;
-    return NewCore(snapshot);
+    return NewCore(snapshot, uid);
+  }
+
+  absl::StatusOr<std::vector<std::shared_ptr<Volume>>> SnapshotHidden(
+      const std::vector<std::shared_ptr<Volume>>& volumes, uint64_t uid) {
+    std::vector<std::shared_ptr<VolumeCore>> sources;
+    std::vector<std::shared_ptr<VolumeCore>> cores;
+    absl::Status status;
+    for (const std::shared_ptr<Volume>& volume : volumes) {
+      sources.push_back(volume->core_);
+      cores.push_back(NewSnapshot(*volume, "@" + volume->name(), uid));
+      if (status.ok()) status = cores.back()->Reserve();
+    }
+    if (status.ok()) status = VolumeCore::Snapshot(sources, cores);
+    if (!status.ok()) return status;
+    std::vector<std::shared_ptr<Volume>> made;
+    MutexLock lock(&mu);
+    for (const std::shared_ptr<VolumeCore>& core : cores) {
+      made.push_back(std::make_shared<Volume>(core));
+      hidden.insert(made.back());
+    }
+    return made;
+  }
+
+  // Whether these hidden ones can get their names, all together.
+  absl::Status CheckPublication(const std::vector<Hidden>& all)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    absl::flat_hash_set<std::string> names;
+    absl::flat_hash_set<uint64_t> uids;
+    for (const auto& [volume, attributes] : all) {
+      if (!hidden.contains(volume)) return volume->core_->Deleted();
+      absl::Status free = CheckNameFree(volume->name());
+      if (!free.ok()) return free;
+      if (names.insert(volume->name()).second &&
+          uids.insert(volume->uid()).second &&
+          !by_uid.contains(volume->uid())) {
+        continue;
+      }
+      return absl::AlreadyExistsError(absl::StrCat(
+          "\"", volume->name(),
+          "\", or its uid, is there twice; leave one of them out"));
+    }
+    return absl::OkStatus();
   }
 
   // Enters the names of snapshots that are about to be made, all or none.
@@ -388,8 +433,11 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CloneVolume(
 }
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateHidden(
-    const VolumeOptions& options) {
-  return impl_->Create(options, nullptr, nullptr, /*hide=*/true);
+    const VolumeOptions& options, const std::shared_ptr<Volume>& source,
+    uint64_t uid) {
+  return impl_->Create(options,
+                       source == nullptr ? nullptr : source->core_.get(),
+                       nullptr, /*hide=*/true, uid);
 }
 
 absl::Status Engine::Publish(const std::shared_ptr<Volume>& volume,
@@ -404,16 +452,34 @@ absl::Status Engine::Publish(const std::shared_ptr<Volume>& volume,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<Volume>> Engine::SnapshotHidden(
-    const std::shared_ptr<Volume>& volume) {
-  const auto core = impl_->NewSnapshot(*volume, "@" + volume->name());
-  absl::Status status = core->Reserve();
-  if (status.ok()) status = VolumeCore::Snapshot({volume->core_}, {core});
-  if (!status.ok()) return status;
-  auto snapshot = std::make_shared<Volume>(core);
+absl::Status Engine::PublishAll(const std::vector<Hidden>& all) {
   MutexLock lock(&impl_->mu);
-  impl_->hidden.insert(snapshot);
-  return snapshot;
+  absl::Status status = impl_->CheckPublication(all);
+  if (!status.ok()) return status;
+  std::vector<HeldRecord*> records;
+  for (const auto& [volume, attributes] : all) {
+    volume->SetAttributes(attributes);
+    records.push_back(&volume->core_->record());
+  }
+  HeldRecord::Enlist(records);
+  for (const auto& [volume, attributes] : all) {
+    impl_->hidden.erase(volume);
+    impl_->by_uid.emplace(volume->uid(), volume.get());
+    impl_->RegistryOf(volume->name()).emplace(volume->name(), volume);
+  }
+  return status;
+}
+
+absl::StatusOr<std::shared_ptr<Volume>> Engine::SnapshotHidden(
+    const std::shared_ptr<Volume>& volume, uint64_t uid) {
+  auto made = impl_->SnapshotHidden({volume}, uid);
+  if (!made.ok()) return made.status();
+  return std::move(made->front());
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::SnapshotAllHidden(
+    const std::vector<std::shared_ptr<Volume>>& volumes) {
+  return impl_->SnapshotHidden(volumes, /*uid=*/0);
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(

@@ -63,18 +63,32 @@ class Engine {
       const AttributesOf& attributes = nullptr);
 
   // Creates a volume that nobody finds before Publish: what it is made of comes
-  // in first. It counts as a volume. DeleteVolume throws it away. Errors as
-  // CreateVolume.
+  // in first. It counts as a volume. DeleteVolume throws it away. With `source`
+  // it is a clone, as CloneVolume has it. A `uid` is that of a volume of an
+  // earlier engine, which it is to be; 0: a new one. Errors as CreateVolume.
   absl::StatusOr<std::shared_ptr<Volume>> CreateHidden(
-      const VolumeOptions& options);
+      const VolumeOptions& options,
+      const std::shared_ptr<Volume>& source = nullptr, uint64_t uid = 0);
   // Gives it its name. ALREADY_EXISTS when that is taken: it stays hidden then.
   absl::Status Publish(const std::shared_ptr<Volume>& volume,
                        const AttributesOf& attributes = nullptr);
-  // A snapshot that nobody finds, of a volume that is none. DeleteVolume ends
-  // it. NOT_FOUND when the volume was deleted; RESOURCE_EXHAUSTED as
-  // CreateSnapshots.
+  // A snapshot that nobody finds, of a volume that is none, with its name.
+  // DeleteVolume ends it. `uid` as for CreateHidden. NOT_FOUND when the volume
+  // was deleted; RESOURCE_EXHAUSTED as CreateSnapshots.
   absl::StatusOr<std::shared_ptr<Volume>> SnapshotHidden(
-      const std::shared_ptr<Volume>& volume);
+      const std::shared_ptr<Volume>& volume, uint64_t uid = 0);
+  // The same of several volumes at the same instant, all or none.
+  absl::StatusOr<std::vector<std::shared_ptr<Volume>>> SnapshotAllHidden(
+      const std::vector<std::shared_ptr<Volume>>& volumes);
+
+  // A hidden volume or snapshot, and what is kept with it.
+  struct Hidden {
+    std::shared_ptr<Volume> volume;
+    std::string attributes;
+  };
+  // Gives all of them their names, in one step, also for a state_dir.
+  // ALREADY_EXISTS when a name or uid is taken: all stay hidden then.
+  absl::Status PublishAll(const std::vector<Hidden>& all);
 
   struct SnapshotRequest {
     std::shared_ptr<Volume> volume;
