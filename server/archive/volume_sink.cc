@@ -61,6 +61,7 @@ absl::Status VolumeSink::OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
   chunk.chunk = cluster;
   // Only merging makes frames of whole chunks.
   chunk.settled = own() && !tries_raw_;
+  chunk.keeps_same = on_top_;
   if (!ReadCluster(kind, bytes, own(), &chunk)) {
     return qcow2::Damaged(absl::StrCat("the cluster at offset ",
                                        cluster * kChunkBytes,

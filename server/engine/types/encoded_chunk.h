@@ -40,6 +40,10 @@ struct EncodedChunk {
   // Nothing is gained by compressing its raw blocks, or its frames of whole
   // chunks, again.
   bool settled = false;
+  // Blocks that hold the same already stay as they are, so that they are still
+  // shared; those of a frame if all of them do. Nobody else may write to the
+  // chunk meanwhile.
+  bool keeps_same = false;
   // Where the bytes of `runs` lie, for who has no place of their own.
   std::unique_ptr<char[]> buffer;
 

@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/frame.h"
+#include "server/engine/content/scratch.h"
 #include "server/engine/types/blocks.h"
 
 namespace ramvol::engine {
@@ -90,11 +92,7 @@ Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
   // Of blocks that are there as a whole.
   const auto whole_blocks = static_cast<int>(length / kBlockBytes);
   const auto content = std::make_unique_for_overwrite<char[]>(kChunkBytes);
-  for (EncodedRun& run : chunk->runs) {
-    const bool unseen = run.as_stored && MayKeep(run) &&
-                        run.first_block + run.blocks <= whole_blocks;
-    if (!unseen && !Decode(&run, content.get())) return damaged;
-  }
+  if (!DecodeRuns(chunk, whole_blocks, content.get())) return damaged;
   if (length == 0) return Refusal();
   std::memset(content.get() + length, 0, kChunkBytes - length);
 
@@ -105,26 +103,47 @@ Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
   piece.data = content.get();
   piece.must_succeed = parts_.packing.reserves();
   piece.max_span = parts_.packing.write_span(kChunkBytes * 2);
-  const BlockMask all = piece.touched;
+  const BlockMask all =
+      piece.touched &
+      ~(chunk->keeps_same ? SameBlocks(*chunk, content.get()) : 0);
+  if (all == 0) return Refusal();
   BlockMask kept = 0;
   for (const EncodedRun& run : chunk->runs) {
-    if (run.first_block + run.blocks > whole_blocks) continue;
+    const BlockMask mask = MaskOf(run) & all;
+    if (mask == 0 || run.first_block + run.blocks > whole_blocks) continue;
     const bool stays_raw = chunk->settled && run.kind == RunKind::kRaw;
     if (stays_raw || run.as_stored || KeepsFrame(run, content.get(), &piece)) {
-      kept |= MaskOf(run);
+      kept |= mask;
     }
   }
   piece.touched = all & ~kept;
   Refusal refusal = pieces_.Prepare(1, &piece);
   for (const EncodedRun& run : chunk->runs) {
-    if (!refusal.ok() || (MaskOf(run) & kept) == 0) continue;
-    refusal = run.kind == RunKind::kRaw ? AddPages(run, &piece)
+    const BlockMask blocks = MaskOf(run) & kept;
+    if (!refusal.ok() || blocks == 0) continue;
+    refusal = run.kind == RunKind::kRaw ? AddPages(blocks, &piece)
                                         : AddFrame(run, chunk->settled, &piece);
   }
   piece.touched = all;
   if (refusal.ok()) refusal = pieces_.Commit(&piece);
   pieces_.Discard(&piece);
   return refusal;
+}
+
+bool EncodedWriter::DecodeRuns(EncodedChunk* chunk, int whole_blocks,
+                               char* content) const {
+  for (EncodedRun& run : chunk->runs) {
+    const bool may_stay = run.as_stored && MayKeep(run) &&
+                          run.first_block + run.blocks <= whole_blocks;
+    if (may_stay && !chunk->keeps_same) continue;
+    EncodedRun decoded = run;
+    if (Decode(&decoded, content)) {
+      run = decoded;
+    } else if (!may_stay) {
+      return false;
+    }
+  }
+  return true;
 }
 
 bool EncodedWriter::MayKeep(const EncodedRun& run) const {
@@ -150,8 +169,31 @@ bool EncodedWriter::KeepsFrame(const EncodedRun& run, const char* content,
   return true;
 }
 
-Refusal EncodedWriter::AddPages(const EncodedRun& run, PieceWrite* piece) {
-  for (const int block : Bits(MaskOf(run))) {
+BlockMask EncodedWriter::SameBlocks(const EncodedChunk& chunk,
+                                    const char* content) const {
+  ChunkRefs refs(parts_.arena());
+  if (!parts_.content.Take(chunk.chunk, 0, kAllBlocks, &refs).ok()) return 0;
+  ReadCost cost(parts_.totals().decompressions);
+  char* const now = ThreadScratch().chunk;
+  const BlockMask damaged = refs.CopyBlocks(kAllBlocks, now, &cost);
+  parts_.counters.AddReadCost(cost);
+  BlockMask same = 0;
+  for (const int block : Bits(kAllBlocks & ~damaged)) {
+    const size_t at = block * kBlockBytes;
+    if (std::memcmp(now + at, content + at, kBlockBytes) == 0) {
+      same |= BlockBit(block);
+    }
+  }
+  for (const EncodedRun& run : chunk.runs) {
+    const BlockMask mask = MaskOf(run);
+    const bool partly = run.kind == RunKind::kFrame && (same & mask) != mask;
+    if (partly || run.as_stored) same &= ~mask;
+  }
+  return same;
+}
+
+Refusal EncodedWriter::AddPages(BlockMask blocks, PieceWrite* piece) {
+  for (const int block : Bits(blocks)) {
     const char* const data = piece->DataOf(block);
     if (const auto pattern = codec::SameFilledPattern(data)) {
       if (*pattern != 0) piece->fresh[block] = Slot::OfPattern(*pattern);

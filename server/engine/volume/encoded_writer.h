@@ -36,13 +36,19 @@ class EncodedWriter {
 
  private:
   Refusal WriteOne(EncodedChunk* chunk);
+  // Fills what has to be known of `content`, of kChunkBytes: not frames that
+  // are as stored and may stay, unless others are compared with them. False
+  // when a run is damaged that cannot stay as it is.
+  bool DecodeRuns(EncodedChunk* chunk, int whole_blocks, char* content) const;
   // Whether the volume may have the frame of `run` at all.
   bool MayKeep(const EncodedRun& run) const;
+  // The blocks that can stay, see EncodedChunk::keeps_same.
+  BlockMask SameBlocks(const EncodedChunk& chunk, const char* content) const;
   // Plans how the content of `run`, which is at `content`, is stored: as the
   // frame it is, or in `*piece` as data.
   bool KeepsFrame(const EncodedRun& run, const char* content,
                   PieceWrite* piece) const;
-  Refusal AddPages(const EncodedRun& run, PieceWrite* piece);
+  Refusal AddPages(BlockMask blocks, PieceWrite* piece);
   Refusal AddFrame(const EncodedRun& run, bool settled, PieceWrite* piece);
 
   const VolumeParts parts_;
