@@ -1,0 +1,346 @@
+#include "server/saves/save_dir.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "base/reason.h"
+#include "base/size.h"
+#include "server/saves/manifest.h"
+#include "server/saves/save_reader.h"
+
+namespace ramvol::saves {
+namespace {
+
+constexpr char kWriting[] = "writing";
+constexpr char kSavePrefix[] = "save-";
+constexpr char kKeptPrefix[] = "kept-";
+constexpr size_t kAll = std::numeric_limits<size_t>::max();
+// How often volumes may go between their listing and their snapshots.
+constexpr int kMaxTries = 10;
+constexpr size_t kPieceBytes = size_t{1} << 20;
+
+// nullopt when it is no save's.
+std::optional<uint64_t> NumberOf(absl::string_view name) {
+  uint64_t number = 0;
+  if (!absl::ConsumePrefix(&name, kSavePrefix) ||
+      !absl::SimpleAtoi(name, &number) || number == 0) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+// Snapshots without a name, which go with this.
+class Snapshots {
+ public:
+  explicit Snapshots(engine::Engine* engine) : engine_(*engine) {}
+  ~Snapshots() { DropAll(); }
+  Snapshots(const Snapshots&) = delete;
+  Snapshots& operator=(const Snapshots&) = delete;
+
+  // Makes those of all volumes, at one instant.
+  absl::Status Take(std::vector<Root>* roots) {
+    std::vector<std::shared_ptr<engine::Volume>> volumes;
+    for (const Root& root : *roots) {
+      if (root.name[0] != '@') volumes.push_back(root.content);
+    }
+    auto made = engine_.SnapshotAllHidden(volumes);
+    if (!made.ok()) return made.status();
+    all_ = *std::move(made);
+    auto next = all_.begin();
+    for (Root& root : *roots) {
+      if (root.name[0] != '@') root.content = *next++;
+    }
+    return absl::OkStatus();
+  }
+  void DropAll() {
+    for (const auto& one : all_) {
+      (void)engine_.DeleteVolume(one, /*force=*/true);
+    }
+    all_.clear();
+  }
+
+ private:
+  engine::Engine& engine_;
+  std::vector<std::shared_ptr<engine::Volume>> all_;
+};
+
+// All that there is. Damaged ones have nothing that could be saved.
+std::vector<Root> ListRoots(engine::Engine* engine,
+                            std::vector<std::string>* left_out) {
+  std::vector<Root> roots;
+  for (const char* const after : {"", "@"}) {
+    for (const engine::NamedVolume& named : engine->List(after, kAll)) {
+      if (named.volume->damaged()) {
+        left_out->push_back(absl::StrCat(
+            "\"", named.name, "\": it is damaged; delete it (ramvol rm)"));
+        continue;
+      }
+      roots.push_back(Describe(named));
+      roots.back().content = named.volume;
+    }
+  }
+  return roots;
+}
+
+absl::StatusOr<std::string> ReadAll(OldFile file) {
+  std::string all;
+  for (;;) {
+    const size_t old = all.size();
+    all.resize(old + kPieceBytes);
+    auto got = file.Read(absl::MakeSpan(all).subspan(old));
+    if (!got.ok()) return got.status();
+    all.resize(old + *got);
+    if (*got == 0) return all;
+  }
+}
+
+// A save cannot be read: nothing is changed, and people decide.
+absl::Status Refuse(const std::string& what, const std::string& path) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(what, "; to start without this save, move it away: mv ",
+                   path, " ", path, ".old"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SaveDir>> SaveDir::Open(const std::string& path,
+                                                       DiskHook hook) {
+  auto dir = Directory::Open(path, std::move(hook));
+  if (!dir.ok()) return Annotate(dir.status(), "--save_dir");
+  auto locked = dir->Lock();
+  if (!locked.ok()) return Annotate(locked.status(), "--save_dir");
+  if (!*locked) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another ramvold uses the --save_dir ", path,
+                     "; stop it, or give this one another directory"));
+  }
+  auto names = dir->List();
+  if (!names.ok()) return Annotate(names.status(), "--save_dir");
+  std::unique_ptr<SaveDir> opened(new SaveDir(*std::move(dir)));
+  MutexLock lock(&opened->mu_);
+  for (const std::string& name : *names) {
+    opened->last_ = std::max(opened->last_, NumberOf(name).value_or(0));
+  }
+  return opened;
+}
+
+std::string SaveDir::PathOf(uint64_t number) const {
+  return absl::StrCat(dir_.path(), "/", kSavePrefix, number);
+}
+
+SaveDir::Stats SaveDir::stats() const {
+  MutexLock lock(&stats_mu_);
+  return stats_;
+}
+
+// --- Reading ---
+
+absl::StatusOr<SaveDir::Restored> SaveDir::Restore(engine::Engine* engine,
+                                                   const Progress& progress) {
+  MutexLock lock(&mu_);
+  if (last_ == 0) return Restored();
+  auto restored = Read(engine, progress);
+  if (!restored.ok()) return restored;
+  keep_last_ = !restored->damaged.empty();
+  MutexLock stats_lock(&stats_mu_);
+  stats_.restored_bytes = restored->bytes;
+  stats_.damaged_images = restored->damaged.size();
+  return restored;
+}
+
+absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
+                                                const Progress& progress) {
+  const absl::Time began = absl::Now();
+  const std::string path = PathOf(last_);
+  const std::string manifest_path = absl::StrCat(path, "/", kManifestFile);
+  auto dir = dir_.OpenBelow(absl::StrCat(kSavePrefix, last_));
+  if (!dir.ok()) return Refuse(std::string(dir.status().message()), path);
+  auto file = dir->OpenFile(kManifestFile);
+  if (!file.ok()) return Refuse(std::string(file.status().message()), path);
+  auto bytes = ReadAll(*std::move(file));
+  if (!bytes.ok()) return Refuse(std::string(bytes.status().message()), path);
+  auto manifest = ParseManifest(*bytes);
+  if (!manifest.ok()) {
+    return Refuse(absl::StrCat(manifest_path, " ", manifest.status().message()),
+                  path);
+  }
+  uint64_t all_bytes = 0;
+  for (const state::v1::SavedRoot& root : manifest->roots()) {
+    all_bytes += static_cast<uint64_t>(root.file_bytes());
+  }
+  const auto memory_bytes = static_cast<uint64_t>(manifest->memory_bytes());
+  {
+    MutexLock lock(&stats_mu_);
+    stats_.to_restore_bytes = all_bytes;
+  }
+  const Progress counting = [&](uint64_t done_bytes) {
+    {
+      MutexLock lock(&stats_mu_);
+      stats_.restored_bytes = done_bytes;
+    }
+    return progress == nullptr ? absl::OkStatus() : progress(done_bytes);
+  };
+  SaveReader reader(&*dir, *std::move(manifest), engine, &counting);
+  absl::Status status = reader.ReadImages();
+  const bool none = reader.volumes() + reader.snapshots() == 0;
+  if (status.ok() && none && !reader.damaged().empty()) {
+    return Refuse(absl::StrCat("nothing of the save ", path,
+                               " can be read: ", reader.damaged()[0]),
+                  path);
+  }
+  if (status.ok()) status = reader.Publish();
+  if (absl::IsResourceExhausted(status)) {
+    return Refuse(
+        absl::StrCat("the save ", path, " does not fit: ", status.message(),
+                     "; its volumes took ", FormatSize(memory_bytes),
+                     " of memory when they were saved, and --memory_limit is ",
+                     FormatExactSize(engine->options().memory_limit_bytes),
+                     "; start with the limits of then"),
+        path);
+  }
+  if (absl::IsCancelled(status)) return status;
+  if (!status.ok()) {
+    return Refuse(
+        absl::StrCat("cannot read the save ", path, ": ", status.message()),
+        path);
+  }
+  Restored restored;
+  restored.path = path;
+  restored.volumes = reader.volumes();
+  restored.snapshots = reader.snapshots();
+  restored.bytes = reader.bytes();
+  restored.damaged = reader.damaged();
+  restored.took = absl::Now() - began;
+  return restored;
+}
+
+// --- Writing ---
+
+absl::StatusOr<SaveDir::Saved> SaveDir::Save(engine::Engine* engine, bool quiet,
+                                             const Progress& progress) {
+  if (!mu_.TryLock()) {
+    return WithReason(
+        absl::FailedPreconditionError(
+            "the server is saving all volumes already; wait for that"),
+        reason::kSaveUnderWay);
+  }
+  const absl::Time began = absl::Now();
+  auto saved = Write(engine, quiet, progress);
+  const uint64_t last = last_;
+  mu_.Unlock();
+  if (saved.ok()) saved->took = absl::Now() - began;
+  MutexLock lock(&stats_mu_);
+  stats_.last_failed = !saved.ok() || !saved->left_out.empty();
+  ++(stats_.last_failed ? stats_.failed : stats_.saves);
+  if (saved.ok()) {
+    stats_.last_time = began;
+    stats_.last_took = saved->took;
+    stats_.last_bytes = saved->bytes;
+    return saved;
+  }
+  if (absl::IsCancelled(saved.status()) ||
+      absl::IsUnavailable(saved.status())) {
+    return saved;
+  }
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat(
+          "the volumes are not saved: ", saved.status().message(),
+          last == 0 ? "; there is no earlier save"
+                    : absl::StrCat("; the save before is still there: ",
+                                   PathOf(last)))),
+      reason::kSaveFailed);
+}
+
+absl::StatusOr<SaveDir::Saved> SaveDir::Write(engine::Engine* engine,
+                                              bool quiet,
+                                              const Progress& progress) {
+  const uint64_t memory_bytes = engine->Stats().memory_used_bytes;
+  Snapshots snapshots(engine);
+  std::vector<std::string> left_out;
+  std::vector<Root> roots;
+  // Keeps snapshots from going, unless by force.
+  std::vector<engine::Attachment> attachments;
+  absl::Time now;
+  absl::Status status;
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    left_out.clear();
+    roots = ListRoots(engine, &left_out);
+    now = absl::Now();
+    attachments.clear();
+    status = quiet ? absl::OkStatus() : snapshots.Take(&roots);
+    for (const Root& root : roots) {
+      if (!status.ok() || root.name[0] != '@') continue;
+      auto attached = engine::Attachment::Make(root.content, {"save", ""});
+      status = attached.status();
+      if (status.ok()) attachments.push_back(*std::move(attached));
+    }
+    if (status.ok()) status = Plan(&roots);
+    // One was deleted since it was listed.
+    if (!absl::IsNotFound(status)) break;
+    snapshots.DropAll();
+  }
+  if (!status.ok()) return status;
+  auto saved = WriteRoots(std::move(roots), now, memory_bytes, progress);
+  if (!saved.ok()) {
+    // What there is of it only takes the disk's room.
+    (void)dir_.RemoveBelow(kWriting);
+    return saved;
+  }
+  saved->left_out.insert(saved->left_out.begin(), left_out.begin(),
+                         left_out.end());
+  // It is saved; what is left of earlier ones goes with a later one.
+  (void)RemoveOld(keep_last_ || !saved->left_out.empty());
+  keep_last_ = false;
+  return saved;
+}
+
+absl::StatusOr<SaveDir::Saved> SaveDir::WriteRoots(std::vector<Root> roots,
+                                                   absl::Time now,
+                                                   uint64_t memory_bytes,
+                                                   const Progress& progress) {
+  absl::Status status = dir_.RemoveBelow(kWriting);
+  if (status.ok()) status = dir_.MakeBelow(kWriting);
+  if (!status.ok()) return status;
+  auto dir = dir_.OpenBelow(kWriting);
+  if (!dir.ok()) return dir.status();
+  SaveWriter writer(&*dir, std::move(roots), &progress);
+  status = writer.WriteImages();
+  if (status.ok()) status = writer.Finish(now, memory_bytes);
+  if (!status.ok()) return status;
+  const uint64_t number = last_ + 1;
+  status = dir_.Rename(kWriting, absl::StrCat(kSavePrefix, number));
+  if (status.ok()) status = dir_.Sync();
+  if (!status.ok()) return status;
+  last_ = number;
+  Saved saved;
+  saved.path = PathOf(number);
+  saved.volumes = writer.volumes();
+  saved.snapshots = writer.snapshots();
+  saved.bytes = writer.bytes();
+  saved.left_out = writer.left_out();
+  return saved;
+}
+
+absl::Status SaveDir::RemoveOld(bool keep) {
+  auto names = dir_.List();
+  if (!names.ok()) return names.status();
+  absl::Status status;
+  for (const std::string& name : *names) {
+    const auto number = NumberOf(name);
+    if (!number.has_value() || *number == last_) continue;
+    if (keep && *number + 1 == last_) {
+      status.Update(dir_.Rename(name, absl::StrCat(kKeptPrefix, *number)));
+    } else {
+      status.Update(dir_.RemoveBelow(name));
+    }
+  }
+  return status;
+}
+
+}  // namespace ramvol::saves

@@ -1,0 +1,118 @@
+// Saves of all volumes and snapshots on a disk, for after the next boot.
+#ifndef RAMVOL_SERVER_SAVES_SAVE_DIR_H_
+#define RAMVOL_SERVER_SAVES_SAVE_DIR_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "server/engine/engine.h"
+#include "server/saves/directory.h"
+#include "server/saves/save_plan.h"
+#include "server/saves/save_writer.h"
+
+namespace ramvol::saves {
+
+// What is in a --save_dir:
+//   save-N       the last good save: a manifest, and an image for each root,
+//                qcow2, of which some lie on others
+//   writing      a save that is under way, or was interrupted
+//   kept-N       a save that could not be read back in full, or that may have
+//                what later ones lack; only people remove these
+//
+// A save gets its name when all of it is on the disk; only then the one before
+// it goes. Thread-safe.
+class SaveDir {
+ public:
+  struct Saved {
+    std::string path;
+    size_t volumes = 0;
+    size_t snapshots = 0;
+    uint64_t bytes = 0;  // Of all files.
+    absl::Duration took;
+    // Why some are not in it.
+    std::vector<std::string> left_out;
+  };
+  struct Restored {
+    std::string path;  // "": there was no save.
+    size_t volumes = 0;
+    size_t snapshots = 0;
+    uint64_t bytes = 0;
+    absl::Duration took;
+    // Why some are not back.
+    std::vector<std::string> damaged;
+  };
+  // For metrics.
+  struct Stats {
+    uint64_t saves = 0;   // That succeeded, of this process.
+    uint64_t failed = 0;  // And that failed or left something out.
+    bool last_failed = false;
+    absl::Time last_time;  // When the last good one was begun.
+    absl::Duration last_took;
+    uint64_t last_bytes = 0;
+    uint64_t restored_bytes = 0;
+    uint64_t to_restore_bytes = 0;
+    uint64_t damaged_images = 0;
+  };
+
+  // Makes `path` if the directory above is there, and locks it.
+  // FAILED_PRECONDITION when another process has it; errors of files.
+  static absl::StatusOr<std::unique_ptr<SaveDir>> Open(const std::string& path,
+                                                       DiskHook hook = nullptr);
+
+  // Reads the last save into `engine`, which has no volumes.
+  // FAILED_PRECONDITION says what to do when there is a save that cannot be
+  // read, as a whole, or does not fit into the memory; then nothing was made. A
+  // damaged image, and those that lie on it, are left out, and the save is
+  // kept. Also the errors of `progress`.
+  absl::StatusOr<Restored> Restore(engine::Engine* engine,
+                                   const Progress& progress);
+
+  // Saves all that `engine` has. With `quiet` nobody changes anything
+  // meanwhile; else it is as of one instant, while all is in use.
+  // FAILED_PRECONDITION, reason SAVE_UNDER_WAY, or SAVE_FAILED when the disk or
+  // a volume fails; the errors of `progress`. The last good save is still there
+  // then.
+  absl::StatusOr<Saved> Save(engine::Engine* engine, bool quiet,
+                             const Progress& progress);
+
+  Stats stats() const ABSL_LOCKS_EXCLUDED(stats_mu_);
+  const std::string& path() const { return dir_.path(); }
+
+ private:
+  explicit SaveDir(Directory dir) : dir_(std::move(dir)) {}
+
+  absl::StatusOr<Restored> Read(engine::Engine* engine,
+                                const Progress& progress)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Saved> Write(engine::Engine* engine, bool quiet,
+                              const Progress& progress)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Writes them to kWriting, and names that.
+  absl::StatusOr<Saved> WriteRoots(std::vector<Root> roots, absl::Time now,
+                                   uint64_t memory_bytes,
+                                   const Progress& progress)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The one before `last_` goes, or is kept.
+  absl::Status RemoveOld(bool keep) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string PathOf(uint64_t number) const;
+
+  const Directory dir_;
+  Mutex mu_;                                // Held during a save or a restore.
+  uint64_t last_ ABSL_GUARDED_BY(mu_) = 0;  // Of save-N; 0: none.
+  // It has something that the next one may lack.
+  bool keep_last_ ABSL_GUARDED_BY(mu_) = false;
+  mutable Mutex stats_mu_;
+  Stats stats_ ABSL_GUARDED_BY(stats_mu_);
+};
+
+}  // namespace ramvol::saves
+
+#endif  // RAMVOL_SERVER_SAVES_SAVE_DIR_H_

@@ -1,0 +1,151 @@
+// Engines with volumes as a server makes them, and a --save_dir.
+#ifndef RAMVOL_TESTS_SERVER_SAVES_SAVE_FIXTURE_H_
+#define RAMVOL_TESTS_SERVER_SAVES_SAVE_FIXTURE_H_
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "ramvol/state/v1/state.pb.h"
+#include "server/engine/engine.h"
+#include "server/saves/save_dir.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::saves {
+
+// A directory that goes with this.
+class TempDir {
+ public:
+  TempDir() {
+    std::string pattern =
+        absl::StrCat(::testing::TempDir(), "/save_test_XXXXXX");
+    path_ = mkdtemp(pattern.data());
+  }
+  ~TempDir() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// One server's volumes. What is made from what is in their attributes.
+class TestVolumes {
+ public:
+  explicit TestVolumes(uint64_t memory_limit_bytes = uint64_t{256} << 20,
+                       const std::string& state_dir = "") {
+    engine::EngineOptions options;
+    options.memory_limit_bytes = memory_limit_bytes;
+    options.hot_cache_bytes = 4 << 20;
+    options.background_threads = 2;
+    options.state_dir = state_dir;
+    auto engine = engine::Engine::Create(options);
+    EXPECT_THAT(engine.status(), testing::IsOk());
+    engine_ = *std::move(engine);
+  }
+
+  engine::Engine& engine() { return *engine_; }
+
+  std::shared_ptr<engine::Volume> Create(engine::VolumeOptions options) {
+    auto made = engine_->CreateVolume(options, KeptOf(0));
+    EXPECT_THAT(made.status(), testing::IsOk());
+    return *std::move(made);
+  }
+  std::shared_ptr<engine::Volume> Create(const std::string& name,
+                                         uint64_t size_bytes) {
+    engine::VolumeOptions options;
+    options.name = name;
+    options.size_bytes = size_bytes;
+    return Create(options);
+  }
+  std::shared_ptr<engine::Volume> Clone(const std::string& source,
+                                        const std::string& name) {
+    engine::VolumeOptions options;
+    options.name = name;
+    auto from = Find(source);
+    auto made = engine_->CloneVolume(options, from, KeptOf(from->uid()));
+    EXPECT_THAT(made.status(), testing::IsOk());
+    return *std::move(made);
+  }
+  std::shared_ptr<engine::Volume> Snapshot(const std::string& source,
+                                           const std::string& name) {
+    auto from = Find(source);
+    const int64_t second = ++second_;
+    auto made = engine_->CreateSnapshots(
+        {{from, name, [&](const engine::Volume&) {
+            state::v1::KeptSnapshot kept;
+            kept.mutable_snapshot()->set_source_uid(Hex(from->uid()));
+            kept.mutable_snapshot()->mutable_create_time()->set_seconds(second);
+            return kept.SerializeAsString();
+          }}});
+    EXPECT_THAT(made.status(), testing::IsOk());
+    return made->front();
+  }
+  std::shared_ptr<engine::Volume> Find(const std::string& name) {
+    auto found = engine_->Find(name);
+    EXPECT_THAT(found.status(), testing::IsOk()) << name;
+    return *std::move(found);
+  }
+
+  // All that must be the same after a restart.
+  std::map<std::string, std::string> Everything() {
+    std::map<std::string, std::string> all;
+    for (const char* const after : {"", "@"}) {
+      for (const auto& [name, volume] : engine_->List(after, 1000000)) {
+        all[name] = All(*volume);
+      }
+    }
+    return all;
+  }
+  static std::string Content(engine::Volume& volume) {
+    std::string content(volume.size_bytes(), '?');
+    EXPECT_THAT(volume.Read(0, absl::MakeSpan(content)), testing::IsOk());
+    return content;
+  }
+
+ private:
+  static std::string Hex(uint64_t uid) {
+    return absl::StrCat(absl::Hex(uid, absl::kZeroPad16));
+  }
+  engine::AttributesOf KeptOf(uint64_t source_uid) {
+    return [source_uid, second = ++second_](const engine::Volume&) {
+      state::v1::KeptVolume kept;
+      if (source_uid != 0) {
+        kept.mutable_settings()->set_source_uid(Hex(source_uid));
+      }
+      kept.mutable_settings()->mutable_create_time()->set_seconds(second);
+      (*kept.mutable_settings()->mutable_labels())["team"] = "storage";
+      return kept.SerializeAsString();
+    };
+  }
+  static std::string All(engine::Volume& volume) {
+    const engine::VolumeOptions options = volume.options();
+    return absl::StrCat(
+        volume.uid(), " ", options.name, " ", options.size_bytes, " ",
+        static_cast<int>(options.allocator), " ", options.min_frame_bytes, " ",
+        options.max_frame_bytes, " ", options.write_level, " ",
+        options.merge_level, " ", options.memory_limit_bytes, " ",
+        options.read_only, " ", volume.is_snapshot(), " ", volume.attributes(),
+        " ", Content(volume));
+  }
+
+  int64_t second_ = 1000;
+  std::unique_ptr<engine::Engine> engine_;
+};
+
+}  // namespace ramvol::saves
+
+#endif  // RAMVOL_TESTS_SERVER_SAVES_SAVE_FIXTURE_H_
