@@ -42,6 +42,8 @@ enum class Event : uint8_t {
   kLeftOut,            // Events that were too many to be logged.
   kRecovered,          // Volumes that outlived an earlier server are back.
   kStateWarning,       // Something about the place where they live.
+  kSaved,              // All volumes, to the --save_dir.
+  kSaveFailed,         // Some or all of them are not.
   kCount,
 };
 inline constexpr size_t kEvents = static_cast<size_t>(Event::kCount);
@@ -78,6 +80,8 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"left_out", LogLevel::kWarning, false, false},
     {"recovered", LogLevel::kInfo, false, false},
     {"state_warning", LogLevel::kWarning, false, false},
+    {"saved", LogLevel::kInfo, false, true},
+    {"save_failed", LogLevel::kError, false, true},
 }};
 
 inline const EventTraits& TraitsOf(Event event) {

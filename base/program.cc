@@ -32,6 +32,8 @@ namespace {
 constexpr absl::Duration kMaxTimeoutFlag = absl::Hours(24);
 // How long to wait after draining for a call that does not return.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+// How long a start or a stop may go on without another word.
+constexpr absl::Duration kBusyExtension = absl::Seconds(60);
 // For whoever reads the log, at the end.
 constexpr absl::Duration kLogFlushTime = absl::Seconds(1);
 
@@ -164,6 +166,8 @@ void Program::Prepare() {
   RaiseFileLimit();
   pthread_sigmask(SIG_BLOCK, &caught_signals_, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // A file that may not grow (RLIMIT_FSIZE) is an error of the write.
+  signal(SIGXFSZ, SIG_IGN);
   EventLog::OfProcess().Start();
 }
 
@@ -204,12 +208,28 @@ void Program::WaitForStopSignal() const {
   pthread_sigmask(SIG_UNBLOCK, &stop_signals_, nullptr);
 }
 
+bool Program::StopIsPending() const {
+  sigset_t pending;
+  sigemptyset(&pending);
+  sigpending(&pending);
+  return sigismember(&pending, SIGTERM) == 1 ||
+         sigismember(&pending, SIGINT) == 1;
+}
+
+void Program::StillBusy(const std::string& what) const {
+  Notify(absl::StrCat(
+      "EXTEND_TIMEOUT_USEC=", absl::ToInt64Microseconds(kBusyExtension),
+      "\nSTATUS=", what));
+}
+
 void Program::Stop(absl::Duration drain_timeout,
-                   const std::function<void()>& shut_down) const {
+                   const std::function<void()>& shut_down,
+                   const std::function<void()>& left) const {
   auto done = std::async(std::launch::async, shut_down);
   if (done.wait_for(absl::ToChronoMilliseconds(
           drain_timeout + kShutdownGrace)) != std::future_status::ready) {
     Log("requests are still under way after --drain_timeout; leaving them");
+    if (left != nullptr) left();
     std::fflush(nullptr);
     EventLog::OfProcess().Flush(kLogFlushTime);
     _exit(EXIT_FAILURE);
@@ -217,10 +237,10 @@ void Program::Stop(absl::Duration drain_timeout,
   Log("stopped");
 }
 
-void Program::ExitAtOnce() {
+void Program::ExitAtOnce(int exit_code) {
   std::fflush(nullptr);
   EventLog::OfProcess().Flush(kLogFlushTime);
-  _exit(EXIT_SUCCESS);
+  _exit(exit_code);
 }
 
 absl::Status CheckTimeoutFlag(const std::string& flag, absl::Duration value) {

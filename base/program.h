@@ -40,8 +40,8 @@ class Program {
 
   // Starts the log's thread. Blocks the signals that would end the process, for
   // WaitForStopSignal, in this and all later threads; so call it before any
-  // thread starts. Also ignores SIGPIPE, raises the limit of open files, and
-  // bounds what malloc keeps.
+  // thread starts. Also ignores SIGPIPE and SIGXFSZ, raises the limit of open
+  // files, and bounds what malloc keeps.
   void Prepare();
   // Prints the line that says that the program is ready, and notifies systemd.
   void PrintReady(const std::string& what) const;
@@ -51,12 +51,17 @@ class Program {
   // process at once. Other signals that would end it, such as SIGHUP from a
   // closing terminal, are only logged, because all volumes would be lost.
   void WaitForStopSignal() const;
-  // Calls `shut_down`. Ends the process with 1 when that takes much longer than
-  // `drain_timeout`.
+  // Whether a signal that stops the program waits for WaitForStopSignal.
+  bool StopIsPending() const;
+  // Tells systemd that a start or stop goes on, and what is done.
+  void StillBusy(const std::string& what) const;
+  // Calls `shut_down`. When that takes much longer than `drain_timeout`, calls
+  // `left`, if there is one, and ends the process with 1.
   void Stop(absl::Duration drain_timeout,
-            const std::function<void()>& shut_down) const;
-  // Ends the process with 0, and destroys nothing; the log is written.
-  [[noreturn]] static void ExitAtOnce();
+            const std::function<void()>& shut_down,
+            const std::function<void()>& left = nullptr) const;
+  // Ends the process, and destroys nothing; the log is written.
+  [[noreturn]] static void ExitAtOnce(int exit_code = 0);
 
  private:
   // Sends `state` to systemd, if systemd started this process.

@@ -250,6 +250,16 @@ absl::StatusOr<std::unique_ptr<ImageWriter>> ClientConnection::Restore(
   return absl::UnimplementedError("this connection restores no images");
 }
 
+absl::StatusOr<v1::SaveAllResponse> Client::SaveAll(
+    const v1::SaveAllRequest& request) const {
+  return connection_->SaveAll(request);
+}
+
+absl::StatusOr<v1::SaveAllResponse> ClientConnection::SaveAll(
+    const v1::SaveAllRequest&) {
+  return Unsupported();
+}
+
 absl::StatusOr<v1::GetServerInfoResponse> Client::GetServerInfo() const {
   return connection_->GetServerInfo();
 }

@@ -99,6 +99,11 @@ class Client {
   absl::StatusOr<std::unique_ptr<ImageWriter>> Restore(
       const v1::CreateVolumeRequest& volume) const;
 
+  // Waits for as long as it takes, whatever ClientOptions::timeout is, and is
+  // not tried again.
+  absl::StatusOr<v1::SaveAllResponse> SaveAll(
+      const v1::SaveAllRequest& request) const;
+
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
   // Asks gRPC's standard health service. FAILED_PRECONDITION when the server
   // answers anything but SERVING, as it does while it stops.

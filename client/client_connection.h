@@ -63,6 +63,9 @@ class ClientConnection {
       const v1::SaveRequest& request);
   virtual absl::StatusOr<std::unique_ptr<ImageWriter>> Restore(
       const v1::CreateVolumeRequest& volume);
+  // Not pure, as ListClients.
+  virtual absl::StatusOr<v1::SaveAllResponse> SaveAll(
+      const v1::SaveAllRequest& request);
   virtual absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() = 0;
   virtual absl::Status CheckHealth() = 0;
 

@@ -403,6 +403,15 @@ class GrpcClientConnection : public ClientConnection {
     return std::make_unique<GrpcImageWriter>(*block_stub_, volume);
   }
 
+  absl::StatusOr<v1::SaveAllResponse> SaveAll(
+      const v1::SaveAllRequest& request) override {
+    v1::SaveAllResponse response;
+    absl::Status status = CallOnce(&v1::VolumeService::Stub::SaveAll, request,
+                                   response, absl::InfiniteDuration());
+    if (!status.ok()) return status;
+    return response;
+  }
+
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override {
     v1::GetServerInfoResponse response;
     absl::Status status = Call(&v1::VolumeService::Stub::GetServerInfo,

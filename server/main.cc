@@ -14,15 +14,18 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/listen_address.h"
 #include "base/metrics/host_rule.h"
 #include "base/metrics/process_memory.h"
 #include "base/program.h"
+#include "base/size.h"
 #include "base/size_flag.h"
 #include "base/systemd.h"
 #include "nbd_bridge/nbd_address.h"
 #include "server/engine/metrics/metric_labels.h"
+#include "server/saves/save_writer.h"
 #include "server/server.h"
 #include "server/service/volumes_file.h"
 
@@ -94,11 +97,17 @@ ABSL_FLAG(std::string, state_dir, "",
           "the same directory goes on with them, whatever ended the old one "
           "but the machine. The tmpfs needs room for --memory_limit. Empty: "
           "volumes end with the process.");
+ABSL_FLAG(std::string, save_dir, "",
+          "A directory on a disk, to which all volumes and snapshots are saved "
+          "when SIGTERM or SIGINT stop this process and when ramvol save --all "
+          "asks for it, and from which a new one reads them, unless there are "
+          "volumes in its --state_dir. It needs room for two saves. Empty: "
+          "nowhere.");
 ABSL_FLAG(std::string, volumes_file, "",
           "A file with the volumes to create before the ready line, in the "
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
-          "size_bytes: 1073741824 }. Those that are in the --state_dir already "
-          "stay as they are. Empty: none.");
+          "size_bytes: 1073741824 }. Those that are there already, of the "
+          "--state_dir or the --save_dir, stay as they are. Empty: none.");
 ABSL_FLAG(std::string, log_format, "text",
           "The format of the log on standard error: text, or json for one "
           "object a line.");
@@ -112,8 +121,13 @@ namespace {
 using ramvol::server::Server;
 using ramvol::server::ServerOptions;
 
-// When there is a --state_dir that this process cannot go on with.
+// When there is a --state_dir or a --save_dir that this process cannot go on
+// with.
 constexpr int kExitStateRefused = 3;
+// When it stopped, and not all volumes are saved.
+constexpr int kExitNotSaved = 4;
+// How often systemd hears that a save is read or written.
+constexpr absl::Duration kBusyInterval = absl::Seconds(5);
 constexpr absl::Duration kMaxMergeInterval = absl::Hours(1);
 constexpr char kDefaultListen[] = "127.0.0.1:7420";
 // In --listen and --nbd_listen, stands for the passed sockets.
@@ -126,7 +140,9 @@ constexpr char kUsage[] =
     "When all addresses are bound it prints one line, \"ramvold ready: ...\", "
     "with each of them. It logs to standard error. SIGTERM and SIGINT stop it "
     "cleanly. It exits with 3 when it cannot go on with what is in its "
-    "--state_dir, which it leaves as it is, and with 1 after other failures.";
+    "--state_dir or --save_dir, which it leaves as they are, with 4 when it "
+    "stopped without saving all volumes to its --save_dir, and with 1 after "
+    "other failures.";
 
 absl::StatusOr<uint64_t> MemoryLimit() {
   const uint64_t given = absl::GetFlag(FLAGS_memory_limit).bytes;
@@ -226,6 +242,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.engine.merge_interval_ms = *merge_interval_ms;
   options.engine.max_volumes = absl::GetFlag(FLAGS_max_volumes);
   options.engine.state_dir = absl::GetFlag(FLAGS_state_dir);
+  options.save_dir = absl::GetFlag(FLAGS_save_dir);
   auto volumes =
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
   if (!volumes.ok()) return volumes.status();
@@ -270,6 +287,26 @@ std::string ReadyLine(const Server& server) {
   return line;
 }
 
+// Tells systemd now and then that all goes on. Stops at a signal that stops the
+// program, if `stoppable`.
+ramvol::saves::Progress Busy(const ramvol::Program& program,
+                             const std::string& what, bool stoppable) {
+  return [&program, what, stoppable,
+          last = absl::InfinitePast()](uint64_t done_bytes) mutable {
+    if (stoppable && program.StopIsPending()) {
+      return absl::CancelledError(
+          "stopped by a signal while a save was read, which is still there");
+    }
+    const absl::Time now = absl::Now();
+    if (now - last >= kBusyInterval) {
+      last = now;
+      program.StillBusy(
+          absl::StrCat(what, ": ", ramvol::FormatSize(done_bytes)));
+    }
+    return absl::OkStatus();
+  };
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -278,7 +315,7 @@ int main(int argc, char** argv) {
   const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
                                           absl::GetFlag(FLAGS_log_level));
   if (!log.ok()) return program.Fail(log);
-  const auto options = OptionsFromFlags();
+  auto options = OptionsFromFlags();
   if (!options.ok()) return program.Fail(options.status());
   const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
   const absl::Status valid =
@@ -286,6 +323,8 @@ int main(int argc, char** argv) {
   if (!valid.ok()) return program.Fail(valid);
 
   program.Prepare();
+  options->save_progress =
+      Busy(program, "Reading the save", /*stoppable=*/true);
   const auto server = Server::Start(*options);
   if (!server.ok()) {
     const bool refused = absl::IsFailedPrecondition(server.status());
@@ -297,8 +336,19 @@ int main(int argc, char** argv) {
       ", client memory ", ramvol::FormatSize(options->client_memory_bytes)));
   program.PrintReady(ReadyLine(**server));
   program.WaitForStopSignal();
-  program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
+  const auto save = [&](bool quiet) {
+    return (*server)->Save(
+        quiet, Busy(program, "Saving all volumes", /*stoppable=*/false));
+  };
+  program.Stop(
+      drain_timeout, [&] { (*server)->Shutdown(drain_timeout); },
+      [&] { (void)save(/*quiet=*/false); });
+  const absl::Status saved = save(/*quiet=*/true);
+  int exit_code = EXIT_SUCCESS;
+  if (!saved.ok()) exit_code = program.Fail(saved, kExitNotSaved);
   // The next server needs what would be freed here.
-  if (!options->engine.state_dir.empty()) ramvol::Program::ExitAtOnce();
-  return EXIT_SUCCESS;
+  if (!options->engine.state_dir.empty()) {
+    ramvol::Program::ExitAtOnce(exit_code);
+  }
+  return exit_code;
 }

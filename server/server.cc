@@ -26,6 +26,7 @@
 #include "server/end_connections.h"
 #include "server/engine/metrics/engine_metrics.h"
 #include "server/engine/metrics/volume_metrics.h"
+#include "server/saves/save_metrics.h"
 #include "server/service/catalog_metrics.h"
 #include "server/service/grpc_metrics.h"
 #include "server/service/limits.h"
@@ -137,6 +138,25 @@ void LogRecovery(engine::Engine& engine) {
             .count = recovered.volumes});
 }
 
+// What was saved is read, unless newer volumes are there. Null without a
+// save_dir.
+absl::StatusOr<std::unique_ptr<saves::SaveDir>> OpenSaves(
+    const ServerOptions& options, engine::Engine& engine) {
+  if (options.save_dir.empty()) return nullptr;
+  auto saves = saves::SaveDir::Open(options.save_dir);
+  if (!saves.ok()) return saves.status();
+  if (engine.recovered().volumes > 0) {
+    LogEvent(Event::kNote,
+             {.message = absl::StrCat("nothing is read from ", options.save_dir,
+                                      ", for ", engine.options().state_dir,
+                                      " has what is newer")});
+    return saves;
+  }
+  auto restored = (*saves)->Restore(&engine, options.save_progress);
+  if (!restored.ok()) return restored.status();
+  return saves;
+}
+
 }  // namespace
 
 uint64_t DefaultClientMemory(uint64_t memory_limit_bytes) {
@@ -163,8 +183,10 @@ uint64_t DefaultMemoryLimit(uint64_t available_bytes,
 }
 
 Server::Server(std::unique_ptr<engine::Engine> engine,
+               std::unique_ptr<saves::SaveDir> saves,
                const ServerOptions& options)
     : engine_(std::move(engine)),
+      saves_(std::move(saves)),
       client_memory_(std::make_shared<ClientMemory>(
           ClientMemoryOptions(options.client_memory_bytes))),
       catalog_(engine_.get()),
@@ -177,6 +199,7 @@ Server::Server(std::unique_ptr<engine::Engine> engine,
       exports_(engine_.get(), &catalog_),
       limit_watch_(engine_.get()),
       ticker_(kTick, [this] { Tick(); }) {
+  volume_service_.set_save_dir(saves_.get());
   EventLog::OfProcess().AddObserver(&feed_);
 }
 
@@ -203,7 +226,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   }
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
-  std::unique_ptr<Server> server(new Server(*std::move(engine), options));
+  auto saves = OpenSaves(options, **engine);
+  if (!saves.ok()) return saves.status();
+  std::unique_ptr<Server> server(
+      new Server(*std::move(engine), *std::move(saves), options));
   LogRecovery(*server->engine_);
   absl::Status status =
       service::CreateVolumes(options.volumes, &server->catalog_);
@@ -243,6 +269,7 @@ metrics::Endpoint::Metrics Server::AllMetrics(const ServerOptions& options) {
           &rpc_stats_, [this] { return block_service_.io_streams(); }),
       std::make_shared<metrics::CatalogMetrics>(&catalog_, &watchers_),
       std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
+      std::make_shared<metrics::SaveMetrics>(saves_.get()),
       std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
       std::make_shared<metrics::DoorMetrics>(doors),
       std::make_shared<metrics::VolumeMetrics>(
@@ -336,6 +363,15 @@ void Server::SetServing(bool serving) {
     health->SetServingStatus(service, serving);
   }
   busy_.store(serving ? nullptr : "shutting down", std::memory_order_release);
+}
+
+absl::Status Server::Save(bool quiet, const saves::Progress& progress) {
+  if (saves_ == nullptr) return absl::OkStatus();
+  auto saved = saves_->Save(engine_.get(), quiet, progress);
+  if (!saved.ok() || saved->left_out.empty()) return saved.status();
+  return absl::FailedPreconditionError(
+      absl::StrCat(saved->left_out.size(), " volumes or snapshots are not in ",
+                   saved->path, ", as was said above"));
 }
 
 void Server::Shutdown(absl::Duration drain_timeout) {

@@ -27,6 +27,7 @@
 #include "server/engine/metrics/metric_labels.h"
 #include "server/engine/metrics/snapshot_metrics.h"
 #include "server/engine_exports.h"
+#include "server/saves/save_dir.h"
 #include "server/service/block_service.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
@@ -68,6 +69,11 @@ struct ServerOptions {
   // Threads for each of the executor's two lanes. 0 means one for each core, at
   // least 4.
   int service_threads = 0;
+  // Where all volumes are saved, and read from at the start unless the
+  // state_dir has some; "": nowhere. See saves::SaveDir.
+  std::string save_dir;
+  // Called while they are read; an error ends Start with it. May be null.
+  saves::Progress save_progress;
   // Volumes to create before anything listens.
   std::vector<service::VolumesFileEntry> volumes;
 };
@@ -90,8 +96,8 @@ class Server {
  public:
   // Returns when all addresses are bound. INVALID_ARGUMENT for bad options;
   // UNAVAILABLE names the address that cannot be bound and the reason;
-  // FAILED_PRECONDITION when the engine cannot go on with its state_dir; also
-  // CreateVolume's errors for `volumes`.
+  // FAILED_PRECONDITION when the engine cannot go on with its state_dir, or the
+  // save_dir has what cannot be read; also CreateVolume's errors for `volumes`.
   static absl::StatusOr<std::unique_ptr<Server>> Start(
       const ServerOptions& options);
   // Shuts down at once if Shutdown was not called.
@@ -103,6 +109,10 @@ class Server {
   // Reports NOT_SERVING, stops accepting, and answers calls under way. Cancels
   // those that are not done after `drain_timeout`. Returns when all have ended.
   void Shutdown(absl::Duration drain_timeout);
+
+  // Saves all volumes to the save_dir, if there is one; see SaveDir::Save.
+  // `quiet` after Shutdown. Logs what becomes of it.
+  absl::Status Save(bool quiet, const saves::Progress& progress);
 
   // The bound addresses, with real ports in place of port 0: "127.0.0.1:7420",
   // "unix:/run/ramvol.sock".
@@ -124,7 +134,8 @@ class Server {
   }
 
  private:
-  Server(std::unique_ptr<engine::Engine> engine, const ServerOptions& options);
+  Server(std::unique_ptr<engine::Engine> engine,
+         std::unique_ptr<saves::SaveDir> saves, const ServerOptions& options);
 
   absl::Status StartMetrics(const ServerOptions& options);
   metrics::Endpoint::Metrics AllMetrics(const ServerOptions& options);
@@ -142,6 +153,7 @@ class Server {
 
   // Later members use earlier ones.
   const std::unique_ptr<engine::Engine> engine_;
+  const std::unique_ptr<saves::SaveDir> saves_;  // May be null.
   // Shared: calls whose last bytes are still in a transport outlive the server.
   const std::shared_ptr<ClientMemory> client_memory_;
   service::EventFeed feed_;

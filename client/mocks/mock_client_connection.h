@@ -52,6 +52,7 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, ListSnapshots).WillByDefault(Return(unexpected));
     ON_CALL(*this, DeleteSnapshot).WillByDefault(Return(unexpected));
     ON_CALL(*this, RevertVolume).WillByDefault(Return(unexpected));
+    ON_CALL(*this, SaveAll).WillByDefault(Return(unexpected));
     ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
     ON_CALL(*this, CheckHealth).WillByDefault(Return(unexpected));
     ON_CALL(*this, Open).WillByDefault(Return(unexpected));
@@ -91,6 +92,8 @@ class MockClientConnection : public ClientConnection {
               (const v1::DeleteSnapshotRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::Volume>, RevertVolume,
               (const v1::RevertVolumeRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::SaveAllResponse>, SaveAll,
+              (const v1::SaveAllRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
               (override));
   MOCK_METHOD(absl::Status, CheckHealth, (), (override));

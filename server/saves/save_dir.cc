@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "base/duration_text.h"
+#include "base/event_log.h"
 #include "base/reason.h"
 #include "base/size.h"
 #include "server/saves/manifest.h"
@@ -72,13 +74,12 @@ class Snapshots {
 
 // All that there is. Damaged ones have nothing that could be saved.
 std::vector<Root> ListRoots(engine::Engine* engine,
-                            std::vector<std::string>* left_out) {
+                            std::vector<LeftOut>* left_out) {
   std::vector<Root> roots;
   for (const char* const after : {"", "@"}) {
     for (const engine::NamedVolume& named : engine->List(after, kAll)) {
       if (named.volume->damaged()) {
-        left_out->push_back(absl::StrCat(
-            "\"", named.name, "\": it is damaged; delete it (ramvol rm)"));
+        left_out->push_back({named.name, "it is damaged; delete it"});
         continue;
       }
       roots.push_back(Describe(named));
@@ -98,6 +99,47 @@ absl::StatusOr<std::string> ReadAll(OldFile file) {
     all.resize(old + *got);
     if (*got == 0) return all;
   }
+}
+
+std::string Counts(size_t volumes, size_t snapshots, uint64_t bytes,
+                   absl::Duration took) {
+  return absl::StrCat(volumes, " volumes and ", snapshots, " snapshots, ",
+                      FormatSize(bytes), ", in ", DurationText(took));
+}
+
+void Log(const SaveDir::Restored& restored) {
+  for (const LeftOut& one : restored.damaged) {
+    LogEvent(Event::kDataLoss,
+             {.volume = one.name,
+              .reason = reason::kDamagedImage,
+              .message =
+                  absl::StrCat("it is not back: ", one.why,
+                               "; the next save leaves this one where it is")});
+  }
+  LogEvent(Event::kRecovered,
+           {.message = absl::StrCat("from ", restored.path, ": ",
+                                    Counts(restored.volumes, restored.snapshots,
+                                           restored.bytes, restored.took),
+                                    ", ", restored.damaged.size(), " damaged"),
+            .count = restored.volumes + restored.snapshots});
+}
+
+void Log(const absl::StatusOr<SaveDir::Saved>& saved) {
+  if (!saved.ok()) {
+    LogEvent(Event::kSaveFailed,
+             {.message = std::string(saved.status().message())});
+    return;
+  }
+  for (const LeftOut& one : saved->left_out) {
+    LogEvent(
+        Event::kSaveFailed,
+        {.volume = one.name,
+         .message = absl::StrCat("it is not in ", saved->path, ": ", one.why)});
+  }
+  LogEvent(Event::kSaved,
+           {.message = absl::StrCat(saved->path, ": ",
+                                    Counts(saved->volumes, saved->snapshots,
+                                           saved->bytes, saved->took))});
 }
 
 // A save cannot be read: nothing is changed, and people decide.
@@ -151,6 +193,7 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Restore(engine::Engine* engine,
   MutexLock stats_lock(&stats_mu_);
   stats_.restored_bytes = restored->bytes;
   stats_.damaged_images = restored->damaged.size();
+  Log(*restored);
   return restored;
 }
 
@@ -170,28 +213,13 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
     return Refuse(absl::StrCat(manifest_path, " ", manifest.status().message()),
                   path);
   }
-  uint64_t all_bytes = 0;
-  for (const state::v1::SavedRoot& root : manifest->roots()) {
-    all_bytes += static_cast<uint64_t>(root.file_bytes());
-  }
   const auto memory_bytes = static_cast<uint64_t>(manifest->memory_bytes());
-  {
-    MutexLock lock(&stats_mu_);
-    stats_.to_restore_bytes = all_bytes;
-  }
-  const Progress counting = [&](uint64_t done_bytes) {
-    {
-      MutexLock lock(&stats_mu_);
-      stats_.restored_bytes = done_bytes;
-    }
-    return progress == nullptr ? absl::OkStatus() : progress(done_bytes);
-  };
-  SaveReader reader(&*dir, *std::move(manifest), engine, &counting);
+  SaveReader reader(&*dir, *std::move(manifest), engine, &progress);
   absl::Status status = reader.ReadImages();
   const bool none = reader.volumes() + reader.snapshots() == 0;
   if (status.ok() && none && !reader.damaged().empty()) {
     return Refuse(absl::StrCat("nothing of the save ", path,
-                               " can be read: ", reader.damaged()[0]),
+                               " can be read: ", reader.damaged()[0].why),
                   path);
   }
   if (status.ok()) status = reader.Publish();
@@ -224,7 +252,9 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
 
 absl::StatusOr<SaveDir::Saved> SaveDir::Save(engine::Engine* engine, bool quiet,
                                              const Progress& progress) {
-  if (!mu_.TryLock()) {
+  if (quiet) {
+    mu_.Lock();
+  } else if (!mu_.TryLock()) {
     return WithReason(
         absl::FailedPreconditionError(
             "the server is saving all volumes already; wait for that"),
@@ -232,9 +262,13 @@ absl::StatusOr<SaveDir::Saved> SaveDir::Save(engine::Engine* engine, bool quiet,
   }
   const absl::Time began = absl::Now();
   auto saved = Write(engine, quiet, progress);
-  const uint64_t last = last_;
+  if (saved.ok()) {
+    saved->took = absl::Now() - began;
+  } else {
+    saved = Explain(saved.status());
+  }
   mu_.Unlock();
-  if (saved.ok()) saved->took = absl::Now() - began;
+  Log(saved);
   MutexLock lock(&stats_mu_);
   stats_.last_failed = !saved.ok() || !saved->left_out.empty();
   ++(stats_.last_failed ? stats_.failed : stats_.saves);
@@ -242,18 +276,18 @@ absl::StatusOr<SaveDir::Saved> SaveDir::Save(engine::Engine* engine, bool quiet,
     stats_.last_time = began;
     stats_.last_took = saved->took;
     stats_.last_bytes = saved->bytes;
-    return saved;
   }
-  if (absl::IsCancelled(saved.status()) ||
-      absl::IsUnavailable(saved.status())) {
-    return saved;
-  }
+  return saved;
+}
+
+absl::Status SaveDir::Explain(const absl::Status& status) const {
+  if (absl::IsCancelled(status) || absl::IsUnavailable(status)) return status;
   return WithReason(
       absl::FailedPreconditionError(absl::StrCat(
-          "the volumes are not saved: ", saved.status().message(),
-          last == 0 ? "; there is no earlier save"
-                    : absl::StrCat("; the save before is still there: ",
-                                   PathOf(last)))),
+          "the volumes are not saved: ", status.message(),
+          last_ == 0 ? "; there is no earlier save"
+                     : absl::StrCat("; the save before is still there: ",
+                                    PathOf(last_)))),
       reason::kSaveFailed);
 }
 
@@ -262,7 +296,7 @@ absl::StatusOr<SaveDir::Saved> SaveDir::Write(engine::Engine* engine,
                                               const Progress& progress) {
   const uint64_t memory_bytes = engine->Stats().memory_used_bytes;
   Snapshots snapshots(engine);
-  std::vector<std::string> left_out;
+  std::vector<LeftOut> left_out;
   std::vector<Root> roots;
   // Keeps snapshots from going, unless by force.
   std::vector<engine::Attachment> attachments;

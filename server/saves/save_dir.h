@@ -28,7 +28,7 @@ namespace ramvol::saves {
 //                what later ones lack; only people remove these
 //
 // A save gets its name when all of it is on the disk; only then the one before
-// it goes. Thread-safe.
+// it goes. All is logged. Thread-safe.
 class SaveDir {
  public:
   struct Saved {
@@ -37,8 +37,7 @@ class SaveDir {
     size_t snapshots = 0;
     uint64_t bytes = 0;  // Of all files.
     absl::Duration took;
-    // Why some are not in it.
-    std::vector<std::string> left_out;
+    std::vector<LeftOut> left_out;
   };
   struct Restored {
     std::string path;  // "": there was no save.
@@ -46,19 +45,19 @@ class SaveDir {
     size_t snapshots = 0;
     uint64_t bytes = 0;
     absl::Duration took;
-    // Why some are not back.
-    std::vector<std::string> damaged;
+    std::vector<LeftOut> damaged;
   };
   // For metrics.
   struct Stats {
     uint64_t saves = 0;   // That succeeded, of this process.
     uint64_t failed = 0;  // And that failed or left something out.
     bool last_failed = false;
-    absl::Time last_time;  // When the last good one was begun.
+    // Of the last good one:
+    absl::Time last_time = absl::UnixEpoch();  // When that began.
     absl::Duration last_took;
     uint64_t last_bytes = 0;
+    // Of the one that was read.
     uint64_t restored_bytes = 0;
-    uint64_t to_restore_bytes = 0;
     uint64_t damaged_images = 0;
   };
 
@@ -77,7 +76,8 @@ class SaveDir {
 
   // Saves all that `engine` has. With `quiet` nobody changes anything
   // meanwhile; else it is as of one instant, while all is in use.
-  // FAILED_PRECONDITION, reason SAVE_UNDER_WAY, or SAVE_FAILED when the disk or
+  // Waits for another save if `quiet`, else FAILED_PRECONDITION, reason
+  // SAVE_UNDER_WAY. FAILED_PRECONDITION, reason SAVE_FAILED, when the disk or
   // a volume fails; the errors of `progress`. The last good save is still there
   // then.
   absl::StatusOr<Saved> Save(engine::Engine* engine, bool quiet,
@@ -102,6 +102,8 @@ class SaveDir {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The one before `last_` goes, or is kept.
   absl::Status RemoveOld(bool keep) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Explain(const absl::Status& status) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string PathOf(uint64_t number) const;
 
   const Directory dir_;

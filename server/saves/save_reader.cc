@@ -81,10 +81,11 @@ absl::Status SaveReader::ReadImages() {
     const std::string& name = root.settings().name();
     if (root.backing() > 0 &&
         made_[static_cast<size_t>(root.backing() - 1)] == nullptr) {
-      damaged_.push_back(absl::StrCat(
-          "\"", name, "\" is not back: its image, ", dir_.path(), "/",
-          root.file(), ", lies on ", manifest_.roots(root.backing() - 1).file(),
-          ", which is not back"));
+      damaged_.push_back(
+          {name, absl::StrCat("its image, ", dir_.path(), "/", root.file(),
+                              ", lies on ",
+                              manifest_.roots(root.backing() - 1).file(),
+                              ", which is not back")});
       continue;
     }
     std::shared_ptr<engine::Volume>& made = made_[static_cast<size_t>(i)];
@@ -98,9 +99,9 @@ absl::Status SaveReader::ReadImages() {
     if (!IsDamage(status)) {
       return Annotate(status, absl::StrCat("volume \"", name, "\""));
     }
-    damaged_.push_back(absl::StrCat("\"", name, "\" is not back: its image, ",
-                                    dir_.path(), "/", root.file(),
-                                    ", cannot be read: ", status.message()));
+    damaged_.push_back(
+        {name, absl::StrCat("its image, ", dir_.path(), "/", root.file(),
+                            ", cannot be read: ", status.message())});
   }
   return absl::OkStatus();
 }

@@ -43,8 +43,7 @@ class SaveReader {
   uint64_t bytes() const { return bytes_; }
   size_t volumes() const { return volumes_; }
   size_t snapshots() const { return snapshots_; }
-  // Why some are not back.
-  const std::vector<std::string>& damaged() const { return damaged_; }
+  const std::vector<LeftOut>& damaged() const { return damaged_; }
 
  private:
   absl::Status ReadRoot(const state::v1::SavedRoot& root,
@@ -65,7 +64,7 @@ class SaveReader {
   uint64_t bytes_ = 0;
   size_t volumes_ = 0;
   size_t snapshots_ = 0;
-  std::vector<std::string> damaged_;
+  std::vector<LeftOut> damaged_;
 };
 
 }  // namespace ramvol::saves

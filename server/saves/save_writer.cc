@@ -86,8 +86,7 @@ absl::Status SaveWriter::WriteRoot(size_t root) {
     return status;
   }
   if (!IsGone(*from.content)) {
-    left_out_.push_back(
-        absl::StrCat("\"", from.name, "\": ", status.message()));
+    left_out_.push_back({from.name, std::string(status.message())});
   }
   return dir_.Remove(saved.file());
 }

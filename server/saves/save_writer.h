@@ -18,6 +18,12 @@ namespace ramvol::saves {
 // Called every few MiB with what is done; an error ends the work with it.
 using Progress = std::function<absl::Status(uint64_t done_bytes)>;
 
+// One that is not in a save, or did not come back of it.
+struct LeftOut {
+  std::string name;
+  std::string why;
+};
+
 // One save, into an empty directory. Not thread-safe; borrows all but the
 // roots.
 class SaveWriter {
@@ -39,8 +45,7 @@ class SaveWriter {
   uint64_t bytes() const { return bytes_; }
   size_t volumes() const { return volumes_; }
   size_t snapshots() const { return snapshots_; }
-  // Why some are not in it.
-  const std::vector<std::string>& left_out() const { return left_out_; }
+  const std::vector<LeftOut>& left_out() const { return left_out_; }
 
  private:
   absl::Status WriteRoot(size_t root);
@@ -60,7 +65,7 @@ class SaveWriter {
   uint64_t bytes_ = 0;
   size_t volumes_ = 0;
   size_t snapshots_ = 0;
-  std::vector<std::string> left_out_;
+  std::vector<LeftOut> left_out_;
 };
 
 }  // namespace ramvol::saves

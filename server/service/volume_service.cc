@@ -100,6 +100,7 @@ VolumeService::VolumeService(engine::Engine* engine, Catalog* catalog,
     : engine_(engine),
       catalog_(catalog),
       watchers_(watchers),
+      gate_(gate),
       runner_(executor, gate, std::move(memory)),
       start_time_(absl::Now()) {}
 
@@ -376,6 +377,46 @@ grpc::ServerUnaryReactor* VolumeService::RevertVolume(
         return Answer(catalog_->Revert(request, client), response);
       });
   return runner_.Run(Lane::kPrompt, std::move(task));
+}
+
+grpc::ServerUnaryReactor* VolumeService::SaveAll(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  UnaryTask task = Task<v1::SaveAllRequest, v1::SaveAllResponse>(
+      context, request, response,
+      [this, context](const v1::SaveAllRequest&,
+                      v1::SaveAllResponse* response) {
+        return Save(*context, response);
+      });
+  return runner_.Run(Lane::kMayWait, std::move(task));
+}
+
+absl::Status VolumeService::Save(const grpc::CallbackServerContext& context,
+                                 v1::SaveAllResponse* response) const {
+  if (save_dir_ == nullptr) {
+    return WithReason(
+        absl::FailedPreconditionError(
+            "the server has no directory for saves; start ramvold with "
+            "--save_dir=DIR, or save single volumes (BlockService.Save)"),
+        reason::kNoSaveDir);
+  }
+  auto saved =
+      save_dir_->Save(engine_, /*quiet=*/false, [this, &context](uint64_t) {
+        if (context.IsCancelled()) return absl::CancelledError("cancelled");
+        return gate_->closed() ? ShuttingDownError() : absl::OkStatus();
+      });
+  if (!saved.ok()) return saved.status();
+  response->set_directory(saved->path);
+  response->set_volumes(static_cast<int32_t>(saved->volumes));
+  response->set_snapshots(static_cast<int32_t>(saved->snapshots));
+  response->set_bytes(static_cast<int64_t>(saved->bytes));
+  *response->mutable_took() = ToProto(saved->took);
+  for (saves::LeftOut& one : saved->left_out) {
+    v1::SaveAllResponse::LeftOut& out = *response->add_left_out();
+    out.set_name(std::move(one.name));
+    out.set_why(std::move(one.why));
+  }
+  return absl::OkStatus();
 }
 
 grpc::ServerUnaryReactor* VolumeService::GetServerInfo(

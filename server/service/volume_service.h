@@ -15,6 +15,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"
 #include "server/engine/engine.h"
+#include "server/saves/save_dir.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/event_watchers.h"
@@ -40,13 +41,13 @@ using VolumeServiceOfVolumes = v1::VolumeService::WithRawCallbackMethod_CreateVo
                                                     WithRawCallbackMethod_RevertVolume<
                                                         v1::VolumeService::
                                                             Service>>>>>>>>>>>;
-using VolumeServiceBase =
+using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_SaveAll<
     v1::VolumeService::WithRawCallbackMethod_CreateSnapshot<
         v1::VolumeService::WithRawCallbackMethod_CreateSnapshots<
             v1::VolumeService::WithRawCallbackMethod_GetSnapshot<
                 v1::VolumeService::WithRawCallbackMethod_ListSnapshots<
                     v1::VolumeService::WithRawCallbackMethod_DeleteSnapshot<
-                        VolumeServiceOfVolumes>>>>>;
+                        VolumeServiceOfVolumes>>>>>>;
 
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
@@ -59,6 +60,9 @@ class VolumeService final : public VolumeServiceBase {
 
   // Sets grpc_addresses of GetServerInfo. Call this before clients can connect.
   void set_grpc_addresses(std::vector<std::string> addresses);
+  // Sets where SaveAll saves; nullptr: nowhere. Call this before clients can
+  // connect. Borrows it, as the constructor.
+  void set_save_dir(saves::SaveDir* save_dir) { save_dir_ = save_dir; }
   // Sets nbd_addresses of GetServerInfo; empty until then.
   void set_nbd_addresses(std::vector<std::string> addresses);
 
@@ -104,6 +108,9 @@ class VolumeService final : public VolumeServiceBase {
   grpc::ServerUnaryReactor* RevertVolume(grpc::CallbackServerContext* context,
                                          const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* SaveAll(grpc::CallbackServerContext* context,
+                                    const grpc::ByteBuffer* request,
+                                    grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
                                           const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override;
@@ -117,11 +124,15 @@ class VolumeService final : public VolumeServiceBase {
                         v1::ListSnapshotsResponse* response) const;
   absl::Status ListHolders(const v1::ListClientsRequest& request,
                            v1::ListClientsResponse* response) const;
+  absl::Status Save(const grpc::CallbackServerContext& context,
+                    v1::SaveAllResponse* response) const;
   void FillInfo(v1::GetServerInfoResponse* info) const;
 
   engine::Engine* const engine_;
   Catalog* const catalog_;
   EventWatchers* const watchers_;
+  CallGate* const gate_;
+  saves::SaveDir* save_dir_ = nullptr;
   const UnaryRunner runner_;
   const absl::Time start_time_;
   mutable Mutex mu_;

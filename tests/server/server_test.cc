@@ -162,7 +162,7 @@ TEST(ServerTest, MalformedRequestsAreNamed) {
       ++methods;
     }
   }
-  EXPECT_EQ(methods, 26);
+  EXPECT_EQ(methods, 27);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 

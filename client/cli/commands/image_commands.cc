@@ -4,12 +4,15 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/file_error.h"
@@ -27,6 +30,7 @@
 #include "qcow2/format.h"
 #include "ramvol/output/v1/output.pb.h"
 #include "ramvol/v1/block_service.pb.h"
+#include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
 namespace {
@@ -41,6 +45,9 @@ changes, when all of it is written.
 With --since the image holds only what changed since a snapshot, and names the
 file that has the rest: save that snapshot first. "ramvol restore" reads such a
 chain, and qemu-img rebases, commits and converts it.
+
+With --all the server saves everything to its --save_dir, for its next start, and
+the command prints the directory of the save.
 
 )";
 
@@ -85,6 +92,7 @@ ProgressBar::RatioSource RatioOf(const Client& client, std::string name) {
 // --- save ---
 
 struct SaveArguments {
+  bool all = false;
   std::string name;
   std::string file;
   std::string since;
@@ -240,22 +248,64 @@ absl::Status RunSave(const Invocation& invocation, SaveArguments arguments) {
                     context.now() - start);
 }
 
+// The server writes. A second interruption ends this process at once, which the
+// server notices: it ends the save.
+absl::Status RunSaveAll(const Invocation& invocation) {
+  const absl::StatusOr<v1::SaveAllResponse> saved =
+      invocation.ControlClient().SaveAll(v1::SaveAllRequest());
+  if (!saved.ok()) return saved.status();
+  std::string text = absl::StrCat(saved->directory(), "\n");
+  absl::Status printed = invocation.PrintMessage(*saved, text);
+  if (!printed.ok()) return printed;
+  if (!invocation.structured()) {
+    const absl::Duration took = absl::Seconds(saved->took().seconds()) +
+                                absl::Nanoseconds(saved->took().nanos());
+    invocation.Remark(absl::StrCat(
+        "saved ", saved->volumes(), " volumes and ", saved->snapshots(),
+        " snapshots to ", saved->directory(), ": ", FormatSize(saved->bytes()),
+        ", in ", FormatClock(took)));
+  }
+  if (saved->left_out().empty()) return printed;
+  std::vector<std::string> why;
+  for (const v1::SaveAllResponse::LeftOut& one : saved->left_out()) {
+    why.push_back(absl::StrCat(one.name(), " (", one.why(), ")"));
+  }
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "the save lacks ", absl::StrJoin(why, ", "),
+                        "; the one before is kept beside it")),
+                    reason::kSaveFailed);
+}
+
+absl::Status RunSaveAny(const Invocation& invocation,
+                        const SaveArguments& arguments) {
+  const bool one = !arguments.name.empty() || !arguments.since.empty() ||
+                   !arguments.backing.empty();
+  if (arguments.all && one) {
+    return UsageError("--all saves all volumes; name none with it");
+  }
+  if (arguments.all) return RunSaveAll(invocation);
+  if (arguments.file.empty()) {
+    return UsageError("NAME and FILE are required, or --all");
+  }
+  return RunSave(invocation, arguments);
+}
+
 void AddSave(CommandSet& commands) {
   auto arguments = std::make_shared<SaveArguments>();
   Invocation& invocation = commands.invocation();
   CLI::App* command = commands.Add(
       "save", "Save a volume as a qcow2 image",
-      [&invocation, arguments] { return RunSave(invocation, *arguments); });
+      [&invocation, arguments] { return RunSaveAny(invocation, *arguments); });
   command
       ->add_option("NAME", arguments->name,
                    "The volume, or the snapshot as @NAME")
-      ->required()
       ->type_name("");
   command
       ->add_option("FILE", arguments->file,
                    "The image, or - for standard output")
-      ->required()
       ->type_name("");
+  command->add_flag("--all", arguments->all,
+                    "All volumes and snapshots, to the server's --save_dir");
   command
       ->add_option("--since", arguments->since,
                    "Only what changed since this snapshot")

@@ -501,7 +501,7 @@ TEST_F(SaveDirTest, ADamagedImageTakesOnlyThoseWithItThatLieOnIt) {
     }
     EXPECT_EQ(found.size() + restored.damaged.size(), wanted.size());
     if (!restored.damaged.empty()) {
-      EXPECT_THAT(restored.damaged[0], HasSubstr(file));
+      EXPECT_THAT(restored.damaged[0].why, HasSubstr(file));
     }
     WriteFile(path, good);
   }
@@ -519,7 +519,9 @@ TEST_F(SaveDirTest, ADamagedSaveIsKeptWhenTheNextOneComes) {
   auto dir = OpenDir();
   const auto restored = dir->Restore(&after.engine(), nullptr);
   ASSERT_THAT(restored.status(), IsOk());
-  EXPECT_THAT(restored->damaged, ElementsAre(HasSubstr(file)));
+  ASSERT_THAT(restored->damaged, SizeIs(1));
+  EXPECT_EQ(restored->damaged[0].name, "disk1");
+  EXPECT_THAT(restored->damaged[0].why, HasSubstr(file));
   EXPECT_EQ(dir->stats().damaged_images, 1u);
   ASSERT_THAT(dir->Save(&after.engine(), true, nullptr).status(), IsOk());
   EXPECT_THAT(FilesIn(path()), ElementsAre("kept-1", "save-2"));
@@ -544,7 +546,9 @@ TEST_F(SaveDirTest, WhatNoImageCanHoldIsNamedAndTheRestIsSaved) {
   Save(volumes);
   const SaveDir::Saved saved = Save(volumes);
   EXPECT_EQ(saved.volumes, 1u);
-  EXPECT_THAT(saved.left_out, ElementsAre(HasSubstr("\"huge\": ")));
+  ASSERT_THAT(saved.left_out, SizeIs(1));
+  EXPECT_EQ(saved.left_out[0].name, "huge");
+  EXPECT_THAT(saved.left_out[0].why, HasSubstr("too large for a qcow2 image"));
   EXPECT_THAT(FilesIn(path()), ElementsAre("kept-1", "save-2"));
 }
 
