@@ -67,8 +67,32 @@ absl::Status NewFile::Write(std::string_view data) {
     }
     size_bytes_ += part;
     data.remove_prefix(part);
+    while (size_bytes_ - pushed_bytes_ >= kWindowBytes) {
+      absl::Status status = PushWindow();
+      if (!status.ok()) return status;
+    }
   }
   return absl::OkStatus();
+}
+
+absl::Status NewFile::PushWindow() {
+  const auto begin = static_cast<off_t>(pushed_bytes_);
+  pushed_bytes_ += kWindowBytes;
+  int result =
+      sync_file_range(fd_.get(), begin, kWindowBytes, SYNC_FILE_RANGE_WRITE);
+  if (result == 0 && begin > 0) {
+    const auto before = begin - static_cast<off_t>(kWindowBytes);
+    result =
+        sync_file_range(fd_.get(), before, kWindowBytes,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                            SYNC_FILE_RANGE_WAIT_AFTER);
+    (void)posix_fadvise(fd_.get(), before, kWindowBytes, POSIX_FADV_DONTNEED);
+  }
+  // Where a file system has no such thing, Finish does it all.
+  if (result == 0 || errno == ENOSYS || errno == EINVAL || errno == ESPIPE) {
+    return absl::OkStatus();
+  }
+  return FileError(errno, absl::StrCat("cannot write to ", path_));
 }
 
 absl::Status NewFile::WriteAll(std::string_view data, uint64_t offset) {

@@ -36,10 +36,13 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// A new file that is written in order. Whole blocks of zeroes become holes.
-// Movable, not thread-safe.
+// A new file that is written in order. Whole blocks of zeroes become holes. The
+// disk gets the data as it comes, so that no more than twice kWindowBytes waits
+// for it in memory, and Finish is short. Movable, not thread-safe.
 class NewFile {
  public:
+  static constexpr uint64_t kWindowBytes = uint64_t{16} << 20;
+
   NewFile(Descriptor fd, std::string path, DiskHook hook)
       : fd_(std::move(fd)), path_(std::move(path)), hook_(std::move(hook)) {}
 
@@ -50,12 +53,15 @@ class NewFile {
 
  private:
   absl::Status WriteAll(std::string_view data, uint64_t offset);
+  // Begins to put the last window on the disk, and waits for the one before.
+  absl::Status PushWindow();
   int BeforeChange() const { return hook_ == nullptr ? 0 : hook_(); }
 
   Descriptor fd_;
   const std::string path_;
   const DiskHook hook_;
   uint64_t size_bytes_ = 0;
+  uint64_t pushed_bytes_ = 0;
 };
 
 // A file that is read in order. Movable, not thread-safe.

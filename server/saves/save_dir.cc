@@ -298,22 +298,13 @@ absl::StatusOr<SaveDir::Saved> SaveDir::Write(engine::Engine* engine,
   Snapshots snapshots(engine);
   std::vector<LeftOut> left_out;
   std::vector<Root> roots;
-  // Keeps snapshots from going, unless by force.
-  std::vector<engine::Attachment> attachments;
   absl::Time now;
   absl::Status status;
   for (int tries = 0; tries < kMaxTries; ++tries) {
     left_out.clear();
     roots = ListRoots(engine, &left_out);
     now = absl::Now();
-    attachments.clear();
     status = quiet ? absl::OkStatus() : snapshots.Take(&roots);
-    for (const Root& root : roots) {
-      if (!status.ok() || root.name[0] != '@') continue;
-      auto attached = engine::Attachment::Make(root.content, {"save", ""});
-      status = attached.status();
-      if (status.ok()) attachments.push_back(*std::move(attached));
-    }
     if (status.ok()) status = Plan(&roots);
     // One was deleted since it was listed.
     if (!absl::IsNotFound(status)) break;

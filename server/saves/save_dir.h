@@ -75,7 +75,8 @@ class SaveDir {
                                    const Progress& progress);
 
   // Saves all that `engine` has. With `quiet` nobody changes anything
-  // meanwhile; else it is as of one instant, while all is in use.
+  // meanwhile; else it is as of one instant, while all is in use. What is
+  // deleted meanwhile may be missing.
   // Waits for another save if `quiet`, else FAILED_PRECONDITION, reason
   // SAVE_UNDER_WAY. FAILED_PRECONDITION, reason SAVE_FAILED, when the disk or
   // a volume fails; the errors of `progress`. The last good save is still there

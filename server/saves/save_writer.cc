@@ -72,7 +72,7 @@ absl::Status SaveWriter::WriteRoot(size_t root) {
     status = WriteImage(from, backing, &saved, &of_volume);
     if (status.ok()) break;
     if (!of_volume) return status;
-    // What was deleted meanwhile, by force, is not there any more.
+    // What was deleted meanwhile is not there any more.
     if (IsGone(*from.content)) break;
     const bool again =
         absl::IsAborted(status) ||

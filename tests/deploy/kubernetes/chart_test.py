@@ -244,6 +244,39 @@ class ObjectsTest(unittest.TestCase):
         without = find(HELM.render({"state": {"enabled": False}}), "StatefulSet")
         self.assertNotIn("state", str(without["spec"]["template"]["spec"]))
 
+    def test_saves_have_a_claim_and_time(self):
+        values = {
+            "saves": {
+                "enabled": True,
+                "size": "8Gi",
+                "storageClassName": "fast",
+                "timeoutSeconds": 900,
+            }
+        }
+        stateful = find(HELM.render(values), "StatefulSet")["spec"]
+        (claim,) = stateful["volumeClaimTemplates"]
+        self.assertEqual(
+            claim["spec"],
+            {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "fast",
+                "resources": {"requests": {"storage": "8Gi"}},
+            },
+        )
+        pod = stateful["template"]["spec"]
+        (container,) = pod["containers"]
+        name = claim["metadata"]["name"]
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == name]
+        # Below the mount, which holds lost+found and is not the server's.
+        self.assertIn(f"--save_dir={mount['mountPath']}/all", container["args"])
+        self.assertEqual(pod["securityContext"]["fsGroup"], 65532)
+        self.assertEqual(pod["terminationGracePeriodSeconds"], 10 + 20 + 900)
+        probe = container["startupProbe"]
+        self.assertEqual(probe["failureThreshold"] * probe["periodSeconds"], 1020)
+        without = str(find(HELM.render({}), "StatefulSet"))
+        for text in ("save", "fsGroup", "volumeClaimTemplates"):
+            self.assertNotIn(text, without)
+
     def test_a_pod_has_time_to_drain(self):
         pod = find(HELM.render({"drainTimeoutSeconds": 600}), "StatefulSet")
         pod = pod["spec"]["template"]["spec"]

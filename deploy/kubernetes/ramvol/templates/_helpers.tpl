@@ -46,6 +46,10 @@ default
 {{- define "ramvol.podSecurityContext" -}}
 {{- $defaults := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532
       "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if .Values.saves.enabled -}}
+{{- $_ := set $defaults "fsGroup" 65532 -}}
+{{- $_ := set $defaults "fsGroupChangePolicy" "OnRootMismatch" -}}
+{{- end -}}
 {{- include "ramvol.overridden" (list $defaults .Values.podSecurityContext) -}}
 {{- end -}}
 
@@ -108,6 +112,24 @@ spec:
 {{- end -}}
 
 {{/* A gRPC probe with the numbers of a dictionary. */}}
+{{/* Seconds that saving or reading a save may take. */}}
+{{- define "ramvol.saveSeconds" -}}
+{{- if .Values.saves.enabled }}{{ int .Values.saves.timeoutSeconds }}{{ else }}0{{ end -}}
+{{- end -}}
+
+{{/* The startup probe, with time to read a save. */}}
+{{- define "ramvol.startupProbe" -}}
+{{- $probe := dict -}}
+{{- range $key, $value := .Values.probes.startup -}}
+{{- $_ := set $probe $key $value -}}
+{{- end -}}
+{{- if .Values.saves.enabled -}}
+{{- $more := div (int .Values.saves.timeoutSeconds) (int $probe.periodSeconds) -}}
+{{- $_ := set $probe "failureThreshold" (add $probe.failureThreshold $more) -}}
+{{- end -}}
+{{- include "ramvol.probe" $probe -}}
+{{- end -}}
+
 {{- define "ramvol.probe" -}}
 grpc:
   port: 7420
