@@ -217,7 +217,8 @@ struct Engine::Impl {
   }
 
   absl::StatusOr<std::vector<std::shared_ptr<Volume>>> SnapshotHidden(
-      const std::vector<std::shared_ptr<Volume>>& volumes, uint64_t uid) {
+      const std::vector<std::shared_ptr<Volume>>& volumes, uint64_t uid,
+      bool is_use) {
     std::vector<std::shared_ptr<VolumeCore>> sources;
     std::vector<std::shared_ptr<VolumeCore>> cores;
     absl::Status status;
@@ -226,7 +227,7 @@ struct Engine::Impl {
       cores.push_back(NewSnapshot(*volume, "@" + volume->name(), uid));
       if (status.ok()) status = cores.back()->Reserve();
     }
-    if (status.ok()) status = VolumeCore::Snapshot(sources, cores);
+    if (status.ok()) status = VolumeCore::Snapshot(sources, cores, is_use);
     if (!status.ok()) return status;
     std::vector<std::shared_ptr<Volume>> made;
     MutexLock lock(&mu);
@@ -472,14 +473,14 @@ absl::Status Engine::PublishAll(const std::vector<Hidden>& all) {
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::SnapshotHidden(
     const std::shared_ptr<Volume>& volume, uint64_t uid) {
-  auto made = impl_->SnapshotHidden({volume}, uid);
+  auto made = impl_->SnapshotHidden({volume}, uid, /*is_use=*/true);
   if (!made.ok()) return made.status();
   return std::move(made->front());
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::SnapshotAllHidden(
     const std::vector<std::shared_ptr<Volume>>& volumes) {
-  return impl_->SnapshotHidden(volumes, /*uid=*/0);
+  return impl_->SnapshotHidden(volumes, /*uid=*/0, /*is_use=*/false);
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(

@@ -77,7 +77,8 @@ class Engine {
   // was deleted; RESOURCE_EXHAUSTED as CreateSnapshots.
   absl::StatusOr<std::shared_ptr<Volume>> SnapshotHidden(
       const std::shared_ptr<Volume>& volume, uint64_t uid = 0);
-  // The same of several volumes at the same instant, all or none.
+  // The same of several volumes at the same instant, all or none. It is no use
+  // of them, so that those which nobody uses expire.
   absl::StatusOr<std::vector<std::shared_ptr<Volume>>> SnapshotAllHidden(
       const std::vector<std::shared_ptr<Volume>>& volumes);
 

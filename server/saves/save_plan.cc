@@ -123,6 +123,8 @@ absl::StatusOr<int> ChooseBacking(const std::vector<Root>& roots, size_t root,
   int best = -1;
   for (const size_t candidate : candidates) {
     const auto bytes = Difference(content, *roots[candidate].content, least);
+    // One of them was deleted meanwhile.
+    if (absl::IsNotFound(bytes.status())) continue;
     if (!bytes.ok()) return bytes.status();
     if (*bytes >= least) continue;
     least = *bytes;

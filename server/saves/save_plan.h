@@ -38,8 +38,7 @@ Root Describe(const engine::NamedVolume& named);
 // Puts roots into an order in which each comes after its backing, and chooses
 // the backings, so that what roots share is in one image: each lies on the one
 // from which it differs least, among a few that are nearest by what was made
-// from what. Costs what these differ in. NOT_FOUND when one was deleted
-// meanwhile.
+// from what. Costs what these differ in.
 absl::Status Plan(std::vector<Root>* roots);
 
 }  // namespace ramvol::saves

@@ -501,15 +501,15 @@ void VolumeCore::EndLayer(Layer& layer) {
 
 absl::Status VolumeCore::Snapshot(
     const std::vector<std::shared_ptr<VolumeCore>>& sources,
-    const std::vector<std::shared_ptr<VolumeCore>>& snapshots)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    const std::vector<std::shared_ptr<VolumeCore>>& snapshots,
+    bool is_use) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   // By address, as all who lock several.
   std::vector<VolumeCore*> in_order;
   for (const auto& source : sources) in_order.push_back(source.get());
   std::sort(in_order.begin(), in_order.end());
   in_order.erase(std::unique(in_order.begin(), in_order.end()), in_order.end());
   for (VolumeCore* source : in_order) {
-    source->copies_.fetch_add(1, std::memory_order_relaxed);
+    if (is_use) source->copies_.fetch_add(1, std::memory_order_relaxed);
     source->update_mu_.Lock();
   }
   absl::Status status;

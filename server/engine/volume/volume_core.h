@@ -101,9 +101,11 @@ class VolumeCore final : public ChunkOwner {
 
   // Snapshots, at one instant, of all of `sources`: the content of each becomes
   // that of the snapshot at the same place, which has none yet. All or nothing.
+  // Without `is_use`, Use() does not count it.
   static absl::Status Snapshot(
       const std::vector<std::shared_ptr<VolumeCore>>& sources,
-      const std::vector<std::shared_ptr<VolumeCore>>& snapshots);
+      const std::vector<std::shared_ptr<VolumeCore>>& snapshots,
+      bool is_use = true);
   // Makes the content that of `source`, which may be a snapshot, as one
   // instant. The size stays if it is larger.
   absl::Status CopyFrom(VolumeCore& source);

@@ -394,6 +394,16 @@ TEST_F(SaveDirTest, StopsWhenProgressSaysSo) {
   EXPECT_THAT(after.Everything(), IsEmpty());
 }
 
+// Else saves by a timer would keep volumes that have a time to live.
+TEST_F(SaveDirTest, IsNoUseOfTheVolumes) {
+  TestVolumes volumes;
+  auto disk = volumes.Create("disk", kSize);
+  volumes.Snapshot("disk", "snapshot");
+  const engine::VolumeUse before = disk->Use();
+  Save(volumes);
+  EXPECT_EQ(disk->Use(), before);
+}
+
 TEST_F(SaveDirTest, OneProcessUsesItAtATime) {
   auto dir = OpenDir();
   EXPECT_THAT(SaveDir::Open(path()),
