@@ -46,6 +46,10 @@ class FakeServer : public ClientConnection {
   // Makes none.
   absl::StatusOr<v1::CreateSnapshotsResponse> CreateSnapshots(
       const v1::CreateSnapshotsRequest& request) override;
+  absl::StatusOr<v1::SaveAllResponse> SaveAll(
+      const v1::SaveAllRequest&) override {
+    return save_answer;
+  }
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
   absl::Status CheckHealth() override;
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
@@ -89,6 +93,7 @@ class FakeServer : public ClientConnection {
   v1::RenameVolumeRequest last_rename;
   v1::DeleteVolumeRequest last_delete;
   v1::CreateSnapshotsRequest last_snapshots;
+  v1::SaveAllResponse save_answer;
   // Who wants to be alone is refused then.
   bool attached = false;
 
