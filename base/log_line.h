@@ -44,6 +44,8 @@ enum class Event : uint8_t {
   kStateWarning,       // Something about the place where they live.
   kSaved,              // All volumes, to the --save_dir.
   kSaveFailed,         // Some or all of them are not.
+  kTlsLoaded,          // Changed certificates or keys are in use.
+  kTlsRefused,         // They are not, and the old ones stay.
   kCount,
 };
 inline constexpr size_t kEvents = static_cast<size_t>(Event::kCount);
@@ -82,6 +84,8 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"state_warning", LogLevel::kWarning, false, false},
     {"saved", LogLevel::kInfo, false, true},
     {"save_failed", LogLevel::kError, false, true},
+    {"tls_loaded", LogLevel::kInfo, false, false},
+    {"tls_refused", LogLevel::kWarning, false, false},
 }};
 
 inline const EventTraits& TraitsOf(Event event) {

@@ -21,8 +21,8 @@ VENDORED = {"googleapis": "google/rpc/*.proto", "grpc-health": "health.proto"}
 # Their headers, and the code in these, become a part of what is compiled.
 BUILT_BY = [
     "bazel-bootstrap g++ libabsl-dev libcli11-dev libgrpc++-dev libnl-genl-3-dev",
-    "libprotobuf-dev libxxhash-dev libzstd-dev prometheus-cpp-dev protobuf-compiler",
-    "protobuf-compiler-grpc zlib1g-dev",
+    "libprotobuf-dev libssl-dev libxxhash-dev libzstd-dev prometheus-cpp-dev",
+    "protobuf-compiler protobuf-compiler-grpc zlib1g-dev",
 ]
 
 
