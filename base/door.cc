@@ -218,7 +218,7 @@ bool Door::AcceptOne(int listener) {
   if (options_.judge) {
     LetWait(listener, fd, std::move(peer));
   } else {
-    LetIn(listener, fd, peer);
+    LetIn({.fd = fd, .listener = listener, .peer = std::move(peer)});
   }
   return true;
 }
@@ -245,9 +245,12 @@ void Door::LetWait(int listener, int fd, std::string peer) {
   const auto waiting = waiting_.insert(
       waiting_.end(), Waiting{fd, listener, std::move(peer), deadline});
   by_fd_[fd] = waiting;
+  if (options_.secure) waiting->stream = options_.secure(listener, fd);
   // Edge-triggered: each arrival causes one event, although Judge only peeks
-  // and leaves the bytes in the socket.
-  if (!Watch(places_->epoll, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET)) {
+  // and leaves the bytes in the socket. A handshake may wait for room to send.
+  const uint32_t events =
+      waiting->stream == nullptr ? EPOLLIN : EPOLLIN | EPOLLOUT;
+  if (!Watch(places_->epoll, EPOLL_CTL_ADD, fd, events | EPOLLET)) {
     Close(waiting, TurnedAway::kFiles);
     return;
   }
@@ -265,26 +268,55 @@ void Door::MakeRoom(const std::string& peer, bool of_peer) {
 }
 
 void Door::Judge(WaitingList::iterator waiting) {
-  std::string seen(options_.opening_bytes, '\0');
-  const ssize_t bytes = recv(waiting->fd, seen.data(), seen.size(), MSG_PEEK);
-  if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (bytes <= 0) {
+  if (!Shake(waiting)) return;
+  const std::optional<Opening> opening = Look(*waiting);
+  if (!opening.has_value()) {
     // The client has left.
     close(Take(waiting).fd);
     return;
   }
-  seen.resize(static_cast<size_t>(bytes));
-  Opening opening = options_.judge(seen);
-  const bool too_long = seen.size() == options_.opening_bytes;
-  if (opening == Opening::kIncomplete && too_long) opening = Opening::kWrong;
-  if (opening == Opening::kIncomplete) return;
-  if (opening == Opening::kWrong) {
+  if (*opening == Opening::kIncomplete) return;
+  if (*opening == Opening::kWrong) {
     Close(waiting, TurnedAway::kBadStart);
     return;
   }
   Watch(places_->epoll, EPOLL_CTL_DEL, waiting->fd, 0);
-  const Waiting ready = Take(waiting);
-  LetIn(ready.listener, ready.fd, ready.peer);
+  LetIn(Take(waiting));
+}
+
+bool Door::Shake(WaitingList::iterator waiting) {
+  if (waiting->stream == nullptr || waiting->shaken) return true;
+  char first = 0;
+  if (recv(waiting->fd, &first, 1, MSG_PEEK) == 0) {
+    close(Take(waiting).fd);
+    return false;
+  }
+  const SecureStream::Handshake step = waiting->stream->Shake();
+  if (step == SecureStream::Handshake::kFailed) {
+    Close(waiting, TurnedAway::kTls, waiting->stream->failure());
+    return false;
+  }
+  waiting->shaken = step == SecureStream::Handshake::kDone;
+  return waiting->shaken;
+}
+
+std::optional<Opening> Door::Look(Waiting& waiting) const {
+  const bool inside = waiting.stream != nullptr && options_.judge_secure;
+  const bool any = waiting.stream != nullptr && !options_.judge_secure;
+  std::string seen(any ? 1 : options_.opening_bytes, '\0');
+  const ssize_t bytes =
+      inside ? waiting.stream->Peek(seen.data(), seen.size())
+             : recv(waiting.fd, seen.data(), seen.size(), MSG_PEEK);
+  if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) {
+    return Opening::kIncomplete;
+  }
+  if (bytes <= 0) return std::nullopt;
+  if (any) return Opening::kComplete;
+  const bool too_long = static_cast<size_t>(bytes) == seen.size();
+  seen.resize(static_cast<size_t>(bytes));
+  const Opening opening = options_.judge(seen);
+  return opening == Opening::kIncomplete && too_long ? Opening::kWrong
+                                                     : opening;
 }
 
 Door::Waiting Door::Take(WaitingList::iterator waiting) {
@@ -295,8 +327,9 @@ Door::Waiting Door::Take(WaitingList::iterator waiting) {
   return taken;
 }
 
-void Door::Close(WaitingList::iterator waiting, TurnedAway why) {
-  TurnAway(Take(waiting).fd, why);
+void Door::Close(WaitingList::iterator waiting, TurnedAway why,
+                 const std::string& message) {
+  TurnAway(Take(waiting).fd, why, message);
 }
 
 void Door::CloseLate() {
@@ -306,11 +339,13 @@ void Door::CloseLate() {
   }
 }
 
-void Door::LetIn(int listener, int fd, const std::string& peer) {
+void Door::LetIn(Waiting connection) {
+  const std::string& peer = connection.peer;
   const FairShare::Answer answer = places_->share.Enter({peer});
   if (answer != FairShare::Answer::kEntered) {
-    TurnAway(fd, answer == FairShare::Answer::kFull ? TurnedAway::kFull
-                                                    : TurnedAway::kPeerShare);
+    TurnAway(connection.fd, answer == FairShare::Answer::kFull
+                                ? TurnedAway::kFull
+                                : TurnedAway::kPeerShare);
     return;
   }
   // Only the deleter matters: the pointer is never used.
@@ -318,15 +353,17 @@ void Door::LetIn(int listener, int fd, const std::string& peer) {
     if (places->share.Leave({peer})) places->Wake();
   });
   if (inside() == 1) next_tick_ = absl::Now() + kTickInterval;
-  enter_(listener, fd, place);
+  enter_(connection.listener, connection.fd, place,
+         std::move(connection.stream));
 }
 
-void Door::TurnAway(int fd, TurnedAway why) {
+void Door::TurnAway(int fd, TurnedAway why, const std::string& message) {
   stats_.Count(why);
   LogEvent(Event::kConnectionRefused,
            {.client = PeerAddress(fd),
             .over = options_.protocol,
-            .reason = kTurnedAwayNames[static_cast<size_t>(why)]});
+            .reason = kTurnedAwayNames[static_cast<size_t>(why)],
+            .message = message});
   close(fd);
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -17,6 +18,7 @@
 #include "absl/time/time.h"
 #include "base/door_stats.h"
 #include "base/fair_share.h"
+#include "base/secure_stream.h"
 
 namespace ramvol {
 
@@ -39,6 +41,13 @@ struct DoorOptions {
   // speaks first: connections are then inside at once.
   std::function<Opening(std::string_view)> judge;
   size_t opening_bytes = 0;
+  // Makes the server's end of a connection that is to be encrypted, null of any
+  // other. Its handshake is then a part of the opening. Null: none is.
+  std::function<std::unique_ptr<SecureStream>(int listener, int fd)> secure;
+  // Whether `judge` judges what is inside of those, which their streams then
+  // hold. If not, their openings are complete when bytes follow the handshake,
+  // and these stay in the socket.
+  bool judge_secure = false;
   // Connections with an incomplete opening are closed after this time. When
   // there are more than `max_openings`, the oldest is closed.
   absl::Duration opening_timeout = absl::Seconds(10);
@@ -57,8 +66,10 @@ class Door {
   // A connection's place inside. Dropping the last copy gives it back. May
   // outlive the door.
   using Place = std::shared_ptr<const void>;
-  // Takes over a connection, a non-blocking `fd`. Runs on the door's thread.
-  using Enter = std::function<void(int listener, int fd, Place place)>;
+  // Takes over a connection, a non-blocking `fd`, and its stream when it is
+  // encrypted. Runs on the door's thread.
+  using Enter = std::function<void(int listener, int fd, Place place,
+                                   std::unique_ptr<SecureStream> stream)>;
 
   // UNAVAILABLE when the system has no descriptors. Borrows `stats`.
   static absl::StatusOr<std::unique_ptr<Door>> Make(DoorOptions options,
@@ -88,8 +99,10 @@ class Door {
   struct Waiting {
     int fd = -1;
     int listener = -1;
-    std::string peer;
-    absl::Time deadline;
+    std::string peer = {};
+    absl::Time deadline = absl::InfiniteFuture();
+    std::unique_ptr<SecureStream> stream = nullptr;
+    bool shaken = false;  // The stream's handshake is done.
   };
   using WaitingList = std::list<Waiting>;
 
@@ -110,12 +123,18 @@ class Door {
   void LetWait(int listener, int fd, std::string peer);
   void MakeRoom(const std::string& peer, bool of_peer);
   void Judge(WaitingList::iterator waiting);
+  // Goes on with a handshake. False when the connection has to wait, or is
+  // gone.
+  bool Shake(WaitingList::iterator waiting);
+  // Looks at the first bytes. nullopt when the client has left.
+  std::optional<Opening> Look(Waiting& waiting) const;
   // Removes it from the list; the descriptor stays open.
   Waiting Take(WaitingList::iterator waiting);
-  void Close(WaitingList::iterator waiting, TurnedAway why);
+  void Close(WaitingList::iterator waiting, TurnedAway why,
+             const std::string& message = "");
   void CloseLate();
-  void LetIn(int listener, int fd, const std::string& peer);
-  void TurnAway(int fd, TurnedAway why);
+  void LetIn(Waiting connection);
+  void TurnAway(int fd, TurnedAway why, const std::string& message = "");
   void Tick();
 
   const DoorOptions options_;

@@ -22,11 +22,12 @@ enum class TurnedAway {
   kHeaders,
   kControl,
   kSlowClient,  // It moved too few bytes while others waited for memory.
+  kTls,         // Its handshake of TLS failed.
   kCount,
 };
-inline constexpr std::array<const char*, 10> kTurnedAwayNames = {
-    "full",   "peer_share", "files",   "slow_start", "bad_start",
-    "resets", "streams",    "headers", "control",    "slow_client"};
+inline constexpr std::array<const char*, 11> kTurnedAwayNames = {
+    "full",    "peer_share", "files",   "slow_start",  "bad_start", "resets",
+    "streams", "headers",    "control", "slow_client", "tls"};
 
 // Counts for one protocol. Thread-safe.
 class DoorStats {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
@@ -60,17 +61,32 @@ std::string PeerOf(int fd) {
 }
 
 std::string PeerOf(std::string_view grpc_peer) {
-  absl::string_view text(grpc_peer.data(), grpc_peer.size());
+  const std::string_view named = WithoutNumber(grpc_peer);
+  absl::string_view text(named.data(), named.size());
   text = text.substr(0, text.rfind(':'));  // The port.
-  if (absl::ConsumePrefix(&text, "ipv4:")) return std::string(text);
-  if (!absl::ConsumePrefix(&text, "ipv6:")) return "";
+  if (text.empty() || absl::StartsWith(text, "unix")) return "";
+  absl::ConsumePrefix(&text, "ipv6:");
+  absl::ConsumePrefix(&text, "ipv4:");
   // gRPC percent-encodes the brackets.
   std::string host = absl::StrReplaceAll(
       text, {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}});
   host.resize(std::min(host.find('%'), host.size()));  // The zone ID.
-  in6_addr address{};
-  if (inet_pton(AF_INET6, host.c_str(), &address) != 1) return host;
-  return PeerOfIpv6(address);
+  in_addr ipv4{};
+  if (inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return host;
+  in6_addr ipv6{};
+  if (inet_pton(AF_INET6, host.c_str(), &ipv6) == 1) return PeerOfIpv6(ipv6);
+  return "";
+}
+
+std::string_view WithoutNumber(std::string_view grpc_peer) {
+  constexpr std::string_view kPrefix = "unix:/";
+  if (grpc_peer.substr(0, kPrefix.size()) != kPrefix) return grpc_peer;
+  const std::string_view rest = grpc_peer.substr(kPrefix.size());
+  const size_t digits = rest.find_first_not_of("0123456789");
+  if (digits == 0 || digits == std::string_view::npos || rest[digits] != '/') {
+    return grpc_peer;
+  }
+  return rest.substr(digits + 1);
 }
 
 }  // namespace ramvol

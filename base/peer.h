@@ -15,8 +15,11 @@ namespace ramvol {
 std::string PeerOf(const sockaddr_storage& address);
 // The peer of a connected socket.
 std::string PeerOf(int fd);
-// From gRPC's notation: "ipv4:10.0.0.1:4711", "ipv6:%5B::1%5D:4711", "unix:".
+// From gRPC's notation: "ipv4:10.0.0.1:4711", "ipv6:%5B::1%5D:4711", "unix:",
+// or with a connection's number "unix:/1/10.0.0.1:4711", "unix:/1/unix".
 std::string PeerOf(std::string_view grpc_peer);
+// "unix:/1/10.0.0.1:4711" is "10.0.0.1:4711". Others stay as they are.
+std::string_view WithoutNumber(std::string_view grpc_peer);
 
 }  // namespace ramvol
 

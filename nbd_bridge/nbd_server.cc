@@ -18,6 +18,7 @@
 #include "base/client_memory.h"
 #include "base/door.h"
 #include "base/event_log.h"
+#include "base/exposure.h"
 #include "base/listen_socket.h"
 #include "base/mutex.h"
 #include "base/peer.h"
@@ -114,7 +115,8 @@ class ServerImpl final : public NbdServer {
       : exports_(*exports),
         memory_(*memory),
         stats_(*stats),
-        negotiation_{options.default_export, options.read_only, &draining_},
+        negotiation_{options.default_export, options.read_only, &draining_,
+                     options.tls, &stats->door()},
         sockets_(std::move(sockets)) {
     for (const ListenSocket& socket : sockets_) {
       if (!socket.name().empty()) addresses_.push_back(socket.name());
@@ -139,7 +141,9 @@ class ServerImpl final : public NbdServer {
     options.has_room = [this] { return memory_.HasRoomToOpen(); };
     auto door = Door::Make(
         std::move(options),
-        [this](int, int fd, Door::Place place) { Begin(fd, std::move(place)); },
+        [this](int, int fd, Door::Place place, std::unique_ptr<SecureStream>) {
+          Begin(fd, std::move(place));
+        },
         &stats_.door());
     if (!door.ok()) return door.status();
     door_ = *std::move(door);
@@ -204,7 +208,7 @@ class ServerImpl final : public NbdServer {
   void Forget(Connection* connection) ABSL_LOCKS_EXCLUDED(mu_) {
     stats_.ConnectionClosed();
     // Tells the peer now. The descriptor closes with the last owner.
-    connection->socket.Shutdown();
+    connection->socket.Finish();
     MutexLock lock(&mu_);
     connections_.erase(connection);
     changed_.SignalAll();
@@ -246,6 +250,11 @@ absl::StatusOr<std::unique_ptr<NbdServer>> NbdServer::Start(
     for (ListenSocket& socket : *listening) {
       sockets.push_back(std::move(socket));
     }
+  }
+  if (options.tls.mode != NbdTls::Mode::kRequire && !options.insecure) {
+    absl::Status refused =
+        RefuseExposed(sockets, "let clients encrypt, by --nbd_tls=require");
+    if (!refused.ok()) return refused;
   }
   auto server = std::make_unique<ServerImpl>(options, exports, memory, stats,
                                              std::move(sockets));

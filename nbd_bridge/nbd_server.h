@@ -11,6 +11,7 @@
 #include "base/client_memory.h"
 #include "nbd_bridge/exports.h"
 #include "nbd_bridge/nbd_address.h"
+#include "nbd_bridge/nbd_tls.h"
 #include "nbd_bridge/stats.h"
 
 namespace ramvol::nbd {
@@ -27,6 +28,11 @@ struct NbdServerOptions {
   // 1 to 65536. Further clients wait to be accepted, as they do when the client
   // memory has no room. FairShare divides the places among peers.
   int max_connections = 4096;
+  // On all addresses.
+  NbdTls tls = {};
+  // Unless TLS is required, whether to listen where others than this machine
+  // are.
+  bool insecure = false;
 };
 
 // Serves from Start until Shutdown or destruction. Thread-safe, except that
@@ -34,7 +40,8 @@ struct NbdServerOptions {
 class NbdServer {
  public:
   // Returns when all addresses are bound. UNAVAILABLE names the address that
-  // cannot be bound and the reason; INVALID_ARGUMENT names a bad option.
+  // cannot be bound and the reason; INVALID_ARGUMENT names a bad option, or
+  // comes from RefuseExposed.
   // Borrows `exports`, `memory` and `stats`, which must outlive the server.
   static absl::StatusOr<std::unique_ptr<NbdServer>> Start(
       const NbdServerOptions& options, Exports* exports, ClientMemory* memory,

@@ -121,6 +121,13 @@ class Negotiator {
       Reply(OptionReply::kAck);
       return Phase::kEnd;
     }
+    if (Is(Option::kStartTls)) return StartTls(data);
+    if (options_.tls.mode == NbdTls::Mode::kRequire && !secure_) {
+      // NBD_OPT_EXPORT_NAME has no error reply.
+      if (Is(Option::kExportName)) return Phase::kEnd;
+      return Reply(OptionReply::kErrTlsRequired,
+                   "this server wants TLS; ask for it first (nbds://)");
+    }
     if (Is(Option::kExportName)) return ChooseByName(data);
     if (options_.draining != nullptr && *options_.draining) {
       return Reply(OptionReply::kErrShutdown, "the server shuts down");
@@ -138,14 +145,49 @@ class Negotiator {
       case Option::kListMetaContext:
       case Option::kSetMetaContext:
         return MetaContexts(data);
-      case Option::kStartTls:
-        if (!NeedsNoData(data)) return refused_;
-        return Reply(OptionReply::kErrUnsupported,
-                     "there is no TLS; use a Unix socket or a tunnel");
       default:
         return Reply(OptionReply::kErrUnsupported,
                      absl::StrCat("option ", option_, " is unknown"));
     }
+  }
+
+  // Nothing that came before counts afterwards: anyone on the way may have sent
+  // it. Nor can what was sent together with the option: it is still in the
+  // socket, and no part of TLS's handshake.
+  Phase StartTls(absl::string_view data) {
+    if (!NeedsNoData(data)) return refused_;
+    if (options_.tls.mode == NbdTls::Mode::kOff) {
+      return Reply(OptionReply::kErrUnsupported,
+                   "there is no TLS; use a Unix socket or a tunnel");
+    }
+    if (secure_) {
+      return Reply(OptionReply::kErrInvalid, "TLS is in use already");
+    }
+    if (Reply(OptionReply::kAck) == Phase::kEnd) return Phase::kEnd;
+    std::string why = "there is no memory";
+    auto stream = options_.tls.begin(socket_.fd());
+    secure_ =
+        stream != nullptr &&
+        socket_.Secure(std::move(stream),
+                       std::min(absl::Now() + NbdTls::kTimeout, end_), &why);
+    if (!secure_) return Fail(why);
+    result_ = {};
+    contexts_.clear();
+    context_export_.clear();
+    return Phase::kOption;
+  }
+
+  // TLS's handshake failed.
+  Phase Fail(const std::string& why) {
+    constexpr auto kTls = static_cast<size_t>(TurnedAway::kTls);
+    if (options_.door_stats != nullptr) {
+      options_.door_stats->Count(TurnedAway::kTls);
+    }
+    LogEvent(Event::kConnectionRefused, {.client = socket_.Peer(),
+                                         .over = "nbd",
+                                         .reason = kTurnedAwayNames[kTls],
+                                         .message = why});
+    return Phase::kEnd;
   }
 
   bool Is(Option option) const {
@@ -402,6 +444,7 @@ class Negotiator {
   const NegotiationOptions& options_;
   const absl::Time end_ = absl::Now() + kHandshakeTimeout;
 
+  bool secure_ = false;  // TLS is in use.
   uint32_t client_flags_ = 0;
   uint32_t option_ = 0;  // The option being handled.
   Phase refused_ = Phase::kOption;

@@ -11,8 +11,10 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/door_stats.h"
 #include "nbd_bridge/block_device.h"
 #include "nbd_bridge/exports.h"
+#include "nbd_bridge/nbd_tls.h"
 #include "nbd_bridge/protocol/transmission.h"
 #include "nbd_bridge/request.h"
 #include "nbd_bridge/socket.h"
@@ -42,6 +44,9 @@ struct NegotiationOptions {
   bool read_only = false;
   // True while the server shuts down: options are refused. Borrowed.
   const std::atomic<bool>* draining = nullptr;
+  NbdTls tls = {};
+  // Counts handshakes of TLS that fail. Borrowed; may be null.
+  DoorStats* door_stats = nullptr;
 };
 
 // What a client chose.

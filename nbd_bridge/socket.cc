@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "base/peer_address.h"
@@ -103,9 +104,50 @@ Socket::Socket(int fd)
 
 Socket::~Socket() { close(fd_); }
 
+bool Socket::Secure(std::unique_ptr<SecureStream> stream, absl::Time deadline,
+                    std::string* why) {
+  using Handshake = SecureStream::Handshake;
+  for (;;) {
+    const Handshake step = stream->Shake();
+    if (step == Handshake::kDone) break;
+    if (step == Handshake::kFailed) {
+      *why = stream->failure();
+      return false;
+    }
+    const short event = step == Handshake::kMustReceive ? POLLIN : POLLOUT;
+    if (!WaitFor(fd_, event, deadline)) {
+      *why = "the client does not go on with the handshake";
+      return false;
+    }
+  }
+  secure_ = std::move(stream);
+  return true;
+}
+
+const PeerNames& Socket::peer_names() const {
+  static const PeerNames& nobody = *new PeerNames;
+  return secure_ == nullptr ? nobody : secure_->peer();
+}
+
+ssize_t Socket::ReceiveNow(absl::Span<char> out) {
+  if (secure_ == nullptr) {
+    return recv(fd_, out.data(), out.size(), MSG_DONTWAIT);
+  }
+  const iovec part = {out.data(), out.size()};
+  return secure_->Receive({&part, 1});
+}
+
+ssize_t Socket::SendNow(absl::string_view data) {
+  if (secure_ == nullptr) {
+    return send(fd_, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  const iovec part = {const_cast<char*>(data.data()), data.size()};
+  return secure_->Send({&part, 1});
+}
+
 bool Socket::ReceiveAll(absl::Span<char> out, absl::Time deadline) {
   while (!out.empty()) {
-    const ssize_t got = recv(fd_, out.data(), out.size(), MSG_DONTWAIT);
+    const ssize_t got = ReceiveNow(out);
     if (got > 0) {
       out.remove_prefix(static_cast<size_t>(got));
     } else if (got == 0) {
@@ -121,8 +163,7 @@ bool Socket::ReceiveAll(absl::Span<char> out, absl::Time deadline) {
 
 bool Socket::SendAll(absl::string_view data, absl::Time deadline) {
   while (!data.empty()) {
-    const ssize_t sent =
-        send(fd_, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent = SendNow(data);
     if (sent >= 0) {
       data.remove_prefix(static_cast<size_t>(sent));
     } else if (errno == EINTR) {
@@ -148,12 +189,34 @@ std::optional<size_t> Socket::Receive(absl::Span<iovec> parts,
 }
 
 std::optional<size_t> Socket::ReceiveOnce(absl::Span<iovec> parts, int flags) {
+  if (secure_ != nullptr) return ReceiveSecure(parts, flags);
   msghdr message = Message(parts);
   for (;;) {
     const ssize_t got = recvmsg(fd_, &message, flags);
     if (got >= 0) return static_cast<size_t>(got);
     if (MustWait()) return std::nullopt;
     if (errno != EINTR) return 0;
+  }
+}
+
+std::optional<size_t> Socket::ReceiveSecure(absl::Span<iovec> parts,
+                                            int flags) {
+  const absl::Time deadline = idle_time_ == absl::ZeroDuration()
+                                  ? absl::InfiniteFuture()
+                                  : absl::Now() + idle_time_;
+  size_t all = 0;
+  for (;;) {
+    const ssize_t got = secure_->Receive(parts);
+    if (got > 0) {
+      all += static_cast<size_t>(got);
+      parts = Advance(parts, static_cast<size_t>(got));
+      if ((flags & MSG_WAITALL) == 0 || parts.empty()) return all;
+    } else if (got == 0 || !MustWait()) {
+      return all;
+    } else if ((flags & MSG_DONTWAIT) != 0 || !WaitFor(fd_, POLLIN, deadline)) {
+      if (all > 0) return all;
+      return std::nullopt;
+    }
   }
 }
 
@@ -173,7 +236,18 @@ ssize_t Socket::Send(absl::Span<iovec> parts, bool wait) {
   return sent;
 }
 
+ssize_t Socket::SendSecure(absl::Span<iovec> parts, bool wait) {
+  for (;;) {
+    const ssize_t sent = secure_->Send(parts);
+    if (sent > 0) return sent;
+    if (sent == 0 || !MustWait()) return -1;
+    if (!wait) return 0;
+    if (!WaitFor(fd_, POLLOUT, absl::InfiniteFuture())) return -1;
+  }
+}
+
 ssize_t Socket::SendAtOnce(absl::Span<iovec> parts, bool wait) {
+  if (secure_ != nullptr) return SendSecure(parts, wait);
   const msghdr message = Message(parts);
   for (;;) {
     const ssize_t sent =
@@ -196,6 +270,7 @@ void Socket::Widen() {
 }
 
 void Socket::SetIdleTime(absl::Duration idle_time) {
+  idle_time_ = idle_time;
   const timeval wait = absl::ToTimeval(idle_time);
   // After this time, recvmsg fails with EAGAIN, for which ReceiveOnce returns
   // nullopt.
@@ -220,6 +295,11 @@ void Socket::ShutdownReceiving() { shutdown(fd_, SHUT_RD); }
 void Socket::ShutdownSending() { shutdown(fd_, SHUT_WR); }
 
 void Socket::Shutdown() { shutdown(fd_, SHUT_RDWR); }
+
+void Socket::Finish() {
+  if (secure_ != nullptr) secure_->Finish();
+  Shutdown();
+}
 
 absl::Span<iovec> Advance(absl::Span<iovec> parts, size_t bytes) {
   while (!parts.empty() && bytes >= parts[0].iov_len) {

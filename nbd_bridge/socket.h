@@ -7,12 +7,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/peer_names.h"
+#include "base/secure_stream.h"
 
 namespace ramvol::nbd {
 
@@ -33,6 +36,14 @@ class Socket {
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
 
+  // Encrypts all that follows, once the handshake is done. Call it once, while
+  // nothing else is called. False at `deadline`, or when the handshake fails:
+  // `*why` then says why.
+  [[nodiscard]] bool Secure(std::unique_ptr<SecureStream> stream,
+                            absl::Time deadline, std::string* why);
+  // Whom the handshake made certain of; nobody without it.
+  const PeerNames& peer_names() const;
+
   // Fills all of `out`. False at `deadline`, or when the peer has ended or the
   // connection is broken.
   [[nodiscard]] bool ReceiveAll(absl::Span<char> out, absl::Time deadline);
@@ -42,7 +53,7 @@ class Socket {
   // `wait_for_all`, waits until all parts are full, but may return less when
   // the process is stopped or traced meanwhile. Returns the number of bytes; 0
   // when the peer has ended or the connection is broken; nullopt when nothing
-  // came for the idle time.
+  // came for the idle time. May change `parts`.
   //
   // Without `wait_for_all`, it yields its core for a moment before it sleeps,
   // if that sufficed the last time. So it often finds several small requests
@@ -72,6 +83,8 @@ class Socket {
   // Whether the peer has closed or this was shut down.
   bool IsBroken() const;
 
+  // For a SecureStream.
+  int fd() const { return fd_; }
   // The other end's address: see PeerAddress.
   std::string Peer() const;
 
@@ -81,17 +94,28 @@ class Socket {
   void ShutdownSending();
   // Both. A thread in Send fails.
   void Shutdown();
+  // As Shutdown, and the peer can tell that nothing was cut off. Call it when
+  // no thread sends or receives any more.
+  void Finish();
 
  private:
   // Like recvmsg, but nullopt when there is nothing and `flags` or the idle
   // time forbid waiting.
   std::optional<size_t> ReceiveOnce(absl::Span<iovec> parts, int flags);
+  std::optional<size_t> ReceiveSecure(absl::Span<iovec> parts, int flags);
   ssize_t SendAtOnce(absl::Span<iovec> parts, bool wait);
+  ssize_t SendSecure(absl::Span<iovec> parts, bool wait);
+  // What is there or what there is room for, without waiting.
+  ssize_t ReceiveNow(absl::Span<char> out);
+  ssize_t SendNow(absl::string_view data);
 
   const int fd_;
   const size_t wide_send_bytes_;
   const size_t kept_bytes_;
   bool polls_ = true;  // Used by the receiving thread.
+  absl::Duration idle_time_ = absl::ZeroDuration();  // Likewise.
+  // Null: the socket's bytes are plain.
+  std::unique_ptr<SecureStream> secure_;
 };
 
 // Removes `bytes` bytes from the front of `parts`, and parts that become empty.

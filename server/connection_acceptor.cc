@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "base/exposure.h"
 #include "base/peer.h"
 #include "grpcpp/security/server_credentials.h"
 #include "server/http2/flood_budget.h"
@@ -33,6 +34,13 @@ Opening JudgePreface(std::string_view seen) {
   if (seen != kPreface.substr(0, seen.size())) return Opening::kWrong;
   return seen.size() == kPreface.size() ? Opening::kComplete
                                         : Opening::kIncomplete;
+}
+
+bool IsUnix(int fd) {
+  int domain = 0;
+  socklen_t bytes = sizeof(domain);
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 &&
+         domain == AF_UNIX;
 }
 
 // Only the send buffer's option has an effect on sockets other than TCP.
@@ -64,7 +72,8 @@ void MoveTo(std::vector<ListenSocket>* all, std::vector<ListenSocket> more) {
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
     const std::vector<ListenAddress>& addresses,
     const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
-    std::shared_ptr<ClientMemory> memory, grpc::ServerBuilder* builder) {
+    std::shared_ptr<ClientMemory> memory, Securer secure, bool insecure,
+    grpc::ServerBuilder* builder) {
   std::vector<ListenSocket> all;
   for (const ListenAddress& address : addresses) {
     auto listening = ListenOn(address);
@@ -74,9 +83,13 @@ absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
   auto passed = TakeSystemdSockets(sockets);
   if (!passed.ok()) return passed.status();
   MoveTo(&all, *std::move(passed));
+  if (!secure && !insecure) {
+    absl::Status refused = RefuseExposed(all, "give --tls_cert and --tls_key");
+    if (!refused.ok()) return refused;
+  }
   std::unique_ptr<ConnectionAcceptor> acceptor(new ConnectionAcceptor(
       std::move(all), std::move(stats), std::move(memory), builder));
-  const absl::Status made = acceptor->MakeDoor();
+  const absl::Status made = acceptor->MakeDoor(std::move(secure));
   if (!made.ok()) return made;
   return acceptor;
 }
@@ -97,7 +110,7 @@ ConnectionAcceptor::ConnectionAcceptor(std::vector<ListenSocket> sockets,
                               static_cast<int>(streams / 4));
 }
 
-absl::Status ConnectionAcceptor::MakeDoor() {
+absl::Status ConnectionAcceptor::MakeDoor(Securer secure) {
   DoorOptions options;
   options.protocol = "grpc";
   for (const ListenSocket& socket : sockets_) {
@@ -109,13 +122,20 @@ absl::Status ConnectionAcceptor::MakeDoor() {
   options.has_room = [this] { return memory_->HasRoomToOpen(); };
   options.judge = &JudgePreface;
   options.opening_bytes = kPreface.size();
+  if (secure) {
+    // Of Unix sockets, the file's mode says who may connect.
+    options.secure = [begin = std::move(secure)](int listener, int fd) {
+      return IsUnix(listener) ? nullptr : begin(fd);
+    };
+  }
   options.tick = [this] {
     http2::Tend(/*others_wait=*/memory_->GetStats().waiting > 0);
   };
   auto door = Door::Make(
       std::move(options),
-      [this](int listener, int fd, Door::Place place) {
-        HandOver(listener, fd, std::move(place));
+      [this](int listener, int fd, Door::Place place,
+             std::unique_ptr<SecureStream> stream) {
+        HandOver(listener, fd, std::move(place), std::move(stream));
       },
       stats_.get());
   if (!door.ok()) return door.status();
@@ -131,10 +151,12 @@ std::vector<std::string> ConnectionAcceptor::addresses() const {
   return addresses;
 }
 
-void ConnectionAcceptor::HandOver(int listener, int fd, Door::Place place) {
+void ConnectionAcceptor::HandOver(int listener, int fd, Door::Place place,
+                                  std::unique_ptr<SecureStream> stream) {
   SetOptions(fd);
   if (!http2::Watch(fd, PeerOf(fd), memory_,
-                    std::make_shared<Door::Place>(std::move(place)), stats_)) {
+                    std::make_shared<Door::Place>(std::move(place)), stats_,
+                    std::move(stream))) {
     stats_->Count(TurnedAway::kFiles);
     close(fd);
     return;
@@ -143,6 +165,7 @@ void ConnectionAcceptor::HandOver(int listener, int fd, Door::Place place) {
       connection;
   connection.listener_fd = listener;
   connection.fd = fd;
+  const http2::Naming naming(fd);
   grpc_->HandleNewConnection(&connection);
 }
 

@@ -12,6 +12,7 @@
 #include "base/door_stats.h"
 #include "base/listen_address.h"
 #include "base/listen_socket.h"
+#include "base/secure_stream.h"
 #include "grpcpp/server_builder.h"
 
 namespace ramvol::server {
@@ -22,17 +23,20 @@ inline constexpr size_t kMaxGrpcConnections = 4096;
 // Accepts connections and hands those that begin with HTTP/2's preface to a
 // gRPC server. http2::FrameGate watches them for floods. gRPC's own listeners
 // have no bounds, and stop for good when descriptors run out (CVE-2023-4785).
+// With TLS, those over TCP must first agree on HTTP/2.
 // Only the accessors are thread-safe.
 class ConnectionAcceptor {
  public:
   // Binds the addresses, takes over `sockets`, which already listen, and
   // registers with `builder`, whose server must outlive Stop. UNAVAILABLE names
   // what cannot be listened on. Charges each connection to `memory`;
-  // connections wait while it is full.
+  // connections wait while it is full. Encrypts those over TCP if there is
+  // `secure`; without, and without `insecure`, see RefuseExposed.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(
       const std::vector<ListenAddress>& addresses,
       const std::vector<int>& sockets, std::shared_ptr<DoorStats> stats,
-      std::shared_ptr<ClientMemory> memory, grpc::ServerBuilder* builder);
+      std::shared_ptr<ClientMemory> memory, Securer secure, bool insecure,
+      grpc::ServerBuilder* builder);
 
   ConnectionAcceptor(const ConnectionAcceptor&) = delete;
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
@@ -54,8 +58,9 @@ class ConnectionAcceptor {
                      std::shared_ptr<ClientMemory> memory,
                      grpc::ServerBuilder* builder);
 
-  absl::Status MakeDoor();
-  void HandOver(int listener, int fd, Door::Place place);
+  absl::Status MakeDoor(Securer secure);
+  void HandOver(int listener, int fd, Door::Place place,
+                std::unique_ptr<SecureStream> stream);
 
   const std::vector<ListenSocket> sockets_;
   const std::shared_ptr<DoorStats> stats_;

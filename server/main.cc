@@ -23,7 +23,9 @@
 #include "base/size.h"
 #include "base/size_flag.h"
 #include "base/systemd.h"
+#include "base/tls/tls_server.h"
 #include "nbd_bridge/nbd_address.h"
+#include "nbd_bridge/nbd_tls.h"
 #include "server/engine/metrics/metric_labels.h"
 #include "server/saves/save_writer.h"
 #include "server/server.h"
@@ -68,6 +70,30 @@ ABSL_FLAG(std::string, default_export, "",
 ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
 ABSL_FLAG(int, nbd_max_connections, 4096,
           "Most NBD connections at a time, 1 to 65536; further clients wait.");
+ABSL_FLAG(
+    std::string, tls_cert, "",
+    "The server's certificate, and those that signed it, in PEM. With it, "
+    "gRPC over TCP and --metrics_listen speak TLS only. The file is read "
+    "again when it changes, as are those of the next flags. Empty: no "
+    "TLS.");
+ABSL_FLAG(std::string, tls_key, "", "The key of --tls_cert, in PEM.");
+ABSL_FLAG(std::string, tls_client_ca, "",
+          "The certificates that sign those of clients, in PEM. Empty: clients "
+          "need none.");
+ABSL_FLAG(std::string, tls_client_auth, "require",
+          "With --tls_client_ca, whether gRPC and NBD clients must show a "
+          "certificate: require or optional. One that is shown must be good.");
+ABSL_FLAG(
+    std::string, nbd_tls, "",
+    "Whether NBD clients encrypt: off, allow or require, on all addresses "
+    "of --nbd_listen. When not given: require with --tls_cert or "
+    "--nbd_tls_psk, else off.");
+ABSL_FLAG(std::string, nbd_tls_psk, "",
+          "A file of keys that NBD clients may have instead of a certificate: "
+          "lines USER:HEXKEY, as psktool of GnuTLS writes them. Empty: none.");
+ABSL_FLAG(bool, insecure, false,
+          "Whether to listen without TLS where other machines can reach it. "
+          "Everyone who does may then do everything.");
 ABSL_FLAG(SizeFlag, memory_limit, {},
           "Most memory that all volumes may take together, such as 2G or 512M; "
           "at least 16M. 0 means 80% of the smaller of the cgroup's limit and "
@@ -230,8 +256,41 @@ absl::Status SetMetrics(ServerOptions* options) {
   return absl::OkStatus();
 }
 
+absl::Status SetTls(ServerOptions* options) {
+  options->tls = {.cert = absl::GetFlag(FLAGS_tls_cert),
+                  .key = absl::GetFlag(FLAGS_tls_key),
+                  .client_ca = absl::GetFlag(FLAGS_tls_client_ca),
+                  .psk = absl::GetFlag(FLAGS_nbd_tls_psk)};
+  const ramvol::TlsFiles& files = options->tls;
+  if (files.cert.empty() != files.key.empty()) {
+    return absl::InvalidArgumentError(
+        "--tls_cert and --tls_key go together; give both or neither");
+  }
+  if (files.cert.empty() && !files.client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        "--tls_client_ca needs a certificate of the server; give --tls_cert "
+        "and --tls_key");
+  }
+  const std::string auth = absl::GetFlag(FLAGS_tls_client_auth);
+  if (auth != "require" && auth != "optional") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--tls_client_auth is \"", auth, "\"; it must be require or optional"));
+  }
+  options->client_auth = auth == "require" ? ramvol::ClientAuth::kRequire
+                                           : ramvol::ClientAuth::kOptional;
+  const bool has_credentials = !files.cert.empty() || !files.psk.empty();
+  const auto mode = ramvol::nbd::ParseNbdTlsMode(
+      "nbd_tls", absl::GetFlag(FLAGS_nbd_tls), has_credentials);
+  if (!mode.ok()) return mode.status();
+  options->nbd.tls.mode = *mode;
+  options->insecure = absl::GetFlag(FLAGS_insecure);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
   ServerOptions options;
+  const absl::Status tls = SetTls(&options);
+  if (!tls.ok()) return tls;
   auto limit = MemoryLimit();
   if (!limit.ok()) return limit.status();
   options.engine.memory_limit_bytes = *limit;

@@ -197,6 +197,8 @@ Server::Server(std::unique_ptr<engine::Engine> engine,
       block_service_(engine_.get(), &catalog_, &executor_, &gate_,
                      client_memory_),
       exports_(engine_.get(), &catalog_),
+      client_auth_(options.client_auth),
+      encrypts_tcp_(!options.tls.cert.empty()),
       limit_watch_(engine_.get()),
       ticker_(kTick, [this] { Tick(); }) {
   volume_service_.set_save_dir(saves_.get());
@@ -233,8 +235,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   LogRecovery(*server->engine_);
   absl::Status status =
       service::CreateVolumes(options.volumes, &server->catalog_);
+  if (status.ok()) status = server->StartTls(options);
   if (status.ok()) status = server->StartMetrics(options);
-  if (status.ok()) status = server->StartNbd(options.nbd);
+  if (status.ok()) status = server->StartNbd(options);
   if (status.ok()) status = server->StartGrpc(options);
   if (!status.ok()) return status;
   return server;
@@ -250,7 +253,9 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
   auto endpoint = metrics::Endpoint::Start(
       options.metrics_listen, AllMetrics(options),
       [this] { return WhyNotReady(); }, &http_door_, pages_.get(),
-      options.status_page_hosts);
+      options.status_page_hosts,
+      // Probes have no certificate.
+      SecureTcp(ClientAuth::kNone, /*protocol=*/nullptr), options.insecure);
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();
@@ -299,8 +304,31 @@ std::string Server::WhyNotReady() const {
                       "--memory_limit");
 }
 
-absl::Status Server::StartNbd(nbd::NbdServerOptions options) {
+absl::Status Server::StartTls(const ServerOptions& options) {
+  if (options.tls.cert.empty() && options.tls.psk.empty()) {
+    return absl::OkStatus();
+  }
+  auto tls = TlsServer::Make(options.tls);
+  if (!tls.ok()) return tls.status();
+  tls_ = *std::move(tls);
+  tls_->Watch();
+  return absl::OkStatus();
+}
+
+Securer Server::SecureTcp(ClientAuth client_auth, const char* protocol) {
+  if (!encrypts_tcp_) return nullptr;
+  return [this, client_auth, protocol](int fd) {
+    return tls_->Begin(fd, {.client_auth = client_auth, .protocol = protocol});
+  };
+}
+
+absl::Status Server::StartNbd(const ServerOptions& server_options) {
+  nbd::NbdServerOptions options = server_options.nbd;
   if (options.listen.empty()) return absl::OkStatus();
+  options.insecure = server_options.insecure;
+  options.tls.begin = [this](int fd) {
+    return tls_->Begin(fd, {.client_auth = client_auth_, .psk = true});
+  };
   // gRPC may have the other half of the connections that there is memory for.
   const auto places = static_cast<int>(client_memory_->max_open() / 2);
   if (options.max_connections > places) options.max_connections = places;
@@ -308,7 +336,8 @@ absl::Status Server::StartNbd(nbd::NbdServerOptions options) {
                                       &nbd_stats_);
   if (!server.ok()) return server.status();
   nbd_ = *std::move(server);
-  volume_service_.set_nbd_addresses(nbd_->addresses());
+  volume_service_.set_nbd_addresses(
+      nbd_->addresses(), options.tls.mode == nbd::NbdTls::Mode::kRequire);
   return absl::OkStatus();
 }
 
@@ -336,9 +365,9 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
   BoundConnections(&builder);
   // Only reflection, health and channelz are synchronous services.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  auto acceptor =
-      ConnectionAcceptor::Create(options.listen, options.grpc_sockets,
-                                 grpc_door_, client_memory_, &builder);
+  auto acceptor = ConnectionAcceptor::Create(
+      options.listen, options.grpc_sockets, grpc_door_, client_memory_,
+      SecureTcp(client_auth_, "h2"), options.insecure, &builder);
   if (!acceptor.ok()) return acceptor.status();
   acceptor_ = *std::move(acceptor);
   grpc_ = builder.BuildAndStart();

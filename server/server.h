@@ -18,7 +18,9 @@
 #include "base/listen_address.h"
 #include "base/metrics/endpoint.h"
 #include "base/metrics/host_rule.h"
+#include "base/secure_stream.h"
 #include "base/ticker.h"
+#include "base/tls/tls_server.h"
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
@@ -61,8 +63,16 @@ struct ServerOptions {
   bool status_page = true;
   // The hosts that it is served for.
   metrics::HostRule status_page_hosts;
-  // There is no NBD server when `nbd.listen` is empty.
+  // There is no NBD server when `nbd.listen` is empty. Of `nbd.tls`, only the
+  // mode counts.
   nbd::NbdServerOptions nbd;
+  // With a certificate, gRPC over TCP and metrics are encrypted.
+  TlsFiles tls;
+  // Of clients of gRPC and NBD, with `tls.client_ca`.
+  ClientAuth client_auth = ClientAuth::kRequire;
+  // Whether to listen where other machines reach it without TLS. Counts for
+  // NBD, too, in place of `nbd.insecure`.
+  bool insecure = false;
   // Bounds requests, answers and connections of all clients, beside the
   // engine's memory. At least kMinClientMemoryBytes.
   uint64_t client_memory_bytes = uint64_t{1} << 30;
@@ -145,7 +155,10 @@ class Server {
   status::ServerState GetState();
   status::Labels LabelsOf(const std::string& volume) const;
   std::optional<metrics::SnapshotInfo> InfoOf(const std::string& snapshot);
-  absl::Status StartNbd(nbd::NbdServerOptions options);
+  absl::Status StartTls(const ServerOptions& options);
+  // Null when TCP is not encrypted.
+  Securer SecureTcp(ClientAuth client_auth, const char* protocol);
+  absl::Status StartNbd(const ServerOptions& options);
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
   // Every second.
@@ -170,6 +183,9 @@ class Server {
   const service::RpcStats rpc_stats_;
   // Why the server is not ready; null while it serves.
   std::atomic<const char*> busy_{"starting"};
+  std::unique_ptr<TlsServer> tls_;  // Null when nothing is encrypted.
+  const ClientAuth client_auth_;
+  const bool encrypts_tcp_;  // gRPC's and HTTP's.
   std::unique_ptr<status::StatusPages> pages_;
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;

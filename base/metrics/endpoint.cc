@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/exposure.h"
 #include "base/listen_address.h"
 #include "base/metrics/http_request.h"
 #include "base/printable.h"
@@ -73,19 +74,38 @@ Opening JudgeRequest(std::string_view seen) {
 }  // namespace
 
 struct Endpoint::Client {
-  Client(int its_fd, Door::Place its_place)
-      : fd(its_fd), place(std::move(its_place)) {}
+  Client(int its_fd, Door::Place its_place,
+         std::unique_ptr<SecureStream> its_stream)
+      : fd(its_fd),
+        place(std::move(its_place)),
+        stream(std::move(its_stream)) {}
   ~Client() { close(fd); }
+
+  ssize_t Peek(std::string* out) const {
+    return stream == nullptr ? recv(fd, out->data(), out->size(), MSG_PEEK)
+                             : stream->Peek(out->data(), out->size());
+  }
+  ssize_t Take(char* out, size_t bytes) const {
+    const iovec part = {out, bytes};
+    return stream == nullptr ? recv(fd, out, bytes, 0)
+                             : stream->Receive({&part, 1});
+  }
+  ssize_t Send(char* bytes, size_t count) const {
+    const iovec part = {bytes, count};
+    return stream == nullptr
+               ? send(fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT)
+               : stream->Send({&part, 1});
+  }
 
   // Reads the request. The door lets a client in only when it has arrived in
   // full.
   bool Receive() {
     std::string head(kMaxRequestBytes, '\0');
-    ssize_t bytes = recv(fd, head.data(), head.size(), MSG_PEEK);
+    ssize_t bytes = Peek(&head);
     if (bytes <= 0) return false;
     head.resize(static_cast<size_t>(bytes));
     if (ParseHttpRequest(head, &request) != Opening::kComplete) return false;
-    bytes = recv(fd, head.data(), request.bytes, 0);
+    bytes = Take(head.data(), request.bytes);
     return bytes == static_cast<ssize_t>(request.bytes);
   }
 
@@ -103,11 +123,12 @@ struct Endpoint::Client {
   // the reset can destroy the answer. False when the connection is over.
   bool GoOn() {
     while (sent < out.size()) {
-      const ssize_t bytes =
-          send(fd, &out[sent], out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t bytes = Send(&out[sent], out.size() - sent);
       if (bytes < 0) return errno == EAGAIN || errno == EINTR;
       sent += static_cast<size_t>(bytes);
-      if (sent == out.size()) shutdown(fd, SHUT_WR);
+      if (sent < out.size()) continue;
+      if (stream != nullptr) stream->Finish();
+      shutdown(fd, SHUT_WR);
     }
     char dropped[4096];
     const ssize_t bytes = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
@@ -121,6 +142,7 @@ struct Endpoint::Client {
 
   const int fd;
   const Door::Place place;
+  const std::unique_ptr<SecureStream> stream;  // Null: the bytes are plain.
   const absl::Time deadline = absl::Now() + kAnswerTimeout;
   HttpRequest request;
   bool of_page = false;
@@ -131,7 +153,8 @@ struct Endpoint::Client {
 
 absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
     const std::string& address, Metrics metrics, Readiness readiness,
-    DoorStats* stats, HttpPages* pages, HostRule hosts) {
+    DoorStats* stats, HttpPages* pages, HostRule hosts, Securer secure,
+    bool insecure) {
   auto parsed = ParseListenAddress(address);
   if (!parsed.ok()) return parsed.status();
   if (parsed->is_unix()) {
@@ -140,25 +163,32 @@ absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
   }
   auto sockets = ListenOn(*parsed);
   if (!sockets.ok()) return sockets.status();
-  std::unique_ptr<Endpoint> endpoint(
-      new Endpoint(*std::move(sockets), std::move(metrics),
-                   std::move(readiness), pages, std::move(hosts)));
-  absl::Status status = endpoint->OpenDoor(stats);
+  if (!secure && !insecure) {
+    absl::Status refused =
+        RefuseExposed(*sockets, "give --tls_cert and --tls_key");
+    if (!refused.ok()) return refused;
+  }
+  std::unique_ptr<Endpoint> endpoint(new Endpoint(
+      *std::move(sockets), std::move(metrics), std::move(readiness), pages,
+      std::move(hosts), secure != nullptr));
+  absl::Status status = endpoint->OpenDoor(stats, std::move(secure));
   if (!status.ok()) return status;
   return endpoint;
 }
 
 Endpoint::Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-                   Readiness readiness, HttpPages* pages, HostRule hosts)
+                   Readiness readiness, HttpPages* pages, HostRule hosts,
+                   bool secure)
     : sockets_(std::move(sockets)),
       metrics_(std::move(metrics)),
       readiness_(std::move(readiness)),
       pages_(pages),
       hosts_(std::move(hosts)),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      url_(absl::StrCat("http://", sockets_.front().name(), kMetricsPath)) {}
+      url_(absl::StrCat(secure ? "https://" : "http://",
+                        sockets_.front().name(), kMetricsPath)) {}
 
-absl::Status Endpoint::OpenDoor(DoorStats* stats) {
+absl::Status Endpoint::OpenDoor(DoorStats* stats, Securer secure) {
   if (wake_fd_ < 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot serve metrics: ", std::strerror(errno)));
@@ -173,9 +203,18 @@ absl::Status Endpoint::OpenDoor(DoorStats* stats) {
   options.judge = &JudgeRequest;
   options.opening_bytes = kMaxRequestBytes;
   options.reserve_divisor = kReserveDivisor;
+  if (secure) {
+    options.secure = [begin = std::move(secure)](int, int fd) {
+      return begin(fd);
+    };
+    options.judge_secure = true;
+  }
   auto door = Door::Make(
       std::move(options),
-      [this](int, int fd, Door::Place place) { Take(fd, std::move(place)); },
+      [this](int, int fd, Door::Place place,
+             std::unique_ptr<SecureStream> stream) {
+        Take(fd, std::move(place), std::move(stream));
+      },
       stats);
   if (!door.ok()) return door.status();
   door_ = *std::move(door);
@@ -195,10 +234,12 @@ Endpoint::~Endpoint() {
   close(wake_fd_);
 }
 
-void Endpoint::Take(int fd, Door::Place place) {
+void Endpoint::Take(int fd, Door::Place place,
+                    std::unique_ptr<SecureStream> stream) {
   {
     MutexLock lock(&mu_);
-    arrived_.push_back(std::make_unique<Client>(fd, std::move(place)));
+    arrived_.push_back(
+        std::make_unique<Client>(fd, std::move(place), std::move(stream)));
   }
   Wake();
 }

@@ -20,6 +20,7 @@
 #include "base/metrics/host_rule.h"
 #include "base/metrics/http_pages.h"
 #include "base/mutex.h"
+#include "base/secure_stream.h"
 #include "prometheus/collectable.h"
 
 namespace ramvol::metrics {
@@ -56,16 +57,18 @@ class Endpoint {
 
   // `address` is as in --metrics_listen, "HOST:PORT"; port 0 takes a free one.
   // INVALID_ARGUMENT when it is malformed, UNAVAILABLE when it cannot be bound.
-  // Borrows `stats` and `pages`.
+  // Borrows `stats` and `pages`. Encrypts all connections if there is `secure`;
+  // without, and without `insecure`, see RefuseExposed.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Start(
       const std::string& address, Metrics metrics, Readiness readiness,
-      DoorStats* stats, HttpPages* pages = nullptr, HostRule hosts = {});
+      DoorStats* stats, HttpPages* pages = nullptr, HostRule hosts = {},
+      Securer secure = nullptr, bool insecure = false);
   ~Endpoint();
 
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
 
-  // "http://127.0.0.1:7421/metrics"
+  // "http://127.0.0.1:7421/metrics", or "https://...".
   const std::string& url() const { return url_; }
 
  private:
@@ -74,11 +77,12 @@ class Endpoint {
   using Clients = std::list<std::unique_ptr<Client>>;
 
   Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-           Readiness readiness, HttpPages* pages, HostRule hosts);
+           Readiness readiness, HttpPages* pages, HostRule hosts, bool secure);
 
-  absl::Status OpenDoor(DoorStats* stats);
+  absl::Status OpenDoor(DoorStats* stats, Securer secure);
   // Called by the door's thread for each client whose request has arrived.
-  void Take(int fd, Door::Place place) ABSL_LOCKS_EXCLUDED(mu_);
+  void Take(int fd, Door::Place place, std::unique_ptr<SecureStream> stream)
+      ABSL_LOCKS_EXCLUDED(mu_);
   void Wake() const;
 
   void AnswerUntilStopped();

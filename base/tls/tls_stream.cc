@@ -39,6 +39,7 @@ TlsStream* StreamOf(const SSL* ssl) {
 void TlsStream::Prepare(SSL_CTX* context) {
   SSL_CTX_set_psk_server_callback(context, &FindKey);
   SSL_CTX_set_alpn_select_cb(context, &ChooseProtocol, nullptr);
+  SSL_CTX_set_msg_callback(context, &NoteMessage);
 }
 
 std::unique_ptr<TlsStream> TlsStream::Make(SSL_CTX* context, int verify_mode,
@@ -104,6 +105,7 @@ bool TlsStream::AgreedLocked() {
   } else if (SSL_get_verify_result(ssl_) == X509_V_OK) {
     peer_ = NamesOf(SSL_get0_peer_certificate(ssl_));
   }
+  shaken_ = true;
   // Not before: what follows the handshake stays in the socket.
   SSL_set_read_ahead(ssl_, 1);
   SSL_set_default_read_buffer_len(ssl_, kMaxAtOnce);
@@ -127,7 +129,10 @@ ssize_t TlsStream::ReadLocked(char* out, size_t most) {
   ERR_clear_error();
   size_t bytes = 0;
   const int result = SSL_read_ex(ssl_, out, most, &bytes);
-  if (result == 1) return static_cast<ssize_t>(bytes);
+  if (result == 1) {
+    received_bytes_ += bytes;
+    return static_cast<ssize_t>(bytes);
+  }
   switch (SSL_get_error(ssl_, result)) {
     case SSL_ERROR_WANT_READ:
       errno = EAGAIN;
@@ -187,6 +192,7 @@ bool TlsStream::WriteLocked(const char* bytes, size_t count) {
 
 ssize_t TlsStream::EncryptLocked(absl::Span<const iovec> parts, size_t skip) {
   size_t taken = skip;
+  const size_t most = skip + kMaxAtOnce;
   char* const record = RecordBuffer();
   size_t gathered = 0;
   for (const iovec& part : parts) {
@@ -195,9 +201,9 @@ ssize_t TlsStream::EncryptLocked(absl::Span<const iovec> parts, size_t skip) {
     const size_t skipped = std::min(skip, left.size());
     left.remove_prefix(skipped);
     skip -= skipped;
-    while (!left.empty() && taken < kMaxAtOnce) {
+    while (!left.empty() && taken < most) {
       const size_t bytes =
-          std::min({left.size(), kRecordBytes - gathered, kMaxAtOnce - taken});
+          std::min({left.size(), kRecordBytes - gathered, most - taken});
       if (bytes == kRecordBytes) {
         if (!WriteLocked(left.data(), bytes)) return -1;
       } else {
@@ -219,25 +225,34 @@ ssize_t TlsStream::EncryptLocked(absl::Span<const iovec> parts, size_t skip) {
 
 ssize_t TlsStream::Send(absl::Span<const iovec> parts) {
   if (!Flush()) return -1;
-  ssize_t taken = 0;
-  {
-    MutexLock lock(&mu_);
-    if (out_.empty()) out_.swap(SpareBuffer());
-    ERR_clear_error();
-    taken = EncryptLocked(parts, owed_ ? 1 : 0);
-    sending_.swap(out_);
-    if (taken < 0) {
-      FailLocked("the connection is broken");
-      errno = EPIPE;
-      return -1;
-    }
+  size_t all = 0;
+  for (const iovec& part : parts) all += part.iov_len;
+  size_t taken = owed_ ? 1 : 0;
+  while (taken < all) {
+    if (!Encrypt(parts, &taken)) return -1;
+    if (Flush()) continue;
+    if (errno != EAGAIN) return -1;
+    // One byte less, so that the caller comes back for the rest.
+    owed_ = true;
+    return taken > 1 ? static_cast<ssize_t>(taken) - 1 : -1;
   }
   owed_ = false;
-  if (Flush()) return taken;
-  if (errno != EAGAIN || taken == 0) return -1;
-  // So that the caller comes back for the rest.
-  owed_ = true;
-  return taken > 1 ? taken - 1 : -1;
+  return static_cast<ssize_t>(taken);
+}
+
+bool TlsStream::Encrypt(absl::Span<const iovec> parts, size_t* taken) {
+  MutexLock lock(&mu_);
+  if (out_.empty()) out_.swap(SpareBuffer());
+  ERR_clear_error();
+  const ssize_t all = EncryptLocked(parts, *taken);
+  sending_.swap(out_);
+  if (all < 0) {
+    FailLocked("the connection is broken");
+    errno = EPIPE;
+    return false;
+  }
+  *taken = static_cast<size_t>(all);
+  return true;
 }
 
 bool TlsStream::Flush() {
@@ -291,6 +306,12 @@ int TlsStream::BioRead(BIO* bio, char* out, int most) {
   auto& stream = *static_cast<TlsStream*>(BIO_get_data(bio));
   stream.mu_.AssertHeld();
   BIO_clear_retry_flags(bio);
+  if (stream.own_messages_ >
+      kMaxOwnMessages + stream.received_bytes_ / kBytesForMessage) {
+    stream.failure_ = "too many updates of keys";
+    errno = EPROTO;
+    return -1;
+  }
   ssize_t bytes = 0;
   do {
     bytes =
@@ -330,6 +351,15 @@ unsigned TlsStream::FindKey(SSL* ssl, const char* user, unsigned char* key,
   std::memcpy(key, found->second.data(), found->second.size());
   stream.candidate_user_ = user;
   return static_cast<unsigned>(found->second.size());
+}
+
+void TlsStream::NoteMessage(int sent, int /*version*/, int type,
+                            const void* /*bytes*/, size_t /*count*/, SSL* ssl,
+                            void* /*arg*/) {
+  if (sent != 0 || type != SSL3_RT_HANDSHAKE) return;
+  TlsStream& stream = *StreamOf(ssl);
+  stream.mu_.AssertHeld();
+  if (stream.shaken_) ++stream.own_messages_;
 }
 
 int TlsStream::ChooseProtocol(SSL* ssl, const unsigned char** out,

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -23,11 +24,16 @@ namespace ramvol {
 // and is kept only while the socket has no room.
 class TlsStream final : public SecureStream {
  public:
-  // Most bytes that a call of Send or Receive moves.
+  // Most bytes that are encrypted at a time, or that a call of Receive moves.
   static constexpr size_t kMaxAtOnce = size_t{64} << 10;
   // Most encrypted bytes, beside those of Send, that wait for the socket: the
   // other end can make OpenSSL answer.
   static constexpr size_t kMaxOwnBytes = size_t{64} << 10;
+  // Most messages about the connection itself, such as updates of keys, that
+  // the other end may send after the handshake, and one more for each so many
+  // bytes. They cost much more than they weigh.
+  static constexpr uint64_t kMaxOwnMessages = 32;
+  static constexpr uint64_t kBytesForMessage = uint64_t{1} << 20;
 
   struct Options {
     int fd = -1;  // Borrowed.
@@ -69,6 +75,8 @@ class TlsStream final : public SecureStream {
   static long BioControl(BIO* bio, int command, long number, void* pointer);
   static unsigned FindKey(SSL* ssl, const char* user, unsigned char* key,
                           unsigned most);
+  static void NoteMessage(int sent, int version, int type, const void* bytes,
+                          size_t count, SSL* ssl, void* arg);
   static int ChooseProtocol(SSL* ssl, const unsigned char** out,
                             unsigned char* out_bytes, const unsigned char* in,
                             unsigned in_bytes, void* arg);
@@ -76,8 +84,12 @@ class TlsStream final : public SecureStream {
   bool AgreedLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FailLocked(const char* otherwise) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   ssize_t ReadLocked(char* out, size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Encrypts up to kMaxAtOnce bytes, all but the first `skip`, into out_.
-  // Returns their number, with those; -1 on an error.
+  // Encrypts some bytes of `parts` after the first `*taken`, and adds their
+  // number to that.
+  bool Encrypt(absl::Span<const iovec> parts, size_t* taken)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Encrypts up to kMaxAtOnce bytes after the first `skip` into out_. Returns
+  // their number and `skip`; -1 on an error.
   ssize_t EncryptLocked(absl::Span<const iovec> parts, size_t skip)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool WriteLocked(const char* bytes, size_t count)
@@ -104,6 +116,9 @@ class TlsStream final : public SecureStream {
   std::string failure_ ABSL_GUARDED_BY(mu_);
   std::string candidate_user_ ABSL_GUARDED_BY(mu_);
   bool eof_ ABSL_GUARDED_BY(mu_) = false;
+  bool shaken_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t own_messages_ ABSL_GUARDED_BY(mu_) = 0;    // After the handshake.
+  uint64_t received_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // Decrypted.
 };
 
 }  // namespace ramvol

@@ -94,6 +94,21 @@ WatchedConnection::WatchedConnection(FloodBudget* common, Options options)
       inflow_(options_.memory.get(), this, options_.peer, options_.granted),
       gate_(common, options_.peer_streams, &inflow_) {}
 
+ssize_t WatchedConnection::Receive(msghdr* message) {
+  // What it says beside the data is about the socket's bytes.
+  message->msg_namelen = 0;
+  message->msg_controllen = 0;
+  message->msg_flags = 0;
+  return options_.secure->Receive({message->msg_iov, message->msg_iovlen});
+}
+
+ssize_t WatchedConnection::SendNow(const msghdr& message, int flags) {
+  if (options_.secure == nullptr) {
+    return options_.send(options_.fd, &message, flags);
+  }
+  return options_.secure->Send({message.msg_iov, message.msg_iovlen});
+}
+
 bool WatchedConnection::Received(const msghdr& message, size_t bytes) {
   Flood flood = Flood::kNone;
   bool resume = false;
@@ -137,7 +152,7 @@ ssize_t WatchedConnection::SendTheirsLocked(const msghdr& message, int flags) {
   if (admitted == 0 && all > 0) return FrameGate::kUpdateBytes;
   ssize_t sent = 0;
   if (admitted == all) {
-    sent = options_.send(options_.fd, &message, flags);
+    sent = SendNow(message, flags);
   } else {
     absl::InlinedVector<iovec, 16> iov;
     for (const std::string_view part : PartsOf(message, admitted)) {
@@ -146,7 +161,7 @@ ssize_t WatchedConnection::SendTheirsLocked(const msghdr& message, int flags) {
     msghdr first = message;
     first.msg_iov = iov.data();
     first.msg_iovlen = iov.size();
-    sent = options_.send(options_.fd, &first, flags);
+    sent = SendNow(first, flags);
   }
   const int error = errno;
   NoteSent(sent, admitted);
@@ -168,6 +183,8 @@ ssize_t WatchedConnection::SendTheirsLocked(const msghdr& message, int flags) {
 size_t WatchedConnection::AdmitLocked(const Updates& updates, size_t bytes) {
   for (const auto& [offset, update] : updates) {
     if (inflow_.MayUpdate(update.stream)) continue;
+    // Its first byte is encrypted already.
+    if (offset == 0 && committed()) continue;
     if (offset == 0) inflow_.Hold(update);
     return offset;
   }
@@ -185,15 +202,14 @@ bool WatchedConnection::SendOwnLocked() {
     for (const Inflow::TooLong& message : inflow_.TakeTooLong()) {
       own_ += Encode(message);
     }
-    may_begin = gate_.between_sent_frames();
+    may_begin = gate_.between_sent_frames() && !committed();
   }
   if (own_.empty() || (!own_cut_ && !may_begin)) return true;
   iovec part = {own_.data(), own_.size()};
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  const ssize_t sent =
-      options_.send(options_.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t sent = SendNow(message, MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent > 0) {
     own_cut_ = static_cast<size_t>(sent) < own_.size();
     own_.erase(0, static_cast<size_t>(sent));

@@ -17,6 +17,7 @@
 #include "base/client_memory.h"
 #include "base/door_stats.h"
 #include "base/mutex.h"
+#include "base/secure_stream.h"
 #include "server/http2/flood_budget.h"
 #include "server/http2/frame_gate.h"
 #include "server/http2/inflow.h"
@@ -41,6 +42,8 @@ class WatchedConnection final
     std::shared_ptr<ClientMemory> memory;
     std::shared_ptr<const void> hold;  // Lives as long as the connection.
     std::shared_ptr<DoorStats> stats;
+    // Null: the connection's bytes are plain.
+    std::unique_ptr<SecureStream> secure = nullptr;
     // The C library's, or a test's.
     ssize_t (*send)(int fd, const msghdr* message, int flags) = nullptr;
     // See Inflow: Resume has to follow.
@@ -50,7 +53,12 @@ class WatchedConnection final
   // Borrows `common`.
   WatchedConnection(FloodBudget* common, Options options);
 
-  // What recvmsg has put into `message`. False when the connection has ended.
+  // Whether Receive has to be called in place of recvmsg.
+  bool secure() const { return options_.secure != nullptr; }
+  // As recvmsg, of what is inside.
+  ssize_t Receive(msghdr* message);
+  // What recvmsg or Receive has put into `message`. False when the connection
+  // has ended.
   [[nodiscard]] bool Received(const msghdr& message, size_t bytes)
       ABSL_LOCKS_EXCLUDED(send_mu_, mu_);
   // As sendmsg. What is held back counts as sent.
@@ -82,6 +90,13 @@ class WatchedConnection final
       ABSL_LOCKS_EXCLUDED(mu_);
   ssize_t SendTheirsLocked(const msghdr& message, int flags)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(send_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  // As sendmsg, without a look at the bytes.
+  ssize_t SendNow(const msghdr& message, int flags)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(send_mu_);
+  // Whether nothing but what gRPC sent in part may be sent next.
+  bool committed() const {
+    return options_.secure != nullptr && options_.secure->committed();
+  }
   // The socket took `sent` of `wanted` bytes, or less than 0.
   void NoteSent(ssize_t sent, size_t wanted);
 

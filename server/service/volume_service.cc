@@ -109,9 +109,11 @@ void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
   grpc_addresses_ = std::move(addresses);
 }
 
-void VolumeService::set_nbd_addresses(std::vector<std::string> addresses) {
+void VolumeService::set_nbd_addresses(std::vector<std::string> addresses,
+                                      bool tls) {
   MutexLock lock(&mu_);
   nbd_addresses_ = std::move(addresses);
+  nbd_tls_ = tls;
 }
 
 grpc::ServerUnaryReactor* VolumeService::CreateVolume(
@@ -463,6 +465,7 @@ void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
   for (const std::string& address : nbd_addresses_) {
     info->add_nbd_addresses(address);
   }
+  info->set_nbd_tls(nbd_tls_);
 }
 
 }  // namespace ramvol::service

@@ -63,8 +63,8 @@ class VolumeService final : public VolumeServiceBase {
   // Sets where SaveAll saves; nullptr: nowhere. Call this before clients can
   // connect. Borrows it, as the constructor.
   void set_save_dir(saves::SaveDir* save_dir) { save_dir_ = save_dir; }
-  // Sets nbd_addresses of GetServerInfo; empty until then.
-  void set_nbd_addresses(std::vector<std::string> addresses);
+  // Sets nbd_addresses of GetServerInfo, empty until then, and nbd_tls.
+  void set_nbd_addresses(std::vector<std::string> addresses, bool tls);
 
   grpc::ServerUnaryReactor* CreateVolume(grpc::CallbackServerContext* context,
                                          const grpc::ByteBuffer* request,
@@ -138,6 +138,7 @@ class VolumeService final : public VolumeServiceBase {
   mutable Mutex mu_;
   std::vector<std::string> grpc_addresses_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> nbd_addresses_ ABSL_GUARDED_BY(mu_);
+  bool nbd_tls_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace ramvol::service

@@ -100,7 +100,7 @@ class DoorTest : public ::testing::Test {
   void Start() {
     door_ = *Door::Make(
         std::move(options_),
-        [this](int, int fd, Door::Place place) {
+        [this](int, int fd, Door::Place place, std::unique_ptr<SecureStream>) {
           MutexLock lock(&mu_);
           inside_.push_back({fd, std::move(place)});
           entered_.SignalAll();

@@ -274,6 +274,7 @@ absl::StatusOr<v1::GetServerInfoResponse> FakeServer::GetServerInfo() {
   for (const std::string& address : nbd_addresses) {
     info.add_nbd_addresses(address);
   }
+  info.set_nbd_tls(nbd_tls);
   return info;
 }
 

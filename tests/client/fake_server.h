@@ -83,6 +83,7 @@ class FakeServer : public ClientConnection {
   v1::VolumeStats stats;  // What StatVolume answers, but for sizes.
   std::vector<v1::AttachedClient> clients;  // What ListClients answers.
   std::vector<std::string> nbd_addresses;
+  bool nbd_tls = false;
   // What WatchEvents answers; then it waits to be cancelled if it follows, or
   // ends with `events_end`.
   std::vector<v1::WatchEventsResponse> events;

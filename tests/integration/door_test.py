@@ -1,15 +1,18 @@
 #!/usr/bin/python3
 """Strangers at the doors of ramvold, while an honest client goes on with its
-work. Arguments: the path of ramvold, and unittest's. Every attack is bounded; each
-prints what it cost. None of them needs more than 127.0.0.2 to come from."""
+work. Arguments: the path of ramvold, maybe "tls", and unittest's. With "tls", all
+of it goes over TLS. Every attack is bounded; each prints what it cost. None of them
+needs more than 127.0.0.2 to come from."""
 
 import os
 import re
 import resource
 import socket
+import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -39,8 +42,16 @@ from h2_wire import (
     send_until_closed,
     text,
 )
+from tls_files import Authority, read
 
 RAMVOLD = os.path.realpath(sys.argv.pop(1))
+TLS = None  # Or whose certificates all have.
+if sys.argv[1:2] == ["tls"]:
+    sys.argv.pop(1)
+    TLS = Authority(tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR")))
+    TLS.sign("server")
+    TLS.sign("client", "honest")
+SCHEME = "https" if TLS else "http"
 STRANGER = "127.0.0.2"
 PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
@@ -51,6 +62,15 @@ with open(RAMVOLD, "rb") as program:
 
 def raw(value):
     return value
+
+
+def dial(address, options=None):
+    """A channel of someone whom the server knows."""
+    if not TLS:
+        return grpc.insecure_channel(address, options)
+    files = ("ca-cert.pem", "client-key.pem", "client-cert.pem")
+    credentials = grpc.ssl_channel_credentials(*(read(TLS.path(f)) for f in files))
+    return grpc.secure_channel(address, credentials, options)
 
 
 def list_volumes(channel):
@@ -75,6 +95,7 @@ class Server:
                 "--metrics_listen=127.0.0.1:0",
                 "--nbd_listen=127.0.0.1:0",
                 "--memory_limit=64M",
+                *(self.tls_flags() if TLS else ()),
                 *flags,
             ],
             stdout=subprocess.PIPE,
@@ -84,7 +105,15 @@ class Server:
         ready = self.process.stdout.readline()
         self.grpc, self.nbd, self.http = (
             int(re.search(what + r"[^;\s]*127.0.0.1:(\d+)", ready).group(1))
-            for what in ("grpc ", "nbd ", "http://")
+            for what in ("grpc ", "nbd ", f"{SCHEME}://")
+        )
+
+    @staticmethod
+    def tls_flags():
+        return (
+            f"--tls_cert={TLS.path('server-cert.pem')}",
+            f"--tls_key={TLS.path('server-key.pem')}",
+            f"--tls_client_ca={TLS.path('ca-cert.pem')}",
         )
 
     def resident(self):
@@ -97,8 +126,9 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def get(self, path):
-        url = f"http://127.0.0.1:{self.http}{path}"
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+        url = f"{SCHEME}://127.0.0.1:{self.http}{path}"
+        context = TLS.context() if TLS else None
+        with urllib.request.urlopen(url, timeout=PATIENCE, context=context) as answer:
             return answer.read().decode()
 
     def turned_away(self, protocol, reason):
@@ -122,7 +152,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.server = Server(*self.FLAGS, files=self.FILES)
         self.addCleanup(self.server.stop)
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.grpc}")
+        self.channel = dial(f"127.0.0.1:{self.server.grpc}")
         self.addCleanup(self.channel.close)
         self.work()
         self.slowest = 0
@@ -137,7 +167,7 @@ class Case(unittest.TestCase):
         list_volumes(self.channel)(b"", timeout=PATIENCE)
         options = [("grpc.use_local_subchannel_pool", 1)]
         address = f"127.0.0.1:{self.server.grpc}"
-        with grpc.insecure_channel(address, options) as channel:
+        with dial(address, options) as channel:
             list_volumes(channel)(b"", timeout=PATIENCE, wait_for_ready=True)
         self.probe()
         with socket.create_connection(
@@ -182,13 +212,18 @@ class Case(unittest.TestCase):
         )
 
     def wire(self, *arguments, source=STRANGER, **how):
+        """Of someone who was let in."""
+        how.setdefault("tls", TLS and TLS.context("client", "h2"))
         wire = connect(self.server.grpc, source, *arguments, **how)
         self.addCleanup(wire.close)
         return wire
 
-    def idle(self, port, count, hello=b""):
+    def idle(self, port, count, hello=b"", tls=None):
         for _ in range(count):
-            wire = connect(port, STRANGER, hello=b"")
+            try:
+                wire = connect(port, STRANGER, hello=b"", tls=tls)
+            except OSError:
+                continue  # The handshake was cut off.
             self.addCleanup(wire.close)
             send_until_closed(wire, hello)
 
@@ -472,9 +507,13 @@ class FewFiles(Case):
         self.assertGreaterEqual(self.server.turned_away("grpc", "slow_start"), 100)
 
     def test_idle_connections_behind_the_preface(self):
-        self.idle(self.server.grpc, 300, PREFACE + frame(SETTINGS))
+        tls = TLS and TLS.context("client", "h2")
+        self.idle(self.server.grpc, 300, PREFACE + frame(SETTINGS), tls)
         self.finish()
-        self.assertGreaterEqual(self.server.turned_away("grpc", "peer_share"), 100)
+        # Between a handshake and the preface, others may have needed the room.
+        causes = ("peer_share", "slow_start") if TLS else ("peer_share",)
+        turned_away = sum(self.server.turned_away("grpc", why) for why in causes)
+        self.assertGreaterEqual(turned_away, 100)
 
     def test_idle_nbd_connections(self):
         self.idle(self.server.nbd, 300)
@@ -483,12 +522,14 @@ class FewFiles(Case):
 
     def test_idle_http_connections(self):
         self.idle(self.server.http, 300)
-        self.idle(self.server.http, 100, b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        head = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
+        self.idle(self.server.http, 100, head, TLS and TLS.context())
         self.finish()
         self.assertGreaterEqual(self.server.turned_away("http", "slow_start"), 100)
 
     def test_unread_http_answers(self):
-        self.idle(self.server.http, 100, b"GET /metrics HTTP/1.1\r\n\r\n")
+        head = b"GET /metrics HTTP/1.1\r\n\r\n"
+        self.idle(self.server.http, 100, head, TLS and TLS.context())
         self.finish()
 
     def test_from_the_same_machine(self):
@@ -517,9 +558,82 @@ class FewFiles(Case):
 
     def test_other_protocols(self):
         for hello in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", bytes(100)):
-            self.assertTrue(is_closed(self.wire(hello=hello)))
+            self.assertTrue(is_closed(self.wire(hello=hello, tls=None)))
         self.finish()
-        self.assertEqual(self.server.turned_away("grpc", "bad_start"), 3)
+        slow = self.server.turned_away("grpc", "slow_start")
+        wrong = self.server.turned_away("grpc", "tls" if TLS else "bad_start")
+        self.assertEqual((wrong, slow), (2, 1) if TLS else (3, 0))
+
+
+def client_hello():
+    """The first message of a good handshake."""
+    out = ssl.MemoryBIO()
+    tls = TLS.context("client", "h2").wrap_bio(
+        ssl.MemoryBIO(), out, server_hostname="localhost"
+    )
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return out.read()
+
+
+@unittest.skipUnless(TLS, "these strangers break off TLS's handshake")
+class Handshakes(Case):
+    def test_never_finished(self):
+        """Half of the first message, all of it, and a silent one."""
+        hello = client_hello()
+        for port in (self.server.grpc, self.server.http):
+            for part in (hello[: len(hello) // 2], hello, b""):
+                self.idle(port, 300, part)
+        self.finish()
+        for door in ("grpc", "http"):
+            self.assertGreaterEqual(self.server.turned_away(door, "slow_start"), 300)
+        self.assert_grew_less(32 * MIB)
+
+    def test_flood_of_first_messages(self):
+        """Each costs the server a signature."""
+        hello = client_hello()
+        for _ in range(3000):
+            wire = connect(self.server.grpc, STRANGER, hello=hello)
+            wire.close()
+        self.finish()
+        self.assert_grew_less(32 * MIB)
+
+    def test_without_a_certificate(self):
+        """Nothing of gRPC is there for them."""
+        for _ in range(200):
+            try:
+                wire = self.wire(tls=TLS.context(protocol="h2"))
+            except OSError:
+                continue
+            self.assertTrue(is_closed(wire))
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", "tls"), 200)
+        self.assert_grew_less(16 * MIB)
+
+    def test_without_a_protocol(self):
+        with self.assertRaises(OSError):
+            wire = self.wire(tls=TLS.context("client", "http/1.1"))
+            wire.recv(1)
+        self.finish()
+        self.assertEqual(self.server.turned_away("grpc", "tls"), 1)
+
+    def test_garbage_after_the_handshake(self):
+        for _ in range(200):
+            wire = self.wire()
+            os.write(wire.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+            self.assertTrue(is_closed(wire))
+        self.finish()
+        self.assert_grew_less(64 * MIB)
+
+    def test_nbd_never_goes_on(self):
+        start = b"\x00\x00\x00\x03IHAVEOPT" + struct.pack(">II", 5, 0)
+        hello = client_hello()
+        for part in (start, start + hello[:100], start + hello):
+            self.idle(self.server.nbd, 100, part)
+        self.finish()
+        self.assert_grew_less(64 * MIB)
 
 
 class Readiness(Case):
@@ -540,12 +654,17 @@ class Readiness(Case):
             self.assertLess(time.monotonic(), end, said)
             time.sleep(0.05)
 
-    def crowd(self, port, hello, inside):
+    def crowd(self, port, hello, inside, tls):
         """From so many machines that none has more than its share. So many of them
         are inside for certain when this returns."""
         wires = []
         for i in range(2, 250):
-            wires.append(connect(port, f"127.0.0.{i}", hello=hello))
+            try:
+                wires.append(connect(port, f"127.0.0.{i}", hello=hello, tls=tls))
+            except OSError:
+                # The handshake was cut off: the places are taken.
+                self.assertGreaterEqual(i, inside)
+                break
             self.addCleanup(wires[-1].close)
             if i < inside:
                 self.assertTrue(wires[-1].recv(1))
@@ -555,16 +674,18 @@ class Readiness(Case):
         self.finish()
         self.expect("")
         preface = PREFACE + frame(SETTINGS)
-        for port, hello, inside, reason in (
-            (self.server.nbd, b"", 10, "NBD accepts nobody: all 16 connections"),
+        tls = TLS and TLS.context("client", "h2")
+        for port, hello, inside, context, reason in (
+            (self.server.nbd, b"", 10, None, "NBD accepts nobody: all 16 connections"),
             (
                 self.server.grpc,
                 preface,
                 120,
+                tls,
                 "gRPC accepts nobody: all 128 connections",
             ),
         ):
-            wires = self.crowd(port, hello, inside)
+            wires = self.crowd(port, hello, inside, context)
             self.expect(reason)
             for wire in wires:
                 wire.close()

@@ -76,12 +76,23 @@ def reset(stream):
 HELLO = PREFACE + frame(SETTINGS)
 
 
-def connect(port, source="127.0.0.1", hello=HELLO):
+def connect(port, source="127.0.0.1", hello=HELLO, tls=None):
+    """`tls` is an ssl.SSLContext; its handshake comes first."""
     wire = socket.socket()
     wire.settimeout(30)
     wire.bind((source, 0))
     wire.connect(("127.0.0.1", port))
-    wire.sendall(hello)
+    try:
+        if tls:
+            # It takes the descriptor over, whatever comes of it.
+            wire = tls.wrap_socket(
+                wire, server_hostname="localhost", do_handshake_on_connect=False
+            )
+            wire.do_handshake()
+        wire.sendall(hello)
+    except OSError:
+        wire.close()
+        raise
     return wire
 
 

@@ -255,6 +255,23 @@ TEST_F(TlsServerTest, WhatFollowsTheHandshakeStaysInTheSocket) {
   EXPECT_EQ(pair.Receive(100), Data(100));
 }
 
+// Each costs the server much more than its bytes.
+TEST_F(TlsServerTest, BoundsUpdatesOfKeys) {
+  const auto server = Make(files());
+  Pair pair(*server, {}, trusting());
+  ASSERT_TRUE(pair.Shake());
+  std::thread client([&] {
+    for (int i = 0; i < 20000; ++i) {
+      SSL_key_update(pair.client().ssl(), SSL_KEY_UPDATE_REQUESTED);
+      if (SSL_do_handshake(pair.client().ssl()) != 1) return;
+    }
+  });
+  EXPECT_EQ(pair.Receive(1), "");
+  EXPECT_EQ(pair.stream().failure(), "too many updates of keys");
+  shutdown(pair.fd(), SHUT_RDWR);
+  client.join();
+}
+
 TEST_F(TlsServerTest, EndsWithBothEnds) {
   const auto server = Make(files());
   Pair pair(*server, {}, trusting());
