@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "client/channel_credentials.h"
 #include "client/client_connection.h"
 #include "client/client_counters.h"
 #include "client/event_watch.h"
@@ -76,7 +77,9 @@ int ToMilliseconds(absl::Duration duration) {
       std::min<int64_t>(absl::ToInt64Milliseconds(duration), INT32_MAX));
 }
 
-std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
+std::shared_ptr<grpc::Channel> NewChannel(
+    const ClientOptions& options,
+    const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   // Without this, channels to one address would share a socket.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -96,8 +99,7 @@ std::shared_ptr<grpc::Channel> NewChannel(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, ToMilliseconds(kKeepaliveTime));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                    ToMilliseconds(kKeepaliveTimeout));
-  return grpc::CreateCustomChannel(
-      options.server, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(options.server, credentials, arguments);
 }
 
 // `request` with an id, so that a repetition is known as such.
@@ -250,9 +252,10 @@ class GrpcClientConnection : public ClientConnection {
  public:
   explicit GrpcClientConnection(ClientOptions options)
       : options_(std::move(options)), timer_(MakeThreadTimer()) {
+    const auto credentials = NewChannelCredentials(options_);
     std::vector<std::shared_ptr<grpc::Channel>> channels;
     for (int i = 0; i < options_.channels; ++i) {
-      channels.push_back(NewChannel(options_));
+      channels.push_back(NewChannel(options_, credentials));
     }
     control_channel_ = channels.front();
     stub_ = v1::VolumeService::NewStub(control_channel_);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 
 namespace ramvol {
@@ -31,7 +32,22 @@ struct ClientOptions {
   // Bounds the data in unanswered operations of one RemoteVolume. Callers
   // beyond it wait. The server's window may be smaller; it holds, too.
   size_t max_inflight_bytes = 64 << 20;
+
+  // Encrypts connections other than to Unix sockets. PEM files, which are read
+  // again when they change: the certificates that sign the server's
+  // (kSystemCa: those of this machine; empty: no TLS), and the client's own
+  // certificate and key, if it needs them.
+  static constexpr char kSystemCa[] = "system";
+  std::string tls_ca = {};
+  std::string tls_cert = {};
+  std::string tls_key = {};
+  // A file with a token that says who the client is. Needs TLS.
+  std::string token_file = {};
 };
+
+// INVALID_ARGUMENT when the options about TLS do not fit together, or name a
+// file that cannot be read. A Client with such options does not connect.
+absl::Status CheckCredentials(const ClientOptions& options);
 
 // For Client::Open.
 struct OpenOptions {

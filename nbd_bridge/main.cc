@@ -18,8 +18,10 @@
 #include "base/metrics/endpoint.h"
 #include "base/metrics/process_metrics.h"
 #include "base/program.h"
+#include "base/secure_stream.h"
 #include "base/size_flag.h"
 #include "base/systemd.h"
+#include "base/tls/tls_server.h"
 #include "client/client.h"
 #include "client/options.h"
 #include "client/server_address.h"
@@ -27,6 +29,7 @@
 #include "nbd_bridge/metrics/nbd_metrics.h"
 #include "nbd_bridge/nbd_address.h"
 #include "nbd_bridge/nbd_server.h"
+#include "nbd_bridge/nbd_tls.h"
 #include "nbd_bridge/remote_device.h"
 #include "nbd_bridge/stats.h"
 
@@ -34,6 +37,37 @@ ABSL_FLAG(std::string, server, "",
           "Where ramvold listens: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH. "
           "When not "
           "given: the environment's RAMVOL_SERVER, or 127.0.0.1:7420.");
+ABSL_FLAG(std::string, tls_ca, "",
+          "The certificates that sign ramvold's, in PEM, or \"system\" for "
+          "those of this machine. When not given: the environment's "
+          "RAMVOL_TLS_CA; without, ramvold is reached without TLS. This file "
+          "and those of the next flags are read again when they change.");
+ABSL_FLAG(std::string, tls_cert, "",
+          "The certificate by which ramvold knows this program, in PEM. When "
+          "not given: RAMVOL_TLS_CERT.");
+ABSL_FLAG(std::string, tls_key, "",
+          "The key of --tls_cert, in PEM. When not given: RAMVOL_TLS_KEY.");
+ABSL_FLAG(std::string, token_file, "",
+          "A file with the token by which ramvold knows this program. When not "
+          "given: RAMVOL_TOKEN_FILE.");
+ABSL_FLAG(
+    std::string, nbd_tls, "",
+    "Whether NBD clients encrypt: off, allow or require, on all addresses "
+    "of --listen. When not given: require with --nbd_tls_cert or "
+    "--nbd_tls_psk, else off.");
+ABSL_FLAG(std::string, nbd_tls_cert, "",
+          "The certificate for NBD clients, and those that signed it, in PEM. "
+          "--metrics_listen has it, too.");
+ABSL_FLAG(std::string, nbd_tls_key, "", "The key of --nbd_tls_cert, in PEM.");
+ABSL_FLAG(std::string, nbd_tls_client_ca, "",
+          "The certificates that sign those of NBD clients, in PEM. Such a "
+          "certificate is then required. Empty: they need none.");
+ABSL_FLAG(std::string, nbd_tls_psk, "",
+          "A file of keys that NBD clients may have instead of a certificate: "
+          "lines USER:HEXKEY, as psktool of GnuTLS writes them. Empty: none.");
+ABSL_FLAG(bool, insecure, false,
+          "Whether to listen without TLS where other machines can reach it. "
+          "Everyone who does may then do everything.");
 ABSL_FLAG(
     std::string, listen, "",
     "Where NBD clients are served: unix:PATH, HOST:PORT, [IPV6]:PORT, "
@@ -97,14 +131,18 @@ constexpr char kUsage[] =
     "the sockets were passed); ramvold need not be there yet. It logs to "
     "standard error. SIGTERM and SIGINT stop it cleanly.";
 
+// The flag's value, or else the environment's, or else "".
+std::string Value(const absl::Flag<std::string>& flag, const char* variable) {
+  std::string value = absl::GetFlag(flag);
+  if (!value.empty()) return value;
+  const char* const set = std::getenv(variable);
+  return set == nullptr ? "" : set;
+}
+
 std::string ServerAddress() {
-  std::string flag = absl::GetFlag(FLAGS_server);
-  if (!flag.empty()) return ramvol::WithDefaultPort(flag);
-  const char* variable = std::getenv("RAMVOL_SERVER");
-  if (variable != nullptr && *variable != '\0') {
-    return ramvol::WithDefaultPort(variable);
-  }
-  return ramvol::ClientOptions().server;
+  const std::string address = Value(FLAGS_server, "RAMVOL_SERVER");
+  return address.empty() ? ramvol::ClientOptions().server
+                         : ramvol::WithDefaultPort(address);
 }
 
 absl::StatusOr<ramvol::ClientOptions> ClientOptionsFromFlags() {
@@ -122,7 +160,51 @@ absl::StatusOr<ramvol::ClientOptions> ClientOptionsFromFlags() {
   options.timeout = options.reconnect_timeout + kRequestTimeout;
   options.max_backoff = kMaxBackoff;
   options.max_inflight_bytes = kMaxInflightBytes;
+  options.tls_ca = Value(FLAGS_tls_ca, "RAMVOL_TLS_CA");
+  options.tls_cert = Value(FLAGS_tls_cert, "RAMVOL_TLS_CERT");
+  options.tls_key = Value(FLAGS_tls_key, "RAMVOL_TLS_KEY");
+  options.token_file = Value(FLAGS_token_file, "RAMVOL_TOKEN_FILE");
+  valid = ramvol::CheckCredentials(options);
+  if (!valid.ok()) return valid;
   return options;
+}
+
+// TLS for NBD clients and HTTP; null without.
+absl::StatusOr<std::unique_ptr<ramvol::TlsServer>> TlsFromFlags() {
+  const ramvol::TlsFiles files = {
+      .cert = absl::GetFlag(FLAGS_nbd_tls_cert),
+      .key = absl::GetFlag(FLAGS_nbd_tls_key),
+      .client_ca = absl::GetFlag(FLAGS_nbd_tls_client_ca),
+      .psk = absl::GetFlag(FLAGS_nbd_tls_psk)};
+  if (files.cert.empty() != files.key.empty()) {
+    return absl::InvalidArgumentError(
+        "--nbd_tls_cert and --nbd_tls_key go together; give both or neither");
+  }
+  if (files.cert.empty() && !files.client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        "--nbd_tls_client_ca needs --nbd_tls_cert and --nbd_tls_key");
+  }
+  if (files.cert.empty() && files.psk.empty()) return nullptr;
+  return ramvol::TlsServer::Make(files);
+}
+
+absl::Status SetNbdTls(ramvol::TlsServer* tls, NbdServerOptions* options) {
+  const auto mode = ramvol::nbd::ParseNbdTlsMode(
+      "nbd_tls", absl::GetFlag(FLAGS_nbd_tls), tls != nullptr);
+  if (!mode.ok()) return mode.status();
+  options->insecure = absl::GetFlag(FLAGS_insecure);
+  options->tls.mode = *mode;
+  options->tls.begin = [tls](int fd) {
+    return tls->Begin(
+        fd, {.client_auth = ramvol::ClientAuth::kRequire, .psk = true});
+  };
+  return absl::OkStatus();
+}
+
+// Null without a certificate.
+ramvol::Securer SecureHttp(ramvol::TlsServer* tls) {
+  if (absl::GetFlag(FLAGS_nbd_tls_cert).empty()) return nullptr;
+  return [tls](int fd) { return tls->Begin(fd, {}); };
 }
 
 absl::StatusOr<NbdServerOptions> NbdOptionsFromFlags() {
@@ -162,7 +244,8 @@ std::atomic<const char*> busy = "starting";
 // Null when --metrics_listen is not given.
 absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
     const ramvol::nbd::NbdStats& stats, ramvol::ClientMemory* client_memory,
-    const ramvol::Client& client, ramvol::DoorStats* http_door) {
+    const ramvol::Client& client, ramvol::DoorStats* http_door,
+    ramvol::TlsServer* tls) {
   const std::string address = absl::GetFlag(FLAGS_metrics_listen);
   if (address.empty()) return nullptr;
   return ramvol::metrics::Endpoint::Start(
@@ -180,7 +263,8 @@ absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
         const char* const doing = busy.load();
         return std::string(doing == nullptr ? "" : doing);
       },
-      http_door);
+      http_door, /*pages=*/nullptr, /*hosts=*/{}, SecureHttp(tls),
+      absl::GetFlag(FLAGS_insecure));
 }
 
 int Run(ramvol::Program& program) {
@@ -189,8 +273,12 @@ int Run(ramvol::Program& program) {
   if (!log.ok()) return program.Fail(log);
   const auto client_options = ClientOptionsFromFlags();
   if (!client_options.ok()) return program.Fail(client_options.status());
-  const auto nbd_options = NbdOptionsFromFlags();
+  auto nbd_options = NbdOptionsFromFlags();
   if (!nbd_options.ok()) return program.Fail(nbd_options.status());
+  const auto tls = TlsFromFlags();
+  if (!tls.ok()) return program.Fail(tls.status());
+  const absl::Status nbd_tls = SetNbdTls(tls->get(), &*nbd_options);
+  if (!nbd_tls.ok()) return program.Fail(nbd_tls);
   const auto memory_options = MemoryOptionsFromFlags();
   if (!memory_options.ok()) return program.Fail(memory_options.status());
   const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
@@ -199,12 +287,14 @@ int Run(ramvol::Program& program) {
   if (!valid.ok()) return program.Fail(valid);
 
   program.Prepare();
+  if (*tls != nullptr) (*tls)->Watch();
   const ramvol::Client client(*client_options);
   ramvol::nbd::RemoteExports exports(client);
   ramvol::ClientMemory client_memory(*memory_options);
   ramvol::nbd::NbdStats stats;
   ramvol::DoorStats http_door;
-  const auto metrics = StartMetrics(stats, &client_memory, client, &http_door);
+  const auto metrics =
+      StartMetrics(stats, &client_memory, client, &http_door, tls->get());
   if (!metrics.ok()) return program.Fail(metrics.status());
   const auto server =
       NbdServer::Start(*nbd_options, &exports, &client_memory, &stats);

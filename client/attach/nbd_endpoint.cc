@@ -107,7 +107,11 @@ std::string QemuServer(const std::string& prefix, const NbdEndpoint& endpoint,
           : absl::StrCat(prefix, "server.type=inet,", prefix,
                          "server.host=", QemuValue(endpoint.host), ",", prefix,
                          "server.port=", endpoint.port);
-  return absl::StrCat(where, ",", prefix, "export=", QemuValue(volume));
+  const std::string tls =
+      endpoint.tls
+          ? absl::StrCat(",", prefix, "tls-creds=", kQemuTlsCredentials)
+          : "";
+  return absl::StrCat(where, ",", prefix, "export=", QemuValue(volume), tls);
 }
 
 absl::Status NoListener(const std::string& message) {
@@ -173,13 +177,14 @@ absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
 
 std::string NbdUri(const NbdEndpoint& endpoint, const std::string& volume) {
   const std::string name = PercentEncode(volume);
+  const std::string scheme = endpoint.tls ? "nbds" : "nbd";
   if (endpoint.is_unix()) {
-    return absl::StrCat("nbd+unix:///", name,
+    return absl::StrCat(scheme, "+unix:///", name,
                         "?socket=", PercentEncode(endpoint.unix_path));
   }
   const std::string host =
       absl::StrReplaceAll(BracketIpv6(endpoint.host), {{"%", "%25"}});
-  return absl::StrCat("nbd://", host, ":", endpoint.port, "/", name);
+  return absl::StrCat(scheme, "://", host, ":", endpoint.port, "/", name);
 }
 
 std::string QemuNodeName(const std::string& volume) {

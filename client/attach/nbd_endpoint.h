@@ -16,6 +16,7 @@ struct NbdEndpoint {
   std::string unix_path;
   std::string host;  // An IPv6 address without brackets.
   int port = 0;
+  bool tls = false;  // Clients must encrypt.
 
   bool is_unix() const { return !unix_path.empty(); }
   // "unix:PATH", "HOST:PORT", "[IPV6]:PORT".
@@ -38,12 +39,17 @@ absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
     const std::vector<std::string>& nbd_addresses,
     std::string_view grpc_server);
 
-// "nbd+unix:///VOLUME?socket=PATH" or "nbd://HOST:PORT/VOLUME".
+// "nbd+unix:///VOLUME?socket=PATH" or "nbd://HOST:PORT/VOLUME"; "nbds" with
+// TLS.
 std::string NbdUri(const NbdEndpoint& endpoint, const std::string& volume);
 
 // A node name for QEMU: a letter, then at most 30 of [A-Za-z0-9._-]. Different
 // volumes have different names.
 std::string QemuNodeName(const std::string& volume);
+
+// The id of the object with QEMU's credentials for TLS, which QEMU's arguments
+// below name where they are needed.
+inline constexpr char kQemuTlsCredentials[] = "ramvol-tls";
 
 // QEMU's arguments for a virtio disk, quoted for a shell.
 std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,

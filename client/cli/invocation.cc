@@ -62,19 +62,32 @@ std::optional<OutputFormat> ParseOutputFormat(const std::string& word) {
 
 Client Invocation::ControlClient() const { return ControlClient(""); }
 
-Client Invocation::ControlClient(const std::string& server) const {
+ClientOptions Invocation::Options(const std::string& server) const {
   ClientOptions options;
-  options.server = server.empty() ? flags_.server : WithDefaultPort(server);
-  options.channels = 1;
+  options.server = server;
   options.timeout = flags_.timeout;
+  options.tls_ca = flags_.tls_ca;
+  options.tls_cert = flags_.tls_cert;
+  options.tls_key = flags_.tls_key;
+  options.token_file = flags_.token_file;
+  return options;
+}
+
+absl::Status Invocation::CheckFlags() const {
+  const absl::Status checked = CheckCredentials(Options(flags_.server));
+  return checked.ok() ? checked : UsageError(std::string(checked.message()));
+}
+
+Client Invocation::ControlClient(const std::string& server) const {
+  ClientOptions options =
+      Options(server.empty() ? flags_.server : WithDefaultPort(server));
+  options.channels = 1;
   options.reconnect_timeout = absl::ZeroDuration();
   return context_.connect(options);
 }
 
 Client Invocation::DataClient() const {
-  ClientOptions options;
-  options.server = flags_.server;
-  options.timeout = flags_.timeout;
+  ClientOptions options = Options(flags_.server);
   options.reconnect_timeout = std::min(flags_.timeout, kReconnectTimeout);
   options.max_inflight_bytes = kMaxInflightBytes;
   return context_.connect(options);

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "client/cli/cli_context.h"
 #include "client/client.h"
+#include "client/options.h"
 #include "google/protobuf/message.h"
 
 namespace ramvol::cli {
@@ -25,7 +26,14 @@ std::optional<OutputFormat> ParseOutputFormat(const std::string& word);
 
 // Flags that every command takes.
 struct CommonFlags {
-  std::string server = "127.0.0.1:7420";
+  // Empty until CompleteFlags, like those below it.
+  std::string server = {};
+  std::string context = {};
+  // As in ClientOptions.
+  std::string tls_ca = {};
+  std::string tls_cert = {};
+  std::string tls_key = {};
+  std::string token_file = {};
   absl::Duration timeout = absl::Seconds(60);
   OutputFormat output = OutputFormat::kTable;
 };
@@ -47,6 +55,8 @@ class Invocation {
            flags_.output == OutputFormat::kYaml;
   }
 
+  // A usage error as CheckCredentials has it.
+  absl::Status CheckFlags() const;
   // For single calls. They fail at once when no server answers.
   Client ControlClient() const;
   // The same for another server; "" means the usual one.
@@ -76,6 +86,8 @@ class Invocation {
   void Remark(const std::string& text) const;
 
  private:
+  // For `server`, with the common flags.
+  ClientOptions Options(const std::string& server) const;
   // Adds the name of the volume that was probably meant.
   absl::Status WithSuggestion(const absl::Status& status) const;
 

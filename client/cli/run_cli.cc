@@ -18,10 +18,12 @@
 #include "base/file_error.h"
 #include "base/version.h"
 #include "client/cli/cli_context.h"
+#include "client/cli/client_config.h"
 #include "client/cli/commands/attach_commands.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/compare_commands.h"
 #include "client/cli/commands/completion_command.h"
+#include "client/cli/commands/config_command.h"
 #include "client/cli/commands/data_commands.h"
 #include "client/cli/commands/diff_command.h"
 #include "client/cli/commands/events_command.h"
@@ -41,6 +43,7 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/invocation.h"
 #include "client/cli/wording.h"
+#include "client/options.h"
 #include "client/server_address.h"
 
 namespace ramvol::cli {
@@ -49,9 +52,28 @@ namespace {
 void AddCommonFlags(CLI::App& app, CommonFlags& flags) {
   app.add_option("--server", flags.server,
                  absl::StrCat("Where ramvold listens: HOST, HOST:PORT or "
-                              "unix:PATH (default: RAMVOL_SERVER, or ",
-                              flags.server, ")"))
+                              "unix:PATH (default: RAMVOL_SERVER, the current "
+                              "context's, or ",
+                              ClientOptions().server, ")"))
       ->type_name("ADDR");
+  app.add_option("--context", flags.context,
+                 "The server of this name; see \"ramvol config --help\" "
+                 "(default: RAMVOL_CONTEXT)")
+      ->type_name("NAME");
+  const auto add_file = [&app](const char* name, std::string& path,
+                               const char* description) {
+    app.add_option(name, path, description)->type_name("FILE");
+  };
+  add_file("--tls-ca", flags.tls_ca,
+           "The certificates that sign the server's, in PEM, or \"system\" for "
+           "those of this machine; without, no TLS (default: RAMVOL_TLS_CA)");
+  add_file("--tls-cert", flags.tls_cert,
+           "The certificate that says who you are (default: RAMVOL_TLS_CERT)");
+  add_file("--tls-key", flags.tls_key,
+           "The key of --tls-cert (default: RAMVOL_TLS_KEY)");
+  add_file("--token-file", flags.token_file,
+           "A file with a token that says who you are (default: "
+           "RAMVOL_TOKEN_FILE)");
   AddTime(&app, "--timeout", &flags.timeout,
           "Longest time for one call to the server (default 60s)");
   Restrict(app.add_option_function<std::string>(
@@ -237,8 +259,6 @@ ExitCode RunCli(const std::vector<std::string>& words,
                 const CliContext& context) {
   const std::vector<std::string> arguments = WithDashes(words);
   Invocation invocation(context);
-  invocation.flags().server =
-      context.env("RAMVOL_SERVER").value_or(invocation.flags().server);
   CLI::App app("Compressed RAM volumes: manage and fill them.", "ramvol");
   CommandSet commands(app, invocation);
   app.require_subcommand(1);
@@ -262,6 +282,7 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddWaitCommand(commands);
   AddNbdCommands(commands);
   AddAttachCommands(commands);
+  AddConfigCommand(commands);
   AddHelpCommand(commands);
   AddCompletionCommand(commands);
   // Comes last, because commands inherit a footer that is set before they are
@@ -274,6 +295,10 @@ ExitCode RunCli(const std::vector<std::string>& words,
   std::string text;
   absl::Status parsed = Parse(app, arguments, &text);
   if (!parsed.ok()) invocation.flags().output = FindOutputFormat(arguments);
+  if (parsed.ok() && text.empty() && commands.used() != kConfigCommand) {
+    parsed = CompleteFlags(context, &invocation.flags());
+    if (parsed.ok()) parsed = invocation.CheckFlags();
+  }
   invocation.flags().server = WithDefaultPort(invocation.flags().server);
   if (!parsed.ok()) return Report(invocation, "usage", parsed);
   if (!text.empty()) return Report(invocation, "help", invocation.Print(text));

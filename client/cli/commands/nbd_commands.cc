@@ -84,9 +84,11 @@ absl::StatusOr<NbdEndpoint> FindNbdEndpoint(const Invocation& invocation,
     absl::StatusOr<v1::GetServerInfoResponse> info =
         invocation.ControlClient().GetServerInfo();
     if (!info.ok()) return info.status();
-    return ChooseNbdEndpoint(
+    absl::StatusOr<NbdEndpoint> chosen = ChooseNbdEndpoint(
         {info->nbd_addresses().begin(), info->nbd_addresses().end()},
         invocation.flags().server);
+    if (chosen.ok()) chosen->tls = info->nbd_tls();
+    return chosen;
   }
   absl::StatusOr<NbdEndpoint> endpoint = ParseNbdEndpoint(address);
   if (!endpoint.ok()) {

@@ -377,9 +377,11 @@ std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
   fields.Add("Up", absl::StrCat(DurationText(up), " since ",
                                 TimeText(info.start_time())));
   fields.Add("Addresses", absl::StrJoin(info.grpc_addresses(), ", "));
-  fields.Add("NBD", info.nbd_addresses().empty()
-                        ? "off"
-                        : absl::StrJoin(info.nbd_addresses(), ", "));
+  fields.Add("NBD",
+             info.nbd_addresses().empty()
+                 ? "off"
+                 : absl::StrCat(absl::StrJoin(info.nbd_addresses(), ", "),
+                                info.nbd_tls() ? " (TLS only)" : ""));
   fields.Add("Volumes",
              absl::StrCat(info.volumes(), " of at most ", info.max_volumes()));
   fields.Add("Snapshots", absl::StrCat(info.snapshots()));

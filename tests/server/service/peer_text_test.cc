@@ -12,6 +12,9 @@ TEST(PeerTextTest, IsWhatPeopleWrite) {
   EXPECT_EQ(PeerText("unix:"), "unix");
   EXPECT_EQ(PeerText("unix:/run/r.sock"), "unix");
   EXPECT_EQ(PeerText("vsock:3:1"), "vsock:3:1");
+  EXPECT_EQ(PeerText("unix:/17/10.0.0.1:4711"), "10.0.0.1:4711");
+  EXPECT_EQ(PeerText("unix:/17/%5B::1%5D:4711"), "[::1]:4711");
+  EXPECT_EQ(PeerText("unix:/17/unix"), "unix");
 }
 
 }  // namespace

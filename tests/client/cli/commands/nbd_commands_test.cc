@@ -35,6 +35,16 @@ TEST_F(NbdCommandsTest, UriComesFromTheServer) {
               HasSubstr("\"uri\": \"nbd+unix:///disk?socket=/run/n.sock\""));
 }
 
+TEST_F(NbdCommandsTest, SaysWhereTlsIsRequired) {
+  cli_.server().nbd_addresses = {"0.0.0.0:10809", "unix:/run/n.sock"};
+  cli_.server().nbd_tls = true;
+  EXPECT_EQ(Out({"uri", "disk"}), "nbds+unix:///disk?socket=/run/n.sock\n");
+  EXPECT_EQ(Out({"uri", "disk", "--server=db7:1"}), "nbds://db7:10809/disk\n");
+  EXPECT_THAT(Out({"qemu", "disk"}), HasSubstr(",tls-creds=ramvol-tls,"));
+  EXPECT_THAT(Out({"qemu", "disk", "--drive"}),
+              HasSubstr(",file.tls-creds=ramvol-tls,"));
+}
+
 TEST_F(NbdCommandsTest, FlagGoesBeforeEnvironmentBeforeServer) {
   cli_.server().nbd_addresses = {"unix:/run/n.sock"};
   cli_.env()["RAMVOL_NBD"] = "env:1";
