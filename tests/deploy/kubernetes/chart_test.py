@@ -38,8 +38,9 @@ EVERYTHING = {
     "extraArgs": ["--max_volumes=10", "--hot_cache=1G"],
     "metricsLabels": ["team", "cost.center"],
     "extraEnv": [{"name": "GRPC_VERBOSITY", "value": "INFO"}],
-    "extraVolumes": [{"name": "tls", "secret": {"secretName": "ramvold-tls"}}],
-    "extraVolumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": True}],
+    "extraVolumes": [{"name": "keys", "secret": {"secretName": "nbd-keys"}}],
+    "extraVolumeMounts": [{"name": "keys", "mountPath": "/keys", "readOnly": True}],
+    "tls": {"secretName": "disks-certificate", "clientAuth": "optional"},
     "podSecurityContext": {"fsGroup": 65532},
     "containerSecurityContext": {"seLinuxOptions": {"type": "spc_t"}},
     "service": {"type": "LoadBalancer", "annotations": {"a/b": "c"}},
@@ -85,6 +86,7 @@ VALUE_SETS = {
     "several replicas": {"replicas": 5},
     "no NBD": {"nbd": {"enabled": False}},
     "nobody reads metrics": {"networkPolicy": {"monitoring": []}},
+    "no TLS": {"insecure": True, "serviceMonitor": {"enabled": True}},
 }
 
 
@@ -140,7 +142,7 @@ class SchemaTest(unittest.TestCase):
             wrong("StatefulSet", pod + ["containers", 0, "livenesProbe"], {}),
             wrong(
                 "StatefulSet",
-                pod + ["containers", 0, "livenessProbe", "grpc"],
+                pod + ["containers", 0, "livenessProbe", "httpGet"],
                 {},
             ),
             wrong(
@@ -297,10 +299,50 @@ class ObjectsTest(unittest.TestCase):
         budget = find(documents, "PodDisruptionBudget")["spec"]
         self.assertEqual(budget["maxUnavailable"], 0)
 
-    def test_probes_ask_grpc(self):
-        pod = find(HELM.render(), "StatefulSet")["spec"]["template"]["spec"]
-        for name in "startupProbe", "readinessProbe", "livenessProbe":
-            self.assertEqual(pod["containers"][0][name]["grpc"], {"port": 7420})
+    def test_probes_speak_what_the_server_does(self):
+        """A kubelet's gRPC knows no TLS."""
+        paths = {"startup": "/healthz", "readiness": "/readyz", "liveness": "/healthz"}
+        for values in {}, {"insecure": True}:
+            pod = find(HELM.render(values), "StatefulSet")["spec"]["template"]["spec"]
+            for name, path in paths.items():
+                probe = pod["containers"][0][f"{name}Probe"]
+                http = {"scheme": "HTTPS", "port": "metrics", "path": path}
+                if values:
+                    self.assertEqual(probe["grpc"], {"port": 7420})
+                else:
+                    self.assertEqual(probe["httpGet"], http)
+
+    def test_tls_is_the_default(self):
+        for secret in "ramvol-tls", "own":
+            values = {} if secret == "ramvol-tls" else {"tls": {"secretName": secret}}
+            documents = HELM.render(values)
+            pod = find(documents, "StatefulSet")["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            self.assertNotIn("--insecure", container["args"])
+            self.assertIn("--tls_client_auth=require", container["args"])
+            (volume,) = [v for v in pod["volumes"] if v["name"] == "tls"]
+            self.assertEqual(volume["secret"], {"secretName": secret})
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "tls"]
+            for flag in "cert=", "key=", "client_ca=":
+                (path,) = [a for a in container["args"] if f"--tls_{flag}" in a]
+                self.assertIn(mount["mountPath"], path)
+
+    def test_insecure_is_the_way_out(self):
+        documents = HELM.render({"insecure": True, "tls": {"issuer": {"name": "ca"}}})
+        pod = find(documents, "StatefulSet")["spec"]["template"]["spec"]
+        self.assertIn("--insecure", pod["containers"][0]["args"])
+        self.assertNotIn("tls", str(documents))
+
+    def test_cert_manager_makes_the_secret(self):
+        values = {"tls": {"issuer": {"name": "ca", "kind": "ClusterIssuer"}}}
+        documents = HELM.render(values)
+        spec = find(documents, "Certificate")["spec"]
+        pod = find(documents, "StatefulSet")["spec"]["template"]["spec"]
+        (volume,) = [v for v in pod["volumes"] if v["name"] == "tls"]
+        self.assertEqual(spec["secretName"], volume["secret"]["secretName"])
+        self.assertEqual(spec["issuerRef"], {"name": "ca", "kind": "ClusterIssuer"})
+        for name in "ramvol", "ramvol.ramvol", "*.ramvol-replicas.ramvol", "localhost":
+            self.assertIn(name, spec["dnsNames"])
 
     def test_references_lead_somewhere(self):
         for name, values in VALUE_SETS.items():
@@ -367,7 +409,7 @@ class ObjectsTest(unittest.TestCase):
         spec = find(HELM.render(EVERYTHING), "StatefulSet", "disks")["spec"]
         pod = spec["template"]["spec"]
         (container,) = pod["containers"]
-        self.assertEqual(container["env"], EVERYTHING["extraEnv"])
+        self.assertEqual(container["env"][-1:], EVERYTHING["extraEnv"])
         self.assertEqual(pod["volumes"][2:], EVERYTHING["extraVolumes"])
         self.assertEqual(container["volumeMounts"][2:], EVERYTHING["extraVolumeMounts"])
         self.assertEqual(container["volumeMounts"][0]["mountPath"], "/etc/ramvol")
@@ -505,7 +547,7 @@ class NotesTest(unittest.TestCase):
     def test_defaults(self):
         notes = self.notes()
         self.assertIn("ramvol.ramvol:7420", notes)
-        self.assertIn("nbd://ramvol.ramvol:10809/VOLUME", notes)
+        self.assertIn("nbds://ramvol.ramvol:10809/VOLUME", notes)
         self.assertIn("ramvol-client=true", notes)
         self.assertIn("`helm upgrade` replaces no pod", notes)
         self.assertNotIn("replicas", notes)

@@ -29,6 +29,7 @@ def values(image):
     repository, _, tag = image.rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+        "insecure": True,
         "resources": {"memory": "2Gi"},
         "volumes": [
             {"name": "scratch", "size": "10Gi", "labels": {"team": 'c"i'}},

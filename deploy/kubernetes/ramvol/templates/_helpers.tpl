@@ -103,7 +103,9 @@ spec:
 - name: grpc
   port: 7420
   targetPort: grpc
+  {{- if .Values.insecure }}
   appProtocol: kubernetes.io/h2c
+  {{- end }}
 {{- if .Values.nbd.enabled }}
 - name: nbd
   port: 10809
@@ -111,7 +113,6 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* A gRPC probe with the numbers of a dictionary. */}}
 {{/* Seconds that saving or reading a save may take. */}}
 {{- define "ramvol.saveSeconds" -}}
 {{- if .Values.saves.enabled }}{{ int .Values.saves.timeoutSeconds }}{{ else }}0{{ end -}}
@@ -127,13 +128,48 @@ spec:
 {{- $more := div (int .Values.saves.timeoutSeconds) (int $probe.periodSeconds) -}}
 {{- $_ := set $probe "failureThreshold" (add $probe.failureThreshold $more) -}}
 {{- end -}}
-{{- include "ramvol.probe" $probe -}}
+{{- include "ramvol.probe" (dict "root" . "path" "/healthz" "numbers" $probe) -}}
 {{- end -}}
 
+{{- define "ramvol.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "ramvol.fullname" .)) .Values.tls.secretName -}}
+{{- end -}}
+
+{{/* How the command line reaches servers, beside their address: by the servers' own
+     certificate. */}}
+{{- define "ramvol.clientEnv" -}}
+- name: RAMVOL_TLS_CA
+  value: /etc/ramvol-tls/ca.crt
+- name: RAMVOL_TLS_CERT
+  value: /etc/ramvol-tls/tls.crt
+- name: RAMVOL_TLS_KEY
+  value: /etc/ramvol-tls/tls.key
+{{- end -}}
+
+{{- define "ramvol.tlsMount" -}}
+- name: tls
+  mountPath: /etc/ramvol-tls
+  readOnly: true
+{{- end -}}
+
+{{- define "ramvol.tlsVolume" -}}
+- name: tls
+  secret:
+    secretName: {{ include "ramvol.tlsSecret" . }}
+{{- end -}}
+
+{{/* A probe: a dictionary of "root", the "path" and the "numbers". */}}
 {{- define "ramvol.probe" -}}
+{{- if .root.Values.insecure -}}
 grpc:
   port: 7420
-{{- range $key, $value := . }}
+{{- else -}}
+httpGet:
+  scheme: HTTPS
+  port: metrics
+  path: {{ .path }}
+{{- end }}
+{{- range $key, $value := .numbers }}
 {{ $key }}: {{ $value }}
 {{- end -}}
 {{- end -}}
