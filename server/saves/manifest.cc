@@ -19,7 +19,7 @@ constexpr size_t kHeadBytes = 40;
 
 uint64_t DigestOf(std::string_view bytes) {
   qcow2::ImageDigest digest;
-  digest.AddBytes(bytes);
+  digest.Add(bytes);
   return digest.Get();
 }
 

@@ -37,18 +37,14 @@ class ImageCheck final : public qcow2::StreamSink {
   ImageCheck(const state::v1::SavedRoot& root, qcow2::StreamSink* sink)
       : root_(root), sink_(*sink) {}
 
-  absl::Status OnHeader(const qcow2::Header& header,
-                        std::string_view head) override {
+  absl::Status OnHeader(const qcow2::Header& header) override {
     const bool right =
         header.origin->id == root_.image_id() &&
         header.exact_size_bytes() ==
             static_cast<uint64_t>(root_.settings().size_bytes()) &&
         header.backing_file.empty() == (root_.backing() == 0);
     if (!right) return qcow2::Damaged("it is another image than was saved");
-    return sink_.OnHeader(header, head);
-  }
-  absl::Status OnTable(uint64_t group, std::string_view table) override {
-    return sink_.OnTable(group, table);
+    return sink_.OnHeader(header);
   }
   absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
                          absl::Span<char> bytes) override {
