@@ -46,6 +46,8 @@ enum class Event : uint8_t {
   kSaveFailed,         // Some or all of them are not.
   kTlsLoaded,          // Changed certificates or keys are in use.
   kTlsRefused,         // They are not, and the old ones stay.
+  kAccessChanged,      // The policy or the tokens were read anew.
+  kAccessWarning,      // They were not, or something is not written.
   kCount,
 };
 inline constexpr size_t kEvents = static_cast<size_t>(Event::kCount);
@@ -86,6 +88,8 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"save_failed", LogLevel::kError, false, true},
     {"tls_loaded", LogLevel::kInfo, false, false},
     {"tls_refused", LogLevel::kWarning, false, false},
+    {"access_changed", LogLevel::kInfo, false, false},
+    {"access_warning", LogLevel::kWarning, false, false},
 }};
 
 inline const EventTraits& TraitsOf(Event event) {

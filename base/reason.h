@@ -44,6 +44,8 @@ inline constexpr std::string_view kSaveUnderWay = "SAVE_UNDER_WAY";
 inline constexpr std::string_view kSaveFailed = "SAVE_FAILED";
 inline constexpr std::string_view kWindowExceeded = "WINDOW_EXCEEDED";
 inline constexpr std::string_view kEventsLost = "EVENTS_LOST";
+inline constexpr std::string_view kPermissionDenied = "PERMISSION_DENIED";
+inline constexpr std::string_view kUnauthenticated = "UNAUTHENTICATED";
 inline constexpr std::string_view kShuttingDown = "SHUTTING_DOWN";
 }  // namespace reason
 
