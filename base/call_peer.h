@@ -1,4 +1,4 @@
-// The client of a gRPC call, as its connection told.
+// The client of a call, as its connection told.
 #ifndef RAMVOL_BASE_CALL_PEER_H_
 #define RAMVOL_BASE_CALL_PEER_H_
 
@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/peer_names.h"
 
@@ -14,13 +15,19 @@ namespace ramvol {
 // What is known of a connection from its beginning on.
 struct CallPeer {
   // See PeerAddress.
-  std::string address;
+  std::string address = {};
   // What TLS proved; empty without it.
-  PeerNames names;
-  // Of a Unix socket, the client's user and group as the kernel tells them.
-  std::optional<uid_t> uid;
-  std::optional<gid_t> gid;
+  PeerNames names = {};
+  // Of a Unix socket, the client's user and groups as the kernel tells them,
+  // and the path where the server listens.
+  std::optional<uid_t> uid = std::nullopt;
+  std::vector<gid_t> groups = {};
+  std::string socket_path = {};
 };
+
+// Of a connected socket, which has no more than a Unix socket's user, groups
+// and path. Looks nothing up, and so never waits.
+CallPeer PeerOfUnixSocket(int fd);
 
 }  // namespace ramvol
 

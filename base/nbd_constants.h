@@ -47,6 +47,7 @@ enum class OptionReply : uint32_t {
   kInfo = 3,
   kMetaContext = 4,
   kErrUnsupported = (1u << 31) + 1,
+  kErrPolicy = (1u << 31) + 2,
   kErrInvalid = (1u << 31) + 3,
   kErrTlsRequired = (1u << 31) + 5,
   kErrUnknown = (1u << 31) + 6,

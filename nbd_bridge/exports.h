@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/peer_names.h"
 #include "nbd_bridge/block_device.h"
 
 namespace ramvol::nbd {
@@ -21,6 +23,16 @@ struct ExportInfo {
   uint64_t size_bytes = 0;
   bool read_only = false;
   std::string uid = {};  // Unlike the name, it is never another's.
+};
+
+// A client of an NBD server.
+struct Peer {
+  int fd = -1;  // Its socket, open while the client's exports live.
+  std::string address;
+  // What it has proved by TLS so far. Null: nothing.
+  std::function<const PeerNames&()> proven;
+  // Ends its connection, if it is still there. Any thread may call it.
+  std::function<void()> end;
 };
 
 struct ExportPage {
@@ -33,11 +45,15 @@ class Exports {
  public:
   virtual ~Exports() = default;
 
+  // Those that `peer` may see. Null: all of these. Borrows this.
+  virtual std::unique_ptr<Exports> For(Peer /*peer*/) { return nullptr; }
+
   // Some volumes or snapshots, all volumes before all snapshots, each sorted by
   // name: the first ones, or those from a page's `next` on; at most 1000, since
   // a connection holds them outside of any bound.
   virtual absl::StatusOr<ExportPage> List(const std::string& from) = 0;
-  // NOT_FOUND when there is no volume of this name.
+  // NOT_FOUND when there is no volume of this name, PERMISSION_DENIED when the
+  // client may see it and not read it.
   virtual absl::StatusOr<ExportInfo> Find(std::string_view name) = 0;
   // Up to `max` snapshots of the volume `name`, or for a snapshot the others of
   // its volume, sorted by name and without "@". NOT_FOUND as Find.

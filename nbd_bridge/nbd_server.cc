@@ -191,14 +191,26 @@ class ServerImpl final : public NbdServer {
     }
     stats_.ConnectionOpened();
     const bool started = threads_.Run([this, connection] {
-      Serve(*connection);
+      Serve(connection);
       Forget(connection.get());
     });
     if (!started) Forget(connection.get());
   }
 
-  void Serve(Connection& connection) {
-    auto negotiated = Negotiate(connection.socket, exports_, negotiation_);
+  void Serve(const std::shared_ptr<Connection>& shared) {
+    Connection& connection = *shared;
+    const auto end = [weak = std::weak_ptr<Connection>(shared)] {
+      if (const auto open = weak.lock()) open->socket.Shutdown();
+    };
+    const std::unique_ptr<Exports> own = exports_.For(
+        {.fd = connection.socket.fd(),
+         .address = connection.socket.Peer(),
+         .proven = [&socket = connection.socket]() -> const PeerNames& {
+           return socket.peer_names();
+         },
+         .end = end});
+    auto negotiated = Negotiate(connection.socket,
+                                own == nullptr ? exports_ : *own, negotiation_);
     if (!negotiated.has_value()) return;
     Session(connection.socket, connection.holder, *std::move(negotiated),
             {threads_, stats_, draining_})

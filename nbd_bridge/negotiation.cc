@@ -224,9 +224,10 @@ class Negotiator {
     const bool unavailable =
         absl::IsNotFound(status) || absl::IsDataLoss(status);
     const OptionReply type =
-        unavailable ? OptionReply::kErrUnknown
-        : absl::IsInvalidArgument(status)
-            ? OptionReply::kErrInvalid
+        unavailable                       ? OptionReply::kErrUnknown
+        : absl::IsInvalidArgument(status) ? OptionReply::kErrInvalid
+        : absl::IsPermissionDenied(status)
+            ? OptionReply::kErrPolicy
             : OptionReply::kErrShutdown;  // The server cannot be reached.
     return Reply(type, Printable(status.message()));
   }

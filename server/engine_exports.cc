@@ -1,12 +1,22 @@
 #include "server/engine_exports.h"
 
+#include <functional>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "base/call_peer.h"
+#include "base/event_log.h"
+#include "base/reason.h"
+#include "server/access/authority.h"
+#include "server/access/identity.h"
+#include "server/access/role.h"
+#include "server/access/sessions.h"
 #include "server/engine/changed_extents.h"
 #include "server/engine/volume.h"
+#include "server/service/rpc_rules.h"
 #include "server/service/snapshot_fields.h"
 #include "server/service/uid.h"
 
@@ -19,12 +29,22 @@ constexpr size_t kListPage = 1000;
 // A volume, attached for one connection.
 class EngineDevice final : public nbd::BlockDevice {
  public:
-  EngineDevice(const engine::Engine& engine, engine::Attachment attachment)
+  // Makes sure that the device may go on. Empty: whoever opened it may.
+  struct Rights {
+    bool may_write = true;
+    // Of a snapshot that changes are asked of.
+    std::function<absl::Status(const std::string& name)> may_read;
+    access::Sessions::Entry session;
+  };
+
+  EngineDevice(const engine::Engine& engine, engine::Attachment attachment,
+               Rights rights)
       : engine_(engine),
+        rights_(std::move(rights)),
         attachment_(std::move(attachment)),
         volume_(attachment_.volume()),
         size_bytes_(volume_.size_bytes()),
-        read_only_(volume_.read_only()) {}
+        read_only_(volume_.read_only() || !rights_.may_write) {}
 
   uint64_t size_bytes() const override { return size_bytes_; }
   bool read_only() const override { return read_only_; }
@@ -74,6 +94,9 @@ class EngineDevice final : public nbd::BlockDevice {
     const auto uid = service::ParseUid(snapshot_uid);
     const auto since = uid.has_value() ? engine_.FindUid(*uid) : nullptr;
     if (since == nullptr) return done->Done(SnapshotGone());
+    if (rights_.may_read != nullptr && !rights_.may_read(since->name()).ok()) {
+      return done->Done(SnapshotGone());
+    }
     const auto found =
         engine::ListChanges(volume_, *since, offset, length, max_extents);
     if (!found.ok()) {
@@ -100,6 +123,7 @@ class EngineDevice final : public nbd::BlockDevice {
   }
 
   const engine::Engine& engine_;
+  const Rights rights_;
   const engine::Attachment attachment_;
   engine::Volume& volume_;
   const uint64_t size_bytes_;
@@ -146,7 +170,147 @@ absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
   auto attachment = engine::Attachment::Make(*std::move(volume),
                                              {"nbd", std::string(client)});
   if (!attachment.ok()) return attachment.status();
-  return std::make_unique<EngineDevice>(engine_, *std::move(attachment));
+  return std::make_unique<EngineDevice>(engine_, *std::move(attachment),
+                                        EngineDevice::Rights());
+}
+
+// What one client may see: names by LIST for viewers, all else for readers.
+class EngineExports::Own final : public nbd::Exports {
+ public:
+  Own(EngineExports* all, nbd::Peer peer)
+      : all_(*all), access_(*all->access_), peer_(std::move(peer)) {}
+
+  absl::StatusOr<nbd::ExportPage> List(const std::string& from) override {
+    auto page = all_.List(from);
+    if (!page.ok()) return page.status();
+    const access::Identity identity = Identity();
+    std::erase_if(page->exports, [&](const nbd::ExportInfo& info) {
+      return !May(identity, access::Right::kView, info.name);
+    });
+    return page;
+  }
+
+  absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override {
+    const access::Identity identity = Identity();
+    absl::Status status = MayRead(identity, std::string(name));
+    if (!status.ok()) {
+      Note(identity, "nbd.info", name, status);
+      return status;
+    }
+    auto info = all_.Find(name);
+    if (!info.ok()) return info.status();
+    info->read_only =
+        info->read_only || !May(identity, access::Right::kWrite, info->name);
+    return info;
+  }
+
+  absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
+                                                         size_t max) override {
+    const access::Identity identity = Identity();
+    const absl::Status status = MayRead(identity, std::string(name));
+    if (!status.ok()) return status;
+    auto names = all_.ListSnapshots(name, max);
+    if (!names.ok()) return names.status();
+    std::erase_if(*names, [&](const std::string& snapshot) {
+      return !May(identity, access::Right::kRead, absl::StrCat("@", snapshot));
+    });
+    return names;
+  }
+
+  absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
+      std::string_view name, std::string_view client) override {
+    const access::Identity identity = Identity();
+    auto device = OpenAs(identity, std::string(name), client);
+    Note(identity, "nbd.open", name, device.status());
+    return device;
+  }
+
+ private:
+  access::Identity Identity() const {
+    access::Identity identity{.names =
+                                  access::NamesOf(PeerOfUnixSocket(peer_.fd))};
+    if (peer_.proven != nullptr) {
+      for (std::string& name : access::NamesOf(peer_.proven())) {
+        identity.names.push_back(std::move(name));
+      }
+    }
+    return identity;
+  }
+
+  bool May(const access::Identity& identity, access::Right right,
+           std::string_view name) const {
+    return access_.Decide(identity, right, name) == access::Decision::kAllowed;
+  }
+
+  // A stranger learns nothing, not even that there are volumes.
+  absl::Status MayRead(const access::Identity& identity,
+                       const std::string& name) const {
+    static constexpr service::Need kNeed = {"", access::Right::kRead,
+                                            service::Names::kVolume,
+                                            service::Absent::kEngine};
+    const absl::Status status = access_.CheckName(identity, kNeed, name);
+    const bool hidden =
+        absl::IsNotFound(status) || absl::IsUnauthenticated(status);
+    return hidden ? engine::Engine::NotFound(name) : status;
+  }
+
+  absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> OpenAs(
+      const access::Identity& identity, const std::string& name,
+      std::string_view client) {
+    const absl::Status status = MayRead(identity, name);
+    if (!status.ok()) return status;
+    auto volume = all_.engine_.Find(name);
+    if (!volume.ok()) return volume.status();
+    EngineDevice::Rights rights;
+    rights.may_write = May(identity, access::Right::kWrite, name);
+    rights.may_read = [&access = access_, identity](const std::string& since) {
+      return access.CheckSince(identity, since);
+    };
+    const access::Right right =
+        rights.may_write ? access::Right::kWrite : access::Right::kRead;
+    // Whoever refers to a volume keeps it from expiring.
+    rights.session = access_.sessions().Add(
+        {[&access = access_, identity, right,
+          weak = std::weak_ptr<engine::Volume>(*volume)] {
+           const auto open = weak.lock();
+           return open == nullptr ||
+                  access.Decide(identity, right, open->name()) ==
+                      access::Decision::kAllowed;
+         },
+         [end = peer_.end, identity, right, name, client = peer_.address] {
+           const absl::Status why = access::DeniedError(identity, right, name);
+           LogEvent(Event::kConnectionEnded,
+                    {.volume = name,
+                     .client = client,
+                     .over = "nbd",
+                     .reason = reason::kPermissionDenied,
+                     .message = std::string(why.message())});
+           if (end != nullptr) end();
+         }});
+    auto attachment = engine::Attachment::Make(*std::move(volume),
+                                               {"nbd", std::string(client)});
+    if (!attachment.ok()) return attachment.status();
+    return std::make_unique<EngineDevice>(all_.engine_, *std::move(attachment),
+                                          std::move(rights));
+  }
+
+  void Note(const access::Identity& identity, std::string_view call,
+            std::string_view name, const absl::Status& result) const {
+    access_.Note({.identity = &identity,
+                  .peer = peer_.address,
+                  .call = call,
+                  .volumes = {std::string(name)},
+                  .result = result});
+  }
+
+  EngineExports& all_;
+  const service::CallAccess& access_;
+  const nbd::Peer peer_;
+};
+
+std::unique_ptr<nbd::Exports> EngineExports::For(nbd::Peer peer) {
+  if (access_ == nullptr || !access_->on()) return nullptr;
+  return std::make_unique<Own>(this, std::move(peer));
 }
 
 }  // namespace ramvol::server

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "nbd_bridge/exports.h"
 #include "server/engine/engine.h"
+#include "server/service/call_access.h"
 #include "server/service/catalog.h"
 
 namespace ramvol::server {
@@ -24,6 +25,11 @@ class EngineExports final : public nbd::Exports {
   EngineExports(engine::Engine* engine, const service::Catalog* catalog)
       : engine_(*engine), catalog_(*catalog) {}
 
+  // Who may see what; borrowed. Call it before there are clients. Without it
+  // everyone may do everything.
+  void set_access(const service::CallAccess* access) { access_ = access; }
+
+  std::unique_ptr<nbd::Exports> For(nbd::Peer peer) override;
   absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
   absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
   absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
@@ -32,8 +38,11 @@ class EngineExports final : public nbd::Exports {
       std::string_view name, std::string_view client) override;
 
  private:
+  class Own;
+
   engine::Engine& engine_;
   const service::Catalog& catalog_;
+  const service::CallAccess* access_ = nullptr;
 };
 
 }  // namespace ramvol::server

@@ -134,6 +134,19 @@ ABSL_FLAG(std::string, volumes_file, "",
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
           "size_bytes: 1073741824 }. Those that are there already, of the "
           "--state_dir or the --save_dir, stay as they are. Empty: none.");
+ABSL_FLAG(std::string, auth_policy, "",
+          "A file that says who may do what, in the text format of "
+          "ramvol.v1.AccessPolicy; read again when it changes. Nobody may do "
+          "what it does not grant. Empty: everyone who can connect may do "
+          "everything.");
+ABSL_FLAG(std::string, token_file, "",
+          "A file with the bearer tokens that are known, a line of "
+          "NAME:sha256:HEX for each; read again when it changes. \"ramvol auth "
+          "new-token NAME\" makes tokens. Empty: none.");
+ABSL_FLAG(std::string, audit_log, "",
+          "A file to which a line of JSON is added for each call that changes "
+          "or opens something, and for each that is refused; - is standard "
+          "output. Empty: none.");
 ABSL_FLAG(std::string, log_format, "text",
           "The format of the log on standard error: text, or json for one "
           "object a line.");
@@ -306,6 +319,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
       ramvol::service::ReadVolumesFile(absl::GetFlag(FLAGS_volumes_file));
   if (!volumes.ok()) return volumes.status();
   options.volumes = *std::move(volumes);
+  options.auth_policy = absl::GetFlag(FLAGS_auth_policy);
+  options.token_file = absl::GetFlag(FLAGS_token_file);
+  options.audit_log = absl::GetFlag(FLAGS_audit_log);
   options.client_memory_bytes = absl::GetFlag(FLAGS_client_memory).bytes;
   if (options.client_memory_bytes == 0) {
     options.client_memory_bytes = ramvol::server::DefaultClientMemory(*limit);

@@ -23,9 +23,12 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "nbd_bridge/metrics/nbd_metrics.h"
+#include "server/access/access_metrics.h"
+#include "server/access/identity.h"
 #include "server/end_connections.h"
 #include "server/engine/metrics/engine_metrics.h"
 #include "server/engine/metrics/volume_metrics.h"
+#include "server/http2/gated_sockets.h"
 #include "server/saves/save_metrics.h"
 #include "server/service/catalog_metrics.h"
 #include "server/service/grpc_metrics.h"
@@ -78,7 +81,6 @@ void EnableStandardServices() {
         grpc::health::v1::HealthCheckRequest>();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    grpc::channelz::experimental::InitChannelzService();
     // Never undone: when the last of its objects goes, gRPC 1.51 waits for its
     // own poller, sometimes for ten seconds (docs/decisions/0012).
     grpc_init();
@@ -90,8 +92,19 @@ void EnableStandardServices() {
   (void)enabled;
 }
 
+// Of all servers that are built from now on.
+void EnableChannelz() {
+  static const bool enabled = [] {
+    grpc::channelz::experimental::InitChannelzService();
+    return true;
+  }();
+  (void)enabled;
+}
+
 // How often times are looked at.
 constexpr absl::Duration kTick = absl::Seconds(1);
+// How soon rights that are taken away are gone, at most.
+constexpr absl::Duration kAccessTick = absl::Milliseconds(250);
 // For code, threads, their buffers, and what malloc keeps.
 constexpr uint64_t kBaseBytes = uint64_t{128} << 20;
 constexpr uint64_t kDefaultMemoryPercent = 80;
@@ -182,26 +195,44 @@ uint64_t DefaultMemoryLimit(uint64_t available_bytes,
                   client_memory_bytes == 0 ? std::max(left, least) : left);
 }
 
-Server::Server(std::unique_ptr<engine::Engine> engine,
+Server::Server(std::unique_ptr<access::Authority> authority,
+               std::unique_ptr<access::AuditLog> audit,
+               std::unique_ptr<engine::Engine> engine,
                std::unique_ptr<saves::SaveDir> saves,
                const ServerOptions& options)
-    : engine_(std::move(engine)),
+    : authority_(std::move(authority)),
+      audit_(std::move(audit)),
+      engine_(std::move(engine)),
       saves_(std::move(saves)),
       client_memory_(std::make_shared<ClientMemory>(
           ClientMemoryOptions(options.client_memory_bytes))),
       catalog_(engine_.get()),
+      access_({.authority = authority_.get(),
+               .sessions = &sessions_,
+               .names_of =
+                   [](const std::string& grpc_peer) {
+                     const auto peer = http2::FindPeer(grpc_peer);
+                     return peer == nullptr ? std::vector<std::string>()
+                                            : access::NamesOf(*peer);
+                   },
+               .audit = audit_.get(),
+               .engine = engine_.get(),
+               .catalog = &catalog_}),
       watchers_(&feed_, &gate_, client_memory_),
       executor_(ServiceThreads(options.service_threads)),
       volume_service_(engine_.get(), &catalog_, &watchers_, &executor_, &gate_,
-                      client_memory_),
-      block_service_(engine_.get(), &catalog_, &executor_, &gate_,
+                      &access_, client_memory_),
+      block_service_(engine_.get(), &catalog_, &executor_, &gate_, &access_,
                      client_memory_),
+      access_service_(&access_, &executor_, &gate_, client_memory_),
       exports_(engine_.get(), &catalog_),
       client_auth_(options.client_auth),
       encrypts_tcp_(!options.tls.cert.empty()),
       limit_watch_(engine_.get()),
-      ticker_(kTick, [this] { Tick(); }) {
+      ticker_(kTick, [this] { Tick(); }),
+      access_ticker_(kAccessTick, [this] { ReviewAccess(); }) {
   volume_service_.set_save_dir(saves_.get());
+  exports_.set_access(&access_);
   EventLog::OfProcess().AddObserver(&feed_);
 }
 
@@ -215,6 +246,13 @@ void Server::Tick() {
   limit_watch_.Look();
 }
 
+void Server::ReviewAccess() {
+  if (!access_.on()) return;
+  authority_->Reload();
+  sessions_.Review();
+  if (audit_ != nullptr) audit_->Reopen();
+}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     const ServerOptions& options) {
   for (const ListenAddress& address : options.listen) {
@@ -226,12 +264,22 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
         "the client memory is ", options.client_memory_bytes,
         " bytes; it must be at least ", kMinClientMemoryBytes, " (160M)"));
   }
+  auto authority =
+      access::Authority::Make(options.auth_policy, options.token_file);
+  if (!authority.ok()) return authority.status();
+  std::unique_ptr<access::AuditLog> audit;
+  if (!options.audit_log.empty()) {
+    auto opened = access::AuditLog::Open(options.audit_log);
+    if (!opened.ok()) return opened.status();
+    audit = *std::move(opened);
+  }
   auto engine = engine::Engine::Create(options.engine);
   if (!engine.ok()) return engine.status();
   auto saves = OpenSaves(options, **engine);
   if (!saves.ok()) return saves.status();
   std::unique_ptr<Server> server(
-      new Server(*std::move(engine), *std::move(saves), options));
+      new Server(*std::move(authority), std::move(audit), *std::move(engine),
+                 *std::move(saves), options));
   LogRecovery(*server->engine_);
   absl::Status status =
       service::CreateVolumes(options.volumes, &server->catalog_);
@@ -277,6 +325,7 @@ metrics::Endpoint::Metrics Server::AllMetrics(const ServerOptions& options) {
       std::make_shared<metrics::SaveMetrics>(saves_.get()),
       std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
       std::make_shared<metrics::DoorMetrics>(doors),
+      std::make_shared<metrics::AccessMetrics>(authority_.get(), audit_.get()),
       std::make_shared<metrics::VolumeMetrics>(
           engine_.get(), options.metrics_max_volumes,
           metrics::MetricLabels{
@@ -343,6 +392,8 @@ absl::Status Server::StartNbd(const ServerOptions& server_options) {
 
 absl::Status Server::StartGrpc(const ServerOptions& options) {
   EnableStandardServices();
+  // It tells everyone who is connected.
+  if (!authority_->has_policy()) EnableChannelz();
   grpc::ServerBuilder builder;
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
@@ -352,6 +403,7 @@ absl::Status Server::StartGrpc(const ServerOptions& options) {
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&volume_service_);
   builder.RegisterService(&block_service_);
+  builder.RegisterService(&access_service_);
   builder.SetMaxReceiveMessageSize(service::kMaxReceiveBytes);
   builder.SetMaxSendMessageSize(-1);
   // Notices vanished clients, so that their volumes are detached.
@@ -388,7 +440,8 @@ void Server::SetServing(bool serving) {
   grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
   health->SetServingStatus(serving);
   for (const char* service : {v1::VolumeService::service_full_name(),
-                              v1::BlockService::service_full_name()}) {
+                              v1::BlockService::service_full_name(),
+                              v1::AccessService::service_full_name()}) {
     health->SetServingStatus(service, serving);
   }
   busy_.store(serving ? nullptr : "shutting down", std::memory_order_release);

@@ -24,13 +24,18 @@
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
+#include "server/access/audit_log.h"
+#include "server/access/authority.h"
+#include "server/access/sessions.h"
 #include "server/connection_acceptor.h"
 #include "server/engine/engine.h"
 #include "server/engine/metrics/metric_labels.h"
 #include "server/engine/metrics/snapshot_metrics.h"
 #include "server/engine_exports.h"
 #include "server/saves/save_dir.h"
+#include "server/service/access_service.h"
 #include "server/service/block_service.h"
+#include "server/service/call_access.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/event_feed.h"
@@ -84,6 +89,11 @@ struct ServerOptions {
   std::string save_dir;
   // Called while they are read; an error ends Start with it. May be null.
   saves::Progress save_progress;
+  // See Authority; "" for none.
+  std::string auth_policy;
+  std::string token_file;
+  // See AuditLog; "" for none.
+  std::string audit_log;
   // Volumes to create before anything listens.
   std::vector<service::VolumesFileEntry> volumes;
 };
@@ -144,7 +154,9 @@ class Server {
   }
 
  private:
-  Server(std::unique_ptr<engine::Engine> engine,
+  Server(std::unique_ptr<access::Authority> authority,
+         std::unique_ptr<access::AuditLog> audit,
+         std::unique_ptr<engine::Engine> engine,
          std::unique_ptr<saves::SaveDir> saves, const ServerOptions& options);
 
   absl::Status StartMetrics(const ServerOptions& options);
@@ -163,19 +175,26 @@ class Server {
   void SetServing(bool serving);
   // Every second.
   void Tick();
+  // More often.
+  void ReviewAccess();
 
   // Later members use earlier ones.
+  const std::unique_ptr<access::Authority> authority_;
+  const std::unique_ptr<access::AuditLog> audit_;  // Null: none.
+  access::Sessions sessions_;
   const std::unique_ptr<engine::Engine> engine_;
   const std::unique_ptr<saves::SaveDir> saves_;  // May be null.
   // Shared: calls whose last bytes are still in a transport outlive the server.
   const std::shared_ptr<ClientMemory> client_memory_;
   service::EventFeed feed_;
   service::Catalog catalog_;
+  const service::CallAccess access_;
   service::CallGate gate_;
   service::EventWatchers watchers_;
   service::Executor executor_;
   service::VolumeService volume_service_;
   service::BlockService block_service_;
+  service::AccessService access_service_;
   EngineExports exports_;
   nbd::NbdStats nbd_stats_;
   const std::shared_ptr<DoorStats> grpc_door_ = std::make_shared<DoorStats>();
@@ -197,8 +216,9 @@ class Server {
   std::string metrics_url_;
 
   service::LimitWatch limit_watch_;  // The ticker's.
-  // Last: its thread uses the others.
+  // Last: their threads use the others.
   Ticker ticker_;
+  Ticker access_ticker_;
 };
 
 }  // namespace ramvol::server

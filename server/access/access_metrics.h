@@ -34,10 +34,9 @@ class AccessMetrics final : public prometheus::Collectable {
     AddCounter(decisions, {{"decision", "invisible"}}, stats.invisible);
     AddCounter(decisions, {{"decision", "unauthenticated"}},
                stats.unauthenticated);
-    prometheus::MetricFamily reloads =
-        Family("ramvol_access_reloads_total",
-               "How often the policy or the tokens were read.",
-               MetricType::Counter);
+    prometheus::MetricFamily reloads = Family(
+        "ramvol_access_reloads_total",
+        "How often the policy or the tokens were read.", MetricType::Counter);
     AddCounter(reloads, {{"result", "ok"}}, stats.reloads);
     AddCounter(reloads, {{"result", "refused"}}, stats.refused_reloads);
     prometheus::MetricFamily records =

@@ -37,11 +37,7 @@ Decision DecideBy(const Subject& subject, const Identity& identity, Right right,
   }
   const Role role = subject.RoleOn(name, labels);
   if (role >= RoleFor(right)) return Decision::kAllowed;
-  // What is to be made cannot be missing.
-  if (role == Role::kNone && right != Right::kCreate) {
-    return Decision::kInvisible;
-  }
-  return Decision::kDenied;
+  return role == Role::kNone ? Decision::kInvisible : Decision::kDenied;
 }
 
 }  // namespace

@@ -6,12 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "base/call_peer.h"
+#include "base/peer_names.h"
 #include "base/token.h"
 
 namespace ramvol::access {
 
 // Whatever may be granted to a client, such as "uri:spiffe://example.org/a",
-// "dns:a.example", "cn:a", "token:ci", "unix:1000", "group:6",
+// "dns:a.example", "cn:a", "psk:a", "token:ci", "unix:1000", "group:6",
 // "socket:/run/ramvol.sock". Users and groups are numbers here. Everyone is
 // "anonymous" beside that, which is not in here.
 struct Identity {
@@ -24,10 +26,10 @@ struct Identity {
   std::string Text() const;
 };
 
-// The names of the client of a connected Unix socket: its user, its groups and
-// the path where the server listens. Empty for other sockets, and when the
-// kernel does not tell. Does not look anything up, and so never waits.
-std::vector<std::string> NamesOfUnixPeer(int fd);
+// The names of whoever is at the other end of a connection.
+std::vector<std::string> NamesOf(const CallPeer& peer);
+// Those that TLS proved alone.
+std::vector<std::string> NamesOf(const PeerNames& names);
 
 // For people: "unix:root" for "unix:0". Other names, and those of numbers that
 // are nobody's, stay as they are. May ask a directory service.

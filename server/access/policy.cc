@@ -97,7 +97,8 @@ std::optional<uint32_t> GroupNumber(const std::string& name) {
 absl::StatusOr<std::string> ParseIdentity(const std::string& pattern) {
   if (pattern == kAnonymous) return pattern;
   const absl::string_view text = pattern;
-  for (const char* kind : {"uri:", "dns:", "cn:", "token:", "socket:"}) {
+  for (const char* kind :
+       {"uri:", "dns:", "cn:", "psk:", "token:", "socket:"}) {
     if (absl::StartsWith(text, kind)) return pattern;
   }
   for (const bool is_user : {true, false}) {
@@ -115,8 +116,8 @@ absl::StatusOr<std::string> ParseIdentity(const std::string& pattern) {
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "identity ", Quoted(pattern),
-      " does not begin with uri:, dns:, cn:, token:, unix:, group: or socket:, "
-      "nor is it anonymous"));
+      " does not begin with uri:, dns:, cn:, psk:, token:, unix:, group: or "
+      "socket:, nor is it anonymous"));
 }
 
 }  // namespace

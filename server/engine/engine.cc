@@ -527,13 +527,17 @@ absl::Status Engine::RevertVolume(const std::shared_ptr<Volume>& volume,
 
 absl::StatusOr<std::shared_ptr<Volume>> Engine::Find(
     std::string_view name) const {
-  const bool snapshot = name.substr(0, 1) == "@";
   MutexLock lock(&impl_->mu);
   const Impl::Registry& registry = impl_->RegistryOf(name);
   const auto found = registry.find(name);
   if (found != registry.end() && found->second != nullptr) {
     return found->second;
   }
+  return NotFound(name);
+}
+
+absl::Status Engine::NotFound(std::string_view name) {
+  const bool snapshot = name.substr(0, 1) == "@";
   return WithReason(
       absl::NotFoundError(absl::StrCat(
           snapshot ? "there is no snapshot \"" : "there is no volume \"",

@@ -120,6 +120,8 @@ class Engine {
   // NOT_FOUND when there is no volume of this name, or no snapshot when it is
   // "@" and a snapshot's.
   absl::StatusOr<std::shared_ptr<Volume>> Find(std::string_view name) const;
+  // The error of Find.
+  static absl::Status NotFound(std::string_view name);
   // Returns the volume or snapshot with this Volume::uid, or null.
   std::shared_ptr<Volume> FindUid(uint64_t uid) const;
 

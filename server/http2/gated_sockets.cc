@@ -53,17 +53,9 @@ std::atomic<uint64_t> watched_bytes{0};
 thread_local const sockaddr_un* named = nullptr;
 
 CallPeer PeerOfSocket(int fd, const SecureStream* secure) {
-  CallPeer peer;
-  peer.address = PeerAddress(fd);
+  CallPeer peer = PeerOfUnixSocket(fd);
+  peer.address = peer.uid.has_value() ? "unix" : PeerAddress(fd);
   if (secure != nullptr) peer.names = secure->peer();
-  ucred credentials{};
-  socklen_t bytes = sizeof(credentials);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) == 0 &&
-      credentials.pid > 0) {
-    peer.uid = credentials.uid;
-    peer.gid = credentials.gid;
-    peer.address = "unix";
-  }
   return peer;
 }
 

@@ -15,6 +15,15 @@
 #include "server/service/uid.h"
 
 namespace ramvol::service {
+
+absl::Status NoSnapshotWithUid(const std::string& uid) {
+  return WithMetadata(WithReason(absl::NotFoundError(absl::StrCat(
+                                     "there is no snapshot with uid ", uid,
+                                     "; it was deleted")),
+                                 reason::kSnapshotNotFound),
+                      "snapshot", uid);
+}
+
 namespace {
 
 absl::Status CheckNotNegative(const char* field, int64_t value) {
@@ -79,11 +88,7 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> FindSince(
   }
   auto snapshot = engine.FindUid(*uid);
   if (snapshot != nullptr && snapshot->is_snapshot()) return snapshot;
-  return WithMetadata(WithReason(absl::NotFoundError(absl::StrCat(
-                                     "there is no snapshot with uid ", since,
-                                     "; it was deleted")),
-                                 reason::kSnapshotNotFound),
-                      "snapshot", since);
+  return NoSnapshotWithUid(since);
 }
 
 absl::Status RunKind(engine::Volume& volume, const engine::Engine& engine,

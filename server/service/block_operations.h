@@ -42,6 +42,9 @@ absl::Status ListChangedExtents(
     google::protobuf::RepeatedPtrField<v1::ChangedExtent>* extents,
     int64_t* next_offset);
 
+// NOT_FOUND, for a `since` that is a uid.
+absl::Status NoSnapshotWithUid(const std::string& uid);
+
 // Runs `operation`, whose kind must be set, on a volume of `engine`. The result
 // holds its failure.
 std::unique_ptr<v1::IoResult> RunOperation(engine::Volume& volume,

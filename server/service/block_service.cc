@@ -53,14 +53,16 @@ absl::Status CheckGuard(const Request& request, const engine::Volume& volume) {
 
 BlockService::BlockService(engine::Engine* engine, Catalog* catalog,
                            Executor* executor, CallGate* gate,
+                           const CallAccess* access,
                            std::shared_ptr<ClientMemory> memory)
     : engine_(engine),
       executor_(executor),
       gate_(gate),
+      access_(access),
       memory_(std::move(memory)),
       runner_(executor, gate, memory_),
       streams_(gate, memory_.get()),
-      images_({engine, catalog, executor, gate, memory_}) {}
+      images_({engine, catalog, executor, gate, access, memory_}) {}
 
 void BlockService::Drain() {
   streams_.DrainAll();
@@ -78,15 +80,16 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* BlockService::Restore(
 }
 
 template <typename Request, typename Response, typename Call>
-absl::Status BlockService::CallVolume(const Request& request,
-                                      Response* response,
-                                      const Call& call) const {
+absl::Status BlockService::CallVolume(
+    const grpc::CallbackServerContext& context, const Request& request,
+    Response* response, const Call& call) const {
   if (request.volume().empty()) {
     return InvalidField("volume", "volume is empty; name a volume");
   }
-  auto found = engine_->Find(request.volume());
-  absl::Status status =
-      found.ok() ? call(**found, request, response) : found.status();
+  absl::Status status = access_->Run(context, request, [&] {
+    auto found = engine_->Find(request.volume());
+    return found.ok() ? call(**found, request, response) : found.status();
+  });
   return WithMetadata(std::move(status), "volume", request.volume());
 }
 
@@ -94,15 +97,16 @@ template <typename Request, typename Response, typename Call>
 UnaryTask BlockService::OnVolume(grpc::CallbackServerContext* context,
                                  const grpc::ByteBuffer* request,
                                  grpc::ByteBuffer* response, Call call) const {
-  return {.context = context,
-          .request_bytes = request->Length(),
-          .answer_bytes = 0,
-          .response = response,
-          .run = OnMessages<Request, Response>(
-              request, response,
-              [this, call](const Request& request, Response* response) {
-                return CallVolume(request, response, call);
-              })};
+  return {
+      .context = context,
+      .request_bytes = request->Length(),
+      .answer_bytes = 0,
+      .response = response,
+      .run = OnMessages<Request, Response>(
+          request, response,
+          [this, context, call](const Request& request, Response* response) {
+            return CallVolume(*context, request, response, call);
+          })};
 }
 
 grpc::ServerUnaryReactor* BlockService::Read(
@@ -119,10 +123,10 @@ grpc::ServerUnaryReactor* BlockService::Read(
                  .answer_bytes = static_cast<size_t>(length),
                  .response = response,
                  .run = {}};
-  task.run = [this, decoded = std::move(decoded), response] {
+  task.run = [this, context, decoded = std::move(decoded), response] {
     auto data = std::make_unique<std::string>();
     absl::Status read = CallVolume(
-        decoded, data.get(),
+        *context, decoded, data.get(),
         [](engine::Volume& volume, const v1::ReadRequest& request,
            std::string* data) {
           return ReadBlocks(volume, request.offset(), request.length(), data);
@@ -216,9 +220,9 @@ grpc::ServerUnaryReactor* BlockService::RunExtents(
                  .answer_bytes = ExtentsBytes(decoded.max_extents()),
                  .response = response,
                  .run = {}};
-  task.run = [this, decoded = std::move(decoded), response, call] {
+  task.run = [this, context, decoded = std::move(decoded), response, call] {
     Response answer;
-    absl::Status status = CallVolume(decoded, &answer, call);
+    absl::Status status = CallVolume(*context, decoded, &answer, call);
     if (status.ok()) EncodeMessage(answer, response);
     return status;
   };
@@ -262,9 +266,15 @@ grpc::ServerUnaryReactor* BlockService::GetChangedExtents(
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* BlockService::Io(
     grpc::CallbackServerContext* context) {
+  // Before it names a volume it already takes a place.
+  const absl::Status may = access_->Check(*context, v1::IoRequest());
+  if (!may.ok()) {
+    access_->Note(*context, v1::IoRequest(), may);
+    return new RefusedStream(may);
+  }
   if (!gate_->Enter()) return new RefusedStream(ShuttingDownError());
-  auto stream =
-      std::make_shared<IoStream>(engine_, executor_, &streams_, context);
+  auto stream = std::make_shared<IoStream>(engine_, executor_, &streams_,
+                                           access_, context);
   const IoStreamSet::Answer answer =
       memory_->MayOpen(ClientMemory::Stream().bytes)
           ? streams_.Add(stream, context->peer())

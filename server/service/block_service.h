@@ -14,6 +14,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "server/engine/engine.h"
+#include "server/service/call_access.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
@@ -41,10 +42,11 @@ using BlockServiceBase = v1::BlockService::WithRawCallbackMethod_Save<
 // Thread-safe. block_service.proto is the contract.
 class BlockService final : public BlockServiceBase {
  public:
-  // Borrows the first four, which must outlive the service and its calls.
+  // Borrows the first five, which must outlive the service and its calls.
   // Calls wait while `memory` is full.
   BlockService(engine::Engine* engine, Catalog* catalog, Executor* executor,
-               CallGate* gate, std::shared_ptr<ClientMemory> memory);
+               CallGate* gate, const CallAccess* access,
+               std::shared_ptr<ClientMemory> memory);
 
   // Ends all Io streams with UNAVAILABLE when they have answered what they
   // received, and those of images. Call this after the gate is closed. Returns
@@ -91,9 +93,10 @@ class BlockService final : public BlockServiceBase {
 
  private:
   // Finds the volume that `request` names and runs call(volume, request,
-  // response).
+  // response), for who may call it.
   template <typename Request, typename Response, typename Call>
-  absl::Status CallVolume(const Request& request, Response* response,
+  absl::Status CallVolume(const grpc::CallbackServerContext& context,
+                          const Request& request, Response* response,
                           const Call& call) const;
   // Runs a call that lists extents; the response takes as much memory as its
   // `max_extents` allows.
@@ -111,6 +114,7 @@ class BlockService final : public BlockServiceBase {
   engine::Engine* const engine_;
   Executor* const executor_;
   CallGate* const gate_;
+  const CallAccess* const access_;
   const std::shared_ptr<ClientMemory> memory_;
   const UnaryRunner runner_;
   CostEstimate write_cost_;  // Time of a small write.

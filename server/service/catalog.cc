@@ -29,15 +29,6 @@ uint64_t UidOf(const v1::Volume& volume) {
   return ParseUid(volume.uid()).value_or(0);
 }
 
-absl::Status NotFound(const std::string& name) {
-  return WithMetadata(
-      WithReason(absl::NotFoundError(absl::StrCat(
-                     "there is no volume \"", name,
-                     "\"; ListVolumes shows those that there are")),
-                 reason::kVolumeNotFound),
-      "volume", name);
-}
-
 absl::Status CannotChange(const std::string& name) {
   return WithMetadata(
       WithReason(absl::FailedPreconditionError(absl::StrCat(
@@ -185,7 +176,7 @@ class Catalog::Entry {
     MutexLock change_lock(&change_mu_);
     // This may have waited for the first of two equal requests, or for another.
     if (auto repeated = AnswerIfRepeated(request)) return *repeated;
-    if (name() != request.name()) return NotFound(request.name());
+    if (name() != request.name()) return Catalog::NotFound(request.name());
     absl::Status status =
         CheckEtag("volume", request.name(), request.etag(), etag());
     if (!status.ok()) return status;
@@ -351,6 +342,15 @@ Catalog::Catalog(engine::Engine* engine, Clock clock, ClockNs steady)
 }
 
 Catalog::~Catalog() = default;
+
+absl::Status Catalog::NotFound(const std::string& name) {
+  return WithMetadata(
+      WithReason(absl::NotFoundError(absl::StrCat(
+                     "there is no volume \"", name,
+                     "\"; ListVolumes shows those that there are")),
+                 reason::kVolumeNotFound),
+      "volume", name);
+}
 
 absl::StatusOr<std::shared_ptr<Catalog::Entry>> Catalog::Find(
     const std::string& name) const {

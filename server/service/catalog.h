@@ -86,6 +86,8 @@ class Catalog {
   absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
       const std::string& name) const;
   absl::StatusOr<engine::VolumeStats> Stat(const std::string& name) const;
+  // The error of those above.
+  static absl::Status NotFound(const std::string& name);
 
   // Deletes the volumes whose time to live is over. Call it every second. The
   // cost follows the number of volumes that have one, and how short it is.

@@ -1,5 +1,6 @@
 #include "server/service/event_watchers.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -40,10 +41,12 @@ class EventWatchers::Stream final
       public ClientMemory::Client {
  public:
   // Begins after `position`, and ends there unless `follow`.
-  Stream(EventWatchers* watchers, Path path, uint64_t position, bool follow)
+  Stream(EventWatchers* watchers, Path path, uint64_t position, bool follow,
+         CallAccess::SeesEvent sees)
       : watchers_(*watchers),
         path_(std::move(path)),
         follow_(follow),
+        sees_(std::move(sees)),
         memory_(watchers->memory_),
         holder_(memory_.get(), this),
         position_(position) {
@@ -118,13 +121,28 @@ class EventWatchers::Stream final
       response->set_feed(watchers_.feed_.id());
       response->set_last_sequence(static_cast<int64_t>(watchers_.feed_.Last()));
     }
-    return watchers_.feed_.Read(&position_, kMaxBatchBytes,
-                                response->mutable_events());
+    for (;;) {
+      const uint64_t before = position_;
+      absl::Status status = watchers_.feed_.Read(&position_, kMaxBatchBytes,
+                                                 response->mutable_events());
+      if (!status.ok() || sees_ == nullptr) return status;
+      LeaveOut(response->mutable_events());
+      if (response->events_size() > 0 || position_ == before) return status;
+    }
+  }
+
+  // What one may not see.
+  void LeaveOut(google::protobuf::RepeatedPtrField<v1::Event>* events) const {
+    events->erase(
+        std::remove_if(events->begin(), events->end(),
+                       [this](v1::Event& event) { return !sees_(&event); }),
+        events->end());
   }
 
   EventWatchers& watchers_;
   const Path path_;
   const bool follow_;
+  const CallAccess::SeesEvent sees_;  // Null: everything.
   // This may outlive the watchers for a moment.
   const std::shared_ptr<ClientMemory> memory_;
   ClientMemory::Holder holder_;
@@ -172,9 +190,13 @@ absl::StatusOr<uint64_t> EventWatchers::Begin(
 }
 
 EventWatchers::Reactor* EventWatchers::Watch(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    const CallAccess& access) {
   v1::WatchEventsRequest decoded;
   absl::Status status = DecodeSmallMessage(request, &decoded);
+  if (status.ok()) {
+    status = access.Run(*context, decoded, [] { return absl::OkStatus(); });
+  }
   if (!status.ok()) return new Refused(status);
   const auto begin = Begin(decoded);
   if (!begin.ok()) return new Refused(begin.status());
@@ -186,7 +208,8 @@ EventWatchers::Reactor* EventWatchers::Watch(
     return new Refused(TooMany());
   }
   const auto stream =
-      std::make_shared<Stream>(this, std::move(path), *begin, decoded.follow());
+      std::make_shared<Stream>(this, std::move(path), *begin, decoded.follow(),
+                               access.EventsFor(*context));
   {
     MutexLock lock(&mu_);
     streams_.emplace(stream.get(), stream);

@@ -19,6 +19,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/volume_service.pb.h"
+#include "server/service/call_access.h"
 #include "server/service/call_gate.h"
 #include "server/service/event_feed.h"
 
@@ -45,9 +46,10 @@ class EventWatchers {
   EventWatchers(const EventWatchers&) = delete;
   EventWatchers& operator=(const EventWatchers&) = delete;
 
-  // Answers a call, whose request lives until it has ended.
+  // Answers a call, whose request lives until it has ended. Sends what one may
+  // see.
   Reactor* Watch(grpc::CallbackServerContext* context,
-                 const grpc::ByteBuffer* request);
+                 const grpc::ByteBuffer* request, const CallAccess& access);
 
   // Ends all streams with UNAVAILABLE when they have sent what there is. Call
   // it after the gate is closed, which tells when they are gone.

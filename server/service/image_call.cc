@@ -99,18 +99,20 @@ void ImageCall::End(const absl::Status& status) {
 
 std::function<void()> ImageCall::SendAway() {
   return [self = weak_from_this()] {
-    if (const auto call = self.lock()) call->EndNow();
+    if (const auto call = self.lock()) {
+      call->EndNow(ClientTooSlow(call->held_bytes_));
+    }
   };
 }
 
-void ImageCall::EndNow() {
+void ImageCall::EndNow(const absl::Status& why) {
   std::unique_ptr<EndableCall> call;
   {
     MutexLock lock(&mu_);
     if (finished_) return;
     call = std::make_unique<EndableCall>(context_->c_call());
   }
-  call->End(ClientTooSlow(held_bytes_));
+  call->End(why);
 }
 
 }  // namespace ramvol::service

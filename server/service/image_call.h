@@ -32,6 +32,8 @@ class ImageCall : public std::enable_shared_from_this<ImageCall>,
   void Start() ABSL_LOCKS_EXCLUDED(mu_);
 
   void Drain() override ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends it, whatever its client takes.
+  void EndNow(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
   std::function<void()> SendAway() override;
 
  protected:
@@ -67,7 +69,6 @@ class ImageCall : public std::enable_shared_from_this<ImageCall>,
  private:
   bool EndWait() ABSL_LOCKS_EXCLUDED(mu_);
   void TakeMemory() ABSL_LOCKS_EXCLUDED(mu_);
-  void EndNow() ABSL_LOCKS_EXCLUDED(mu_);
 
   ImageStreams& streams_;
   const size_t held_bytes_;

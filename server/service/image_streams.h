@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "grpcpp/server_context.h"
 #include "server/engine/engine.h"
+#include "server/service/call_access.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
@@ -28,6 +29,7 @@ struct ImageParts {
   Catalog* catalog = nullptr;
   Executor* executor = nullptr;
   CallGate* gate = nullptr;
+  const CallAccess* access = nullptr;
   std::shared_ptr<ClientMemory> memory;
 };
 

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "base/clock.h"
 #include "base/peer.h"
 #include "grpcpp/server_context.h"
 #include "proto/status.h"
+#include "server/access/authority.h"
+#include "server/access/role.h"
 #include "server/service/block_operations.h"
 #include "server/service/call_gate.h"
 #include "server/service/io_wire.h"
@@ -37,6 +40,14 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
 
 size_t Index(Lane lane) { return static_cast<size_t>(lane); }
 
+std::unique_ptr<v1::IoResult> FailedResult(const v1::IoOperation& operation,
+                                           const absl::Status& error) {
+  auto result = std::make_unique<v1::IoResult>();
+  result->set_id(operation.id());
+  *result->mutable_error() = ToRpcStatus(error);
+  return result;
+}
+
 // Counts an operation that succeeded.
 void Count(const v1::IoOperation& operation,
            const engine::Attachment& attachment) {
@@ -62,10 +73,12 @@ class IoStream::OpenLater {
 };
 
 IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
+                   const CallAccess* access,
                    grpc::CallbackServerContext* context)
     : engine_(engine),
       executor_(executor),
       set_(set),
+      access_(access),
       context_(context),
       memory_(set->memory(), this, &session_) {}
 
@@ -117,22 +130,21 @@ void IoStream::Resume() {
 
 std::function<void()> IoStream::SendAway() {
   return [self = weak_from_this()] {
-    if (const auto stream = self.lock()) stream->EndNow();
+    if (const auto stream = self.lock()) stream->EndNow(absl::OkStatus());
   };
 }
 
-void IoStream::EndNow() {
+void IoStream::EndNow(absl::Status why) {
   std::unique_ptr<EndableCall> call;
-  absl::Status status;
   {
     MutexLock lock(&mu_);
     if (finished_) return;
-    status = ClientTooSlow(memory_.held_bytes());
-    session_.Abandon(status);
+    if (why.ok()) why = ClientTooSlow(memory_.held_bytes());
+    session_.Abandon(why);
     call = std::make_unique<EndableCall>(context_->c_call());
     ++runners_[Index(Lane::kPrompt)];
   }
-  call->End(status);
+  call->End(why);
   EndRunner(Lane::kPrompt);
 }
 
@@ -188,7 +200,21 @@ absl::Status IoStream::ReceiveLocked() {
 
 absl::Status IoStream::EnterLocked() {
   auto volume = FindVolume(*engine_, session_.volume_name(), request_.uid());
-  if (!volume.ok()) return volume.status();
+  if (access_->on()) {
+    // The volume may have another name by now than the client says.
+    v1::IoRequest opened;
+    opened.set_volume(session_.volume_name());
+    absl::Status may =
+        volume.ok() ? AllowLocked(*volume) : access_->Check(*context_, opened);
+    if (may.ok()) {
+      may = WithMetadata(volume.status(), "volume", session_.volume_name());
+    }
+    access_->Note(*context_, opened, may);
+    if (!may.ok()) return may;
+  }
+  if (!volume.ok()) {
+    return WithMetadata(volume.status(), "volume", session_.volume_name());
+  }
   auto attachment = set_->Attach(request_.client_id(), *std::move(volume),
                                  {"io", PeerText(context_->peer())},
                                  request_.if_unattached());
@@ -201,11 +227,59 @@ absl::Status IoStream::EnterLocked() {
   return absl::OkStatus();
 }
 
+absl::Status IoStream::AllowLocked(
+    const std::shared_ptr<engine::Volume>& volume) {
+  auto identity = access_->IdentityOf(*context_);
+  if (!identity.ok()) return identity.status();
+  static constexpr Need kRead = {"volume", access::Right::kRead, Names::kVolume,
+                                 Absent::kEngine};
+  const std::string name = volume->name();
+  absl::Status status = access_->CheckName(*identity, kRead, name);
+  if (absl::IsNotFound(status)) {
+    // Of the name that the client knows.
+    return WithMetadata(engine::Engine::NotFound(session_.volume_name()),
+                        "volume", session_.volume_name());
+  }
+  if (!status.ok()) return status;
+  identity_ = std::make_unique<const access::Identity>(*std::move(identity));
+  // Whoever refers to a volume keeps it from expiring.
+  const auto may = [access = access_, who = *identity_,
+                    weak = std::weak_ptr<engine::Volume>(volume)](
+                       access::Right right) {
+    const auto volume = weak.lock();
+    return volume == nullptr || access->Decide(who, right, volume->name()) ==
+                                    access::Decision::kAllowed;
+  };
+  may_write_ = may(access::Right::kWrite);
+  const access::Right right =
+      may_write_ ? access::Right::kWrite : access::Right::kRead;
+  session_entry_ = access_->sessions().Add(
+      {[may, right] { return may(right); },
+       [self = weak_from_this(), who = *identity_, right, name] {
+         if (const auto stream = self.lock()) {
+           stream->EndNow(access::DeniedError(who, right, name));
+         }
+       }});
+  return absl::OkStatus();
+}
+
+absl::Status IoStream::MayRun(const v1::IoOperation& operation) const {
+  const std::string& name = attachment_->volume().name();
+  const bool writes = operation.has_write() || operation.has_trim() ||
+                      operation.has_write_zeroes();
+  if (writes && !may_write_) {
+    return access::DeniedError(*identity_, access::Right::kWrite, name);
+  }
+  if (!operation.has_get_changed_extents()) return absl::OkStatus();
+  return access_->CheckSince(*identity_,
+                             operation.get_changed_extents().since());
+}
+
 void IoStream::OpenLocked() {
   const engine::Volume& volume = attachment_->volume();
   v1::IoOpened opened;
   opened.set_size_bytes(static_cast<int64_t>(volume.size_bytes()));
-  opened.set_read_only(volume.read_only());
+  opened.set_read_only(volume.read_only() || !may_write_);
   opened.set_uid(FormatUid(volume.uid()));
   session_.Open(std::move(opened));
 }
@@ -351,7 +425,11 @@ void IoStream::RunTurn(Lane lane, int most) {
     Act(next);
     if (operation == nullptr) return;
     set_->CallHookForTest(*operation);
-    result = RunOperation(attachment_->volume(), *engine_, *operation);
+    const absl::Status may =
+        identity_ == nullptr ? absl::OkStatus() : MayRun(*operation);
+    result = may.ok()
+                 ? RunOperation(attachment_->volume(), *engine_, *operation)
+                 : FailedResult(*operation, may);
     if (!result->has_error()) Count(*operation, *attachment_);
     const int64_t began_ns = std::exchange(now_ns, SteadyNowNs());
     if (small) cost.Note(now_ns - began_ns);

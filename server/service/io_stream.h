@@ -17,8 +17,11 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/block_service.pb.h"
+#include "server/access/identity.h"
+#include "server/access/sessions.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
+#include "server/service/call_access.h"
 #include "server/service/executor.h"
 #include "server/service/io_session.h"
 #include "server/service/io_stream_memory.h"
@@ -43,10 +46,10 @@ class IoStream final
       public OpenStream,
       public ClientMemory::Client {
  public:
-  // Borrows the first three, which must outlive the stream, and `context` until
+  // Borrows the first four, which must outlive the stream, and `context` until
   // OnDone. Start it once.
   IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
-           grpc::CallbackServerContext* context);
+           const CallAccess* access, grpc::CallbackServerContext* context);
 
   void Start();
 
@@ -77,14 +80,20 @@ class IoStream final
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
   // Takes in incoming_, which is charged.
   void TakeMessage(bool ok) ABSL_LOCKS_EXCLUDED(mu_);
-  // Ends the stream, whose client is slow.
-  void EndNow() ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends the stream, whatever its client takes. Of a client that is slow, `why`
+  // is OK.
+  void EndNow(absl::Status why) ABSL_LOCKS_EXCLUDED(mu_);
   // `status` is that of decoding.
   void EndOrReceiveLocked(bool ok, absl::Status status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes up the first message; says `opened`, unless streams are replaced_.
   absl::Status EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether the client may open `volume`, and go on with it.
+  absl::Status AllowLocked(const std::shared_ptr<engine::Volume>& volume)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // PERMISSION_DENIED and the like for an operation that it may not do.
+  absl::Status MayRun(const v1::IoOperation& operation) const;
   void OpenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The replaced streams are at rest.
   void Open() ABSL_LOCKS_EXCLUDED(mu_);
@@ -108,6 +117,7 @@ class IoStream final
   engine::Engine* const engine_;
   Executor* const executor_;
   IoStreamSet* const set_;
+  const CallAccess* const access_;
   grpc::CallbackServerContext* const context_;  // Until finished_.
 
   Mutex mu_;
@@ -124,6 +134,10 @@ class IoStream final
 
   // Set by the first message, then constant until the stream finishes.
   std::shared_ptr<engine::Attachment> attachment_;
+  // Null: it may do everything.
+  std::unique_ptr<const access::Identity> identity_;
+  bool may_write_ = true;
+  access::Sessions::Entry session_entry_;
   // Filled under mu_ when writing_ becomes true; then whoever did so encodes
   // it.
   v1::IoResponse response_;

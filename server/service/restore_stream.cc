@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
+#include "server/service/call_access.h"
 #include "server/service/call_message.h"
 #include "server/service/image_settings.h"
 #include "server/service/peer_text.h"
@@ -12,9 +13,14 @@ namespace ramvol::service {
 grpc::ServerReadReactor<grpc::ByteBuffer>* RestoreStream::Answer(
     ImageStreams* streams, grpc::CallbackServerContext* context,
     grpc::ByteBuffer* response) {
-  absl::Status status = streams->Enter(*context);
-  if (!status.ok())
+  // Before it names a volume it already takes a place, and memory.
+  const CallAccess& access = *streams->parts().access;
+  absl::Status status = access.Check(*context, v1::RestoreRequest());
+  if (!status.ok()) access.Note(*context, v1::RestoreRequest(), status);
+  if (status.ok()) status = streams->Enter(*context);
+  if (!status.ok()) {
     return new RefusedCall<grpc::ServerReadReactor<grpc::ByteBuffer>>(status);
+  }
   const auto stream =
       std::make_shared<RestoreStream>(streams, context, response);
   streams->Add(stream);
@@ -113,12 +119,24 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> RestoreStream::Make(
   auto settings = RequestFor(header, wanted_);
   if (!settings.ok()) return settings.status();
   settings_ = *std::move(settings);
+  const absl::Status may = MayCreate();
+  if (!may.ok()) return may;
   if (wanted_.allocator() != v1::ALLOCATOR_UNSPECIFIED) sink_.TryRaw();
   return parts_.catalog->CreateHidden(settings_);
 }
 
+// With the labels that it will have.
+absl::Status RestoreStream::MayCreate() const {
+  v1::RestoreRequest request;
+  *request.mutable_volume() = settings_;
+  absl::Status status = parts_.access->Check(*context_, request);
+  if (!status.ok()) parts_.access->Note(*context_, request, status);
+  return status;
+}
+
 absl::Status RestoreStream::Complete() {
   absl::Status status = reader_.Finish();
+  if (status.ok()) status = MayCreate();
   const std::shared_ptr<engine::Volume>& volume = sink_.volume();
   if (status.ok() && wanted_.size_bytes() != 0) {
     // An image that followed may have changed it.
@@ -140,6 +158,9 @@ absl::Status RestoreStream::Complete() {
     return absl::CancelledError("the client is gone");
   }
   auto published = parts_.catalog->Publish(volume, settings_, PeerText(peer_));
+  v1::RestoreRequest noted;
+  *noted.mutable_volume() = settings_;
+  parts_.access->Note(*context_, noted, published.status());
   if (!published.ok()) return published.status();
   published_ = true;
   v1::RestoreResponse response;

@@ -51,6 +51,7 @@ class RestoreStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   Turn NextTurn(grpc::ByteBuffer* message) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status TakeIn(grpc::ByteBuffer* message);
   absl::Status Complete();
+  absl::Status MayCreate() const;
   absl::StatusOr<std::shared_ptr<engine::Volume>> Make(
       const qcow2::Header& header);
 

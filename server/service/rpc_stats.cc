@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
+#include "ramvol/v1/access_service.pb.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -36,8 +37,8 @@ uint64_t MethodStats::handled(size_t code) const {
 
 RpcStats::RpcStats() {
   for (const google::protobuf::FileDescriptor* file :
-       {v1::Volume::descriptor()->file(),
-        v1::IoRequest::descriptor()->file()}) {
+       {v1::Volume::descriptor()->file(), v1::IoRequest::descriptor()->file(),
+        v1::WhoAmIRequest::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       const google::protobuf::ServiceDescriptor& service = *file->service(i);
       for (int j = 0; j < service.method_count(); ++j) {

@@ -4,6 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
+#include "server/access/authority.h"
+#include "server/access/role.h"
+#include "server/service/call_access.h"
 #include "server/service/call_message.h"
 #include "server/service/image_settings.h"
 #include "server/service/io_wire.h"
@@ -38,12 +41,18 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* SaveStream::Answer(
   v1::SaveRequest decoded;
   absl::Status status = DecodeSmallMessage(request, &decoded);
   if (status.ok()) status = CheckRequest(decoded);
-  if (status.ok()) status = streams->Enter(*context);
-  if (!status.ok())
+  if (status.ok()) {
+    const CallAccess& access = *streams->parts().access;
+    status =
+        access.Run(*context, decoded, [&] { return streams->Enter(*context); });
+  }
+  if (!status.ok()) {
     return new RefusedCall<grpc::ServerWriteReactor<grpc::ByteBuffer>>(status);
+  }
   const auto stream =
       std::make_shared<SaveStream>(streams, context, std::move(decoded));
   streams->Add(stream);
+  stream->StayAllowed();
   stream->Start();
   return stream.get();
 }
@@ -58,6 +67,23 @@ SaveStream::~SaveStream() {
   source_.reset();
   if (hidden_ == nullptr) return;
   (void)parts_.engine->DeleteVolume(hidden_, /*force=*/true);
+}
+
+void SaveStream::StayAllowed() {
+  const CallAccess& access = *parts_.access;
+  if (!access.on()) return;
+  auto identity = access.IdentityOf(*context_);
+  if (!identity.ok()) return;  // It was known a moment ago.
+  session_entry_ = access.sessions().Add(
+      {[&access, who = *identity, name = request_.volume()] {
+         return access.Decide(who, access::Right::kRead, name) ==
+                access::Decision::kAllowed;
+       },
+       [self = weak_from_this(), who = *identity, name = request_.volume()] {
+         if (const auto call = self.lock()) {
+           call->EndNow(access::DeniedError(who, access::Right::kRead, name));
+         }
+       }});
 }
 
 void SaveStream::Step() {

@@ -14,6 +14,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "qcow2/stream_writer.h"
 #include "ramvol/v1/block_service.pb.h"
+#include "server/access/sessions.h"
 #include "server/archive/volume_source.h"
 #include "server/engine/volume.h"
 #include "server/service/image_call.h"
@@ -51,6 +52,8 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Step() override;
   void FinishCall(const grpc::Status& status) override { Finish(status); }
   void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends it when the client's right is taken away.
+  void StayAllowed();
 
   // Finds what is to be saved, and takes the snapshot.
   absl::Status Open();
@@ -60,6 +63,7 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   grpc::ByteBuffer FirstMessage() const;
 
   const v1::SaveRequest request_;
+  access::Sessions::Entry session_entry_;  // Constant after Start.
 
   // The executor's, one task at a time.
   std::shared_ptr<engine::Volume> hidden_;  // A snapshot of its own, or null.

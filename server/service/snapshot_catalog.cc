@@ -17,15 +17,6 @@
 namespace ramvol::service {
 namespace {
 
-absl::Status NotFound(const std::string& name) {
-  return WithMetadata(
-      WithReason(absl::NotFoundError(absl::StrCat(
-                     "there is no snapshot \"", name,
-                     "\"; ListSnapshots shows those that there are")),
-                 reason::kSnapshotNotFound),
-      "snapshot", name);
-}
-
 void FillStats(const engine::Volume& snapshot, v1::Snapshot* message) {
   const engine::VolumeStats stats = snapshot.Stats();
   v1::SnapshotStats& out = *message->mutable_stats();
@@ -142,6 +133,16 @@ SnapshotCatalog::SnapshotCatalog(engine::Engine* engine, Clock clock)
 
 SnapshotCatalog::~SnapshotCatalog() = default;
 
+absl::Status SnapshotCatalog::NotFound(std::string_view name) {
+  const std::string bare(BareName(name));
+  return WithMetadata(
+      WithReason(absl::NotFoundError(absl::StrCat(
+                     "there is no snapshot \"", bare,
+                     "\"; ListSnapshots shows those that there are")),
+                 reason::kSnapshotNotFound),
+      "snapshot", bare);
+}
+
 absl::StatusOr<std::shared_ptr<const SnapshotCatalog::Entry>>
 SnapshotCatalog::FindEntry(const std::string& name) const {
   const std::string_view bare = BareName(name);
@@ -151,7 +152,7 @@ SnapshotCatalog::FindEntry(const std::string& name) const {
   }
   ReaderMutexLock lock(&map_mu_);
   const auto it = entries_.find(bare);
-  if (it == entries_.end()) return NotFound(std::string(bare));
+  if (it == entries_.end()) return NotFound(bare);
   return it->second;
 }
 

@@ -47,6 +47,8 @@ class SnapshotCatalog {
   absl::StatusOr<std::vector<v1::Snapshot>> Create(
       const v1::CreateSnapshotsRequest& request, std::string_view client);
   absl::StatusOr<v1::Snapshot> Get(const std::string& name) const;
+  // The error of Get. "@" may come first.
+  static absl::Status NotFound(std::string_view name);
   // In the form of a read-only volume, for those who read either.
   absl::StatusOr<v1::Volume> GetAsVolume(const std::string& name) const;
   absl::Status Delete(const v1::DeleteSnapshotRequest& request,

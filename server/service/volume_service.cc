@@ -41,10 +41,12 @@ absl::StatusOr<int32_t> PageSize(int32_t wanted, int32_t max) {
 
 // Fills a page of up to `size` items, each with a name, from after the page
 // that `token` ends. `list(after, max)` gives items in order, and whether more
-// follow; `add(item)` puts one into the answer.
-template <typename List, typename Add>
+// follow; `add(item)` puts one into the answer. Those that `sees(item)` denies
+// are left out; null denies none.
+template <typename List, typename Sees, typename Add>
 absl::Status FillPage(int32_t size, const std::string& token, const List& list,
-                      const Add& add, std::string* next_token) {
+                      const Sees& sees, const Add& add,
+                      std::string* next_token) {
   auto last = ParsePageToken(token);
   if (!last.ok()) return last.status();
   size_t bytes = 0;
@@ -55,6 +57,10 @@ absl::Status FillPage(int32_t size, const std::string& token, const List& list,
         *last, static_cast<size_t>(std::min(size - count, kVolumesAtOnce)));
     more = others;
     for (auto& item : items) {
+      if (sees != nullptr && !sees(item)) {
+        *last = item.name();
+        continue;
+      }
       bytes += item.ByteSizeLong();
       // At least one item a page, so that a listing always moves on.
       if (bytes > kMaxPageBytes && count > 0) {
@@ -78,31 +84,36 @@ absl::Status Answer(absl::StatusOr<v1::Volume> volume, Response* response) {
   return absl::OkStatus();
 }
 
-// Makes a task of `call(const Request&, Response*)`.
-template <typename Request, typename Response, typename Call>
-UnaryTask Task(grpc::CallbackServerContext* context,
-               const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
-               Call call) {
-  return {
-      .context = context,
-      .request_bytes = request->Length(),
-      .answer_bytes = 0,
-      .response = response,
-      .run = OnMessages<Request, Response>(request, response, std::move(call))};
-}
-
 }  // namespace
 
 VolumeService::VolumeService(engine::Engine* engine, Catalog* catalog,
                              EventWatchers* watchers, Executor* executor,
-                             CallGate* gate,
+                             CallGate* gate, const CallAccess* access,
                              std::shared_ptr<ClientMemory> memory)
     : engine_(engine),
       catalog_(catalog),
       watchers_(watchers),
       gate_(gate),
+      access_(access),
       runner_(executor, gate, std::move(memory)),
       start_time_(absl::Now()) {}
+
+template <typename Request, typename Response, typename Call>
+UnaryTask VolumeService::Task(grpc::CallbackServerContext* context,
+                              const grpc::ByteBuffer* request,
+                              grpc::ByteBuffer* response, Call call) const {
+  auto allowed = [this, context, call = std::move(call)](const Request& request,
+                                                         Response* response) {
+    return access_->Run(*context, request,
+                        [&] { return call(request, response); });
+  };
+  return {.context = context,
+          .request_bytes = request->Length(),
+          .answer_bytes = 0,
+          .response = response,
+          .run = OnMessages<Request, Response>(request, response,
+                                               std::move(allowed))};
+}
 
 void VolumeService::set_grpc_addresses(std::vector<std::string> addresses) {
   MutexLock lock(&mu_);
@@ -146,15 +157,16 @@ grpc::ServerUnaryReactor* VolumeService::ListVolumes(
     grpc::ByteBuffer* response) {
   UnaryTask task = Task<v1::ListVolumesRequest, v1::ListVolumesResponse>(
       context, request, response,
-      [this](const v1::ListVolumesRequest& request,
-             v1::ListVolumesResponse* response) {
-        return List(request, response);
+      [this, context](const v1::ListVolumesRequest& request,
+                      v1::ListVolumesResponse* response) {
+        return List(access_->VolumesFor(*context), request, response);
       });
   task.answer_bytes = kMaxPageBytes;
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
-absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
+absl::Status VolumeService::List(const CallAccess::Sees& sees,
+                                 const v1::ListVolumesRequest& request,
                                  v1::ListVolumesResponse* response) const {
   const auto size = PageSize(request.page_size(), kMaxPageSize);
   if (!size.ok()) return size.status();
@@ -163,6 +175,7 @@ absl::Status VolumeService::List(const v1::ListVolumesRequest& request,
       [this](std::string_view after, size_t max) {
         return catalog_->List(after, max);
       },
+      sees,
       [response](v1::Volume volume) {
         *response->add_volumes() = std::move(volume);
       },
@@ -331,15 +344,16 @@ grpc::ServerUnaryReactor* VolumeService::ListSnapshots(
     grpc::ByteBuffer* response) {
   UnaryTask task = Task<v1::ListSnapshotsRequest, v1::ListSnapshotsResponse>(
       context, request, response,
-      [this](const v1::ListSnapshotsRequest& request,
-             v1::ListSnapshotsResponse* response) {
-        return ListKept(request, response);
+      [this, context](const v1::ListSnapshotsRequest& request,
+                      v1::ListSnapshotsResponse* response) {
+        return ListKept(access_->SnapshotsFor(*context), request, response);
       });
   task.answer_bytes = kMaxPageBytes;
   return runner_.Run(Lane::kPrompt, std::move(task));
 }
 
 absl::Status VolumeService::ListKept(
+    const CallAccess::SeesSnapshot& sees,
     const v1::ListSnapshotsRequest& request,
     v1::ListSnapshotsResponse* response) const {
   const auto size = PageSize(request.page_size(), kMaxPageSize);
@@ -349,6 +363,7 @@ absl::Status VolumeService::ListKept(
       [this, &request](std::string_view after, size_t max) {
         return catalog_->snapshots().List(request.volume(), after, max);
       },
+      sees,
       [response](v1::Snapshot snapshot) {
         *response->add_snapshots() = std::move(snapshot);
       },
@@ -436,7 +451,7 @@ grpc::ServerUnaryReactor* VolumeService::GetServerInfo(
 
 EventWatchers::Reactor* VolumeService::WatchEvents(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return watchers_->Watch(context, request);
+  return watchers_->Watch(context, request, *access_);
 }
 
 void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {

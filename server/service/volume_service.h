@@ -16,6 +16,7 @@
 #include "ramvol/v1/volume_service.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/saves/save_dir.h"
+#include "server/service/call_access.h"
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/event_watchers.h"
@@ -52,11 +53,11 @@ using VolumeServiceBase = v1::VolumeService::WithRawCallbackMethod_SaveAll<
 // Thread-safe. volume_service.proto is the contract.
 class VolumeService final : public VolumeServiceBase {
  public:
-  // Borrows the first five, which must outlive the service and its calls. Calls
+  // Borrows the first six, which must outlive the service and its calls. Calls
   // wait while `memory` is full.
   VolumeService(engine::Engine* engine, Catalog* catalog,
                 EventWatchers* watchers, Executor* executor, CallGate* gate,
-                std::shared_ptr<ClientMemory> memory);
+                const CallAccess* access, std::shared_ptr<ClientMemory> memory);
 
   // Sets grpc_addresses of GetServerInfo. Call this before clients can connect.
   void set_grpc_addresses(std::vector<std::string> addresses);
@@ -118,9 +119,17 @@ class VolumeService final : public VolumeServiceBase {
                                       const grpc::ByteBuffer* request) override;
 
  private:
-  absl::Status List(const v1::ListVolumesRequest& request,
+  // Makes a task of `call(const Request&, Response*)`, for who may call it.
+  template <typename Request, typename Response, typename Call>
+  UnaryTask Task(grpc::CallbackServerContext* context,
+                 const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
+                 Call call) const;
+  // These list what one may see, if there is a `sees`.
+  absl::Status List(const CallAccess::Sees& sees,
+                    const v1::ListVolumesRequest& request,
                     v1::ListVolumesResponse* response) const;
-  absl::Status ListKept(const v1::ListSnapshotsRequest& request,
+  absl::Status ListKept(const CallAccess::SeesSnapshot& sees,
+                        const v1::ListSnapshotsRequest& request,
                         v1::ListSnapshotsResponse* response) const;
   absl::Status ListHolders(const v1::ListClientsRequest& request,
                            v1::ListClientsResponse* response) const;
@@ -133,6 +142,7 @@ class VolumeService final : public VolumeServiceBase {
   EventWatchers* const watchers_;
   CallGate* const gate_;
   saves::SaveDir* save_dir_ = nullptr;
+  const CallAccess* const access_;
   const UnaryRunner runner_;
   const absl::Time start_time_;
   mutable Mutex mu_;

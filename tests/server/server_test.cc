@@ -71,7 +71,8 @@ absl::StatusOr<HealthCheckResponse> CheckHealth(grpc::Channel* channel,
 TEST(ServerTest, HealthIsServingForEachService) {
   TestServer server;
   for (const char* service :
-       {"", "ramvol.v1.VolumeService", "ramvol.v1.BlockService"}) {
+       {"", "ramvol.v1.VolumeService", "ramvol.v1.BlockService",
+        "ramvol.v1.AccessService"}) {
     auto health = CheckHealth(server.channel().get(), service);
     ASSERT_THAT(health, IsOk()) << service;
     EXPECT_EQ(health->status(), HealthCheckResponse::SERVING) << service;
@@ -109,7 +110,8 @@ TEST(ServerTest, ReflectionKnowsEveryService) {
   const auto* pool = google::protobuf::DescriptorPool::generated_pool();
   for (const char* service :
        {"ramvol.v1.VolumeService", "ramvol.v1.BlockService",
-        "grpc.health.v1.Health", "grpc.channelz.v1.Channelz",
+        "ramvol.v1.AccessService", "grpc.health.v1.Health",
+        "grpc.channelz.v1.Channelz",
         "grpc.reflection.v1alpha.ServerReflection"}) {
     EXPECT_NE(pool->FindServiceByName(service), nullptr) << service;
   }
@@ -135,8 +137,8 @@ TEST(ServerTest, MalformedRequestsAreNamed) {
   const auto* pool = google::protobuf::DescriptorPool::generated_pool();
   ::testing::internal::CaptureStderr();
   int methods = 0;
-  for (const char* name :
-       {"ramvol.v1.VolumeService", "ramvol.v1.BlockService"}) {
+  for (const char* name : {"ramvol.v1.VolumeService", "ramvol.v1.BlockService",
+                           "ramvol.v1.AccessService"}) {
     const auto* service = pool->FindServiceByName(name);
     for (int i = 0; i < service->method_count(); ++i) {
       const auto* method = service->method(i);
@@ -162,7 +164,7 @@ TEST(ServerTest, MalformedRequestsAreNamed) {
       ++methods;
     }
   }
-  EXPECT_EQ(methods, 27);
+  EXPECT_EQ(methods, 29);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 

@@ -79,7 +79,7 @@ TEST_F(AuthorityTest, Decides) {
   EXPECT_EQ(decide(ci, Right::kRead, "ci-1"), Decision::kAllowed);
   EXPECT_EQ(decide(ci, Right::kWrite, "ci-1"), Decision::kDenied);
   EXPECT_EQ(decide(ci, Right::kView, "other"), Decision::kInvisible);
-  EXPECT_EQ(decide(ci, Right::kCreate, "other"), Decision::kDenied);
+  EXPECT_EQ(decide(ci, Right::kCreate, "other"), Decision::kInvisible);
   EXPECT_EQ(decide(ci, Right::kEnter, ""), Decision::kAllowed);
   EXPECT_EQ(decide(ci, Right::kServer, ""), Decision::kDenied);
   EXPECT_EQ(decide(Bearer(*authority, "key"), Right::kServer, ""),

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/call_peer.h"
+#include "base/peer_names.h"
 #include "gtest/gtest.h"
 
 namespace ramvol::access {
@@ -21,7 +23,8 @@ bool Has(const std::vector<std::string>& names, const std::string& name) {
 TEST(IdentityTest, NamesTheClientOfAUnixSocket) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const std::string path = ::testing::TempDir() + "/identity.sock";
+  // Paths of sockets are short.
+  const std::string path = absl::StrCat("/tmp/identity.", getpid());
   path.copy(address.sun_path, sizeof(address.sun_path) - 1);
   unlink(path.c_str());
   const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -31,19 +34,31 @@ TEST(IdentityTest, NamesTheClientOfAUnixSocket) {
   ASSERT_EQ(listen(listener, 1), 0);
   ASSERT_EQ(connect(client, where, sizeof(address)), 0);
   const int accepted = accept(listener, nullptr, nullptr);
-  const auto names = NamesOfUnixPeer(accepted);
+  const auto names = NamesOf(PeerOfUnixSocket(accepted));
   EXPECT_TRUE(Has(names, absl::StrCat("unix:", getuid())));
   EXPECT_TRUE(Has(names, absl::StrCat("group:", getgid())));
   EXPECT_TRUE(Has(names, absl::StrCat("socket:", path)));
   for (const int fd : {listener, client, accepted}) close(fd);
+  unlink(path.c_str());
 }
 
 TEST(IdentityTest, NobodyComesOverTcp) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
   ASSERT_GE(fd, 0);
-  EXPECT_TRUE(NamesOfUnixPeer(fd).empty());
+  EXPECT_TRUE(NamesOf(PeerOfUnixSocket(fd)).empty());
   close(fd);
-  EXPECT_TRUE(NamesOfUnixPeer(-1).empty());
+  EXPECT_TRUE(NamesOf(PeerOfUnixSocket(-1)).empty());
+}
+
+TEST(IdentityTest, NamesWhatTlsProved) {
+  const PeerNames names = {.uris = {"spiffe://a/b"},
+                           .dns = {"a.example", "b.example"},
+                           .common_name = "a",
+                           .psk_user = "vm"};
+  EXPECT_EQ(NamesOf(names),
+            (std::vector<std::string>{"uri:spiffe://a/b", "dns:a.example",
+                                      "dns:b.example", "cn:a", "psk:vm"}));
+  EXPECT_TRUE(NamesOf(PeerNames()).empty());
 }
 
 TEST(IdentityTest, ShowsNumbersAsNames) {
