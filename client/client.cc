@@ -230,6 +230,24 @@ absl::StatusOr<v1::Volume> ClientConnection::RevertVolume(
   return Unsupported();
 }
 
+absl::StatusOr<v1::WhoAmIResponse> Client::WhoAmI() const {
+  return connection_->WhoAmI();
+}
+
+absl::StatusOr<v1::CheckAccessResponse> Client::CheckAccess(
+    const v1::CheckAccessRequest& request) const {
+  return connection_->CheckAccess(request);
+}
+
+absl::StatusOr<v1::WhoAmIResponse> ClientConnection::WhoAmI() {
+  return Unsupported();
+}
+
+absl::StatusOr<v1::CheckAccessResponse> ClientConnection::CheckAccess(
+    const v1::CheckAccessRequest&) {
+  return Unsupported();
+}
+
 absl::StatusOr<std::unique_ptr<ImageReader>> Client::Save(
     const v1::SaveRequest& request) const {
   return connection_->Save(request);

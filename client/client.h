@@ -22,6 +22,7 @@
 #include "client/image_stream.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
+#include "ramvol/v1/access_service.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol {
@@ -103,6 +104,11 @@ class Client {
   // not tried again.
   absl::StatusOr<v1::SaveAllResponse> SaveAll(
       const v1::SaveAllRequest& request) const;
+
+  // Who the server takes this client for, and whether it may do something.
+  absl::StatusOr<v1::WhoAmIResponse> WhoAmI() const;
+  absl::StatusOr<v1::CheckAccessResponse> CheckAccess(
+      const v1::CheckAccessRequest& request) const;
 
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() const;
   // Asks gRPC's standard health service. FAILED_PRECONDITION when the server

@@ -12,6 +12,7 @@
 #include "client/image_stream.h"
 #include "client/options.h"
 #include "client/volume_connection.h"
+#include "ramvol/v1/access_service.pb.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol {
@@ -58,6 +59,9 @@ class ClientConnection {
   virtual absl::Status DeleteSnapshot(const v1::DeleteSnapshotRequest& request);
   virtual absl::StatusOr<v1::Volume> RevertVolume(
       const v1::RevertVolumeRequest& request);
+  virtual absl::StatusOr<v1::WhoAmIResponse> WhoAmI();
+  virtual absl::StatusOr<v1::CheckAccessResponse> CheckAccess(
+      const v1::CheckAccessRequest& request);
   // Not pure, as ListClients. Save waits for the first message.
   virtual absl::StatusOr<std::unique_ptr<ImageReader>> Save(
       const v1::SaveRequest& request);

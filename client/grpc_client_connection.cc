@@ -37,6 +37,8 @@
 #include "grpcpp/support/status.h"
 #include "grpcpp/support/sync_stream.h"
 #include "proto/status.h"
+#include "ramvol/v1/access_service.grpc.pb.h"
+#include "ramvol/v1/access_service.pb.h"
 #include "ramvol/v1/block_service.grpc.pb.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "ramvol/v1/volume_service.grpc.pb.h"
@@ -260,6 +262,7 @@ class GrpcClientConnection : public ClientConnection {
     control_channel_ = channels.front();
     stub_ = v1::VolumeService::NewStub(control_channel_);
     block_stub_ = v1::BlockService::NewStub(control_channel_);
+    access_stub_ = v1::AccessService::NewStub(control_channel_);
     health_stub_ = grpc::health::v1::Health::NewStub(control_channel_);
     transport_ = MakeGrpcIoTransport(std::move(channels), timer_);
   }
@@ -386,6 +389,23 @@ class GrpcClientConnection : public ClientConnection {
     return response;
   }
 
+  absl::StatusOr<v1::WhoAmIResponse> WhoAmI() override {
+    v1::WhoAmIResponse response;
+    absl::Status status = AskAccess(&v1::AccessService::Stub::WhoAmI,
+                                    v1::WhoAmIRequest(), response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::StatusOr<v1::CheckAccessResponse> CheckAccess(
+      const v1::CheckAccessRequest& request) override {
+    v1::CheckAccessResponse response;
+    absl::Status status =
+        AskAccess(&v1::AccessService::Stub::CheckAccess, request, response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
   absl::StatusOr<std::unique_ptr<EventWatch>> WatchEvents(
       const v1::WatchEventsRequest& request) override {
     return std::make_unique<GrpcEventWatch>(
@@ -471,6 +491,19 @@ class GrpcClientConnection : public ClientConnection {
     return FromGrpcStatus(((*stub_).*method)(&context, request, &response));
   }
 
+  template <typename Request, typename Response>
+  absl::Status AskAccess(grpc::Status (v1::AccessService::Stub::*method)(
+                             grpc::ClientContext*, const Request&, Response*),
+                         const Request& request, Response& response) {
+    return Retry([&](absl::Duration left) {
+      grpc::ClientContext context;
+      SetDeadline(left, context);
+      response.Clear();
+      return FromGrpcStatus(
+          ((*access_stub_).*method)(&context, request, &response));
+    });
+  }
+
   // Calls until there is an answer. What a call deleted whose answer was lost
   // is not missed.
   template <typename Request, typename Response>
@@ -510,6 +543,7 @@ class GrpcClientConnection : public ClientConnection {
   std::shared_ptr<grpc::Channel> control_channel_;
   std::unique_ptr<v1::VolumeService::Stub> stub_;
   std::unique_ptr<v1::BlockService::Stub> block_stub_;
+  std::unique_ptr<v1::AccessService::Stub> access_stub_;
   std::unique_ptr<grpc::health::v1::Health::Stub> health_stub_;
   std::shared_ptr<IoTransport> transport_;
   const std::shared_ptr<ClientCounters> counters_ =

@@ -20,6 +20,7 @@
 #include "client/cli/cli_context.h"
 #include "client/cli/client_config.h"
 #include "client/cli/commands/attach_commands.h"
+#include "client/cli/commands/auth_commands.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/compare_commands.h"
 #include "client/cli/commands/completion_command.h"
@@ -283,6 +284,7 @@ ExitCode RunCli(const std::vector<std::string>& words,
   AddNbdCommands(commands);
   AddAttachCommands(commands);
   AddConfigCommand(commands);
+  AddAuthCommands(commands);
   AddHelpCommand(commands);
   AddCompletionCommand(commands);
   // Comes last, because commands inherit a footer that is set before they are

@@ -53,6 +53,8 @@ class MockClientConnection : public ClientConnection {
     ON_CALL(*this, DeleteSnapshot).WillByDefault(Return(unexpected));
     ON_CALL(*this, RevertVolume).WillByDefault(Return(unexpected));
     ON_CALL(*this, SaveAll).WillByDefault(Return(unexpected));
+    ON_CALL(*this, WhoAmI).WillByDefault(Return(unexpected));
+    ON_CALL(*this, CheckAccess).WillByDefault(Return(unexpected));
     ON_CALL(*this, GetServerInfo).WillByDefault(Return(unexpected));
     ON_CALL(*this, CheckHealth).WillByDefault(Return(unexpected));
     ON_CALL(*this, Open).WillByDefault(Return(unexpected));
@@ -94,6 +96,9 @@ class MockClientConnection : public ClientConnection {
               (const v1::RevertVolumeRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::SaveAllResponse>, SaveAll,
               (const v1::SaveAllRequest& request), (override));
+  MOCK_METHOD(absl::StatusOr<v1::WhoAmIResponse>, WhoAmI, (), (override));
+  MOCK_METHOD(absl::StatusOr<v1::CheckAccessResponse>, CheckAccess,
+              (const v1::CheckAccessRequest& request), (override));
   MOCK_METHOD(absl::StatusOr<v1::GetServerInfoResponse>, GetServerInfo, (),
               (override));
   MOCK_METHOD(absl::Status, CheckHealth, (), (override));

@@ -50,6 +50,12 @@ class FakeServer : public ClientConnection {
       const v1::SaveAllRequest&) override {
     return save_answer;
   }
+  absl::StatusOr<v1::WhoAmIResponse> WhoAmI() override { return who; }
+  absl::StatusOr<v1::CheckAccessResponse> CheckAccess(
+      const v1::CheckAccessRequest& request) override {
+    last_access = request;
+    return access;
+  }
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo() override;
   absl::Status CheckHealth() override;
   absl::StatusOr<std::shared_ptr<VolumeConnection>> Open(
@@ -95,6 +101,10 @@ class FakeServer : public ClientConnection {
   v1::DeleteVolumeRequest last_delete;
   v1::CreateSnapshotsRequest last_snapshots;
   v1::SaveAllResponse save_answer;
+  // What it answers, and was asked last.
+  v1::WhoAmIResponse who;
+  v1::CheckAccessResponse access;
+  v1::CheckAccessRequest last_access;
   // Who wants to be alone is refused then.
   bool attached = false;
 
