@@ -76,7 +76,7 @@ put_sdk() {
     client/mocks/*.h; do
     put 644 "$header" "usr/include/ramvol/$header"
   done
-  for proto in block_service volume_service; do
+  for proto in access_policy access_service block_service volume_service; do
     header=ramvol/v1/$proto.pb.h
     put 644 "$bin/proto/_virtual_includes/${proto}_proto/$header" \
       "usr/include/ramvol/$header"
@@ -89,7 +89,7 @@ put_sdk() {
     "usr/lib/$triplet/cmake/ramvol/ramvolConfig.cmake"
   fill ramvolConfigVersion.cmake.in \
     "usr/lib/$triplet/cmake/ramvol/ramvolConfigVersion.cmake"
-  for proto in ramvol/v1/{block_service,volume_service,volumes_file}.proto; do
+  for proto in ramvol/v1/{access_policy,access_service,block_service,volume_service,volumes_file}.proto; do
     put 644 "proto/$proto" "usr/share/ramvol/proto/$proto"
   done
   put 644 third_party/googleapis/google/rpc/status.proto \
