@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -335,7 +336,8 @@ char* Arena::root_area() const {
 }
 
 bool Arena::Contains(const void* start, size_t bytes) const {
-  return impl_->units->UnitHolding(start, bytes) != 0;
+  return reinterpret_cast<uintptr_t>(start) % kObjectAlignment == 0 &&
+         impl_->units->UnitHolding(start, bytes) != 0;
 }
 
 Claim Arena::ClaimObject(const void* object, size_t bytes) {

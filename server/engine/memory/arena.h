@@ -111,8 +111,8 @@ class Arena {
 
   // StateFile::root_area, kRootAreaBytes; nullptr without a file.
   char* root_area() const;
-  // Whether these bytes lie in one unit and on pages that the file holds: they
-  // may be read. They may be garbage.
+  // Whether these bytes are aligned as objects are, and lie in one unit and on
+  // pages that the file holds: they may be read. They may be garbage.
   bool Contains(const void* start, size_t bytes) const;
   // Marks an object as allocated. `bytes` is as it was given to Allocate.
   // kInvalid when it cannot have been: its place is not one of an object of

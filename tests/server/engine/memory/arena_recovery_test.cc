@@ -324,10 +324,11 @@ TEST_F(ArenaRecoveryTest, ContainsTellsWhatMayBeRead) {
   char* const data = arena_->PageData(arena_->AllocatePage(Priority::kNormal));
   Reopen();
   EXPECT_TRUE(arena_->Contains(data, kPageBytes));
-  EXPECT_TRUE(arena_->Contains(data + kPageBytes - 1, 1));
+  EXPECT_TRUE(arena_->Contains(data + kPageBytes - 16, 16));
+  EXPECT_FALSE(arena_->Contains(data + 8, 8)) << "no object begins there";
   EXPECT_FALSE(arena_->Contains(data, 0));
   EXPECT_FALSE(arena_->Contains(data, kPageBytes + 1)) << "a hole follows";
-  EXPECT_FALSE(arena_->Contains(data - 1, 2));
+  EXPECT_FALSE(arena_->Contains(data - 16, 32));
   EXPECT_FALSE(arena_->Contains(data, ~size_t{0}));
   EXPECT_FALSE(arena_->Contains(arena_->root_area(), 1));
   EXPECT_FALSE(arena_->Contains(nullptr, 1));
