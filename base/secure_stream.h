@@ -37,9 +37,9 @@ class SecureStream {
   // Call it after the handshake; it does not change any more.
   virtual const PeerNames& peer() const = 0;
 
-  // Like recvmsg: the number of bytes, at least one, as many as have arrived
-  // and fit; 0 when the other end has ended or the parts are empty; -1 with
-  // errno, EAGAIN when the socket has to be read again.
+  // Like recvmsg: the number of bytes, at least one; 0 when the other end has
+  // ended or the parts are empty; -1 with errno, EAGAIN when the socket has to
+  // be read again.
   virtual ssize_t Receive(absl::Span<const iovec> parts) = 0;
   // The first bytes that the next Receive will return: up to `most` of those
   // that have arrived. Counts and fails as Receive does.

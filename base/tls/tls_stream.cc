@@ -163,7 +163,10 @@ ssize_t TlsStream::Receive(absl::Span<const iovec> parts) {
       if (bytes <= 0) return got > 0 ? static_cast<ssize_t>(got) : bytes;
       filled += static_cast<size_t>(bytes);
       got += static_cast<size_t>(bytes);
-      if (got >= kMaxAtOnce) return static_cast<ssize_t>(got);
+      // The socket may have more; to ask costs a system call.
+      if (got >= kMaxAtOnce || SSL_has_pending(ssl_) == 0) {
+        return static_cast<ssize_t>(got);
+      }
     }
   }
   return static_cast<ssize_t>(got);

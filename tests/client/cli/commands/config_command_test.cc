@@ -55,9 +55,9 @@ TEST_F(ConfigCommandTest, ContextsAreMadeChosenAndRemoved) {
   EXPECT_EQ(Out("config use-context east"), "switched to context \"east\"\n");
   EXPECT_EQ(Out("config current-context"), "east\n");
   EXPECT_EQ(Out("config get-contexts"),
-            "CURRENT  NAME  SERVER  TLS\n"
-            "*        east  east:1  yes\n"
-            "         west  west    no\n");
+            "CURRENT  NAME  SERVER     TLS\n"
+            "*        east  east:1     yes\n"
+            "         west  west:7420  no\n");
   EXPECT_EQ(Out("config get-contexts -o name"), "east\nwest\n");
   const auto config =
       FromJson<v1::ClientConfig>(Out("config view --output=json"));
