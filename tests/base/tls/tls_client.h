@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace ramvol::testing {
 
@@ -28,6 +30,8 @@ class TlsClient {
 
   // Owns `fd`.
   TlsClient(int fd, Options options) : fd_(fd), options_(std::move(options)) {
+    // OpenSSL writes without MSG_NOSIGNAL.
+    std::signal(SIGPIPE, SIG_IGN);
     const timeval minute = {60, 0};
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &minute, sizeof(minute));
     setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &minute, sizeof(minute));
