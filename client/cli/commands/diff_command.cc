@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,9 +47,7 @@ constexpr int64_t kWindowBytes = int64_t{1} << 30;
 struct DiffArguments {
   std::string since;
   std::string name;
-  std::optional<int64_t> offset;
-  std::optional<int64_t> length;
-  bool totals = false;
+  ExtentFlags flags;
 };
 
 // Asks for a window at a time, and for larger ones where nothing changed.
@@ -92,15 +89,11 @@ absl::Status Diff(const Invocation& invocation,
   }
   absl::StatusOr<OpenVolume> volume = OpenByName(invocation, name);
   if (!volume.ok()) return volume.status();
-  const int64_t size = volume->settings.size_bytes();
-  const int64_t offset = arguments.offset.value_or(0);
-  const int64_t length =
-      arguments.length.value_or(std::max<int64_t>(size - offset, 0));
-  absl::Status in_range = CheckRange(volume->settings, offset, length);
-  if (!in_range.ok()) return in_range;
-  ExtentPrinter printer(invocation, kWords, offset + length, arguments.totals);
-  return PrintChanges(invocation, volume->remote, since, offset,
-                      offset + length, &printer);
+  const auto range = RangeOf(volume->settings, arguments.flags);
+  if (!range.ok()) return range.status();
+  ExtentPrinter printer(invocation, kWords, range->end, arguments.flags.totals);
+  return PrintChanges(invocation, volume->remote, since, range->offset,
+                      range->end, &printer);
 }
 
 }  // namespace
@@ -118,10 +111,7 @@ void AddDiffCommand(CommandSet& commands) {
       ->add_option("NAME", arguments->name,
                    "The volume, or the other snapshot as @NAME")
       ->type_name("");
-  AddSize(command, "--offset", &arguments->offset, "Where to begin");
-  AddSize(command, "--length", &arguments->length,
-          "How many bytes (default: to the end)");
-  command->add_flag("--totals", arguments->totals, "Only the sums");
+  AddExtentFlags(command, &arguments->flags);
   command->footer(std::string(kHelp) + kCommonHelp);
 }
 

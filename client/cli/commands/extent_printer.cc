@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/commands/command_set.h"
+#include "client/cli/commands/open_volume.h"
 #include "client/cli/output/message_text.h"
 
 namespace ramvol::cli {
@@ -19,6 +21,23 @@ std::string JsonNumber(int64_t value) {
 constexpr size_t kPrintBytes = 64 << 10;
 
 }  // namespace
+
+void AddExtentFlags(CLI::App* command, ExtentFlags* flags) {
+  AddSize(command, "--offset", &flags->offset, "Where to begin");
+  AddSize(command, "--length", &flags->length,
+          "How many bytes (default: to the end)");
+  command->add_flag("--totals", flags->totals, "Only the sums");
+}
+
+absl::StatusOr<ExtentRange> RangeOf(const v1::Volume& volume,
+                                    const ExtentFlags& flags) {
+  const int64_t offset = flags.offset.value_or(0);
+  const int64_t length =
+      flags.length.value_or(std::max<int64_t>(volume.size_bytes() - offset, 0));
+  absl::Status in_range = CheckRange(volume, offset, length);
+  if (!in_range.ok()) return in_range;
+  return ExtentRange{offset, offset + length};
+}
 
 ExtentPrinter::ExtentPrinter(const Invocation& invocation,
                              const ExtentWords& words, int64_t end,

@@ -3,10 +3,14 @@
 #define RAMVOL_CLIENT_CLI_COMMANDS_EXTENT_PRINTER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/cli/invocation.h"
+#include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
 
@@ -20,6 +24,22 @@ struct ExtentWords {
   const char* set_title;
   const char* unset_title;
 };
+
+// Which part of a volume to list, and how.
+struct ExtentFlags {
+  std::optional<int64_t> offset;
+  std::optional<int64_t> length;
+  bool totals = false;
+};
+void AddExtentFlags(CLI::App* command, ExtentFlags* flags);
+
+struct ExtentRange {
+  int64_t offset = 0;
+  int64_t end = 0;
+};
+// OUT_OF_RANGE unless it lies in the volume.
+absl::StatusOr<ExtentRange> RangeOf(const v1::Volume& volume,
+                                    const ExtentFlags& flags);
 
 // Prints an output::v1::ExtentsOutput or DiffOutput, or its table, as the
 // extents come, so that a volume with many needs no memory. Not thread-safe.

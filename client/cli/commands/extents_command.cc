@@ -1,9 +1,7 @@
 #include "client/cli/commands/extents_command.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -31,9 +29,7 @@ constexpr ExtentWords kWords = {.json_field = "hole",
 
 struct ExtentsArguments {
   std::string name;
-  std::optional<int64_t> offset;
-  std::optional<int64_t> length;
-  bool totals = false;
+  ExtentFlags flags;
 };
 
 absl::Status Extents(const Invocation& invocation,
@@ -41,15 +37,12 @@ absl::Status Extents(const Invocation& invocation,
   if (invocation.names()) return NoNames();
   absl::StatusOr<OpenVolume> volume = OpenByName(invocation, arguments.name);
   if (!volume.ok()) return volume.status();
-  const int64_t size = volume->settings.size_bytes();
-  const int64_t offset = arguments.offset.value_or(0);
-  const int64_t length =
-      arguments.length.value_or(std::max<int64_t>(size - offset, 0));
-  absl::Status in_range = CheckRange(volume->settings, offset, length);
-  if (!in_range.ok()) return in_range;
-  ExtentPrinter printer(invocation, kWords, offset + length, arguments.totals);
-  absl::Status walked =
-      WalkExtents(volume->remote, offset, length, [&](const Extent& extent) {
+  const auto range = RangeOf(volume->settings, arguments.flags);
+  if (!range.ok()) return range.status();
+  ExtentPrinter printer(invocation, kWords, range->end, arguments.flags.totals);
+  absl::Status walked = WalkExtents(
+      volume->remote, range->offset, range->end - range->offset,
+      [&](const Extent& extent) {
         if (invocation.context().interrupted->load()) return InterruptedError();
         return printer.Add(extent.offset, extent.length, extent.hole);
       });
@@ -65,10 +58,7 @@ void AddExtentsCommand(CommandSet& commands) {
       "extents", "List which parts of a volume hold data",
       [&invocation, arguments] { return Extents(invocation, *arguments); });
   AddVolumeName(command, &arguments->name);
-  AddSize(command, "--offset", &arguments->offset, "Where to begin");
-  AddSize(command, "--length", &arguments->length,
-          "How many bytes (default: to the end)");
-  command->add_flag("--totals", arguments->totals, "Only the sums");
+  AddExtentFlags(command, &arguments->flags);
 }
 
 }  // namespace ramvol::cli
