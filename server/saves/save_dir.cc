@@ -23,8 +23,6 @@ constexpr char kWriting[] = "writing";
 constexpr char kSavePrefix[] = "save-";
 constexpr char kKeptPrefix[] = "kept-";
 constexpr size_t kAll = std::numeric_limits<size_t>::max();
-// How often volumes may go between their listing and their snapshots.
-constexpr int kMaxTries = 10;
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
 // nullopt when it is no save's.
@@ -41,12 +39,30 @@ std::optional<uint64_t> NumberOf(absl::string_view name) {
 class Snapshots {
  public:
   explicit Snapshots(engine::Engine* engine) : engine_(*engine) {}
-  ~Snapshots() { DropAll(); }
+  ~Snapshots() {
+    for (const auto& one : all_) {
+      (void)engine_.DeleteVolume(one, /*force=*/true);
+    }
+  }
   Snapshots(const Snapshots&) = delete;
   Snapshots& operator=(const Snapshots&) = delete;
 
-  // Makes those of all volumes, at one instant.
+  // Makes those of all volumes, at one instant, but for those that were deleted
+  // since they were listed.
   absl::Status Take(std::vector<Root>* roots) {
+    absl::Status status;
+    for (bool again = true; again;) {
+      status = TakeAll(roots);
+      again = absl::IsNotFound(status) &&
+              std::erase_if(*roots, [](const Root& root) {
+                return absl::IsNotFound(root.content->Flush());
+              }) > 0;
+    }
+    return status;
+  }
+
+ private:
+  absl::Status TakeAll(std::vector<Root>* roots) {
     std::vector<std::shared_ptr<engine::Volume>> volumes;
     for (const Root& root : *roots) {
       if (root.name[0] != '@') volumes.push_back(root.content);
@@ -60,14 +76,7 @@ class Snapshots {
     }
     return absl::OkStatus();
   }
-  void DropAll() {
-    for (const auto& one : all_) {
-      (void)engine_.DeleteVolume(one, /*force=*/true);
-    }
-    all_.clear();
-  }
 
- private:
   engine::Engine& engine_;
   std::vector<std::shared_ptr<engine::Volume>> all_;
 };
@@ -297,19 +306,10 @@ absl::StatusOr<SaveDir::Saved> SaveDir::Write(engine::Engine* engine,
   const uint64_t memory_bytes = engine->Stats().memory_used_bytes;
   Snapshots snapshots(engine);
   std::vector<LeftOut> left_out;
-  std::vector<Root> roots;
-  absl::Time now;
-  absl::Status status;
-  for (int tries = 0; tries < kMaxTries; ++tries) {
-    left_out.clear();
-    roots = ListRoots(engine, &left_out);
-    now = absl::Now();
-    status = quiet ? absl::OkStatus() : snapshots.Take(&roots);
-    if (status.ok()) status = Plan(&roots);
-    // One was deleted since it was listed.
-    if (!absl::IsNotFound(status)) break;
-    snapshots.DropAll();
-  }
+  std::vector<Root> roots = ListRoots(engine, &left_out);
+  absl::Status status = quiet ? absl::OkStatus() : snapshots.Take(&roots);
+  const absl::Time now = absl::Now();
+  if (status.ok()) status = Plan(&roots);
   if (!status.ok()) return status;
   auto saved = WriteRoots(std::move(roots), now, memory_bytes, progress);
   if (!saved.ok()) {

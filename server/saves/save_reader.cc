@@ -164,8 +164,8 @@ absl::Status SaveReader::Complete(const state::v1::SavedRoot& root,
   }
   auto snapshot = engine_.SnapshotHidden(*made, root.uid());
   if (!snapshot.ok()) return snapshot.status();
-  const std::shared_ptr<engine::Volume> filled = *std::move(made);
-  *made = *std::move(snapshot);
+  const std::shared_ptr<engine::Volume> filled =
+      std::exchange(*made, *std::move(snapshot));
   return engine_.DeleteVolume(filled, /*force=*/true);
 }
 

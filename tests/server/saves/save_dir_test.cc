@@ -28,6 +28,13 @@
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
+// A save holds locks of all volumes for an instant; ThreadSanitizer's search
+// for deadlocks ends a thread with more than 64.
+// NOLINTBEGIN(bugprone-reserved-identifier)
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() { return "detect_deadlocks=0"; }
+// NOLINTEND(bugprone-reserved-identifier)
+
 namespace ramvol::saves {
 namespace {
 
@@ -142,6 +149,15 @@ class SaveDirTest : public ::testing::Test {
     update.size_bytes = 9 << 20;
     update.read_only = false;
     EXPECT_THAT(volumes.Find("disk0-clone")->Update(update), IsOk());
+  }
+  // A few small ones, for tests that save them again and again.
+  static void FillALittle(TestVolumes& volumes, uint64_t seed) {
+    std::mt19937_64 random(seed);
+    Scribble(*volumes.Create("disk", 1 << 20), random, 4);
+    volumes.Snapshot("disk", "snapshot");
+    Scribble(*volumes.Find("disk"), random, 2);
+    Scribble(*volumes.Clone("@snapshot", "clone"), random, 2);
+    Scribble(*volumes.Create("other", 1 << 20), random, 2);
   }
   static void Scribble(engine::Volume& volume, std::mt19937_64& random,
                        int steps) {
@@ -305,7 +321,7 @@ TEST_F(SaveDirTest, IsOfOneInstantWhileAllIsInUse) {
   });
   // And volumes and snapshots come and go.
   std::thread maker([&] {
-    for (int i = 0; !stop.load(); ++i) {
+    while (!stop.load()) {
       const auto clone = before.Clone("first", "clone");
       const auto snapshot = before.Snapshot("second", "snapshot");
       EXPECT_THAT(before.engine().DeleteVolume(clone, true), IsOk());
@@ -332,11 +348,11 @@ TEST_F(SaveDirTest, IsOfOneInstantWhileAllIsInUse) {
 }
 
 TEST_F(SaveDirTest, ADiskThatFailsAtAnyStepLeavesTheLastSaveAndTheVolumes) {
-  TestVolumes volumes;
-  Fill(volumes, 9);
+  TestVolumes volumes(64 << 20);
+  FillALittle(volumes, 9);
   const auto old = volumes.Everything();
   Save(volumes);
-  EXPECT_THAT(volumes.Find("disk0")->Write(5000, "something newer"), IsOk());
+  EXPECT_THAT(volumes.Find("disk")->Write(5000, "something newer"), IsOk());
   const auto wanted = volumes.Everything();
   const uint64_t bytes = volumes.engine().Stats().memory_allocated_bytes;
   int fail_at = 0;
@@ -362,7 +378,7 @@ TEST_F(SaveDirTest, ADiskThatFailsAtAnyStepLeavesTheLastSaveAndTheVolumes) {
       }
     }
     EXPECT_EQ(volumes.Everything(), wanted);
-    TestVolumes after;
+    TestVolumes after(64 << 20);
     EXPECT_THAT(Restore(after).damaged, IsEmpty());
     // The last step is the sync after the rename: then it is there already.
     const auto found = after.Everything();
@@ -472,8 +488,8 @@ TEST_F(SaveDirTest, AManifestThatIsDamagedOrOfAnotherVersionIsRefused) {
 
 // Whatever happens to an image: what comes back is right, and the others do.
 TEST_F(SaveDirTest, ADamagedImageTakesOnlyThoseWithItThatLieOnIt) {
-  TestVolumes volumes;
-  Fill(volumes, 12);
+  TestVolumes volumes(64 << 20);
+  FillALittle(volumes, 12);
   const auto wanted = volumes.Everything();
   const std::string save = Save(volumes).path;
   std::mt19937_64 random(TestSeed(2));
@@ -491,7 +507,7 @@ TEST_F(SaveDirTest, ADamagedImageTakesOnlyThoseWithItThatLieOnIt) {
         bad.resize(random() % good.size());
         break;
       case 1:
-        bad = ReadFile(absl::StrCat(save, "/", files[random() % 5]));
+        bad = ReadFile(absl::StrCat(save, "/", files[random() % 3]));
         break;
       case 2:
         bad += good;
@@ -502,7 +518,7 @@ TEST_F(SaveDirTest, ADamagedImageTakesOnlyThoseWithItThatLieOnIt) {
         }
     }
     WriteFile(path, bad);
-    TestVolumes after;
+    TestVolumes after(64 << 20);
     const SaveDir::Restored restored = Restore(after);
     if (!restored.damaged.empty()) ++noticed;
     const auto found = after.Everything();

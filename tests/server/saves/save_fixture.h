@@ -59,7 +59,7 @@ class TestVolumes {
 
   engine::Engine& engine() { return *engine_; }
 
-  std::shared_ptr<engine::Volume> Create(engine::VolumeOptions options) {
+  std::shared_ptr<engine::Volume> Create(const engine::VolumeOptions& options) {
     auto made = engine_->CreateVolume(options, KeptOf(0));
     EXPECT_THAT(made.status(), testing::IsOk());
     return *std::move(made);
