@@ -75,8 +75,7 @@ class Server:
         return subprocess.run(
             [RAMVOL, f"--server=unix:{self.folder}/grpc", *map(str, arguments)],
             check=check,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             **more,
         )
 
@@ -258,7 +257,9 @@ def full_disk(folder, before):
     server = Server(folder, file_limit=3 * MIB)
     failed = server.run("save", "--all", check=False)
     assert failed.returncode != 0, failed
-    assert b"SAVE_FAILED" in failed.stderr and b"File too large" in failed.stderr, failed
+    assert b"SAVE_FAILED" in failed.stderr and b"File too large" in failed.stderr, (
+        failed
+    )
     assert server.everything() == before
     log = server.stop(expect=NOT_SAVED)
     assert "save_failed" in log and "the save before is still there" in log, log
