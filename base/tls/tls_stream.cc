@@ -199,8 +199,8 @@ ssize_t TlsStream::EncryptLocked(absl::Span<const iovec> parts, size_t skip) {
   char* const record = RecordBuffer();
   size_t gathered = 0;
   for (const iovec& part : parts) {
-    std::string_view left(static_cast<const char*>(part.iov_base),
-                          part.iov_len);
+    absl::Span<const char> left(static_cast<const char*>(part.iov_base),
+                                part.iov_len);
     const size_t skipped = std::min(skip, left.size());
     left.remove_prefix(skipped);
     skip -= skipped;
@@ -351,7 +351,7 @@ unsigned TlsStream::FindKey(SSL* ssl, const char* user, unsigned char* key,
   if (keys == nullptr || user == nullptr) return 0;
   const auto found = keys->find(user);
   if (found == keys->end() || found->second.size() > most) return 0;
-  std::memcpy(key, found->second.data(), found->second.size());
+  std::copy(found->second.begin(), found->second.end(), key);
   stream.candidate_user_ = user;
   return static_cast<unsigned>(found->second.size());
 }

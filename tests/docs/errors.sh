@@ -16,7 +16,7 @@ named=$(
     grep -hoE 'reason,? +[A-Z]+(_[A-Z]+)+' "$@" | grep -oE '[A-Z_]+$'
     grep -hoE '"[A-Z]+(_[A-Z]+)+"|kUsageReason\[\] = "[A-Z]+"|InterruptedError' "$@" |
       sed 's/InterruptedError/"INTERRUPTED"/' | grep -oE '"[A-Z_]+"' | tr -d '"' |
-      grep -vE '^(RAMVOL|ALLOCATOR|LISTEN|NOTIFY|ERRNO)_'
+      grep -vE '^(RAMVOL|ALLOCATOR|LISTEN|NOTIFY|ERRNO|XDG)_'
   } | sort -u
 )
 # The first columns of the tables.

@@ -420,7 +420,7 @@ class Headers(Case):
                 self.assertGreater(length, 5000)
             else:
                 self.assertEqual(length, 5000)
-            other = grpc.insecure_channel(f"127.0.0.1:{self.server.grpc}")
+            other = dial(f"127.0.0.1:{self.server.grpc}")
             list_volumes(other)(b"", timeout=PATIENCE)
             other.close()
 

@@ -23,6 +23,7 @@ void Publish(std::atomic<T>& place, T value) {
 }
 template <typename T>
 void Publish(T& place, T value) {
+  // NOLINTNEXTLINE(bugprone-sizeof-expression): T may be a pointer.
   static_assert(sizeof(std::atomic<T>) == sizeof(T));
   static_assert(std::atomic<T>::is_always_lock_free);
   Publish(reinterpret_cast<std::atomic<T>&>(place), value);

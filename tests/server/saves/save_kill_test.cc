@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/saves/save_dir.h"
+#include "tests/server/engine/support/shm_dir.h"
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -102,6 +103,36 @@ TEST(SaveKillTest, TheLastGoodSaveIsWhole) {
   }
   std::printf("killed %d times\n", kills);
   EXPECT_GT(kills, 10);
+}
+
+// With a state_dir, nothing is there until all is: the next start reads the
+// save again.
+TEST(SaveKillTest, AKilledRestoreBeginsAnew) {
+  const auto wanted = Wanted(3);
+  TempDir dir;
+  engine::ShmDir state;
+  const std::string path = dir.path() + "/saves";
+  ASSERT_FALSE(SaveAndDie(path, 3, -1));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    auto saves = SaveDir::Open(path);
+    TestVolumes volumes(uint64_t{256} << 20, state.path());
+    int calls = 0;
+    (void)(*saves)->Restore(&volumes.engine(), [&](uint64_t) {
+      if (++calls == 4) kill(getpid(), SIGKILL);
+      return absl::OkStatus();
+    });
+    _exit(1);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  TestVolumes volumes(uint64_t{256} << 20, state.path());
+  EXPECT_EQ(volumes.engine().recovered().volumes, 0u);
+  auto saves = SaveDir::Open(path);
+  ASSERT_THAT(saves.status(), IsOk());
+  EXPECT_THAT((*saves)->Restore(&volumes.engine(), nullptr).status(), IsOk());
+  EXPECT_EQ(ContentOf(volumes), wanted);
 }
 
 }  // namespace
