@@ -35,6 +35,7 @@
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
 #include "server/service/limits.h"
+#include "tests/server/service/open_access.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 
@@ -579,8 +580,10 @@ class ReplaceTest : public ::testing::Test {
     volume.size_bytes = kSize;
     volume_ = *engine_->CreateVolume(volume);
     executor_ = std::make_unique<Executor>(1);
+    access_ = std::make_unique<OpenAccess>(engine_.get(), catalog_.get());
     service_ = std::make_unique<BlockService>(engine_.get(), catalog_.get(),
-                                              executor_.get(), &gate_, memory_);
+                                              executor_.get(), &gate_,
+                                              access_->get(), memory_);
     service_->SetOperationHookForTest([this](const v1::IoOperation& operation) {
       if (operation.has_write()) Stop();
     });
@@ -638,6 +641,7 @@ class ReplaceTest : public ::testing::Test {
   CallGate gate_;
   std::shared_ptr<ClientMemory> memory_ =
       std::make_shared<ClientMemory>(ClientMemory::Options());
+  std::unique_ptr<OpenAccess> access_;
   std::unique_ptr<BlockService> service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;

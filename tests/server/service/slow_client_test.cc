@@ -22,6 +22,7 @@
 #include "server/service/call_gate.h"
 #include "server/service/catalog.h"
 #include "server/service/executor.h"
+#include "tests/server/service/open_access.h"
 
 namespace ramvol::service {
 namespace {
@@ -48,8 +49,10 @@ class SlowClientTest : public ::testing::Test {
     volume.size_bytes = 64 << 20;
     EXPECT_TRUE(engine_->CreateVolume(volume).ok());
     executor_ = std::make_unique<Executor>(1);
+    access_ = std::make_unique<OpenAccess>(engine_.get(), catalog_.get());
     service_ = std::make_unique<BlockService>(engine_.get(), catalog_.get(),
-                                              executor_.get(), &gate_, memory_);
+                                              executor_.get(), &gate_,
+                                              access_->get(), memory_);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
                              &port_);
@@ -103,6 +106,7 @@ class SlowClientTest : public ::testing::Test {
   std::unique_ptr<Catalog> catalog_;
   CallGate gate_;
   std::unique_ptr<Executor> executor_;
+  std::unique_ptr<OpenAccess> access_;
   std::unique_ptr<BlockService> service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
