@@ -157,7 +157,7 @@ const std::string& GoodImage() {
     header.origin.emplace();
     header.origin->size_bytes = 4 * qcow2::kGroupBytes - 77;
     header.origin->id = 1;
-    auto writer = *qcow2::StreamWriter::Make(&source, header, false);
+    auto writer = *qcow2::StreamWriter::Make(&source, header, true);
     auto* const bytes = new std::string;
     RAMVOL_CHECK(writer->Append(writer->file_bytes(), bytes).ok());
     return bytes;

@@ -410,8 +410,8 @@ class ObjectsTest(unittest.TestCase):
         pod = spec["template"]["spec"]
         (container,) = pod["containers"]
         self.assertEqual(container["env"][-1:], EVERYTHING["extraEnv"])
-        self.assertEqual(pod["volumes"][2:], EVERYTHING["extraVolumes"])
-        self.assertEqual(container["volumeMounts"][2:], EVERYTHING["extraVolumeMounts"])
+        self.assertEqual(pod["volumes"][3:], EVERYTHING["extraVolumes"])
+        self.assertEqual(container["volumeMounts"][3:], EVERYTHING["extraVolumeMounts"])
         self.assertEqual(container["volumeMounts"][0]["mountPath"], "/etc/ramvol")
 
     def test_labels_of_metrics(self):
