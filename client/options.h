@@ -41,7 +41,8 @@ struct ClientOptions {
   std::string tls_ca = {};
   std::string tls_cert = {};
   std::string tls_key = {};
-  // A file with a token that says who the client is. Needs TLS.
+  // A file with a token that says who the client is. Needs TLS; to a Unix
+  // socket no token is sent, for the kernel says who the client is.
   std::string token_file = {};
 };
 
