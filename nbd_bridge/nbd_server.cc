@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/block/thread_cache.h"
 #include "base/client_memory.h"
 #include "base/door.h"
 #include "base/event_log.h"
@@ -26,7 +27,6 @@
 #include "nbd_bridge/negotiation.h"
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
-#include "nbd_bridge/thread_cache.h"
 
 namespace ramvol::nbd {
 namespace {
@@ -109,7 +109,7 @@ absl::StatusOr<std::vector<ListenSocket>> Listen(
 
 class ServerImpl final : public NbdServer {
  public:
-  ServerImpl(const NbdServerOptions& options, Exports* exports,
+  ServerImpl(const NbdServerOptions& options, block::Exports* exports,
              ClientMemory* memory, NbdStats* stats,
              std::vector<ListenSocket> sockets)
       : exports_(*exports),
@@ -202,7 +202,7 @@ class ServerImpl final : public NbdServer {
     const auto end = [weak = std::weak_ptr<Connection>(shared)] {
       if (const auto open = weak.lock()) open->socket.Shutdown();
     };
-    const std::unique_ptr<Exports> own = exports_.For(
+    const std::unique_ptr<block::Exports> own = exports_.For(
         {.fd = connection.socket.fd(),
          .address = connection.socket.Peer(),
          .proven = [&socket = connection.socket]() -> const PeerNames& {
@@ -226,7 +226,7 @@ class ServerImpl final : public NbdServer {
     changed_.SignalAll();
   }
 
-  Exports& exports_;
+  block::Exports& exports_;
   ClientMemory& memory_;
   NbdStats& stats_;
   const NegotiationOptions negotiation_;
@@ -240,15 +240,15 @@ class ServerImpl final : public NbdServer {
 
   // Joins the connections' threads, so it must be destroyed before what they
   // use.
-  ThreadCache threads_;
+  block::ThreadCache threads_;
   std::unique_ptr<Door> door_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NbdServer>> NbdServer::Start(
-    const NbdServerOptions& options, Exports* exports, ClientMemory* memory,
-    NbdStats* stats) {
+    const NbdServerOptions& options, block::Exports* exports,
+    ClientMemory* memory, NbdStats* stats) {
   if (options.max_connections < 1 ||
       options.max_connections > kMaxConnections) {
     return absl::InvalidArgumentError(

@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/block/exports.h"
 #include "base/client_memory.h"
-#include "nbd_bridge/exports.h"
 #include "nbd_bridge/nbd_address.h"
 #include "nbd_bridge/nbd_tls.h"
 #include "nbd_bridge/stats.h"
@@ -44,8 +44,8 @@ class NbdServer {
   // comes from RefuseExposed.
   // Borrows `exports`, `memory` and `stats`, which must outlive the server.
   static absl::StatusOr<std::unique_ptr<NbdServer>> Start(
-      const NbdServerOptions& options, Exports* exports, ClientMemory* memory,
-      NbdStats* stats);
+      const NbdServerOptions& options, block::Exports* exports,
+      ClientMemory* memory, NbdStats* stats);
   virtual ~NbdServer() = default;
 
   // Stops accepting, answers requests under way, refuses later ones with

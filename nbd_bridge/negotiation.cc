@@ -48,7 +48,7 @@ enum class Phase { kOption, kTransmission, kEnd };
 
 class Negotiator {
  public:
-  Negotiator(Socket& socket, Exports& exports,
+  Negotiator(Socket& socket, block::Exports& exports,
              const NegotiationOptions& options)
       : socket_(socket), exports_(exports), options_(options) {}
 
@@ -259,7 +259,7 @@ class Negotiator {
       const auto page = exports_.List(from);
       if (!page.ok()) return Refuse(page.status());
       std::string replies;
-      for (const ExportInfo& info : page->exports) {
+      for (const block::ExportInfo& info : page->exports) {
         replies += EncodeOptionReply(option_, OptionReply::kServer,
                                      EncodeServer(info.name));
       }
@@ -441,7 +441,7 @@ class Negotiator {
   }
 
   Socket& socket_;
-  Exports& exports_;
+  block::Exports& exports_;
   const NegotiationOptions& options_;
   const absl::Time end_ = absl::Now() + kHandshakeTimeout;
 
@@ -457,7 +457,7 @@ class Negotiator {
 
 }  // namespace
 
-std::optional<Negotiated> Negotiate(Socket& socket, Exports& exports,
+std::optional<Negotiated> Negotiate(Socket& socket, block::Exports& exports,
                                     const NegotiationOptions& options) {
   return Negotiator(socket, exports, options).Run();
 }

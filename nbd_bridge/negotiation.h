@@ -11,9 +11,9 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/block/block_device.h"
+#include "base/block/exports.h"
 #include "base/door_stats.h"
-#include "nbd_bridge/block_device.h"
-#include "nbd_bridge/exports.h"
 #include "nbd_bridge/nbd_tls.h"
 #include "nbd_bridge/protocol/transmission.h"
 #include "nbd_bridge/request.h"
@@ -52,7 +52,7 @@ struct NegotiationOptions {
 // What a client chose.
 struct Negotiated {
   std::string name;
-  std::unique_ptr<BlockDevice> device;
+  std::unique_ptr<block::BlockDevice> device;
   Style style = Style::kSimple;
   std::vector<MetaContext> contexts;  // Those for block status.
   bool read_only = false;
@@ -60,7 +60,7 @@ struct Negotiated {
 
 // Negotiates until the client enters the transmission phase. nullopt when it
 // left or broke the protocol. Blocks.
-std::optional<Negotiated> Negotiate(Socket& socket, Exports& exports,
+std::optional<Negotiated> Negotiate(Socket& socket, block::Exports& exports,
                                     const NegotiationOptions& options);
 
 }  // namespace ramvol::nbd

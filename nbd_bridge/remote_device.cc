@@ -45,12 +45,12 @@ absl::Status ForDevice(absl::Status status) {
   }
 }
 
-Extent ToDevice(const ramvol::Extent& extent) {
+block::Extent ToDevice(const ramvol::Extent& extent) {
   return {.offset = Unsigned(extent.offset),
           .length = Unsigned(extent.length),
           .hole = extent.hole};
 }
-Extent ToDevice(const ramvol::ChangedExtent& extent) {
+block::Extent ToDevice(const ramvol::ChangedExtent& extent) {
   return {.offset = Unsigned(extent.offset),
           .length = Unsigned(extent.length),
           .changed = extent.changed};
@@ -58,7 +58,7 @@ Extent ToDevice(const ramvol::ChangedExtent& extent) {
 
 template <typename T>
 absl::Status TakeExtents(const std::vector<T>& found,
-                         std::vector<Extent>* extents) {
+                         std::vector<block::Extent>* extents) {
   if (found.empty()) {
     return absl::InternalError("the server listed no extent of a range");
   }
@@ -68,7 +68,7 @@ absl::Status TakeExtents(const std::vector<T>& found,
   return absl::OkStatus();
 }
 
-ExportInfo InfoOf(const v1::Volume& volume) {
+block::ExportInfo InfoOf(const v1::Volume& volume) {
   return {.name = volume.name(),
           .size_bytes = Unsigned(volume.size_bytes()),
           .read_only = volume.read_only(),
@@ -122,36 +122,40 @@ absl::Status RemoteDevice::Judge(absl::Status status) {
   return status;
 }
 
-RemoteVolume::Done RemoteDevice::Tell(Completion* done) {
+RemoteVolume::Done RemoteDevice::Tell(block::Completion* done) {
   return [this, done](absl::Status status) {
     done->Done(Judge(std::move(status)));
   };
 }
 
 void RemoteDevice::Read(uint64_t offset, absl::Span<char> out,
-                        Completion* done) {
+                        block::Completion* done) {
   volume_.ReadAsync(Signed(offset), out, Tell(done));
 }
 
 void RemoteDevice::Write(uint64_t offset, absl::Span<const char> data,
-                         Completion* done) {
+                         block::Completion* done) {
   volume_.WriteAsync(Signed(offset), {data.data(), data.size()}, Tell(done));
 }
 
-void RemoteDevice::Trim(uint64_t offset, uint64_t length, Completion* done) {
+void RemoteDevice::Trim(uint64_t offset, uint64_t length,
+                        block::Completion* done) {
   volume_.TrimAsync(Signed(offset), Signed(length), Tell(done));
 }
 
 void RemoteDevice::WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
-                               Completion* done) {
+                               block::Completion* done) {
   volume_.WriteZeroesAsync(Signed(offset), Signed(length), no_hole, Tell(done));
 }
 
-void RemoteDevice::Flush(Completion* done) { volume_.FlushAsync(Tell(done)); }
+void RemoteDevice::Flush(block::Completion* done) {
+  volume_.FlushAsync(Tell(done));
+}
 
 void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
-                              size_t max_extents, std::vector<Extent>* extents,
-                              Completion* done) {
+                              size_t max_extents,
+                              std::vector<block::Extent>* extents,
+                              block::Completion* done) {
   const auto most =
       static_cast<int32_t>(std::min<size_t>(max_extents, INT32_MAX));
   volume_.FirstExtentsAsync(
@@ -165,7 +169,8 @@ void RemoteDevice::GetExtents(uint64_t offset, uint64_t length,
 
 void RemoteDevice::GetChanges(const std::string& snapshot_uid, uint64_t offset,
                               uint64_t length, size_t max_extents,
-                              std::vector<Extent>* extents, Completion* done) {
+                              std::vector<block::Extent>* extents,
+                              block::Completion* done) {
   const auto most =
       static_cast<int32_t>(std::min<size_t>(max_extents, INT32_MAX));
   volume_.ChangesAsync(
@@ -190,12 +195,12 @@ absl::Status RemoteExports::Judge(std::string_view what,
   return status;
 }
 
-absl::StatusOr<ExportPage> RemoteExports::List(const std::string& from) {
+absl::StatusOr<block::ExportPage> RemoteExports::List(const std::string& from) {
   // A page's token has no "@".
   if (absl::StartsWith(from, "@")) return ListKept(from.substr(1));
   const auto listed = client_.ListVolumesFrom(from);
   if (!listed.ok()) return Judge("list volumes", listed.status());
-  ExportPage page;
+  block::ExportPage page;
   for (const v1::Volume& volume : listed->volumes()) {
     page.exports.push_back(InfoOf(volume));
   }
@@ -204,18 +209,19 @@ absl::StatusOr<ExportPage> RemoteExports::List(const std::string& from) {
   // The server's pages are small enough for two.
   auto kept = ListKept("");
   if (!kept.ok()) return kept.status();
-  for (ExportInfo& info : kept->exports) {
+  for (block::ExportInfo& info : kept->exports) {
     page.exports.push_back(std::move(info));
   }
   page.next = std::move(kept->next);
   return page;
 }
 
-absl::StatusOr<ExportPage> RemoteExports::ListKept(const std::string& token) {
+absl::StatusOr<block::ExportPage> RemoteExports::ListKept(
+    const std::string& token) {
   const auto listed = client_.ListSnapshotsFrom("", token);
-  if (absl::IsUnimplemented(listed.status())) return ExportPage();
+  if (absl::IsUnimplemented(listed.status())) return block::ExportPage();
   if (!listed.ok()) return Judge("list snapshots", listed.status());
-  ExportPage page;
+  block::ExportPage page;
   for (const v1::Snapshot& snapshot : listed->snapshots()) {
     page.exports.push_back({.name = absl::StrCat("@", snapshot.name()),
                             .size_bytes = Unsigned(snapshot.size_bytes()),
@@ -251,14 +257,14 @@ absl::StatusOr<std::vector<std::string>> RemoteExports::ListSnapshots(
   return names;
 }
 
-absl::StatusOr<ExportInfo> RemoteExports::Find(std::string_view name) {
+absl::StatusOr<block::ExportInfo> RemoteExports::Find(std::string_view name) {
   if (!MayBeAName(name)) return NoSuchVolume();
   const auto volume = client_.GetVolume(name);
   if (!volume.ok()) return Judge("find a volume", volume.status());
   return InfoOf(*volume);
 }
 
-absl::StatusOr<std::unique_ptr<BlockDevice>> RemoteExports::Open(
+absl::StatusOr<std::unique_ptr<block::BlockDevice>> RemoteExports::Open(
     std::string_view name, std::string_view client) {
   if (!MayBeAName(name)) return NoSuchVolume();
   auto volume = client_.Open(name);

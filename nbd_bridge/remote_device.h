@@ -16,12 +16,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/block/block_device.h"
+#include "base/block/exports.h"
 #include "base/event_log.h"
 #include "client/callback_scope.h"
 #include "client/client.h"
 #include "client/remote_volume.h"
-#include "nbd_bridge/block_device.h"
-#include "nbd_bridge/exports.h"
 
 namespace ramvol::nbd {
 
@@ -40,7 +40,7 @@ using LogFunction = std::function<void(Event, const LogFields&)>;
 //
 // Logs a failure only when the previous call succeeded or failed with another
 // code.
-class RemoteDevice final : public BlockDevice {
+class RemoteDevice final : public block::BlockDevice {
  public:
   // `client` is the address of the NBD client, for the log.
   RemoteDevice(std::string name, RemoteVolume volume, LogFunction log,
@@ -56,21 +56,24 @@ class RemoteDevice final : public BlockDevice {
     volume_.Together(start);
   }
 
-  void Read(uint64_t offset, absl::Span<char> out, Completion* done) override;
+  void Read(uint64_t offset, absl::Span<char> out,
+            block::Completion* done) override;
   void Write(uint64_t offset, absl::Span<const char> data,
-             Completion* done) override;
-  void Trim(uint64_t offset, uint64_t length, Completion* done) override;
+             block::Completion* done) override;
+  void Trim(uint64_t offset, uint64_t length, block::Completion* done) override;
   void WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
-                   Completion* done) override;
-  void Flush(Completion* done) override;
+                   block::Completion* done) override;
+  void Flush(block::Completion* done) override;
   void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
-                  std::vector<Extent>* extents, Completion* done) override;
+                  std::vector<block::Extent>* extents,
+                  block::Completion* done) override;
   void GetChanges(const std::string& snapshot_uid, uint64_t offset,
                   uint64_t length, size_t max_extents,
-                  std::vector<Extent>* extents, Completion* done) override;
+                  std::vector<block::Extent>* extents,
+                  block::Completion* done) override;
 
  private:
-  RemoteVolume::Done Tell(Completion* done);
+  RemoteVolume::Done Tell(block::Completion* done);
   // The status to tell `done`. Logs it if it differs from the last one.
   absl::Status Judge(absl::Status status);
 
@@ -87,22 +90,22 @@ class RemoteDevice final : public BlockDevice {
 // The volumes of the client's server. Every call is a round trip. While the
 // server is lost, a call waits for up to the SDK's reconnect_timeout, then
 // fails with UNAVAILABLE.
-class RemoteExports final : public Exports {
+class RemoteExports final : public block::Exports {
  public:
   explicit RemoteExports(Client client, LogFunction log = &LogEvent)
       : client_(std::move(client)), log_(std::move(log)) {}
 
-  absl::StatusOr<ExportPage> List(const std::string& from) override;
-  absl::StatusOr<ExportInfo> Find(std::string_view name) override;
+  absl::StatusOr<block::ExportPage> List(const std::string& from) override;
+  absl::StatusOr<block::ExportInfo> Find(std::string_view name) override;
   absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
                                                          size_t max) override;
   // Each device has its own streams over the client's connections.
-  absl::StatusOr<std::unique_ptr<BlockDevice>> Open(
+  absl::StatusOr<std::unique_ptr<block::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 
  private:
   // The page of snapshots that `token` stands for.
-  absl::StatusOr<ExportPage> ListKept(const std::string& token);
+  absl::StatusOr<block::ExportPage> ListKept(const std::string& token);
   // The status that a failed call returns. Logs it unless only the name was
   // bad.
   absl::Status Judge(std::string_view what, absl::Status status) const;

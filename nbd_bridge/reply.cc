@@ -132,7 +132,7 @@ size_t StatusPayload(Style style, const ContextExtents& status) {
                                    : 4 + status.extents.size() * 8;
 }
 
-uint32_t StateOf(const MetaContext& context, const Extent& extent) {
+uint32_t StateOf(const MetaContext& context, const block::Extent& extent) {
   if (!context.snapshot.empty()) return extent.changed ? kStateDirty : 0;
   return extent.hole ? kStateHole | kStateZero : 0;
 }
@@ -141,7 +141,7 @@ char* PutExtents(Style style, const ContextExtents& status, char* end) {
   const bool extended = style == Style::kExtended;
   end = Put(end, status.context->id);
   if (extended) end = Put(end, static_cast<uint32_t>(status.extents.size()));
-  for (const Extent& extent : status.extents) {
+  for (const block::Extent& extent : status.extents) {
     if (extended) {
       end = Put(end, extent.length);
       // Extended flags have 64 bits; the upper half is zero.

@@ -14,7 +14,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "nbd_bridge/block_device.h"
+#include "base/block/block_device.h"
 #include "nbd_bridge/protocol/transmission.h"
 
 namespace ramvol::nbd {
@@ -46,7 +46,7 @@ struct MetaContext {
 // What a block status found in one context.
 struct ContextExtents {
   const MetaContext* context = nullptr;
-  std::vector<Extent> extents;
+  std::vector<block::Extent> extents;
 };
 
 struct Request;
@@ -60,7 +60,7 @@ class RequestOwner {
   ~RequestOwner() = default;
 };
 
-struct Request final : public Completion {
+struct Request final : public block::Completion {
   explicit Request(RequestOwner* session) : owner(session) {}
   ~Request() override { ReleasePayload(); }
 

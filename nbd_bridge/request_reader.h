@@ -30,7 +30,7 @@ class RequestReader {
   static constexpr size_t kRequestBytes = 512;
   // The charge of each extent that a block status may find: the extent, and its
   // descriptor in the reply.
-  static constexpr size_t kExtentBytes = sizeof(Extent) + 16;
+  static constexpr size_t kExtentBytes = sizeof(block::Extent) + 16;
 
   RequestReader(Socket& socket, const SessionTraits& traits,
                 RequestOwner* owner);

@@ -36,8 +36,8 @@ SessionTraits TraitsOf(const Negotiated& negotiated) {
           negotiated.read_only, negotiated.contexts.size()};
 }
 
-static_assert(kMaxConnectionBytes >=
-                  BlockDevice::kMaxTransferBytes + RequestReader::kRequestBytes,
+static_assert(kMaxConnectionBytes >= block::BlockDevice::kMaxTransferBytes +
+                                         RequestReader::kRequestBytes,
               "any request is let in when there is no other");
 // One thread for each core, and one that reads. More would only wait for a
 // core.
@@ -48,7 +48,7 @@ int MaxThreads() {
 }
 
 // For synchronous devices, whose calls end before they return.
-class Immediate final : public Completion {
+class Immediate final : public block::Completion {
  public:
   void Done(absl::Status status) override { ok_ = status.ok(); }
   bool ok() const { return ok_; }
@@ -58,12 +58,13 @@ class Immediate final : public Completion {
 };
 
 // Whether a large read covers only a hole, on a device that can tell at once.
-bool IsAllHole(BlockDevice& device, Style style, const RequestHeader& header) {
+bool IsAllHole(block::BlockDevice& device, Style style,
+               const RequestHeader& header) {
   if (!device.synchronous() || header.length < kAskForHolesBytes ||
       style == Style::kSimple || (header.flags & kCmdDf) != 0) {
     return false;
   }
-  std::vector<Extent> extents;
+  std::vector<block::Extent> extents;
   Immediate asked;
   device.GetExtents(header.offset, header.length, /*max_extents=*/1, &extents,
                     &asked);

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/block/thread_cache.h"
 #include "base/client_memory.h"
 #include "base/cost_estimate.h"
 #include "base/mutex.h"
@@ -22,7 +23,6 @@
 #include "nbd_bridge/request_reader.h"
 #include "nbd_bridge/socket.h"
 #include "nbd_bridge/stats.h"
-#include "nbd_bridge/thread_cache.h"
 #include "nbd_bridge/validation.h"
 
 namespace ramvol::nbd {
@@ -52,7 +52,7 @@ class Session final : private RequestOwner, private ReplySender::Host {
  public:
   // What the sessions of a server share. Borrowed.
   struct Parts {
-    ThreadCache& threads;
+    block::ThreadCache& threads;
     NbdStats& stats;
     // While true, arriving requests are refused with ESHUTDOWN.
     const std::atomic<bool>& draining;
@@ -147,7 +147,7 @@ class Session final : private RequestOwner, private ReplySender::Host {
   Socket& socket_;
   ClientMemory::Holder& holder_;  // Under mu_, except WaitsForClient.
   const Negotiated negotiated_;
-  BlockDevice& device_;
+  block::BlockDevice& device_;
   const SessionTraits traits_;
   const Parts parts_;
   CostEstimate cost_;  // Time to carry out a request.

@@ -27,7 +27,7 @@ namespace {
 constexpr size_t kListPage = 1000;
 
 // A volume, attached for one connection.
-class EngineDevice final : public nbd::BlockDevice {
+class EngineDevice final : public block::BlockDevice {
  public:
   // Makes sure that the device may go on. Empty: whoever opened it may.
   struct Rights {
@@ -51,33 +51,34 @@ class EngineDevice final : public nbd::BlockDevice {
   bool synchronous() const override { return true; }
 
   void Read(uint64_t offset, absl::Span<char> out,
-            nbd::Completion* done) override {
+            block::Completion* done) override {
     absl::Status status = volume_.Read(offset, out);
     if (status.ok()) attachment_.CountRead(out.size());
     done->Done(std::move(status));
   }
 
   void Write(uint64_t offset, absl::Span<const char> data,
-             nbd::Completion* done) override {
+             block::Completion* done) override {
     absl::Status status = volume_.Write(offset, data);
     if (status.ok()) attachment_.CountWrite(data.size());
     done->Done(std::move(status));
   }
 
-  void Trim(uint64_t offset, uint64_t length, nbd::Completion* done) override {
+  void Trim(uint64_t offset, uint64_t length,
+            block::Completion* done) override {
     done->Done(volume_.Trim(offset, length));
   }
 
   void WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
-                   nbd::Completion* done) override {
+                   block::Completion* done) override {
     done->Done(volume_.WriteZeroes(offset, length, no_hole));
   }
 
-  void Flush(nbd::Completion* done) override { done->Done(volume_.Flush()); }
+  void Flush(block::Completion* done) override { done->Done(volume_.Flush()); }
 
   void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
-                  std::vector<nbd::Extent>* extents,
-                  nbd::Completion* done) override {
+                  std::vector<block::Extent>* extents,
+                  block::Completion* done) override {
     const auto found = volume_.GetExtents(offset, length, max_extents);
     if (!found.ok()) return done->Done(found.status());
     for (const engine::Extent& extent : found->extents) {
@@ -89,8 +90,8 @@ class EngineDevice final : public nbd::BlockDevice {
 
   void GetChanges(const std::string& snapshot_uid, uint64_t offset,
                   uint64_t length, size_t max_extents,
-                  std::vector<nbd::Extent>* extents,
-                  nbd::Completion* done) override {
+                  std::vector<block::Extent>* extents,
+                  block::Completion* done) override {
     const auto uid = service::ParseUid(snapshot_uid);
     const auto since = uid.has_value() ? engine_.FindUid(*uid) : nullptr;
     if (since == nullptr) return done->Done(SnapshotGone());
@@ -130,15 +131,15 @@ class EngineDevice final : public nbd::BlockDevice {
   const bool read_only_;
 };
 
-nbd::ExportInfo InfoOf(std::string name, const engine::Volume& volume) {
+block::ExportInfo InfoOf(std::string name, const engine::Volume& volume) {
   return {std::move(name), volume.size_bytes(), volume.read_only(),
           service::FormatUid(volume.uid())};
 }
 
 }  // namespace
 
-absl::StatusOr<nbd::ExportPage> EngineExports::List(const std::string& from) {
-  nbd::ExportPage page;
+absl::StatusOr<block::ExportPage> EngineExports::List(const std::string& from) {
+  block::ExportPage page;
   const auto add = [&](const std::string& after) {
     const size_t most = kListPage - page.exports.size();
     for (auto& [name, volume] : engine_.List(after, most)) {
@@ -152,7 +153,7 @@ absl::StatusOr<nbd::ExportPage> EngineExports::List(const std::string& from) {
   return page;
 }
 
-absl::StatusOr<nbd::ExportInfo> EngineExports::Find(std::string_view name) {
+absl::StatusOr<block::ExportInfo> EngineExports::Find(std::string_view name) {
   const auto volume = engine_.Find(name);
   if (!volume.ok()) return volume.status();
   return InfoOf(std::string(name), **volume);
@@ -163,7 +164,7 @@ absl::StatusOr<std::vector<std::string>> EngineExports::ListSnapshots(
   return catalog_.ListRelated(std::string(name), max);
 }
 
-absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
+absl::StatusOr<std::unique_ptr<block::BlockDevice>> EngineExports::Open(
     std::string_view name, std::string_view client) {
   auto volume = engine_.Find(name);
   if (!volume.ok()) return volume.status();
@@ -175,22 +176,22 @@ absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> EngineExports::Open(
 }
 
 // What one client may see: names by LIST for viewers, all else for readers.
-class EngineExports::Own final : public nbd::Exports {
+class EngineExports::Own final : public block::Exports {
  public:
-  Own(EngineExports* all, nbd::Peer peer)
+  Own(EngineExports* all, block::Peer peer)
       : all_(*all), access_(*all->access_), peer_(std::move(peer)) {}
 
-  absl::StatusOr<nbd::ExportPage> List(const std::string& from) override {
+  absl::StatusOr<block::ExportPage> List(const std::string& from) override {
     auto page = all_.List(from);
     if (!page.ok()) return page.status();
     const access::Identity identity = Identity();
-    std::erase_if(page->exports, [&](const nbd::ExportInfo& info) {
+    std::erase_if(page->exports, [&](const block::ExportInfo& info) {
       return !May(identity, access::Right::kView, info.name);
     });
     return page;
   }
 
-  absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override {
+  absl::StatusOr<block::ExportInfo> Find(std::string_view name) override {
     const access::Identity identity = Identity();
     absl::Status status = MayRead(identity, std::string(name));
     if (!status.ok()) {
@@ -217,7 +218,7 @@ class EngineExports::Own final : public nbd::Exports {
     return names;
   }
 
-  absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
+  absl::StatusOr<std::unique_ptr<block::BlockDevice>> Open(
       std::string_view name, std::string_view client) override {
     const access::Identity identity = Identity();
     auto device = OpenAs(identity, std::string(name), client);
@@ -254,7 +255,7 @@ class EngineExports::Own final : public nbd::Exports {
     return hidden ? engine::Engine::NotFound(name) : status;
   }
 
-  absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> OpenAs(
+  absl::StatusOr<std::unique_ptr<block::BlockDevice>> OpenAs(
       const access::Identity& identity, const std::string& name,
       std::string_view client) {
     const absl::Status status = MayRead(identity, name);
@@ -305,10 +306,10 @@ class EngineExports::Own final : public nbd::Exports {
 
   EngineExports& all_;
   const service::CallAccess& access_;
-  const nbd::Peer peer_;
+  const block::Peer peer_;
 };
 
-std::unique_ptr<nbd::Exports> EngineExports::For(nbd::Peer peer) {
+std::unique_ptr<block::Exports> EngineExports::For(block::Peer peer) {
   if (access_ == nullptr || !access_->on()) return nullptr;
   return std::make_unique<Own>(this, std::move(peer));
 }

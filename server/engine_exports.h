@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "nbd_bridge/exports.h"
+#include "base/block/exports.h"
 #include "server/engine/engine.h"
 #include "server/service/call_access.h"
 #include "server/service/catalog.h"
@@ -18,7 +18,7 @@ namespace ramvol::server {
 
 // Each volume is an export of the same name, and each snapshot one of "@" and
 // its name. Thread-safe.
-class EngineExports final : public nbd::Exports {
+class EngineExports final : public block::Exports {
  public:
   // Borrows `engine` and `catalog`, which knows whose snapshots are whose. They
   // must outlive this and the devices.
@@ -29,12 +29,12 @@ class EngineExports final : public nbd::Exports {
   // everyone may do everything.
   void set_access(const service::CallAccess* access) { access_ = access; }
 
-  std::unique_ptr<nbd::Exports> For(nbd::Peer peer) override;
-  absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
-  absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
+  std::unique_ptr<block::Exports> For(block::Peer peer) override;
+  absl::StatusOr<block::ExportPage> List(const std::string& from) override;
+  absl::StatusOr<block::ExportInfo> Find(std::string_view name) override;
   absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
                                                          size_t max) override;
-  absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
+  absl::StatusOr<std::unique_ptr<block::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 
  private:

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/block/thread_cache.h"
 #include "base/check.h"
 #include "base/client_memory.h"
 #include "base/nbd_constants.h"
@@ -26,7 +27,6 @@
 #include "nbd_bridge/session.h"
 #include "nbd_bridge/socket.h"
 #include "nbd_bridge/stats.h"
-#include "nbd_bridge/thread_cache.h"
 #include "tests/fuzz/input.h"
 #include "tests/nbd_bridge/memory_device.h"
 
@@ -113,7 +113,7 @@ void Serve(nbd::Socket& socket, bool synchronous) {
   options.draining = &draining;
   auto negotiated = nbd::Negotiate(socket, exports, options);
   if (!negotiated.has_value()) return;
-  nbd::ThreadCache threads;
+  block::ThreadCache threads;
   nbd::NbdStats stats;
   Connection connection(socket);
   nbd::Session(socket, connection.holder, *std::move(negotiated),

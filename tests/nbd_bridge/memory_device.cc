@@ -67,7 +67,7 @@ uint64_t MemoryVolume::ExtentEndLocked(uint64_t offset, uint64_t end,
 
 absl::Status MemoryVolume::GetExtents(uint64_t offset, uint64_t length,
                                       size_t max_extents,
-                                      std::vector<nbd::Extent>* extents) {
+                                      std::vector<block::Extent>* extents) {
   MutexLock lock(&mu_);
   if (!failure_.ok()) return failure_;
   const uint64_t end = offset + length;
@@ -103,10 +103,10 @@ int MemoryVolume::held_reads() {
 
 namespace {
 
-class MemoryDevice final : public nbd::BlockDevice {
+class MemoryDevice final : public block::BlockDevice {
  public:
   MemoryDevice(std::shared_ptr<MemoryVolume> volume, bool read_only,
-               nbd::ThreadCache* threads,
+               block::ThreadCache* threads,
                std::shared_ptr<std::atomic<int>> open_devices)
       : volume_(std::move(volume)),
         read_only_(read_only),
@@ -121,28 +121,29 @@ class MemoryDevice final : public nbd::BlockDevice {
   bool synchronous() const override { return threads_ == nullptr; }
 
   void Read(uint64_t offset, absl::Span<char> out,
-            nbd::Completion* done) override {
+            block::Completion* done) override {
     Do([v = volume_, offset, out] { return v->Read(offset, out); }, done);
   }
   void Write(uint64_t offset, absl::Span<const char> data,
-             nbd::Completion* done) override {
+             block::Completion* done) override {
     Do([v = volume_, offset, data] { return v->Write(offset, data); }, done);
   }
-  void Trim(uint64_t offset, uint64_t length, nbd::Completion* done) override {
+  void Trim(uint64_t offset, uint64_t length,
+            block::Completion* done) override {
     WriteZeroes(offset, length, /*no_hole=*/false, done);
   }
   void WriteZeroes(uint64_t offset, uint64_t length, bool no_hole,
-                   nbd::Completion* done) override {
+                   block::Completion* done) override {
     Do([v = volume_, offset, length,
         no_hole] { return v->Zero(offset, length, no_hole); },
        done);
   }
-  void Flush(nbd::Completion* done) override {
+  void Flush(block::Completion* done) override {
     Do([] { return absl::OkStatus(); }, done);
   }
   void GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
-                  std::vector<nbd::Extent>* extents,
-                  nbd::Completion* done) override {
+                  std::vector<block::Extent>* extents,
+                  block::Completion* done) override {
     Do(
         [v = volume_, offset, length, max_extents, extents] {
           return v->GetExtents(offset, length, max_extents, extents);
@@ -152,13 +153,13 @@ class MemoryDevice final : public nbd::BlockDevice {
 
   void GetChanges(const std::string& /*snapshot_uid*/, uint64_t offset,
                   uint64_t length, size_t max_extents,
-                  std::vector<nbd::Extent>* extents,
-                  nbd::Completion* done) override {
+                  std::vector<block::Extent>* extents,
+                  block::Completion* done) override {
     Do(
         [v = volume_, offset, length, max_extents, extents] {
           const absl::Status status =
               v->GetExtents(offset, length, max_extents, extents);
-          for (nbd::Extent& extent : *extents) extent.changed = !extent.hole;
+          for (block::Extent& extent : *extents) extent.changed = !extent.hole;
           return status;
         },
         done);
@@ -166,14 +167,14 @@ class MemoryDevice final : public nbd::BlockDevice {
 
  private:
   template <typename Call>
-  void Do(const Call& call, nbd::Completion* done) {
+  void Do(const Call& call, block::Completion* done) {
     if (threads_ == nullptr) return done->Done(call());
     RAMVOL_CHECK(threads_->Run([call, done] { done->Done(call()); }));
   }
 
   const std::shared_ptr<MemoryVolume> volume_;
   const bool read_only_;
-  nbd::ThreadCache* const threads_;
+  block::ThreadCache* const threads_;
   const std::shared_ptr<std::atomic<int>> open_devices_;
 };
 
@@ -192,8 +193,8 @@ MemoryVolume& MemoryExports::Add(const std::string& name,
   return added;
 }
 
-absl::StatusOr<nbd::ExportPage> MemoryExports::List(const std::string& from) {
-  nbd::ExportPage page;
+absl::StatusOr<block::ExportPage> MemoryExports::List(const std::string& from) {
+  block::ExportPage page;
   for (auto next = volumes_.upper_bound(from); next != volumes_.end(); ++next) {
     const auto& [name, entry] = *next;
     page.exports.push_back(
@@ -205,14 +206,14 @@ absl::StatusOr<nbd::ExportPage> MemoryExports::List(const std::string& from) {
   return page;
 }
 
-absl::StatusOr<nbd::ExportInfo> MemoryExports::Find(std::string_view name) {
+absl::StatusOr<block::ExportInfo> MemoryExports::Find(std::string_view name) {
   const auto found = volumes_.find(name);
   if (found == volumes_.end()) {
     return absl::NotFoundError(
         absl::StrCat("there is no volume \"", std::string(name), "\""));
   }
-  return nbd::ExportInfo{found->first, found->second.volume->size_bytes(),
-                         found->second.read_only, found->first};
+  return block::ExportInfo{found->first, found->second.volume->size_bytes(),
+                           found->second.read_only, found->first};
 }
 
 absl::StatusOr<std::vector<std::string>> MemoryExports::ListSnapshots(
@@ -224,7 +225,7 @@ absl::StatusOr<std::vector<std::string>> MemoryExports::ListSnapshots(
   return names;
 }
 
-absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> MemoryExports::Open(
+absl::StatusOr<std::unique_ptr<block::BlockDevice>> MemoryExports::Open(
     std::string_view name, std::string_view) {
   const auto info = Find(name);
   if (!info.ok()) return info.status();

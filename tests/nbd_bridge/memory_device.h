@@ -15,10 +15,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/block/block_device.h"
+#include "base/block/exports.h"
+#include "base/block/thread_cache.h"
 #include "base/mutex.h"
-#include "nbd_bridge/block_device.h"
-#include "nbd_bridge/exports.h"
-#include "nbd_bridge/thread_cache.h"
 
 namespace ramvol::testing {
 
@@ -42,7 +42,7 @@ class MemoryVolume {
   absl::Status Write(uint64_t offset, absl::Span<const char> data);
   absl::Status Zero(uint64_t offset, uint64_t length, bool no_hole);
   absl::Status GetExtents(uint64_t offset, uint64_t length, size_t max_extents,
-                          std::vector<nbd::Extent>* extents);
+                          std::vector<block::Extent>* extents);
 
   // All calls fail with it from now on, unless it is OK.
   void FailWith(absl::Status status);
@@ -69,7 +69,7 @@ class MemoryVolume {
 
 // Serves MemoryVolumes. Volumes are added before it is used. What is no hole
 // has changed since every snapshot.
-class MemoryExports final : public nbd::Exports {
+class MemoryExports final : public block::Exports {
  public:
   // Devices that are not synchronous run each call in a thread of its own.
   explicit MemoryExports(bool synchronous) : synchronous_(synchronous) {}
@@ -85,12 +85,12 @@ class MemoryExports final : public nbd::Exports {
   int open_devices() const { return *open_devices_; }
 
   // Pages of two.
-  absl::StatusOr<nbd::ExportPage> List(const std::string& from) override;
-  absl::StatusOr<nbd::ExportInfo> Find(std::string_view name) override;
+  absl::StatusOr<block::ExportPage> List(const std::string& from) override;
+  absl::StatusOr<block::ExportInfo> Find(std::string_view name) override;
   // All volumes that begin with "@".
   absl::StatusOr<std::vector<std::string>> ListSnapshots(std::string_view name,
                                                          size_t max) override;
-  absl::StatusOr<std::unique_ptr<nbd::BlockDevice>> Open(
+  absl::StatusOr<std::unique_ptr<block::BlockDevice>> Open(
       std::string_view name, std::string_view client) override;
 
  private:
@@ -104,7 +104,7 @@ class MemoryExports final : public nbd::Exports {
   std::map<std::string, Entry, std::less<>> volumes_;
   const std::shared_ptr<std::atomic<int>> open_devices_ =
       std::make_shared<std::atomic<int>>(0);
-  nbd::ThreadCache threads_;
+  block::ThreadCache threads_;
 };
 
 }  // namespace ramvol::testing

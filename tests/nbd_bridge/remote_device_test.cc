@@ -18,6 +18,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/block/block_device.h"
+#include "base/block/exports.h"
 #include "base/event_log.h"
 #include "base/listen_address.h"
 #include "base/mutex.h"
@@ -29,8 +31,6 @@
 #include "client/remote_volume.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/block_device.h"
-#include "nbd_bridge/exports.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 
@@ -49,7 +49,7 @@ using ::testing::NiceMock;
 constexpr uint64_t kSize = uint64_t{256} << 20;
 
 // Waits for one call.
-class Waiter final : public Completion {
+class Waiter final : public block::Completion {
  public:
   void Done(absl::Status status) override {
     MutexLock lock(&mu_);
@@ -68,14 +68,14 @@ class Waiter final : public Completion {
   std::optional<absl::Status> status_ ABSL_GUARDED_BY(mu_);
 };
 
-absl::Status Write(BlockDevice& device, uint64_t offset,
+absl::Status Write(block::BlockDevice& device, uint64_t offset,
                    const std::string& data) {
   Waiter waiter;
   device.Write(offset, absl::MakeConstSpan(data.data(), data.size()), &waiter);
   return waiter.Wait();
 }
 
-absl::StatusOr<std::string> Read(BlockDevice& device, uint64_t offset,
+absl::StatusOr<std::string> Read(block::BlockDevice& device, uint64_t offset,
                                  size_t length) {
   std::string data(length, '?');
   Waiter waiter;
@@ -85,16 +85,17 @@ absl::StatusOr<std::string> Read(BlockDevice& device, uint64_t offset,
   return data;
 }
 
-absl::Status Flush(BlockDevice& device) {
+absl::Status Flush(block::BlockDevice& device) {
   Waiter waiter;
   device.Flush(&waiter);
   return waiter.Wait();
 }
 
-absl::StatusOr<std::vector<Extent>> Extents(BlockDevice& device,
-                                            uint64_t offset, uint64_t length,
-                                            size_t max_extents) {
-  std::vector<Extent> extents;
+absl::StatusOr<std::vector<block::Extent>> Extents(block::BlockDevice& device,
+                                                   uint64_t offset,
+                                                   uint64_t length,
+                                                   size_t max_extents) {
+  std::vector<block::Extent> extents;
   Waiter waiter;
   device.GetExtents(offset, length, max_extents, &extents, &waiter);
   absl::Status status = waiter.Wait();
@@ -103,9 +104,9 @@ absl::StatusOr<std::vector<Extent>> Extents(BlockDevice& device,
 }
 
 auto IsExtent(uint64_t offset, uint64_t length, bool hole) {
-  return ::testing::AllOf(Field(&Extent::offset, offset),
-                          Field(&Extent::length, length),
-                          Field(&Extent::hole, hole));
+  return ::testing::AllOf(Field(&block::Extent::offset, offset),
+                          Field(&block::Extent::length, length),
+                          Field(&block::Extent::hole, hole));
 }
 
 // A server on a Unix socket, so that another can take its place.
@@ -144,7 +145,7 @@ class RemoteDeviceTest : public ::testing::Test {
     exports_ = std::make_unique<RemoteExports>(Client(options));
   }
 
-  std::unique_ptr<BlockDevice> Open() {
+  std::unique_ptr<block::BlockDevice> Open() {
     auto device = exports_->Open("disk", "unix");
     EXPECT_THAT(device, IsOk());
     return *std::move(device);
@@ -186,7 +187,7 @@ TEST_F(RemoteDeviceTest, EveryCall) {
 
 TEST_F(RemoteDeviceTest, LargestDataGoesInOneCall) {
   const auto device = Open();
-  std::string data(BlockDevice::kMaxTransferBytes, ' ');
+  std::string data(block::BlockDevice::kMaxTransferBytes, ' ');
   for (size_t i = 0; i < data.size(); ++i) {
     data[i] = static_cast<char>(i * 2654435761U >> 13);
   }
@@ -278,8 +279,9 @@ TEST_F(RemoteDeviceTest, ExportsAreTheVolumes) {
   server_->CreateVolume("another", 5);
   const auto page = exports_->List("");
   ASSERT_THAT(page, IsOk());
-  EXPECT_THAT(page->exports, ElementsAre(Field(&ExportInfo::name, "another"),
-                                         Field(&ExportInfo::name, "disk")));
+  EXPECT_THAT(page->exports,
+              ElementsAre(Field(&block::ExportInfo::name, "another"),
+                          Field(&block::ExportInfo::name, "disk")));
   EXPECT_EQ(page->exports[0].size_bytes, 5);
   EXPECT_EQ(page->next, "");
   const auto found = exports_->Find("disk");
@@ -317,7 +319,8 @@ TEST_F(RemoteDeviceTest, ServesSnapshotsAndWhatHasChanged) {
   do {
     const auto page = exports_->List(from);
     ASSERT_THAT(page, IsOk());
-    for (const ExportInfo& info : page->exports) names.push_back(info.name);
+    for (const block::ExportInfo& info : page->exports)
+      names.push_back(info.name);
     from = page->next;
   } while (!from.empty());
   EXPECT_THAT(names, ElementsAre("disk", "@mon", "@tue"));
@@ -326,7 +329,7 @@ TEST_F(RemoteDeviceTest, ServesSnapshotsAndWhatHasChanged) {
   EXPECT_THAT(*exports_->ListSnapshots("@mon", 10), ElementsAre("tue"));
   EXPECT_TRUE(exports_->Find("@mon")->read_only);
 
-  std::vector<Extent> extents;
+  std::vector<block::Extent> extents;
   Waiter listed;
   const std::string uid = exports_->Find("@mon")->uid;
   device->GetChanges(uid, 4096, 1 << 20, 100, &extents, &listed);

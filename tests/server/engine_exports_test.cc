@@ -10,11 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
+#include "base/block/block_device.h"
+#include "base/block/exports.h"
 #include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "nbd_bridge/block_device.h"
-#include "nbd_bridge/exports.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
@@ -33,7 +33,7 @@ constexpr auto kNotFound = absl::StatusCode::kNotFound;
 constexpr uint64_t kVolumeBytes = 1 << 20;
 
 // Keeps what it is told.
-class Completion final : public nbd::Completion {
+class Completion final : public block::Completion {
  public:
   void Done(absl::Status status) override { status_ = std::move(status); }
   const absl::Status& status() const { return status_; }
@@ -90,7 +90,7 @@ TEST_F(EngineExportsTest, ListsInPagesWithoutAGap) {
     const auto page = exports_.List(from);
     ASSERT_THAT(page, IsOk());
     ASSERT_LE(page->exports.size(), 1000u);
-    for (const nbd::ExportInfo& info : page->exports) {
+    for (const block::ExportInfo& info : page->exports) {
       listed.push_back(info.name);
     }
     from = page->next;
@@ -113,7 +113,7 @@ TEST_F(EngineExportsTest, DevicesPassOperationsOn) {
   const auto volume = Create("disk");
   const auto opened = exports_.Open("disk", "here");
   ASSERT_THAT(opened, IsOk());
-  nbd::BlockDevice& device = **opened;
+  block::BlockDevice& device = **opened;
   EXPECT_EQ(device.size_bytes(), kVolumeBytes);
   EXPECT_FALSE(device.read_only());
   EXPECT_TRUE(device.synchronous());
@@ -130,7 +130,7 @@ TEST_F(EngineExportsTest, DevicesPassOperationsOn) {
   EXPECT_THAT(done_.status(), IsOk());
   device.WriteZeroes(8192, 4096, /*no_hole=*/true, &done_);
   EXPECT_THAT(done_.status(), IsOk());
-  std::vector<nbd::Extent> extents;
+  std::vector<block::Extent> extents;
   device.GetExtents(0, 16384, 10, &extents, &done_);
   EXPECT_THAT(done_.status(), IsOk());
   ASSERT_THAT(extents, SizeIs(3));
@@ -151,7 +151,7 @@ TEST_F(EngineExportsTest, WhatEachDeviceReadsAndWritesIsCounted) {
   const auto volume = Create("disk");
   const auto opened = exports_.Open("disk", "10.0.0.7:40112");
   ASSERT_THAT(opened, IsOk());
-  nbd::BlockDevice& device = **opened;
+  block::BlockDevice& device = **opened;
   const std::string data(8192, 'x');
   device.Write(0, {data.data(), data.size()}, &done_);
   ASSERT_THAT(done_.status(), IsOk());
@@ -174,7 +174,7 @@ TEST_F(EngineExportsTest, DevicesPassErrorsOn) {
   Create("disk");
   const auto opened = exports_.Open("disk", "here");
   ASSERT_THAT(opened, IsOk());
-  nbd::BlockDevice& device = **opened;
+  block::BlockDevice& device = **opened;
   std::string out(2, '\0');
   const auto past_end =
       HasReason(absl::StatusCode::kOutOfRange, reason::kPastEnd);
@@ -182,7 +182,7 @@ TEST_F(EngineExportsTest, DevicesPassErrorsOn) {
   EXPECT_THAT(done_.status(), past_end);
   device.Write(kVolumeBytes, {out.data(), out.size()}, &done_);
   EXPECT_THAT(done_.status(), past_end);
-  std::vector<nbd::Extent> extents;
+  std::vector<block::Extent> extents;
   device.GetExtents(kVolumeBytes, 1, 1, &extents, &done_);
   EXPECT_THAT(done_.status(), past_end);
   EXPECT_THAT(extents, IsEmpty());
@@ -236,7 +236,7 @@ TEST_F(EngineExportsSnapshotsTest, DevicesTellWhatHasChanged) {
   ASSERT_THAT(device, IsOk());
   const std::string text(4096, 'x');
   (*device)->Write(65536, {text.data(), text.size()}, &done_);
-  std::vector<nbd::Extent> extents;
+  std::vector<block::Extent> extents;
   const std::string uid = exports_.Find("@mon")->uid;
   (*device)->GetChanges(uid, 0, kVolumeBytes, 10, &extents, &done_);
   EXPECT_THAT(done_.status(), IsOk());

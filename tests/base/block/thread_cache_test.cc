@@ -1,4 +1,4 @@
-#include "nbd_bridge/thread_cache.h"
+#include "base/block/thread_cache.h"
 
 #include <atomic>
 #include <memory>
@@ -6,7 +6,7 @@
 
 #include "gtest/gtest.h"
 
-namespace ramvol::nbd {
+namespace ramvol::block {
 namespace {
 
 TEST(ThreadCacheTest, RunsTasksAtOnce) {
@@ -49,4 +49,4 @@ TEST(ThreadCacheTest, WhatATaskHoldsIsGoneWithTheCache) {
 }
 
 }  // namespace
-}  // namespace ramvol::nbd
+}  // namespace ramvol::block

@@ -1,6 +1,6 @@
 // Reuses threads for tasks.
-#ifndef RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
-#define RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
+#ifndef RAMVOL_BASE_BLOCK_THREAD_CACHE_H_
+#define RAMVOL_BASE_BLOCK_THREAD_CACHE_H_
 
 #include <functional>
 #include <list>
@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "base/mutex.h"
 
-namespace ramvol::nbd {
+namespace ramvol::block {
 
 // Runs each task at once in a thread of its own: in the idle thread that ran
 // last, or else in a new one. A thread ends after kIdleTime without a task.
@@ -54,6 +54,6 @@ class ThreadCache {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-}  // namespace ramvol::nbd
+}  // namespace ramvol::block
 
-#endif  // RAMVOL_NBD_BRIDGE_THREAD_CACHE_H_
+#endif  // RAMVOL_BASE_BLOCK_THREAD_CACHE_H_

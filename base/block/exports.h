@@ -1,7 +1,7 @@
-// The volumes and snapshots that an NBD server offers, by name. "@" begins a
-// snapshot's.
-#ifndef RAMVOL_NBD_BRIDGE_EXPORTS_H_
-#define RAMVOL_NBD_BRIDGE_EXPORTS_H_
+// The volumes and snapshots that a server of NBD and the like offers, by name.
+// "@" begins a snapshot's.
+#ifndef RAMVOL_BASE_BLOCK_EXPORTS_H_
+#define RAMVOL_BASE_BLOCK_EXPORTS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -13,10 +13,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/block/block_device.h"
 #include "base/peer_names.h"
-#include "nbd_bridge/block_device.h"
 
-namespace ramvol::nbd {
+namespace ramvol::block {
 
 struct ExportInfo {
   std::string name;
@@ -25,7 +25,7 @@ struct ExportInfo {
   std::string uid = {};  // Unlike the name, it is never another's.
 };
 
-// A client of an NBD server.
+// A client of such a server.
 struct Peer {
   int fd = -1;  // Its socket, open while the client's exports live.
   std::string address;
@@ -67,6 +67,6 @@ class Exports {
       std::string_view name, std::string_view client) = 0;
 };
 
-}  // namespace ramvol::nbd
+}  // namespace ramvol::block
 
-#endif  // RAMVOL_NBD_BRIDGE_EXPORTS_H_
+#endif  // RAMVOL_BASE_BLOCK_EXPORTS_H_

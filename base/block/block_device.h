@@ -1,6 +1,6 @@
-// The interface that NBD sessions serve: one open volume.
-#ifndef RAMVOL_NBD_BRIDGE_BLOCK_DEVICE_H_
-#define RAMVOL_NBD_BRIDGE_BLOCK_DEVICE_H_
+// The interface that sessions of NBD and others serve: one open volume.
+#ifndef RAMVOL_BASE_BLOCK_BLOCK_DEVICE_H_
+#define RAMVOL_BASE_BLOCK_BLOCK_DEVICE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 
-namespace ramvol::nbd {
+namespace ramvol::block {
 
 // A run of bytes in one state.
 struct Extent {
@@ -88,6 +88,6 @@ class BlockDevice {
   }
 };
 
-}  // namespace ramvol::nbd
+}  // namespace ramvol::block
 
-#endif  // RAMVOL_NBD_BRIDGE_BLOCK_DEVICE_H_
+#endif  // RAMVOL_BASE_BLOCK_BLOCK_DEVICE_H_

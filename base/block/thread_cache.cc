@@ -1,10 +1,10 @@
-#include "nbd_bridge/thread_cache.h"
+#include "base/block/thread_cache.h"
 
 #include <algorithm>
 #include <system_error>
 #include <utility>
 
-namespace ramvol::nbd {
+namespace ramvol::block {
 
 namespace {
 
@@ -80,4 +80,4 @@ std::function<void()> ThreadCache::WaitForTask() {
   return nullptr;
 }
 
-}  // namespace ramvol::nbd
+}  // namespace ramvol::block
