@@ -3,7 +3,6 @@
 Arguments: the paths of ramvold, ramvol and ramvol-nbd, and unittest's."""
 
 import os
-import re
 import shutil
 import socket
 import ssl
@@ -41,10 +40,10 @@ from nbd_wire import (
     context_request,
     info_request,
 )
+from programs import PATIENCE, Program, run
 from tls_files import Authority, make_keys, read
 
 RAMVOLD, RAMVOL, BRIDGE = (os.path.realpath(sys.argv.pop(1)) for _ in range(3))
-PATIENCE = 120
 MIB = 1 << 20
 FOLDER = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
 CA = Authority(os.path.join(FOLDER, "ca"))
@@ -54,50 +53,6 @@ OTHER = Authority(os.path.join(FOLDER, "other"))
 OTHER.sign("client", "alice", "URI:spiffe://test/alice")
 KEYS = make_keys(os.path.join(FOLDER, "keys.psk"), "alice", "bob")
 WRONG_KEYS = make_keys(os.path.join(FOLDER, "wrong.psk"), "alice")
-
-
-def run(*command, fails=False, **how):
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, check=False, **how
-    )
-    assert (done.returncode != 0) == fails, (command, done.stdout, done.stderr)
-    return done.stdout + done.stderr
-
-
-class Program:
-    """ramvold or ramvol-nbd."""
-
-    def __init__(self, *command):
-        # A socket's path may have 107 bytes at most.
-        self.sockets = tempfile.mkdtemp(prefix="ramvol-tls.", dir="/tmp")
-        self.log = os.path.join(self.sockets, "log")
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [word.replace("SOCKETS", self.sockets) for word in command],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self.ready = self.process.stdout.readline()
-
-    def port(self, what):
-        return int(re.search(what + r"[^;]*?127\.0\.0\.1:(\d+)", self.ready).group(1))
-
-    def socket(self, name):
-        return os.path.join(self.sockets, name)
-
-    def wait_for_log(self, words):
-        end = time.monotonic() + PATIENCE
-        while words.encode() not in read(self.log):
-            assert time.monotonic() < end, (words, read(self.log))
-            time.sleep(0.05)
-
-    def stop(self):
-        self.process.terminate()
-        status = self.process.wait(PATIENCE)
-        self.process.stdout.close()
-        shutil.rmtree(self.sockets)
-        assert status == 0, status
 
 
 def server_flags(folder=CA.folder):
