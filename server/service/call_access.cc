@@ -126,6 +126,24 @@ Decision CallAccess::Decide(const Identity& identity, Right right,
                                   [&] { return LabelsOf(std::string(name)); });
 }
 
+access::Sessions::Entry CallAccess::StayAllowed(
+    const grpc::CallbackServerContext& context, Right right,
+    const std::string& name, EndCall end, std::optional<Labels> labels) const {
+  if (!parts_.authority->has_policy()) return nullptr;
+  const auto known = IdentityOf(context);  // It was, a moment ago.
+  const Identity identity = known.value_or(Identity());
+  auto may = [this, known = known.ok(), identity, right, name,
+              labels = std::move(labels)] {
+    return known && parts_.authority->Decide(identity, right, name, [&] {
+      return labels.has_value() ? *labels : LabelsOf(name);
+    }) == Decision::kAllowed;
+  };
+  return sessions().Add(
+      {std::move(may), [identity, right, name, end = std::move(end)] {
+         end(access::DeniedError(identity, right, name));
+       }});
+}
+
 absl::Status CallAccess::ErrorFor(Decision decision, const Identity& identity,
                                   const Need& need,
                                   const std::string& name) const {

@@ -3,6 +3,7 @@
 #define RAMVOL_SERVER_SERVICE_CALL_ACCESS_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "server/access/audit_log.h"
 #include "server/access/authority.h"
 #include "server/access/identity.h"
+#include "server/access/policy.h"
 #include "server/access/role.h"
 #include "server/access/sessions.h"
 #include "server/engine/engine.h"
@@ -72,6 +74,14 @@ class CallAccess {
                           const std::string& since) const;
   access::Decision Decide(const access::Identity& identity, access::Right right,
                           std::string_view name) const;
+  // Ends what a call has open, by `end`, once its client may no longer do
+  // `right` to the volume `name`, or with `labels` to what will have that name.
+  // Drop the result with the call. Null when everyone may do everything.
+  using EndCall = std::function<void(const absl::Status& why)>;
+  access::Sessions::Entry StayAllowed(
+      const grpc::CallbackServerContext& context, access::Right right,
+      const std::string& name, EndCall end,
+      std::optional<access::Labels> labels = std::nullopt) const;
   // Keeps a record, if the call is of those that are kept or was refused.
   void Note(const grpc::CallbackServerContext& context,
             const google::protobuf::Message& request,

@@ -10,7 +10,10 @@
 #include "base/reason.h"
 #include "grpcpp/server_context.h"
 #include "proto/status.h"
+#include "server/access/role.h"
+#include "server/access/sessions.h"
 #include "server/service/call_message.h"
+#include "server/service/send_away.h"
 #include "server/service/volume_fields.h"
 
 namespace ramvol::service {
@@ -41,9 +44,10 @@ class EventWatchers::Stream final
       public ClientMemory::Client {
  public:
   // Begins after `position`, and ends there unless `follow`.
-  Stream(EventWatchers* watchers, Path path, uint64_t position, bool follow,
-         CallAccess::SeesEvent sees)
+  Stream(EventWatchers* watchers, grpc::CallbackServerContext* context,
+         Path path, uint64_t position, bool follow, CallAccess::SeesEvent sees)
       : watchers_(*watchers),
+        context_(*context),
         path_(std::move(path)),
         follow_(follow),
         sees_(std::move(sees)),
@@ -55,6 +59,16 @@ class EventWatchers::Stream final
   }
 
   const Path& path() const { return path_; }
+
+  // Ends it when its client is granted nothing any more. Before Advance.
+  void StayAllowed(const CallAccess& access) {
+    session_entry_ =
+        access.StayAllowed(context_, access::Right::kEnter, "",
+                           [self = weak_from_this()](const absl::Status& why) {
+                             if (const auto stream = self.lock())
+                               stream->EndNow(why);
+                           });
+  }
 
   // Does what there is to do: sends events, or ends the stream.
   void Advance() ABSL_LOCKS_EXCLUDED(mu_) {
@@ -139,13 +153,26 @@ class EventWatchers::Stream final
         events->end());
   }
 
+  // Whatever its client takes.
+  void EndNow(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_) {
+    std::unique_ptr<EndableCall> call;
+    {
+      MutexLock lock(&mu_);
+      if (finished_) return;
+      call = std::make_unique<EndableCall>(context_.c_call());
+    }
+    call->End(why);
+  }
+
   EventWatchers& watchers_;
+  grpc::CallbackServerContext& context_;  // Until it is finished.
   const Path path_;
   const bool follow_;
   const CallAccess::SeesEvent sees_;  // Null: everything.
   // This may outlive the watchers for a moment.
   const std::shared_ptr<ClientMemory> memory_;
   ClientMemory::Holder holder_;
+  access::Sessions::Entry session_entry_;  // Constant after StayAllowed.
 
   Mutex mu_;
   uint64_t position_ ABSL_GUARDED_BY(mu_);
@@ -208,8 +235,9 @@ EventWatchers::Reactor* EventWatchers::Watch(
     return new Refused(TooMany());
   }
   const auto stream =
-      std::make_shared<Stream>(this, std::move(path), *begin, decoded.follow(),
-                               access.EventsFor(*context));
+      std::make_shared<Stream>(this, context, std::move(path), *begin,
+                               decoded.follow(), access.EventsFor(*context));
+  stream->StayAllowed(access);
   {
     MutexLock lock(&mu_);
     streams_.emplace(stream.get(), stream);

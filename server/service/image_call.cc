@@ -105,6 +105,12 @@ std::function<void()> ImageCall::SendAway() {
   };
 }
 
+std::function<void(const absl::Status&)> ImageCall::Ender() {
+  return [self = weak_from_this()](const absl::Status& why) {
+    if (const auto call = self.lock()) call->EndNow(why);
+  };
+}
+
 void ImageCall::EndNow(const absl::Status& why) {
   std::unique_ptr<EndableCall> call;
   {

@@ -35,6 +35,8 @@ class ImageCall : public std::enable_shared_from_this<ImageCall>,
   // Ends it, whatever its client takes.
   void EndNow(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
   std::function<void()> SendAway() override;
+  // EndNow, as long as there is a call.
+  std::function<void(const absl::Status& why)> Ender();
 
  protected:
   // For a call that has entered. `held_bytes` is what it holds all the time.

@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
+#include "server/access/policy.h"
+#include "server/access/role.h"
 #include "server/service/call_access.h"
 #include "server/service/call_message.h"
 #include "server/service/image_settings.h"
@@ -24,6 +26,8 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* RestoreStream::Answer(
   const auto stream =
       std::make_shared<RestoreStream>(streams, context, response);
   streams->Add(stream);
+  stream->session_entry_ =
+      access.StayAllowed(*context, access::Right::kEnter, "", stream->Ender());
   stream->Start();
   return stream.get();
 }
@@ -121,6 +125,9 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> RestoreStream::Make(
   settings_ = *std::move(settings);
   const absl::Status may = MayCreate();
   if (!may.ok()) return may;
+  session_entry_ = parts_.access->StayAllowed(
+      *context_, access::Right::kCreate, settings_.name(), Ender(),
+      access::Labels(settings_.labels().begin(), settings_.labels().end()));
   if (wanted_.allocator() != v1::ALLOCATOR_UNSPECIFIED) sink_.TryRaw();
   return parts_.catalog->CreateHidden(settings_);
 }

@@ -12,6 +12,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "qcow2/stream_reader.h"
 #include "ramvol/v1/block_service.pb.h"
+#include "server/access/sessions.h"
 #include "server/archive/volume_sink.h"
 #include "server/engine/volume.h"
 #include "server/service/image_call.h"
@@ -58,7 +59,8 @@ class RestoreStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   grpc::ByteBuffer* const response_;
 
   // The executor's, one task at a time.
-  bool any_ = false;  // A message was taken in.
+  access::Sessions::Entry session_entry_;  // The right that it has to keep.
+  bool any_ = false;                       // A message was taken in.
   v1::CreateVolumeRequest wanted_;
   v1::CreateVolumeRequest settings_;  // With those of the first image.
   archive::VolumeSink sink_;

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/reason.h"
-#include "server/access/authority.h"
 #include "server/access/role.h"
 #include "server/service/call_access.h"
 #include "server/service/call_message.h"
@@ -70,20 +69,11 @@ SaveStream::~SaveStream() {
 }
 
 void SaveStream::StayAllowed() {
-  const CallAccess& access = *parts_.access;
-  if (!access.on()) return;
-  auto identity = access.IdentityOf(*context_);
-  if (!identity.ok()) return;  // It was known a moment ago.
-  session_entry_ = access.sessions().Add(
-      {[&access, who = *identity, name = request_.volume()] {
-         return access.Decide(who, access::Right::kRead, name) ==
-                access::Decision::kAllowed;
-       },
-       [self = weak_from_this(), who = *identity, name = request_.volume()] {
-         if (const auto call = self.lock()) {
-           call->EndNow(access::DeniedError(who, access::Right::kRead, name));
-         }
-       }});
+  for (const std::string& name : {request_.volume(), request_.since()}) {
+    if (name.empty()) continue;
+    session_entries_.push_back(parts_.access->StayAllowed(
+        *context_, access::Right::kRead, name, Ender()));
+  }
 }
 
 void SaveStream::Step() {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -52,7 +53,7 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Step() override;
   void FinishCall(const grpc::Status& status) override { Finish(status); }
   void Send(grpc::ByteBuffer message) ABSL_LOCKS_EXCLUDED(mu_);
-  // Ends it when the client's right is taken away.
+  // Ends it when one of the client's rights is taken away.
   void StayAllowed();
 
   // Finds what is to be saved, and takes the snapshot.
@@ -63,7 +64,8 @@ class SaveStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   grpc::ByteBuffer FirstMessage() const;
 
   const v1::SaveRequest request_;
-  access::Sessions::Entry session_entry_;  // Constant after Start.
+  // Constant after Start.
+  std::vector<access::Sessions::Entry> session_entries_;
 
   // The executor's, one task at a time.
   std::shared_ptr<engine::Volume> hidden_;  // A snapshot of its own, or null.
