@@ -10,6 +10,7 @@ readonly helm_version=3.12.3 prometheus_operator_version=0.85.0
 # Of Kubernetes, the oldest that the chart supports to the newest.
 readonly kubernetes_versions=(1.27.16 1.30.14 1.34.4 1.37.2)
 readonly grafana_schema_version=13.2.3 typescript_version=5.8.3
+readonly grpc_js_version=1.14.7 grpc_proto_loader_version=0.8.1
 # The checksums are of PyPI's wheels for x86_64 and aarch64.
 readonly ruff_version=0.17.6 ruff_sha256s=(
   aa3b08254a732acba246891089a152c47c5733dc36b8ecb76ce8602f8326e5e4
@@ -71,6 +72,22 @@ install_grafana_schema() {
   npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$dir" \
     "@grafana/schema@$grafana_schema_version" "typescript@$typescript_version"
   link_tool "$dir/node_modules/.bin/tsc"
+}
+
+# gRPC for Node.js. ramvol-grpc-js, found on the PATH, is a node that has it.
+install_grpc_js() {
+  local dir=$tools/grpc-js-$grpc_js_version-$grpc_proto_loader_version
+  if [ ! -e "$dir/complete" ]; then
+    command -v npm >/dev/null || apt_install npm
+    info "installing @grpc/grpc-js $grpc_js_version"
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$dir" \
+      "@grpc/grpc-js@$grpc_js_version" "@grpc/proto-loader@$grpc_proto_loader_version"
+    touch "$dir/complete"
+  fi
+  mkdir -p "$tools/bin"
+  printf '#!/bin/sh\nNODE_PATH=%q exec node "$@"\n' "$dir/node_modules" \
+    >"$tools/bin/ramvol-grpc-js"
+  chmod +x "$tools/bin/ramvol-grpc-js"
 }
 
 # Only the programs: the package would also start a service.
