@@ -41,6 +41,11 @@ EVERYTHING = {
     "extraVolumes": [{"name": "keys", "secret": {"secretName": "nbd-keys"}}],
     "extraVolumeMounts": [{"name": "keys", "mountPath": "/keys", "readOnly": True}],
     "tls": {"secretName": "disks-certificate", "clientAuth": "optional"},
+    "access": {
+        "policy": 'grants { identities: "cn:disks" role: ROLE_ADMIN }',
+        "tokensSecretName": "disks-tokens",
+        "auditLog": True,
+    },
     "podSecurityContext": {"fsGroup": 65532},
     "containerSecurityContext": {"seLinuxOptions": {"type": "spc_t"}},
     "service": {"type": "LoadBalancer", "annotations": {"a/b": "c"}},
@@ -55,6 +60,7 @@ EVERYTHING = {
         "enabled": True,
         "labels": {"release": "prometheus"},
         "scrapeTimeout": "5s",
+        "tokenSecret": {"name": "prometheus"},
     },
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "serviceAccount": {"annotations": {"a/b": "c"}},
@@ -285,6 +291,60 @@ class ObjectsTest(unittest.TestCase):
         self.assertIn("--drain_timeout=600s", pod["containers"][0]["args"])
         self.assertEqual(pod["terminationGracePeriodSeconds"], 620)
 
+    def test_access(self):
+        """Mounted as folders: a kubelet changes no file that is mounted alone."""
+        documents = HELM.render(EVERYTHING)
+        pod = find(documents, "StatefulSet", "disks")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        mounts = {m["name"]: m for m in container["volumeMounts"]}
+        volumes = {v["name"]: v for v in pod["volumes"]}
+        data = find(documents, "ConfigMap", "disks")["data"]
+        self.assertEqual(
+            data["policy.textproto"].strip(), EVERYTHING["access"]["policy"]
+        )
+        for flag, name, file in (
+            ("--auth_policy", "volumes-file", "policy.textproto"),
+            ("--token_file", "tokens", "tokens"),
+        ):
+            path = f"{mounts[name]['mountPath']}/{file}"
+            self.assertIn(f"{flag}={path}", container["args"])
+            self.assertNotIn("subPath", mounts[name])
+        self.assertEqual(volumes["tokens"]["secret"], {"secretName": "disks-tokens"})
+        self.assertIn("--audit_log=-", container["args"])
+        monitor = find(documents, "ServiceMonitor", "disks")["spec"]
+        self.assertEqual(
+            monitor["endpoints"][0]["authorization"],
+            {"credentials": {"name": "prometheus", "key": "token"}},
+        )
+        without = str(HELM.render({"serviceMonitor": {"enabled": True}}))
+        for word in (
+            "auth_policy",
+            "policy.textproto",
+            "token",
+            "audit",
+            "authorization",
+        ):
+            self.assertNotIn(word, without.replace("automountServiceAccountToken", ""))
+
+    def test_the_policy_is_one(self):
+        """As ramvold reads it, quotes and all."""
+        text = 'grants { identities: "cn:a\\"b # {{ x }}" role: ROLE_OWNER }\n# end\n'
+        documents = HELM.render({"access": {"policy": text}})
+        policy = find(documents, "ConfigMap")["data"]["policy.textproto"]
+        binary = protoc(
+            "--encode=ramvol.v1.AccessPolicy",
+            input=policy.encode(),
+            file="access_policy.proto",
+        )
+        self.assertIn(b'cn:a"b # {{ x }}', binary)
+
+    def test_no_change_of_rights_changes_the_pods(self):
+        one, other = (
+            find(HELM.render({"access": {"policy": text}}), "StatefulSet")
+            for text in ("# a", "# b")
+        )
+        self.assertEqual(one, other)
+
     def test_no_change_of_volumes_changes_the_pods(self):
         some = HELM.render({"volumes": [{"name": "a", "size": 1}]})
         none = HELM.render()
@@ -410,8 +470,8 @@ class ObjectsTest(unittest.TestCase):
         pod = spec["template"]["spec"]
         (container,) = pod["containers"]
         self.assertEqual(container["env"][-1:], EVERYTHING["extraEnv"])
-        self.assertEqual(pod["volumes"][3:], EVERYTHING["extraVolumes"])
-        self.assertEqual(container["volumeMounts"][3:], EVERYTHING["extraVolumeMounts"])
+        self.assertEqual(pod["volumes"][4:], EVERYTHING["extraVolumes"])
+        self.assertEqual(container["volumeMounts"][4:], EVERYTHING["extraVolumeMounts"])
         self.assertEqual(container["volumeMounts"][0]["mountPath"], "/etc/ramvol")
 
     def test_labels_of_metrics(self):
@@ -564,8 +624,8 @@ class NotesTest(unittest.TestCase):
         self.assertNotIn("Only pods", notes)
 
 
-def protoc(*args, **kwargs):
-    command = ["protoc", f"-I{PROTO}", *args, "ramvol/v1/volumes_file.proto"]
+def protoc(*args, file="volumes_file.proto", **kwargs):
+    command = ["protoc", f"-I{PROTO}", *args, f"ramvol/v1/{file}"]
     return subprocess.run(command, capture_output=True, check=True, **kwargs).stdout
 
 
@@ -781,6 +841,9 @@ class RefusalTest(unittest.TestCase):
         self.refuses({"metricsLabels": ["team", "team"]}, "metricsLabels")
         self.refuses({"metricsLabels": list("abcdefghi")}, "metricsLabels")
         self.refuses({"nbd": {"port": 1}}, "port")
+        self.refuses({"access": {"polcy": ""}}, "polcy")
+        self.refuses({"access": {"policy": ["a"]}}, "policy")
+        self.refuses({"serviceMonitor": {"tokenSecret": {"key": ""}}}, "key")
         self.refuses({"extraEnv": [{"value": "x"}]}, "name")
         self.refuses({"extraVolumeMounts": [{"name": "x"}]}, "mountPath")
         self.refuses({"prometheusRule": {"runbookURL": "docs"}}, "runbookURL")
