@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/file_error.h"
+#include "base/file_lock.h"
 
 namespace ramvol::saves {
 namespace {
@@ -40,20 +40,6 @@ size_t NextPart(std::string_view data, uint64_t offset, bool* zero) {
 }
 
 }  // namespace
-
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) close(fd_);
-    fd_ = other.Release();
-  }
-  return *this;
-}
-
-Descriptor::~Descriptor() {
-  if (fd_ >= 0) close(fd_);
-}
-
-int Descriptor::Release() { return std::exchange(fd_, -1); }
 
 // --- NewFile ---
 
@@ -154,18 +140,14 @@ absl::StatusOr<Directory> Directory::Open(const std::string& path,
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return FileError(errno, absl::StrCat("cannot make directory ", path));
   }
-  Descriptor fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.is_open()) {
     return FileError(errno, absl::StrCat("cannot open directory ", path));
   }
   return Directory(std::move(fd), path, std::move(hook));
 }
 
-absl::StatusOr<bool> Directory::Lock() {
-  if (flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return true;
-  if (errno == EWOULDBLOCK) return false;
-  return FileError(errno, absl::StrCat("cannot lock directory ", path_));
-}
+absl::StatusOr<bool> Directory::Lock() { return LockFile(fd_, path_); }
 
 absl::StatusOr<std::vector<std::string>> Directory::List() const {
   // A description of its own, so that it begins at the beginning.
@@ -186,10 +168,10 @@ absl::StatusOr<std::vector<std::string>> Directory::List() const {
 
 absl::StatusOr<NewFile> Directory::Create(const std::string& name) const {
   int error = BeforeChange();
-  Descriptor fd;
+  FileDescriptor fd;
   if (error == 0) {
-    fd = Descriptor(openat(fd_.get(), name.c_str(),
-                           O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    fd = FileDescriptor(openat(fd_.get(), name.c_str(),
+                               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     error = fd.is_open() ? 0 : errno;
   }
   if (error != 0) {
@@ -199,7 +181,7 @@ absl::StatusOr<NewFile> Directory::Create(const std::string& name) const {
 }
 
 absl::StatusOr<OldFile> Directory::OpenFile(const std::string& name) const {
-  Descriptor fd(
+  FileDescriptor fd(
       openat(fd_.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.is_open()) {
     return FileError(errno, absl::StrCat("cannot open ", Path(name)));
@@ -209,8 +191,8 @@ absl::StatusOr<OldFile> Directory::OpenFile(const std::string& name) const {
 }
 
 absl::StatusOr<Directory> Directory::OpenBelow(const std::string& name) const {
-  Descriptor fd(openat(fd_.get(), name.c_str(),
-                       O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  FileDescriptor fd(openat(fd_.get(), name.c_str(),
+                           O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.is_open()) {
     return FileError(errno, absl::StrCat("cannot open directory ", Path(name)));
   }

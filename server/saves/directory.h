@@ -12,29 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/file_descriptor.h"
 
 namespace ramvol::saves {
 
 // For tests: called before each system call that changes the disk. Returns the
 // errno with which it is to fail, or 0.
 using DiskHook = std::function<int()>;
-
-// Owns a file descriptor.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(other.Release()) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
-
-  int get() const { return fd_; }
-  bool is_open() const { return fd_ >= 0; }
-  int Release();
-
- private:
-  int fd_ = -1;
-};
 
 // A new file that is written in order. Whole blocks of zeroes become holes. The
 // disk gets the data as it comes, so that no more than twice kWindowBytes waits
@@ -43,7 +27,7 @@ class NewFile {
  public:
   static constexpr uint64_t kWindowBytes = uint64_t{16} << 20;
 
-  NewFile(Descriptor fd, std::string path, DiskHook hook)
+  NewFile(FileDescriptor fd, std::string path, DiskHook hook)
       : fd_(std::move(fd)), path_(std::move(path)), hook_(std::move(hook)) {}
 
   absl::Status Write(std::string_view data);
@@ -57,7 +41,7 @@ class NewFile {
   absl::Status PushWindow();
   int BeforeChange() const { return hook_ == nullptr ? 0 : hook_(); }
 
-  Descriptor fd_;
+  FileDescriptor fd_;
   const std::string path_;
   const DiskHook hook_;
   uint64_t size_bytes_ = 0;
@@ -67,7 +51,7 @@ class NewFile {
 // A file that is read in order. Movable, not thread-safe.
 class OldFile {
  public:
-  OldFile(Descriptor fd, std::string path)
+  OldFile(FileDescriptor fd, std::string path)
       : fd_(std::move(fd)), path_(std::move(path)) {}
 
   // Fills `out` or, at the end, less of it. Returns how many bytes it read.
@@ -89,7 +73,7 @@ class Directory {
 
   const std::string& path() const { return path_; }
 
-  // False when another process has it. The lock goes with this.
+  // LockFile. The lock goes with this.
   absl::StatusOr<bool> Lock();
   absl::StatusOr<std::vector<std::string>> List() const;
   // Replaces what has the name.
@@ -104,13 +88,13 @@ class Directory {
   absl::Status Sync() const;
 
  private:
-  Directory(Descriptor fd, std::string path, DiskHook hook)
+  Directory(FileDescriptor fd, std::string path, DiskHook hook)
       : fd_(std::move(fd)), path_(std::move(path)), hook_(std::move(hook)) {}
 
   std::string Path(const std::string& name) const { return path_ + "/" + name; }
   int BeforeChange() const { return hook_ == nullptr ? 0 : hook_(); }
 
-  Descriptor fd_;
+  FileDescriptor fd_;
   std::string path_;
   DiskHook hook_;
 };

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -22,9 +21,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/file_descriptor.h"
 #include "base/file_error.h"
+#include "base/file_lock.h"
 #include "base/size.h"
-#include "server/engine/memory/file_descriptor.h"
 #include "server/engine/memory/kill_point.h"
 #include "server/engine/memory/mapping.h"
 #include "server/engine/memory/memory_types.h"
@@ -111,10 +111,8 @@ absl::StatusOr<FileDescriptor> OpenFile(const FileDescriptor& dir_fd,
 }
 
 absl::Status Lock(const FileDescriptor& file, const std::string& dir) {
-  if (flock(file.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
-  if (errno != EWOULDBLOCK) {
-    return FileError(errno, absl::StrCat("cannot lock ", dir, "/lock"));
-  }
+  const auto locked = LockFile(file, absl::StrCat(dir, "/lock"));
+  if (!locked.ok() || *locked) return locked.status();
   return absl::FailedPreconditionError(
       absl::StrCat("another ramvold uses ", dir,
                    "; stop it first, or give this one another directory"));

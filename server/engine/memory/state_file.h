@@ -9,7 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/engine/memory/file_descriptor.h"
+#include "base/file_descriptor.h"
 #include "server/engine/memory/mapping.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/state_header.h"

@@ -15,8 +15,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/file_descriptor.h"
 #include "gtest/gtest.h"
-#include "server/engine/memory/file_descriptor.h"
 #include "server/engine/memory/memory_types.h"
 #include "tests/server/engine/support/lock_memory.h"
 #include "tests/server/engine/support/shm_dir.h"

@@ -21,9 +21,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/file_descriptor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/memory/file_descriptor.h"
 #include "server/engine/memory/mapping.h"
 #include "server/engine/memory/memory_types.h"
 #include "server/engine/memory/state_header.h"

@@ -1,12 +1,12 @@
 // An open file that closes itself.
-#ifndef RAMVOL_SERVER_ENGINE_MEMORY_FILE_DESCRIPTOR_H_
-#define RAMVOL_SERVER_ENGINE_MEMORY_FILE_DESCRIPTOR_H_
+#ifndef RAMVOL_BASE_FILE_DESCRIPTOR_H_
+#define RAMVOL_BASE_FILE_DESCRIPTOR_H_
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace ramvol::engine {
+namespace ramvol {
 
 // Movable; owns the descriptor. -1 is none.
 class FileDescriptor {
@@ -29,6 +29,6 @@ class FileDescriptor {
   int fd_;
 };
 
-}  // namespace ramvol::engine
+}  // namespace ramvol
 
-#endif  // RAMVOL_SERVER_ENGINE_MEMORY_FILE_DESCRIPTOR_H_
+#endif  // RAMVOL_BASE_FILE_DESCRIPTOR_H_
