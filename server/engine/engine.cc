@@ -541,7 +541,7 @@ absl::Status Engine::NotFound(std::string_view name) {
   return WithReason(
       absl::NotFoundError(absl::StrCat(
           snapshot ? "there is no snapshot \"" : "there is no volume \"",
-          absl::string_view(name.data(), name.size()),
+          ShownName(name),
           snapshot ? "\"; create it, or list the snapshots there are"
                    : "\"; create it, or list the volumes there are")),
       snapshot ? reason::kSnapshotNotFound : reason::kVolumeNotFound);

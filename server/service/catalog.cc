@@ -13,6 +13,7 @@
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
 #include "ramvol/state/v1/state.pb.h"
+#include "server/engine/types/options.h"
 #include "server/service/etag.h"
 #include "server/service/lease.h"
 #include "server/service/snapshot_fields.h"
@@ -344,12 +345,13 @@ Catalog::Catalog(engine::Engine* engine, Clock clock, ClockNs steady)
 Catalog::~Catalog() = default;
 
 absl::Status Catalog::NotFound(const std::string& name) {
+  const std::string shown = engine::ShownName(name);
   return WithMetadata(
       WithReason(absl::NotFoundError(absl::StrCat(
-                     "there is no volume \"", name,
+                     "there is no volume \"", shown,
                      "\"; ListVolumes shows those that there are")),
                  reason::kVolumeNotFound),
-      "volume", name);
+      "volume", shown);
 }
 
 absl::StatusOr<std::shared_ptr<Catalog::Entry>> Catalog::Find(

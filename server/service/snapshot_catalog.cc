@@ -9,6 +9,7 @@
 #include "base/reason.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/status.h"
+#include "server/engine/types/options.h"
 #include "server/service/etag.h"
 #include "server/service/snapshot_fields.h"
 #include "server/service/uid.h"
@@ -134,7 +135,7 @@ SnapshotCatalog::SnapshotCatalog(engine::Engine* engine, Clock clock)
 SnapshotCatalog::~SnapshotCatalog() = default;
 
 absl::Status SnapshotCatalog::NotFound(std::string_view name) {
-  const std::string bare(BareName(name));
+  const std::string bare = engine::ShownName(BareName(name));
   return WithMetadata(
       WithReason(absl::NotFoundError(absl::StrCat(
                      "there is no snapshot \"", bare,

@@ -32,9 +32,8 @@ std::string Human(uint64_t bytes) {
 
 // `name` as a literal, safe to print and of bounded length.
 std::string Quoted(std::string_view name) {
-  constexpr size_t kMaxQuoted = 80;
-  const bool cut = name.size() > kMaxQuoted;
-  name = name.substr(0, kMaxQuoted);
+  const bool cut = name.size() > kMaxShownNameBytes;
+  name = name.substr(0, kMaxShownNameBytes);
   return absl::StrCat(
       "\"", absl::CHexEscape(absl::string_view(name.data(), name.size())),
       cut ? "\"..." : "\"");
@@ -151,6 +150,11 @@ absl::Status VolumeOptions::Validate() const {
                           ", but a volume with allocator MALLOC reserves all "
                           "of its size; leave the limit at 0, or choose "
                           "another allocator")));
+}
+
+std::string ShownName(std::string_view name) {
+  if (name.size() <= kMaxShownNameBytes) return std::string(name);
+  return std::string(name.substr(0, kMaxShownNameBytes)) + "...";
 }
 
 absl::Status ValidateName(std::string_view name) {

@@ -83,6 +83,11 @@ struct VolumeOptions {
 // INVALID_ARGUMENT, reason INVALID_NAME, unless `name` is a volume name.
 absl::Status ValidateName(std::string_view name);
 
+// What an error shows of a name, which may be anything: no volume has a longer
+// one.
+inline constexpr size_t kMaxShownNameBytes = 80;
+std::string ShownName(std::string_view name);
+
 }  // namespace ramvol::engine
 
 #endif  // RAMVOL_SERVER_ENGINE_TYPES_OPTIONS_H_

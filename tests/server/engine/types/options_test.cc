@@ -202,5 +202,12 @@ TEST(ValidateNameTest, MessagesArePrintableAndBounded) {
   EXPECT_LT(status.message().size(), 1000);
 }
 
+TEST(ShownNameTest, IsTheNameUnlessNoVolumeCanHaveIt) {
+  const std::string longest(kMaxNameBytes, 'x');
+  EXPECT_EQ(ShownName(longest), longest);
+  EXPECT_EQ(ShownName(std::string(4000, 'x')),
+            std::string(kMaxShownNameBytes, 'x') + "...");
+}
+
 }  // namespace
 }  // namespace ramvol::engine
