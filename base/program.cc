@@ -234,7 +234,6 @@ void Program::Stop(absl::Duration drain_timeout,
     EventLog::OfProcess().Flush(kLogFlushTime);
     _exit(EXIT_FAILURE);
   }
-  Log("stopped");
 }
 
 void Program::ExitAtOnce(int exit_code) {

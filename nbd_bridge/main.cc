@@ -316,6 +316,7 @@ int Run(ramvol::Program& program) {
   program.WaitForStopSignal();
   busy = "shutting down";
   program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
+  program.Log("stopped");
   return EXIT_SUCCESS;
 }
 

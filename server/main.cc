@@ -421,6 +421,7 @@ int main(int argc, char** argv) {
   const absl::Status saved = save(/*quiet=*/true);
   int exit_code = EXIT_SUCCESS;
   if (!saved.ok()) exit_code = program.Fail(saved, kExitNotSaved);
+  program.Log("stopped");
   // The next server needs what would be freed here.
   if (!options->engine.state_dir.empty()) {
     ramvol::Program::ExitAtOnce(exit_code);
