@@ -20,6 +20,15 @@ readonly ruff_version=0.17.6 ruff_sha256s=(
 # Puts a program of ours on the PATH.
 link_tool() { mkdir -p "$tools/bin" && ln -sf "$1" "$tools/bin/"; }
 
+# write_tool NAME LINE...: a shell script on the PATH.
+write_tool() {
+  local name=$1
+  shift
+  mkdir -p "$tools/bin"
+  printf '%s\n' '#!/bin/sh' "$@" >"$tools/bin/$name"
+  chmod +x "$tools/bin/$name"
+}
+
 install_grpcurl() {
   local dir=$tools/grpcurl-$grpcurl_version
   [ ! -x "$dir/grpcurl" ] || return 0
@@ -145,9 +154,7 @@ install_kubernetes_schemas() {
   dir=$tools/kubernetes-schemas-$(IFS=- && echo "${kubernetes_versions[*]}")
   dir+=-$prometheus_operator_version
   [ -e "$dir/complete" ] || fetch_kubernetes_schemas "$dir"
-  mkdir -p "$tools/bin"
-  printf '#!/bin/sh\necho %q\n' "$dir" >"$tools/bin/ramvol-kubernetes-schemas"
-  chmod +x "$tools/bin/ramvol-kubernetes-schemas"
+  write_tool ramvol-kubernetes-schemas "echo $(printf %q "$dir")"
 }
 
 # The package behind Debian's kernel for clouds, as apt knows it now.
@@ -181,16 +188,15 @@ install_guest_kernel() {
     dir=$tools/guest-kernel-${package#linux-image-}
     [ -e "$dir/complete" ] || unpack_guest_kernel "$dir" "$package"
   fi
-  mkdir -p "$tools/bin"
-  printf '#!/bin/sh\necho %q\n' "$dir" >"$tools/bin/ramvol-guest-kernel"
-  chmod +x "$tools/bin/ramvol-guest-kernel"
+  write_tool ramvol-guest-kernel "echo $(printf %q "$dir")"
 }
 
 # Unpacks packages of Debian $2 and all that they need into the folder $1, by an apt
-# that knows nothing of what this machine has.
+# that knows nothing of what this machine has; once, as long as they are the same.
 unpack_release() {
   local dir=$1 codename=$2 apt package
   shift 2
+  [ "$(cat "$dir/complete" 2>/dev/null)" != "$*" ] || return 0
   info "unpacking $* of Debian $codename"
   apt=$(mktemp -d)
   mkdir -p "$apt"/{lists,cache/archives}/partial
@@ -211,22 +217,51 @@ TEXT
   rm -rf "$dir" && mkdir -p "$dir"
   for package in "$apt"/cache/archives/*.deb; do dpkg -x "$package" "$dir"; done
   as_root rm -rf "$apt"
-  touch "$dir/complete"
+  echo "$*" >"$dir/complete"
+}
+
+# run_unpacked DIR PROGRAM: a command line that runs a program of an unpacked release,
+# with the C library and the modules that it is made for.
+run_unpacked() {
+  local loader triplet
+  loader=$(find "$1" -path '*-linux-gnu/ld-linux-*.so.?' -print -quit)
+  triplet=$(basename "${loader%/*}")
+  printf 'QEMU_MODULE_DIR=%q exec %q --library-path %q %q/%s "$@"' \
+    "$1/usr/lib/$triplet/qemu" "$loader" "$1/lib/$triplet:$1/usr/lib/$triplet" \
+    "$1/usr/bin" "$2"
 }
 
 # qemu-img of the other release, 12 or 13, as ramvol-other-qemu-img on the PATH.
 install_other_qemu_img() {
-  local codename=trixie dir loader triplet
-  [ "$(debian_release)" = 12 ] || codename=bookworm
-  dir=$tools/qemu-$codename
-  [ -e "$dir/complete" ] || unpack_release "$dir" "$codename" qemu-utils
-  # With the libraries that it is made for.
-  # With the C library that it is made for.
-  loader=$(find "$dir" -path '*-linux-gnu/ld-linux-*.so.?' -print -quit)
-  triplet=$(basename "${loader%/*}")
-  mkdir -p "$tools/bin"
-  printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$loader" \
-    "$dir/lib/$triplet:$dir/usr/lib/$triplet" "$dir/usr/bin/qemu-img" \
-    >"$tools/bin/ramvol-other-qemu-img"
-  chmod +x "$tools/bin/ramvol-other-qemu-img"
+  local dir=$tools/qemu-trixie
+  if [ "$(debian_release)" = 12 ]; then
+    unpack_trixie "$dir"
+  else
+    dir=$tools/qemu-bookworm
+    unpack_release "$dir" bookworm qemu-utils
+  fi
+  write_tool ramvol-other-qemu-img "$(run_unpacked "$dir" qemu-img)"
+}
+
+unpack_trixie() {
+  unpack_release "$1" trixie qemu-utils qemu-block-extra libblkio1
+}
+
+# Clients of vhost-user, which Debian has since 13: `ramvol-vhost qemu-img ...` runs a
+# program of QEMU with the driver virtio-blk-vhost-user, `ramvol-libblkio` prints where
+# libblkio's shared library is, for any release's programs.
+install_vhost_clients() {
+  local dir=$tools/qemu-trixie library
+  if [ "$(debian_release)" = 12 ]; then
+    unpack_trixie "$dir"
+    # shellcheck disable=SC2016  # The script's own.
+    write_tool ramvol-vhost 'program=$1 && shift' "$(run_unpacked "$dir" '"$program"')"
+    library=$(find "$dir" -name libblkio.so.1)
+  else
+    apt_install qemu-utils qemu-block-extra libblkio1
+    # shellcheck disable=SC2016
+    write_tool ramvol-vhost 'exec "$@"'
+    library=libblkio.so.1
+  fi
+  write_tool ramvol-libblkio "echo $(printf %q "$library")"
 }
