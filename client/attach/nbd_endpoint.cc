@@ -1,7 +1,5 @@
 #include "client/attach/nbd_endpoint.h"
 
-#include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,12 +14,11 @@
 #include "absl/strings/str_replace.h"
 #include "base/listen_address.h"
 #include "base/reason.h"
+#include "client/attach/qemu_words.h"
 
 namespace ramvol {
 namespace {
 
-constexpr size_t kMaxNodeName = 31;  // QEMU's limit.
-constexpr char kNodePrefix[] = "ramvol-";
 // How long QEMU holds back requests while the server is away.
 constexpr int kReconnectSeconds = 60;
 
@@ -71,32 +68,6 @@ std::string BracketIpv6(const std::string& host) {
                                              : absl::StrCat("[", host, "]");
 }
 
-// Doubles commas, which separate QEMU's options.
-std::string QemuValue(const std::string& value) {
-  return absl::StrReplaceAll(value, {{",", ",,"}});
-}
-
-std::string ShellQuote(const std::string& word) {
-  constexpr std::string_view kPlain = "-_./:=,@%+";
-  for (const char c : word) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) &&
-        kPlain.find(c) == std::string_view::npos) {
-      return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}),
-                          "'");
-    }
-  }
-  return word;
-}
-
-// FNV-1a. Tells apart long names that begin alike.
-uint32_t Hash(std::string_view text) {
-  uint32_t hash = 2166136261U;
-  for (const char c : text) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
-  }
-  return hash;
-}
-
 // The address of the volume, as options of QEMU's nbd driver.
 std::string QemuServer(const std::string& prefix, const NbdEndpoint& endpoint,
                        const std::string& volume) {
@@ -119,6 +90,11 @@ absl::Status NoListener(const std::string& message) {
 }
 
 }  // namespace
+
+bool IsOnThisHost(std::string_view grpc_server) {
+  const std::string host = HostOfGrpc(grpc_server);
+  return host.empty() || IsLoopback(host);
+}
 
 std::string NbdEndpoint::ToString() const {
   if (is_unix()) return absl::StrCat("unix:", unix_path);
@@ -153,7 +129,7 @@ absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
         "ramvol-nbd with --nbd");
   }
   const std::string grpc_host = HostOfGrpc(grpc_server);
-  const bool local = grpc_host.empty() || IsLoopback(grpc_host);
+  const bool local = IsOnThisHost(grpc_server);
   std::vector<NbdEndpoint> usable;
   for (const std::string& text : nbd_addresses) {
     absl::StatusOr<NbdEndpoint> endpoint = ParseNbdEndpoint(text);
@@ -185,13 +161,6 @@ std::string NbdUri(const NbdEndpoint& endpoint, const std::string& volume) {
   const std::string host =
       absl::StrReplaceAll(BracketIpv6(endpoint.host), {{"%", "%25"}});
   return absl::StrCat(scheme, "://", host, ":", endpoint.port, "/", name);
-}
-
-std::string QemuNodeName(const std::string& volume) {
-  const std::string name = absl::StrCat(kNodePrefix, volume);
-  if (name.size() <= kMaxNodeName) return name;
-  const std::string hash = absl::StrFormat("-%08x", Hash(volume));
-  return name.substr(0, kMaxNodeName - hash.size()) + hash;
 }
 
 std::string QemuBlockdev(const NbdEndpoint& endpoint, const std::string& volume,

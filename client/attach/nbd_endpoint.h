@@ -27,6 +27,9 @@ struct NbdEndpoint {
 // is not 0.
 absl::StatusOr<NbdEndpoint> ParseNbdEndpoint(std::string_view text);
 
+// Whether gRPC's address `grpc_server` names this host.
+bool IsOnThisHost(std::string_view grpc_server);
+
 // Picks the best of the server's NBD addresses for this host. `grpc_server` is
 // the address at which gRPC was reached, in gRPC's syntax. If that is on this
 // host, picks the Unix socket. Otherwise, picks the first TCP address that
@@ -42,10 +45,6 @@ absl::StatusOr<NbdEndpoint> ChooseNbdEndpoint(
 // "nbd+unix:///VOLUME?socket=PATH" or "nbd://HOST:PORT/VOLUME"; "nbds" with
 // TLS.
 std::string NbdUri(const NbdEndpoint& endpoint, const std::string& volume);
-
-// A node name for QEMU: a letter, then at most 30 of [A-Za-z0-9._-]. Different
-// volumes have different names.
-std::string QemuNodeName(const std::string& volume);
 
 // The id of the object with QEMU's credentials for TLS, which QEMU's arguments
 // below name where they are needed.

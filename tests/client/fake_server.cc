@@ -275,6 +275,7 @@ absl::StatusOr<v1::GetServerInfoResponse> FakeServer::GetServerInfo() {
     info.add_nbd_addresses(address);
   }
   info.set_nbd_tls(nbd_tls);
+  info.set_vhost_user_dir(vhost_user_dir);
   return info;
 }
 

@@ -90,6 +90,7 @@ class FakeServer : public ClientConnection {
   std::vector<v1::AttachedClient> clients;  // What ListClients answers.
   std::vector<std::string> nbd_addresses;
   bool nbd_tls = false;
+  std::string vhost_user_dir;
   // What WatchEvents answers; then it waits to be cancelled if it follows, or
   // ends with `events_end`.
   std::vector<v1::WatchEventsResponse> events;

@@ -382,6 +382,9 @@ std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
                  ? "off"
                  : absl::StrCat(absl::StrJoin(info.nbd_addresses(), ", "),
                                 info.nbd_tls() ? " (TLS only)" : ""));
+  if (!info.vhost_user_dir().empty()) {
+    fields.Add("vhost-user", info.vhost_user_dir());
+  }
   fields.Add("Volumes",
              absl::StrCat(info.volumes(), " of at most ", info.max_volumes()));
   fields.Add("Snapshots", absl::StrCat(info.snapshots()));

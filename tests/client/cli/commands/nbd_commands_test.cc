@@ -64,6 +64,33 @@ TEST_F(NbdCommandsTest, QemuKnowsWhatIsReadOnly) {
               StartsWith("-drive file.driver=nbd,"));
 }
 
+TEST_F(NbdCommandsTest, VhostUserComesFromTheServer) {
+  cli_.server().vhost_user_dir = "/run/v";
+  EXPECT_THAT(Out({"qemu", "--vhost-user", "disk"}),
+              AllOf(StartsWith("-m 1024M -object memory-backend-memfd,"),
+                    HasSubstr(",path=/run/v/disk.sock,reconnect=1 ")));
+  EXPECT_THAT(Out({"qemu", "--vhost-user", "disk", "--memory=0"}),
+              StartsWith("-chardev "));
+  EXPECT_EQ(Out({"qemu", "--vhost-user", "disk", "--memory=2G",
+                 "--for=cloud-hypervisor"}),
+            "--memory size=2048M,shared=on "
+            "--disk vhost_user=on,socket=/run/v/disk.sock\n");
+}
+
+TEST_F(NbdCommandsTest, VhostUserErrorsSayWhatToDo) {
+  auto result = cli_.Run({"qemu", "--vhost-user", "disk"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("--vhost_user_dir"),
+                                HasSubstr("(NO_VHOST_USER)")));
+  cli_.server().vhost_user_dir = "/run/v";
+  EXPECT_EQ(cli_.Run({"qemu", "--vhost-user", "missing"}).exit_code, 3);
+  EXPECT_EQ(cli_.Run({"qemu", "--vhost-user", "--drive", "disk"}).exit_code, 2);
+  EXPECT_EQ(cli_.Run({"qemu", "--memory=1G", "disk"}).exit_code, 2);
+  result = cli_.Run({"qemu", "--vhost-user", "disk", "--memory=1000"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("1 MiB"));
+}
+
 TEST_F(NbdCommandsTest, ErrorsSayWhatToDo) {
   auto result = cli_.Run({"uri", "disk"});
   EXPECT_EQ(result.exit_code, 1);
