@@ -9,6 +9,7 @@
 # shellcheck disable=SC2034  # Those who source this use the variables.
 set -u
 
+init_common=$(realpath "$(dirname "${BASH_SOURCE[0]}")/guest_init_common.sh")
 ramvold=$(realpath "$1")
 cli=$(realpath "$2")
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/guest.XXXXXX")
@@ -19,6 +20,8 @@ export RAMVOL_SERVER=unix:$sockets/grpc
 export PATH=$PATH:/usr/sbin:/sbin
 readonly boot_seconds=300
 root=$work/root
+# Flags of `ramvol qemu` for a guest's disks.
+disk_flags=()
 server_pid='' guest_pid=''
 
 # shellcheck disable=SC2317  # The trap calls it.
@@ -90,6 +93,7 @@ install_system() {
   done
   cp /etc/mke2fs.conf "$root/etc"
   echo root:x:0:0::/:/bin/sh >"$root/etc/passwd"
+  install -m 644 "$init_common" "$root/lib/guest.sh"
   : >"$root/lib/modules/order"
   for module; do install_module "$module"; done
 }
@@ -129,7 +133,7 @@ start_guest() {
   local name=$1 words=$2 disk disks=()
   shift 2
   while (($# > 0)) && [[ $1 != -* ]]; do
-    disk=$("$cli" qemu "$1") || die "ramvol qemu"
+    disk=$("$cli" qemu "${disk_flags[@]}" "$1") || die "ramvol qemu"
     eval "disks+=($disk)"
     shift
   done

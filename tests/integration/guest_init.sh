@@ -3,106 +3,13 @@
 # The first program of the guest that guest_test.sh boots. The kernel's command
 # line says which part of the story it plays: ramvol.part=make or =check, and
 # where it finds the server on the host: ramvol.grpc=PORT, ramvol.nbd=PORT.
-#
-# Lines "guest: ..." are the story. "guest: ask WHAT" asks the host for
-# something. The last line is "guest: passed" or "guest: FAILED: WHY".
-
-say() { echo "guest: $*"; }
-
-fail() {
-  say "FAILED: $*"
-  [ ! -s /tmp/out ] || tail -n 20 /tmp/out
-  dmesg | tail -n 30
-  poweroff -f
-}
-
-# run WHAT COMMAND...: the command must work; its output is kept in /tmp/out.
-run() {
-  what=$1
-  shift
-  "$@" >/tmp/out 2>&1 || fail "$what (exit code $?)"
-}
-
-# expect_error TEXT COMMAND...: the command must fail and say so.
-expect_error() {
-  text=$1
-  shift
-  if "$@" >/tmp/out 2>&1; then fail "$* was expected to fail"; fi
-  grep -qF -- "$text" /tmp/out || fail "$* did not say \"$text\""
-  say "refused as it must be: $(cat /tmp/out)"
-}
-
-# wait_for SECONDS WHAT COMMAND...
-wait_for() {
-  left=$1 what=$2
-  shift 2
-  until "$@" >/tmp/out 2>&1; do
-    [ "$left" -gt 0 ] || fail "no end of waiting for $what"
-    left=$((left - 1))
-    sleep 1
-  done
-}
-
-drop_caches() {
-  sync
-  echo 3 >/proc/sys/vm/drop_caches
-}
-
-# Files of every kind: what compresses, what does not, small ones, a link.
-make_tree() {
-  mkdir -p "$1/tree/deep/er"
-  cp -r /bin/busybox /sbin /etc "$1/tree/deep"
-  i=0
-  while [ $i -lt 100 ]; do
-    echo "file $i" >"$1/tree/deep/er/$i"
-    i=$((i + 1))
-  done
-  ln -s ../deep/busybox "$1/tree/deep/link"
-  dd if=/dev/urandom of="$1/tree/noise" bs=64k count="$2" 2>/dev/null
-  (cd "$1" && find tree -type f -exec sha256sum {} + >sums)
-}
-
-check_tree() {
-  (cd "$1" && sha256sum -c sums >/tmp/out 2>&1) || fail "$1: checksums differ"
-}
-
-queue() { cat "/sys/block/$1/queue/$2"; }
+# shellcheck source=tests/integration/guest_init_common.sh
+. /lib/guest.sh
 
 # Of the volume, as the server counts them.
 stored_bytes() {
   ramvol stat "$1" --output=json |
     sed -n '/"storedBytes"/{s/[^0-9]*\([0-9]*\).*/\1/p;q}'
-}
-
-# --- A disk that QEMU attached ---
-
-make_disk() {
-  say "/dev/vda: $(cat /sys/block/vda/size) sectors," \
-    "discard up to $(queue vda discard_max_bytes) bytes," \
-    "cache $(queue vda write_cache)"
-  run "mkfs.ext4 /dev/vda" mkfs.ext4 -q -F /dev/vda
-  run "mount /dev/vda" mount -t ext4 /dev/vda /mnt
-  make_tree /mnt 128
-  dd if=/dev/urandom of=/mnt/big bs=1M count=48 2>/dev/null
-  drop_caches
-  check_tree /mnt
-  run "umount /mnt" umount /mnt
-  say "wrote a tree and 48 MiB of noise"
-}
-
-check_disk() {
-  run "fsck" e2fsck -fn /dev/vda
-  run "mount /dev/vda" mount -t ext4 /dev/vda /mnt
-  check_tree /mnt
-  say "after a reboot: fsck clean, $(wc -l </mnt/sums) checksums right"
-  rm /mnt/big
-  sync
-  run "fstrim" fstrim -v /mnt
-  say "$(cat /tmp/out)"
-  drop_caches
-  check_tree /mnt
-  run "umount /mnt" umount /mnt
-  run "fsck" e2fsck -fn /dev/vda
 }
 
 # --- The kernel's own nbd driver, over the network ---
@@ -246,42 +153,17 @@ replaced_volume() {
   say "a volume that replaced another is refused, then attached as new"
 }
 
-main() {
-  mount -t proc proc /proc
-  mount -t sysfs sysfs /sys
-  mount -t devtmpfs dev /dev
-  mount -t tmpfs tmp /tmp
-  read -r words </proc/cmdline
-  for word in $words; do
-    case $word in
-      ramvol.part=*) part=${word#*=} ;;
-      ramvol.grpc=*) export RAMVOL_SERVER="10.0.2.2:${word#*=}" ;;
-      ramvol.nbd=*) export RAMVOL_NBD="10.0.2.2:${word#*=}" ;;
-    esac
-  done
-  while read -r module; do
-    insmod "/lib/modules/$module" || fail "insmod $module"
-  done </lib/modules/order
-  say "Linux $(uname -r), part $part"
-  if [ "$part" = make ]; then
-    make_disk
-  else
-    check_disk
-    ip link set lo up
-    ip addr add 10.0.2.15/24 dev eth0
-    ip link set eth0 up
-    wait_for 60 "the server" ramvol server
-    attach_first
-    use_device
-    cut_and_reattach
-    cut_and_monitor
-    detach_all
-    replaced_volume
-  fi
-  say "$(cut -d' ' -f1 /proc/uptime) s after its start"
-  say passed
-  poweroff -f
-}
-
-: >/tmp/out
-main
+begin_guest
+if [ "$part" = make ]; then
+  make_disk
+else
+  check_disk
+  join_network
+  attach_first
+  use_device
+  cut_and_reattach
+  cut_and_monitor
+  detach_all
+  replaced_volume
+fi
+end_guest

@@ -5,17 +5,8 @@
 # kernel's command line says which part of the story it plays: ramvol.part=write,
 # until it is killed, or =check, with ramvol.kept=A,B,...: how many files were
 # synced on /dev/vda, /dev/vdb and so on.
-#
-# Lines "guest: ..." are the story. The last one is "guest: passed" or "guest:
-# FAILED: WHY".
-
-say() { echo "guest: $*"; }
-
-fail() {
-  say "FAILED: $*"
-  dmesg | tail -n 30
-  poweroff -f
-}
+# shellcheck source=tests/integration/guest_init_common.sh
+. /lib/guest.sh
 
 # --- In the initramfs ---
 
@@ -23,9 +14,7 @@ enter_volume() {
   mount -t proc proc /proc
   mount -t sysfs sysfs /sys
   mount -t devtmpfs dev /dev
-  while read -r module; do
-    insmod "/lib/modules/$module" || fail "insmod $module"
-  done </lib/modules/order
+  load_modules
   mount -t ext4 /dev/vda /mnt || fail "mount /dev/vda"
   for folder in proc sys dev; do
     mount --move "/$folder" "/mnt/$folder"
@@ -62,8 +51,8 @@ write_files() {
   done
 }
 
-# check_files FOLDER FROM TO: the files of these numbers.
-check_files() {
+# check_synced FOLDER FROM TO: the files of these numbers.
+check_synced() {
   number=$2
   while [ "$number" -le "$3" ]; do
     content "$number" | cmp -s - "$1/data/$number" || return 1
@@ -71,23 +60,23 @@ check_files() {
   done
 }
 
-# check_disk NAME COUNT: of a clone that nobody has mounted yet. Preening repeats
+# check_clone NAME COUNT: of a clone that nobody has mounted yet. Preening repeats
 # the journal, and would refuse anything worse.
-check_disk() {
+check_clone() {
   e2fsck -fp "/dev/$1"
   [ $? -le 1 ] || return
   e2fsck -fn "/dev/$1" || return
   mkdir "/run/$1"
   mount -t ext4 -o ro "/dev/$1" "/run/$1" || return
-  check_files "/run/$1" $(($2 - 2)) "$2" || return
+  check_synced "/run/$1" $(($2 - 2)) "$2" || return
   umount "/run/$1" && echo right
 }
 
-# check_disks COUNT...: of /dev/vdb and so on, all at once.
-check_disks() {
+# check_clones COUNT...: of /dev/vdb and so on, all at once.
+check_clones() {
   for letter in b c d e f g h i j k l m n o p q r s t u v w; do
     [ $# -gt 0 ] || break
-    check_disk vd$letter "$1" >/run/vd$letter.out 2>&1 &
+    check_clone vd$letter "$1" >/run/vd$letter.out 2>&1 &
     shift
   done
   wait
@@ -104,30 +93,22 @@ check_root() {
   dmesg | grep -q 'EXT4-fs (vda): recovery complete' ||
     fail "no journal was repeated"
   ! dmesg | grep -q 'EXT4-fs error' || fail "the root has errors"
-  check_files / 1 "$1" || fail "a file is not what was synced"
+  check_synced / 1 "$1" || fail "a file is not what was synced"
   say "the root repeated its journal; $1 files are there"
 }
 
 main() {
   mount -t tmpfs run /run
-  read -r words </proc/cmdline
-  for word in $words; do
-    case $word in
-      ramvol.part=*) part=${word#*=} ;;
-      ramvol.kept=*) kept=$(echo "${word#*=}" | tr , ' ') ;;
-    esac
-  done
+  read_words
   say "Linux $(uname -r), part $part, on $(grep ' / ' /proc/mounts | tail -n 1)"
   [ "$part" = check ] || write_files
   # shellcheck disable=SC2086  # Words.
   set -- $kept
   check_root "$1"
   shift
-  check_disks "$@"
+  check_clones "$@"
   mount -o remount,ro / || fail "remount"
-  say "$(cut -d' ' -f1 /proc/uptime) s after its start"
-  say passed
-  poweroff -f
+  end_guest
 }
 
 if [ -e /sbin/init ]; then main; else enter_volume; fi
