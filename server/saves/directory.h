@@ -58,7 +58,7 @@ class OldFile {
   absl::StatusOr<size_t> Read(absl::Span<char> out);
 
  private:
-  Descriptor fd_;
+  FileDescriptor fd_;
   const std::string path_;
   uint64_t offset_ = 0;
 };
