@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "grpc/grpc_security_constants.h"
 #include "grpcpp/security/tls_certificate_provider.h"
 #include "grpcpp/security/tls_credentials_options.h"
 #include "grpcpp/support/status.h"
@@ -79,11 +80,15 @@ std::shared_ptr<grpc::ChannelCredentials> Tls(const ClientOptions& options) {
 
 std::shared_ptr<grpc::ChannelCredentials> NewChannelCredentials(
     const ClientOptions& options) {
-  if (options.tls_ca.empty() || absl::StartsWith(options.server, "unix:")) {
-    return grpc::InsecureChannelCredentials();
+  const bool unix_socket = absl::StartsWith(options.server, "unix:");
+  const bool plain = unix_socket || options.tls_ca.empty();
+  if (options.token_file.empty()) {
+    return plain ? grpc::InsecureChannelCredentials() : Tls(options);
   }
-  auto credentials = Tls(options);
-  if (options.token_file.empty()) return credentials;
+  // gRPC sends tokens only where nobody listens in, to Unix sockets as they
+  // are.
+  const auto credentials =
+      unix_socket ? grpc::experimental::LocalCredentials(UDS) : Tls(options);
   return grpc::CompositeChannelCredentials(
       credentials, grpc::MetadataCredentialsFromPlugin(
                        std::make_unique<TokenFromFile>(options.token_file)));

@@ -10,7 +10,8 @@
 namespace ramvol {
 
 // Without TLS for Unix sockets and when `options.tls_ca` is empty. Certificates
-// and the token are read again when their files change.
+// and the token are read again when their files change. `options` are as
+// CheckCredentials wants them.
 std::shared_ptr<grpc::ChannelCredentials> NewChannelCredentials(
     const ClientOptions& options);
 

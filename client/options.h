@@ -41,8 +41,9 @@ struct ClientOptions {
   std::string tls_ca = {};
   std::string tls_cert = {};
   std::string tls_key = {};
-  // A file with a token that says who the client is. Needs TLS; to a Unix
-  // socket no token is sent, for the kernel says who the client is.
+  // A file with a token that says who the client is, sent with each call. Needs
+  // TLS or a Unix socket, which the server has to own: whoever listens there
+  // gets the token.
   std::string token_file = {};
 };
 

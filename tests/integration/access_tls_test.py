@@ -234,6 +234,23 @@ class AccessTest(unittest.TestCase):
                     wanted = OF_NO_GRANT
                 self.assertEqual(self.codes(name, "shared"), wanted)
 
+    def test_tokens_over_unix_sockets(self):
+        """They count beside the user."""
+        path = os.path.join(FOLDER, "token")
+        replace(path, self.tokens["bot"])
+        server = f"--server=unix:{self.server.socket('grpc')}"
+        said = run(RAMVOL, server, f"--token-file={path}", "auth", "whoami")
+        self.assertIn("token:bot", said)
+        self.assertIn("unix:", said)
+        ask = (RAMVOL, server, "auth", "can-i", "write", "token-1")
+        run(*ask, fails=True)
+        run(*ask, f"--token-file={path}")
+        replace(path, "rv_no")
+        said = run(
+            *(RAMVOL, server, f"--token-file={path}", "auth", "whoami"), fails=True
+        )
+        self.assertIn("does not know this bearer token", said)
+
     # NBD
 
     def uri(self, name, volume, user="bob"):
