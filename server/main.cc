@@ -40,7 +40,8 @@ ABSL_FLAG(std::string, listen, "",
           "if such sockets were passed, else 127.0.0.1:7420.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:7421",
           "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
-          "HOST:PORT. Empty turns it off.");
+          "HOST:PORT. With --auth_policy, metrics and the status page want the "
+          "token of one who may see all volumes. Empty turns it off.");
 ABSL_FLAG(
     bool, status_page, true,
     "Whether / of --metrics_listen serves a page that shows volumes, memory, "

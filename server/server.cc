@@ -25,6 +25,7 @@
 #include "nbd_bridge/metrics/nbd_metrics.h"
 #include "server/access/access_metrics.h"
 #include "server/access/identity.h"
+#include "server/access/monitoring.h"
 #include "server/end_connections.h"
 #include "server/engine/metrics/engine_metrics.h"
 #include "server/engine/metrics/volume_metrics.h"
@@ -303,7 +304,10 @@ absl::Status Server::StartMetrics(const ServerOptions& options) {
       [this] { return WhyNotReady(); }, &http_door_, pages_.get(),
       options.status_page_hosts,
       // Probes have no certificate.
-      SecureTcp(ClientAuth::kNone, /*protocol=*/nullptr), options.insecure);
+      SecureTcp(ClientAuth::kNone, /*protocol=*/nullptr), options.insecure,
+      [this](std::string_view authorization) {
+        return access::MayMonitor(*authority_, authorization);
+      });
   if (!endpoint.ok()) return endpoint.status();
   metrics_ = *std::move(endpoint);
   metrics_url_ = metrics_->url();

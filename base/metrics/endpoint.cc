@@ -39,6 +39,8 @@ const char* Phrase(int code) {
       return "OK";
     case 400:
       return "Bad Request";
+    case 401:
+      return "Unauthorized";
     case 404:
       return "Not Found";
     case 405:
@@ -53,6 +55,15 @@ const char* Phrase(int code) {
 HttpAnswer NotFound() {
   return {.code = 404,
           .body = "not found; there are /metrics, /healthz and /readyz\n"};
+}
+
+// Browsers ask for a name and a password then.
+HttpAnswer WhoIsThere() {
+  return {.code = 401,
+          .body =
+              "send the bearer token of one who may see all volumes, or have "
+              "it as the password of any user\n",
+          .fields = "WWW-Authenticate: Basic realm=\"ramvol\"\r\n"};
 }
 
 HttpAnswer ForeignHost(const std::string& host) {
@@ -154,7 +165,7 @@ struct Endpoint::Client {
 absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
     const std::string& address, Metrics metrics, Readiness readiness,
     DoorStats* stats, HttpPages* pages, HostRule hosts, Securer secure,
-    bool insecure) {
+    bool insecure, Guard guard) {
   auto parsed = ParseListenAddress(address);
   if (!parsed.ok()) return parsed.status();
   if (parsed->is_unix()) {
@@ -170,7 +181,7 @@ absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
   }
   std::unique_ptr<Endpoint> endpoint(new Endpoint(
       *std::move(sockets), std::move(metrics), std::move(readiness), pages,
-      std::move(hosts), secure != nullptr));
+      std::move(hosts), secure != nullptr, std::move(guard)));
   absl::Status status = endpoint->OpenDoor(stats, std::move(secure));
   if (!status.ok()) return status;
   return endpoint;
@@ -178,12 +189,13 @@ absl::StatusOr<std::unique_ptr<Endpoint>> Endpoint::Start(
 
 Endpoint::Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
                    Readiness readiness, HttpPages* pages, HostRule hosts,
-                   bool secure)
+                   bool secure, Guard guard)
     : sockets_(std::move(sockets)),
       metrics_(std::move(metrics)),
       readiness_(std::move(readiness)),
       pages_(pages),
       hosts_(std::move(hosts)),
+      guard_(std::move(guard)),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       url_(absl::StrCat(secure ? "https://" : "http://",
                         sockets_.front().name(), kMetricsPath)) {}
@@ -325,10 +337,13 @@ void Endpoint::AnswerAtOnce(Client& client) const {
   if (request.method != "GET" && request.method != "HEAD") {
     return client.Reply({.code = 405, .body = "only GET is served\n"});
   }
-  if (request.path == kMetricsPath) return;
   if (request.path == "/healthz" || request.path == "/readyz") {
     return client.Reply(Probe(request.path));
   }
+  if (guard_ && !guard_(request.authorization)) {
+    return client.Reply(WhoIsThere());
+  }
+  if (request.path == kMetricsPath) return;
   if (pages_ == nullptr) return client.Reply(NotFound());
   client.of_page = true;
   if (!hosts_.Allows(request.host)) {

@@ -42,6 +42,7 @@ inline constexpr absl::Duration kAnswerTimeout = absl::Seconds(10);
 //             text;
 //   and what pages it is given, to the hosts that `hosts` allows; others get
 //   421.
+// Metrics and pages are for those alone whom a guard lets in; others get 401.
 //
 // Metrics and probes are served for any Host: Prometheus, kubelets and load
 // balancers use names that the program does not know.
@@ -54,15 +55,19 @@ class Endpoint {
   using Metrics = std::vector<std::shared_ptr<prometheus::Collectable>>;
   // "" when the program is ready, else why not. Called on another thread.
   using Readiness = std::function<std::string()>;
+  // Whether a request with this Authorization field may see metrics and pages.
+  // Called on another thread; quick.
+  using Guard = std::function<bool(std::string_view authorization)>;
 
   // `address` is as in --metrics_listen, "HOST:PORT"; port 0 takes a free one.
   // INVALID_ARGUMENT when it is malformed, UNAVAILABLE when it cannot be bound.
   // Borrows `stats` and `pages`. Encrypts all connections if there is `secure`;
-  // without, and without `insecure`, see RefuseExposed.
+  // without, and without `insecure`, see RefuseExposed. Without a `guard`,
+  // everyone may see everything.
   static absl::StatusOr<std::unique_ptr<Endpoint>> Start(
       const std::string& address, Metrics metrics, Readiness readiness,
       DoorStats* stats, HttpPages* pages = nullptr, HostRule hosts = {},
-      Securer secure = nullptr, bool insecure = false);
+      Securer secure = nullptr, bool insecure = false, Guard guard = nullptr);
   ~Endpoint();
 
   Endpoint(const Endpoint&) = delete;
@@ -77,7 +82,8 @@ class Endpoint {
   using Clients = std::list<std::unique_ptr<Client>>;
 
   Endpoint(std::vector<ListenSocket> sockets, Metrics metrics,
-           Readiness readiness, HttpPages* pages, HostRule hosts, bool secure);
+           Readiness readiness, HttpPages* pages, HostRule hosts, bool secure,
+           Guard guard);
 
   absl::Status OpenDoor(DoorStats* stats, Securer secure);
   // Called by the door's thread for each client whose request has arrived.
@@ -107,6 +113,7 @@ class Endpoint {
   const Readiness readiness_;
   HttpPages* const pages_;
   const HostRule hosts_;
+  const Guard guard_;  // Null: no one has to say who they are.
   const int wake_fd_;
   std::string url_;
 

@@ -10,12 +10,13 @@ constexpr std::string_view kEnd = "\r\n\r\n";
 constexpr std::string_view kVersion = " HTTP/1.";
 
 constexpr std::string_view kHost = "host:";
+constexpr std::string_view kAuthorization = "authorization:";
 
 bool IsVisible(char c) { return std::isgraph(static_cast<unsigned char>(c)); }
 
-bool IsHostField(std::string_view line) {
-  return std::equal(kHost.begin(), kHost.end(), line.begin(),
-                    line.begin() + std::min(line.size(), kHost.size()),
+bool IsField(std::string_view name, std::string_view line) {
+  return std::equal(name.begin(), name.end(), line.begin(),
+                    line.begin() + std::min(line.size(), name.size()),
                     [](char lower, char c) {
                       return lower ==
                              std::tolower(static_cast<unsigned char>(c));
@@ -28,19 +29,21 @@ std::string_view Trim(std::string_view text) {
   return text.substr(0, text.find_last_not_of(" \t") + 1);
 }
 
-// Sets `host` to the value of the Host field among `fields`, lines that each
-// end in "\r\n". False if there are several.
-bool FindHost(std::string_view fields, std::string* host) {
+// Sets `value` to that of the field `name` among `fields`, lines that each end
+// in "\r\n". False if there are several.
+bool FindField(std::string_view name, std::string_view fields,
+               std::string* value) {
+  value->clear();
   bool found = false;
   while (!fields.empty()) {
     const size_t end = std::min(fields.find('\n'), fields.size() - 1);
     std::string_view line = fields.substr(0, end);
     fields.remove_prefix(end + 1);
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    if (!IsHostField(line)) continue;
+    if (!IsField(name, line)) continue;
     if (found) return false;
     found = true;
-    *host = Trim(line.substr(kHost.size()));
+    *value = Trim(line.substr(name.size()));
   }
   return true;
 }
@@ -69,10 +72,11 @@ Opening ParseHttpRequest(std::string_view seen, HttpRequest* request) {
   request->path = target.substr(0, path_bytes);
   request->query = target.substr(std::min(path_bytes + 1, target.size()));
   request->bytes = end + kEnd.size();
-  request->host.clear();
-  const bool one_host =
-      FindHost(seen.substr(line.size(), end + 2 - line.size()), &request->host);
-  return one_host ? Opening::kComplete : Opening::kWrong;
+  const std::string_view fields =
+      seen.substr(line.size(), end + 2 - line.size());
+  const bool once = FindField(kHost, fields, &request->host) &&
+                    FindField(kAuthorization, fields, &request->authorization);
+  return once ? Opening::kComplete : Opening::kWrong;
 }
 
 }  // namespace ramvol::metrics

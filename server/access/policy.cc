@@ -307,6 +307,15 @@ bool Subject::admin() const {
   });
 }
 
+bool Subject::sees_all() const {
+  return std::any_of(grants_.begin(), grants_.end(), [](const Grant* grant) {
+    const auto& volumes = grant->volumes;
+    return grant->role >= Role::kViewer && grant->labels.empty() &&
+           (volumes.empty() ||
+            std::find(volumes.begin(), volumes.end(), "*") != volumes.end());
+  });
+}
+
 Subject::Known Subject::LookUp(std::string_view name) const {
   Known known;
   for (const Grant* grant : grants_) {

@@ -80,6 +80,8 @@ class Subject {
   bool any() const { return !grants_.empty(); }
   // Whether one of them is of the server.
   bool admin() const;
+  // Whether one of them lets see all volumes and snapshots.
+  bool sees_all() const;
   const std::vector<const Grant*>& grants() const { return grants_; }
 
  private:

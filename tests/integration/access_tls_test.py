@@ -4,6 +4,7 @@ pre-shared key, a token and the user of a Unix socket, by gRPC, Io and NBD, with
 people's clients.
 Arguments: the paths of ramvold, ramvol, protoc and the two folders of protos."""
 
+import base64
 import os
 import queue
 import shutil
@@ -12,6 +13,8 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 import grpc
 import nbd
@@ -46,6 +49,7 @@ GRANTED = {
     "token": "token:bot",
     "unix": USER,
 }
+MONITOR = 'grants { identities: "token:monitor" role: ROLE_VIEWER }\n'
 GRPC = ("uri", "dns", "cn", "token", "unix")
 NBD = ("uri", "dns", "cn", "psk", "unix")
 # Io takes a place before it names a volume: not that of somebody without any grant.
@@ -58,6 +62,7 @@ def grant(identity, volumes, role):
 
 def policy(names):
     text = 'grants { identities: "socket:*/admin" role: ROLE_ADMIN }\n'
+    text += MONITOR
     for name in names:
         text += grant(GRANTED[name], f"{name}-*", "WRITER")
         text += grant(GRANTED[name], "shared", "READER")
@@ -138,7 +143,7 @@ class AccessTest(unittest.TestCase):
         tokens = os.path.join(FOLDER, "tokens")
         cls.tokens = {}
         lines = ""
-        for name in ("bot", "stranger"):
+        for name in ("bot", "monitor", "stranger"):
             said = run(RAMVOL, "auth", "new-token", name).split()
             cls.tokens[name] = next(word for word in said if word.startswith("rv_"))
             lines += next(word for word in said if ":sha256:" in word) + "\n"
@@ -148,7 +153,7 @@ class AccessTest(unittest.TestCase):
         cls.server = Program(
             RAMVOLD,
             "--listen=127.0.0.1:0,unix:SOCKETS/grpc,unix:SOCKETS/admin",
-            "--metrics_listen=",
+            "--metrics_listen=127.0.0.1:0",
             "--nbd_listen=127.0.0.1:0,unix:SOCKETS/nbd",
             "--memory_limit=256M",
             f"--tls_cert={CA.path('server-cert.pem')}",
@@ -321,6 +326,38 @@ class AccessTest(unittest.TestCase):
                 self.qemu_img(name, "shared", fails=True, **how)
                 with self.assertRaises(nbd.Error):
                     self.open(name, "shared", **how)
+
+    # Metrics and the status page
+
+    def get(self, path, authorization=None):
+        """The code and the text."""
+        url = f"https://localhost:{self.server.port('metrics')}{path}"
+        request = urllib.request.Request(url)
+        if authorization:
+            request.add_header("Authorization", authorization)
+        try:
+            with urllib.request.urlopen(request, context=CA.context()) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def test_monitoring(self):
+        monitor = self.tokens["monitor"]
+        password = base64.b64encode(f"me:{monitor}".encode()).decode()
+        for path in ("/metrics", "/api/v1/volumes"):
+            for known in (f"Bearer {monitor}", f"Basic {password}"):
+                code, text = self.get(path, known)
+                self.assertEqual(code, 200)
+                self.assertIn("secret", text)
+            for who in (None, f"Bearer {self.tokens['bot']}", "Bearer rv_no"):
+                code, text = self.get(path, who)
+                self.assertEqual(code, 401)
+                self.assertNotIn("secret", text)
+        for path in ("/", "/page/main.js"):
+            self.assertEqual(self.get(path)[0], 401)
+            self.assertEqual(self.get(path, f"Basic {password}")[0], 200)
+        for path in ("/healthz", "/readyz"):
+            self.assertEqual(self.get(path), (200, "ok\n"))
 
     # Rights that go away
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -154,6 +155,33 @@ TEST_F(EndpointTest, ServesNoPagesForForeignHosts) {
   for (const char* path : {"/metrics", "/healthz", "/readyz"}) {
     EXPECT_EQ(ask(path, "ramvol-0.ramvol-replicas:7421").code, 200) << path;
   }
+}
+
+TEST_F(EndpointTest, AGuardKeepsEverythingButProbes) {
+  SlowPages pages;
+  pages.Open();
+  endpoint_ = *Endpoint::Start(
+      "127.0.0.1:0", {std::make_shared<OneGauge>()}, [this] { return reason_; },
+      &stats_, &pages, /*hosts=*/{}, /*secure=*/nullptr, /*insecure=*/false,
+      [](std::string_view authorization) {
+        return authorization == "Bearer right";
+      });
+  const auto ask = [this](const std::string& path, const std::string& field) {
+    return ramvol::testing::HttpReceive(
+        ramvol::testing::HttpSend(PortOf(endpoint_->url()), path, "GET",
+                                  "localhost\r\nAuthorization: " + field));
+  };
+  for (const char* path : {"/metrics", "/file", "/slow", "/nothing"}) {
+    for (const Answer& refused : {Get(path), ask(path, "Bearer wrong")}) {
+      EXPECT_EQ(refused.code, 401) << path;
+      EXPECT_THAT(refused.head, HasSubstr("WWW-Authenticate: Basic"));
+    }
+    EXPECT_NE(ask(path, "Bearer right").code, 401) << path;
+  }
+  EXPECT_THAT(ask("/metrics", "Bearer right").body, HasSubstr("answer 42"));
+  EXPECT_EQ(ask("/file", "Bearer right").body, "file");
+  EXPECT_EQ(Get("/healthz").code, 200);
+  EXPECT_EQ(Get("/readyz").code, 200);
 }
 
 TEST_F(EndpointTest, PagesPushNoScrapeOut) {

@@ -45,6 +45,23 @@ TEST(HttpRequestTest, TwoHostsAreWrong) {
       Opening::kWrong);
 }
 
+TEST(HttpRequestTest, FindsWhoSendsIt) {
+  HttpRequest request;
+  EXPECT_EQ(ParseHttpRequest(
+                "GET / HTTP/1.1\r\nHost: a\r\nauthorization:  Bearer x \r\n"
+                "Authorizations: y\r\n\r\n",
+                &request),
+            Opening::kComplete);
+  EXPECT_EQ(request.authorization, "Bearer x");
+  EXPECT_EQ(ParseHttpRequest("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &request),
+            Opening::kComplete);
+  EXPECT_EQ(request.authorization, "");
+  EXPECT_EQ(ParseHttpRequest("GET / HTTP/1.1\r\nAuthorization: a\r\n"
+                             "authorization: b\r\n\r\n",
+                             &request),
+            Opening::kWrong);
+}
+
 TEST(HttpRequestTest, APartOfAHeadIsIncomplete) {
   const std::string head(kWhole, sizeof(kWhole) - sizeof("more"));
   HttpRequest request;
