@@ -9,6 +9,9 @@ readonly grpcurl_version=1.8.9 buf_version=1.50.0 ghz_version=0.120.0
 readonly helm_version=3.12.3 prometheus_operator_version=0.85.0
 # Of Kubernetes, the oldest that the chart supports to the newest.
 readonly kubernetes_versions=(1.27.16 1.30.14 1.34.4 1.37.2)
+readonly csi_sanity_version=5.6.0
+# The Go for what Debian's is too old for.
+readonly go_version=1.25.0
 readonly grafana_schema_version=13.2.3 typescript_version=5.8.3
 readonly grpc_js_version=1.14.7 grpc_proto_loader_version=0.8.1
 # The checksums are of PyPI's wheels for x86_64 and aarch64.
@@ -123,6 +126,41 @@ install_helm() {
 download_module() {
   # Not in a module of the caller's.
   (cd / && GOMODCACHE=$1 go mod download -json "$2" | jq -er .Dir)
+}
+
+# Prints the path of a Go of $go_version or later: the machine's, or the toolchain
+# that Go publishes as a module.
+new_go() {
+  local dir=$tools/go-$go_version modules
+  if printf '%s\n' "go$go_version" "$(go env GOVERSION)" | sort -CV; then
+    command -v go
+    return
+  fi
+  if [ ! -x "$dir/bin/go" ]; then
+    modules=$(mktemp -d)
+    rm -rf "$dir"
+    cp -rT "$(download_module "$modules" \
+      "golang.org/toolchain@v0.0.1-go$go_version.linux-$(dpkg --print-architecture)")" \
+      "$dir"
+    GOMODCACHE=$modules go clean -modcache
+    rm -rf "$modules"
+    chmod -R u+w "$dir"
+    # Modules have no executable files.
+    chmod +x "$dir"/pkg/tool/*/* "$dir"/bin/*
+  fi
+  echo "$dir/bin/go"
+}
+
+# The tests that Kubernetes' own people have for drivers of storage.
+install_csi_sanity() {
+  local dir=$tools/csi-sanity-$csi_sanity_version
+  if [ ! -x "$dir/csi-sanity" ]; then
+    command -v go >/dev/null || apt_install golang-go
+    info "building csi-sanity $csi_sanity_version"
+    GOBIN=$dir "$(new_go)" install \
+      "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@v$csi_sanity_version"
+  fi
+  link_tool "$dir/csi-sanity"
 }
 
 # Fills the folder $1 with the schemas that its name stands for. The modules are
