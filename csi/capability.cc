@@ -1,0 +1,58 @@
+#include "csi/capability.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "csi.pb.h"
+#include "csi/parameters.h"
+#include "google/protobuf/repeated_field.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using AccessMode = ::csi::v1::VolumeCapability::AccessMode;
+
+}  // namespace
+
+absl::Status CheckCapability(const ::csi::v1::VolumeCapability& capability) {
+  if (!capability.has_block() && !capability.has_mount()) {
+    return absl::InvalidArgumentError(
+        "volume_capability has no access type; give block or mount");
+  }
+  if (!IsFileSystem(capability.mount().fs_type())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fs_type is \"", capability.mount().fs_type(),
+                     "\"; give ext4, xfs or btrfs"));
+  }
+  switch (capability.access_mode().mode()) {
+    case AccessMode::SINGLE_NODE_WRITER:
+    case AccessMode::SINGLE_NODE_READER_ONLY:
+    case AccessMode::SINGLE_NODE_SINGLE_WRITER:
+    case AccessMode::SINGLE_NODE_MULTI_WRITER:
+      return absl::OkStatus();
+    default:
+      return absl::InvalidArgumentError(absl::StrCat(
+          "access mode ",
+          AccessMode::Mode_Name(capability.access_mode().mode()),
+          " is not possible: a volume lives on one node; give ReadWriteOnce or "
+          "ReadWriteOncePod"));
+  }
+}
+
+absl::Status CheckCapabilities(
+    const google::protobuf::RepeatedPtrField<::csi::v1::VolumeCapability>&
+        capabilities) {
+  if (capabilities.empty()) {
+    return absl::InvalidArgumentError("volume_capabilities are missing");
+  }
+  for (const auto& capability : capabilities) {
+    const absl::Status checked = CheckCapability(capability);
+    if (!checked.ok()) return checked;
+  }
+  return absl::OkStatus();
+}
+
+bool IsReadOnly(const ::csi::v1::VolumeCapability& capability) {
+  return capability.access_mode().mode() == AccessMode::SINGLE_NODE_READER_ONLY;
+}
+
+}  // namespace ramvol::csi_driver

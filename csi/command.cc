@@ -1,0 +1,159 @@
+#include "csi/command.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+extern char** environ;
+
+namespace ramvol::csi_driver {
+namespace {
+
+// Signals as a program expects them: this process blocks and ignores some.
+void SetSignals(posix_spawnattr_t* attributes) {
+  sigset_t none;
+  sigset_t all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(attributes, &none);
+  posix_spawnattr_setsigdefault(attributes, &all);
+  posix_spawnattr_setpgroup(attributes, 0);
+  posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK |
+                                           POSIX_SPAWN_SETSIGDEF |
+                                           POSIX_SPAWN_SETPGROUP);
+}
+
+// Starts the program with both outputs to `out`, in a process group of its own.
+absl::StatusOr<pid_t> Spawn(const Command& command, int out) {
+  std::vector<std::string> words = command;
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attributes);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null",
+                                   O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, out, STDERR_FILENO);
+  SetSignals(&attributes);
+  pid_t pid = -1;
+  const int error =
+      posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (error == 0) return pid;
+  return absl::InternalError(
+      absl::StrCat("cannot start ", command[0], ": ", std::strerror(error)));
+}
+
+int MillisecondsLeft(absl::Time deadline) {
+  const absl::Duration left =
+      std::clamp(deadline - absl::Now(), absl::ZeroDuration(), absl::Hours(1));
+  return static_cast<int>(absl::ToInt64Milliseconds(left));
+}
+
+// Reads until the other end is closed; false when the deadline comes first.
+bool ReadAll(int fd, absl::Time deadline, std::string* output) {
+  char buffer[4096];
+  while (true) {
+    pollfd wait = {.fd = fd, .events = POLLIN, .revents = 0};
+    const int ready = poll(&wait, 1, MillisecondsLeft(deadline));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return false;
+    const ssize_t n = read(fd, buffer, sizeof(buffer));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return true;
+    const size_t room = kMaxCommandOutputBytes - output->size();
+    output->append(buffer, std::min(room, static_cast<size_t>(n)));
+  }
+}
+
+int WaitFor(pid_t pid) {
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<CommandResult> SystemCommands::Run(const Command& command,
+                                                  absl::Time deadline) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) {
+    return absl::InternalError(absl::StrCat("pipe: ", std::strerror(errno)));
+  }
+  const absl::Cleanup close_read = [&fds] { close(fds[0]); };
+  const absl::StatusOr<pid_t> pid = Spawn(command, fds[1]);
+  close(fds[1]);
+  if (!pid.ok()) return pid.status();
+  CommandResult result;
+  const bool ended = ReadAll(fds[0], deadline, &result.output);
+  if (!ended) kill(-*pid, SIGKILL);
+  const int status = WaitFor(*pid);
+  absl::StripTrailingAsciiWhitespace(&result.output);
+  if (!ended) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(absl::StrJoin(command, " "), " took too long"));
+  }
+  if (!WIFEXITED(status)) {
+    return absl::InternalError(absl::StrCat(
+        absl::StrJoin(command, " "), " ended with signal ", WTERMSIG(status)));
+  }
+  result.exit_code = WEXITSTATUS(status);
+  return result;
+}
+
+absl::Status SystemCommands::Start(const Command& command,
+                                   const std::string& log,
+                                   absl::Time deadline) {
+  const int out =
+      open(log.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  if (out < 0) {
+    return absl::InternalError(absl::StrCat(log, ": ", std::strerror(errno)));
+  }
+  // It becomes a child of init, which waits for its end.
+  Command detached = {"setsid", "--fork"};
+  detached.insert(detached.end(), command.begin(), command.end());
+  const absl::StatusOr<pid_t> pid = Spawn(detached, out);
+  close(out);
+  if (!pid.ok()) return pid.status();
+  if (absl::Now() > deadline) kill(-*pid, SIGKILL);
+  const int status = WaitFor(*pid);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("cannot start ", command[0]));
+}
+
+absl::StatusOr<std::string> CommandRunner::Output(const Command& command,
+                                                  absl::Time deadline) {
+  absl::StatusOr<CommandResult> result = Run(command, deadline);
+  if (!result.ok()) return result.status();
+  if (result->exit_code == 0) return std::move(result->output);
+  return absl::InternalError(absl::StrCat(absl::StrJoin(command, " "),
+                                          " ended with ", result->exit_code,
+                                          ": ", result->output));
+}
+
+}  // namespace ramvol::csi_driver

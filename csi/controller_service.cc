@@ -1,0 +1,421 @@
+#include "csi/controller_service.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "csi.grpc.pb.h"
+#include "csi.pb.h"
+#include "csi/calls.h"
+#include "csi/capability.h"
+#include "csi/parameters.h"
+#include "csi/volume_handle.h"
+#include "csi/volume_locks.h"
+#include "csi/volumes.h"
+#include "google/protobuf/map.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/status.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::csi::v1::ControllerServiceCapability;
+
+// A token names the last entry of the page before, which may be gone by now.
+constexpr char kTokenPrefix[] = "after:";
+
+ParameterMap ToMap(
+    const google::protobuf::Map<std::string, std::string>& parameters) {
+  return {parameters.begin(), parameters.end()};
+}
+
+absl::StatusOr<SizeRange> ToRange(const ::csi::v1::CapacityRange& range) {
+  if (range.required_bytes() < 0 || range.limit_bytes() < 0) {
+    return absl::InvalidArgumentError("capacity_range has a negative size");
+  }
+  return SizeRange{static_cast<uint64_t>(range.required_bytes()),
+                   static_cast<uint64_t>(range.limit_bytes())};
+}
+
+// Of all entries in the order of their names those of one page, and the token
+// of the next page, or "". ABORTED: the token is not one of these.
+template <typename Entry>
+absl::StatusOr<std::pair<std::vector<Entry>, std::string>> PageOf(
+    std::vector<Entry> all, const std::string& token, int32_t max_entries) {
+  if (max_entries < 0) {
+    return absl::InvalidArgumentError("max_entries is negative");
+  }
+  std::string after;
+  if (!token.empty()) {
+    if (!absl::StartsWith(token, kTokenPrefix)) {
+      return absl::AbortedError(
+          absl::StrCat("starting_token \"", token,
+                       "\" is not of this driver; list from the beginning"));
+    }
+    after = token.substr(sizeof(kTokenPrefix) - 1);
+  }
+  const auto begin = std::find_if(
+      all.begin(), all.end(),
+      [&after](const Entry& entry) { return entry.name() > after; });
+  std::vector<Entry> page(begin, all.end());
+  std::string next;
+  if (max_entries > 0 && page.size() > static_cast<size_t>(max_entries)) {
+    page.resize(static_cast<size_t>(max_entries));
+    next = kTokenPrefix + page.back().name();
+  }
+  return std::make_pair(std::move(page), std::move(next));
+}
+
+// A volume's name or "@SNAPSHOT"; "" without a source.
+absl::StatusOr<std::string> SourceOf(
+    const Volumes& volumes, const ::csi::v1::VolumeContentSource& source) {
+  if (source.has_volume()) {
+    const auto volume = volumes.Find(source.volume().volume_id());
+    if (!volume.ok()) return volume.status();
+    return volume->name();
+  }
+  if (source.has_snapshot()) {
+    const auto snapshot = volumes.FindSnapshot(source.snapshot().snapshot_id());
+    if (!snapshot.ok()) return snapshot.status();
+    return "@" + snapshot->name();
+  }
+  return "";
+}
+
+void Describe(const v1::Snapshot& snapshot, ::csi::v1::Snapshot* out) {
+  out->set_snapshot_id(HandleOf(snapshot));
+  out->set_size_bytes(snapshot.size_bytes());
+  const auto source = snapshot.labels().find(label::kSource);
+  if (source != snapshot.labels().end()) {
+    out->set_source_volume_id(source->second);
+  }
+  *out->mutable_creation_time() = snapshot.create_time();
+  out->set_ready_to_use(snapshot.state() != v1::VOLUME_STATE_DAMAGED);
+}
+
+void Copy(const Condition& condition, ::csi::v1::VolumeCondition* out) {
+  out->set_abnormal(condition.abnormal);
+  out->set_message(condition.message);
+}
+
+}  // namespace
+
+bool ControllerService::IsHere(const ::csi::v1::Topology& topology) const {
+  const auto& segments = topology.segments();
+  const auto node = segments.find(kTopologyKey);
+  return node == segments.end() || node->second == volumes_->node_id();
+}
+
+absl::Status ControllerService::CheckTopology(
+    const ::csi::v1::TopologyRequirement& requirement) const {
+  if (requirement.requisite().empty()) return absl::OkStatus();
+  for (const auto& topology : requirement.requisite()) {
+    if (IsHere(topology)) return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the volume is wanted on other nodes than this one, \"",
+                   volumes_->node_id(), "\""));
+}
+
+void ControllerService::Describe(const v1::Volume& volume,
+                                 ::csi::v1::Volume* out) const {
+  out->set_volume_id(HandleOf(volume));
+  out->set_capacity_bytes(volume.size_bytes());
+  (*out->add_accessible_topology()->mutable_segments())[kTopologyKey] =
+      volumes_->node_id();
+}
+
+absl::Status ControllerService::Create(
+    const ::csi::v1::CreateVolumeRequest& request,
+    ::csi::v1::Volume* response) {
+  absl::Status valid = CheckHandle("name", request.name());
+  if (valid.ok()) valid = CheckCapabilities(request.volume_capabilities());
+  if (valid.ok()) valid = CheckTopology(request.accessibility_requirements());
+  if (!valid.ok()) return valid;
+  auto parameters =
+      ParseParameters(ToMap(request.parameters()), /*is_inline=*/false);
+  if (!parameters.ok()) return parameters.status();
+  const auto size = ToRange(request.capacity_range());
+  if (!size.ok()) return size.status();
+  const auto lock = locks_->Take(request.name());
+  if (!lock.ok()) return lock.status();
+  auto source = SourceOf(*volumes_, request.volume_content_source());
+  if (!source.ok()) return source.status();
+  if (request.volume_content_source().has_volume()) {
+    flush_(request.volume_content_source().volume().volume_id());
+  }
+  const std::string fs_type = parameters->fs_type;
+  const auto volume = volumes_->Create({.handle = request.name(),
+                                        .parameters = *std::move(parameters),
+                                        .size = *size,
+                                        .source = *std::move(source)});
+  if (!volume.ok()) return volume.status();
+  Describe(*volume, response);
+  response->mutable_volume_context()->insert(volume_context_.begin(),
+                                             volume_context_.end());
+  if (!fs_type.empty())
+    (*response->mutable_volume_context())["fsType"] = fs_type;
+  if (request.has_volume_content_source()) {
+    *response->mutable_content_source() = request.volume_content_source();
+  }
+  return absl::OkStatus();
+}
+
+grpc::Status ControllerService::CreateVolume(
+    grpc::ServerContext* context, const ::csi::v1::CreateVolumeRequest* request,
+    ::csi::v1::CreateVolumeResponse* response) {
+  return calls_->Run(
+      "CreateVolume", request->name(), *context,
+      [&](absl::Time) { return Create(*request, response->mutable_volume()); });
+}
+
+grpc::Status ControllerService::DeleteVolume(
+    grpc::ServerContext* context, const ::csi::v1::DeleteVolumeRequest* request,
+    ::csi::v1::DeleteVolumeResponse*) {
+  const std::string& id = request->volume_id();
+  return calls_->Run("DeleteVolume", id, *context, [&](absl::Time deadline) {
+    const absl::Status valid = CheckHandle("volume_id", id);
+    if (!valid.ok()) return valid;
+    const auto lock = locks_->Take(id);
+    if (!lock.ok()) return lock.status();
+    return volumes_->Delete(id, deadline);
+  });
+}
+
+grpc::Status ControllerService::ValidateVolumeCapabilities(
+    grpc::ServerContext* context,
+    const ::csi::v1::ValidateVolumeCapabilitiesRequest* request,
+    ::csi::v1::ValidateVolumeCapabilitiesResponse* response) {
+  const std::string& id = request->volume_id();
+  return calls_->Run(
+      "ValidateVolumeCapabilities", id, *context,
+      [&](absl::Time) -> absl::Status {
+        const absl::Status valid = CheckHandle("volume_id", id);
+        if (!valid.ok()) return valid;
+        if (request->volume_capabilities().empty()) {
+          return absl::InvalidArgumentError("volume_capabilities are missing");
+        }
+        const auto volume = volumes_->Find(id);
+        if (!volume.ok()) return volume.status();
+        absl::Status possible =
+            CheckCapabilities(request->volume_capabilities());
+        if (possible.ok()) {
+          possible = ParseParameters(ToMap(request->parameters()),
+                                     /*is_inline=*/false)
+                         .status();
+        }
+        if (!possible.ok()) {
+          response->set_message(std::string(possible.message()));
+          return absl::OkStatus();
+        }
+        auto* confirmed = response->mutable_confirmed();
+        *confirmed->mutable_volume_capabilities() =
+            request->volume_capabilities();
+        *confirmed->mutable_volume_context() = request->volume_context();
+        *confirmed->mutable_parameters() = request->parameters();
+        return absl::OkStatus();
+      });
+}
+
+absl::Status ControllerService::List(
+    const ::csi::v1::ListVolumesRequest& request,
+    ::csi::v1::ListVolumesResponse* response) {
+  auto all = volumes_->List();
+  if (!all.ok()) return all.status();
+  const auto page =
+      PageOf(*std::move(all), request.starting_token(), request.max_entries());
+  if (!page.ok()) return page.status();
+  for (const v1::Volume& volume : page->first) {
+    auto* const entry = response->add_entries();
+    Describe(volume, entry->mutable_volume());
+    Copy(volumes_->ConditionOf(volume),
+         entry->mutable_status()->mutable_volume_condition());
+  }
+  response->set_next_token(page->second);
+  return absl::OkStatus();
+}
+
+grpc::Status ControllerService::ListVolumes(
+    grpc::ServerContext* context, const ::csi::v1::ListVolumesRequest* request,
+    ::csi::v1::ListVolumesResponse* response) {
+  return calls_->Run("ListVolumes", "", *context,
+                     [&](absl::Time) { return List(*request, response); });
+}
+
+grpc::Status ControllerService::GetCapacity(
+    grpc::ServerContext* context, const ::csi::v1::GetCapacityRequest* request,
+    ::csi::v1::GetCapacityResponse* response) {
+  return calls_->Run(
+      "GetCapacity", "", *context, [&](absl::Time) -> absl::Status {
+        const auto parameters =
+            ParseParameters(ToMap(request->parameters()), /*is_inline=*/false);
+        if (!parameters.ok()) return parameters.status();
+        if (!IsHere(request->accessible_topology())) return absl::OkStatus();
+        const auto bytes = volumes_->AvailableBytes(parameters->allocator);
+        if (!bytes.ok()) return bytes.status();
+        response->set_available_capacity(static_cast<int64_t>(*bytes));
+        response->mutable_maximum_volume_size()->set_value(
+            static_cast<int64_t>(*bytes));
+        return absl::OkStatus();
+      });
+}
+
+grpc::Status ControllerService::ControllerGetCapabilities(
+    grpc::ServerContext*, const ::csi::v1::ControllerGetCapabilitiesRequest*,
+    ::csi::v1::ControllerGetCapabilitiesResponse* response) {
+  using Rpc = ControllerServiceCapability::RPC;
+  for (const auto type :
+       {Rpc::CREATE_DELETE_VOLUME, Rpc::LIST_VOLUMES, Rpc::GET_CAPACITY,
+        Rpc::CREATE_DELETE_SNAPSHOT, Rpc::LIST_SNAPSHOTS, Rpc::GET_SNAPSHOT,
+        Rpc::CLONE_VOLUME, Rpc::EXPAND_VOLUME, Rpc::VOLUME_CONDITION,
+        Rpc::GET_VOLUME, Rpc::SINGLE_NODE_MULTI_WRITER}) {
+    response->add_capabilities()->mutable_rpc()->set_type(type);
+  }
+  return grpc::Status::OK;
+}
+
+absl::Status ControllerService::Snapshot(
+    const ::csi::v1::CreateSnapshotRequest& request,
+    ::csi::v1::Snapshot* response) {
+  absl::Status valid = CheckHandle("name", request.name());
+  if (valid.ok()) {
+    valid = CheckHandle("source_volume_id", request.source_volume_id());
+  }
+  if (valid.ok() && !request.parameters().empty()) {
+    for (const auto& [name, value] : request.parameters()) {
+      if (absl::StartsWith(name, "csi.storage.k8s.io/")) continue;
+      valid = absl::InvalidArgumentError(
+          absl::StrCat("parameter ", name, " is unknown; snapshots have none"));
+    }
+  }
+  if (!valid.ok()) return valid;
+  const auto lock = locks_->Take(absl::StrCat("@", request.name()));
+  if (!lock.ok()) return lock.status();
+  flush_(request.source_volume_id());
+  const auto snapshot =
+      volumes_->CreateSnapshot(request.name(), request.source_volume_id());
+  if (!snapshot.ok()) return snapshot.status();
+  csi_driver::Describe(*snapshot, response);
+  return absl::OkStatus();
+}
+
+grpc::Status ControllerService::CreateSnapshot(
+    grpc::ServerContext* context,
+    const ::csi::v1::CreateSnapshotRequest* request,
+    ::csi::v1::CreateSnapshotResponse* response) {
+  return calls_->Run("CreateSnapshot", request->name(), *context,
+                     [&](absl::Time) {
+                       return Snapshot(*request, response->mutable_snapshot());
+                     });
+}
+
+grpc::Status ControllerService::DeleteSnapshot(
+    grpc::ServerContext* context,
+    const ::csi::v1::DeleteSnapshotRequest* request,
+    ::csi::v1::DeleteSnapshotResponse*) {
+  const std::string& id = request->snapshot_id();
+  return calls_->Run("DeleteSnapshot", id, *context, [&](absl::Time) {
+    const absl::Status valid = CheckHandle("snapshot_id", id);
+    if (!valid.ok()) return valid;
+    const auto lock = locks_->Take(absl::StrCat("@", id));
+    if (!lock.ok()) return lock.status();
+    return volumes_->DeleteSnapshot(id);
+  });
+}
+
+absl::Status ControllerService::List(
+    const ::csi::v1::ListSnapshotsRequest& request,
+    ::csi::v1::ListSnapshotsResponse* response) {
+  auto all = volumes_->ListSnapshots();
+  if (!all.ok()) return all.status();
+  const auto unwanted = [&request](const v1::Snapshot& snapshot) {
+    ::csi::v1::Snapshot found;
+    csi_driver::Describe(snapshot, &found);
+    return (!request.snapshot_id().empty() &&
+            request.snapshot_id() != found.snapshot_id()) ||
+           (!request.source_volume_id().empty() &&
+            request.source_volume_id() != found.source_volume_id());
+  };
+  all->erase(std::remove_if(all->begin(), all->end(), unwanted), all->end());
+  const auto page =
+      PageOf(*std::move(all), request.starting_token(), request.max_entries());
+  if (!page.ok()) return page.status();
+  for (const v1::Snapshot& snapshot : page->first) {
+    csi_driver::Describe(snapshot, response->add_entries()->mutable_snapshot());
+  }
+  response->set_next_token(page->second);
+  return absl::OkStatus();
+}
+
+grpc::Status ControllerService::ListSnapshots(
+    grpc::ServerContext* context,
+    const ::csi::v1::ListSnapshotsRequest* request,
+    ::csi::v1::ListSnapshotsResponse* response) {
+  return calls_->Run("ListSnapshots", "", *context,
+                     [&](absl::Time) { return List(*request, response); });
+}
+
+grpc::Status ControllerService::GetSnapshot(
+    grpc::ServerContext* context, const ::csi::v1::GetSnapshotRequest* request,
+    ::csi::v1::GetSnapshotResponse* response) {
+  const std::string& id = request->snapshot_id();
+  return calls_->Run("GetSnapshot", id, *context, [&](absl::Time) {
+    const absl::Status valid = CheckHandle("snapshot_id", id);
+    if (!valid.ok()) return valid;
+    const auto snapshot = volumes_->FindSnapshot(id);
+    if (!snapshot.ok()) return snapshot.status();
+    csi_driver::Describe(*snapshot, response->mutable_snapshot());
+    return absl::OkStatus();
+  });
+}
+
+grpc::Status ControllerService::ControllerExpandVolume(
+    grpc::ServerContext* context,
+    const ::csi::v1::ControllerExpandVolumeRequest* request,
+    ::csi::v1::ControllerExpandVolumeResponse* response) {
+  const std::string& id = request->volume_id();
+  return calls_->Run(
+      "ControllerExpandVolume", id, *context, [&](absl::Time) -> absl::Status {
+        const absl::Status valid = CheckHandle("volume_id", id);
+        if (!valid.ok()) return valid;
+        if (!request->has_capacity_range()) {
+          return absl::InvalidArgumentError("capacity_range is missing");
+        }
+        const auto size = ToRange(request->capacity_range());
+        if (!size.ok()) return size.status();
+        const auto lock = locks_->Take(id);
+        if (!lock.ok()) return lock.status();
+        const auto volume = volumes_->Expand(id, *size);
+        if (!volume.ok()) return volume.status();
+        response->set_capacity_bytes(volume->size_bytes());
+        response->set_node_expansion_required(true);
+        return absl::OkStatus();
+      });
+}
+
+grpc::Status ControllerService::ControllerGetVolume(
+    grpc::ServerContext* context,
+    const ::csi::v1::ControllerGetVolumeRequest* request,
+    ::csi::v1::ControllerGetVolumeResponse* response) {
+  const std::string& id = request->volume_id();
+  return calls_->Run("ControllerGetVolume", id, *context, [&](absl::Time) {
+    const absl::Status valid = CheckHandle("volume_id", id);
+    if (!valid.ok()) return valid;
+    const auto volume = volumes_->Find(id);
+    if (!volume.ok()) return volume.status();
+    Describe(*volume, response->mutable_volume());
+    Copy(volumes_->ConditionOf(*volume),
+         response->mutable_status()->mutable_volume_condition());
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace ramvol::csi_driver

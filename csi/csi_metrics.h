@@ -1,0 +1,29 @@
+// Metrics of ramvol-csi. docs/metrics.md lists them.
+#ifndef RAMVOL_CSI_CSI_METRICS_H_
+#define RAMVOL_CSI_CSI_METRICS_H_
+
+#include <vector>
+
+#include "csi/calls.h"
+#include "csi/device_attacher.h"
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+
+namespace ramvol::csi_driver {
+
+// Borrows what it is given. Thread-safe.
+class CsiMetrics final : public prometheus::Collectable {
+ public:
+  CsiMetrics(const Calls* calls, const DeviceAttacher* attacher)
+      : calls_(calls), attacher_(attacher) {}
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const Calls* const calls_;
+  const DeviceAttacher* const attacher_;
+};
+
+}  // namespace ramvol::csi_driver
+
+#endif  // RAMVOL_CSI_CSI_METRICS_H_

@@ -1,0 +1,361 @@
+// ramvol-csi gives the volumes of this node's ramvold to pods: the driver of
+// the Container Storage Interface, all three services in one process.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/door_stats.h"
+#include "base/metrics/endpoint.h"
+#include "base/metrics/process_metrics.h"
+#include "base/program.h"
+#include "base/ticker.h"
+#include "client/attach/nbd_connection.h"
+#include "client/attach/nbd_endpoint.h"
+#include "client/attach/nbd_netlink.h"
+#include "client/client.h"
+#include "client/options.h"
+#include "client/server_address.h"
+#include "csi/calls.h"
+#include "csi/command.h"
+#include "csi/controller_service.h"
+#include "csi/csi_metrics.h"
+#include "csi/device_attacher.h"
+#include "csi/file_system.h"
+#include "csi/fuse_attacher.h"
+#include "csi/identity_service.h"
+#include "csi/mounter.h"
+#include "csi/nbd_attacher.h"
+#include "csi/node_service.h"
+#include "csi/node_volumes.h"
+#include "csi/volume_locks.h"
+#include "csi/volumes.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+
+ABSL_FLAG(std::string, endpoint, "unix:/run/ramvol-csi/csi.sock",
+          "The Unix socket of the services: unix:PATH or unix://PATH.");
+ABSL_FLAG(std::string, node_id, "",
+          "The name of this node, as Kubernetes has it. Required.");
+ABSL_FLAG(std::string, ramvold, "",
+          "Where this node's ramvold listens: unix:PATH, HOST or HOST:PORT. "
+          "When not given: the environment's RAMVOL_SERVER, or "
+          "127.0.0.1:7420.");
+ABSL_FLAG(std::string, nbd, "",
+          "Where NBD is served: unix:PATH or HOST:PORT. When not given: what "
+          "ramvold says.");
+ABSL_FLAG(std::string, state_dir, "/run/ramvol-csi/volumes",
+          "A folder for the mounts of nbdfuse. It must be the same after a "
+          "restart.");
+ABSL_FLAG(std::string, attach, "auto",
+          "How volumes become block devices: nbd by the kernel's driver, fuse "
+          "by nbdfuse and a loop device, auto for nbd where there is the "
+          "driver, else fuse.");
+ABSL_FLAG(double, overcommit, 3,
+          "How many times the free part of ramvold's memory limit new volumes "
+          "may promise, 0.1 to 1000.");
+ABSL_FLAG(absl::Duration, trim_interval, absl::Minutes(30),
+          "How often mounted file systems are trimmed, beside what they trim "
+          "at once. 0: never.");
+ABSL_FLAG(std::string, tls_ca, "",
+          "The certificates that sign ramvold's, in PEM, or \"system\" for "
+          "those of this machine. When not given: the environment's "
+          "RAMVOL_TLS_CA; without, ramvold is reached without TLS.");
+ABSL_FLAG(std::string, tls_cert, "",
+          "The certificate by which ramvold knows this program, in PEM. When "
+          "not given: RAMVOL_TLS_CERT.");
+ABSL_FLAG(std::string, tls_key, "",
+          "The key of --tls_cert, in PEM. When not given: RAMVOL_TLS_KEY.");
+ABSL_FLAG(std::string, token_file, "",
+          "A file with the token by which ramvold knows this program. When not "
+          "given: RAMVOL_TOKEN_FILE.");
+ABSL_FLAG(std::string, metrics_listen, "",
+          "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
+          "HOST:PORT. Off when not given.");
+ABSL_FLAG(std::string, log_format, "text",
+          "The format of the log on standard error: text, or json for one "
+          "object a line.");
+ABSL_FLAG(std::string, log_level, "info",
+          "The lowest level to log: info, warning or error.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
+          "How long calls under way may go on after SIGTERM or SIGINT.");
+
+namespace ramvol::csi_driver {
+namespace {
+
+constexpr char kUsage[] =
+    "ramvol-csi gives the volumes of this node's ramvold to pods.\n\n"
+    "Usage: ramvol-csi --endpoint=unix:PATH --node_id=NAME [flags]\n\n"
+    "It serves the Container Storage Interface's Identity, Controller and Node "
+    "services. When the socket is there it prints one line, \"ramvol-csi "
+    "ready: ...\"; ramvold need not be there yet. It logs to standard error. "
+    "SIGTERM and SIGINT stop it cleanly; volumes stay attached and mounted.";
+
+// Calls to ramvold wait so long for it. Kubernetes repeats what fails.
+constexpr absl::Duration kReconnectTimeout = absl::Seconds(2);
+constexpr absl::Duration kCallTimeout = absl::Seconds(20);
+constexpr absl::Duration kNbdTimeout = absl::Seconds(10);
+constexpr absl::Duration kTrimTimeout = absl::Minutes(1);
+constexpr absl::Duration kCleanUpTimeout = absl::Minutes(1);
+
+// The flag's value, or else the environment's, or else "".
+std::string Value(const absl::Flag<std::string>& flag, const char* variable) {
+  std::string value = absl::GetFlag(flag);
+  if (!value.empty()) return value;
+  const char* const set = std::getenv(variable);
+  return set == nullptr ? "" : set;
+}
+
+absl::StatusOr<ClientOptions> ClientOptionsFromFlags() {
+  ClientOptions options;
+  const std::string address = Value(FLAGS_ramvold, "RAMVOL_SERVER");
+  if (!address.empty()) options.server = WithDefaultPort(address);
+  options.channels = 1;
+  options.timeout = kCallTimeout;
+  options.reconnect_timeout = kReconnectTimeout;
+  options.tls_ca = Value(FLAGS_tls_ca, "RAMVOL_TLS_CA");
+  options.tls_cert = Value(FLAGS_tls_cert, "RAMVOL_TLS_CERT");
+  options.tls_key = Value(FLAGS_tls_key, "RAMVOL_TLS_KEY");
+  options.token_file = Value(FLAGS_token_file, "RAMVOL_TOKEN_FILE");
+  const absl::Status valid = CheckCredentials(options);
+  if (!valid.ok()) return valid;
+  return options;
+}
+
+absl::StatusOr<VolumesOptions> VolumesOptionsFromFlags() {
+  VolumesOptions options = {.node_id = absl::GetFlag(FLAGS_node_id),
+                            .overcommit = absl::GetFlag(FLAGS_overcommit)};
+  // As long as a label's value in Kubernetes.
+  if (options.node_id.empty() || options.node_id.size() > 253) {
+    return absl::InvalidArgumentError(
+        "--node_id is required, of at most 253 characters; give the name of "
+        "this node");
+  }
+  if (!(options.overcommit >= 0.1 && options.overcommit <= 1000)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--overcommit is ", options.overcommit, "; give 0.1 to 1000"));
+  }
+  return options;
+}
+
+// gRPC's form of the endpoint: "unix:PATH".
+absl::StatusOr<std::string> EndpointFromFlags() {
+  std::string endpoint = absl::GetFlag(FLAGS_endpoint);
+  if (!absl::StartsWith(endpoint, "unix:") || endpoint.size() <= 5) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--endpoint is \"", endpoint, "\"; give unix:PATH"));
+  }
+  std::string path = endpoint.substr(5);
+  if (absl::StartsWith(path, "//")) path = path.substr(2);
+  return "unix:" + path;
+}
+
+absl::Status MakeFolders(const std::string& path) {
+  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--state_dir: ", part, ": ", std::strerror(errno)));
+    }
+    if (slash == std::string::npos) return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<NbdEndpoint> FindNbd(const Client& client,
+                                    const std::string& server,
+                                    const std::string& flag) {
+  if (!flag.empty()) return ParseNbdEndpoint(flag);
+  const auto info = client.GetServerInfo();
+  if (!info.ok()) return info.status();
+  auto chosen = ChooseNbdEndpoint(
+      {info->nbd_addresses().begin(), info->nbd_addresses().end()}, server);
+  if (chosen.ok()) chosen->tls = info->nbd_tls();
+  return chosen;
+}
+
+// How volumes are attached, and why in this way.
+struct Attaching {
+  std::unique_ptr<DeviceAttacher> attacher;
+  std::string reason;
+};
+
+std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
+                                             const std::string& server) {
+  NbdWorld world;
+  world.open_netlink = OpenNbdNetlink;
+  world.cpus =
+      std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  world.connect =
+      [client, server, nbd = absl::GetFlag(FLAGS_nbd)](
+          const std::string& name) -> absl::StatusOr<NbdConnection> {
+    const auto endpoint = FindNbd(client, server, nbd);
+    if (!endpoint.ok()) return endpoint.status();
+    return NbdConnection::Open(*endpoint, name, kNbdTimeout);
+  };
+  world.find_uid =
+      [client](const std::string& name) -> absl::StatusOr<std::string> {
+    const auto volume = client.GetVolume(name);
+    if (!volume.ok()) return volume.status();
+    return volume->uid();
+  };
+  return std::make_unique<NbdAttacher>(std::move(world));
+}
+
+std::unique_ptr<DeviceAttacher> MakeFuseAttacher(const Client& client,
+                                                 const std::string& server,
+                                                 CommandRunner* commands,
+                                                 const Mounter* mounter) {
+  return std::make_unique<FuseAttacher>(
+      commands, mounter, absl::GetFlag(FLAGS_state_dir),
+      [client, server, nbd = absl::GetFlag(FLAGS_nbd)](
+          const std::string& name) -> absl::StatusOr<std::string> {
+        const auto endpoint = FindNbd(client, server, nbd);
+        if (!endpoint.ok()) return endpoint.status();
+        return NbdUri(*endpoint, name);
+      });
+}
+
+absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
+                                          const std::string& server,
+                                          CommandRunner* commands,
+                                          const Mounter* mounter) {
+  const std::string flag = absl::GetFlag(FLAGS_attach);
+  if (flag != "auto" && flag != "nbd" && flag != "fuse") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--attach is \"", flag, "\"; give auto, nbd or fuse"));
+  }
+  const absl::Status driver = OpenNbdNetlink().status();
+  if (flag == "nbd" || (flag == "auto" && driver.ok())) {
+    auto attacher = MakeNbdAttacher(client, server);
+    attacher->KeepAll();
+    return Attaching{std::move(attacher), flag == "nbd"
+                                              ? "--attach=nbd"
+                                              : "the kernel's nbd driver is "
+                                                "loaded"};
+  }
+  return Attaching{
+      MakeFuseAttacher(client, server, commands, mounter),
+      flag == "fuse"
+          ? "--attach=fuse"
+          : absl::StrCat("no nbd driver: ", std::string(driver.message()))};
+}
+
+// Null when --metrics_listen is not given.
+absl::StatusOr<std::unique_ptr<metrics::Endpoint>> StartMetrics(
+    const Calls* calls, const DeviceAttacher* attacher, DoorStats* door) {
+  const std::string address = absl::GetFlag(FLAGS_metrics_listen);
+  if (address.empty()) return nullptr;
+  return metrics::Endpoint::Start(
+      address,
+      {std::make_shared<metrics::ProcessMetrics>(),
+       std::make_shared<CsiMetrics>(calls, attacher)},
+      [] { return std::string(); }, door);
+}
+
+// Null with --trim_interval=0.
+std::unique_ptr<Ticker> StartTrimmer(const NodeVolumes* volumes) {
+  const absl::Duration interval = absl::GetFlag(FLAGS_trim_interval);
+  if (interval <= absl::ZeroDuration()) return nullptr;
+  return std::make_unique<Ticker>(
+      interval, [volumes] { volumes->TrimAll(absl::Now() + kTrimTimeout); });
+}
+
+std::unique_ptr<grpc::Server> Serve(const std::string& endpoint,
+                                    const std::vector<grpc::Service*>& all) {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(endpoint, grpc::InsecureServerCredentials());
+  for (grpc::Service* const service : all) builder.RegisterService(service);
+  return builder.BuildAndStart();
+}
+
+int Run(Program& program) {
+  const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
+                                          absl::GetFlag(FLAGS_log_level));
+  if (!log.ok()) return program.Fail(log);
+  const auto client_options = ClientOptionsFromFlags();
+  if (!client_options.ok()) return program.Fail(client_options.status());
+  auto volumes_options = VolumesOptionsFromFlags();
+  if (!volumes_options.ok()) return program.Fail(volumes_options.status());
+  const auto endpoint = EndpointFromFlags();
+  if (!endpoint.ok()) return program.Fail(endpoint.status());
+  const absl::Status folders = MakeFolders(absl::GetFlag(FLAGS_state_dir));
+  if (!folders.ok()) return program.Fail(folders);
+
+  program.Prepare();
+  const Client client(*client_options);
+  const Volumes volumes(client, *std::move(volumes_options));
+  SystemCommands commands;
+  const Mounter mounter(&commands);
+  const FileSystems file_systems(&commands);
+  const auto attaching =
+      ChooseAttaching(client, client_options->server, &commands, &mounter);
+  if (!attaching.ok()) return program.Fail(attaching.status());
+  DeviceAttacher* const attacher = attaching->attacher.get();
+  NodeVolumes node_volumes(&volumes, attacher, &mounter, &file_systems);
+  for (const std::string& line :
+       node_volumes.CleanUp(absl::Now() + kCleanUpTimeout)) {
+    program.Log("cleaned up: " + line);
+  }
+
+  Calls calls;
+  VolumeLocks locks;
+  IdentityService identity(&volumes, &calls);
+  ControllerService controller(
+      &volumes, &locks, &calls,
+      {{"attach", attacher->way()}, {"attachReason", attaching->reason}},
+      [&node_volumes](const std::string& handle) {
+        node_volumes.Flush(handle);
+      });
+  NodeService node(volumes.node_id(), &node_volumes, &locks, &calls);
+  DoorStats door;
+  const auto metrics = StartMetrics(&calls, attacher, &door);
+  if (!metrics.ok()) return program.Fail(metrics.status());
+  const auto trimmer = StartTrimmer(&node_volumes);
+  const auto server = Serve(*endpoint, {&identity, &controller, &node});
+  if (server == nullptr) {
+    return program.Fail(
+        absl::UnavailableError(absl::StrCat("cannot listen on ", *endpoint)));
+  }
+  std::string ready =
+      absl::StrCat("csi ", *endpoint, "; server ", client_options->server,
+                   "; attach ", attacher->way(), " (", attaching->reason, ")");
+  if (*metrics != nullptr) {
+    absl::StrAppend(&ready, "; metrics ", (*metrics)->url());
+  }
+  program.PrintReady(ready);
+  program.WaitForStopSignal();
+  const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
+  program.Stop(drain_timeout, [&] {
+    server->Shutdown(absl::ToChronoTime(absl::Now() + drain_timeout));
+    server->Wait();
+  });
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int Main(int argc, char** argv) {
+  Program program("ramvol-csi", kUsage, "csi/main.cc");
+  return program.ParseFlags(argc, argv) ? Run(program) : EXIT_FAILURE;
+}
+
+}  // namespace ramvol::csi_driver
+
+int main(int argc, char** argv) {
+  return ramvol::csi_driver::Main(argc, argv);
+}

@@ -1,0 +1,146 @@
+#include "csi/mounter.h"
+
+#include <stdlib.h>
+
+#include <cstddef>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "csi/command.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+// More mounts at one place than that are a mistake of somebody else.
+constexpr int kMaxStackedMounts = 16;
+
+bool IsOctal(char c) { return c >= '0' && c <= '7'; }
+
+// The kernel writes white space and backslashes as a backslash and three
+// octal digits.
+std::string Unescape(absl::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size() && IsOctal(text[i + 1]) &&
+        IsOctal(text[i + 2]) && IsOctal(text[i + 3])) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 +
+                               (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+std::optional<Mount> ParseLine(absl::string_view line) {
+  const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+  size_t dash = 6;
+  while (dash < words.size() && words[dash] != "-") ++dash;
+  if (dash + 2 >= words.size()) return std::nullopt;
+  Mount mount;
+  mount.root = Unescape(words[3]);
+  mount.target = Unescape(words[4]);
+  const std::vector<absl::string_view> options = absl::StrSplit(words[5], ',');
+  for (const absl::string_view option : options) {
+    if (option == "ro") mount.read_only = true;
+  }
+  mount.fs_type = std::string(words[dash + 1]);
+  mount.source = Unescape(words[dash + 2]);
+  return mount;
+}
+
+std::string RealPath(const std::string& path) {
+  char* const real = realpath(path.c_str(), nullptr);
+  if (real == nullptr) return path;
+  std::string result = real;
+  free(real);
+  return result;
+}
+
+}  // namespace
+
+bool Mount::Holds(std::string_view device) const {
+  if (source == device) return true;
+  const size_t slash = device.rfind('/');
+  return fs_type == "devtmpfs" && slash != std::string_view::npos &&
+         root == device.substr(slash);
+}
+
+std::vector<Mount> ParseMounts(std::string_view mountinfo) {
+  std::vector<Mount> mounts;
+  for (const absl::string_view line : absl::StrSplit(
+           absl::string_view(mountinfo.data(), mountinfo.size()), '\n')) {
+    std::optional<Mount> mount = ParseLine(line);
+    if (mount.has_value()) mounts.push_back(*std::move(mount));
+  }
+  return mounts;
+}
+
+std::vector<Mount> Mounter::List() const {
+  std::ifstream file(mountinfo_);
+  const std::string text((std::istreambuf_iterator<char>(file)),
+                         std::istreambuf_iterator<char>());
+  return ParseMounts(text);
+}
+
+std::optional<Mount> Mounter::Find(const std::string& target) const {
+  const std::string real = RealPath(target);
+  std::optional<Mount> found;
+  for (Mount& mount : List()) {
+    if (mount.target == real) found = std::move(mount);
+  }
+  return found;
+}
+
+absl::Status Mounter::MountDevice(const std::string& device,
+                                  const std::string& target,
+                                  const std::string& fs_type,
+                                  const std::vector<std::string>& options,
+                                  absl::Time deadline) const {
+  Command command = {"mount", "-t", fs_type};
+  if (!options.empty()) {
+    command.insert(command.end(), {"-o", absl::StrJoin(options, ",")});
+  }
+  command.insert(command.end(), {device, target});
+  return commands_->Output(command, deadline).status();
+}
+
+absl::Status Mounter::Bind(const std::string& source, const std::string& target,
+                           bool read_only, absl::Time deadline) const {
+  absl::Status bound =
+      commands_->Output({"mount", "--bind", source, target}, deadline).status();
+  if (!bound.ok() || !read_only) return bound;
+  bound =
+      commands_->Output({"mount", "-o", "remount,bind,ro", target}, deadline)
+          .status();
+  // What is left, the next try or Unmount takes away.
+  if (!bound.ok()) Unmount(target, deadline).IgnoreError();
+  return bound;
+}
+
+absl::Status Mounter::Unmount(const std::string& target,
+                              absl::Time deadline) const {
+  for (int i = 0; i < kMaxStackedMounts && Find(target).has_value(); ++i) {
+    const absl::Status done =
+        commands_->Output({"umount", target}, deadline).status();
+    // Somebody else may have been faster.
+    if (!done.ok() && Find(target).has_value()) return done;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ramvol::csi_driver

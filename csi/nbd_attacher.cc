@@ -1,0 +1,177 @@
+#include "csi/nbd_attacher.h"
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/event_log.h"
+#include "base/log_line.h"
+#include "base/mutex.h"
+#include "base/reason.h"
+#include "client/attach/attacher.h"
+#include "client/attach/detach.h"
+#include "client/attach/kernel_nbd.h"
+#include "client/attach/nbd_devices.h"
+#include "client/attach/nbd_netlink.h"
+#include "csi/device_attacher.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+// Long enough for a rolling update of ramvold.
+constexpr absl::Duration kDeadConnectionTimeout = absl::Minutes(10);
+// Between attempts to care for a device whose server is away.
+constexpr absl::Duration kKeeperPause = absl::Milliseconds(500);
+
+AttachRequest RequestFor(const std::string& name, bool read_only) {
+  AttachRequest request;
+  request.name = name;
+  request.read_only = read_only;
+  request.dead_connection_timeout = kDeadConnectionTimeout;
+  return request;
+}
+
+}  // namespace
+
+NbdAttacher::~NbdAttacher() {
+  std::map<std::string, std::unique_ptr<Keeper>> keepers;
+  {
+    const MutexLock lock(&mu_);
+    keepers.swap(keepers_);
+  }
+  for (auto& [name, keeper] : keepers) keeper->interrupted = true;
+  for (auto& [name, keeper] : keepers) keeper->thread.join();
+}
+
+void NbdAttacher::KeepAll() {
+  for (const AttachedDevice& attached : List()) {
+    Keep(RequestFor(attached.name, /*read_only=*/false));
+  }
+}
+
+AttachWorld NbdAttacher::WorldOf(const std::string& name, KernelNbd* kernel,
+                                 const std::atomic<bool>* interrupted) const {
+  AttachWorld world;
+  world.kernel = kernel;
+  world.sys = world_.sys;
+  world.cpus = world_.cpus;
+  world.connect = [this, name] { return world_.connect(name); };
+  world.find_uid = [this, name] { return world_.find_uid(name); };
+  world.remark = [name](const std::string& text) {
+    LogEvent(Event::kNote, {.volume = name, .message = text});
+  };
+  world.now = [] { return absl::Now(); };
+  world.interrupted = interrupted;
+  return world;
+}
+
+absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
+                                                absl::Time) {
+  auto netlink = world_.open_netlink();
+  if (!netlink.ok()) return netlink.status();
+  KernelNbd kernel(netlink->get());
+  const std::atomic<bool> interrupted = false;
+  const AttachRequest request = RequestFor(volume.name, volume.read_only);
+  Attacher attacher(WorldOf(volume.name, &kernel, &interrupted), request);
+  const absl::StatusOr<int> index = attacher.Attach();
+  if (!index.ok()) return index.status();
+  Keep(request);
+  return absl::StrCat(world_.dev, "/nbd", *index);
+}
+
+absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
+  Drop(name);
+  const absl::StatusOr<int> index = FindDeviceOfVolume(world_.sys, name);
+  if (!index.ok()) {
+    if (GetReason(index.status()) == "NOT_ATTACHED") return absl::OkStatus();
+    return index.status();
+  }
+  auto netlink = world_.open_netlink();
+  if (!netlink.ok()) return netlink.status();
+  KernelNbd kernel(netlink->get());
+  return DetachNbd(&kernel,
+                   {.index = *index, .sys = world_.sys, .dev = world_.dev});
+}
+
+absl::Status NbdAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
+  const std::optional<int> index = ParseNbdDevice(device.device);
+  if (!index.has_value()) return absl::OkStatus();
+  auto netlink = world_.open_netlink();
+  if (!netlink.ok()) return netlink.status();
+  KernelNbd kernel(netlink->get());
+  NbdDeviceSettings settings;
+  settings.index = *index;
+  settings.size_bytes = bytes;
+  settings.backend = NbdBackend{device.name, device.uid}.ToString();
+  return kernel.Reconfigure(settings);
+}
+
+std::vector<AttachedDevice> NbdAttacher::List() const {
+  std::vector<AttachedDevice> devices;
+  for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
+    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
+    if (!backend.has_value()) continue;
+    devices.push_back(
+        {.name = backend->name,
+         .uid = backend->uid,
+         .device = absl::StrCat(world_.dev, "/nbd", device.index)});
+  }
+  return devices;
+}
+
+void NbdAttacher::Keep(const AttachRequest& request) {
+  const MutexLock lock(&mu_);
+  std::unique_ptr<Keeper>& keeper = keepers_[request.name];
+  if (keeper != nullptr && !keeper->over) return;
+  if (keeper != nullptr) keeper->thread.join();
+  keeper = std::make_unique<Keeper>();
+  keeper->thread = std::thread(
+      [this, request, own = keeper.get()] { RunKeeper(request, own); });
+}
+
+void NbdAttacher::RunKeeper(const AttachRequest& request,
+                            Keeper* keeper) const {
+  absl::Status ended = absl::UnavailableError("not begun");
+  while (!ended.ok() && !keeper->interrupted &&
+         FindDeviceOfVolume(world_.sys, request.name).ok()) {
+    auto netlink = world_.open_netlink();
+    if (netlink.ok()) {
+      KernelNbd kernel(netlink->get());
+      Attacher attacher(WorldOf(request.name, &kernel, &keeper->interrupted),
+                        request);
+      ended = kernel.Listen();
+      if (ended.ok()) ended = attacher.Attach().status();
+      if (ended.ok()) ended = attacher.Monitor();
+    } else {
+      ended = netlink.status();
+    }
+    if (!ended.ok()) absl::SleepFor(kKeeperPause);
+  }
+  keeper->over = true;
+}
+
+void NbdAttacher::Drop(const std::string& name) {
+  std::unique_ptr<Keeper> keeper;
+  {
+    const MutexLock lock(&mu_);
+    const auto found = keepers_.find(name);
+    if (found == keepers_.end()) return;
+    keeper = std::move(found->second);
+    keepers_.erase(found);
+  }
+  keeper->interrupted = true;
+  keeper->thread.join();
+}
+
+}  // namespace ramvol::csi_driver

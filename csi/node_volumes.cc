@@ -1,0 +1,428 @@
+#include "csi/node_volumes.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/reason.h"
+#include "csi/device_attacher.h"
+#include "csi/file_system.h"
+#include "csi/mounter.h"
+#include "csi/parameters.h"
+#include "csi/volume_handle.h"
+#include "csi/volumes.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+constexpr char kDefaultFileSystem[] = "ext4";
+constexpr mode_t kFolderMode = 0750;
+
+absl::Status PathError(const std::string& path, int error) {
+  return absl::InternalError(absl::StrCat(path, ": ", std::strerror(error)));
+}
+
+// A folder to mount a file system at, or a file for a device, and the folder
+// that it is in.
+absl::Status MakeTarget(const std::string& target, bool file) {
+  const size_t slash = target.rfind('/');
+  if (slash != std::string::npos && slash > 0) {
+    const std::string parent = target.substr(0, slash);
+    if (mkdir(parent.c_str(), kFolderMode) != 0 && errno != EEXIST) {
+      return PathError(parent, errno);
+    }
+  }
+  if (!file) {
+    if (mkdir(target.c_str(), kFolderMode) == 0 || errno == EEXIST) {
+      return absl::OkStatus();
+    }
+    return PathError(target, errno);
+  }
+  const int fd = open(target.c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return PathError(target, errno);
+  close(fd);
+  return absl::OkStatus();
+}
+
+// An empty folder or a file.
+absl::Status RemoveTarget(const std::string& target) {
+  if (rmdir(target.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (errno == ENOTDIR && (unlink(target.c_str()) == 0 || errno == ENOENT)) {
+    return absl::OkStatus();
+  }
+  return PathError(target, errno);
+}
+
+Usage MakeUsage(uint64_t unit, uint64_t total, uint64_t free,
+                uint64_t available) {
+  return {unit * total, unit * (total - free), unit * available};
+}
+
+bool IsClone(const v1::Volume& volume) { return !volume.source().empty(); }
+
+}  // namespace
+
+absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
+                                                bool read_only,
+                                                absl::Time deadline) {
+  return attacher_->Attach({.name = volume.name(),
+                            .uid = volume.uid(),
+                            .read_only = read_only || volume.read_only()},
+                           deadline);
+}
+
+absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
+                                           const std::string& staging) const {
+  const std::optional<csi_driver::Mount> mount = mounter_->Find(staging);
+  if (!mount.has_value()) return false;
+  const auto attached = attacher_->Find(volume.name());
+  if (attached.has_value() && mount->Holds(attached->device)) {
+    if (attached->alive) return true;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the device of volume \"", HandleOf(volume),
+        "\" has lost ramvold for good; delete the pods that use it"));
+  }
+  return absl::AlreadyExistsError(
+      absl::StrCat(mount->source, " is mounted at ", staging));
+}
+
+absl::Status NodeVolumes::Stage(const std::string& handle,
+                                const std::string& staging,
+                                const Access& access, absl::Time deadline) {
+  const auto volume = volumes_->Find(handle);
+  if (!volume.ok()) return volume.status();
+  if (!access.block) {
+    const absl::StatusOr<bool> staged = IsStaged(*volume, staging);
+    if (!staged.ok()) return staged.status();
+    if (*staged) return absl::OkStatus();
+  }
+  const auto device = Attach(*volume, access.read_only, deadline);
+  if (!device.ok()) return device.status();
+  if (access.block) return absl::OkStatus();
+  return Mount(*volume, *device, staging, access, deadline);
+}
+
+absl::StatusOr<FileSystem> NodeVolumes::Prepare(const v1::Volume& volume,
+                                                const std::string& device,
+                                                const Access& access,
+                                                absl::Time deadline) {
+  absl::StatusOr<FileSystem> found = file_systems_->Probe(device);
+  if (!found.ok()) return found;
+  const bool writable = !access.read_only && !volume.read_only();
+  const std::string formatted = LabelOf(volume, label::kFormatted);
+  // Until that is noted, nobody has had the volume: what there is is the half
+  // of a file system.
+  const bool ours = !LabelOf(volume, label::kHandle).empty() &&
+                    !IsClone(volume) && formatted.empty();
+  if (writable && (ours || found->type.empty())) {
+    const std::string type =
+        access.fs_type.empty() ? kDefaultFileSystem : access.fs_type;
+    absl::Status made = file_systems_->Make(type, device, deadline);
+    if (made.ok()) made = volumes_->MarkFormatted(volume, type);
+    if (!made.ok()) return made;
+    return FileSystem{.type = type, .size_bytes = UINT64_MAX};
+  }
+  if (found->type.empty() || found->type == "unknown" ||
+      (!access.fs_type.empty() && found->type != access.fs_type)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume \"", HandleOf(volume), "\" holds ",
+        found->type.empty() ? "nothing" : found->type, ", not ",
+        access.fs_type.empty() ? "a known file system" : access.fs_type));
+  }
+  if (!writable) return found;
+  absl::Status ready = file_systems_->Check(found->type, device, deadline);
+  if (ready.ok() && IsClone(volume) && formatted.empty()) {
+    ready = file_systems_->Rename(found->type, device, deadline);
+    if (ready.ok()) ready = volumes_->MarkFormatted(volume, found->type);
+  }
+  if (!ready.ok()) return ready;
+  return found;
+}
+
+absl::Status NodeVolumes::Mount(const v1::Volume& volume,
+                                const std::string& device,
+                                const std::string& target, const Access& access,
+                                absl::Time deadline) {
+  const auto prepared = Prepare(volume, device, access, deadline);
+  if (!prepared.ok()) return prepared.status();
+  const absl::Status made = MakeTarget(target, /*file=*/false);
+  if (!made.ok()) return made;
+  std::vector<std::string> options =
+      MountOptionsFor(prepared->type, IsClone(volume));
+  options.insert(options.end(), access.mount_options.begin(),
+                 access.mount_options.end());
+  const bool writable = !access.read_only && !volume.read_only();
+  if (!writable) options.push_back("ro");
+  const absl::Status mounted =
+      mounter_->MountDevice(device, target, prepared->type, options, deadline);
+  if (!mounted.ok()) return mounted;
+  if (!writable || prepared->size_bytes >= file_systems_->DeviceBytes(device)) {
+    return absl::OkStatus();
+  }
+  const absl::Status grown =
+      file_systems_->Grow(prepared->type, device, target, deadline);
+  // A repetition has to see that something is to be done.
+  if (!grown.ok()) mounter_->Unmount(target, deadline).IgnoreError();
+  return grown;
+}
+
+absl::Status NodeVolumes::Unstage(const std::string& handle,
+                                  const std::string& staging,
+                                  absl::Time deadline) {
+  const absl::Status unmounted = mounter_->Unmount(staging, deadline);
+  if (!unmounted.ok()) return unmounted;
+  return attacher_->Detach(NameOfHandle(handle), deadline);
+}
+
+absl::Status NodeVolumes::CheckExclusive(const std::string& device,
+                                         const std::string& staging,
+                                         const std::string& target) const {
+  for (const csi_driver::Mount& mount : mounter_->List()) {
+    if (!mount.Holds(device) || mount.target == staging ||
+        mount.target == target) {
+      continue;
+    }
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the volume is for one pod, and another one has it at ", mount.target));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NodeVolumes::Publish(const std::string& handle,
+                                  const std::string& staging,
+                                  const std::string& target,
+                                  const Access& access, absl::Time deadline) {
+  const auto volume = volumes_->Find(handle);
+  if (!volume.ok()) return volume.status();
+  std::string device;
+  bool read_only = access.read_only;
+  if (access.block) {
+    // Attaches anew what CleanUp took for a remnant.
+    auto attached = Attach(*volume, access.read_only, deadline);
+    if (!attached.ok()) return attached.status();
+    device = *std::move(attached);
+  } else {
+    const auto staged = IsStaged(*volume, staging);
+    if (!staged.ok()) return staged.status();
+    if (!*staged) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("volume \"", handle, "\" is not staged at ", staging));
+    }
+    const auto mount = mounter_->Find(staging);
+    if (!mount.has_value()) return absl::AbortedError("unmounted meanwhile");
+    device = mount->source;
+    read_only = read_only || mount->read_only;
+  }
+  const auto present = mounter_->Find(target);
+  if (present.has_value()) {
+    if (present->Holds(device) && present->read_only == read_only) {
+      return absl::OkStatus();
+    }
+    return absl::AlreadyExistsError(
+        absl::StrCat(present->source, " is mounted at ", target,
+                     present->read_only ? ", read-only" : ", to be written"));
+  }
+  if (access.exclusive) {
+    const absl::Status alone = CheckExclusive(device, staging, target);
+    if (!alone.ok()) return alone;
+  }
+  const absl::Status made = MakeTarget(target, access.block);
+  if (!made.ok()) return made;
+  return mounter_->Bind(access.block ? device : staging, target, read_only,
+                        deadline);
+}
+
+absl::Status NodeVolumes::PublishInline(const std::string& handle,
+                                        const std::string& target,
+                                        const Parameters& parameters,
+                                        const Access& access,
+                                        absl::Time deadline) {
+  const auto volume =
+      volumes_->Create({.handle = handle,
+                        .parameters = parameters,
+                        .size = {.required_bytes = parameters.size_bytes},
+                        .source = "",
+                        .ephemeral_target = target});
+  if (!volume.ok()) return volume.status();
+  return Stage(handle, target, access, deadline);
+}
+
+absl::Status NodeVolumes::Unpublish(const std::string& handle,
+                                    const std::string& target,
+                                    absl::Time deadline) {
+  absl::Status done = mounter_->Unmount(target, deadline);
+  if (done.ok()) done = RemoveTarget(target);
+  if (!done.ok()) return done;
+  const auto volume = volumes_->Find(handle);
+  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
+  if (!volume.ok()) {
+    // Only of an inline volume something is left to be done.
+    const bool is_inline = handle.rfind("csi-", 0) == 0;
+    return is_inline ? volume.status() : absl::OkStatus();
+  }
+  if (LabelOf(*volume, label::kEphemeral).empty()) return absl::OkStatus();
+  done = attacher_->Detach(volume->name(), deadline);
+  if (!done.ok()) return done;
+  return volumes_->Delete(handle, deadline);
+}
+
+absl::StatusOr<AttachedDevice> NodeVolumes::FindAt(
+    const std::string& handle, const std::string& path) const {
+  const auto volume = volumes_->Find(handle);
+  if (!volume.ok()) return volume.status();
+  const auto mount = mounter_->Find(path);
+  auto attached = attacher_->Find(volume->name());
+  if (mount.has_value() && attached.has_value() &&
+      mount->Holds(attached->device)) {
+    return *std::move(attached);
+  }
+  return absl::NotFoundError(
+      absl::StrCat("volume \"", handle, "\" is not at ", path));
+}
+
+absl::StatusOr<uint64_t> NodeVolumes::Expand(const std::string& handle,
+                                             const std::string& path,
+                                             absl::Time deadline) {
+  const auto volume = volumes_->Find(handle);
+  if (!volume.ok()) return volume.status();
+  const auto attached = FindAt(handle, path);
+  if (!attached.ok()) return attached.status();
+  const auto bytes = static_cast<uint64_t>(volume->size_bytes());
+  if (file_systems_->DeviceBytes(attached->device) < bytes) {
+    const absl::Status grown = attacher_->Grow(*attached, bytes);
+    if (!grown.ok()) return grown;
+  }
+  const auto mount = mounter_->Find(path);
+  if (!mount.has_value() || mount->source != attached->device) return bytes;
+  const auto found = file_systems_->Probe(attached->device);
+  if (!found.ok()) return found.status();
+  if (found->size_bytes < bytes) {
+    const absl::Status grown =
+        file_systems_->Grow(mount->fs_type, attached->device, path, deadline);
+    if (!grown.ok()) return grown;
+  }
+  return bytes;
+}
+
+absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
+                                             const std::string& path) const {
+  const auto attached = FindAt(handle, path);
+  if (!attached.ok()) return attached.status();
+  const auto volume = volumes_->Find(handle);
+  if (!volume.ok()) return volume.status();
+  NodeStats stats;
+  stats.condition = volumes_->ConditionOf(*volume);
+  const uint64_t device_bytes = file_systems_->DeviceBytes(attached->device);
+  stats.bytes.total = device_bytes;
+  if (!attached->alive) {
+    stats.condition = {true,
+                       "its device has lost ramvold: reads and writes "
+                       "fail; delete the pod"};
+    return stats;
+  }
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) return PathError(path, errno);
+  if (S_ISBLK(info.st_mode)) return stats;
+  struct statvfs fs = {};
+  if (statvfs(path.c_str(), &fs) != 0) return PathError(path, errno);
+  stats.bytes = MakeUsage(fs.f_frsize, fs.f_blocks, fs.f_bfree, fs.f_bavail);
+  stats.inodes = MakeUsage(1, fs.f_files, fs.f_ffree, fs.f_favail);
+  return stats;
+}
+
+void NodeVolumes::Flush(const std::string& handle) const {
+  const auto attached = attacher_->Find(NameOfHandle(handle));
+  if (!attached.has_value() || !attached->alive) return;
+  std::string path = attached->device;
+  for (const csi_driver::Mount& mount : mounter_->List()) {
+    if (mount.source != attached->device) continue;
+    path = mount.target;
+    break;
+  }
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  // A device has no file system that syncfs could write.
+  if (path == attached->device) {
+    fsync(fd);
+  } else {
+    syncfs(fd);
+  }
+  close(fd);
+}
+
+void NodeVolumes::TrimAll(absl::Time deadline) const {
+  std::vector<std::string> done;
+  const std::vector<csi_driver::Mount> mounts = mounter_->List();
+  for (const AttachedDevice& attached : attacher_->List()) {
+    if (!attached.alive) continue;
+    const auto mount = std::find_if(
+        mounts.begin(), mounts.end(), [&attached](const auto& each) {
+          return each.source == attached.device && !each.read_only;
+        });
+    if (mount != mounts.end()) {
+      file_systems_->Trim(mount->target, deadline).IgnoreError();
+    }
+  }
+}
+
+bool NodeVolumes::IsInUse(const AttachedDevice& attached) const {
+  const std::vector<csi_driver::Mount> mounts = mounter_->List();
+  return !attached.device.empty() &&
+         std::any_of(mounts.begin(), mounts.end(), [&](const auto& mount) {
+           return mount.Holds(attached.device);
+         });
+}
+
+std::optional<std::string> NodeVolumes::CleanUpInline(const v1::Volume& volume,
+                                                      absl::Time deadline) {
+  const std::string target = LabelOf(volume, label::kEphemeral);
+  if (target.empty() ||
+      LabelOf(volume, label::kNode) != volumes_->node_id().substr(0, 256)) {
+    return std::nullopt;
+  }
+  const auto attached = attacher_->Find(volume.name());
+  if (attached.has_value() && IsInUse(*attached)) return std::nullopt;
+  const absl::Status deleted = volumes_->Delete(HandleOf(volume), deadline);
+  return deleted.ok()
+             ? absl::StrCat("deleted inline volume ", HandleOf(volume))
+             : absl::StrCat("cannot delete inline volume ", HandleOf(volume),
+                            ": ", std::string(deleted.message()));
+}
+
+std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
+  std::vector<std::string> did;
+  for (const AttachedDevice& attached : attacher_->List()) {
+    if (IsInUse(attached)) continue;
+    const absl::Status detached = attacher_->Detach(attached.name, deadline);
+    did.push_back(detached.ok()
+                      ? absl::StrCat("detached volume ", attached.name,
+                                     ", which nothing used")
+                      : absl::StrCat("cannot detach volume ", attached.name,
+                                     ": ", std::string(detached.message())));
+  }
+  const auto all = volumes_->List();
+  if (!all.ok()) return did;
+  for (const v1::Volume& volume : *all) {
+    std::optional<std::string> line = CleanUpInline(volume, deadline);
+    if (line.has_value()) did.push_back(*std::move(line));
+  }
+  return did;
+}
+
+}  // namespace ramvol::csi_driver

@@ -1,0 +1,137 @@
+// What happens to volumes on their way into pods: devices, file systems,
+// mounts.
+#ifndef RAMVOL_CSI_NODE_VOLUMES_H_
+#define RAMVOL_CSI_NODE_VOLUMES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "csi/device_attacher.h"
+#include "csi/file_system.h"
+#include "csi/mounter.h"
+#include "csi/parameters.h"
+#include "csi/volumes.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::csi_driver {
+
+// How a pod wants a volume.
+struct Access {
+  bool block = false;   // The device itself, else a file system.
+  std::string fs_type;  // "": ext4, or what a clone has.
+  std::vector<std::string> mount_options;
+  bool read_only = false;
+  // No other pod may have it.
+  bool exclusive = false;
+};
+
+// Of a file system's bytes and inodes, or of a device's bytes alone.
+struct Usage {
+  uint64_t total = 0;
+  uint64_t used = 0;
+  uint64_t available = 0;
+};
+struct NodeStats {
+  Usage bytes;
+  std::optional<Usage> inodes;
+  Condition condition;
+};
+
+// Remembers nothing: the system's mounts and devices, and labels of ramvold's
+// volumes, say how far a volume is. So each call can be repeated, after
+// whatever ended the last one. Borrows all that it is given.
+//
+// Thread-safe for different volumes; the caller calls one at a time for each.
+class NodeVolumes {
+ public:
+  NodeVolumes(const Volumes* volumes, DeviceAttacher* attacher,
+              const Mounter* mounter, const FileSystems* file_systems)
+      : volumes_(volumes),
+        attacher_(attacher),
+        mounter_(mounter),
+        file_systems_(file_systems) {}
+
+  // Attaches the volume, and mounts its file system at `staging` unless it is
+  // wanted as a block device. Makes the file system in a new volume, gives one
+  // in a clone a name of its own, and lets it grow to the volume's size.
+  //
+  // NOT_FOUND: there is no such volume. ALREADY_EXISTS: something else is
+  // mounted there. FAILED_PRECONDITION: the volume holds another file system,
+  // or none that is known, or its device is dead and in use.
+  absl::Status Stage(const std::string& handle, const std::string& staging,
+                     const Access& access, absl::Time deadline);
+  // Unmounts and detaches; nothing to do is OK, also without ramvold.
+  absl::Status Unstage(const std::string& handle, const std::string& staging,
+                       absl::Time deadline);
+
+  // Lets the staged volume appear at `target`, which is made.
+  //
+  // NOT_FOUND: there is no such volume. ALREADY_EXISTS: it is there in another
+  // way. FAILED_PRECONDITION: it is not staged, or another pod has it.
+  absl::Status Publish(const std::string& handle, const std::string& staging,
+                       const std::string& target, const Access& access,
+                       absl::Time deadline);
+  // Makes a volume that lives as long as it is published, and does all of the
+  // above with it.
+  absl::Status PublishInline(const std::string& handle,
+                             const std::string& target,
+                             const Parameters& parameters, const Access& access,
+                             absl::Time deadline);
+  // Takes it and the target away, and an inline volume as a whole.
+  absl::Status Unpublish(const std::string& handle, const std::string& target,
+                         absl::Time deadline);
+
+  // Lets device and file system grow to the volume's size, and returns it.
+  // NOT_FOUND: it is not at `path`. FAILED_PRECONDITION: see
+  // DeviceAttacher::Grow.
+  absl::StatusOr<uint64_t> Expand(const std::string& handle,
+                                  const std::string& path, absl::Time deadline);
+  // NOT_FOUND: it is not at `path`.
+  absl::StatusOr<NodeStats> Stats(const std::string& handle,
+                                  const std::string& path) const;
+
+  // Writes what a mounted file system or the device of the volume has in its
+  // caches to ramvold; nothing if it is not attached.
+  void Flush(const std::string& handle) const;
+  // Trims all mounted file systems.
+  void TrimAll(absl::Time deadline) const;
+
+  // Takes away what calls that were interrupted left on this node: devices
+  // that nothing uses, and inline volumes whose pod is gone. Returns what it
+  // did, a line each.
+  std::vector<std::string> CleanUp(absl::Time deadline);
+
+ private:
+  absl::StatusOr<std::string> Attach(const v1::Volume& volume, bool read_only,
+                                     absl::Time deadline);
+  absl::Status Mount(const v1::Volume& volume, const std::string& device,
+                     const std::string& target, const Access& access,
+                     absl::Time deadline);
+  absl::StatusOr<FileSystem> Prepare(const v1::Volume& volume,
+                                     const std::string& device,
+                                     const Access& access, absl::Time deadline);
+  absl::StatusOr<bool> IsStaged(const v1::Volume& volume,
+                                const std::string& staging) const;
+  absl::StatusOr<AttachedDevice> FindAt(const std::string& handle,
+                                        const std::string& path) const;
+  absl::Status CheckExclusive(const std::string& device,
+                              const std::string& staging,
+                              const std::string& target) const;
+  bool IsInUse(const AttachedDevice& attached) const;
+  std::optional<std::string> CleanUpInline(const v1::Volume& volume,
+                                           absl::Time deadline);
+
+  const Volumes* const volumes_;
+  DeviceAttacher* const attacher_;
+  const Mounter* const mounter_;
+  const FileSystems* const file_systems_;
+};
+
+}  // namespace ramvol::csi_driver
+
+#endif  // RAMVOL_CSI_NODE_VOLUMES_H_

@@ -1,0 +1,142 @@
+#include "csi/parameters.h"
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/size.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+constexpr char kKubernetesPrefix[] = "csi.storage.k8s.io/";
+
+absl::Status Wrong(const std::string& name, const std::string& value,
+                   const std::string& accepted) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("parameter ", name, " is \"", value, "\"; give ", accepted));
+}
+
+absl::Status SetInteger(const std::string& name, const std::string& value,
+                        int32_t* out) {
+  if (absl::SimpleAtoi(value, out)) return absl::OkStatus();
+  return Wrong(name, value, "a whole number");
+}
+
+absl::Status SetSize(const std::string& name, const std::string& value,
+                     uint64_t* out) {
+  const absl::StatusOr<uint64_t> size = ParseSize(value);
+  if (!size.ok() || *size == 0)
+    return Wrong(name, value, "a size such as 10Gi");
+  *out = *size;
+  return absl::OkStatus();
+}
+
+absl::Status SetFrame(const std::string& name, const std::string& value,
+                      int32_t* out) {
+  uint64_t bytes = 0;
+  const absl::Status set = SetSize(name, value, &bytes);
+  if (!set.ok() || bytes > 65536) {
+    return Wrong(name, value, "4Ki, 8Ki, 16Ki, 32Ki or 64Ki");
+  }
+  *out = static_cast<int32_t>(bytes);
+  return absl::OkStatus();
+}
+
+absl::Status SetAllocator(const std::string& value, v1::Allocator* out) {
+  const std::string name =
+      absl::StrCat("ALLOCATOR_", absl::AsciiStrToUpper(value));
+  if (v1::Allocator_Parse(name, out) && *out != v1::ALLOCATOR_UNSPECIFIED) {
+    return absl::OkStatus();
+  }
+  return Wrong("allocator", value, "zstd, sparse or malloc");
+}
+
+absl::Status SetMemoryLimit(const std::string& value, Parameters* out) {
+  if (!absl::EndsWith(value, "%")) {
+    return SetSize("memoryLimit", value, &out->memory_limit_bytes);
+  }
+  int percent = 0;
+  if (absl::SimpleAtoi(absl::StripSuffix(value, "%"), &percent) &&
+      percent >= 1 && percent <= 200) {
+    out->memory_limit_percent = percent;
+    return absl::OkStatus();
+  }
+  return Wrong("memoryLimit", value,
+               "a size such as 2Gi, or 1% to 200% of the volume's size");
+}
+
+absl::Status SetFileSystem(const std::string& value, Parameters* out) {
+  if (value.empty() || !IsFileSystem(value)) {
+    return Wrong("fsType", value, "ext4, xfs or btrfs");
+  }
+  out->fs_type = value;
+  return absl::OkStatus();
+}
+
+absl::Status SetParameter(const std::string& name, const std::string& value,
+                          bool is_inline, Parameters* out) {
+  if (name == "allocator") return SetAllocator(value, &out->allocator);
+  if (name == "zstdLevel") return SetInteger(name, value, &out->zstd_level);
+  if (name == "mergeZstdLevel") {
+    return SetInteger(name, value, &out->merge_zstd_level);
+  }
+  if (name == "minFrame") return SetFrame(name, value, &out->min_frame_bytes);
+  if (name == "maxFrame") return SetFrame(name, value, &out->max_frame_bytes);
+  if (name == "memoryLimit") return SetMemoryLimit(value, out);
+  if (name == "fsType") return SetFileSystem(value, out);
+  if (name == "size" && is_inline) {
+    return SetSize(name, value, &out->size_bytes);
+  }
+  if (name == "image") {
+    out->image = value;
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "parameter ", name,
+      " is unknown; there are allocator, zstdLevel, mergeZstdLevel, minFrame, "
+      "maxFrame, memoryLimit, fsType, image and, for inline volumes, size"));
+}
+
+}  // namespace
+
+bool IsFileSystem(const std::string& fs_type) {
+  return fs_type.empty() || fs_type == "ext4" || fs_type == "xfs" ||
+         fs_type == "btrfs";
+}
+
+absl::StatusOr<Parameters> ParseParameters(const ParameterMap& map,
+                                           bool is_inline) {
+  Parameters parameters;
+  for (const auto& [name, value] : map) {
+    if (absl::StartsWith(name, kKubernetesPrefix)) continue;
+    const absl::Status set = SetParameter(name, value, is_inline, &parameters);
+    if (!set.ok()) return set;
+  }
+  return parameters;
+}
+
+v1::CreateVolumeRequest Parameters::ToRequest(uint64_t bytes) const {
+  v1::CreateVolumeRequest request;
+  request.set_size_bytes(static_cast<int64_t>(bytes));
+  request.set_allocator(allocator);
+  request.set_zstd_level(zstd_level);
+  request.set_merge_zstd_level(merge_zstd_level);
+  request.set_min_frame_bytes(min_frame_bytes);
+  request.set_max_frame_bytes(max_frame_bytes);
+  // In this order nothing overflows.
+  const uint64_t share =
+      bytes / 100 * static_cast<uint64_t>(memory_limit_percent);
+  request.set_memory_limit_bytes(static_cast<int64_t>(
+      memory_limit_percent > 0 ? share : memory_limit_bytes));
+  return request;
+}
+
+}  // namespace ramvol::csi_driver

@@ -1,0 +1,40 @@
+// What Kubernetes calls volumes and snapshots, and what ramvold calls them.
+#ifndef RAMVOL_CSI_VOLUME_HANDLE_H_
+#define RAMVOL_CSI_VOLUME_HANDLE_H_
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace ramvol::csi_driver {
+
+// The specification's bound of names and ids.
+inline constexpr size_t kMaxHandleBytes = 128;
+
+// Labels of what the driver made. Only that is listed and deleted.
+namespace label {
+inline constexpr char kHandle[] = "csi-handle";
+// Of a snapshot: the handle of its volume.
+inline constexpr char kSource[] = "csi-source";
+// The file system that the driver has made in the volume, or found in a clone.
+inline constexpr char kFormatted[] = "csi-formatted";
+// Of an inline volume: where it is published. It ends there.
+inline constexpr char kEphemeral[] = "csi-ephemeral";
+// The node whose driver made it.
+inline constexpr char kNode[] = "csi-node";
+}  // namespace label
+
+// The name of the volume or snapshot with this handle: the handle itself if it
+// is a name of ramvold's that the other form does not take, else "csi-" and 32
+// hexadecimal digits that stand for it.
+std::string NameOfHandle(std::string_view handle);
+
+// INVALID_ARGUMENT unless `handle` has 1 to kMaxHandleBytes bytes, all of them
+// printable. `what` is how the error calls it.
+absl::Status CheckHandle(std::string_view what, std::string_view handle);
+
+}  // namespace ramvol::csi_driver
+
+#endif  // RAMVOL_CSI_VOLUME_HANDLE_H_

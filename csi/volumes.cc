@@ -1,0 +1,364 @@
+#include "csi/volumes.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/reason.h"
+#include "base/size.h"
+#include "csi/parameters.h"
+#include "csi/volume_handle.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+constexpr uint64_t kBlockBytes = 4096;
+constexpr uint64_t kMaxVolumeBytes =
+    static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / kBlockBytes *
+    kBlockBytes;
+// From here on, a memory limit is near.
+constexpr double kPressure = 0.9;
+// ramvold notices at once that a device was detached, but not before it.
+constexpr absl::Duration kDetachPatience = absl::Seconds(5);
+constexpr absl::Duration kDetachPoll = absl::Milliseconds(10);
+
+bool IsNear(int64_t used, int64_t limit) {
+  return limit > 0 &&
+         static_cast<double>(used) >= kPressure * static_cast<double>(limit);
+}
+
+std::string Percent(int64_t used, int64_t limit) {
+  return absl::StrCat(static_cast<int>(100.0 * static_cast<double>(used) /
+                                       static_cast<double>(limit)),
+                      "%");
+}
+
+absl::Status NoSuch(const std::string& what, const std::string& handle) {
+  return absl::NotFoundError(
+      absl::StrCat("there is no ", what, " \"", handle, "\" on this node"));
+}
+
+// Whether a setting that was asked for, if it was, is what it is.
+template <typename T>
+bool Fits(T wanted, T is) {
+  return wanted == T() || wanted == is;
+}
+
+// OK if the volume is what Create would make.
+absl::Status CheckSame(const v1::Volume& volume,
+                       const v1::CreateVolumeRequest& wanted,
+                       const SizeRange& size) {
+  const auto bytes = static_cast<uint64_t>(volume.size_bytes());
+  std::string other;
+  if (bytes < size.required_bytes ||
+      (size.limit_bytes > 0 && bytes > size.limit_bytes)) {
+    other = absl::StrCat("size is ", FormatSize(bytes));
+  } else if (volume.source() != wanted.source()) {
+    other = absl::StrCat("source is \"", volume.source(), "\"");
+  } else if (!Fits(wanted.allocator(), volume.allocator()) ||
+             !Fits(wanted.zstd_level(), volume.zstd_level()) ||
+             !Fits(wanted.merge_zstd_level(), volume.merge_zstd_level()) ||
+             !Fits(wanted.min_frame_bytes(), volume.min_frame_bytes()) ||
+             !Fits(wanted.max_frame_bytes(), volume.max_frame_bytes())) {
+    other = "parameters are others";
+  } else {
+    return absl::OkStatus();
+  }
+  return absl::AlreadyExistsError(absl::StrCat("volume \"", HandleOf(volume),
+                                               "\" exists, and its ", other));
+}
+
+}  // namespace
+
+std::string LabelOf(const v1::Volume& volume, const char* key) {
+  const auto found = volume.labels().find(key);
+  return found == volume.labels().end() ? "" : found->second;
+}
+
+std::string HandleOf(const v1::Volume& volume) {
+  const std::string handle = LabelOf(volume, label::kHandle);
+  return handle.empty() ? volume.name() : handle;
+}
+
+std::string HandleOf(const v1::Snapshot& snapshot) {
+  const auto found = snapshot.labels().find(label::kHandle);
+  return found == snapshot.labels().end() ? snapshot.name() : found->second;
+}
+
+absl::StatusOr<uint64_t> ChooseSize(const SizeRange& range,
+                                    uint64_t source_bytes) {
+  uint64_t bytes = std::max(range.required_bytes, source_bytes);
+  if (bytes == 0) {
+    bytes = kDefaultVolumeBytes;
+    if (range.limit_bytes > 0) {
+      bytes = std::min(bytes, range.limit_bytes / kBlockBytes * kBlockBytes);
+    }
+  }
+  if (bytes == 0 || bytes > kMaxVolumeBytes) {
+    return absl::OutOfRangeError(absl::StrCat("no volume has ", bytes,
+                                              " bytes; give ", kBlockBytes,
+                                              " to ", kMaxVolumeBytes));
+  }
+  // Clones keep their source's size, even if it is no multiple.
+  if (bytes != source_bytes) {
+    bytes = (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  }
+  if (range.limit_bytes == 0 || bytes <= range.limit_bytes) return bytes;
+  return absl::OutOfRangeError(absl::StrCat(
+      "the volume would have ", bytes, " bytes, which is more than the limit, ",
+      range.limit_bytes, " bytes"));
+}
+
+absl::StatusOr<v1::Volume> Volumes::Find(const std::string& handle) const {
+  absl::StatusOr<v1::Volume> volume = client_.GetVolume(NameOfHandle(handle));
+  if (absl::IsNotFound(volume.status())) return NoSuch("volume", handle);
+  if (volume.ok() && HandleOf(*volume) != handle) {
+    return NoSuch("volume", handle);
+  }
+  return volume;
+}
+
+absl::StatusOr<v1::Snapshot> Volumes::FindSnapshot(
+    const std::string& handle) const {
+  absl::StatusOr<v1::Snapshot> snapshot =
+      client_.GetSnapshot(NameOfHandle(handle));
+  if (absl::IsNotFound(snapshot.status())) return NoSuch("snapshot", handle);
+  if (snapshot.ok() && (snapshot->labels().count(label::kHandle) == 0 ||
+                        HandleOf(*snapshot) != handle)) {
+    return NoSuch("snapshot", handle);
+  }
+  return snapshot;
+}
+
+absl::StatusOr<std::string> Volumes::ResolveImage(
+    const std::string& image) const {
+  if (absl::StartsWith(image, "@")) return image;
+  const absl::Status volume = client_.GetVolume(image).status();
+  if (volume.ok()) return image;
+  if (!absl::IsNotFound(volume)) return volume;
+  const absl::Status snapshot = client_.GetSnapshot(image).status();
+  if (snapshot.ok()) return "@" + image;
+  if (!absl::IsNotFound(snapshot)) return snapshot;
+  return absl::NotFoundError(
+      absl::StrCat("this node has no volume and no snapshot \"", image,
+                   "\" to clone; import the image first"));
+}
+
+absl::StatusOr<uint64_t> Volumes::SizeOfSource(
+    const std::string& source) const {
+  if (source.empty()) return 0;
+  const absl::StatusOr<v1::Volume> volume = client_.GetVolume(source);
+  if (!volume.ok()) return volume.status();
+  return static_cast<uint64_t>(volume->size_bytes());
+}
+
+absl::StatusOr<uint64_t> Volumes::AvailableBytes(
+    v1::Allocator allocator) const {
+  const auto info = client_.GetServerInfo();
+  if (!info.ok()) return info.status();
+  const int64_t left = std::max<int64_t>(
+      0, info->memory_limit_bytes() - info->memory_used_bytes());
+  const double ratio =
+      allocator == v1::ALLOCATOR_MALLOC ? 1 : options_.overcommit;
+  const double available = static_cast<double>(left) * ratio;
+  if (available >= static_cast<double>(kMaxVolumeBytes)) return kMaxVolumeBytes;
+  return static_cast<uint64_t>(available) / kBlockBytes * kBlockBytes;
+}
+
+absl::Status Volumes::CheckRoom(uint64_t bytes, v1::Allocator allocator) const {
+  const absl::StatusOr<uint64_t> available = AvailableBytes(allocator);
+  if (!available.ok()) return available.status();
+  if (bytes <= *available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "this node has room for ", FormatSize(*available), ", not for ",
+      FormatSize(bytes),
+      " more; delete volumes, or raise ramvold's --memory_limit or "
+      "ramvol-csi's --overcommit"));
+}
+
+absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
+  std::string source = wanted.source;
+  if (source.empty() && !wanted.parameters.image.empty()) {
+    auto image = ResolveImage(wanted.parameters.image);
+    if (!image.ok()) return image.status();
+    source = *std::move(image);
+  }
+  v1::CreateVolumeRequest request = wanted.parameters.ToRequest(0);
+  request.set_source(source);
+  absl::StatusOr<v1::Volume> existing = Find(wanted.handle);
+  if (existing.ok()) {
+    const absl::Status same = CheckSame(*existing, request, wanted.size);
+    if (!same.ok()) return same;
+    return existing;
+  }
+  if (!absl::IsNotFound(existing.status())) return existing;
+  const absl::StatusOr<uint64_t> source_bytes = SizeOfSource(source);
+  if (!source_bytes.ok()) return source_bytes.status();
+  const absl::StatusOr<uint64_t> bytes = ChooseSize(wanted.size, *source_bytes);
+  if (!bytes.ok()) return bytes.status();
+  // What a clone shares takes nothing.
+  const absl::Status room =
+      CheckRoom(*bytes - *source_bytes, request.allocator());
+  if (!room.ok()) return room;
+  request = wanted.parameters.ToRequest(*bytes);
+  request.set_source(source);
+  request.set_name(NameOfHandle(wanted.handle));
+  auto& labels = *request.mutable_labels();
+  labels[label::kHandle] = wanted.handle;
+  labels[label::kNode] = options_.node_id.substr(0, 256);
+  if (!wanted.ephemeral_target.empty()) {
+    labels[label::kEphemeral] = wanted.ephemeral_target.substr(0, 256);
+  }
+  return client_.CreateVolume(request);
+}
+
+absl::Status Volumes::Delete(const std::string& handle,
+                             absl::Time deadline) const {
+  const absl::StatusOr<v1::Volume> volume = Find(handle);
+  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
+  if (!volume.ok()) return volume.status();
+  if (LabelOf(*volume, label::kHandle).empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("volume \"", handle,
+                     "\" was not made by this driver; delete it with ramvol"));
+  }
+  const absl::Time patience = std::min(deadline, absl::Now() + kDetachPatience);
+  v1::DeleteVolumeRequest request;
+  request.set_name(volume->name());
+  while (true) {
+    const absl::Status deleted = client_.DeleteVolume(request);
+    if (absl::IsNotFound(deleted)) return absl::OkStatus();
+    if (!HasReason(deleted, reason::kVolumeAttached) ||
+        absl::Now() >= patience) {
+      return deleted;
+    }
+    absl::SleepFor(kDetachPoll);
+  }
+}
+
+absl::StatusOr<v1::Volume> Volumes::Expand(const std::string& handle,
+                                           const SizeRange& size) const {
+  absl::StatusOr<v1::Volume> volume = Find(handle);
+  if (!volume.ok()) return volume;
+  const auto present = static_cast<uint64_t>(volume->size_bytes());
+  const absl::StatusOr<uint64_t> bytes = ChooseSize(size, present);
+  if (!bytes.ok()) return bytes.status();
+  if (*bytes <= present) return volume;
+  const absl::Status room = CheckRoom(*bytes - present, volume->allocator());
+  if (!room.ok()) return room;
+  v1::UpdateVolumeRequest request;
+  request.set_name(volume->name());
+  request.mutable_volume()->set_size_bytes(static_cast<int64_t>(*bytes));
+  request.mutable_update_mask()->add_paths("size_bytes");
+  request.set_etag(volume->etag());
+  return client_.UpdateVolume(request);
+}
+
+absl::StatusOr<v1::Snapshot> Volumes::CreateSnapshot(
+    const std::string& handle, const std::string& source_handle) const {
+  absl::StatusOr<v1::Snapshot> existing = FindSnapshot(handle);
+  if (existing.ok()) {
+    const auto source = existing->labels().find(label::kSource);
+    if (source != existing->labels().end() && source->second == source_handle) {
+      return existing;
+    }
+    return absl::AlreadyExistsError(absl::StrCat(
+        "snapshot \"", handle, "\" exists, and is of another volume"));
+  }
+  if (!absl::IsNotFound(existing.status())) return existing;
+  const absl::StatusOr<v1::Volume> volume = Find(source_handle);
+  if (!volume.ok()) return volume.status();
+  v1::CreateSnapshotRequest request;
+  request.set_volume(volume->name());
+  request.set_name(NameOfHandle(handle));
+  auto& labels = *request.mutable_labels();
+  labels[label::kHandle] = handle;
+  labels[label::kSource] = source_handle;
+  labels[label::kNode] = options_.node_id.substr(0, 256);
+  return client_.CreateSnapshot(request);
+}
+
+absl::Status Volumes::DeleteSnapshot(const std::string& handle) const {
+  const absl::StatusOr<v1::Snapshot> snapshot = FindSnapshot(handle);
+  if (absl::IsNotFound(snapshot.status())) return absl::OkStatus();
+  if (!snapshot.ok()) return snapshot.status();
+  v1::DeleteSnapshotRequest request;
+  request.set_name(snapshot->name());
+  const absl::Status deleted = client_.DeleteSnapshot(request);
+  return absl::IsNotFound(deleted) ? absl::OkStatus() : deleted;
+}
+
+absl::StatusOr<std::vector<v1::Volume>> Volumes::List() const {
+  absl::StatusOr<std::vector<v1::Volume>> all = client_.ListVolumes();
+  if (!all.ok()) return all;
+  all->erase(std::remove_if(all->begin(), all->end(),
+                            [](const v1::Volume& volume) {
+                              return LabelOf(volume, label::kHandle).empty();
+                            }),
+             all->end());
+  return all;
+}
+
+absl::StatusOr<std::vector<v1::Snapshot>> Volumes::ListSnapshots() const {
+  absl::StatusOr<std::vector<v1::Snapshot>> all = client_.ListSnapshots();
+  if (!all.ok()) return all;
+  all->erase(std::remove_if(all->begin(), all->end(),
+                            [](const v1::Snapshot& snapshot) {
+                              return snapshot.labels().count(label::kHandle) ==
+                                     0;
+                            }),
+             all->end());
+  return all;
+}
+
+absl::Status Volumes::MarkFormatted(const v1::Volume& volume,
+                                    const std::string& type) const {
+  v1::UpdateVolumeRequest request;
+  request.set_name(volume.name());
+  *request.mutable_volume()->mutable_labels() = volume.labels();
+  (*request.mutable_volume()->mutable_labels())[label::kFormatted] = type;
+  request.mutable_update_mask()->add_paths("labels");
+  return client_.UpdateVolume(request).status();
+}
+
+Condition Volumes::ConditionOf(const v1::Volume& volume) const {
+  if (volume.state() == v1::VOLUME_STATE_DAMAGED) {
+    return {true, "its content was lost: ramvold found it damaged"};
+  }
+  const auto info = client_.GetServerInfo();
+  if (!info.ok()) {
+    return {true, absl::StrCat("ramvold does not answer: ",
+                               std::string(info.status().message()))};
+  }
+  if (IsNear(info->memory_used_bytes(), info->memory_limit_bytes())) {
+    return {true,
+            absl::StrCat(
+                "ramvold uses ",
+                Percent(info->memory_used_bytes(), info->memory_limit_bytes()),
+                " of its memory limit; writes fail when it is full")};
+  }
+  if (volume.memory_limit_bytes() > 0) {
+    const auto stats = client_.StatVolume(volume.name());
+    if (stats.ok() &&
+        IsNear(stats->memory_bytes(), stats->memory_limit_bytes())) {
+      return {true, absl::StrCat("it uses ",
+                                 Percent(stats->memory_bytes(),
+                                         stats->memory_limit_bytes()),
+                                 " of its memory limit; writes fail when it is "
+                                 "full")};
+    }
+  }
+  return {false, "in order"};
+}
+
+}  // namespace ramvol::csi_driver

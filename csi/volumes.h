@@ -1,0 +1,120 @@
+// The volumes and snapshots of this node's ramvold, as the driver sees them.
+#ifndef RAMVOL_CSI_VOLUMES_H_
+#define RAMVOL_CSI_VOLUMES_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/client.h"
+#include "csi/parameters.h"
+#include "ramvol/v1/volume_service.pb.h"
+
+namespace ramvol::csi_driver {
+
+struct VolumesOptions {
+  std::string node_id;
+  // Volumes may promise so many times what is left of the memory limit.
+  double overcommit = 3;
+};
+
+// What is asked for. 0: nothing.
+struct SizeRange {
+  uint64_t required_bytes = 0;
+  uint64_t limit_bytes = 0;
+};
+
+// The size of a new volume: what is required, at least the source's, else the
+// default; in whole blocks of 4 KiB. OUT_OF_RANGE when that is beyond the
+// limit.
+absl::StatusOr<uint64_t> ChooseSize(const SizeRange& range,
+                                    uint64_t source_bytes);
+
+// A volume to be made, or to be found as it was made.
+struct NewVolume {
+  std::string handle;
+  Parameters parameters;
+  SizeRange size;
+  // A volume's name or "@SNAPSHOT", as ramvold calls them; "" without.
+  std::string source = {};
+  // For an inline volume, where it is to be published.
+  std::string ephemeral_target = {};
+};
+
+// Whether something is wrong with a volume, for people.
+struct Condition {
+  bool abnormal = false;
+  std::string message;
+};
+
+// Thread-safe. Errors of calls to ramvold come back as they are; UNAVAILABLE
+// when it cannot be reached.
+class Volumes {
+ public:
+  Volumes(Client client, VolumesOptions options)
+      : client_(std::move(client)), options_(std::move(options)) {}
+
+  const std::string& node_id() const { return options_.node_id; }
+  const Client& client() const { return client_; }
+
+  // NOT_FOUND: there is no volume of this handle. One that the driver has not
+  // made is found by its name.
+  absl::StatusOr<v1::Volume> Find(const std::string& handle) const;
+  // NOT_FOUND: the driver has made no such snapshot.
+  absl::StatusOr<v1::Snapshot> FindSnapshot(const std::string& handle) const;
+
+  // Makes the volume, or finds it as it was made.
+  //
+  // ALREADY_EXISTS: there is one of this handle that is different. NOT_FOUND:
+  // there is no source. OUT_OF_RANGE: see ChooseSize. RESOURCE_EXHAUSTED: it is
+  // larger than AvailableBytes.
+  absl::StatusOr<v1::Volume> Create(const NewVolume& wanted) const;
+  // OK as well when there is none. FAILED_PRECONDITION: it is attached, or not
+  // the driver's.
+  absl::Status Delete(const std::string& handle, absl::Time deadline) const;
+  // Lets it grow to what is required; never shrinks it. The errors of Create.
+  absl::StatusOr<v1::Volume> Expand(const std::string& handle,
+                                    const SizeRange& size) const;
+
+  // ALREADY_EXISTS: the snapshot is of another volume.
+  absl::StatusOr<v1::Snapshot> CreateSnapshot(
+      const std::string& handle, const std::string& source_handle) const;
+  // OK as well when there is none.
+  absl::Status DeleteSnapshot(const std::string& handle) const;
+
+  // Those that the driver made, by name.
+  absl::StatusOr<std::vector<v1::Volume>> List() const;
+  absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots() const;
+
+  // Notes that the volume holds a file system of this type.
+  absl::Status MarkFormatted(const v1::Volume& volume,
+                             const std::string& type) const;
+
+  // What new volumes may promise: what is left of the memory limit, times the
+  // over-commit unless they reserve their memory.
+  absl::StatusOr<uint64_t> AvailableBytes(v1::Allocator allocator) const;
+  // What is wrong: content is lost, or a memory limit is near.
+  Condition ConditionOf(const v1::Volume& volume) const;
+
+ private:
+  absl::StatusOr<std::string> ResolveImage(const std::string& image) const;
+  absl::StatusOr<uint64_t> SizeOfSource(const std::string& source) const;
+  absl::Status CheckRoom(uint64_t bytes, v1::Allocator allocator) const;
+
+  const Client client_;
+  const VolumesOptions options_;
+};
+
+// The handle of what the driver made; else the name.
+std::string HandleOf(const v1::Volume& volume);
+std::string HandleOf(const v1::Snapshot& snapshot);
+// "" without.
+std::string LabelOf(const v1::Volume& volume, const char* key);
+
+}  // namespace ramvol::csi_driver
+
+#endif  // RAMVOL_CSI_VOLUMES_H_

@@ -1,0 +1,197 @@
+"""A node for tests of ramvol-csi: ramvold, the driver, a client of the driver, and
+what both leave on the machine. Everything is mounted in a mount namespace of its own,
+and nothing stays behind, however a test ends."""
+
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def own_mounts():
+    """Goes on in a mount namespace of this process's own. Mounting needs root."""
+    if os.environ.get("CSI_OWN_MOUNTS"):
+        return
+    if os.geteuid() != 0:
+        sys.exit("mounting needs root; run this test with sudo")
+    os.environ["CSI_OWN_MOUNTS"] = "yes"
+    os.execvp("unshare", ["unshare", "--mount", sys.executable, "-B", *sys.argv])
+
+
+def wait_until(what, condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {PATIENCE} s")
+        time.sleep(0.01)
+
+
+def mounts_below(folder):
+    """The targets, the last one first."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        targets = [line.split()[4] for line in file]
+    return [target for target in reversed(targets) if target.startswith(folder + "/")]
+
+
+def loops_below(folder):
+    """{device: file}"""
+    found = {}
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+            backing = file.read().strip()
+            if backing.startswith(folder + "/"):
+                found["/dev/" + path.split("/")[3]] = backing
+    return found
+
+
+def processes_of(program, folder):
+    """The numbers of the processes of `program` with `folder` in their arguments."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+            if words[0].endswith(program) and any(folder in word for word in words):
+                found.append(int(path.split("/")[2]))
+    return found
+
+
+class Program:
+    """Returns once it has printed that it is ready."""
+
+    def __init__(self, log, *command, env=None):
+        self.log = log
+        with open(log, "a", encoding="utf-8") as file:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=file, text=True, env=env
+            )
+        self.ready = self.process.stdout.readline()
+        if "ready" not in self.ready:
+            raise AssertionError(f"not ready: {self.text()[-2000:]}")
+
+    def text(self):
+        with open(self.log, encoding="utf-8") as file:
+            return file.read()
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        return code
+
+
+class Node:
+    def __init__(self, ramvold, ramvol, driver, memory="1G", state_dir=False):
+        self.programs = [os.path.realpath(path) for path in (ramvold, ramvol, driver)]
+        # Short, for the sockets.
+        self.folder = tempfile.mkdtemp(prefix="ramvol-csi.", dir="/tmp")
+        self.grpc = f"unix:{self.folder}/ramvold.sock"
+        self.nbd = f"{self.folder}/nbd.sock"
+        self.endpoint = f"unix:{self.folder}/csi.sock"
+        self.devices = f"{self.folder}/volumes"
+        self.memory = memory
+        self.state = None
+        if state_dir:
+            self.state = tempfile.mkdtemp(prefix="ramvol-csi-test.", dir="/dev/shm")
+        self.server = self.driver = None
+        self.environment = dict(os.environ)
+        path = self.environment["PATH"]
+        self.environment["PATH"] = f"{self.folder}/bin:{path}:/usr/sbin:/sbin"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            for program in (self.server, self.driver):
+                if program is not None:
+                    print(f"{program.log}:\n{program.text()[-6000:]}", file=sys.stderr)
+        for program in (self.driver, self.server):
+            if program is not None and program.is_running():
+                program.kill()
+        self.sweep()
+
+    def start_server(self):
+        state = [f"--state_dir={self.state}"] if self.state else []
+        self.server = Program(
+            f"{self.folder}/ramvold.log",
+            self.programs[0],
+            f"--listen={self.grpc}",
+            f"--nbd_listen=unix:{self.nbd}",
+            "--metrics_listen=",
+            f"--memory_limit={self.memory}",
+            *state,
+        )
+
+    def start_driver(self, *flags):
+        self.driver = Program(
+            f"{self.folder}/driver.log",
+            self.programs[2],
+            f"--endpoint={self.endpoint}",
+            "--node_id=node-1",
+            f"--ramvold={self.grpc}",
+            f"--state_dir={self.devices}",
+            "--attach=fuse",
+            *flags,
+            env=self.environment,
+        )
+
+    def ramvol(self, *words, **options):
+        return subprocess.run(
+            [self.programs[1], "--server", self.grpc, *words],
+            check=True,
+            stdout=subprocess.PIPE,
+            timeout=PATIENCE,
+            **options,
+        ).stdout
+
+    def volumes(self):
+        return self.ramvol("ls", "--quiet").decode().split()
+
+    def left(self):
+        """What is on the machine: mounts, loop devices, processes, folders."""
+        folders = []
+        if os.path.isdir(self.devices):
+            folders = os.listdir(self.devices)
+        return (
+            mounts_below(self.folder)
+            + list(loops_below(self.folder))
+            + [f"nbdfuse {pid}" for pid in processes_of("nbdfuse", self.folder)]
+            + folders
+        )
+
+    def sweep(self):
+        """Takes away what a failed test has left, then the folder."""
+
+        def quietly(*command):
+            subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE)
+
+        for target in mounts_below(self.folder):
+            if not target.startswith(self.devices):
+                quietly("umount", "--lazy", target)
+        for device in loops_below(self.folder):
+            quietly("losetup", "--detach", device)
+        for target in mounts_below(self.folder):
+            quietly("umount", "--lazy", target)
+        for pid in processes_of("nbdfuse", self.folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.state:
+            shutil.rmtree(self.state, ignore_errors=True)
