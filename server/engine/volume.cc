@@ -10,12 +10,14 @@ namespace ramvol::engine {
 Volume::Volume(std::shared_ptr<VolumeCore> core) : core_(std::move(core)) {}
 Volume::~Volume() = default;
 
-absl::Status Volume::Read(uint64_t offset, absl::Span<char> out) {
-  return core_->Read(offset, out);
+absl::Status Volume::Read(uint64_t offset, absl::Span<char> out,
+                          BufferOf whose) {
+  return core_->Read(offset, out, whose);
 }
 
-absl::Status Volume::Write(uint64_t offset, absl::Span<const char> data) {
-  return core_->Write(offset, data);
+absl::Status Volume::Write(uint64_t offset, absl::Span<const char> data,
+                           BufferOf whose) {
+  return core_->Write(offset, data, whose);
 }
 
 absl::Status Volume::Trim(uint64_t offset, uint64_t length) {

@@ -45,14 +45,16 @@ class Volume {
   // Fills all of `out` with the bytes from `offset` on. DATA_LOSS when a frame
   // fails its check; INVALID_ARGUMENT for more than kMaxTransferBytes. After an
   // error, `out` is unspecified.
-  absl::Status Read(uint64_t offset, absl::Span<char> out);
+  absl::Status Read(uint64_t offset, absl::Span<char> out,
+                    BufferOf whose = BufferOf::kCaller);
 
   // Stores `data` at `offset`. Blocks that become all zeroes become holes.
   // RESOURCE_EXHAUSTED at a memory limit, without any change;
   // FAILED_PRECONDITION when read-only; DATA_LOSS when an unaligned end needs a
   // frame that fails its check; INVALID_ARGUMENT for more than
   // kMaxTransferBytes.
-  absl::Status Write(uint64_t offset, absl::Span<const char> data);
+  absl::Status Write(uint64_t offset, absl::Span<const char> data,
+                     BufferOf whose = BufferOf::kCaller);
 
   // Makes the range read as zero, and frees the memory of its whole blocks.
   // Never fails for lack of memory. FAILED_PRECONDITION when read-only.

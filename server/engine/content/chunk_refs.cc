@@ -136,6 +136,14 @@ bool ChunkRefs::Copy(size_t begin, size_t end, char* out, ReadCost* cost) {
   return true;
 }
 
+bool ChunkRefs::CopyVia(char* own, size_t begin, size_t end, char* out,
+                        ReadCost* cost) {
+  cost->corrupt_frames = 0;
+  if (!Copy(begin, end, own, cost)) return false;
+  std::memcpy(out, own, end - begin);
+  return true;
+}
+
 BlockMask ChunkRefs::CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost) {
   BlockMask damaged = 0;
   // Frame by frame, so that none is decompressed twice.

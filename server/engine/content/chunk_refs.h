@@ -50,6 +50,9 @@ class ChunkRefs {
   // Copies bytes [begin, end) of the chunk to `out`. False when a frame is
   // damaged. All blocks of the range must have been taken.
   bool Copy(size_t begin, size_t end, char* out, ReadCost* cost);
+  // The same after a Copy that failed, by way of `own`, a chunk that nobody
+  // else writes to. Takes back what that Copy counted as damage.
+  bool CopyVia(char* own, size_t begin, size_t end, char* out, ReadCost* cost);
   // Copies `blocks`, all taken, to their own places in the chunk at `chunk`,
   // decompressing each frame once. Returns the blocks in damaged frames.
   BlockMask CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost);

@@ -36,7 +36,10 @@ Groups Partition(BlockMask blocks, int min_span, int max_span) {
 }
 
 const char* Gather(BlockMask blocks, const char* first) {
-  if (IsRun(blocks)) return first;
+  return IsRun(blocks) ? first : GatherCopy(blocks, first);
+}
+
+const char* GatherCopy(BlockMask blocks, const char* first) {
   const int begin = std::countr_zero(blocks);
   char* const gathered = ThreadScratch().gathered;
   char* to = gathered;

@@ -25,6 +25,8 @@ Groups Partition(BlockMask blocks, int min_span, int max_span);
 // within the chunk's content. Returns `first` when the blocks are consecutive,
 // else a copy in the thread's Scratch::gathered.
 const char* Gather(BlockMask blocks, const char* first);
+// The same, always as a copy.
+const char* GatherCopy(BlockMask blocks, const char* first);
 
 // What compressing cost. The caller adds it up, except `durations`, which
 // counts at once.

@@ -9,6 +9,14 @@
 
 namespace ramvol::engine {
 
+// Who may change a buffer while a call has it.
+enum class BufferOf {
+  kCaller,  // Nobody: it is the caller's alone.
+  // Others, as virtual machines that share their memory. What they write
+  // meanwhile may be what is written or read, and does no other harm.
+  kOthers,
+};
+
 // A run of bytes in one state. Boundaries are multiples of kBlockBytes, except
 // at the ends of the requested range.
 struct Extent {

@@ -14,6 +14,7 @@
 #include "server/engine/content/layer.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/types/blocks.h"
+#include "server/engine/types/volume_types.h"
 
 namespace ramvol::engine {
 
@@ -30,6 +31,7 @@ struct PieceWrite {
   size_t begin = 0;  // Within the chunk, in bytes.
   size_t end = 0;
   const char* data = nullptr;  // The bytes for [begin, end).
+  BufferOf whose = BufferOf::kCaller;
   // The slot of blocks that become all zeroes: a hole, or a pattern.
   Slot zero;
   int max_span = 1;  // Blocks in the longest frame to make.

@@ -100,10 +100,13 @@ Refusal PieceWriter::PackWhole(BlockMask blocks, PieceWrite* piece) {
   bool packed = false;
   bool has_room = true;
   for (int i = 0; i < kMaxPackAttempts && has_room; ++i) {
-    // Gather each time: MakeRoom may overwrite the scratch buffers.
+    // Gather each time: MakeRoom may overwrite the scratch buffers. What others
+    // may change is copied, for both the frame and its checksum.
+    const char* const content = piece->whose == BufferOf::kOthers
+                                    ? GatherCopy(blocks, first)
+                                    : Gather(blocks, first);
     packed = PackGroup(piece->layer->account, Priority::kNormal, blocks,
-                       Gather(blocks, first), parts_.packing.write_level(),
-                       &frame, &cost);
+                       content, parts_.packing.write_level(), &frame, &cost);
     if (packed) break;
     has_room =
         reclaimer_.MakeRoom(*piece->layer, std::popcount(blocks) * kBlockBytes);

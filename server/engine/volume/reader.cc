@@ -64,7 +64,8 @@ class ExtentBuilder {
 
 }  // namespace
 
-Refusal Reader::Read(uint64_t offset, absl::Span<char> out, ReadClock* clock) {
+Refusal Reader::Read(uint64_t offset, absl::Span<char> out, ReadClock* clock,
+                     BufferOf whose) {
   const bool sequential =
       last_read_end_.load(std::memory_order_relaxed) == offset;
   Refusal refusal;
@@ -74,7 +75,7 @@ Refusal Reader::Read(uint64_t offset, absl::Span<char> out, ReadClock* clock) {
     const size_t length =
         std::min<size_t>(kChunkBytes - begin, out.size() - done);
     refusal = ReadPiece(position / kChunkBytes, begin, begin + length,
-                        out.data() + done, sequential, clock);
+                        out.data() + done, whose, sequential, clock);
     done += length;
   }
   last_read_end_.store(offset + out.size(), std::memory_order_relaxed);
@@ -82,7 +83,7 @@ Refusal Reader::Read(uint64_t offset, absl::Span<char> out, ReadClock* clock) {
 }
 
 Refusal Reader::ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
-                          bool sequential, ReadClock* clock) {
+                          BufferOf whose, bool sequential, ReadClock* clock) {
   const BlockMask blocks = BlocksIn(begin, end);
   const bool small = end - begin <= kMaxSmallReadBytes;
   ChunkRefs refs(parts_.arena());
@@ -92,7 +93,18 @@ Refusal Reader::ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
   const int hits = std::popcount(refs.hot_blocks());
   parts_.counters.CountLookups(hits, std::popcount(blocks) - hits);
   ReadCost cost(parts_.totals().decompressions);
-  const bool good = refs.Copy(begin, end, out, &cost);
+  // A frame that is decompressed where others may write cannot be trusted then:
+  // neither its checksum, nor as content for the cache, which clones share.
+  char* const wanted = out;
+  const bool others = whose == BufferOf::kOthers;
+  if (others && small && hits < std::popcount(blocks)) {
+    out = ThreadScratch().chunk;
+  }
+  bool good = refs.Copy(begin, end, out, &cost);
+  if (!good && others && out == wanted) {
+    good = refs.CopyVia(ThreadScratch().chunk, begin, end, out, &cost);
+  }
+  if (out != wanted) std::memcpy(wanted, out, end - begin);
   parts_.counters.AddReadCost(cost);
   if (cost.decompressions > 0) clock->Decompressed(cost.began_ns);
   if (!good) return {Cause::kCorrupt, chunk};

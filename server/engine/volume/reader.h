@@ -35,7 +35,8 @@ class Reader {
   // Fills `out` with the bytes from `offset` on. The range must lie within the
   // volume. kDeleted, kShrunk, or kCorrupt; `out` is unspecified then. Tells
   // `clock` when decompression begins.
-  Refusal Read(uint64_t offset, absl::Span<char> out, ReadClock* clock);
+  Refusal Read(uint64_t offset, absl::Span<char> out, ReadClock* clock,
+               BufferOf whose = BufferOf::kCaller);
 
   // Sets `*extents` to the first `max_extents` extents of [offset, offset +
   // length). kDeleted.
@@ -45,7 +46,7 @@ class Reader {
  private:
   // Reads bytes [begin, end) of a chunk.
   Refusal ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
-                    bool sequential, ReadClock* clock);
+                    BufferOf whose, bool sequential, ReadClock* clock);
   // Takes references for `blocks`, and notes the read for cache and splitting.
   Refusal TakeRefs(uint64_t chunk, BlockMask blocks, uint64_t end, bool small,
                    ChunkRefs* refs) const;

@@ -224,25 +224,27 @@ absl::Status VolumeCore::Refuse(const Refusal& refusal,
   return status;
 }
 
-absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out) {
+absl::Status VolumeCore::Read(uint64_t offset, absl::Span<char> out,
+                              BufferOf whose) {
   ReadClock clock(out.size() <= Reader::kMaxSmallReadBytes);
   const Request request{"read", offset, out.size()};
   Refusal refusal = CheckRange(request);
   if (refusal.ok() && out.size() > kMaxTransferBytes) {
     refusal = {Cause::kTooLong};
   }
-  if (refusal.ok()) refusal = reader_.Read(offset, out, &clock);
+  if (refusal.ok()) refusal = reader_.Read(offset, out, &clock, whose);
   return End(Operation::kRead, request, clock.TookNs(), out.size(), refusal);
 }
 
-absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data) {
+absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data,
+                               BufferOf whose) {
   const int64_t began_ns = SteadyNowNs();
   const Request request{"write", offset, data.size()};
   Refusal refusal = CheckChange(request);
   if (refusal.ok() && data.size() > kMaxTransferBytes) {
     refusal = {Cause::kTooLong};
   }
-  if (refusal.ok()) refusal = writer_.Write(offset, data);
+  if (refusal.ok()) refusal = writer_.Write(offset, data, whose);
   reclaimer_.Throttle();
   return End(Operation::kWrite, request, SteadyNowNs() - began_ns, data.size(),
              refusal);

@@ -84,8 +84,9 @@ class VolumeCore final : public ChunkOwner {
     attributes_.Set(std::move(attributes));
   }
 
-  absl::Status Read(uint64_t offset, absl::Span<char> out);
-  absl::Status Write(uint64_t offset, absl::Span<const char> data);
+  absl::Status Read(uint64_t offset, absl::Span<char> out, BufferOf whose);
+  absl::Status Write(uint64_t offset, absl::Span<const char> data,
+                     BufferOf whose);
   absl::Status Trim(uint64_t offset, uint64_t length);
   absl::Status WriteZeroes(uint64_t offset, uint64_t length, bool no_hole);
   absl::Status Flush();

@@ -18,7 +18,8 @@ constexpr size_t kMinSharedPieces = 8;
 
 }  // namespace
 
-Refusal Writer::Write(uint64_t offset, absl::Span<const char> data) {
+Refusal Writer::Write(uint64_t offset, absl::Span<const char> data,
+                      BufferOf whose) {
   const bool reserved = parts_.packing.reserves();
   const std::shared_ptr<Layer> layer = parts_.content.layer();
   absl::InlinedVector<std::unique_ptr<PieceWrite>, 1> pieces;
@@ -28,6 +29,7 @@ Refusal Writer::Write(uint64_t offset, absl::Span<const char> data) {
     auto piece = std::make_unique<PieceWrite>(parts_.arena(), layer);
     piece->SetRange((offset + done) / kChunkBytes, begin, begin + length);
     piece->data = data.data() + done;
+    piece->whose = whose;
     piece->must_succeed = reserved;
     piece->max_span = parts_.packing.write_span(data.size());
     pieces.push_back(std::move(piece));

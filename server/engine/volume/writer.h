@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/content/refusal.h"
+#include "server/engine/types/volume_types.h"
 #include "server/engine/volume/piece_write.h"
 #include "server/engine/volume/piece_writer.h"
 
@@ -26,7 +27,8 @@ class Writer {
   // Stores `data` at `offset`. The range must lie within the volume.
   // kVolumeLimit or kServerLimit, without any change; kCorrupt when an
   // unaligned end needs a damaged frame; kDeleted, kShrunk.
-  Refusal Write(uint64_t offset, absl::Span<const char> data);
+  Refusal Write(uint64_t offset, absl::Span<const char> data,
+                BufferOf whose = BufferOf::kCaller);
 
  private:
   // Prepares all of `pieces`. Returns the first refusal.
