@@ -48,6 +48,7 @@ enum class Event : uint8_t {
   kTlsRefused,         // They are not, and the old ones stay.
   kAccessChanged,      // The policy or the tokens were read anew.
   kAccessWarning,      // They were not, or something is not written.
+  kSocketWarning,      // A volume has no socket for virtual machines.
   kCount,
 };
 inline constexpr size_t kEvents = static_cast<size_t>(Event::kCount);
@@ -90,6 +91,7 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"tls_refused", LogLevel::kWarning, false, false},
     {"access_changed", LogLevel::kInfo, false, false},
     {"access_warning", LogLevel::kWarning, false, false},
+    {"socket_warning", LogLevel::kWarning, false, false},
 }};
 
 inline const EventTraits& TraitsOf(Event event) {
@@ -101,7 +103,7 @@ struct LogFields {
   std::string_view volume = {};
   std::string_view old_volume = {};  // The name before it was renamed.
   std::string_view client = {};      // Its address: "127.0.0.1:40112".
-  std::string_view over = {};        // The way in: "nbd", "io", "grpc", "http".
+  std::string_view over = {};    // "nbd", "io", "grpc", "http", "vhost-user".
   std::string_view reason = {};  // As errors have it, or the cause of a metric.
   std::string_view message = {};  // For people.
   uint64_t count = 0;

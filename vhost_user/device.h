@@ -1,0 +1,178 @@
+// A virtio-blk device: its queues, the memory of its guest, and the threads
+// that carry out the requests.
+#ifndef RAMVOL_VHOST_USER_DEVICE_H_
+#define RAMVOL_VHOST_USER_DEVICE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "base/block/block_device.h"
+#include "base/block/thread_cache.h"
+#include "base/mutex.h"
+#include "vhost_user/config_space.h"
+#include "vhost_user/dirty_log.h"
+#include "vhost_user/guest_memory.h"
+#include "vhost_user/protocol/descriptor.h"
+#include "vhost_user/protocol/message.h"
+#include "vhost_user/shared_mapping.h"
+#include "vhost_user/stats.h"
+#include "vhost_user/virtqueue.h"
+
+namespace ramvol::vhost {
+
+// Most threads of one device. On few cores: one for each.
+inline constexpr int kMaxDeviceThreads = 8;
+
+// A queue as the front-end wants it.
+struct Queue {
+  Virtqueue ring;
+  bool has_address = false;
+  bool kicked = false;  // It has a kick descriptor, or was told to do without.
+  bool enabled = false;
+  Descriptor kick;  // Closed: the queue is looked at now and then.
+  Descriptor call;  // Closed: the guest looks by itself.
+  Descriptor error;
+  Chain chain;  // Of the thread that serves the queue.
+};
+
+// All that the front-end may change.
+struct Setup {
+  explicit Setup(BrokenFlag* broken) : memory(broken) {}
+
+  uint64_t features = 0;
+  GuestMemory memory;
+  std::unique_ptr<DirtyLog> log;
+  std::unique_ptr<SharedMapping> inflight;
+  InflightArea inflight_area = {};
+  std::array<std::unique_ptr<Queue>, kMaxQueues> queues;
+};
+
+struct DeviceOptions {
+  std::string id;  // For GET_ID.
+  // Called once, by any thread, when the device cannot go on: the guest broke a
+  // rule, took memory away, or the volume was deleted. Must not block.
+  std::function<void(const absl::Status&)> failed;
+  block::ThreadCache& threads;
+  VhostStats& stats;
+};
+
+// Each queue is served by one thread, each thread may serve several. A thread
+// looks at its queues for up to 50 us before it sleeps until the guest kicks,
+// as docs/decisions/0048 has it. A queue runs while all that it needs is there,
+// in whatever order that came.
+//
+// One thread calls Change and Stop, and destroys it. All else is thread-safe.
+class Device {
+ public:
+  // `device` must be synchronous, and take buffers that the guest may change
+  // meanwhile.
+  Device(std::unique_ptr<block::BlockDevice> device, DeviceOptions options);
+  // Stops.
+  ~Device();
+
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  bool read_only() const { return device_->read_only(); }
+  uint64_t capacity_sectors() const {
+    return capacity_sectors_.load(std::memory_order_relaxed);
+  }
+  // The volume has this size now. Whether that is another capacity.
+  bool SetSize(uint64_t bytes);
+  // Set when the guest took memory away.
+  BrokenFlag* broken() { return &broken_; }
+
+  // Runs `change` while no request is under way, then starts and stops queues
+  // as the setup has it. An error of either is returned; what `change` changed
+  // before stays.
+  absl::Status Change(absl::FunctionRef<absl::Status(Setup&)> change)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // For `change`: puts a descriptor, or none, in the place of a queue's kick.
+  absl::Status SetKick(uint32_t index, Queue& queue, Descriptor kick);
+
+  // For `change`: puts a descriptor, or none, in the place of a queue's call or
+  // error. A running queue tells of answers that the guest may not have heard
+  // of.
+  void SetEvent(Queue& queue, Descriptor Queue::* place, Descriptor event)
+      ABSL_LOCKS_EXCLUDED(events_mu_);
+  // For `change`: a new queue.
+  absl::Status ResetQueue(uint32_t index, std::unique_ptr<Queue>& queue)
+      ABSL_LOCKS_EXCLUDED(events_mu_);
+
+  // Frees threads that the front-end makes wait, by events whose counter it has
+  // filled. Call it now and then while the connection should end.
+  void Unblock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+  // Ends all threads, after the requests under way. Requests that nobody took
+  // stay in the rings.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct Worker {
+    Descriptor epoll;
+    Descriptor wake;
+    bool started = false;
+    bool looks = true;  // Staying awake was enough the last time. Its own.
+  };
+
+  static absl::Status OpenWorker(Worker* worker);
+  bool Runs(const Queue& queue) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  absl::Status Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status SettleQueue(uint32_t index, Queue& queue)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status StartWorker(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WakeAll() ABSL_LOCKS_EXCLUDED(mu_);
+  void Work(int index) ABSL_LOCKS_EXCLUDED(mu_);
+  // Serves all queues of a worker once. True when there was something to do.
+  bool ServeAll(int index) ABSL_LOCKS_EXCLUDED(mu_);
+  bool Serve(Queue& queue) ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // Sleeps until there is something to do.
+  void Sleep(int index) ABSL_LOCKS_EXCLUDED(mu_);
+  void WaitForChange() ABSL_LOCKS_EXCLUDED(mu_);
+  void MarkWritten(const Chain& chain) ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  void Fail(const absl::Status& why);
+  bool over() const {
+    return stopping_.load(std::memory_order_relaxed) ||
+           failed_.load(std::memory_order_relaxed);
+  }
+
+  template <typename Do>
+  void ForQueuesOf(int worker, Do action) ABSL_SHARED_LOCKS_REQUIRED(mu_);
+
+  const std::unique_ptr<block::BlockDevice> device_;
+  const DeviceOptions options_;
+  const int worker_count_;
+  std::atomic<uint64_t> capacity_sectors_;
+  BrokenFlag broken_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> failed_{false};
+  // Changes that wait for mu_, so that workers let them in.
+  std::atomic<int> changes_{0};
+
+  // Shared by the workers, which only touch queues of their own.
+  SharedMutex mu_;
+  Setup setup_ ABSL_GUARDED_BY(mu_);
+
+  // Of queues' calls and errors, beside mu_, which a thread may have that waits
+  // for the front-end.
+  Mutex events_mu_;
+
+  Mutex wait_mu_;
+  CondVar changed_;
+  int running_ ABSL_GUARDED_BY(wait_mu_) = 0;
+
+  std::array<Worker, kMaxDeviceThreads> workers_;
+};
+
+}  // namespace ramvol::vhost
+
+#endif  // RAMVOL_VHOST_USER_DEVICE_H_
