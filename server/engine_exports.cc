@@ -32,6 +32,7 @@ class EngineDevice final : public block::BlockDevice {
   // Makes sure that the device may go on. Empty: whoever opened it may.
   struct Rights {
     bool may_write = true;
+    engine::BufferOf buffers = engine::BufferOf::kCaller;
     // Of a snapshot that changes are asked of.
     std::function<absl::Status(const std::string& name)> may_read;
     access::Sessions::Entry session;
@@ -52,14 +53,14 @@ class EngineDevice final : public block::BlockDevice {
 
   void Read(uint64_t offset, absl::Span<char> out,
             block::Completion* done) override {
-    absl::Status status = volume_.Read(offset, out);
+    absl::Status status = volume_.Read(offset, out, rights_.buffers);
     if (status.ok()) attachment_.CountRead(out.size());
     done->Done(std::move(status));
   }
 
   void Write(uint64_t offset, absl::Span<const char> data,
              block::Completion* done) override {
-    absl::Status status = volume_.Write(offset, data);
+    absl::Status status = volume_.Write(offset, data, rights_.buffers);
     if (status.ok()) attachment_.CountWrite(data.size());
     done->Done(std::move(status));
   }
@@ -168,11 +169,13 @@ absl::StatusOr<std::unique_ptr<block::BlockDevice>> EngineExports::Open(
     std::string_view name, std::string_view client) {
   auto volume = engine_.Find(name);
   if (!volume.ok()) return volume.status();
-  auto attachment = engine::Attachment::Make(*std::move(volume),
-                                             {"nbd", std::string(client)});
+  auto attachment = engine::Attachment::Make(
+      *std::move(volume), {options_.over, std::string(client)});
   if (!attachment.ok()) return attachment.status();
+  EngineDevice::Rights rights;
+  rights.buffers = buffers();
   return std::make_unique<EngineDevice>(engine_, *std::move(attachment),
-                                        EngineDevice::Rights());
+                                        std::move(rights));
 }
 
 // What one client may see: names by LIST for viewers, all else for readers.
@@ -195,7 +198,7 @@ class EngineExports::Own final : public block::Exports {
     const access::Identity identity = Identity();
     absl::Status status = MayRead(identity, std::string(name));
     if (!status.ok()) {
-      Note(identity, "nbd.info", name, status);
+      Note(identity, "info", name, status);
       return status;
     }
     auto info = all_.Find(name);
@@ -222,7 +225,7 @@ class EngineExports::Own final : public block::Exports {
       std::string_view name, std::string_view client) override {
     const access::Identity identity = Identity();
     auto device = OpenAs(identity, std::string(name), client);
-    Note(identity, "nbd.open", name, device.status());
+    Note(identity, "open", name, device.status());
     return device;
   }
 
@@ -263,6 +266,7 @@ class EngineExports::Own final : public block::Exports {
     auto volume = all_.engine_.Find(name);
     if (!volume.ok()) return volume.status();
     EngineDevice::Rights rights;
+    rights.buffers = all_.buffers();
     rights.may_write = May(identity, access::Right::kWrite, name);
     rights.may_read = [&access = access_, identity](const std::string& since) {
       return access.CheckSince(identity, since);
@@ -278,28 +282,30 @@ class EngineExports::Own final : public block::Exports {
                   access.Decide(identity, right, open->name()) ==
                       access::Decision::kAllowed;
          },
-         [end = peer_.end, identity, right, name, client = peer_.address] {
+         [end = peer_.end, identity, right, name, client = peer_.address,
+          over = all_.options_.over] {
            const absl::Status why = access::DeniedError(identity, right, name);
            LogEvent(Event::kConnectionEnded,
                     {.volume = name,
                      .client = client,
-                     .over = "nbd",
+                     .over = over,
                      .reason = reason::kPermissionDenied,
                      .message = std::string(why.message())});
            if (end != nullptr) end();
          }});
-    auto attachment = engine::Attachment::Make(*std::move(volume),
-                                               {"nbd", std::string(client)});
+    auto attachment = engine::Attachment::Make(
+        *std::move(volume), {all_.options_.over, std::string(client)});
     if (!attachment.ok()) return attachment.status();
     return std::make_unique<EngineDevice>(all_.engine_, *std::move(attachment),
                                           std::move(rights));
   }
 
-  void Note(const access::Identity& identity, std::string_view call,
+  void Note(const access::Identity& identity, const char* call,
             std::string_view name, const absl::Status& result) const {
+    const std::string full_call = absl::StrCat(all_.options_.over, ".", call);
     access_.Note({.identity = &identity,
                   .peer = peer_.address,
-                  .call = call,
+                  .call = full_call,
                   .volumes = {std::string(name)},
                   .result = result});
   }

@@ -1,4 +1,4 @@
-// Offers the engine's volumes and snapshots to an NBD server.
+// Offers the engine's volumes and snapshots to servers of NBD and vhost-user.
 #ifndef RAMVOL_SERVER_ENGINE_EXPORTS_H_
 #define RAMVOL_SERVER_ENGINE_EXPORTS_H_
 
@@ -23,7 +23,16 @@ class EngineExports final : public block::Exports {
   // Borrows `engine` and `catalog`, which knows whose snapshots are whose. They
   // must outlive this and the devices.
   EngineExports(engine::Engine* engine, const service::Catalog* catalog)
-      : engine_(*engine), catalog_(*catalog) {}
+      : EngineExports(engine, catalog, {.over = "nbd"}) {}
+
+  struct Options {
+    const char* over;  // The way in, as clients are listed.
+    // Others than the caller may change buffers while a device has them.
+    bool shared_buffers = false;
+  };
+  EngineExports(engine::Engine* engine, const service::Catalog* catalog,
+                Options options)
+      : engine_(*engine), catalog_(*catalog), options_(options) {}
 
   // Who may see what; borrowed. Call it before there are clients. Without it
   // everyone may do everything.
@@ -40,8 +49,14 @@ class EngineExports final : public block::Exports {
  private:
   class Own;
 
+  engine::BufferOf buffers() const {
+    return options_.shared_buffers ? engine::BufferOf::kOthers
+                                   : engine::BufferOf::kCaller;
+  }
+
   engine::Engine& engine_;
   const service::Catalog& catalog_;
+  const Options options_;
   const service::CallAccess* access_ = nullptr;
 };
 

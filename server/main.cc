@@ -1,4 +1,4 @@
-// ramvold: compressed RAM volumes over gRPC and NBD.
+// ramvold: compressed RAM volumes over gRPC, NBD and vhost-user.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -66,6 +66,12 @@ ABSL_FLAG(std::string, nbd_listen, "",
           "not named grpc; several with commas between them. Port 0 takes any "
           "free port. When not given: systemd if such sockets were passed, "
           "else nowhere.");
+ABSL_FLAG(
+    std::string, vhost_user_dir, "",
+    "A directory in which each volume and snapshot has a Unix socket NAME.sock "
+    "for a virtual machine, which attaches it by vhost-user. It is made if it "
+    "is missing. Only this process's user may connect; where the directory has "
+    "the setgid bit, its group may, too. Empty: none.");
 ABSL_FLAG(std::string, default_export, "",
           "The volume that NBD clients mean by the empty name. Empty: none.");
 ABSL_FLAG(bool, nbd_read_only, false, "Whether NBD clients may only read.");
@@ -339,6 +345,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   if (!listen.ok()) return listen;
   const absl::Status metrics = SetMetrics(&options);
   if (!metrics.ok()) return metrics;
+  options.vhost_user_dir = absl::GetFlag(FLAGS_vhost_user_dir);
   options.nbd.default_export = absl::GetFlag(FLAGS_default_export);
   options.nbd.read_only = absl::GetFlag(FLAGS_nbd_read_only);
   options.nbd.max_connections = absl::GetFlag(FLAGS_nbd_max_connections);
@@ -356,6 +363,9 @@ std::string ReadyLine(const Server& server) {
       absl::StrCat("grpc ", absl::StrJoin(server.grpc_addresses(), ", "));
   if (const auto nbd = server.nbd_addresses(); !nbd.empty()) {
     absl::StrAppend(&line, "; nbd ", absl::StrJoin(nbd, ", "));
+  }
+  if (const std::string dir = server.vhost_user_dir(); !dir.empty()) {
+    absl::StrAppend(&line, "; vhost-user ", dir);
   }
   if (!server.metrics_url().empty()) {
     absl::StrAppend(&line, "; metrics ", server.metrics_url());

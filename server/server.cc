@@ -35,6 +35,7 @@
 #include "server/service/grpc_metrics.h"
 #include "server/service/limits.h"
 #include "server/service/rpc_counter.h"
+#include "vhost_user/metrics/vhost_metrics.h"
 
 namespace ramvol::server {
 namespace {
@@ -227,6 +228,8 @@ Server::Server(std::unique_ptr<access::Authority> authority,
                      client_memory_),
       access_service_(&access_, &executor_, &gate_, client_memory_),
       exports_(engine_.get(), &catalog_),
+      vhost_exports_(engine_.get(), &catalog_,
+                     {.over = "vhost-user", .shared_buffers = true}),
       client_auth_(options.client_auth),
       encrypts_tcp_(!options.tls.cert.empty()),
       limit_watch_(engine_.get()),
@@ -234,6 +237,7 @@ Server::Server(std::unique_ptr<access::Authority> authority,
       access_ticker_(kAccessTick, [this] { ReviewAccess(); }) {
   volume_service_.set_save_dir(saves_.get());
   exports_.set_access(&access_);
+  vhost_exports_.set_access(&access_);
   EventLog::OfProcess().AddObserver(&feed_);
 }
 
@@ -287,6 +291,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   if (status.ok()) status = server->StartTls(options);
   if (status.ok()) status = server->StartMetrics(options);
   if (status.ok()) status = server->StartNbd(options);
+  if (status.ok()) status = server->StartVhostUser(options);
   if (status.ok()) status = server->StartGrpc(options);
   if (!status.ok()) return status;
   return server;
@@ -326,6 +331,7 @@ metrics::Endpoint::Metrics Server::AllMetrics(const ServerOptions& options) {
           &rpc_stats_, [this] { return block_service_.io_streams(); }),
       std::make_shared<metrics::CatalogMetrics>(&catalog_, &watchers_),
       std::make_shared<metrics::NbdMetrics>(&nbd_stats_),
+      std::make_shared<metrics::VhostMetrics>(&vhost_stats_),
       std::make_shared<metrics::SaveMetrics>(saves_.get()),
       std::make_shared<metrics::ClientMemoryMetrics>(client_memory_.get()),
       std::make_shared<metrics::DoorMetrics>(doors),
@@ -392,6 +398,24 @@ absl::Status Server::StartNbd(const ServerOptions& server_options) {
   volume_service_.set_nbd_addresses(
       nbd_->addresses(), options.tls.mode == nbd::NbdTls::Mode::kRequire);
   return absl::OkStatus();
+}
+
+absl::Status Server::StartVhostUser(const ServerOptions& options) {
+  if (options.vhost_user_dir.empty()) return absl::OkStatus();
+  auto server =
+      vhost::VhostServer::Start(options.vhost_user_dir, &vhost_exports_,
+                                client_memory_.get(), &vhost_stats_);
+  if (!server.ok()) return server.status();
+  vhost_ = *std::move(server);
+  vhost_volumes_ = std::make_unique<VhostVolumes>(vhost_.get());
+  return vhost_->AddAll();
+}
+
+void Server::StopVhostUser() {
+  if (vhost_ == nullptr) return;
+  vhost_volumes_.reset();
+  vhost_->Shutdown();
+  vhost_.reset();
 }
 
 absl::Status Server::StartGrpc(const ServerOptions& options) {
@@ -467,6 +491,7 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   block_service_.Drain();
   watchers_.Drain();
   const absl::Time deadline = absl::Now() + drain_timeout;
+  StopVhostUser();
   if (nbd_ != nullptr) nbd_->Shutdown(drain_timeout);
   const bool drained = gate_.WaitUntilEmpty(
       std::max(deadline - absl::Now(), absl::ZeroDuration()));

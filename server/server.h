@@ -48,6 +48,9 @@
 #include "server/status/server_state.h"
 #include "server/status/status_pages.h"
 #include "server/status/volume_table.h"
+#include "server/vhost_volumes.h"
+#include "vhost_user/stats.h"
+#include "vhost_user/vhost_server.h"
 
 namespace ramvol::server {
 
@@ -71,6 +74,9 @@ struct ServerOptions {
   // There is no NBD server when `nbd.listen` is empty. Of `nbd.tls`, only the
   // mode counts.
   nbd::NbdServerOptions nbd;
+  // Where virtual machines find volumes, see vhost::VhostServer; "" for
+  // nowhere.
+  std::string vhost_user_dir;
   // With a certificate, gRPC over TCP and metrics are encrypted.
   TlsFiles tls;
   // Of clients of gRPC and NBD, with `tls.client_ca`.
@@ -147,6 +153,11 @@ class Server {
     return nbd_ == nullptr ? std::vector<std::string>() : nbd_->addresses();
   }
 
+  // See ServerOptions.
+  std::string vhost_user_dir() const {
+    return vhost_ == nullptr ? "" : vhost_->dir();
+  }
+
   engine::Engine& engine() { return *engine_; }
   // See IoStreamSet.
   void SetOperationHookForTest(service::IoStreamSet::Hook hook) {
@@ -171,6 +182,8 @@ class Server {
   // Null when TCP is not encrypted.
   Securer SecureTcp(ClientAuth client_auth, const char* protocol);
   absl::Status StartNbd(const ServerOptions& options);
+  absl::Status StartVhostUser(const ServerOptions& options);
+  void StopVhostUser();
   absl::Status StartGrpc(const ServerOptions& options);
   void SetServing(bool serving);
   // Every second.
@@ -197,6 +210,8 @@ class Server {
   service::AccessService access_service_;
   EngineExports exports_;
   nbd::NbdStats nbd_stats_;
+  EngineExports vhost_exports_;
+  vhost::VhostStats vhost_stats_;
   const std::shared_ptr<DoorStats> grpc_door_ = std::make_shared<DoorStats>();
   DoorStats http_door_;
   const service::RpcStats rpc_stats_;
@@ -208,6 +223,8 @@ class Server {
   std::unique_ptr<status::StatusPages> pages_;
   std::unique_ptr<metrics::Endpoint> metrics_;
   std::unique_ptr<nbd::NbdServer> nbd_;
+  std::unique_ptr<vhost::VhostServer> vhost_;
+  std::unique_ptr<VhostVolumes> vhost_volumes_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<ConnectionAcceptor> acceptor_;
 
