@@ -29,7 +29,9 @@
 #include "server/engine/memory/slab_evacuator.h"
 #include "server/engine/memory/slab_tenant.h"
 #include "server/engine/memory/state_file.h"
+#include "server/engine/volume/chunk_loader.h"
 #include "server/engine/volume/description.h"
+#include "server/engine/volume/outside.h"
 #include "server/engine/volume/volume_core.h"
 
 namespace ramvol::engine {
@@ -87,7 +89,8 @@ struct Engine::Impl {
         hot(options.hot_cache_bytes),
         evacuator(*arena, [this] { return Tenants(); }),
         compactor(*arena, hot, work, totals),
-        parts{*arena, hot, work, totals, evacuator, compactor},
+        outside(*arena),
+        parts{*arena, hot, work, totals, evacuator, compactor, &outside},
         recovered(Recover(std::move(warning))),
         maintainer(
             parts, [this] { return Owners(); }, options.background_threads,
@@ -390,6 +393,7 @@ struct Engine::Impl {
   Totals totals;
   SlabEvacuator evacuator;
   Compactor compactor;
+  Outside outside;
   const EngineParts parts;
   // Held also while a name changes, so a volume's name is its key.
   Mutex mu;
@@ -441,6 +445,22 @@ absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateHidden(
                        nullptr, /*hide=*/true, uid);
 }
 
+absl::StatusOr<std::shared_ptr<Volume>> Engine::CreateDamaged(
+    VolumeOptions options, uint64_t uid) {
+  // It needs no reservation.
+  if (options.allocator == Allocator::kMalloc) {
+    options.allocator = Allocator::kSparse;
+  }
+  auto core = impl_->NewCore(options, uid);
+  absl::Status made = core->Reserve();
+  if (!made.ok()) return made;
+  core->Condemn();
+  auto volume = std::make_shared<Volume>(std::move(core));
+  MutexLock lock(&impl_->mu);
+  impl_->hidden.insert(volume);
+  return volume;
+}
+
 absl::Status Engine::Publish(const std::shared_ptr<Volume>& volume,
                              const AttributesOf& attributes) {
   MutexLock lock(&impl_->mu);
@@ -460,7 +480,7 @@ absl::Status Engine::PublishAll(const std::vector<Hidden>& all) {
   std::vector<HeldRecord*> records;
   for (const auto& [volume, attributes] : all) {
     volume->SetAttributes(attributes);
-    records.push_back(&volume->core_->record());
+    if (!volume->damaged()) records.push_back(&volume->core_->record());
   }
   HeldRecord::Enlist(records);
   for (const auto& [volume, attributes] : all) {
@@ -482,6 +502,46 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::SnapshotAllHidden(
     const std::vector<std::shared_ptr<Volume>>& volumes) {
   return impl_->SnapshotHidden(volumes, /*uid=*/0, /*is_use=*/false);
 }
+
+absl::Status Engine::BeginOutside(
+    std::shared_ptr<OutsideSource> source,
+    const std::vector<std::shared_ptr<Volume>>& below, uint64_t room_bytes) {
+  Outside::Below loaders;
+  for (const std::shared_ptr<Volume>& volume : below) {
+    auto& loader = loaders.emplace_back();
+    if (volume == nullptr) continue;
+    loader =
+        std::shared_ptr<ChunkLoader>(volume->core_, &volume->core_->loader());
+  }
+  if (impl_->outside.Begin(std::move(source), std::move(loaders), room_bytes)) {
+    return absl::OkStatus();
+  }
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "what is to be read takes ", room_bytes, " bytes, but ",
+          impl_->arena->used_bytes(), " bytes of the server's limit of ",
+          impl_->arena->limit_bytes(), " are in use")),
+      reason::kServerMemoryLimit);
+}
+
+uint64_t Engine::LoadOutside(absl::FunctionRef<bool()> go_on) {
+  // What is copied while a pass looks elsewhere is found by the next one.
+  for (bool again = true;;) {
+    ChunkLoader::Counts counts;
+    for (const std::weak_ptr<ChunkOwner>& owner : impl_->Owners()) {
+      const auto core = std::static_pointer_cast<VolumeCore>(owner.lock());
+      std::optional<uint64_t> next = 0;
+      while (core != nullptr && next.has_value()) {
+        if (!go_on()) return counts.failed;
+        next = core->loader().LoadLeaf(*next, &counts);
+      }
+    }
+    if (counts.found == counts.failed && !again) return counts.failed;
+    again = counts.found != counts.failed;
+  }
+}
+
+void Engine::EndOutside() { impl_->outside.End(); }
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
     const std::vector<SnapshotRequest>& requests) {

@@ -11,10 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/engine/types/options.h"
+#include "server/engine/types/outside_source.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/volume.h"
 
@@ -69,6 +71,11 @@ class Engine {
   absl::StatusOr<std::shared_ptr<Volume>> CreateHidden(
       const VolumeOptions& options,
       const std::shared_ptr<Volume>& source = nullptr, uint64_t uid = 0);
+  // A hidden volume, or snapshot if its name begins with "@", of which nothing
+  // is left: see Volume::damaged. It outlives no engine. RESOURCE_EXHAUSTED at
+  // the memory limit.
+  absl::StatusOr<std::shared_ptr<Volume>> CreateDamaged(VolumeOptions options,
+                                                        uint64_t uid);
   // Gives it its name. ALREADY_EXISTS when that is taken: it stays hidden then.
   absl::Status Publish(const std::shared_ptr<Volume>& volume,
                        const AttributesOf& attributes = nullptr);
@@ -90,6 +97,19 @@ class Engine {
   // Gives all of them their names, in one step, also for a state_dir.
   // ALREADY_EXISTS when a name or uid is taken: all stay hidden then.
   absl::Status PublishAll(const std::vector<Hidden>& all);
+
+  // From now on, what AddOutside named is read in from `source` when somebody
+  // asks for it. `below` has, by the numbers of images, what each lies on, or
+  // nullptr: blocks that are the same are shared. Keeps `room_bytes` of the
+  // memory limit for all that; RESOURCE_EXHAUSTED when there are fewer.
+  absl::Status BeginOutside(std::shared_ptr<OutsideSource> source,
+                            const std::vector<std::shared_ptr<Volume>>& below,
+                            uint64_t room_bytes);
+  // Reads in all that is outside, until go_on() is false. Returns how many
+  // chunks could not be had.
+  uint64_t LoadOutside(absl::FunctionRef<bool()> go_on);
+  // Reads of what is still outside fail from now on.
+  void EndOutside();
 
   struct SnapshotRequest {
     std::shared_ptr<Volume> volume;

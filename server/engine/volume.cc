@@ -57,6 +57,15 @@ absl::Status Volume::WriteEncoded(absl::Span<EncodedChunk> chunks) {
   return core_->WriteEncoded(chunks);
 }
 
+absl::Status Volume::AddOutside(uint32_t image,
+                                absl::Span<const uint64_t> chunks) {
+  return core_->AddOutside(image, chunks);
+}
+
+void Volume::PutOutside(uint32_t image, absl::Span<EncodedChunk> chunks) {
+  core_->loader().Put(image, chunks);
+}
+
 absl::Status Volume::Update(const VolumeUpdate& update) {
   return core_->Update(update);
 }
@@ -83,6 +92,10 @@ void Volume::SetAttributes(std::string attributes) {
   core_->SetAttributes(std::move(attributes));
 }
 bool Volume::damaged() const { return core_->damaged(); }
+Completeness Volume::completeness() const { return core_->completeness(); }
+void Volume::set_completeness(Completeness value) {
+  core_->set_completeness(value);
+}
 bool Volume::CorruptForTest(uint64_t offset) {
   return core_->CorruptForTest(offset);
 }

@@ -98,6 +98,14 @@ class Volume {
   // Else as Write.
   absl::Status WriteEncoded(absl::Span<EncodedChunk> chunks);
 
+  // Makes the content of `chunks` what the image of that number has of them,
+  // which is to be read in later: see Engine::BeginOutside. As Write for the
+  // rest.
+  absl::Status AddOutside(uint32_t image, absl::Span<const uint64_t> chunks);
+  // Reads in those of `chunks` that are outside in `image`, with their content.
+  // Others stay as they are.
+  void PutOutside(uint32_t image, absl::Span<EncodedChunk> chunks);
+
   // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
   // VolumeOptions::Validate; RESOURCE_EXHAUSTED when a kMalloc volume cannot
   // grow; with `if_unattached`, FAILED_PRECONDITION as CheckUnattached, and no
@@ -140,9 +148,13 @@ class Volume {
   std::string attributes() const;
   // Replaces it alone.
   void SetAttributes(std::string attributes);
-  // Whether it was found damaged in the state_dir. Then all data calls return
-  // DATA_LOSS, reason VOLUME_DAMAGED. It can only be deleted.
+  // Whether it was found damaged in the state_dir, or is of
+  // Engine::CreateDamaged. Then all data calls return DATA_LOSS, reason
+  // VOLUME_DAMAGED. It can only be deleted.
   bool damaged() const;
+  // What whoever reads in what is outside says of it, for people.
+  Completeness completeness() const;
+  void set_completeness(Completeness value);
 
   // Flips a bit of the frame with the byte at `offset`. False when there is no
   // frame.

@@ -294,7 +294,8 @@ void Compactor::MoveFrames(const Home& home) {
   absl::InlinedVector<Frame*, 4> to_move;
   LookAt(home, [&](const ChunkMap& map) {
     map.ForEachFrame([&](Frame* frame, BlockMask) {
-      const bool moves = arena_.ShouldMove(frame) && !frame->HeldElsewhere();
+      const bool moves = arena_.ShouldMove(frame) && !frame->outside() &&
+                         !frame->HeldElsewhere();
       if (moves) to_move.push_back(frame);
     });
     ChunkMap below = map;

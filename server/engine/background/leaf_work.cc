@@ -17,7 +17,8 @@ constexpr uint64_t kMergeBytes = kChunkBytes + (uint64_t{64} << 10);
 bool HasFrameToMove(const Arena& arena, const ChunkMap& map) {
   bool found = false;
   map.ForEachFrame([&](const Frame* frame, BlockMask) {
-    found |= arena.ShouldMove(frame) && !frame->HeldElsewhere();
+    found |=
+        arena.ShouldMove(frame) && !frame->outside() && !frame->HeldElsewhere();
   });
   return found;
 }

@@ -12,7 +12,7 @@ namespace {
 // Whether to rewrite a frame of which the blocks `live` are left.
 bool IsChosen(const Frame& frame, BlockMask live, RewriteReason reason,
               const PackingPolicy& packing) {
-  if (frame.HeldElsewhere()) return false;
+  if (frame.outside() || frame.HeldElsewhere()) return false;
   switch (reason) {
     case RewriteReason::kMostlyDead:
       return frame.MostlyDead(live);
@@ -85,7 +85,7 @@ Age AgeOf(const ChunkMap& map, bool all_cold) {
     const uint8_t heat = frame->heat.load(std::memory_order_relaxed);
     if (heat != 0) frame->heat.store(0, std::memory_order_relaxed);
     young |= (heat & Frame::kYoung) != 0 && !all_cold;
-    mergeable |= !frame->HeldElsewhere() &&
+    mergeable |= !frame->outside() && !frame->HeldElsewhere() &&
                  (!frame->merged.load(std::memory_order_relaxed) ||
                   live != frame->blocks);
   });
@@ -96,7 +96,8 @@ Age AgeOf(const ChunkMap& map, bool all_cold) {
 bool HasMostlyDeadFrame(const ChunkMap& map) {
   bool found = false;
   map.ForEachFrame([&](const Frame* frame, BlockMask live) {
-    found |= frame->MostlyDead(live) && !frame->HeldElsewhere();
+    found |=
+        frame->MostlyDead(live) && !frame->outside() && !frame->HeldElsewhere();
   });
   return found;
 }

@@ -328,7 +328,7 @@ void EditIn(const Place& place, Layer& editor, Replaced* replaced,
 }
 
 bool KeepAt(const Home& home, HotCache& hot, Layer& editor, Replaced* replaced,
-            EditMap edit) {
+            EditMap edit, bool shares) {
   Cell* cell = home.pointer().cell();
   if (Leaf* leaf = home.pointer().leaf()) {
     const int i = static_cast<int>(home.chunk() % kFanout);
@@ -336,6 +336,7 @@ bool KeepAt(const Home& home, HotCache& hot, Layer& editor, Replaced* replaced,
     if (leaf->entries[i] == 0) return false;
     cell = CellOf(leaf->entries[i]);
     if (cell == nullptr) {
+      if (shares) leaf->copied |= uint64_t{1} << i;
       EditIn(PlaceIn(leaf, i, hot), editor, replaced, edit);
       leaf->unsettled.store(true, std::memory_order_relaxed);
       return true;
@@ -368,6 +369,24 @@ bool LookAt(const Home& home, absl::FunctionRef<void(const ChunkMap&)> look) {
   SmallReaderLock lock(&cell->mu);
   if (cell->entry != 0) look(ChunkMap::Unpack(cell->entry));
   return cell->entry != 0;
+}
+
+ChunkMap ShareAt(const Home& home) {
+  Cell* cell = home.pointer().cell();
+  if (Leaf* leaf = home.pointer().leaf()) {
+    const auto i = static_cast<int>(home.chunk() % kFanout);
+    SmallMutexLock lock(&leaf->mu);
+    const ChunkEntry entry = leaf->entries[i];
+    cell = CellOf(entry);
+    if (cell == nullptr) {
+      if (entry != 0) leaf->copied |= uint64_t{1} << i;
+      return CopyMap(ChunkMap::Unpack(entry), leaf->layer->account);
+    }
+    SmallMutexLock cell_lock(&cell->mu);
+    return CopyMap(ChunkMap::Unpack(cell->entry), cell->layer->account);
+  }
+  SmallMutexLock lock(&cell->mu);
+  return CopyMap(ChunkMap::Unpack(cell->entry), cell->layer->account);
 }
 
 void Unsettle(const Home& home) {

@@ -56,11 +56,14 @@ void EditIn(const Place& place, Layer& editor, Replaced* replaced,
 
 // The same for a chunk of which only the home is known, and for an edit after
 // which all blocks read as before. False, without a call, when the home has
-// lost the chunk.
+// lost the chunk. With `shares`, `edit` may put in what ShareAt returned.
 bool KeepAt(const Home& home, HotCache& hot, Layer& editor, Replaced* replaced,
-            EditMap edit);
+            EditMap edit, bool shares = false);
 // Calls look(map), which must not copy bytes, likewise.
 bool LookAt(const Home& home, absl::FunctionRef<void(const ChunkMap&)> look);
+// The cold slots of a chunk, all holes when the home has lost it. They become
+// common; the caller has a reference to each distinct frame and page.
+ChunkMap ShareAt(const Home& home);
 // Has merging look at the chunk again.
 void Unsettle(const Home& home);
 // The layer that pays for the chunk; nullptr when the home has lost it.

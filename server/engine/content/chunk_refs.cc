@@ -59,6 +59,7 @@ void ChunkRefs::Clear() {
     }
   }
   taken_ = hot_ = 0;
+  met_outside_ = false;
 }
 
 bool ChunkRefs::SameIn(const ChunkMap& map, BlockMask blocks) const {
@@ -79,6 +80,10 @@ BlockMask ChunkRefs::BlocksOfFrame(int first, BlockMask of) const {
 bool ChunkRefs::CopyFromFrame(int first, BlockMask blocks, size_t begin,
                               size_t end, char* out, ReadCost* cost) {
   const Frame& frame = *slots_[first].frame();
+  if (frame.outside()) {
+    met_outside_ = true;
+    return false;
+  }
   const int count = std::popcount(blocks);
   const bool whole = blocks == frame.blocks && IsRun(blocks) &&
                      first * kBlockBytes >= begin &&

@@ -48,14 +48,17 @@ class ChunkRefs {
   bool SameIn(const ChunkMap& map, BlockMask blocks) const;
 
   // Copies bytes [begin, end) of the chunk to `out`. False when a frame is
-  // damaged. All blocks of the range must have been taken.
+  // damaged or outside. All blocks of the range must have been taken.
   bool Copy(size_t begin, size_t end, char* out, ReadCost* cost);
   // The same after a Copy that failed, by way of `own`, a chunk that nobody
   // else writes to. Takes back what that Copy counted as damage.
   bool CopyVia(char* own, size_t begin, size_t end, char* out, ReadCost* cost);
   // Copies `blocks`, all taken, to their own places in the chunk at `chunk`,
-  // decompressing each frame once. Returns the blocks in damaged frames.
+  // decompressing each frame once. Returns the blocks in frames that are
+  // damaged or outside.
   BlockMask CopyBlocks(BlockMask blocks, char* chunk, ReadCost* cost);
+  // Whether Copy or CopyBlocks met a frame that is outside.
+  bool met_outside() const { return met_outside_; }
   // Whether all of `blocks` are in pages.
   bool AllPages(BlockMask blocks) const;
   // The frame whose content the last Copy left in the thread's
@@ -71,6 +74,7 @@ class ChunkRefs {
   Arena& arena_;
   BlockMask taken_ = 0;
   BlockMask hot_ = 0;
+  bool met_outside_ = false;
   const Frame* frame_in_scratch_ = nullptr;
   std::array<Slot, kBlocksPerChunk> slots_;
 };

@@ -20,15 +20,18 @@ constexpr size_t MaxStoredBytes(int blocks) {
   return static_cast<size_t>(blocks) * (kBlockBytes - kBlockBytes / 16);
 }
 
-// The header of a frame. Behind it lie stored / 4096 page numbers, one for each
-// full page of compressed bytes, and then the rest of the bytes, the tail. So a
-// frame's overhead is 16 bytes, 4 for each page, and rounding of the tail
-// (docs/decisions/0001).
+// The header of a frame. One with no compressed bytes is *outside*: its content
+// is still to be read, and `checksum` says from which image (Outside). It can
+// do all that a frame can but be read. Behind the header lie
+// stored / 4096 page numbers, one for each full page of compressed bytes, and
+// then the rest of the bytes, the tail. So a frame's overhead is 16 bytes, 4
+// for each page, and rounding of the tail (docs/decisions/0001).
 struct Frame {
   std::atomic<uint32_t> refs;
-  uint32_t checksum;  // codec::Checksum of the uncompressed blocks.
-  BlockMask blocks;   // The blocks that it holds, in order.
-  uint16_t stored;    // Compressed bytes.
+  // codec::Checksum of the uncompressed blocks.
+  uint32_t checksum;
+  BlockMask blocks;  // The blocks that it holds, in order.
+  uint16_t stored;   // Compressed bytes.
   // kYoung, and a count of recent reads of a part; see Touch.
   std::atomic<uint8_t> heat;
   std::atomic<bool> merged;  // Merging it again would gain nothing.
@@ -38,6 +41,7 @@ struct Frame {
 
   static constexpr uint8_t kYoung = 0x80;
 
+  bool outside() const { return stored == 0; }
   // Uncompressed size.
   size_t content_bytes() const { return std::popcount(blocks) * kBlockBytes; }
   // The offset of `block`, which must be in it, in the uncompressed content.
@@ -80,7 +84,8 @@ struct Frame {
 static_assert(sizeof(Frame) == 16);
 
 // Makes a frame of `blocks` with one reference, charged to `account`.
-// `checksum` is of the uncompressed content, `compressed` has 1 to 65535 bytes.
+// `checksum` is of the uncompressed content, `compressed` has 1 to 65535 bytes;
+// none for a frame that is outside, with the number of its image as `checksum`.
 // nullptr at a memory limit.
 Frame* NewFrame(Account& account, Priority priority, BlockMask blocks,
                 uint32_t checksum, absl::Span<const char> compressed);

@@ -72,6 +72,13 @@ struct VolumeUse {
   friend bool operator==(const VolumeUse&, const VolumeUse&) = default;
 };
 
+// How much of the content of a volume of an earlier server is there.
+enum class Completeness : uint8_t {
+  kComplete,
+  kRestoring,   // Some is still to be read.
+  kIncomplete,  // Some is lost.
+};
+
 }  // namespace ramvol::engine
 
 #endif  // RAMVOL_SERVER_ENGINE_TYPES_VOLUME_TYPES_H_

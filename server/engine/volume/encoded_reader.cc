@@ -28,6 +28,13 @@ StoredChunk Describe(uint64_t chunk, const RunPlan& plan) {
   return stored;
 }
 
+bool AnyOutside(const ChunkMap& map) {
+  bool any = false;
+  map.ForEachFrame(
+      [&](const Frame* frame, BlockMask) { any |= frame->outside(); });
+  return any;
+}
+
 bool AnySameFilled(absl::Span<const char> content) {
   for (size_t at = 0; at < content.size(); at += kBlockBytes) {
     if (codec::SameFilledPattern(&content[at]).has_value()) return true;
@@ -64,7 +71,7 @@ std::optional<uint64_t> EncodedReader::List(
     uint64_t first, uint64_t last, size_t most,
     std::vector<StoredChunk>* found) const {
   std::optional<uint64_t> next = first;
-  std::vector<size_t> dirty_ones;
+  std::vector<size_t> unready;
   const size_t begin = found->size();
   while (next.has_value() && *next <= last && found->size() - begin < most) {
     const uint64_t from = *next;
@@ -74,24 +81,27 @@ std::optional<uint64_t> EncodedReader::List(
         if (chunk < from || chunk > last) continue;
         leaf.LookAt(i, [&](ChunkEntry entry) {
           if (const Frame* whole = WholeFrame(entry);
-              whole != nullptr && whole->blocks == kAllBlocks) {
+              whole != nullptr && whole->blocks == kAllBlocks &&
+              !whole->outside()) {
             found->push_back({chunk, whole->stored, 1, true});
             return;
           }
           BlockMask dirty = 0;
           const ChunkMap map = WithoutOverlay(ChunkMap::Unpack(entry), &dirty);
-          if (dirty != 0) dirty_ones.push_back(found->size());
+          if (dirty != 0 || AnyOutside(map)) {
+            unready.push_back(found->size());
+          }
           found->push_back(Describe(chunk, PlanRuns(map, dirty)));
         });
       }
     });
   }
-  for (const size_t i : dirty_ones) FlushDirty((*found)[i].chunk, &(*found)[i]);
+  for (const size_t i : unready) MakeReady((*found)[i].chunk, &(*found)[i]);
   if (next.has_value() && *next > last) return std::nullopt;
   return next;
 }
 
-void EncodedReader::FlushDirty(uint64_t chunk, StoredChunk* stored) const {
+void EncodedReader::MakeReady(uint64_t chunk, StoredChunk* stored) const {
   if (const Home home = parts_.content.FindHome(chunk)) {
     parts_.engine.chunks.Flush(home);
   }
@@ -100,13 +110,21 @@ void EncodedReader::FlushDirty(uint64_t chunk, StoredChunk* stored) const {
 }
 
 Refusal EncodedReader::Take(uint64_t chunk, Taken* taken) const {
-  return parts_.content.Look(chunk, 0, [&](const ChunkMap& map) {
-    BlockMask dirty = 0;
-    const ChunkMap flat = WithoutOverlay(map, &dirty);
-    taken->refs.Take(flat, kAllBlocks);
-    taken->plan = PlanRuns(flat, dirty);
-    return false;
-  });
+  for (;;) {
+    bool outside = false;
+    const Refusal refusal =
+        parts_.content.Look(chunk, 0, [&](const ChunkMap& map) {
+          BlockMask dirty = 0;
+          const ChunkMap flat = WithoutOverlay(map, &dirty);
+          taken->refs.Take(flat, kAllBlocks);
+          taken->plan = PlanRuns(flat, dirty);
+          outside = AnyOutside(flat);
+          return false;
+        });
+    if (!refusal.ok() || !outside) return refusal;
+    const Refusal loaded = parts_.Load(chunk);
+    if (!loaded.ok()) return loaded;
+  }
 }
 
 Refusal EncodedReader::Read(uint64_t chunk, EncodedForm form,

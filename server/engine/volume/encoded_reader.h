@@ -22,7 +22,8 @@ class EncodedReader {
 
   // Adds the chunks of [first, last] that are not holes to `*found`, in order,
   // until there are `most` or more of them. Returns where to go on; nullopt at
-  // the end. Dirty blocks are compressed first, so that they are frames.
+  // the end. Dirty blocks are compressed first, so that they are frames, and
+  // what is outside is read in.
   std::optional<uint64_t> List(uint64_t first, uint64_t last, size_t most,
                                std::vector<StoredChunk>* found) const;
 
@@ -36,7 +37,8 @@ class EncodedReader {
     RunPlan plan;
   };
   Refusal Take(uint64_t chunk, Taken* taken) const;
-  void FlushDirty(uint64_t chunk, StoredChunk* stored) const;
+  // Flushes what is dirty of the chunk, and reads in what is outside.
+  void MakeReady(uint64_t chunk, StoredChunk* stored) const;
   // Adds a run to `*out`, whose bytes begin at `*at`.
   bool AddRun(const PlannedRun& planned, ChunkRefs& refs, char** at,
               EncodedChunk* out) const;

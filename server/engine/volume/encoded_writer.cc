@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "server/engine/content/chunk_edit.h"
+#include "server/engine/content/chunk_map.h"
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/codec.h"
 #include "server/engine/content/frame.h"
@@ -60,6 +62,72 @@ bool Decode(EncodedRun* run, char* content) {
   return std::exchange(run->checksum, checksum).value_or(checksum) == checksum;
 }
 
+// The slots of another chunk, to put some of them into a map.
+class SharedSlots {
+ public:
+  explicit SharedSlots(Arena& arena) : arena_(arena) {}
+  ~SharedSlots() {
+    map_.ForEachFrame([&](Frame* frame, BlockMask blocks) {
+      if ((blocks & used_) == 0) UnrefFrame(arena_, frame);
+    });
+    for (int block = 0; block < kBlocksPerChunk; ++block) {
+      const Slot& slot = map_.cold[block];
+      if (slot.kind == SlotKind::kPage && !Holds(used_, block)) {
+        arena_.UnrefPage(slot.page());
+      }
+    }
+  }
+  SharedSlots(const SharedSlots&) = delete;
+  SharedSlots& operator=(const SharedSlots&) = delete;
+
+  void Take(const Home& home) { map_ = ShareAt(home); }
+  const ChunkMap& map() const { return map_; }
+  // Those that take memory.
+  BlockMask blocks() const {
+    BlockMask blocks = 0;
+    for (int block = 0; block < kBlocksPerChunk; ++block) {
+      const SlotKind kind = map_.cold[block].kind;
+      const bool takes = kind == SlotKind::kPage || kind == SlotKind::kFrame;
+      if (takes) blocks |= BlockBit(block);
+    }
+    return blocks;
+  }
+  // The reference goes with it, to one map.
+  Slot Use(int block) {
+    used_ |= BlockBit(block);
+    return map_.cold[block];
+  }
+
+ private:
+  Arena& arena_;
+  ChunkMap map_;
+  BlockMask used_ = 0;
+};
+
+// Replaces what is left of `outside` in `map`: `same` by what is shared, all
+// else by what the piece has. That keeps what is not used.
+void PutIn(const Frame& outside, BlockMask same, SharedSlots* shared,
+           PieceWrite* piece, ChunkMap& map) {
+  const BlockMask blocks = map.BlocksOf(&outside);
+  for (const int block : Bits(blocks)) {
+    const Slot& fresh = piece->fresh[block];
+    if (Holds(same, block)) {
+      map.cold[block] = shared->Use(block);
+    } else if (Holds(piece->dirty, block)) {
+      map.cold[block] = Slot();
+      SetHot(map, block, fresh.page(), true);
+    } else {
+      map.cold[block] = fresh;
+    }
+  }
+  for (const int block : Bits(blocks & ~same)) {
+    const Slot used = piece->fresh[block];
+    for (Slot& slot : piece->fresh) {
+      if (slot == used && used.kind != SlotKind::kHole) slot = Slot();
+    }
+  }
+}
+
 // Whether it repeats 8 bytes, so that no frame needs to hold it.
 bool IsSameFilled(const char* block) {
   return codec::SameFilledPattern(block).has_value();
@@ -107,25 +175,68 @@ Refusal EncodedWriter::WriteOne(EncodedChunk* chunk) {
       piece.touched &
       ~(chunk->keeps_same ? SameBlocks(*chunk, content.get()) : 0);
   if (all == 0) return Refusal();
+  Refusal refusal = Prepare(*chunk, content.get(), all, whole_blocks, &piece);
+  if (refusal.ok()) refusal = pieces_.Commit(&piece);
+  pieces_.Discard(&piece);
+  return refusal;
+}
+
+Refusal EncodedWriter::Prepare(const EncodedChunk& chunk, const char* content,
+                               BlockMask blocks, int whole_blocks,
+                               PieceWrite* piece) {
   BlockMask kept = 0;
-  for (const EncodedRun& run : chunk->runs) {
-    const BlockMask mask = MaskOf(run) & all;
+  for (const EncodedRun& run : chunk.runs) {
+    const BlockMask mask = MaskOf(run) & blocks;
     if (mask == 0 || run.first_block + run.blocks > whole_blocks) continue;
-    const bool stays_raw = chunk->settled && run.kind == RunKind::kRaw;
-    if (stays_raw || run.as_stored || KeepsFrame(run, content.get(), &piece)) {
+    const bool stays_raw = chunk.settled && run.kind == RunKind::kRaw;
+    if (stays_raw || run.as_stored || KeepsFrame(run, content, piece)) {
       kept |= mask;
     }
   }
-  piece.touched = all & ~kept;
-  Refusal refusal = pieces_.Prepare(1, &piece);
-  for (const EncodedRun& run : chunk->runs) {
-    const BlockMask blocks = MaskOf(run) & kept;
-    if (!refusal.ok() || blocks == 0) continue;
-    refusal = run.kind == RunKind::kRaw ? AddPages(blocks, &piece)
-                                        : AddFrame(run, chunk->settled, &piece);
+  piece->touched = blocks & ~kept;
+  Refusal refusal = pieces_.Prepare(1, piece);
+  for (const EncodedRun& run : chunk.runs) {
+    const BlockMask of_run = MaskOf(run) & kept;
+    if (!refusal.ok() || of_run == 0) continue;
+    refusal = run.kind == RunKind::kRaw ? AddPages(of_run, piece)
+                                        : AddFrame(run, chunk.settled, piece);
   }
-  piece.touched = all;
-  if (refusal.ok()) refusal = pieces_.Commit(&piece);
+  piece->touched = blocks;
+  return refusal;
+}
+
+Refusal EncodedWriter::ReadIn(const Frame& frame, const Home& home,
+                              const Home& below, EncodedChunk* chunk) {
+  const Refusal damaged{Cause::kCorrupt, chunk->chunk};
+  if (!CoverChunk(*chunk)) return damaged;
+  const int whole_blocks = std::bit_width(frame.blocks);
+  SharedSlots shared(parts_.arena());
+  if (below) shared.Take(below);
+  chunk->keeps_same = shared.blocks() != 0;
+  const auto content = std::make_unique_for_overwrite<char[]>(kChunkBytes);
+  if (!DecodeRuns(chunk, whole_blocks, content.get())) return damaged;
+  BlockMask same = 0;
+  if (chunk->keeps_same) {
+    ChunkRefs refs(parts_.arena());
+    refs.Take(shared.map(), kAllBlocks);
+    same = SameBlocksIn(refs, *chunk, content.get()) & shared.blocks() &
+           frame.blocks;
+  }
+  PieceWrite piece(parts_.arena(), parts_.content.layer());
+  piece.SetRange(chunk->chunk, 0, whole_blocks * kBlockBytes);
+  piece.data = content.get();
+  piece.must_succeed = true;
+  piece.max_span = parts_.packing.write_span(kChunkBytes * 2);
+  Refusal refusal = Prepare(*chunk, content.get(), frame.blocks & ~same,
+                            whole_blocks, &piece);
+  if (refusal.ok()) {
+    Replaced replaced;
+    KeepAt(
+        home, parts_.hot(), *piece.layer, &replaced,
+        [&](ChunkMap& map) { PutIn(frame, same, &shared, &piece, map); },
+        /*shares=*/same != 0);
+    Free(&replaced);
+  }
   pieces_.Discard(&piece);
   return refusal;
 }
@@ -173,6 +284,12 @@ BlockMask EncodedWriter::SameBlocks(const EncodedChunk& chunk,
                                     const char* content) const {
   ChunkRefs refs(parts_.arena());
   if (!parts_.content.Take(chunk.chunk, 0, kAllBlocks, &refs).ok()) return 0;
+  return SameBlocksIn(refs, chunk, content);
+}
+
+BlockMask EncodedWriter::SameBlocksIn(ChunkRefs& refs,
+                                      const EncodedChunk& chunk,
+                                      const char* content) const {
   ReadCost cost(parts_.totals().decompressions);
   char* const now = ThreadScratch().chunk;
   const BlockMask damaged = refs.CopyBlocks(kAllBlocks, now, &cost);
@@ -215,6 +332,10 @@ Refusal EncodedWriter::AddFrame(const EncodedRun& run, bool settled,
                      *run.checksum, run.bytes);
     if (frame != nullptr) break;
     if (!reclaimer_.MakeRoom(*piece->layer, run.blocks * kBlockBytes)) break;
+  }
+  if (frame == nullptr && piece->must_succeed) {
+    frame = NewFrame(piece->layer->account, Priority::kGuaranteed, MaskOf(run),
+                     *run.checksum, run.bytes);
   }
   if (frame == nullptr) return reclaimer_.OutOfMemory(*piece->layer);
   frame->merged.store(settled && run.blocks == kBlocksPerChunk,

@@ -5,7 +5,11 @@
 #include "absl/types/span.h"
 #include "server/engine/background/engine_parts.h"
 #include "server/engine/background/reclaimer.h"
+#include "server/engine/content/chunk_refs.h"
+#include "server/engine/content/frame.h"
+#include "server/engine/content/home.h"
 #include "server/engine/content/refusal.h"
+#include "server/engine/types/blocks.h"
 #include "server/engine/types/encoded_chunk.h"
 #include "server/engine/volume/piece_write.h"
 #include "server/engine/volume/piece_writer.h"
@@ -34,6 +38,13 @@ class EncodedWriter {
   // the volume's end is left out. As Writer::Write for the rest.
   Refusal Write(absl::Span<EncodedChunk> chunks);
 
+  // Puts the content of `chunk` in the place of `frame`, which is outside, in
+  // the map at `home`. Blocks that are the same in the chunk at `below`, if
+  // there is one, are shared with it. Exceeds the memory limit rather than
+  // fail. kCorrupt as Write.
+  Refusal ReadIn(const Frame& frame, const Home& home, const Home& below,
+                 EncodedChunk* chunk);
+
  private:
   Refusal WriteOne(EncodedChunk* chunk);
   // Fills what has to be known of `content`, of kChunkBytes: not frames that
@@ -44,6 +55,12 @@ class EncodedWriter {
   bool MayKeep(const EncodedRun& run) const;
   // The blocks that can stay, see EncodedChunk::keeps_same.
   BlockMask SameBlocks(const EncodedChunk& chunk, const char* content) const;
+  // Those that are the same in `refs`, which has all blocks.
+  BlockMask SameBlocksIn(ChunkRefs& refs, const EncodedChunk& chunk,
+                         const char* content) const;
+  // Makes pages and frames of `blocks` of the content.
+  Refusal Prepare(const EncodedChunk& chunk, const char* content,
+                  BlockMask blocks, int whole_blocks, PieceWrite* piece);
   // Plans how the content of `run`, which is at `content`, is stored: as the
   // frame it is, or in `*piece` as data.
   bool KeepsFrame(const EncodedRun& run, const char* content,

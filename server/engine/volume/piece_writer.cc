@@ -112,6 +112,7 @@ Refusal PieceWriter::PackWhole(BlockMask blocks, PieceWrite* piece) {
         reclaimer_.MakeRoom(*piece->layer, std::popcount(blocks) * kBlockBytes);
   }
   parts_.counters.AddPackCost(cost);
+  if (!packed && piece->must_succeed) return PageWhole(blocks, piece);
   if (!packed) return reclaimer_.OutOfMemory(*piece->layer);
   if (frame == nullptr) return PageWhole(blocks, piece);
   for (const int block : Bits(blocks))
@@ -124,11 +125,19 @@ Refusal PieceWriter::TakeBase(uint64_t end, PieceWrite* piece) {
 }
 
 Refusal PieceWriter::PreparePartial(PieceWrite* piece) {
-  for (const int block : Bits(piece->partial)) {
-    const Refusal refusal = FillPartial(block, piece);
+  for (;;) {
+    Refusal refusal;
+    for (const int block : Bits(piece->partial)) {
+      if (refusal.ok()) refusal = FillPartial(block, piece);
+    }
+    if (refusal.ok() || !piece->base.met_outside()) return refusal;
+    // All of them again, from one base.
+    refusal = parts_.Load(piece->chunk);
+    if (refusal.ok()) {
+      refusal = TakeBase(piece->check_end ? piece->EndOffset() : 0, piece);
+    }
     if (!refusal.ok()) return refusal;
   }
-  return Refusal();
 }
 
 Refusal PieceWriter::FillPartial(int block, PieceWrite* piece) {

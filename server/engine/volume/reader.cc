@@ -107,7 +107,12 @@ Refusal Reader::ReadPiece(uint64_t chunk, size_t begin, size_t end, char* out,
   if (out != wanted) std::memcpy(wanted, out, end - begin);
   parts_.counters.AddReadCost(cost);
   if (cost.decompressions > 0) clock->Decompressed(cost.began_ns);
-  if (!good) return {Cause::kCorrupt, chunk};
+  if (!good) {
+    if (!refs.met_outside()) return {Cause::kCorrupt, chunk};
+    const Refusal loaded = parts_.Load(chunk);
+    if (!loaded.ok()) return loaded;
+    return ReadPiece(chunk, begin, end, wanted, whose, sequential, clock);
+  }
   if (!small || cost.decompressions == 0) return Refusal();
   // A read of a whole frame was decompressed straight into `out`; any other
   // went through the scratch buffer.

@@ -66,7 +66,7 @@ VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
       counters_(std::make_shared<VolumeCounters>(engine.totals)),
       record_(std::move(record)),
       content_(NewLayer(), engine.hot, record_->get()),
-      parts_{engine, *packing_, content_, *counters_},
+      parts_{engine, *packing_, content_, *counters_, &loader_},
       leaf_work_(engine, content_),
       reclaimer_(engine),
       reader_(parts_, reclaimer_),
@@ -74,7 +74,8 @@ VolumeCore::VolumeCore(const EngineParts& engine, const VolumeOptions& options,
       writer_(parts_, piece_writer_),
       trimmer_(parts_, piece_writer_),
       encoded_reader_(parts_),
-      encoded_writer_(parts_, piece_writer_, reclaimer_) {}
+      encoded_writer_(parts_, piece_writer_, reclaimer_),
+      loader_(parts_, encoded_writer_, reclaimer_) {}
 
 static_assert(sizeof(VolumeCore) + sizeof(VolumeCounters) + sizeof(Layer) <=
               VolumeCore::kFixedBytes);
@@ -139,6 +140,12 @@ void VolumeCore::Seal(Recovery& recovery, const Tree& tree) {
   const auto shared =
       std::make_shared<Layer>(engine_.arena, 0, packing_, counters_);
   content_.Seal(recovery, tree, shared);
+}
+
+void VolumeCore::Condemn() {
+  damaged_ = true;
+  StripedWriterLock lock(&content_.lock());
+  content_.CloseLocked();
 }
 
 std::string VolumeCore::DescriptionText() const {
@@ -244,7 +251,10 @@ absl::Status VolumeCore::Write(uint64_t offset, absl::Span<const char> data,
   if (refusal.ok() && data.size() > kMaxTransferBytes) {
     refusal = {Cause::kTooLong};
   }
-  if (refusal.ok()) refusal = writer_.Write(offset, data, whose);
+  if (refusal.ok()) {
+    loader_.LoadEnds(offset, data.size());
+    refusal = writer_.Write(offset, data, whose);
+  }
   reclaimer_.Throttle();
   return End(Operation::kWrite, request, SteadyNowNs() - began_ns, data.size(),
              refusal);
@@ -255,6 +265,7 @@ absl::Status VolumeCore::Trim(uint64_t offset, uint64_t length) {
   const Request request{"trim", offset, length};
   Refusal refusal = CheckChange(request);
   if (refusal.ok()) {
+    loader_.LoadEnds(offset, length);
     refusal = trimmer_.Zero(offset, length, Trimmer::Leave::kHoles);
   }
   return End(Operation::kTrim, request, SteadyNowNs() - began_ns, length,
@@ -267,6 +278,7 @@ absl::Status VolumeCore::WriteZeroes(uint64_t offset, uint64_t length,
   const Request request{"write of zeroes", offset, length};
   Refusal refusal = CheckChange(request);
   if (refusal.ok()) {
+    loader_.LoadEnds(offset, length);
     refusal = trimmer_.Zero(
         offset, length,
         no_hole ? Trimmer::Leave::kZeroes : Trimmer::Leave::kHoles);
@@ -316,7 +328,15 @@ absl::Status VolumeCore::WriteEncoded(absl::Span<EncodedChunk> chunks) {
   const Request request{"write", chunks[0].chunk * kChunkBytes,
                         std::min(chunks.size() * kChunkBytes, size_bytes())};
   Refusal refusal = CheckChange({"write", 0, 0});
-  if (refusal.ok()) refusal = encoded_writer_.Write(chunks);
+  if (refusal.ok()) {
+    for (const EncodedChunk& chunk : chunks) {
+      // What stays the same is shared.
+      if (chunk.keeps_same && loader_.active()) {
+        loader_.Load(chunk.chunk).Ignore();
+      }
+    }
+    refusal = encoded_writer_.Write(chunks);
+  }
   if (refusal.cause == Cause::kCorrupt) {
     return WithReason(
         absl::InvalidArgumentError(absl::StrCat(
@@ -326,6 +346,14 @@ absl::Status VolumeCore::WriteEncoded(absl::Span<EncodedChunk> chunks) {
   }
   return End(Operation::kWrite, request, SteadyNowNs() - began_ns,
              request.length, refusal);
+}
+
+absl::Status VolumeCore::AddOutside(uint32_t image,
+                                    absl::Span<const uint64_t> chunks) {
+  Refusal refusal = CheckChange({"write", 0, 0});
+  if (refusal.ok()) refusal = loader_.Add(image, chunks);
+  if (refusal.ok()) return absl::OkStatus();
+  return Refuse(refusal, {"write", 0, chunks.size() * kChunkBytes});
 }
 
 // --- Clients ---
@@ -393,7 +421,8 @@ absl::Status VolumeCore::Delete(bool force) {
   }
   {
     StripedWriterLock lock(&content_.lock());
-    if (content_.closed()) return Deleted();
+    // A condemned one was closed from the beginning.
+    if (content_.closed() && fixed_bytes_ == 0) return Deleted();
     if (!force) {
       absl::Status unattached = CheckUnattached();
       if (!unattached.ok()) return unattached;
@@ -441,7 +470,10 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
   if (!reserved.ok()) return reserved;
   absl::Status changed = Change(*wanted, update);
   const uint64_t kept_bytes = changed.ok() ? new_bytes : old_bytes;
-  if (kept_bytes < old_bytes) trimmer_.CutOff(kept_bytes, old_bytes);
+  if (kept_bytes < old_bytes) {
+    loader_.LoadEnds(kept_bytes, old_bytes - kept_bytes);
+    trimmer_.CutOff(kept_bytes, old_bytes);
+  }
   content_.layer()->account.ShrinkReservation(
       ReservationFor(std::max(old_bytes, new_bytes)) -
       ReservationFor(kept_bytes));

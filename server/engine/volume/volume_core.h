@@ -31,6 +31,7 @@
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
+#include "server/engine/volume/chunk_loader.h"
 #include "server/engine/volume/encoded_reader.h"
 #include "server/engine/volume/encoded_writer.h"
 #include "server/engine/volume/holders.h"
@@ -69,7 +70,16 @@ class VolumeCore final : public ChunkOwner {
   // For a damaged record: all requests are refused. It can be deleted, which
   // frees what can be followed: `tree`.
   void Seal(Recovery& recovery, const Tree& tree);
+  // For one that is lost and has no content, before others see it. Likewise,
+  // but it is in no record list.
+  void Condemn();
   bool damaged() const { return damaged_; }
+  Completeness completeness() const {
+    return completeness_.load(std::memory_order_relaxed);
+  }
+  void set_completeness(Completeness value) {
+    completeness_.store(value, std::memory_order_relaxed);
+  }
 
   // Writes its description, with `attributes`, into its record, which is not in
   // the list yet. RESOURCE_EXHAUSTED at the memory limit.
@@ -99,6 +109,9 @@ class VolumeCore final : public ChunkOwner {
     return encoded_reader_.List(first, last, most, found);
   }
   absl::Status Update(const VolumeUpdate& update);
+
+  absl::Status AddOutside(uint32_t image, absl::Span<const uint64_t> chunks);
+  ChunkLoader& loader() { return loader_; }
 
   // Snapshots, at one instant, of all of `sources`: the content of each becomes
   // that of the snapshot at the same place, which has none yet. All or nothing.
@@ -205,6 +218,7 @@ class VolumeCore final : public ChunkOwner {
   const std::shared_ptr<VolumeCounters> counters_;
   // Refers to nothing of a damaged record.
   bool damaged_ = false;
+  std::atomic<Completeness> completeness_{Completeness::kComplete};
   const std::unique_ptr<HeldRecord> record_;
   Content content_;
   // Refers to the members above; the members below copy it.
@@ -217,6 +231,7 @@ class VolumeCore final : public ChunkOwner {
   Trimmer trimmer_;
   EncodedReader encoded_reader_;
   EncodedWriter encoded_writer_;
+  ChunkLoader loader_;
 
   // Serialises Update, Delete and all that shares content. Held while a resize
   // frees what it cuts off, which may take long. Requests do not take it.
