@@ -83,7 +83,7 @@ inline constexpr std::array<EventTraits, kEvents> kEventTraits = {{
     {"requests_fail", LogLevel::kWarning, false, false},
     {"requests_succeed", LogLevel::kInfo, false, false},
     {"left_out", LogLevel::kWarning, false, false},
-    {"recovered", LogLevel::kInfo, false, false},
+    {"recovered", LogLevel::kInfo, false, true},
     {"state_warning", LogLevel::kWarning, false, false},
     {"saved", LogLevel::kInfo, false, true},
     {"save_failed", LogLevel::kError, false, true},

@@ -167,7 +167,11 @@ absl::StatusOr<std::unique_ptr<saves::SaveDir>> OpenSaves(
                                       " has what is newer")});
     return saves;
   }
-  auto restored = (*saves)->Restore(&engine, options.save_progress);
+  // What is not read yet would be lost with the save that it is in, if this
+  // server's state outlived that.
+  auto restored = engine.options().state_dir.empty()
+                      ? (*saves)->Begin(&engine, options.save_progress)
+                      : (*saves)->Restore(&engine, options.save_progress);
   if (!restored.ok()) return restored.status();
   return saves;
 }

@@ -117,20 +117,28 @@ absl::Status NewFile::Finish() {
 
 // --- OldFile ---
 
-absl::StatusOr<size_t> OldFile::Read(absl::Span<char> out) {
+absl::StatusOr<size_t> OldFile::ReadAt(uint64_t offset,
+                                       absl::Span<char> out) const {
   size_t filled = 0;
   while (filled < out.size()) {
-    const ssize_t got = pread(fd_.get(), out.data() + filled,
-                              out.size() - filled, static_cast<off_t>(offset_));
+    const ssize_t got =
+        pread(fd_.get(), out.data() + filled, out.size() - filled,
+              static_cast<off_t>(offset + filled));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return FileError(errno, absl::StrCat("cannot read ", path_));
     if (got == 0) break;
     filled += static_cast<size_t>(got);
-    offset_ += static_cast<uint64_t>(got);
   }
+  return filled;
+}
+
+absl::StatusOr<size_t> OldFile::Read(absl::Span<char> out) {
+  const auto got = ReadAt(offset_, out);
+  if (!got.ok()) return got;
+  offset_ += *got;
   (void)posix_fadvise(fd_.get(), 0, static_cast<off_t>(offset_),
                       POSIX_FADV_DONTNEED);
-  return filled;
+  return got;
 }
 
 // --- Directory ---

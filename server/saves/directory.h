@@ -56,6 +56,8 @@ class OldFile {
 
   // Fills `out` or, at the end, less of it. Returns how many bytes it read.
   absl::StatusOr<size_t> Read(absl::Span<char> out);
+  // The same at any place, which does not change where Read goes on.
+  absl::StatusOr<size_t> ReadAt(uint64_t offset, absl::Span<char> out) const;
 
  private:
   FileDescriptor fd_;

@@ -24,6 +24,7 @@ constexpr char kSavePrefix[] = "save-";
 constexpr char kKeptPrefix[] = "kept-";
 constexpr size_t kAll = std::numeric_limits<size_t>::max();
 constexpr size_t kPieceBytes = size_t{1} << 20;
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(200);
 
 // nullopt when it is no save's.
 std::optional<uint64_t> NumberOf(absl::string_view name) {
@@ -88,6 +89,10 @@ std::vector<Root> ListRoots(engine::Engine* engine,
   for (const char* const after : {"", "@"}) {
     for (const engine::NamedVolume& named : engine->List(after, kAll)) {
       if (named.volume->damaged()) {
+        // The save that has its image is kept.
+        if (named.volume->completeness() == engine::Completeness::kIncomplete) {
+          continue;
+        }
         left_out->push_back({named.name, "it is damaged; delete it"});
         continue;
       }
@@ -98,7 +103,7 @@ std::vector<Root> ListRoots(engine::Engine* engine,
   return roots;
 }
 
-absl::StatusOr<std::string> ReadAll(OldFile file) {
+absl::StatusOr<std::string> ReadFile(OldFile file) {
   std::string all;
   for (;;) {
     const size_t old = all.size();
@@ -116,21 +121,36 @@ std::string Counts(size_t volumes, size_t snapshots, uint64_t bytes,
                       FormatSize(bytes), ", in ", DurationText(took));
 }
 
-void Log(const SaveDir::Restored& restored) {
-  for (const LeftOut& one : restored.damaged) {
+void LogDamage(const std::vector<LeftOut>& damaged, absl::string_view what) {
+  for (const LeftOut& one : damaged) {
     LogEvent(Event::kDataLoss,
              {.volume = one.name,
               .reason = reason::kDamagedImage,
               .message =
-                  absl::StrCat("it is not back: ", one.why,
+                  absl::StrCat(what, ": ", one.why,
                                "; the next save leaves this one where it is")});
   }
-  LogEvent(Event::kRecovered,
-           {.message = absl::StrCat("from ", restored.path, ": ",
-                                    Counts(restored.volumes, restored.snapshots,
-                                           restored.bytes, restored.took),
-                                    ", ", restored.damaged.size(), " damaged"),
-            .count = restored.volumes + restored.snapshots});
+}
+
+void LogBegun(const SaveDir::Restored& restored) {
+  LogEvent(Event::kNote,
+           {.message = absl::StrCat("serving ", restored.volumes,
+                                    " volumes and ", restored.snapshots,
+                                    " snapshots of ", restored.path, " while ",
+                                    FormatSize(restored.bytes), " are read")});
+}
+
+void LogRead(const SaveDir::Restored& restored) {
+  const double rate = static_cast<double>(restored.bytes) /
+                      std::max(1e-3, absl::ToDoubleSeconds(restored.took));
+  LogEvent(
+      Event::kRecovered,
+      {.message = absl::StrCat("from ", restored.path, ": ",
+                               Counts(restored.volumes, restored.snapshots,
+                                      restored.bytes, restored.took),
+                               " (", FormatSize(static_cast<uint64_t>(rate)),
+                               "/s), ", restored.damaged.size(), " damaged"),
+       .count = restored.volumes + restored.snapshots});
 }
 
 void Log(const absl::StatusOr<SaveDir::Saved>& saved) {
@@ -186,27 +206,101 @@ std::string SaveDir::PathOf(uint64_t number) const {
 }
 
 SaveDir::Stats SaveDir::stats() const {
+  uint64_t left_bytes = 0;
+  {
+    MutexLock lock(&reading_mu_);
+    if (reading_ != nullptr) left_bytes = reading_->left_bytes();
+  }
   MutexLock lock(&stats_mu_);
-  return stats_;
+  Stats stats = stats_;
+  stats.restoring_bytes = left_bytes;
+  return stats;
+}
+
+SaveDir::~SaveDir() {
+  stops_ = true;
+  if (thread_.joinable()) thread_.join();
 }
 
 // --- Reading ---
 
 absl::StatusOr<SaveDir::Restored> SaveDir::Restore(engine::Engine* engine,
                                                    const Progress& progress) {
+  return ReadAll(engine, /*all=*/true, progress);
+}
+
+absl::StatusOr<SaveDir::Restored> SaveDir::Begin(engine::Engine* engine,
+                                                 const Progress& progress) {
+  auto restored = ReadAll(engine, /*all=*/false, progress);
+  if (restored.ok() && !restored->path.empty()) {
+    thread_ = std::thread(
+        [this, engine, begun = *restored] { ReadRest(engine, begun); });
+  }
+  return restored;
+}
+
+absl::StatusOr<SaveDir::Restored> SaveDir::ReadAll(engine::Engine* engine,
+                                                   bool all,
+                                                   const Progress& progress) {
   MutexLock lock(&mu_);
   if (last_ == 0) return Restored();
-  auto restored = Read(engine, progress);
+  auto restored = Read(engine, all, progress);
   if (!restored.ok()) return restored;
   keep_last_ = !restored->damaged.empty();
   MutexLock stats_lock(&stats_mu_);
   stats_.restored_bytes = restored->bytes;
   stats_.damaged_images = restored->damaged.size();
-  Log(*restored);
+  LogDamage(restored->damaged, "it is not back");
+  all ? LogRead(*restored) : LogBegun(*restored);
   return restored;
 }
 
+void SaveDir::ReadRest(engine::Engine* engine, Restored restored) {
+  const absl::Time began = absl::Now();
+  std::shared_ptr<ReadBack> reading;
+  {
+    MutexLock lock(&reading_mu_);
+    reading = reading_;
+  }
+  const std::vector<LeftOut> damaged =
+      reading->Run(engine, [this] { return !stops_.load(); });
+  if (stops_) return;
+  LogDamage(damaged, "some of it is lost");
+  restored.damaged.insert(restored.damaged.end(), damaged.begin(),
+                          damaged.end());
+  restored.took += absl::Now() - began;
+  {
+    MutexLock lock(&mu_);
+    keep_last_ = keep_last_ || !damaged.empty();
+    MutexLock stats_lock(&stats_mu_);
+    stats_.damaged_images = restored.damaged.size();
+  }
+  LogRead(restored);
+  MutexLock lock(&reading_mu_);
+  reading_ = nullptr;
+  read_.SignalAll();
+}
+
+absl::Status SaveDir::AwaitRestored(const Progress& progress) {
+  MutexLock lock(&reading_mu_);
+  while (reading_ != nullptr) {
+    if (progress != nullptr) {
+      absl::Status status =
+          progress(reading_->bytes() - reading_->left_bytes());
+      if (!status.ok()) return status;
+    }
+    (void)read_.WaitFor(&reading_mu_, kProgressInterval);
+  }
+  return absl::OkStatus();
+}
+
+uint64_t SaveDir::RestoringBytes(uint64_t uid) const {
+  MutexLock lock(&reading_mu_);
+  return reading_ == nullptr ? 0 : reading_->LeftOf(uid);
+}
+
 absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
+                                                bool all,
                                                 const Progress& progress) {
   const absl::Time began = absl::Now();
   const std::string path = PathOf(last_);
@@ -215,7 +309,7 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
   if (!dir.ok()) return Refuse(std::string(dir.status().message()), path);
   auto file = dir->OpenFile(kManifestFile);
   if (!file.ok()) return Refuse(std::string(file.status().message()), path);
-  auto bytes = ReadAll(*std::move(file));
+  auto bytes = ReadFile(*std::move(file));
   if (!bytes.ok()) return Refuse(std::string(bytes.status().message()), path);
   auto manifest = ParseManifest(*bytes);
   if (!manifest.ok()) {
@@ -223,13 +317,19 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
                   path);
   }
   const auto memory_bytes = static_cast<uint64_t>(manifest->memory_bytes());
-  SaveReader reader(&*dir, *std::move(manifest), engine, &progress);
-  absl::Status status = reader.ReadImages();
+  SaveReader reader(*std::move(dir), *std::move(manifest), engine, &progress);
+  absl::Status status = all ? reader.ReadImages() : reader.OpenImages();
   const bool none = reader.volumes() + reader.snapshots() == 0;
   if (status.ok() && none && !reader.damaged().empty()) {
     return Refuse(absl::StrCat("nothing of the save ", path,
                                " can be read: ", reader.damaged()[0].why),
                   path);
+  }
+  std::shared_ptr<ReadBack> reading;
+  if (status.ok() && !all) {
+    auto begun = reader.BeginReadBack();
+    status = begun.status();
+    if (begun.ok()) reading = *std::move(begun);
   }
   if (status.ok()) status = reader.Publish();
   if (absl::IsResourceExhausted(status)) {
@@ -254,6 +354,8 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
   restored.bytes = reader.bytes();
   restored.damaged = reader.damaged();
   restored.took = absl::Now() - began;
+  MutexLock lock(&reading_mu_);
+  reading_ = std::move(reading);
   return restored;
 }
 
@@ -261,6 +363,8 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
 
 absl::StatusOr<SaveDir::Saved> SaveDir::Save(engine::Engine* engine, bool quiet,
                                              const Progress& progress) {
+  absl::Status restored = AwaitRestored(progress);
+  if (!restored.ok()) return restored;
   if (quiet) {
     mu_.Lock();
   } else if (!mu_.TryLock()) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,6 +16,7 @@
 #include "base/mutex.h"
 #include "server/engine/engine.h"
 #include "server/saves/directory.h"
+#include "server/saves/read_back.h"
 #include "server/saves/save_plan.h"
 #include "server/saves/save_writer.h"
 
@@ -39,6 +41,7 @@ class SaveDir {
     absl::Duration took;
     std::vector<LeftOut> left_out;
   };
+  // `bytes` and `took` are of all that was read.
   struct Restored {
     std::string path;  // "": there was no save.
     size_t volumes = 0;
@@ -56,8 +59,9 @@ class SaveDir {
     absl::Time last_time = absl::UnixEpoch();  // When that began.
     absl::Duration last_took;
     uint64_t last_bytes = 0;
-    // Of the one that was read.
+    // Of the one that was read, and what of its files is still to be read.
     uint64_t restored_bytes = 0;
+    uint64_t restoring_bytes = 0;
     uint64_t damaged_images = 0;
   };
 
@@ -65,6 +69,10 @@ class SaveDir {
   // FAILED_PRECONDITION when another process has it; errors of files.
   static absl::StatusOr<std::unique_ptr<SaveDir>> Open(const std::string& path,
                                                        DiskHook hook = nullptr);
+  // Stops reading.
+  ~SaveDir();
+  SaveDir(const SaveDir&) = delete;
+  SaveDir& operator=(const SaveDir&) = delete;
 
   // Reads the last save into `engine`, which has no volumes.
   // FAILED_PRECONDITION says what to do when there is a save that cannot be
@@ -74,25 +82,41 @@ class SaveDir {
   absl::StatusOr<Restored> Restore(engine::Engine* engine,
                                    const Progress& progress);
 
-  // Saves all that `engine` has. With `quiet` nobody changes anything
-  // meanwhile; else it is as of one instant, while all is in use. What is
-  // deleted meanwhile may be missing.
-  // Waits for another save if `quiet`, else FAILED_PRECONDITION, reason
-  // SAVE_UNDER_WAY. FAILED_PRECONDITION, reason SAVE_FAILED, when the disk or
-  // a volume fails; the errors of `progress`. The last good save is still there
-  // then.
+  // The same, but the content of the volumes is read afterwards, by a thread of
+  // this, and before that when somebody asks for it. A volume of which some is
+  // damaged answers DATA_LOSS for that. `took` is then what it took until all
+  // could be served. The engine must outlive this.
+  absl::StatusOr<Restored> Begin(engine::Engine* engine,
+                                 const Progress& progress);
+  // Returns when all of it is read. The errors of `progress`.
+  absl::Status AwaitRestored(const Progress& progress)
+      ABSL_LOCKS_EXCLUDED(reading_mu_);
+  // How much is still to be read of the images of a volume or snapshot.
+  uint64_t RestoringBytes(uint64_t uid) const ABSL_LOCKS_EXCLUDED(reading_mu_);
+
+  // Saves all that `engine` has, once AwaitRestored. With `quiet` nobody
+  // changes anything meanwhile; else it is as of one instant, while all is in
+  // use. What is deleted meanwhile may be missing. Waits for another save if
+  // `quiet`, else FAILED_PRECONDITION, reason SAVE_UNDER_WAY.
+  // FAILED_PRECONDITION, reason SAVE_FAILED, when the disk or a volume fails;
+  // the errors of `progress`. The last good save is still there then.
   absl::StatusOr<Saved> Save(engine::Engine* engine, bool quiet,
                              const Progress& progress);
 
-  Stats stats() const ABSL_LOCKS_EXCLUDED(stats_mu_);
+  Stats stats() const ABSL_LOCKS_EXCLUDED(stats_mu_, reading_mu_);
   const std::string& path() const { return dir_.path(); }
 
  private:
   explicit SaveDir(Directory dir) : dir_(std::move(dir)) {}
 
-  absl::StatusOr<Restored> Read(engine::Engine* engine,
+  absl::StatusOr<Restored> Read(engine::Engine* engine, bool all,
                                 const Progress& progress)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Restored> ReadAll(engine::Engine* engine, bool all,
+                                   const Progress& progress);
+  // What the thread does.
+  void ReadRest(engine::Engine* engine, Restored restored)
+      ABSL_LOCKS_EXCLUDED(mu_, reading_mu_, stats_mu_);
   absl::StatusOr<Saved> Write(engine::Engine* engine, bool quiet,
                               const Progress& progress)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -114,6 +138,13 @@ class SaveDir {
   bool keep_last_ ABSL_GUARDED_BY(mu_) = false;
   mutable Mutex stats_mu_;
   Stats stats_ ABSL_GUARDED_BY(stats_mu_);
+
+  mutable Mutex reading_mu_;
+  CondVar read_;
+  // nullptr when all is read.
+  std::shared_ptr<ReadBack> reading_ ABSL_GUARDED_BY(reading_mu_);
+  std::atomic<bool> stops_{false};
+  std::thread thread_;
 };
 
 }  // namespace ramvol::saves

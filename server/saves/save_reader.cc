@@ -17,9 +17,23 @@ namespace ramvol::saves {
 namespace {
 
 constexpr size_t kPieceBytes = size_t{1} << 20;
+constexpr size_t kChunksAtOnce = 1024;
 
 bool IsSnapshot(const state::v1::SavedRoot& root) {
   return root.settings().name().substr(0, 1) == "@";
+}
+
+// Whether its memory is reserved.
+bool IsReserved(const state::v1::SavedRoot& root) {
+  return OptionsOf(root.settings()).allocator == engine::Allocator::kMalloc &&
+         !IsSnapshot(root);
+}
+
+absl::Status ClearChunk(engine::Volume& volume, uint64_t chunk) {
+  const uint64_t offset = chunk * qcow2::kClusterBytes;
+  const uint64_t size = volume.size_bytes();
+  if (offset >= size) return absl::OkStatus();
+  return volume.Trim(offset, std::min(qcow2::kClusterBytes, size - offset));
 }
 
 // Of the image, rather than of the engine.
@@ -38,23 +52,16 @@ class ImageCheck final : public qcow2::StreamSink {
       : root_(root), sink_(*sink) {}
 
   absl::Status OnHeader(const qcow2::Header& header) override {
-    const bool right =
-        header.origin->id == root_.image_id() &&
-        header.exact_size_bytes() ==
-            static_cast<uint64_t>(root_.settings().size_bytes()) &&
-        header.backing_file.empty() == (root_.backing() == 0);
-    if (!right) return qcow2::Damaged("it is another image than was saved");
-    return sink_.OnHeader(header);
+    absl::Status right = CheckHeader(root_, header);
+    return right.ok() ? sink_.OnHeader(header) : right;
   }
   absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
                          absl::Span<char> bytes) override {
     return sink_.OnCluster(cluster, kind, bytes);
   }
   absl::Status OnTrailer(const qcow2::Trailer& trailer) override {
-    if (!trailer.has_digest || trailer.digest != root_.digest()) {
-      return qcow2::Damaged("its end is not what was saved");
-    }
-    return sink_.OnTrailer(trailer);
+    absl::Status right = CheckTrailer(root_, trailer);
+    return right.ok() ? sink_.OnTrailer(trailer) : right;
   }
 
  private:
@@ -66,75 +73,139 @@ class ImageCheck final : public qcow2::StreamSink {
 
 SaveReader::~SaveReader() {
   if (published_) return;
+  engine_.EndOutside();
   for (const auto& volume : made_) {
     if (volume != nullptr) (void)engine_.DeleteVolume(volume, /*force=*/true);
   }
 }
 
 absl::Status SaveReader::ReadImages() {
-  for (int i = 0; i < manifest_.roots_size(); ++i) {
+  return MakeAll([this](int place, std::shared_ptr<engine::Volume>* made) {
+    return ReadRoot(manifest_.roots(place), made);
+  });
+}
+
+absl::Status SaveReader::OpenImages() {
+  images_.resize(made_.size());
+  return MakeAll([this](int place, std::shared_ptr<engine::Volume>* made) {
+    return OpenRoot(place, made);
+  });
+}
+
+absl::Status SaveReader::MakeAll(MakeRoot make_root) {
+  absl::Status result;
+  for (int i = 0; result.ok() && i < manifest_.roots_size(); ++i) {
     const state::v1::SavedRoot& root = manifest_.roots(i);
-    const std::string& name = root.settings().name();
-    if (root.backing() > 0 &&
-        made_[static_cast<size_t>(root.backing() - 1)] == nullptr) {
-      damaged_.push_back(
-          {name, absl::StrCat("its image, ", dir_.path(), "/", root.file(),
-                              ", lies on ",
-                              manifest_.roots(root.backing() - 1).file(),
-                              ", which is not back")});
+    if (root.backing() > 0 && lost_[static_cast<size_t>(root.backing() - 1)]) {
+      result = Lose(i, absl::StrCat("lies on ",
+                                    manifest_.roots(root.backing() - 1).file(),
+                                    ", which is not back"));
       continue;
     }
     std::shared_ptr<engine::Volume>& made = made_[static_cast<size_t>(i)];
-    absl::Status status = ReadRoot(root, &made);
+    absl::Status status = make_root(i, &made);
+    if (status.ok()) status = Complete(root, &made);
     if (status.ok()) {
       ++(IsSnapshot(root) ? snapshots_ : volumes_);
       continue;
     }
     if (made != nullptr) (void)engine_.DeleteVolume(made, /*force=*/true);
     made = nullptr;
-    if (!IsDamage(status)) {
-      return Annotate(status, absl::StrCat("volume \"", name, "\""));
-    }
-    damaged_.push_back(
-        {name, absl::StrCat("its image, ", dir_.path(), "/", root.file(),
-                            ", cannot be read: ", status.message())});
+    result = IsDamage(status)
+                 ? Lose(i, absl::StrCat("cannot be read: ", status.message()))
+                 : Annotate(status, absl::StrCat("volume \"",
+                                                 root.settings().name(), "\""));
   }
+  return result;
+}
+
+absl::Status SaveReader::Lose(int place, std::string why) {
+  const state::v1::SavedRoot& root = manifest_.roots(place);
+  damaged_.push_back(
+      {root.settings().name(),
+       absl::StrCat("its image, ", dir_.path(), "/", root.file(), ", ", why)});
+  auto damaged = engine_.CreateDamaged(OptionsOf(root.settings()), root.uid());
+  if (!damaged.ok()) return damaged.status();
+  (*damaged)->set_completeness(engine::Completeness::kIncomplete);
+  made_[static_cast<size_t>(place)] = *std::move(damaged);
+  lost_[static_cast<size_t>(place)] = true;
   return absl::OkStatus();
+}
+
+absl::Status SaveReader::OpenRoot(int place,
+                                  std::shared_ptr<engine::Volume>* made) {
+  const state::v1::SavedRoot& root = manifest_.roots(place);
+  SavedImage& image = images_[static_cast<size_t>(place)];
+  auto opened = SavedImage::Open(dir_, root);
+  if (!opened.ok()) return opened.status();
+  image = *std::move(opened);
+  auto hidden = MakeHidden(root);
+  if (!hidden.ok()) return hidden.status();
+  *made = *std::move(hidden);
+  if (root.backing() > 0) {
+    engine::VolumeUpdate update;
+    update.size_bytes = static_cast<uint64_t>(root.settings().size_bytes());
+    absl::Status status = (*made)->Update(update);
+    if (!status.ok()) return status;
+  }
+  std::vector<uint64_t> chunks;
+  const auto number = static_cast<uint32_t>(place);
+  absl::Status status = image.ForEachCluster(
+      dir_, [&](uint64_t cluster, qcow2::ClusterKind kind, uint64_t bytes) {
+        if (kind == qcow2::ClusterKind::kZeroes) {
+          return root.backing() > 0 ? ClearChunk(**made, cluster)
+                                    : absl::OkStatus();
+        }
+        if (!IsReserved(root)) content_bytes_ += bytes;
+        chunks.push_back(cluster);
+        if (chunks.size() < kChunksAtOnce) return absl::OkStatus();
+        absl::Status added = (*made)->AddOutside(number, chunks);
+        chunks.clear();
+        if (added.ok() && progress_ != nullptr) added = progress_(bytes_);
+        return added;
+      });
+  if (status.ok()) status = (*made)->AddOutside(number, chunks);
+  bytes_ += static_cast<uint64_t>(root.file_bytes());
+  return status;
 }
 
 absl::Status SaveReader::ReadRoot(const state::v1::SavedRoot& root,
                                   std::shared_ptr<engine::Volume>* made) {
   auto file = dir_.OpenFile(root.file());
   if (!file.ok()) return file.status();
-  absl::Status status = Feed(root, *file, made);
-  return status.ok() ? Complete(root, made) : status;
+  return Feed(root, *file, made);
 }
 
-absl::Status SaveReader::Feed(const state::v1::SavedRoot& root, OldFile& file,
-                              std::shared_ptr<engine::Volume>* made) {
+absl::StatusOr<std::shared_ptr<engine::Volume>> SaveReader::MakeHidden(
+    const state::v1::SavedRoot& root) {
   engine::VolumeOptions options = OptionsOf(root.settings());
   if (IsSnapshot(root)) options.name.erase(0, 1);
   options.read_only = false;
   // It counts what it is filled with; an earlier server may have counted less.
   options.memory_limit_bytes = 0;
   const uint64_t uid = IsSnapshot(root) ? 0 : root.uid();
-  uint64_t below_id = 0;
   std::shared_ptr<engine::Volume> below;
   if (root.backing() > 0) {
-    below = made_[static_cast<size_t>(root.backing() - 1)];
-    below_id = manifest_.roots(root.backing() - 1).image_id();
+    below = BelowOf(root);
     // The image sets the size that it has.
     options.size_bytes = std::max(options.size_bytes, below->size_bytes());
   }
-  auto hidden = engine_.CreateHidden(options, below, uid);
+  return engine_.CreateHidden(options, below, uid);
+}
+
+absl::Status SaveReader::Feed(const state::v1::SavedRoot& root, OldFile& file,
+                              std::shared_ptr<engine::Volume>* made) {
+  auto hidden = MakeHidden(root);
   if (!hidden.ok()) return hidden.status();
   *made = *std::move(hidden);
+  const uint64_t below_id =
+      root.backing() > 0 ? manifest_.roots(root.backing() - 1).image_id() : 0;
 
   const auto make = [made](const qcow2::Header&) {
     return absl::StatusOr<std::shared_ptr<engine::Volume>>(*made);
   };
   std::optional<archive::VolumeSink> sink;
-  if (below == nullptr) {
+  if (root.backing() == 0) {
     sink.emplace(make);
   } else {
     sink.emplace(*made, below_id);
@@ -167,6 +238,18 @@ absl::Status SaveReader::Complete(const state::v1::SavedRoot& root,
   const std::shared_ptr<engine::Volume> filled =
       std::exchange(*made, *std::move(snapshot));
   return engine_.DeleteVolume(filled, /*force=*/true);
+}
+
+absl::StatusOr<std::shared_ptr<ReadBack>> SaveReader::BeginReadBack() {
+  ReadBack::Volumes volumes = made_;
+  for (size_t i = 0; i < volumes.size(); ++i) {
+    if (lost_[i]) volumes[i] = nullptr;
+  }
+  const auto reading = std::make_shared<ReadBack>(
+      std::move(dir_), manifest_, std::move(images_), std::move(volumes));
+  absl::Status status = ReadBack::Begin(reading, &engine_, content_bytes_);
+  if (!status.ok()) return status;
+  return reading;
 }
 
 absl::Status SaveReader::Publish() {

@@ -8,37 +8,48 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "ramvol/state/v1/state.pb.h"
 #include "server/engine/engine.h"
 #include "server/saves/directory.h"
+#include "server/saves/read_back.h"
 #include "server/saves/save_writer.h"
+#include "server/saves/saved_image.h"
 
 namespace ramvol::saves {
 
 // One save. What it made goes with it unless it was published. Not thread-safe;
-// borrows all but the manifest.
+// borrows the engine and `progress`.
 class SaveReader {
  public:
-  SaveReader(const Directory* dir, state::v1::SaveManifest manifest,
+  SaveReader(Directory dir, state::v1::SaveManifest manifest,
              engine::Engine* engine, const Progress* progress)
-      : dir_(*dir),
+      : dir_(std::move(dir)),
         manifest_(std::move(manifest)),
         engine_(*engine),
         progress_(*progress),
-        made_(static_cast<size_t>(manifest_.roots_size())) {}
+        made_(static_cast<size_t>(manifest_.roots_size())),
+        lost_(made_.size()) {}
   ~SaveReader();
 
   SaveReader(const SaveReader&) = delete;
   SaveReader& operator=(const SaveReader&) = delete;
 
-  // Makes hidden volumes and snapshots of the images. Those that are damaged,
-  // and those that lie on them, are left out. The errors of the engine, such as
-  // RESOURCE_EXHAUSTED, and of `progress`.
+  // Makes hidden volumes and snapshots of the images. Those of images that are
+  // damaged, and that lie on such, are damaged volumes. The errors of the
+  // engine, such as RESOURCE_EXHAUSTED, and of `progress`.
   absl::Status ReadImages();
+  // The same without what is in them, which is outside: reads only their
+  // beginnings, ends and tables.
+  absl::Status OpenImages();
   // Lets everybody see them, in one step.
   absl::Status Publish();
+  // After OpenImages: has all that is outside read in, on demand from now on,
+  // the rest by ReadBack::Run. RESOURCE_EXHAUSTED when that does not fit. Call
+  // it before Publish, and nothing but that afterwards.
+  absl::StatusOr<std::shared_ptr<ReadBack>> BeginReadBack();
 
   uint64_t bytes() const { return bytes_; }
   size_t volumes() const { return volumes_; }
@@ -46,25 +57,43 @@ class SaveReader {
   const std::vector<LeftOut>& damaged() const { return damaged_; }
 
  private:
+  // Makes the volume of a root. One of the two ways to fill it.
+  using MakeRoot = absl::FunctionRef<absl::Status(
+      int place, std::shared_ptr<engine::Volume>* made)>;
+  absl::Status MakeAll(MakeRoot make_root);
+  // OK when the root is lost, and there is a damaged volume for it.
+  absl::Status Lose(int place, std::string why);
   absl::Status ReadRoot(const state::v1::SavedRoot& root,
                         std::shared_ptr<engine::Volume>* made);
+  absl::Status OpenRoot(int place, std::shared_ptr<engine::Volume>* made);
+  // Makes it without content, or with that of what it lies on.
+  absl::StatusOr<std::shared_ptr<engine::Volume>> MakeHidden(
+      const state::v1::SavedRoot& root);
+  const std::shared_ptr<engine::Volume>& BelowOf(
+      const state::v1::SavedRoot& root) const {
+    return made_[static_cast<size_t>(root.backing() - 1)];
+  }
   absl::Status Feed(const state::v1::SavedRoot& root, OldFile& file,
                     std::shared_ptr<engine::Volume>* made);
   // Gives it what it could not have while it was filled.
   absl::Status Complete(const state::v1::SavedRoot& root,
                         std::shared_ptr<engine::Volume>* made);
 
-  const Directory& dir_;
+  Directory dir_;
   const state::v1::SaveManifest manifest_;
   engine::Engine& engine_;
   const Progress& progress_;
-  // By their places in the manifest; nullptr: damaged.
+  // By their places in the manifest. Of those that are lost, damaged ones.
   std::vector<std::shared_ptr<engine::Volume>> made_;
+  std::vector<bool> lost_;
   bool published_ = false;
   uint64_t bytes_ = 0;
   size_t volumes_ = 0;
   size_t snapshots_ = 0;
   std::vector<LeftOut> damaged_;
+  // Of OpenImages.
+  std::vector<SavedImage> images_;
+  uint64_t content_bytes_ = 0;
 };
 
 }  // namespace ramvol::saves

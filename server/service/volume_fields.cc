@@ -352,7 +352,16 @@ void FillVolume(const engine::Volume& from, v1::Volume* volume) {
 }
 
 v1::VolumeState StateOf(const engine::Volume& volume) {
-  return volume.damaged() ? v1::VOLUME_STATE_DAMAGED : v1::VOLUME_STATE_READY;
+  if (volume.damaged()) return v1::VOLUME_STATE_DAMAGED;
+  switch (volume.completeness()) {
+    case engine::Completeness::kRestoring:
+      return v1::VOLUME_STATE_RESTORING;
+    case engine::Completeness::kIncomplete:
+      return v1::VOLUME_STATE_INCOMPLETE;
+    case engine::Completeness::kComplete:
+      break;
+  }
+  return v1::VOLUME_STATE_READY;
 }
 
 v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {

@@ -230,6 +230,8 @@ grpc::ServerUnaryReactor* VolumeService::StatVolume(
         auto stats = catalog_->Stat(request.name());
         if (!stats.ok()) return stats.status();
         *response->mutable_stats() = MakeStats(*stats);
+        response->mutable_stats()->set_restoring_bytes(
+            RestoringBytes(request.name()));
         return absl::OkStatus();
       });
   return runner_.Run(Lane::kPrompt, std::move(task));
@@ -454,6 +456,13 @@ EventWatchers::Reactor* VolumeService::WatchEvents(
   return watchers_->Watch(context, request, *access_);
 }
 
+int64_t VolumeService::RestoringBytes(const std::string& name) const {
+  if (save_dir_ == nullptr) return 0;
+  const auto volume = engine_->Find(name);
+  if (!volume.ok()) return 0;
+  return static_cast<int64_t>(save_dir_->RestoringBytes((*volume)->uid()));
+}
+
 void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
   const auto i64 = [](uint64_t value) { return static_cast<int64_t>(value); };
   const engine::EngineStats stats = engine_->Stats();
@@ -470,6 +479,9 @@ void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
   info->set_hot_cache_dirty_bytes(i64(stats.hot_cache_dirty_bytes));
   info->set_snapshots(static_cast<int32_t>(stats.snapshots));
   info->set_shared_bytes(i64(stats.shared_bytes));
+  if (save_dir_ != nullptr) {
+    info->set_restoring_bytes(i64(save_dir_->stats().restoring_bytes));
+  }
   info->set_max_data_bytes(kMaxDataBytes);
   info->set_io_window_operations(static_cast<int32_t>(kMaxWindowOperations));
   info->set_io_window_bytes(kMaxWindowBytes);

@@ -135,6 +135,8 @@ class VolumeService final : public VolumeServiceBase {
                            v1::ListClientsResponse* response) const;
   absl::Status Save(const grpc::CallbackServerContext& context,
                     v1::SaveAllResponse* response) const;
+  // What is still to be read of a volume.
+  int64_t RestoringBytes(const std::string& name) const;
   void FillInfo(v1::GetServerInfoResponse* info) const;
 
   engine::Engine* const engine_;

@@ -92,10 +92,21 @@ class Server:
         for one in listed + snapshots:
             one.pop("expireTime", None)
             one.pop("stats", None)
+            one.pop("state")  # RESTORING for a while.
         names = [one["name"] for one in listed if one["name"] != "empty"]
         names += ["@" + one["name"] for one in snapshots]
         digests = {n: hashlib.sha256(self.content(n)).hexdigest() for n in names}
         return listed, snapshots, digests
+
+    def restored(self):
+        """Waits until all of the save is read."""
+        end = time.monotonic() + PATIENCE
+        while int(self.json("server").get("restoringBytes", 0)) > 0:
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
+        while " recovered" not in self.log():
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
 
     def memory(self):
         return int(self.json("server")["memoryUsedBytes"])
@@ -207,15 +218,17 @@ def round_trip(folder):
     log = server.stop()
     assert "saved:" in log or " saved" in log, log
 
+    assert log.rindex(" saved") < log.rindex(" stopped"), log
+
     server = Server(folder)
     assert server.everything() == before
+    server.restored()
     print(
         f"memory {memory / MIB:.1f} MiB, {server.memory() / MIB:.1f} MiB after it; "
         f"disk {int(saved['bytes']) / MIB:.1f} MiB; resident at most "
         f"{server.resident('VmHWM') / MIB:.0f} MiB"
     )
     assert server.memory() < memory * 1.15, (server.memory(), memory)
-    assert " recovered" in server.log(), server.log()
     # Its snapshots and clones are as good as others.
     server.run("clone", "@gold", "another")
     server.run("revert", "clone0", "@of-clone0")
@@ -251,6 +264,44 @@ def killed_saves(folder, before):
     server.stop()
     names = os.listdir(f"{folder}/saves")
     assert len(names) == 1 and names[0].startswith("save-"), names
+
+
+def interrupted_starts(folder, before):
+    """Killed or stopped at any time of reading back, the server loses nothing."""
+    server = Server(folder)
+    noise = RNG.randbytes(160 * MIB)
+    with open(f"{folder}/noise.img", "wb") as file:
+        file.write(noise)
+    server.run("import", f"{folder}/noise.img", "noise")
+    server.stop()
+    whole = 0
+    duration = 1.0
+    for i in range(KILLS):
+        began = time.monotonic()
+        server = Server(folder)
+        last = server.run("read", "noise", 160 * MIB - 10, 10).stdout
+        took = time.monotonic() - began
+        assert last == noise[-10:], i
+        if i == 0:
+            left = int(server.json("server").get("restoringBytes", 0))
+            server.restored()
+            duration = time.monotonic() - began
+            print(
+                f"first read after {took:.2f} s, with {left / MIB:.0f} MiB still to "
+                f"read; all is read after {duration:.2f} s"
+            )
+        elif i % 2 == 0:
+            time.sleep(RNG.uniform(0, duration))
+        whole += " recovered" in server.log()
+        if RNG.randrange(2):
+            server.kill()
+        else:
+            server.stop()
+    server = Server(folder)
+    server.run("rm", "noise")
+    assert server.everything() == before
+    print(f"ended {KILLS} starts, of which {whole} had read everything")
+    server.stop()
 
 
 def full_disk(folder, before):
@@ -292,8 +343,15 @@ def other_refusals(folder, before):
         file.truncate(70000)
     server = Server(folder)
     assert "data_loss" in server.log() and "plain.qcow2" in server.log(), server.log()
-    names = {volume["name"] for volume in server.json("ls")["volumes"]}
-    assert names == {volume["name"] for volume in before[0]} - {"plain"}, names
+    server.restored()
+    states = {one["name"]: one["state"] for one in server.json("ls")["volumes"]}
+    assert states.pop("plain") == "VOLUME_STATE_DAMAGED", states
+    assert states.keys() == {one["name"] for one in before[0]} - {"plain"}, states
+    assert set(states.values()) == {"VOLUME_STATE_READY"}, states
+    assert b"damaged" in server.run("ls").stdout
+    lost = server.run("read", "plain", 0, 10, check=False)
+    assert b"VOLUME_DAMAGED" in lost.stderr, lost
+    server.run("rm", "plain")
     server.stop()
     kept = save.replace("/save-", "/kept-")
     assert os.path.exists(f"{kept}/plain.qcow2"), os.listdir(f"{folder}/saves")
@@ -332,6 +390,7 @@ def main():
         try:
             before = round_trip(folder)
             killed_saves(folder, before)
+            interrupted_starts(folder, before)
             full_disk(folder, before)
             other_refusals(folder, before)
             state_wins(folder)

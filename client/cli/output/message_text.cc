@@ -288,6 +288,10 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
   fields.Add("Memory", FormatBytes(stats.memory_bytes()));
   fields.Add("Own", FormatBytes(stats.own_bytes()));
   fields.Add("Shared", FormatBytes(stats.shared_bytes()));
+  if (stats.restoring_bytes() > 0) {
+    fields.Add("Restoring",
+               absl::StrCat(FormatBytes(stats.restoring_bytes()), " to read"));
+  }
   fields.Add("Memory limit", Limit(stats.memory_limit_bytes()));
   fields.Add("Hot",
              absl::StrCat(Size(stats.hot_bytes()), ", of which ",
@@ -393,6 +397,10 @@ std::string ServerText(const v1::GetServerInfoResponse& info, absl::Time now) {
                                          ", ", Percent(used, limit)));
   fields.Add("Allocated", FormatBytes(info.memory_allocated_bytes()));
   fields.Add("Shared", FormatBytes(info.shared_bytes()));
+  if (info.restoring_bytes() > 0) {
+    fields.Add("Restoring",
+               absl::StrCat(FormatBytes(info.restoring_bytes()), " to read"));
+  }
   fields.Add("Resident", FormatBytes(info.memory_resident_bytes()));
   fields.Add(
       "Hot cache",

@@ -117,61 +117,6 @@ class SaveDirTest : public ::testing::Test {
     return status;
   }
 
-  // Volumes of all kinds, snapshots, clones.
-  void Fill(TestVolumes& volumes, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    for (const engine::Allocator allocator :
-         {engine::Allocator::kZstd, engine::Allocator::kSparse,
-          engine::Allocator::kMalloc}) {
-      engine::VolumeOptions options;
-      options.name = absl::StrCat("disk", static_cast<int>(allocator));
-      options.size_bytes = kSize + 12345 * static_cast<int>(allocator);
-      options.allocator = allocator;
-      options.write_level = 3;
-      if (allocator == engine::Allocator::kZstd) {
-        options.memory_limit_bytes = 100 << 20;
-        options.min_frame_bytes = 8192;
-      }
-      Scribble(*volumes.Create(options), random, 20);
-      volumes.Snapshot(options.name, options.name + "-early");
-      Scribble(*volumes.Find(options.name), random, 5);
-      volumes.Snapshot(options.name, options.name + "-late");
-      Scribble(*volumes.Find(options.name), random, 5);
-      volumes.Clone("@" + options.name + "-early", options.name + "-clone");
-      Scribble(*volumes.Find(options.name + "-clone"), random, 3);
-      volumes.Snapshot(options.name + "-clone", options.name + "-of-clone");
-    }
-    volumes.Create("empty", 1);
-    engine::VolumeUpdate update;
-    update.size_bytes = 2 << 20;
-    update.read_only = true;
-    EXPECT_THAT(volumes.Find("disk1-clone")->Update(update), IsOk());
-    update.size_bytes = 9 << 20;
-    update.read_only = false;
-    EXPECT_THAT(volumes.Find("disk0-clone")->Update(update), IsOk());
-  }
-  // A few small ones, for tests that save them again and again.
-  static void FillALittle(TestVolumes& volumes, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    Scribble(*volumes.Create("disk", 1 << 20), random, 4);
-    volumes.Snapshot("disk", "snapshot");
-    Scribble(*volumes.Find("disk"), random, 2);
-    Scribble(*volumes.Clone("@snapshot", "clone"), random, 2);
-    Scribble(*volumes.Create("other", 1 << 20), random, 2);
-  }
-  static void Scribble(engine::Volume& volume, std::mt19937_64& random,
-                       int steps) {
-    for (int i = 0; i < steps; ++i) {
-      const uint64_t length = 1 + random() % 200000;
-      const uint64_t offset = random() % (volume.size_bytes() - length);
-      if (random() % 5 == 0) {
-        EXPECT_THAT(volume.Trim(offset, length), IsOk());
-      } else {
-        EXPECT_THAT(volume.Write(offset, RandomData(random, length)), IsOk());
-      }
-    }
-  }
-
   TempDir dir_;
 };
 
@@ -549,8 +494,17 @@ TEST_F(SaveDirTest, ADamagedSaveIsKeptWhenTheNextOneComes) {
   EXPECT_EQ(restored->damaged[0].name, "disk1");
   EXPECT_THAT(restored->damaged[0].why, HasSubstr(file));
   EXPECT_EQ(dir->stats().damaged_images, 1u);
+  // It is there to be seen, and to be deleted.
+  auto disk = after.Find("disk1");
+  EXPECT_TRUE(disk->damaged());
+  EXPECT_EQ(disk->uid(), volumes.Find("disk1")->uid());
+  std::string byte(1, '?');
+  EXPECT_THAT(disk->Read(0, absl::MakeSpan(byte)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("damaged")));
   ASSERT_THAT(dir->Save(&after.engine(), true, nullptr).status(), IsOk());
   EXPECT_THAT(FilesIn(path()), ElementsAre("kept-1", "save-2"));
+  EXPECT_THAT(after.engine().DeleteVolume(disk, false), IsOk());
+  EXPECT_FALSE(after.engine().Find("disk1").ok());
   ASSERT_THAT(dir->Save(&after.engine(), true, nullptr).status(), IsOk());
   EXPECT_THAT(FilesIn(path()), ElementsAre("kept-1", "save-3"));
 }

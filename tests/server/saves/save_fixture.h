@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "ramvol/state/v1/state.pb.h"
 #include "server/engine/engine.h"
 #include "server/saves/save_dir.h"
+#include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::saves {
@@ -100,12 +102,12 @@ class TestVolumes {
     return *std::move(found);
   }
 
-  // All that must be the same after a restart.
+  // All that must be the same after a restart. Damaged ones are left out.
   std::map<std::string, std::string> Everything() {
     std::map<std::string, std::string> all;
     for (const char* const after : {"", "@"}) {
       for (const auto& [name, volume] : engine_->List(after, 1000000)) {
-        all[name] = All(*volume);
+        if (!volume->damaged()) all[name] = All(*volume);
       }
     }
     return all;
@@ -145,6 +147,66 @@ class TestVolumes {
   int64_t second_ = 1000;
   std::unique_ptr<engine::Engine> engine_;
 };
+
+// About the size of what Fill makes.
+inline constexpr uint64_t kFilledBytes = 4 << 20;
+
+inline void Scribble(engine::Volume& volume, std::mt19937_64& random,
+                     int steps) {
+  for (int i = 0; i < steps; ++i) {
+    const uint64_t length = 1 + random() % 200000;
+    const uint64_t offset = random() % (volume.size_bytes() - length);
+    if (random() % 5 == 0) {
+      EXPECT_THAT(volume.Trim(offset, length), testing::IsOk());
+    } else {
+      EXPECT_THAT(volume.Write(offset, testing::RandomData(random, length)),
+                  testing::IsOk());
+    }
+  }
+}
+
+// Volumes of all kinds, snapshots, clones.
+inline void Fill(TestVolumes& volumes, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (const engine::Allocator allocator :
+       {engine::Allocator::kZstd, engine::Allocator::kSparse,
+        engine::Allocator::kMalloc}) {
+    engine::VolumeOptions options;
+    options.name = absl::StrCat("disk", static_cast<int>(allocator));
+    options.size_bytes = kFilledBytes + 12345 * static_cast<int>(allocator);
+    options.allocator = allocator;
+    options.write_level = 3;
+    if (allocator == engine::Allocator::kZstd) {
+      options.memory_limit_bytes = 100 << 20;
+      options.min_frame_bytes = 8192;
+    }
+    Scribble(*volumes.Create(options), random, 20);
+    volumes.Snapshot(options.name, options.name + "-early");
+    Scribble(*volumes.Find(options.name), random, 5);
+    volumes.Snapshot(options.name, options.name + "-late");
+    Scribble(*volumes.Find(options.name), random, 5);
+    volumes.Clone("@" + options.name + "-early", options.name + "-clone");
+    Scribble(*volumes.Find(options.name + "-clone"), random, 3);
+    volumes.Snapshot(options.name + "-clone", options.name + "-of-clone");
+  }
+  volumes.Create("empty", 1);
+  engine::VolumeUpdate update;
+  update.size_bytes = 2 << 20;
+  update.read_only = true;
+  EXPECT_THAT(volumes.Find("disk1-clone")->Update(update), testing::IsOk());
+  update.size_bytes = 9 << 20;
+  update.read_only = false;
+  EXPECT_THAT(volumes.Find("disk0-clone")->Update(update), testing::IsOk());
+}
+// A few small ones, for tests that save them again and again.
+inline void FillALittle(TestVolumes& volumes, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  Scribble(*volumes.Create("disk", 1 << 20), random, 4);
+  volumes.Snapshot("disk", "snapshot");
+  Scribble(*volumes.Find("disk"), random, 2);
+  Scribble(*volumes.Clone("@snapshot", "clone"), random, 2);
+  Scribble(*volumes.Create("other", 1 << 20), random, 2);
+}
 
 }  // namespace ramvol::saves
 

@@ -1,0 +1,171 @@
+#include "server/saves/read_back.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "qcow2/format.h"
+#include "qcow2/stream_reader.h"
+#include "qcow2/trailer.h"
+#include "server/archive/cluster_codec.h"
+
+namespace ramvol::saves {
+namespace {
+
+constexpr size_t kPieceBytes = size_t{1} << 20;
+
+// Puts what comes of an image into its volume. What cannot be decompressed
+// makes the digest wrong, too.
+class PutSink final : public qcow2::StreamSink {
+ public:
+  PutSink(const state::v1::SavedRoot& root, uint32_t image,
+          engine::Volume* volume)
+      : root_(root), image_(image), volume_(*volume) {}
+
+  absl::Status OnHeader(const qcow2::Header& header) override {
+    return CheckHeader(root_, header);
+  }
+  absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
+                         absl::Span<char> bytes) override {
+    if (kind == qcow2::ClusterKind::kZeroes) return absl::OkStatus();
+    engine::EncodedChunk& chunk = batch_.emplace_back();
+    chunk.chunk = cluster;
+    chunk.settled = true;
+    if (!archive::ReadCluster(kind, bytes, /*own=*/true, &chunk)) {
+      batch_.pop_back();
+    }
+    if (batch_.size() == kBatchChunks) Put();
+    return absl::OkStatus();
+  }
+  absl::Status OnTrailer(const qcow2::Trailer& trailer) override {
+    return CheckTrailer(root_, trailer);
+  }
+  void Put() {
+    volume_.PutOutside(image_, absl::MakeSpan(batch_));
+    batch_.clear();
+  }
+
+ private:
+  // Chunks that are put in together, on several threads.
+  static constexpr size_t kBatchChunks = 64;
+
+  const state::v1::SavedRoot& root_;
+  const uint32_t image_;
+  engine::Volume& volume_;
+  std::vector<engine::EncodedChunk> batch_;
+};
+
+}  // namespace
+
+ReadBack::ReadBack(Directory dir, state::v1::SaveManifest manifest,
+                   std::vector<SavedImage> images, Volumes volumes)
+    : dir_(std::move(dir)),
+      manifest_(std::move(manifest)),
+      images_(std::move(images)),
+      volumes_(std::move(volumes)),
+      left_(std::make_unique<std::atomic<uint64_t>[]>(volumes_.size())) {
+  for (size_t i = 0; i < volumes_.size(); ++i) {
+    if (volumes_[i] == nullptr) continue;
+    const auto bytes = static_cast<uint64_t>(
+        manifest_.roots(static_cast<int>(i)).file_bytes());
+    left_[i] = bytes;
+    bytes_ += bytes;
+    volumes_[i]->set_completeness(engine::Completeness::kRestoring);
+  }
+  left_bytes_ = bytes_;
+}
+
+absl::Status ReadBack::Begin(const std::shared_ptr<ReadBack>& reading,
+                             engine::Engine* engine, uint64_t content_bytes) {
+  Volumes below(reading->volumes_.size());
+  for (size_t i = 0; i < below.size(); ++i) {
+    const auto backing = static_cast<size_t>(
+        reading->manifest_.roots(static_cast<int>(i)).backing());
+    if (backing > 0) below[i] = reading->volumes_[backing - 1];
+  }
+  return engine->BeginOutside(reading, below, content_bytes);
+}
+
+absl::Status ReadBack::Read(uint32_t image, uint64_t chunk,
+                            engine::EncodedChunk* out) {
+  if (image >= images_.size()) return qcow2::Damaged("there is no such image");
+  return images_[image].ReadChunk(dir_, chunk, out);
+}
+
+uint64_t ReadBack::LeftOf(uint64_t uid) const {
+  if (left_bytes() == 0) return 0;
+  const auto found = std::find_if(
+      manifest_.roots().begin(), manifest_.roots().end(),
+      [uid](const state::v1::SavedRoot& root) { return root.uid() == uid; });
+  uint64_t bytes = 0;
+  auto place = found == manifest_.roots().end()
+                   ? 0
+                   : found - manifest_.roots().begin() + 1;
+  while (place > 0) {
+    bytes +=
+        left_[static_cast<size_t>(place - 1)].load(std::memory_order_relaxed);
+    place = manifest_.roots(static_cast<int>(place - 1)).backing();
+  }
+  return bytes;
+}
+
+absl::Status ReadBack::Sweep(uint32_t image,
+                             const std::function<bool()>& go_on) {
+  const state::v1::SavedRoot& root = manifest_.roots(static_cast<int>(image));
+  auto file = dir_.OpenFile(root.file());
+  if (!file.ok()) return file.status();
+  PutSink sink(root, image, volumes_[image].get());
+  qcow2::StreamReader reader(&sink);
+  std::string piece(kPieceBytes, '\0');
+  for (;;) {
+    if (!go_on()) return absl::CancelledError();
+    auto got = file->Read(absl::MakeSpan(piece));
+    if (!got.ok()) return got.status();
+    absl::Status status =
+        *got == 0 ? reader.Finish()
+                  : reader.Feed(std::string_view(piece).substr(0, *got));
+    if (*got == 0 || !status.ok()) sink.Put();
+    if (*got == 0 || !status.ok()) return status;
+    const uint64_t bytes = std::min<uint64_t>(*got, left_[image]);
+    left_[image] -= bytes;
+    left_bytes_ -= bytes;
+  }
+}
+
+std::vector<LeftOut> ReadBack::Run(engine::Engine* engine,
+                                   const std::function<bool()>& go_on) {
+  std::vector<LeftOut> damaged;
+  std::vector<bool> bad(volumes_.size());
+  for (size_t i = 0; i < volumes_.size() && go_on(); ++i) {
+    if (volumes_[i] == nullptr) continue;
+    const state::v1::SavedRoot& root = manifest_.roots(static_cast<int>(i));
+    const absl::Status status = Sweep(static_cast<uint32_t>(i), go_on);
+    if (absl::IsCancelled(status)) break;
+    bad[i] = !status.ok() || (root.backing() > 0 &&
+                              bad[static_cast<size_t>(root.backing() - 1)]);
+    if (!status.ok()) {
+      damaged.push_back(
+          {root.settings().name(),
+           absl::StrCat("its image, ", dir_.path(), "/", root.file(),
+                        ", is damaged: ", status.message())});
+    }
+    left_bytes_ -= left_[i].exchange(0);
+    volumes_[i]->set_completeness(bad[i] ? engine::Completeness::kIncomplete
+                                         : engine::Completeness::kComplete);
+    // Who deletes it shall get its memory.
+    volumes_[i] = nullptr;
+  }
+  const uint64_t lost = engine->LoadOutside(go_on);
+  if (!go_on()) return {};
+  if (lost > 0 && damaged.empty()) {
+    damaged.push_back({"", absl::StrCat(lost, " chunks of ", dir_.path(),
+                                        " could not be read")});
+  }
+  engine->EndOutside();
+  return damaged;
+}
+
+}  // namespace ramvol::saves
