@@ -305,11 +305,12 @@ class Catalog::Entry {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return ShowLocked(kept_.settings(), now, now_ns);
   }
-  // `settings` with the time that is left.
+  // `settings` with the state, and the time that is left.
   v1::Volume ShowLocked(const v1::Volume& settings, absl::Time now,
                         int64_t now_ns) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     v1::Volume volume = settings;
+    volume.set_state(StateOf(*volume_));
     if (!lease_.granted()) return volume;
     lease_.Look(volume_->Use(), now_ns);
     if (!lease_.seen().attached) {

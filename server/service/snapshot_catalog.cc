@@ -273,6 +273,7 @@ absl::StatusOr<v1::Snapshot> SnapshotCatalog::Get(
   const auto entry = FindEntry(name);
   if (!entry.ok()) return entry.status();
   v1::Snapshot snapshot = (*entry)->snapshot;
+  snapshot.set_state(StateOf(*(*entry)->volume));
   FillStats(*(*entry)->volume, &snapshot);
   return snapshot;
 }
@@ -343,6 +344,7 @@ std::pair<std::vector<v1::Snapshot>, bool> SnapshotCatalog::List(
     if (!source.empty() && snapshot.source() != source) continue;
     if (found.size() == max) return {std::move(found), true};
     found.push_back(snapshot);
+    found.back().set_state(StateOf(*it->second->volume));
   }
   return {std::move(found), false};
 }

@@ -125,6 +125,25 @@ class CatalogStateTest : public ::testing::Test {
   std::unique_ptr<Catalog> catalog_;
 };
 
+TEST_F(CatalogStateTest, TheStateIsThatOfNow) {
+  Create(CreateRequest("a"));
+  const std::string snapshot =
+      "@" + Keep(SnapshotsRequest({"a"}, "id"))[0].name();
+  const std::string bare = snapshot.substr(1);
+  const auto expect = [&](engine::Completeness completeness,
+                          v1::VolumeState state) {
+    for (const std::string& name : {std::string("a"), snapshot}) {
+      (*engine_->Find(name))->set_completeness(completeness);
+    }
+    EXPECT_EQ(Get("a").state(), state);
+    EXPECT_EQ(catalog_->snapshots().Get(bare)->state(), state);
+    EXPECT_EQ(catalog_->snapshots().List("", "", 10).first[0].state(), state);
+  };
+  expect(engine::Completeness::kRestoring, v1::VOLUME_STATE_RESTORING);
+  expect(engine::Completeness::kIncomplete, v1::VOLUME_STATE_INCOMPLETE);
+  expect(engine::Completeness::kComplete, v1::VOLUME_STATE_READY);
+}
+
 TEST_F(CatalogStateTest, SettingsStay) {
   Create(CreateRequest("a"));
   now_ += absl::Seconds(10);
