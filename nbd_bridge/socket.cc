@@ -205,14 +205,20 @@ std::optional<size_t> Socket::ReceiveSecure(absl::Span<iovec> parts,
                                   ? absl::InfiniteFuture()
                                   : absl::Now() + idle_time_;
   size_t all = 0;
+  int64_t awake_until = 0;
   for (;;) {
     const ssize_t got = secure_->Receive(parts);
     if (got > 0) {
       all += static_cast<size_t>(got);
       parts = Advance(parts, static_cast<size_t>(got));
       if ((flags & MSG_WAITALL) == 0 || parts.empty()) return all;
+      // The rest of a message is on its way, in records of 16 KiB. To sleep and
+      // be woken for each costs more than to decrypt it.
+      awake_until = NowNs() + kPollNs;
     } else if (got == 0 || !MustWait()) {
       return all;
+    } else if (awake_until > NowNs()) {
+      sched_yield();
     } else if ((flags & MSG_DONTWAIT) != 0 || !WaitFor(fd_, POLLIN, deadline)) {
       if (all > 0) return all;
       return std::nullopt;
