@@ -32,6 +32,7 @@ from ramvol.v1 import block_service_pb2, volume_service_pb2
 CA = Authority(os.path.join(FOLDER, "ca"))
 CA.sign("server")
 KEYS = make_keys(os.path.join(FOLDER, "keys.psk"), "bob", "mallory")
+KEY_TEXTS = [line.split(":")[1] for line in read(KEYS).decode().split()]
 USER = f"unix:{os.getuid()}"
 
 # By the volumes that each may write to, NAME-1. All may read "shared", nobody "secret".
@@ -163,6 +164,7 @@ class AccessTest(unittest.TestCase):
             f"--nbd_tls_psk={KEYS}",
             f"--auth_policy={cls.policy}",
             f"--token_file={tokens}",
+            f"--audit_log={FOLDER}/audit",
         )
         for name in (*(f"{name}-1" for name in GRANTED), "shared", "secret"):
             run(
@@ -172,7 +174,13 @@ class AccessTest(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
+        # Secrets are in no log, whoever sent them.
+        written = read(cls.server.log)
         cls.server.stop()
+        written += read(f"{FOLDER}/audit")
+        assert b"token:bot" in written
+        for secret in (*cls.tokens.values(), *KEY_TEXTS):
+            assert secret.encode() not in written, written
 
     # gRPC
 
