@@ -68,8 +68,8 @@ class Client {
     while (!text.empty()) {
       const ssize_t sent = send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
       if (sent > 0) text.remove_prefix(static_cast<size_t>(sent));
-      if (sent <= 0 && !Wait(POLLOUT)) return;
-      DropPlain();
+      // The server may have no room for more answers.
+      if (sent <= 0 && (!DropPlain() || !Wait(POLLOUT))) return;
     }
   }
   void SendSecure(TlsClient& tls, std::string_view text) {
