@@ -30,6 +30,9 @@ class Connection final : public ClientMemory::Client,
   // why it was refused or ended. Borrows all for the call.
   void Serve(block::Exports& exports, block::ThreadCache& threads,
              VhostStats& stats);
+  // Of the client; see PeerAddress.
+  const std::string& address() const { return address_; }
+
   // Makes Serve return soon.
   void End();
   // See Device; after End.

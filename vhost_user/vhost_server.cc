@@ -41,8 +41,9 @@ constexpr uint64_t kWakeId = 0;
 struct Place {
   std::string name;
   Descriptor listener;
-  std::shared_ptr<Connection> current;
-  // A second connection, which waits.
+  // More than one only where nobody writes.
+  absl::flat_hash_set<std::shared_ptr<Connection>> connections;
+  // A connection that waits until there are none.
   Descriptor waiting;
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -103,7 +104,7 @@ class ServerImpl final : public VhostServer {
     if (found == ids_.end()) return;
     Place& place = *places_[found->second];
     CloseLocked(place);
-    if (place.current != nullptr) place.current->End();
+    for (const auto& connection : place.connections) connection->End();
     places_.erase(found->second);
     ids_.erase(found);
   }
@@ -218,33 +219,56 @@ class ServerImpl final : public VhostServer {
   }
 
   void Accept(uint64_t id) {
+    Descriptor socket = AcceptOne(id);
+    if (!socket.is_open()) return;
+    const bool shared = IsReadOnly(id);
     MutexLock lock(&mu_);
     const auto found = places_.find(id);
     if (found == places_.end()) return;
     Place& place = *found->second;
-    Descriptor socket(
-        accept4(place.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket.is_open()) {
-      // Out of descriptors: the connection waits in the backlog. Without a
-      // pause, epoll would report it at once.
-      if (errno == EMFILE || errno == ENFILE) absl::SleepFor(kPause);
-      return;
-    }
-    if (place.current == nullptr)
+    if (shared || place.connections.empty()) {
       return BeginLocked(id, place, std::move(socket));
-    if (place.waiting.is_open()) {
-      return Refuse(place, std::move(socket));
     }
+    if (place.waiting.is_open()) return Refuse(place, std::move(socket));
     place.waiting = std::move(socket);
     place.deadline = absl::Now() + kMaxWait;
     ++waits_;
   }
 
+  Descriptor AcceptOne(uint64_t id) {
+    MutexLock lock(&mu_);
+    const auto found = places_.find(id);
+    if (found == places_.end()) return Descriptor();
+    Descriptor socket(
+        accept4(found->second->listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket.is_open() && (errno == EMFILE || errno == ENFILE)) {
+      // It waits in the backlog. Without a pause, epoll would report it at
+      // once.
+      absl::SleepFor(kPause);
+    }
+    return socket;
+  }
+
+  bool IsReadOnly(uint64_t id) {
+    std::string name;
+    {
+      MutexLock lock(&mu_);
+      const auto found = places_.find(id);
+      if (found == places_.end()) return false;
+      name = found->second->name;
+    }
+    const auto info = exports_.Find(name);
+    return info.ok() && info->read_only;
+  }
+
   void Refuse(const Place& place, Descriptor socket) {
-    Connection::Refuse(std::move(socket), place.name,
-                       absl::FailedPreconditionError(
-                           "another connection has the socket, and a device "
-                           "has one driver; stop the other virtual machine"));
+    const std::string& other = (*place.connections.begin())->address();
+    Connection::Refuse(
+        std::move(socket), place.name,
+        absl::FailedPreconditionError(absl::StrCat(
+            "the volume can be written, and another client has it by "
+            "vhost-user: ",
+            other, "; stop that virtual machine, or make it read-only")));
   }
 
   void BeginLocked(uint64_t id, Place& place, Descriptor socket)
@@ -259,7 +283,7 @@ class ServerImpl final : public VhostServer {
     auto connection =
         std::make_shared<Connection>(std::move(socket), place.name, &memory_);
     connections_.insert(connection);
-    place.current = connection;
+    place.connections.insert(connection);
     stats_.ConnectionOpened();
     const bool started = threads_.Run([this, id, connection] {
       connection->Serve(exports_, threads_, stats_);
@@ -278,9 +302,8 @@ class ServerImpl final : public VhostServer {
     const auto found = places_.find(id);
     if (found == places_.end()) return;
     Place& place = *found->second;
-    if (place.current != connection) return;
-    place.current = nullptr;
-    if (!place.waiting.is_open()) return;
+    place.connections.erase(connection);
+    if (!place.waiting.is_open() || !place.connections.empty()) return;
     Descriptor next(std::move(place.waiting));
     place.deadline = absl::InfiniteFuture();
     BeginLocked(id, place, std::move(next));
@@ -324,16 +347,18 @@ class ServerImpl final : public VhostServer {
     for (const std::string& name : changed) {
       const auto info = exports_.Find(name);
       if (!info.ok()) continue;
-      if (const auto connection = ConnectionOf(name)) {
+      for (const auto& connection : ConnectionsOf(name)) {
         connection->SetSize(info->size_bytes);
       }
     }
   }
 
-  std::shared_ptr<Connection> ConnectionOf(const std::string& name) {
+  absl::flat_hash_set<std::shared_ptr<Connection>> ConnectionsOf(
+      const std::string& name) {
     MutexLock lock(&mu_);
     const auto found = ids_.find(name);
-    return found == ids_.end() ? nullptr : places_[found->second]->current;
+    if (found == ids_.end()) return {};
+    return places_[found->second]->connections;
   }
 
   static constexpr absl::Duration kPause = absl::Milliseconds(50);

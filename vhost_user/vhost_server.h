@@ -14,10 +14,10 @@
 namespace ramvol::vhost {
 
 // Each volume and snapshot has a socket DIR/NAME.sock, of which one thread
-// waits for all. A socket has one connection at a time, since a virtio device
-// has one driver: another one waits for a moment, in which a virtual machine
-// that connects again may find that its old connection has ended, and is closed
-// then.
+// waits for all. Each connection is a device of its own. A volume that can be
+// written has one at a time: another one waits for a moment, in which a virtual
+// machine that connects again may find that its old connection has ended, and
+// is closed then.
 //
 // Thread-safe, except that Shutdown is called at most once.
 class VhostServer {

@@ -149,6 +149,15 @@ TEST_F(VhostServerTest, ClosesASecondConnectionThatWaitedForLong) {
   EXPECT_TRUE(Answers(first));
 }
 
+TEST_F(VhostServerTest, ServesReadersOfASnapshotTogether) {
+  Start();
+  FrontEnd first(Connect("@s"));
+  FrontEnd second(Connect("@s"));
+  EXPECT_TRUE(Answers(first));
+  EXPECT_TRUE(Answers(second));
+  EXPECT_EQ(stats_.Get().connections, 2U);
+}
+
 TEST_F(VhostServerTest, TakesThePlaceOfSocketsWhoseServerIsGone) {
   ASSERT_EQ(mkdir(dir_.c_str(), 0700), 0);
   for (const char* name : {"a", "gone"}) {
