@@ -106,7 +106,11 @@ absl::StatusOr<CommandResult> SystemCommands::Run(const Command& command,
     return absl::InternalError(absl::StrCat("pipe: ", std::strerror(errno)));
   }
   const absl::Cleanup close_read = [&fds] { close(fds[0]); };
-  const absl::StatusOr<pid_t> pid = Spawn(command, fds[1]);
+  // It ends with this process, so that no mkfs of an earlier driver goes on
+  // beside the next one.
+  Command bound = {"setpriv", "--pdeathsig", "KILL", "--"};
+  bound.insert(bound.end(), command.begin(), command.end());
+  const absl::StatusOr<pid_t> pid = Spawn(bound, fds[1]);
   close(fds[1]);
   if (!pid.ok()) return pid.status();
   CommandResult result;

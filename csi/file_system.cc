@@ -195,6 +195,19 @@ absl::Status FileSystems::Grow(const std::string& type,
   return commands_->Output(command, deadline).status();
 }
 
+absl::Status FileSystems::GrowUnmounted(const std::string& type,
+                                        const std::string& device,
+                                        absl::Time deadline) const {
+  if (type != "ext4") {
+    return absl::UnimplementedError(
+        absl::StrCat(type, " in ", device, " does not grow"));
+  }
+  const absl::StatusOr<CommandResult> checked =
+      commands_->Run({"e2fsck", "-f", "-p", device}, deadline);
+  if (!checked.ok()) return checked.status();
+  return commands_->Output({"resize2fs", device}, deadline).status();
+}
+
 absl::Status FileSystems::Trim(const std::string& target,
                                absl::Time deadline) const {
   return commands_->Output({"fstrim", target}, deadline).status();

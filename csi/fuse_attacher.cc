@@ -19,7 +19,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "csi/command.h"
@@ -61,15 +60,17 @@ bool HasImage(const std::string& folder) {
   return stat(ImageOf(folder).c_str(), &info) == 0;
 }
 
-// The loop device over the file, or "". The kernel shows it by its path, though
-// the file's program may be gone.
+// The loop device over the file, or "". The kernel shows it by its path, and
+// calls the file deleted once its program is gone.
 std::string FindLoop(const std::string& folder) {
   const std::string image = ImageOf(folder);
   for (const std::string& name : NamesIn(kSysBlock)) {
     if (!absl::StartsWith(name, "loop")) continue;
-    std::string file =
+    const std::string file =
         ReadFile(absl::StrCat(kSysBlock, "/", name, "/loop/backing_file"));
-    if (absl::StripSuffix(file, "\n") == image) return "/dev/" + name;
+    if (file == image + "\n" || file == image + " (deleted)\n") {
+      return "/dev/" + name;
+    }
   }
   return "";
 }

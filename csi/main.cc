@@ -356,6 +356,4 @@ int Main(int argc, char** argv) {
 
 }  // namespace ramvol::csi_driver
 
-int main(int argc, char** argv) {
-  return ramvol::csi_driver::Main(argc, argv);
-}
+int main(int argc, char** argv) { return ramvol::csi_driver::Main(argc, argv); }

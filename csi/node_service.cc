@@ -46,8 +46,7 @@ std::string Get(const Context& context, const std::string& key) {
   return found == context.end() ? "" : found->second;
 }
 
-Access ToAccess(const VolumeCapability& capability, bool read_only,
-                const Context& context) {
+Access ToAccess(const VolumeCapability& capability, const Context& context) {
   const auto& mount = capability.mount();
   Access access;
   access.block = capability.has_block();
@@ -55,7 +54,7 @@ Access ToAccess(const VolumeCapability& capability, bool read_only,
       mount.fs_type().empty() ? Get(context, "fsType") : mount.fs_type();
   access.mount_options = {mount.mount_flags().begin(),
                           mount.mount_flags().end()};
-  access.read_only = read_only || IsReadOnly(capability);
+  access.read_only = IsReadOnly(capability);
   access.exclusive = capability.access_mode().mode() ==
                      VolumeCapability::AccessMode::SINGLE_NODE_SINGLE_WRITER;
   return access;
@@ -84,8 +83,7 @@ grpc::Status NodeService::NodeStageVolume(
     if (!lock.ok()) return lock.status();
     return volumes_->Stage(
         id, path,
-        ToAccess(request->volume_capability(),
-                 /*read_only=*/false, request->volume_context()),
+        ToAccess(request->volume_capability(), request->volume_context()),
         deadline);
   });
 }
@@ -112,8 +110,9 @@ absl::Status NodeService::Publish(
   absl::Status valid = CheckCall(id, "target_path", request.target_path());
   if (valid.ok()) valid = CheckCapability(request.volume_capability());
   if (!valid.ok()) return valid;
-  const Access access = ToAccess(request.volume_capability(),
-                                 request.readonly(), request.volume_context());
+  Access access =
+      ToAccess(request.volume_capability(), request.volume_context());
+  access.read_only_mount = request.readonly();
   const bool is_inline = Get(request.volume_context(), kEphemeralKey) == "true";
   const auto lock = locks_->Take(id);
   if (!lock.ok()) return lock.status();

@@ -88,18 +88,24 @@ absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
 }
 
 absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
-                                           const std::string& staging) const {
+                                           const std::string& staging,
+                                           absl::Time deadline) const {
   const std::optional<csi_driver::Mount> mount = mounter_->Find(staging);
   if (!mount.has_value()) return false;
   const auto attached = attacher_->Find(volume.name());
-  if (attached.has_value() && mount->Holds(attached->device)) {
-    if (attached->alive) return true;
+  if (!attached.has_value() || !mount->Holds(attached->device)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(mount->source, " is mounted at ", staging));
+  }
+  if (attached->alive && attached->uid == volume.uid()) return true;
+  if (!CheckExclusive(attached->device, staging, staging).ok()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the device of volume \"", HandleOf(volume),
         "\" has lost ramvold for good; delete the pods that use it"));
   }
-  return absl::AlreadyExistsError(
-      absl::StrCat(mount->source, " is mounted at ", staging));
+  const absl::Status unmounted = mounter_->Unmount(staging, deadline);
+  if (!unmounted.ok()) return unmounted;
+  return false;
 }
 
 absl::Status NodeVolumes::Stage(const std::string& handle,
@@ -107,15 +113,24 @@ absl::Status NodeVolumes::Stage(const std::string& handle,
                                 const Access& access, absl::Time deadline) {
   const auto volume = volumes_->Find(handle);
   if (!volume.ok()) return volume.status();
+  return EnsureStaged(*volume, staging, access, deadline).status();
+}
+
+absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
+    const v1::Volume& volume, const std::string& staging, const Access& access,
+    absl::Time deadline) {
   if (!access.block) {
-    const absl::StatusOr<bool> staged = IsStaged(*volume, staging);
+    const absl::StatusOr<bool> staged = IsStaged(volume, staging, deadline);
     if (!staged.ok()) return staged.status();
-    if (*staged) return absl::OkStatus();
+    const auto mount = mounter_->Find(staging);
+    if (*staged && mount.has_value()) return mount->source;
   }
-  const auto device = Attach(*volume, access.read_only, deadline);
-  if (!device.ok()) return device.status();
-  if (access.block) return absl::OkStatus();
-  return Mount(*volume, *device, staging, access, deadline);
+  auto device = Attach(volume, access.read_only, deadline);
+  if (!device.ok() || access.block) return device;
+  const absl::Status mounted =
+      Mount(volume, *device, staging, access, deadline);
+  if (!mounted.ok()) return mounted;
+  return device;
 }
 
 absl::StatusOr<FileSystem> NodeVolumes::Prepare(const v1::Volume& volume,
@@ -175,11 +190,17 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
   if (!writable || prepared->size_bytes >= file_systems_->DeviceBytes(device)) {
     return absl::OkStatus();
   }
-  const absl::Status grown =
-      file_systems_->Grow(prepared->type, device, target, deadline);
-  // A repetition has to see that something is to be done.
-  if (!grown.ok()) mounter_->Unmount(target, deadline).IgnoreError();
-  return grown;
+  if (file_systems_->Grow(prepared->type, device, target, deadline).ok()) {
+    return absl::OkStatus();
+  }
+  // The kernel may refuse what it mounts, or not know how.
+  absl::Status grown = mounter_->Unmount(target, deadline);
+  if (grown.ok()) {
+    grown = file_systems_->GrowUnmounted(prepared->type, device, deadline);
+  }
+  if (!grown.ok()) return grown;
+  return mounter_->MountDevice(device, target, prepared->type, options,
+                               deadline);
 }
 
 absl::Status NodeVolumes::Unstage(const std::string& handle,
@@ -210,28 +231,18 @@ absl::Status NodeVolumes::Publish(const std::string& handle,
                                   const Access& access, absl::Time deadline) {
   const auto volume = volumes_->Find(handle);
   if (!volume.ok()) return volume.status();
-  std::string device;
-  bool read_only = access.read_only;
-  if (access.block) {
-    // Attaches anew what CleanUp took for a remnant.
-    auto attached = Attach(*volume, access.read_only, deadline);
-    if (!attached.ok()) return attached.status();
-    device = *std::move(attached);
-  } else {
-    const auto staged = IsStaged(*volume, staging);
-    if (!staged.ok()) return staged.status();
-    if (!*staged) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("volume \"", handle, "\" is not staged at ", staging));
-    }
+  // Does nothing if it is staged. Devices may have been lost since, or taken
+  // for a remnant.
+  const auto device = EnsureStaged(*volume, staging, access, deadline);
+  if (!device.ok()) return device.status();
+  bool read_only = access.read_only || access.read_only_mount;
+  if (!access.block) {
     const auto mount = mounter_->Find(staging);
-    if (!mount.has_value()) return absl::AbortedError("unmounted meanwhile");
-    device = mount->source;
-    read_only = read_only || mount->read_only;
+    read_only = read_only || (mount.has_value() && mount->read_only);
   }
   const auto present = mounter_->Find(target);
   if (present.has_value()) {
-    if (present->Holds(device) && present->read_only == read_only) {
+    if (present->Holds(*device) && present->read_only == read_only) {
       return absl::OkStatus();
     }
     return absl::AlreadyExistsError(
@@ -239,12 +250,12 @@ absl::Status NodeVolumes::Publish(const std::string& handle,
                      present->read_only ? ", read-only" : ", to be written"));
   }
   if (access.exclusive) {
-    const absl::Status alone = CheckExclusive(device, staging, target);
+    const absl::Status alone = CheckExclusive(*device, staging, target);
     if (!alone.ok()) return alone;
   }
   const absl::Status made = MakeTarget(target, access.block);
   if (!made.ok()) return made;
-  return mounter_->Bind(access.block ? device : staging, target, read_only,
+  return mounter_->Bind(access.block ? *device : staging, target, read_only,
                         deadline);
 }
 

@@ -25,7 +25,9 @@ struct Access {
   bool block = false;   // The device itself, else a file system.
   std::string fs_type;  // "": ext4, or what a clone has.
   std::vector<std::string> mount_options;
-  bool read_only = false;
+  bool read_only = false;  // For all pods, so the device, too.
+  // For this pod alone.
+  bool read_only_mount = false;
   // No other pod may have it.
   bool exclusive = false;
 };
@@ -69,10 +71,11 @@ class NodeVolumes {
   absl::Status Unstage(const std::string& handle, const std::string& staging,
                        absl::Time deadline);
 
-  // Lets the staged volume appear at `target`, which is made.
+  // Lets the staged volume appear at `target`, which is made. Stages it anew if
+  // its device was lost meanwhile.
   //
-  // NOT_FOUND: there is no such volume. ALREADY_EXISTS: it is there in another
-  // way. FAILED_PRECONDITION: it is not staged, or another pod has it.
+  // The errors of Stage. ALREADY_EXISTS: it is there in another way.
+  // FAILED_PRECONDITION: another pod has it.
   absl::Status Publish(const std::string& handle, const std::string& staging,
                        const std::string& target, const Access& access,
                        absl::Time deadline);
@@ -115,8 +118,16 @@ class NodeVolumes {
   absl::StatusOr<FileSystem> Prepare(const v1::Volume& volume,
                                      const std::string& device,
                                      const Access& access, absl::Time deadline);
+  // Whether the file system is mounted there and works; unmounts one whose
+  // device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,
-                                const std::string& staging) const;
+                                const std::string& staging,
+                                absl::Time deadline) const;
+  // The device.
+  absl::StatusOr<std::string> EnsureStaged(const v1::Volume& volume,
+                                           const std::string& staging,
+                                           const Access& access,
+                                           absl::Time deadline);
   absl::StatusOr<AttachedDevice> FindAt(const std::string& handle,
                                         const std::string& path) const;
   absl::Status CheckExclusive(const std::string& device,

@@ -51,7 +51,9 @@ def run_sanity(node, access):
         text=True,
         timeout=600,
     )
-    skipped = set(re.findall(r"^ *\[SKIPPED\] (?!in \[)(.*)$", done.stdout, re.MULTILINE))
+    skipped = set(
+        re.findall(r"^ *\[SKIPPED\] (?!in \[)(.*)$", done.stdout, re.MULTILINE)
+    )
     unknown = {why for why in skipped if not any(known in why for known in KNOWN)}
     summary = re.findall(r"^.*(?:Passed|Ran \d+ of).*$", done.stdout, re.MULTILINE)
     print("\n".join(summary), flush=True)

@@ -1,0 +1,258 @@
+#!/usr/bin/python3
+"""ramvol-csi, ramvold with --state_dir, and nbdfuse, killed at every step of a volume's
+way into a pod and back. A kubelet repeats its calls; then the volume is there, what was
+written is, and at the end nothing is left: no device, mount, process, folder or volume.
+
+The steps are the programs that the driver runs: wrappers on its PATH kill before and
+after each. Then kills come at random times.
+Arguments: the paths of csi.proto, ramvold, ramvol and ramvol-csi. CSI_SEED=N repeats a
+run, CSI_ROUNDS=N makes it longer."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+
+import csi_client
+import csi_node
+import grpc
+from csi_node import MIB
+
+SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
+ROUNDS = int(os.environ.get("CSI_ROUNDS", "10"))
+RNG = random.Random(SEED)
+STEPS = "setsid losetup mkfs.ext4 e2fsck mount umount".split()
+WRAPPER = """#!/bin/bash
+# Kills before or after the program that it stands for, once.
+at() {{
+  local step victim
+  [[ -s {plan} ]] && read -r step victim <{plan} && [[ $step == "$1" ]] || return
+  rm {plan}
+  case $victim in
+    nbdfuse) pkill -KILL -f "^nbdfuse.* {folder}/" ;;
+    *) kill -KILL "$(<{folder}/$victim.pid)" ;;
+  esac
+  [[ $victim != driver ]] || exit 1
+}}
+at {name}:before
+{real} "$@"
+code=$?
+at {name}:after
+exit $code
+"""
+
+
+class Kubelet:
+    """Repeats calls until they succeed, and starts what was killed again."""
+
+    def __init__(self, node, messages):
+        self.node = node
+        self.messages = messages
+        self.client = csi_client.Client(node.endpoint, messages, timeout=30)
+        self.repeated = 0
+
+    def revive(self):
+        if not self.node.server.is_running():
+            self.node.server.process.stdout.close()
+            self.node.start_server()
+            self.note("ramvold", self.node.server)
+        if not self.node.driver.is_running():
+            self.node.driver.process.stdout.close()
+            self.node.start_driver()
+            self.note("driver", self.node.driver)
+
+    def note(self, name, program):
+        with open(f"{self.node.folder}/{name}.pid", "w", encoding="utf-8") as file:
+            file.write(str(program.process.pid))
+
+    def call(self, method, **fields):
+        end = time.monotonic() + csi_node.PATIENCE
+        while True:
+            try:
+                return getattr(self.client, method)(**fields)
+            except grpc.RpcError as error:
+                if time.monotonic() > end:
+                    raise AssertionError(f"{method}: {error.details()}") from error
+                self.repeated += 1
+            self.revive()
+            time.sleep(0.02)
+
+
+def make_wrappers(node):
+    os.makedirs(f"{node.folder}/bin", exist_ok=True)
+    for name in STEPS:
+        path = f"{node.folder}/bin/{name}"
+        real = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(
+                WRAPPER.format(
+                    plan=f"{node.folder}/plan", name=name, real=real, folder=node.folder
+                )
+            )
+        os.chmod(path, 0o755)
+
+
+class Life:
+    """One volume: made, used twice, deleted."""
+
+    def __init__(self, kubelet, name, is_inline=False):
+        self.kubelet = kubelet
+        self.id = "csi-" + name.encode().hex().ljust(64, "0") if is_inline else name
+        self.is_inline = is_inline
+        folder = kubelet.node.folder
+        self.staging = f"{folder}/staging/{name}"
+        self.target = f"{folder}/pods/{name}/volume"
+        os.makedirs(self.staging, exist_ok=True)
+        os.makedirs(os.path.dirname(self.target), exist_ok=True)
+
+    def start(self):
+        common = {
+            "volume_id": self.id,
+            "volume_capability": self.kubelet.client.capability(),
+        }
+        context = {"csi.storage.k8s.io/ephemeral": "true", "size": "300Mi"}
+        if not self.is_inline:
+            context = {}
+            self.kubelet.call(
+                "NodeStageVolume", staging_target_path=self.staging, **common
+            )
+        self.kubelet.call(
+            "NodePublishVolume",
+            staging_target_path=self.staging,
+            target_path=self.target,
+            volume_context=context,
+            **common,
+        )
+
+    def stop(self):
+        self.kubelet.call(
+            "NodeUnpublishVolume", volume_id=self.id, target_path=self.target
+        )
+        if not self.is_inline:
+            self.kubelet.call(
+                "NodeUnstageVolume", volume_id=self.id, staging_target_path=self.staging
+            )
+
+    def write(self, content):
+        """False when the device is dead: the pod gets errors, and has to go."""
+        try:
+            with open(f"{self.target}/file", "wb") as file:
+                file.write(content)
+                os.fsync(file.fileno())
+            descriptor = os.open(self.target, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        except OSError:
+            return False
+        return True
+
+    def read(self):
+        try:
+            with open(f"{self.target}/file", "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError:
+            return None
+
+    def run(self):
+        if not self.is_inline:
+            self.kubelet.call(
+                "CreateVolume",
+                name=self.id,
+                capacity_range={"required_bytes": 300 * MIB},
+                volume_capabilities=[self.kubelet.client.capability()],
+            )
+        content = RNG.randbytes(64) * 4096
+        self.start()
+        while not self.write(content):
+            self.stop()
+            self.start()
+        if not self.is_inline:
+            self.stop()
+            self.start()
+            while (found := self.read()) is None:
+                self.stop()
+                self.start()
+            assert found == content, f"{self.id}: {len(found)} bytes, others"
+        self.stop()
+        if not self.is_inline:
+            self.kubelet.call("DeleteVolume", volume_id=self.id)
+
+
+def check_clean(kubelet, what):
+    """Also a driver that starts anew finds nothing to do."""
+    kubelet.revive()
+    node = kubelet.node
+    csi_node.wait_until(f"{what}: {node.left()}", lambda: not node.left())
+    assert node.volumes() == [], f"{what}: {node.volumes()}"
+
+
+def kill_at_each_step(kubelet):
+    """Both before and after each step."""
+    node = kubelet.node
+    count = 0
+    for step in STEPS:
+        for when in ("before", "after"):
+            for victim in ("driver", "ramvold", "nbdfuse"):
+                with open(f"{node.folder}/plan", "w", encoding="utf-8") as file:
+                    file.write(f"{step}:{when} {victim}\n")
+                what = f"{victim} killed {when} {step}"
+                is_inline = count % 2 == 1
+                Life(kubelet, f"step-{count}", is_inline).run()
+                done = not os.path.exists(f"{node.folder}/plan")
+                # e2fsck has only what is staged a second time.
+                assert done or (step == "e2fsck" and is_inline), f"{what}: never came"
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(f"{node.folder}/plan")
+                check_clean(kubelet, what)
+                count += 1
+    print(f"{count} kills at steps; {kubelet.repeated} calls repeated", flush=True)
+
+
+def kill_at_random(kubelet):
+    node = kubelet.node
+    for i in range(ROUNDS):
+        life = Life(kubelet, f"random-{i}", is_inline=RNG.random() < 0.3)
+        victim = RNG.choice(["driver", "ramvold"])
+        timer = threading.Timer(
+            RNG.uniform(0, 0.5),
+            lambda: os.kill(
+                (node.driver if victim == "driver" else node.server).process.pid,
+                signal.SIGKILL,
+            ),
+        )
+        timer.start()
+        life.run()
+        timer.join()
+        # The process is a zombie until it is waited for.
+        program = node.driver if victim == "driver" else node.server
+        with contextlib.suppress(Exception):
+            program.process.wait(1)
+        check_clean(kubelet, f"round {i}, {victim}")
+    print(f"{ROUNDS} kills at random; {kubelet.repeated} calls repeated", flush=True)
+
+
+def main():
+    csi_node.own_mounts()
+    print(f"CSI_SEED={SEED}", flush=True)
+    messages = csi_client.load(os.path.realpath(sys.argv[1]))
+    with csi_node.Node(*sys.argv[2:5], state_dir=True) as node:
+        make_wrappers(node)
+        node.start_server()
+        node.start_driver()
+        kubelet = Kubelet(node, messages)
+        kubelet.note("ramvold", node.server)
+        kubelet.note("driver", node.driver)
+        kill_at_each_step(kubelet)
+        kill_at_random(kubelet)
+        kubelet.client.close()
+    print("PASSED")
+
+
+if __name__ == "__main__":
+    main()

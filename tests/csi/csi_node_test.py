@@ -1,0 +1,343 @@
+#!/usr/bin/python3
+"""ramvol-csi as a kubelet uses it, over real mounts: file systems and block devices,
+clones and snapshots beside their sources, growth, inline volumes, what a node has room
+for; 200 volumes made and deleted. For the figures, see its output.
+Arguments: the paths of csi.proto, ramvold, ramvol and ramvol-csi."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import unittest
+
+import csi_client
+import csi_node
+import grpc
+from csi_node import GIB, MIB
+
+CSI = None  # The module of csi.proto.
+VOLUMES = int(os.environ.get("CSI_VOLUMES", "200"))
+
+
+def write_file(path, seed, size=3 * MIB):
+    """Bytes of which half compress; returns their digest."""
+    content = (hashlib.sha256(seed.encode()).digest() + bytes(32)) * (size // 64)
+    with open(path, "wb") as file:
+        file.write(content)
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+class CsiNodeTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = csi_node.Node(*sys.argv[2:5], memory="2G")
+        cls.addClassCleanup(lambda: cls.node.__exit__(None, None, None))
+        cls.node.start_server()
+        cls.node.start_driver("--overcommit=50")
+        cls.client = csi_client.Client(cls.node.endpoint, CSI)
+        cls.addClassCleanup(cls.client.close)
+
+    def tearDown(self):
+        if self.node.left():
+            print(self.node.driver.text()[-3000:], file=sys.stderr)
+            self.node.unmount()
+
+    def create(self, name, size=GIB, **fields):
+        if "parameters" not in fields:
+            fields["parameters"] = {}
+        answer = self.client.CreateVolume(
+            name=name,
+            capacity_range={"required_bytes": size},
+            volume_capabilities=[self.client.capability()],
+            **fields,
+        )
+        return answer.volume
+
+    def clone_of(self, snapshot=None, volume=None):
+        if snapshot:
+            return {"snapshot": {"snapshot_id": snapshot}}
+        return {"volume": {"volume_id": volume}}
+
+    def memory(self, name):
+        stats = json.loads(self.node.ramvol("stat", "--output=json", name))
+        return int(stats["memoryBytes"])
+
+    def assert_clean(self, volumes=()):
+        csi_node.wait_until("nothing is left", lambda: not self.node.left())
+        self.assertEqual(self.node.volumes(), list(volumes))
+
+    def refused(self, code, call, *args, **fields):
+        with self.assertRaises(grpc.RpcError) as caught:
+            call(*args, **fields)
+        self.assertEqual(caught.exception.code(), code, caught.exception.details())
+        return caught.exception.details()
+
+    def test_file_systems_with_a_snapshot_and_its_clone_mounted_beside(self):
+        for fs_type in ("ext4", "xfs", "btrfs"):
+            with self.subTest(fs_type):
+                source = self.create(f"source-{fs_type}")
+                pod = csi_client.Pod(
+                    self.node, self.client, source.volume_id, fs_type=fs_type
+                ).start()
+                want = write_file(f"{pod.target}/file", fs_type)
+                snapshot = self.client.CreateSnapshot(
+                    name=f"Snap {fs_type}", source_volume_id=source.volume_id
+                ).snapshot
+                self.assertTrue(snapshot.ready_to_use)
+                write_file(f"{pod.target}/file", "changed")
+                # Larger than its source, so the file system grows.
+                clone = self.create(
+                    f"clone-{fs_type}",
+                    3 * GIB,
+                    volume_content_source=self.clone_of(snapshot.snapshot_id),
+                )
+                other = csi_client.Pod(
+                    self.node, self.client, clone.volume_id, fs_type=fs_type
+                ).start()
+                self.assertEqual(digest(f"{other.target}/file"), want)
+                write_file(f"{other.target}/file", "clone")
+                total = os.statvfs(other.target)
+                self.assertGreater(total.f_blocks * total.f_frsize, 2.7 * GIB)
+                other.end()
+                # What it wrote is there after a second time.
+                other.start()
+                self.assertNotEqual(digest(f"{other.target}/file"), want)
+                for each in (other, pod):
+                    each.end()
+                    self.client.DeleteVolume(volume_id=each.id)
+                self.client.DeleteSnapshot(snapshot_id=snapshot.snapshot_id)
+                self.assert_clean()
+
+    def test_pods_get_what_their_class_says(self):
+        volume = self.create(
+            "of-a-class",
+            parameters={
+                "allocator": "sparse",
+                "memoryLimit": "50%",
+                "fsType": "xfs",
+                "csi.storage.k8s.io/pvc/name": "ignored",
+            },
+        )
+        self.assertEqual(volume.volume_context["fsType"], "xfs")
+        self.assertEqual(volume.volume_context["attach"], "fuse")
+        shown = self.node.ramvol("show", "of-a-class").decode()
+        self.assertIn("sparse", shown)
+        self.assertIn("512.00 MiB", shown)
+        self.client.DeleteVolume(volume_id=volume.volume_id)
+        self.assert_clean()
+
+    def test_block_devices(self):
+        volume = self.create("block")
+        pod = csi_client.Pod(self.node, self.client, volume.volume_id, block=True)
+        pod.start()
+        with open(pod.target, "r+b", buffering=0) as device:
+            device.write(b"x" * 4096)
+            os.fsync(device.fileno())
+        self.assertEqual(self.node.ramvol("read", "block", "0", "1"), b"x")
+        stats = self.client.NodeGetVolumeStats(
+            volume_id=volume.volume_id, volume_path=pod.target
+        )
+        self.assertEqual([usage.total for usage in stats.usage], [GIB])
+        pod.end()
+        self.client.DeleteVolume(volume_id=volume.volume_id)
+        self.assert_clean()
+
+    def test_growth_comes_with_the_next_staging_where_nbdfuse_attaches(self):
+        volume = self.create("growing")
+        pod = csi_client.Pod(self.node, self.client, volume.volume_id).start()
+        self.client.ControllerExpandVolume(
+            volume_id=volume.volume_id, capacity_range={"required_bytes": 2 * GIB}
+        )
+        why = self.refused(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            self.client.NodeExpandVolume,
+            volume_id=volume.volume_id,
+            volume_path=pod.target,
+        )
+        self.assertIn("grows when it is staged", why)
+        pod.end()
+        pod.start()
+        size = os.statvfs(pod.target)
+        self.assertGreater(size.f_blocks * size.f_frsize, 1.8 * GIB)
+        pod.end()
+        self.client.DeleteVolume(volume_id=volume.volume_id)
+        self.assert_clean()
+
+    def test_a_pod_that_only_reads(self):
+        volume = self.create("read-only")
+        pod = csi_client.Pod(self.node, self.client, volume.volume_id)
+        pod.stage()
+        pod.publish(readonly=True)
+        pod.publish(readonly=True)
+        with self.assertRaisesRegex(OSError, "Read-only"):
+            write_file(f"{pod.target}/file", "x")
+        self.refused(grpc.StatusCode.ALREADY_EXISTS, pod.publish)
+        pod.end()
+        self.client.DeleteVolume(volume_id=volume.volume_id)
+        self.assert_clean()
+
+    def test_an_inline_volume_ends_with_its_pod(self):
+        handle = "csi-" + "0123456789abcdef" * 4
+        self.assertEqual(len(handle), 68)
+        pod = csi_client.Pod(self.node, self.client, handle)
+        context = {"csi.storage.k8s.io/ephemeral": "true", "size": "300Mi"}
+        for _ in range(2):
+            pod.publish(volume_context=context)
+        write_file(f"{pod.target}/file", "x")
+        self.assertEqual(len(self.node.volumes()), 1)
+        for _ in range(2):
+            pod.unpublish()
+        self.assertFalse(os.path.exists(pod.target))
+        self.assert_clean()
+
+    def test_what_the_driver_did_not_make_is_used_but_not_deleted(self):
+        self.node.ramvol("create", "golden", "300M")
+        subprocess.run(
+            ["mkfs.ext4", "-q", f"{self.node.folder}/golden.img", "300M"],
+            check=True,
+            env=self.node.environment,
+        )
+        self.node.ramvol(
+            "import", f"{self.node.folder}/golden.img", "golden", "--force"
+        )
+        clone = self.create("of-image", parameters={"image": "golden"})
+        pod = csi_client.Pod(self.node, self.client, clone.volume_id).start()
+        self.assertIn("lost+found", os.listdir(pod.target))
+        pod.end()
+        self.client.DeleteVolume(volume_id=clone.volume_id)
+        own = csi_client.Pod(self.node, self.client, "golden").start()
+        own.end()
+        self.refused(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            self.client.DeleteVolume,
+            volume_id="golden",
+        )
+        listed = [entry.volume.volume_id for entry in self.client.ListVolumes().entries]
+        self.assertEqual(listed, [])
+        # Something that is no file system is never formatted.
+        self.node.ramvol("write", "golden", "1024", input=b"\xff" * 4096)
+        why = self.refused(grpc.StatusCode.FAILED_PRECONDITION, own.stage)
+        self.assertIn("holds unknown", why)
+        own.end()
+        self.node.ramvol("rm", "golden")
+        self.assert_clean()
+
+    def test_capacity_and_places_are_honest(self):
+        free = self.client.GetCapacity().available_capacity
+        self.assertLessEqual(free, 50 * 2 * GIB)
+        self.assertGreater(free, 50 * GIB)
+        elsewhere = {"segments": {"topology.csi.ramvol.dev/node": "node-2"}}
+        answer = self.client.GetCapacity(accessible_topology=elsewhere)
+        self.assertEqual(answer.available_capacity, 0)
+        self.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, self.create, "big", free * 2)
+        self.refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            self.create,
+            "there",
+            accessibility_requirements={"requisite": [elsewhere]},
+        )
+        self.refused(
+            grpc.StatusCode.NOT_FOUND, self.create, "y", parameters={"image": "none"}
+        )
+        self.refused(
+            grpc.StatusCode.INVALID_ARGUMENT, self.create, "y", parameters={"x": "y"}
+        )
+        self.assert_clean()
+
+    def test_memory_pressure_is_a_condition_before_writes_fail(self):
+        volume = self.create("full", parameters={"memoryLimit": "64Mi"})
+        pod = csi_client.Pod(self.node, self.client, volume.volume_id).start()
+        where = {"volume_id": volume.volume_id, "volume_path": pod.target}
+        before = self.client.NodeGetVolumeStats(**where)
+        self.assertFalse(before.volume_condition.abnormal)
+        with (
+            open("/dev/urandom", "rb") as source,
+            open(f"{pod.target}/file", "wb") as file,
+        ):
+            for _ in range(60):
+                file.write(source.read(MIB))
+                os.fsync(file.fileno())
+                if self.client.NodeGetVolumeStats(**where).volume_condition.abnormal:
+                    break
+        condition = self.client.ListVolumes().entries[0].status.volume_condition
+        self.assertTrue(condition.abnormal)
+        self.assertIn("of its memory limit", condition.message)
+        pod.end()
+        self.client.DeleteVolume(volume_id=volume.volume_id)
+        self.assert_clean()
+
+    def timed_start(self, volume):
+        pod = csi_client.Pod(self.node, self.client, volume.volume_id)
+        begin = time.monotonic()
+        pod.stage()
+        staged = time.monotonic()
+        pod.publish()
+        print(
+            f"{volume.volume_id}: NodeStageVolume {(staged - begin) * 1000:.0f} ms, "
+            f"NodePublishVolume {(time.monotonic() - staged) * 1000:.0f} ms",
+            flush=True,
+        )
+        return pod
+
+    def test_figures_of_a_fresh_volume_and_a_clone(self):
+        volume = self.create("fresh-20-gib", 20 * GIB)
+        pod = self.timed_start(volume)
+        subprocess.run(["sync", "-f", pod.target], check=True)
+        print(f"memory of a fresh one: {self.memory('fresh-20-gib') / MIB:.2f} MiB")
+        self.assertLess(self.memory("fresh-20-gib"), 4 * MIB)
+        for i in range(8):
+            write_file(f"{pod.target}/{i}", str(i), 32 * MIB)
+        clone = self.create(
+            "clone-20-gib",
+            20 * GIB,
+            volume_content_source=self.clone_of(volume="fresh-20-gib"),
+        )
+        other = self.timed_start(clone)
+        self.assertEqual(digest(f"{other.target}/7"), digest(f"{pod.target}/7"))
+        for each in (pod, other):
+            each.end()
+            self.client.DeleteVolume(volume_id=each.id)
+        self.assert_clean()
+
+    def test_many_volumes_leave_nothing_and_take_no_memory(self):
+        took = []
+        for i in range(VOLUMES):
+            volume = self.create(f"many-{i}")
+            pod = csi_client.Pod(self.node, self.client, volume.volume_id)
+            begin = time.monotonic()
+            pod.start()
+            took.append(time.monotonic() - begin)
+            write_file(f"{pod.target}/file", str(i), MIB)
+            pod.end()
+            self.client.DeleteVolume(volume_id=volume.volume_id)
+            if i == VOLUMES // 4:
+                before = resident(self.node.driver.process.pid)
+        after = resident(self.node.driver.process.pid)
+        took.sort()
+        print(
+            f"{VOLUMES} volumes: staged and published in {took[len(took) // 2] * 1000:.0f}"
+            f" ms (median), {took[-1] * 1000:.0f} ms (longest); the driver's memory "
+            f"{before / MIB:.1f} MiB after a quarter, {after / MIB:.1f} MiB at the end"
+        )
+        self.assertLess(after, before + 4 * MIB)
+        self.assert_clean()
+
+
+if __name__ == "__main__":
+    csi_node.own_mounts()
+    CSI = csi_client.load(os.path.realpath(sys.argv[1]))
+    unittest.main(argv=["csi_node_test.py", *sys.argv[5:]], verbosity=2)
