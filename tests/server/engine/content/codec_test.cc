@@ -1,5 +1,7 @@
 #include "server/engine/content/codec.h"
 
+#include <zstd.h>
+
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -111,6 +113,40 @@ TEST(CodecTest, GivesUpOnWhatDoesNotFit) {
   }
   // The context is as good as new.
   ExpectRoundTrip(text, 1);
+}
+
+// Short words at short distances, as binaries have them.
+TEST(CodecTest, LongFramesAtLevel1FindShortMatches) {
+  std::mt19937_64 random(7);
+  for (const size_t size : {size_t{32768}, kMaxFrame}) {
+    std::vector<Bytes> words;
+    for (uint64_t i = 0; i < 4096; ++i) words.push_back(RandomBytes(5, i));
+    Bytes src;
+    while (src.size() < size) {
+      const Bytes& word = words[random() % words.size()];
+      src.insert(src.end(), word.begin(), word.end());
+    }
+    src.resize(size);
+    Bytes plain(ZSTD_compressBound(size));
+    const size_t plain_bytes =
+        ZSTD_compress(plain.data(), plain.size(), src.data(), src.size(), 1);
+    EXPECT_LT(CompressAll(src, 1).size(), plain_bytes * 9 / 10) << size;
+    ExpectRoundTrip(src, 1);
+  }
+}
+
+// Parameters of level 1 do not stay for the others.
+TEST(CodecTest, OtherLevelsAreThoseOfZstd) {
+  const Bytes src = TextBytes(kMaxFrame, 8);
+  CompressAll(src, 1);
+  Bytes plain(ZSTD_compressBound(src.size()));
+  for (const int level : {-5, 2, 3, 8, 19}) {
+    const size_t plain_bytes = ZSTD_compress(plain.data(), plain.size(),
+                                             src.data(), src.size(), level);
+    // Magic number and content size are left out, and may be up to 8 bytes.
+    EXPECT_NEAR(CompressAll(src, level).size(), plain_bytes, 16) << level;
+    CompressAll(src, 1);
+  }
 }
 
 TEST(CodecTest, FramesCarryNothingThatTheIndexKnows) {
