@@ -77,7 +77,15 @@ bool Volume::read_only() const { return core_->read_only(); }
 bool Volume::is_snapshot() const { return core_->is_snapshot(); }
 VolumeOptions Volume::options() const { return core_->options(); }
 uint64_t Volume::OwnBytes() const { return core_->OwnBytes(); }
-VolumeStats Volume::Stats() const { return core_->Stats(); }
+VolumeStats Volume::Stats() const {
+  VolumeStats stats = core_->Stats();
+  const UsageLimiter::Stats usage = limiter_->GetStats();
+  stats.limits = usage.limits;
+  stats.throttled_now = usage.waiting;
+  stats.throttled_operations = usage.throttled_operations;
+  stats.throttled_ns = usage.throttled_ns;
+  return stats;
+}
 VolumeUse Volume::Use() const { return core_->Use(); }
 absl::StatusOr<Holders::Id> Volume::Attach(Holder holder, bool if_unattached) {
   return core_->Attach(std::move(holder), if_unattached);

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/counters.h"
+#include "base/usage_limiter.h"
 #include "server/engine/types/encoded_chunk.h"
 #include "server/engine/types/options.h"
 #include "server/engine/types/stats.h"
@@ -143,6 +144,10 @@ class Volume {
   // the volume open.
   absl::Status CheckUnattached() const;
 
+  // Whom those who call for clients ask before they read or write; the calls
+  // above do not. Never null.
+  const std::shared_ptr<UsageLimiter>& limiter() const { return limiter_; }
+
   // What the caller keeps with it, see Engine::CreateVolume; Update,
   // RenameVolume and RevertVolume replace it.
   std::string attributes() const;
@@ -163,6 +168,8 @@ class Volume {
  private:
   friend class Engine;
   const std::shared_ptr<VolumeCore> core_;
+  const std::shared_ptr<UsageLimiter> limiter_ =
+      std::make_shared<UsageLimiter>();
 };
 
 // Keeps a volume attached for its own lifetime. Movable. Counting is

@@ -73,6 +73,7 @@ state::v1::KeptVolume MakeKept(const engine::Volume& volume,
   v1::Volume& settings = *kept.mutable_settings();
   FillVolume(volume, &settings);
   *settings.mutable_labels() = request.labels();
+  if (request.has_limits()) *settings.mutable_limits() = request.limits();
   const absl::Duration ttl = FromProto(request.ttl());
   SetTtl(ttl, &settings);
   if (source != nullptr) {
@@ -155,6 +156,10 @@ class Catalog::Entry {
     v1::Volume& settings = *next.mutable_settings();
     if (change.set_labels) *settings.mutable_labels() = change.labels;
     if (change.ttl.has_value()) SetTtl(*change.ttl, &settings);
+    if (!change.limit_fields.empty()) {
+      status = ApplyLimits(change, settings.mutable_limits());
+      if (!status.ok()) return status;
+    }
     Stamp(catalog.clock_(), &next);
     engine::VolumeUpdate update = change.engine;
     if (update.size_bytes.has_value()) {
@@ -164,6 +169,7 @@ class Catalog::Entry {
     status = volume_->Update(update);
     if (!status.ok()) return status;
     FillVolume(*volume_, &settings);
+    catalog.Limit(*volume_, settings.limits());
     const int64_t now_ns = catalog.steady_();
     MutexLock lock(&mu_);
     kept_ = std::move(next);
@@ -430,6 +436,7 @@ absl::StatusOr<v1::Volume> Catalog::Create(
     FillVolume(*options, &volume);
     *volume.mutable_labels() = request.labels();
     if (request.has_ttl()) *volume.mutable_ttl() = request.ttl();
+    if (request.has_limits()) *volume.mutable_limits() = request.limits();
     volume.set_source(request.source());
     return volume;
   }
@@ -512,6 +519,7 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> Catalog::FindSource(
 
 v1::Volume Catalog::Enter(std::shared_ptr<Entry> entry) {
   v1::Volume created = entry->Describe(clock_(), steady_());
+  Limit(*entry->volume(), created.limits());
   ScheduleLook(entry);
   WriterMutexLock lock(&map_mu_);
   const std::string id = entry->request().request_id();
@@ -607,8 +615,28 @@ absl::Status Catalog::Delete(const v1::DeleteVolumeRequest& request,
   return status;
 }
 
+void Catalog::Limit(engine::Volume& volume,
+                    const v1::UsageLimits& limits) const {
+  if (usage_timer_ == nullptr) return;
+  volume.limiter()->SetLimits(ResolveLimits(limits, default_limits_),
+                              usage_timer_);
+}
+
+void Catalog::SetUsage(const UsageLimits& defaults, UsageTimer* timer) {
+  default_limits_ = defaults;
+  usage_timer_ = timer;
+  ReaderMutexLock lock(&map_mu_);
+  for (const auto& [name, entry] : entries_) {
+    Limit(*entry->volume(), entry->Describe(clock_(), steady_()).limits());
+  }
+}
+
 void Catalog::Erase(const std::shared_ptr<Entry>& entry) {
   ScheduleLook(entry);  // None any more.
+  // What waits for the volume learns that it is gone.
+  if (usage_timer_ != nullptr) {
+    entry->volume()->limiter()->SetLimits({}, usage_timer_);
+  }
   WriterMutexLock lock(&map_mu_);
   const auto it = entries_.find(entry->name());
   if (it != entries_.end() && it->second == entry) entries_.erase(it);

@@ -21,6 +21,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/usage_limits.h"
+#include "base/usage_timer.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "server/engine/engine.h"
 #include "server/service/schedule.h"
@@ -49,6 +51,11 @@ class Catalog {
 
   Catalog(const Catalog&) = delete;
   Catalog& operator=(const Catalog&) = delete;
+
+  // Holds all volumes to their limits, with `defaults` where they have none.
+  // Borrows `timer`, which must outlive the volumes' clients. Call it before
+  // there are any; without it nothing is limited.
+  void SetUsage(const UsageLimits& defaults, UsageTimer* timer);
 
   // The log names `client`, the address of whoever asks for a change; "" means
   // the server itself.
@@ -115,6 +122,8 @@ class Catalog {
   v1::Volume Enter(std::shared_ptr<Entry> entry);
   // Removes the entry, if it is still there.
   void Erase(const std::shared_ptr<Entry>& entry);
+  // Holds it to `limits`.
+  void Limit(engine::Volume& volume, const v1::UsageLimits& limits) const;
   // Plans the next look at whether it was used.
   void ScheduleLook(const std::shared_ptr<Entry>& entry);
   // Deletes it, if its time to live is over.
@@ -124,6 +133,8 @@ class Catalog {
   const Clock clock_;
   const ClockNs steady_;
   std::atomic<uint64_t> expired_{0};
+  UsageLimits default_limits_;
+  UsageTimer* usage_timer_ = nullptr;
   SnapshotCatalog snapshots_;
 
   // Held during a creation or a renaming: a repeated request waits for the

@@ -13,6 +13,7 @@ std::string EncodeSettings(const v1::Volume& volume) {
   settings.set_zstd_level(volume.zstd_level());
   settings.set_merge_zstd_level(volume.merge_zstd_level());
   *settings.mutable_labels() = volume.labels();
+  if (volume.has_limits()) *settings.mutable_limits() = volume.limits();
   return settings.SerializeAsString();
 }
 
@@ -47,6 +48,7 @@ absl::StatusOr<v1::CreateVolumeRequest> RequestFor(
   request.set_zstd_level(parsed.zstd_level());
   request.set_merge_zstd_level(parsed.merge_zstd_level());
   *request.mutable_labels() = parsed.labels();
+  if (parsed.has_limits()) *request.mutable_limits() = parsed.limits();
   request.MergeFrom(wanted);
   const auto size = static_cast<int64_t>(header.exact_size_bytes());
   if (request.size_bytes() == 0) request.set_size_bytes(size);

@@ -11,7 +11,8 @@
 
 namespace ramvol::service {
 
-// Allocator, frame sizes, levels and labels, as qcow2::Origin::settings.
+// Allocator, frame sizes, levels, labels and limits, as
+// qcow2::Origin::settings.
 std::string EncodeSettings(const v1::Volume& volume);
 
 // INVALID_ARGUMENT when `wanted`, of RestoreRequest, has fields that make no

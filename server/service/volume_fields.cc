@@ -1,10 +1,13 @@
 #include "server/service/volume_fields.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
 #include "absl/numeric/bits.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/reason.h"
 #include "server/service/uid.h"
 
@@ -35,6 +38,33 @@ absl::Status CheckMemoryLimit(const std::string& field, int64_t bytes) {
   return InvalidField(
       field, absl::StrCat(field, " is ", bytes,
                           "; it must not be negative, and 0 means no limit"));
+}
+
+// `name` is as users know it: "limits" in CreateVolume.
+absl::Status CheckLimits(const std::string& name,
+                         const v1::UsageLimits& limits) {
+  const auto* type = v1::UsageLimits::descriptor();
+  for (int i = 0; i < type->field_count(); ++i) {
+    const auto* field = type->field(i);
+    const int64_t value = limits.GetReflection()->GetInt64(limits, field);
+    if (value >= -1) continue;
+    return InvalidField(
+        absl::StrCat(name, ".", field->name()),
+        absl::StrCat(name, ".", field->name(), " is ", value,
+                     "; it must be positive, or 0 for the server's default, or "
+                     "-1 for no limit"));
+  }
+  const auto check = [&](const char* rate, int64_t total, int64_t most) {
+    if (most <= 0 || most >= total) return absl::OkStatus();
+    return InvalidField(
+        absl::StrCat(name, ".", rate, "_max"),
+        absl::StrCat(name, ".", rate, "_max is ", most, ", less than ", rate,
+                     ", ", total, "; make it as large or larger, or 0"));
+  };
+  absl::Status status =
+      check("iops_total", limits.iops_total(), limits.iops_total_max());
+  if (!status.ok()) return status;
+  return check("bps_total", limits.bps_total(), limits.bps_total_max());
 }
 
 absl::Status CheckFrame(const char* field, int bytes) {
@@ -121,6 +151,7 @@ absl::Status CheckCreate(const v1::CreateVolumeRequest& request) {
        CheckLevel("zstd_level", request.zstd_level()),
        CheckLevel("merge_zstd_level", request.merge_zstd_level()),
        CheckMemoryLimit("memory_limit_bytes", request.memory_limit_bytes()),
+       CheckLimits("limits", request.limits()),
        CheckLabels("labels", request.labels()), CheckTtl("ttl", request.ttl()),
        CheckRequestId(request.request_id())});
 }
@@ -148,8 +179,27 @@ absl::Status UnknownPath(const std::string& path) {
       "update_mask",
       absl::StrCat("update_mask names \"", path,
                    "\", which cannot change; size_bytes, zstd_level, "
-                   "merge_zstd_level, memory_limit_bytes, read_only, labels "
-                   "and ttl can"));
+                   "merge_zstd_level, memory_limit_bytes, read_only, labels, "
+                   "ttl, limits and its fields can"));
+}
+
+// A path "limits", or of one of its fields.
+absl::Status ParseLimitsPath(const std::string& path,
+                             const v1::UsageLimits& limits,
+                             VolumeChange* change) {
+  const auto* type = v1::UsageLimits::descriptor();
+  change->limits = limits;
+  if (path == "limits") {
+    for (int i = 0; i < type->field_count(); ++i) {
+      change->limit_fields.push_back(type->field(i));
+    }
+    return absl::OkStatus();
+  }
+  const auto* field =
+      type->FindFieldByName(std::string(absl::StripPrefix(path, "limits.")));
+  if (field == nullptr) return UnknownPath(path);
+  change->limit_fields.push_back(field);
+  return absl::OkStatus();
 }
 
 // Copies one field of the mask to `change`.
@@ -190,7 +240,15 @@ absl::Status ParsePath(const std::string& path, const v1::Volume& volume,
     if (valid.ok()) change->ttl = FromProto(volume.ttl());
     return valid;
   }
+  if (path == "limits" || absl::StartsWith(path, "limits.")) {
+    return ParseLimitsPath(path, volume.limits(), change);
+  }
   return UnknownPath(path);
+}
+
+uint64_t ResolveLimit(int64_t own, uint64_t by_default) {
+  if (own == 0) return by_default;
+  return own < 0 ? 0 : static_cast<uint64_t>(own);
 }
 
 }  // namespace
@@ -306,6 +364,37 @@ absl::Status CheckRename(const v1::RenameVolumeRequest& request) {
   return name.ok() ? CheckRequestId(request.request_id()) : name;
 }
 
+absl::Status ApplyLimits(const VolumeChange& change, v1::UsageLimits* limits) {
+  for (const auto* field : change.limit_fields) {
+    limits->GetReflection()->SetInt64(
+        limits, field,
+        change.limits.GetReflection()->GetInt64(change.limits, field));
+  }
+  return CheckLimits("volume.limits", *limits);
+}
+
+UsageLimits ResolveLimits(const v1::UsageLimits& limits,
+                          const UsageLimits& defaults) {
+  UsageLimits all = {
+      .iops_total = ResolveLimit(limits.iops_total(), defaults.iops_total),
+      .bps_total = ResolveLimit(limits.bps_total(), defaults.bps_total),
+      .iops_total_max =
+          ResolveLimit(limits.iops_total_max(), defaults.iops_total_max),
+      .bps_total_max =
+          ResolveLimit(limits.bps_total_max(), defaults.bps_total_max),
+      .io_streams = ResolveLimit(limits.io_streams(), defaults.io_streams),
+      .nbd_connections =
+          ResolveLimit(limits.nbd_connections(), defaults.nbd_connections)};
+  // A burst and a rate may come from different places.
+  if (all.iops_total_max != 0) {
+    all.iops_total_max = std::max(all.iops_total_max, all.iops_total);
+  }
+  if (all.bps_total_max != 0) {
+    all.bps_total_max = std::max(all.bps_total_max, all.bps_total);
+  }
+  return all;
+}
+
 google::protobuf::Timestamp ToProto(absl::Time time) {
   google::protobuf::Timestamp timestamp;
   const int64_t seconds = absl::ToUnixSeconds(time);
@@ -393,6 +482,14 @@ v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {
   out.set_attached_clients(stats.attached_clients);
   out.set_own_bytes(i64(stats.own_bytes));
   out.set_shared_bytes(i64(stats.shared_bytes));
+  v1::UsageLimits& limits = *out.mutable_limits();
+  limits.set_iops_total(i64(stats.limits.iops_total));
+  limits.set_iops_total_max(i64(stats.limits.iops_total_max));
+  limits.set_bps_total(i64(stats.limits.bps_total));
+  limits.set_bps_total_max(i64(stats.limits.bps_total_max));
+  limits.set_io_streams(i64(stats.limits.io_streams));
+  limits.set_nbd_connections(i64(stats.limits.nbd_connections));
+  out.set_throttled_now(i64(stats.throttled_now));
 
   v1::IoCounters& io = *out.mutable_io();
   io.set_read_operations(i64(stats.read_operations));
@@ -415,6 +512,8 @@ v1::VolumeStats MakeStats(const engine::VolumeStats& stats) {
   io.set_corrupt_frames(i64(stats.corrupt_frames));
   io.set_read_nanoseconds(i64(stats.read_ns));
   io.set_write_nanoseconds(i64(stats.write_ns));
+  io.set_throttled_operations(i64(stats.throttled_operations));
+  io.set_throttled_nanoseconds(i64(stats.throttled_ns));
   return out;
 }
 

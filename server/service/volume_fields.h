@@ -5,10 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/usage_limits.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/map.h"
 #include "google/protobuf/timestamp.pb.h"
@@ -33,6 +36,9 @@ struct VolumeChange {
   bool set_labels = false;
   Labels labels;
   std::optional<absl::Duration> ttl;  // 0: none any more.
+  // Of UsageLimits.
+  v1::UsageLimits limits;
+  std::vector<const google::protobuf::FieldDescriptor*> limit_fields;
 };
 
 // Checks every field and fills in defaults. INVALID_ARGUMENT names the field as
@@ -54,6 +60,13 @@ absl::Status CheckRename(const v1::RenameVolumeRequest& request);
 // The checks of one field, for other requests.
 absl::Status CheckLabels(const std::string& field, const Labels& labels);
 absl::Status CheckRequestId(const std::string& request_id);
+
+// Changes what `change` names. INVALID_ARGUMENT when the limits do not fit
+// together then.
+absl::Status ApplyLimits(const VolumeChange& change, v1::UsageLimits* limits);
+// What holds for a volume with these `limits`. They are valid.
+UsageLimits ResolveLimits(const v1::UsageLimits& limits,
+                          const UsageLimits& defaults);
 
 // Sets the fields that the engine knows.
 void FillVolume(const engine::VolumeOptions& options, v1::Volume* volume);

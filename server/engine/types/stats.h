@@ -9,6 +9,7 @@
 
 #include "base/duration_histogram.h"
 #include "base/reason.h"
+#include "base/usage_limits.h"
 
 namespace ramvol::engine {
 
@@ -98,6 +99,13 @@ struct VolumeStats {
   // Sums of the durations of all reads and writes, including failed ones.
   uint64_t read_ns = 0;
   uint64_t write_ns = 0;
+
+  // What holds of Volume::limiter, operations that wait there, and those that
+  // have waited, and how long.
+  UsageLimits limits;
+  uint64_t throttled_now = 0;
+  uint64_t throttled_operations = 0;
+  uint64_t throttled_ns = 0;
 
   int attached_clients = 0;
 };

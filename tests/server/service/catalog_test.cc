@@ -14,6 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/reason.h"
+#include "base/usage_limiter.h"
+#include "base/usage_limits.h"
+#include "base/usage_timer.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/status.h"
@@ -265,6 +268,80 @@ TEST_F(CatalogTest, AFailedCreationLeavesNothing) {
   EXPECT_EQ(GetMetadata(status).at("volume"), "a");
   EXPECT_THAT(List("", 10).first, IsEmpty());
   EXPECT_THAT(catalog_.Create(CreateRequest("a", "id")), IsOk());
+}
+
+UsageLimits LimitsOf(engine::Engine& engine, const std::string& name) {
+  return (*engine.Find(name))->limiter()->limits();
+}
+
+v1::UpdateVolumeRequest SetLimits(const v1::UsageLimits& limits,
+                                  const std::string& path) {
+  v1::UpdateVolumeRequest request;
+  request.set_name("a");
+  *request.mutable_volume()->mutable_limits() = limits;
+  request.mutable_update_mask()->add_paths(path);
+  return request;
+}
+
+TEST_F(CatalogTest, HoldsVolumesToLimitsOrDefaults) {
+  UsageTimer timer;
+  ASSERT_THAT(catalog_.Create(CreateRequest("early")), IsOk());
+  catalog_.SetUsage({.iops_total = 5, .bps_total_max = 10}, &timer);
+  EXPECT_EQ(LimitsOf(*engine_, "early").iops_total, 5u);
+  v1::CreateVolumeRequest request = CreateRequest("a");
+  request.mutable_limits()->set_iops_total(-1);
+  request.mutable_limits()->set_bps_total(20);
+  ASSERT_THAT(catalog_.Create(request), IsOk());
+  // A burst of another origin is at least the rate.
+  EXPECT_EQ(LimitsOf(*engine_, "a"),
+            (UsageLimits{.bps_total = 20, .bps_total_max = 20}));
+  EXPECT_EQ(catalog_.Get("a")->limits().iops_total(), -1);
+}
+
+TEST_F(CatalogTest, ChangesLimitsOneByOneOrAllTogether) {
+  UsageTimer timer;
+  catalog_.SetUsage({}, &timer);
+  ASSERT_THAT(catalog_.Create(CreateRequest("a")), IsOk());
+  v1::UsageLimits limits;
+  limits.set_iops_total(3);
+  limits.set_io_streams(4);
+  ASSERT_THAT(catalog_.Update(SetLimits(limits, "limits")), IsOk());
+  limits.Clear();
+  limits.set_nbd_connections(2);
+  ASSERT_THAT(catalog_.Update(SetLimits(limits, "limits.nbd_connections")),
+              IsOk());
+  EXPECT_EQ(
+      LimitsOf(*engine_, "a"),
+      (UsageLimits{.iops_total = 3, .io_streams = 4, .nbd_connections = 2}));
+  ASSERT_THAT(catalog_.Update(SetLimits(limits, "limits")), IsOk());
+  EXPECT_EQ(LimitsOf(*engine_, "a"), UsageLimits{.nbd_connections = 2});
+}
+
+TEST_F(CatalogTest, RefusesLimitsThatDoNotFit) {
+  UsageTimer timer;
+  catalog_.SetUsage({}, &timer);
+  ASSERT_THAT(catalog_.Create(CreateRequest("a")), IsOk());
+  v1::UsageLimits limits;
+  limits.set_iops_total(10);
+  ASSERT_THAT(catalog_.Update(SetLimits(limits, "limits")), IsOk());
+  limits.set_iops_total_max(9);
+  const auto path = {"limits", "limits.iops_total_max"};
+  for (const char* one : path) {
+    EXPECT_EQ(catalog_.Update(SetLimits(limits, one)).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(catalog_.Update(SetLimits(limits, "limits.x")).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(LimitsOf(*engine_, "a"), UsageLimits{.iops_total = 10});
+}
+
+TEST_F(CatalogTest, AVolumeThatIsDeletedLetsGo) {
+  UsageTimer timer;
+  catalog_.SetUsage({.iops_total = 1}, &timer);
+  ASSERT_THAT(catalog_.Create(CreateRequest("a")), IsOk());
+  const auto limiter = (*engine_->Find("a"))->limiter();
+  ASSERT_THAT(catalog_.Delete(DeleteRequest("a")), IsOk());
+  EXPECT_FALSE(limiter->limited());
 }
 
 }  // namespace
