@@ -47,6 +47,9 @@ int MaxThreads() {
   return std::clamp(cores + 1, 2, kMaxConnectionThreads);
 }
 
+// The session that carries out a request on this thread.
+thread_local const void* executing = nullptr;
+
 // For synchronous devices, whose calls end before they return.
 class Immediate final : public block::Completion {
  public:
@@ -60,8 +63,10 @@ class Immediate final : public block::Completion {
 // Whether a large read covers only a hole, on a device that can tell at once.
 bool IsAllHole(block::BlockDevice& device, Style style,
                const RequestHeader& header) {
-  if (!device.synchronous() || header.length < kAskForHolesBytes ||
-      style == Style::kSimple || (header.flags & kCmdDf) != 0) {
+  // Holes count for limits, too.
+  if (header.length < kAskForHolesBytes || !device.synchronous() ||
+      device.limited() || style == Style::kSimple ||
+      (header.flags & kCmdDf) != 0) {
     return false;
   }
   std::vector<block::Extent> extents;
@@ -96,7 +101,9 @@ Session::Session(Socket& socket, ClientMemory::Holder& holder,
       parts_(parts),
       reader_(socket, traits_, this),
       buffers_(socket, holder),
-      sender_(socket, holder, buffers_, &mu_, this) {}
+      sender_(socket, holder, buffers_, &mu_, this) {
+  device_.MayAnswerLater();
+}
 
 void Session::Run() {
   RunThread(/*main=*/true);
@@ -168,6 +175,7 @@ void Session::ReadLocked() {
   // A request that waits for room has already arrived: do not receive more.
   const bool more =
       reader_.needed_bytes() == 0 ? ReceiveLocked() : WaitForRoomLocked();
+  if (!more) AbandonLocked();
   if (!more || !ParseLocked()) {
     ended_ = true;
     wake_ending_.Signal();
@@ -180,6 +188,14 @@ void Session::ReadLocked() {
     }
   }
   reading_ = false;
+}
+
+void Session::AbandonLocked() {
+  // A server that stops reads no further, and answers what has arrived.
+  if (parts_.draining.load(std::memory_order_relaxed)) return;
+  mu_.Unlock();
+  device_.Abandon();
+  mu_.Lock();
 }
 
 bool Session::ReceiveLocked() {
@@ -294,6 +310,12 @@ void Session::WakeThreadLocked() {
 }
 
 void Session::Execute(std::unique_ptr<Request> owned) {
+  executing = this;
+  Begin(std::move(owned));
+  executing = nullptr;
+}
+
+void Session::Begin(std::unique_ptr<Request> owned) {
   Request& request = *owned.release();  // Finish owns it again.
   request.began_ns = SteadyNowNs();
   const RequestHeader& header = request.header;
@@ -365,13 +387,15 @@ void Session::Finish(Request* finished, const absl::Status& status) {
   const int64_t now = SteadyNowNs();
   parts_.stats.RequestEnded(KindOf(request->header.command),
                             KindOf(request->error), now - request->arrived_ns);
-  cost_.Note(now - request->began_ns);
+  // Else it had to wait, as limits have it, and nobody sends its reply yet.
+  const bool at_once = device_.synchronous() && executing == this;
+  if (at_once) cost_.Note(now - request->began_ns);
   const bool last_words = request->error == Error::kShutdown;
 
   MutexLock lock(&mu_);
   if (last_words) EndSoonLocked();
   sender_.Add(std::move(request), now);
-  if (device_.synchronous() || sender_.sending()) return;
+  if (at_once || sender_.sending()) return;
   // A thread that brings several results calls this again at once. Their
   // replies go together, unless they are many.
   const bool more = device_.MoreToCome();

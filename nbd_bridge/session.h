@@ -100,6 +100,8 @@ class Session final : private RequestOwner, private ReplySender::Host {
   void ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Waits for bytes. False when there will be no more.
   bool ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The client is gone without a word: what has to wait is not carried out.
+  void AbandonLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes the arrived requests that there is room for. False when there will be
   // no more.
   bool ParseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -123,6 +125,7 @@ class Session final : private RequestOwner, private ReplySender::Host {
   void WakeThreadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void Execute(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
+  void Begin(std::unique_ptr<Request> request) ABSL_LOCKS_EXCLUDED(mu_);
   // Asks for the extents of the next context.
   void ExecuteStatus(Request& request);
   void ExecuteRead(Request& request);

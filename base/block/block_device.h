@@ -56,6 +56,18 @@ class BlockDevice {
   // threads can run several at once. Else calls return soon.
   virtual bool synchronous() const = 0;
 
+  // Whether reads, writes and writes of zeroes may have to wait for their turn,
+  // because their clients may do only so many a second. May change at any time.
+  virtual bool limited() const { return false; }
+  // Says that the caller can bear that they return before they are done, though
+  // the device is synchronous, and are told to be done by another thread. Else
+  // the calling thread waits. Call it before all others.
+  virtual void MayAnswerLater() {}
+  // The client is gone: those that wait end with CANCELLED, before this returns
+  // if they may be answered later.
+  // The caller holds no lock that Completion::Done takes.
+  virtual void Abandon() {}
+
   // Only within Completion::Done, and only for devices that are not
   // synchronous: whether this thread is about to call Done again for the same
   // session.
