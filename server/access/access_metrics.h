@@ -46,12 +46,27 @@ class AccessMetrics final : public prometheus::Collectable {
                audit_ == nullptr ? 0 : audit_->written());
     AddCounter(records, {{"result", "lost"}},
                audit_ == nullptr ? 0 : audit_->lost());
-    return {std::move(decisions), std::move(reloads),
+    prometheus::MetricFamily operations =
+        Family("ramvol_identity_throttled_operations_total",
+               "Operations that had to wait because of the identity's limits.",
+               MetricType::Counter);
+    prometheus::MetricFamily waiting =
+        Family("ramvol_identity_throttled_now",
+               "Operations that wait because of the identity's limits.",
+               MetricType::Gauge);
+    for (const auto& [name, usage] : authority_.GetUsage()) {
+      AddCounter(operations, {{"identity", name}}, usage.throttled_operations);
+      AddGauge(waiting, {{"identity", name}}, usage.waiting);
+    }
+    return {std::move(decisions),
+            std::move(reloads),
             Gauge("ramvol_access_files_current",
                   "1 if the policy and the tokens are in force as their files "
                   "have them, 0 if a change was refused.",
                   stats.current ? 1 : 0),
-            std::move(records)};
+            std::move(records),
+            std::move(operations),
+            std::move(waiting)};
   }
 
  private:

@@ -75,6 +75,7 @@ absl::Status Authority::ReadPolicy() {
   if (!policy.ok()) return policy.status();
   policy_is_good_ = true;
   reloads_.fetch_add(1, std::memory_order_relaxed);
+  has_limits_.store((*policy)->has_limits(), std::memory_order_relaxed);
   WriterMutexLock lock(&mu_);
   policy_ = *std::move(policy);
   subjects_.clear();
@@ -110,6 +111,7 @@ void Authority::Reload() {
   current_.store(policy_is_good_ && tokens_are_good_,
                  std::memory_order_relaxed);
   if (reloads_.load(std::memory_order_relaxed) == before) return;
+  ReviewUsage();
   const AuthorityStats stats = GetStats();
   LogEvent(Event::kAccessChanged,
            {.message = absl::StrCat(stats.grants, " grants and ", stats.tokens,
@@ -178,6 +180,49 @@ Decision Authority::Check(const Identity& identity, Right right,
 void Authority::Count(Decision decision) const {
   decisions_[static_cast<size_t>(decision)].fetch_add(
       1, std::memory_order_relaxed);
+}
+
+std::shared_ptr<UsageLimiter> Authority::LimiterOf(
+    const Identity& identity) const {
+  if (usage_timer_ == nullptr || !has_limits()) return nullptr;
+  const auto subject = SubjectOf(identity);
+  const std::string& name = subject->limited_name();
+  if (name.empty()) return nullptr;
+  MutexLock lock(&usage_mu_);
+  auto& limiter = limiters_[name];
+  if (limiter != nullptr) return limiter;
+  limiter = std::make_shared<UsageLimiter>();
+  limiter->SetLimits(subject->limits(), usage_timer_);
+  const auto made = limiter;
+  if (limiters_.size() > kMaxIdleLimiters) {
+    absl::erase_if(limiters_, [](const auto& item) {
+      return item.second.use_count() == 1;
+    });
+  }
+  return made;
+}
+
+std::vector<std::pair<std::string, UsageLimiter::Stats>> Authority::GetUsage()
+    const {
+  std::vector<std::pair<std::string, UsageLimiter::Stats>> all;
+  MutexLock lock(&usage_mu_);
+  for (const auto& [name, limiter] : limiters_) {
+    all.emplace_back(name, limiter->GetStats());
+  }
+  return all;
+}
+
+void Authority::ReviewUsage() {
+  std::shared_ptr<const Policy> policy;
+  {
+    ReaderMutexLock lock(&mu_);
+    policy = policy_;
+  }
+  if (policy == nullptr || usage_timer_ == nullptr) return;
+  MutexLock lock(&usage_mu_);
+  for (const auto& [name, limiter] : limiters_) {
+    limiter->SetLimits(policy->LimitsOf(name), usage_timer_);
+  }
 }
 
 AuthorityStats Authority::GetStats() const {

@@ -10,12 +10,15 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "base/usage_limiter.h"
+#include "base/usage_timer.h"
 #include "server/access/identity.h"
 #include "server/access/policy.h"
 #include "server/access/role.h"
@@ -80,11 +83,26 @@ class Authority {
   std::shared_ptr<const Subject> SubjectOf(const Identity& identity) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Holds identities to the policy's limits from now on. Borrows `timer`, which
+  // must outlive their clients. Call it before there are any.
+  void LimitUsage(UsageTimer* timer) { usage_timer_ = timer; }
+  // What all clients of `identity` are held to; null when it has no limits.
+  bool has_limits() const {
+    return has_limits_.load(std::memory_order_relaxed);
+  }
+  std::shared_ptr<UsageLimiter> LimiterOf(const Identity& identity) const
+      ABSL_LOCKS_EXCLUDED(usage_mu_);
+  // Those that are in use, by name.
+  std::vector<std::pair<std::string, UsageLimiter::Stats>> GetUsage() const
+      ABSL_LOCKS_EXCLUDED(usage_mu_);
+
   AuthorityStats GetStats() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   // Most identities that are remembered.
   static constexpr size_t kMaxSubjects = 4096;
+  // When so many have limits, those without clients are forgotten.
+  static constexpr size_t kMaxIdleLimiters = 4096;
 
   Authority(std::optional<WatchedFile> policy_file,
             std::optional<WatchedFile> token_file)
@@ -94,6 +112,8 @@ class Authority {
   // Reads what has changed, and takes it over.
   absl::Status ReadPolicy();
   absl::Status ReadTokens();
+  // Holds those who are here to what the policy says now.
+  void ReviewUsage() ABSL_LOCKS_EXCLUDED(mu_, usage_mu_);
 
   std::optional<WatchedFile> policy_file_;  // Reload's.
   std::optional<WatchedFile> token_file_;
@@ -110,6 +130,13 @@ class Authority {
   // Of the present files.
   mutable absl::flat_hash_map<std::string, std::shared_ptr<const Subject>>
       subjects_ ABSL_GUARDED_BY(mu_);
+
+  std::atomic<bool> has_limits_{false};
+  UsageTimer* usage_timer_ = nullptr;
+  mutable Mutex usage_mu_;
+  // By limited name.
+  mutable absl::flat_hash_map<std::string, std::shared_ptr<UsageLimiter>>
+      limiters_ ABSL_GUARDED_BY(usage_mu_);
 };
 
 // The errors of decisions, with what to do. `name` is "" for the server.

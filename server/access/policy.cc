@@ -120,6 +120,31 @@ absl::StatusOr<std::string> ParseIdentity(const std::string& pattern) {
       "socket:, nor is it anonymous"));
 }
 
+absl::StatusOr<UsageLimits> LimitsFrom(const v1::UsageLimits& limits) {
+  const auto positive = [](int64_t value) {
+    return static_cast<uint64_t>(std::max<int64_t>(value, 0));
+  };
+  const UsageLimits read = {
+      .iops_total = positive(limits.iops_total()),
+      .bps_total = positive(limits.bps_total()),
+      .iops_total_max = positive(limits.iops_total_max()),
+      .bps_total_max = positive(limits.bps_total_max()),
+      .io_streams = positive(limits.io_streams()),
+      .nbd_connections = positive(limits.nbd_connections())};
+  if (read == UsageLimits()) {
+    return absl::InvalidArgumentError("the limits limit nothing");
+  }
+  const auto too_small = [](uint64_t most, uint64_t rate) {
+    return most != 0 && most < rate;
+  };
+  if (too_small(read.iops_total_max, read.iops_total) ||
+      too_small(read.bps_total_max, read.bps_total)) {
+    return absl::InvalidArgumentError(
+        "iops_total_max or bps_total_max is less than iops_total or bps_total");
+  }
+  return read;
+}
+
 }  // namespace
 
 // Makes a policy of what was parsed.
@@ -144,10 +169,57 @@ class PolicyReader {
       if (!status.ok()) return status;
       policy->grants_.push_back(std::move(entry));
     }
+    absl::Status status = ReadLimits(message, &*policy);
+    if (!status.ok()) return status;
     return policy;
   }
 
  private:
+  // At the entry of AccessPolicy.limits.
+  absl::Status AtLimits(int index, absl::string_view what) const {
+    const auto place =
+        places_.GetLocation(v1::AccessPolicy::descriptor()->FindFieldByNumber(
+                                v1::AccessPolicy::kLimitsFieldNumber),
+                            index);
+    return At(path_, place.line, place.column, what);
+  }
+
+  absl::Status ReadLimits(const v1::AccessPolicy& message,
+                          Policy* policy) const {
+    if (message.limits_size() > Policy::kMaxGrants) {
+      return AtLimits(
+          Policy::kMaxGrants,
+          absl::StrCat("there are more than ", Policy::kMaxGrants, " limits"));
+    }
+    for (int i = 0; i < message.limits_size(); ++i) {
+      auto limited = ReadLimited(message.limits(i));
+      if (!limited.ok()) return AtLimits(i, limited.status().message());
+      policy->limits_.push_back(*std::move(limited));
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::StatusOr<Policy::Limited> ReadLimited(
+      const v1::IdentityLimits& message) {
+    if (message.identities().empty() ||
+        message.identities_size() > Policy::kMaxPatterns) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "limits are of 1 to ", Policy::kMaxPatterns, " identities"));
+    }
+    Policy::Limited limited;
+    for (const std::string& pattern : message.identities()) {
+      absl::Status status = CheckPattern(pattern);
+      auto parsed = ParseIdentity(pattern);
+      if (status.ok()) status = parsed.status();
+      if (!status.ok()) return status;
+      limited.identities.push_back(*std::move(parsed));
+    }
+    auto limits = LimitsFrom(message.limits());
+    if (!limits.ok()) return limits.status();
+    limited.limits = *limits;
+    return limited;
+  }
+
   static const google::protobuf::FieldDescriptor* Field(int number) {
     return v1::AccessGrant::descriptor()->FindFieldByNumber(number);
   }
@@ -299,6 +371,33 @@ std::vector<const Grant*> Policy::GrantsFor(const Identity& identity) const {
     }
   }
   return grants;
+}
+
+bool Policy::Limited::Covers(const std::string& name) const {
+  return std::any_of(
+      identities.begin(), identities.end(),
+      [&](const std::string& pattern) { return Fits(pattern, name); });
+}
+
+std::string Policy::LimitedName(const Identity& identity) const {
+  for (const Limited& limited : limits_) {
+    for (const std::string& name : identity.names) {
+      if (limited.Covers(name)) return name;
+    }
+    if (limited.Covers(kAnonymous)) {
+      return identity.anonymous() ? kAnonymous : identity.names.front();
+    }
+  }
+  return "";
+}
+
+UsageLimits Policy::LimitsOf(const std::string& limited_name) const {
+  for (const Limited& limited : limits_) {
+    if (limited.Covers(limited_name) || limited.Covers(kAnonymous)) {
+      return limited.limits;
+    }
+  }
+  return {};
 }
 
 bool Subject::admin() const {

@@ -15,6 +15,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "base/usage_limits.h"
 #include "server/access/identity.h"
 #include "server/access/role.h"
 
@@ -51,22 +52,38 @@ class Policy {
   // The grants for an identity.
   std::vector<const Grant*> GrantsFor(const Identity& identity) const;
   size_t size() const { return grants_.size(); }
+  bool has_limits() const { return !limits_.empty(); }
+
+  // Under which of its names the use of `identity` counts, "anonymous" among
+  // them; "" when it has no limits.
+  std::string LimitedName(const Identity& identity) const;
+  // The limits that go with such a name.
+  UsageLimits LimitsOf(const std::string& limited_name) const;
 
  private:
   struct Entry {
     std::vector<std::string> identities;
     Grant grant;
   };
+  struct Limited {
+    std::vector<std::string> identities;
+    UsageLimits limits;
+
+    bool Covers(const std::string& name) const;
+  };
   friend class PolicyReader;
 
   std::vector<Entry> grants_;
+  std::vector<Limited> limits_;
 };
 
 // What one policy gives to one identity. Thread-safe.
 class Subject {
  public:
   Subject(std::shared_ptr<const Policy> policy, const Identity& identity)
-      : policy_(std::move(policy)), grants_(policy_->GrantsFor(identity)) {}
+      : policy_(std::move(policy)),
+        grants_(policy_->GrantsFor(identity)),
+        limited_name_(policy_->LimitedName(identity)) {}
 
   Subject(const Subject&) = delete;
   Subject& operator=(const Subject&) = delete;
@@ -83,6 +100,9 @@ class Subject {
   // Whether one of them lets see all volumes and snapshots.
   bool sees_all() const;
   const std::vector<const Grant*>& grants() const { return grants_; }
+  // See Policy::LimitedName.
+  const std::string& limited_name() const { return limited_name_; }
+  UsageLimits limits() const { return policy_->LimitsOf(limited_name_); }
 
  private:
   // What is known about a name.
@@ -97,6 +117,7 @@ class Subject {
 
   const std::shared_ptr<const Policy> policy_;
   const std::vector<const Grant*> grants_;
+  const std::string limited_name_;
   mutable SharedMutex mu_;
   mutable absl::flat_hash_map<std::string, std::shared_ptr<const Known>> known_
       ABSL_GUARDED_BY(mu_);

@@ -3,6 +3,7 @@
 #define RAMVOL_SERVER_SERVICE_CALL_ACCESS_H_
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/usage_limiter.h"
 #include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
 #include "ramvol/v1/access_service.pb.h"
@@ -50,6 +52,18 @@ class CallAccess {
   // calls below do nothing, in a nanosecond.
   bool on() const { return on_; }
   access::Sessions& sessions() const { return *parts_.sessions; }
+
+  // See Authority::LimiterOf. Null for tokens that are not known.
+  std::shared_ptr<UsageLimiter> LimiterOf(
+      const access::Identity& identity) const {
+    return parts_.authority->LimiterOf(identity);
+  }
+  std::shared_ptr<UsageLimiter> LimiterOf(
+      const grpc::CallbackServerContext& context) const {
+    if (!parts_.authority->has_limits()) return nullptr;
+    const auto identity = IdentityOf(context);
+    return identity.ok() ? LimiterOf(*identity) : nullptr;
+  }
 
   // UNAUTHENTICATED for tokens that are not known.
   absl::StatusOr<access::Identity> IdentityOf(

@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "base/token.h"
+#include "base/usage_limiter.h"
+#include "base/usage_timer.h"
 #include "gtest/gtest.h"
 #include "server/access/identity.h"
 #include "server/access/role.h"
@@ -172,6 +174,32 @@ TEST_F(AuthorityTest, ErrorsSayWhatToDo) {
             "writer, by a grant in the server's --auth_policy");
   EXPECT_EQ(GetReason(denied), "PERMISSION_DENIED");
   EXPECT_EQ(GetReason(UnauthenticatedError()), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthorityTest, HoldsIdentitiesToLimits) {
+  UsageTimer timer;
+  const auto authority = Make();
+  authority->LimitUsage(&timer);
+  const Identity ci = Bearer(*authority, "secret");
+  EXPECT_EQ(authority->LimiterOf(ci), nullptr);
+  const std::string limits = "limits { identities: \"token:*\" limits { ";
+  Write(policy_, kPolicy + limits + "iops_total: 5 } }");
+  authority->Reload();
+  const auto limiter = authority->LimiterOf(ci);
+  ASSERT_NE(limiter, nullptr);
+  EXPECT_EQ(limiter->limits(), UsageLimits{.iops_total = 5});
+  EXPECT_EQ(authority->LimiterOf(ci), limiter);
+  EXPECT_NE(authority->LimiterOf(Bearer(*authority, "key")), limiter);
+  EXPECT_EQ(authority->LimiterOf({.names = {"unix:0"}}), nullptr);
+  // What is in use follows the policy.
+  Write(policy_, kPolicy + limits + "iops_total: 6 } }");
+  authority->Reload();
+  EXPECT_EQ(limiter->limits(), UsageLimits{.iops_total = 6});
+  EXPECT_EQ(authority->LimiterOf(ci), limiter);
+  Write(policy_, kPolicy);
+  authority->Reload();
+  EXPECT_EQ(limiter->limits(), UsageLimits());
+  EXPECT_EQ(authority->LimiterOf(ci), nullptr);
 }
 
 // No bound: the figure is for the log of the test.

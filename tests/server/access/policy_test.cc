@@ -2,9 +2,12 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/usage_limits.h"
 #include "gtest/gtest.h"
 
 namespace ramvol::access {
@@ -143,6 +146,45 @@ TEST(PolicyTest, BoundsWhatItHolds) {
       ErrorOf(absl::StrCat("grants { identities: \"token:x\" volumes: \"",
                            pattern, "\" role: ROLE_VIEWER }")),
       "513 bytes"));
+}
+
+constexpr char kLimits[] = R"(
+limits { identities: "token:ci" limits { iops_total: 10 bps_total: -1 } }
+limits { identities: "token:*" identities: "cn:a" limits { iops_total: 20 } }
+limits { identities: "anonymous" limits { nbd_connections: 3 } }
+)";
+
+TEST(PolicyTest, TheFirstLimitsThatFitCount) {
+  const auto policy = Parse(kLimits);
+  const auto limits = [&](std::vector<std::string> names) {
+    return policy->LimitsOf(policy->LimitedName({.names = std::move(names)}));
+  };
+  EXPECT_EQ(limits({"token:ci"}), UsageLimits{.iops_total = 10});
+  EXPECT_EQ(limits({"unix:0", "token:x"}), UsageLimits{.iops_total = 20});
+  EXPECT_EQ(limits({"unix:0", "cn:a"}), UsageLimits{.iops_total = 20});
+  EXPECT_EQ(limits({}), UsageLimits{.nbd_connections = 3});
+  EXPECT_EQ(limits({"unix:0"}), UsageLimits{.nbd_connections = 3});
+}
+
+TEST(PolicyTest, IdentitiesAreLimitedUnderTheNameThatFits) {
+  const auto policy = Parse(kLimits);
+  EXPECT_EQ(policy->LimitedName({.names = {"unix:0", "token:x"}}), "token:x");
+  EXPECT_EQ(policy->LimitedName({.names = {"unix:0"}}), "unix:0");
+  EXPECT_EQ(policy->LimitedName({}), "anonymous");
+  EXPECT_EQ(Parse(kPolicy)->LimitedName({.names = {"token:ci"}}), "");
+  EXPECT_FALSE(Parse(kPolicy)->has_limits());
+}
+
+TEST(PolicyTest, SaysWhatIsWrongWithLimits) {
+  for (const char* text :
+       {"limits { limits { iops_total: 1 } }",
+        "limits { identities: \"token:x\" }",
+        "limits { identities: \"x\" limits { iops_total: 1 } }",
+        "limits { identities: \"token:x\" limits { iops_total: -1 } }",
+        "limits { identities: \"token:x\" limits { bps_total: 2 "
+        "bps_total_max: 1 } }"}) {
+    EXPECT_TRUE(absl::StartsWith(ErrorOf(text), "p:1:1: ")) << ErrorOf(text);
+  }
 }
 
 }  // namespace
