@@ -1,11 +1,13 @@
 #include "server/engine_exports.h"
 
+#include <array>
 #include <functional>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/call_peer.h"
 #include "base/event_log.h"
@@ -169,13 +171,32 @@ absl::StatusOr<std::unique_ptr<block::BlockDevice>> EngineExports::Open(
     std::string_view name, std::string_view client) {
   auto volume = engine_.Find(name);
   if (!volume.ok()) return volume.status();
+  const auto limiter = (*volume)->limiter();
   auto attachment = engine::Attachment::Make(
       *std::move(volume), {options_.over, std::string(client)});
   if (!attachment.ok()) return attachment.status();
   EngineDevice::Rights rights;
   rights.buffers = buffers();
-  return std::make_unique<EngineDevice>(engine_, *std::move(attachment),
-                                        std::move(rights));
+  return Limit(nullptr, limiter, name,
+               std::make_unique<EngineDevice>(engine_, *std::move(attachment),
+                                              EngineDevice::Rights()));
+}
+
+absl::StatusOr<std::unique_ptr<block::BlockDevice>> EngineExports::Limit(
+    std::shared_ptr<UsageLimiter> identity,
+    const std::shared_ptr<UsageLimiter>& volume, std::string_view name,
+    std::unique_ptr<block::BlockDevice> device) const {
+  UsageLimiters limiters(std::move(identity), volume);
+  std::array<UsageLimiter::Place, 2> places;
+  const bool is_nbd = std::string_view(options_.over) == kNbd;
+  if (is_nbd && !limiters.Enter(UsageLimiter::Kind::kNbdConnection, &places)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "volume \"", absl::string_view(name.data(), name.size()),
+        "\" has as many NBD connections as its limits allow, or the client "
+        "has; close some, or raise limits.nbd_connections"));
+  }
+  return std::make_unique<block::LimitedDevice>(
+      std::move(device), std::move(limiters), std::move(places), run_);
 }
 
 // What one client may see: names by LIST for viewers, all else for readers.
@@ -293,11 +314,14 @@ class EngineExports::Own final : public block::Exports {
                      .message = std::string(why.message())});
            if (end != nullptr) end();
          }});
+    const auto limiter = (*volume)->limiter();
     auto attachment = engine::Attachment::Make(
         *std::move(volume), {all_.options_.over, std::string(client)});
     if (!attachment.ok()) return attachment.status();
-    return std::make_unique<EngineDevice>(all_.engine_, *std::move(attachment),
-                                          std::move(rights));
+    return all_.Limit(
+        access_.LimiterOf(identity), limiter, name,
+        std::make_unique<EngineDevice>(all_.engine_, *std::move(attachment),
+                                       std::move(rights)));
   }
 
   void Note(const access::Identity& identity, const char* call,

@@ -141,6 +141,23 @@ ABSL_FLAG(std::string, volumes_file, "",
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
           "size_bytes: 1073741824 }. Those that are there already, of the "
           "--state_dir or the --save_dir, stay as they are. Empty: none.");
+ABSL_FLAG(int64_t, volume_iops_total, 0,
+          "Most reads, writes and writes of zeroes a second on a volume that "
+          "has no limit of its own, of all its clients together; those that "
+          "come too soon wait. 0 means no limit, here and below.");
+ABSL_FLAG(int64_t, volume_iops_total_max, 0,
+          "Most of them that may come at once after a pause, at least "
+          "--volume_iops_total. 0 means what comes in a tenth of a second.");
+ABSL_FLAG(SizeFlag, volume_bps_total, {},
+          "The same of the bytes that they move.");
+ABSL_FLAG(SizeFlag, volume_bps_total_max, {},
+          "The same of the bytes that may come at once.");
+ABSL_FLAG(
+    int, volume_io_streams, 0,
+    "Most Io streams at a time on a volume that has no limit of its own.");
+ABSL_FLAG(int, volume_nbd_connections, 0,
+          "Most NBD connections at a time on a volume that has no limit of its "
+          "own.");
 ABSL_FLAG(std::string, auth_policy, "",
           "A file that says who may do what, in the text format of "
           "ramvol.v1.AccessPolicy; read again when it changes. Nobody may do "
@@ -307,8 +324,46 @@ absl::Status SetTls(ServerOptions* options) {
   return absl::OkStatus();
 }
 
+absl::Status SetVolumeLimits(ServerOptions* options) {
+  struct {
+    const char* flag;
+    int64_t value;
+    uint64_t ramvol::UsageLimits::* limit;
+  } const limits[] = {
+      {"volume_iops_total", absl::GetFlag(FLAGS_volume_iops_total),
+       &ramvol::UsageLimits::iops_total},
+      {"volume_iops_total_max", absl::GetFlag(FLAGS_volume_iops_total_max),
+       &ramvol::UsageLimits::iops_total_max},
+      {"volume_io_streams", absl::GetFlag(FLAGS_volume_io_streams),
+       &ramvol::UsageLimits::io_streams},
+      {"volume_nbd_connections", absl::GetFlag(FLAGS_volume_nbd_connections),
+       &ramvol::UsageLimits::nbd_connections}};
+  for (const auto& [flag, value, limit] : limits) {
+    if (value < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", flag, " is ", value, "; it must not be negative"));
+    }
+    options->volume_limits.*limit = static_cast<uint64_t>(value);
+  }
+  ramvol::UsageLimits& all = options->volume_limits;
+  all.bps_total = absl::GetFlag(FLAGS_volume_bps_total).bytes;
+  all.bps_total_max = absl::GetFlag(FLAGS_volume_bps_total_max).bytes;
+  const auto too_small = [](uint64_t most, uint64_t rate) {
+    return most != 0 && most < rate;
+  };
+  if (too_small(all.iops_total_max, all.iops_total) ||
+      too_small(all.bps_total_max, all.bps_total)) {
+    return absl::InvalidArgumentError(
+        "--volume_iops_total_max or --volume_bps_total_max is less than the "
+        "flag without _max; make it as large or larger");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ServerOptions> OptionsFromFlags() {
   ServerOptions options;
+  const absl::Status volume_limits = SetVolumeLimits(&options);
+  if (!volume_limits.ok()) return volume_limits;
   const absl::Status tls = SetTls(&options);
   if (!tls.ok()) return tls;
   auto limit = MemoryLimit();

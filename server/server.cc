@@ -242,6 +242,14 @@ Server::Server(std::unique_ptr<access::Authority> authority,
   volume_service_.set_save_dir(saves_.get());
   exports_.set_access(&access_);
   vhost_exports_.set_access(&access_);
+  exports_.set_runner([this](bool may_wait, std::function<void()> call) {
+    using service::Lane;
+    if (!executor_.Submit(may_wait ? Lane::kMayWait : Lane::kPrompt, call)) {
+      call();
+    }
+  });
+  authority_->LimitUsage(&usage_timer_);
+  catalog_.SetUsage(options.volume_limits, &usage_timer_);
   EventLog::OfProcess().AddObserver(&feed_);
 }
 
@@ -492,6 +500,8 @@ void Server::Shutdown(absl::Duration drain_timeout) {
   SetServing(false);
   if (acceptor_ != nullptr) acceptor_->Stop();
   gate_.Close();
+  // What limits hold up is answered, too.
+  usage_timer_.Release();
   block_service_.Drain();
   watchers_.Drain();
   const absl::Time deadline = absl::Now() + drain_timeout;

@@ -21,6 +21,8 @@
 #include "base/secure_stream.h"
 #include "base/ticker.h"
 #include "base/tls/tls_server.h"
+#include "base/usage_limits.h"
+#include "base/usage_timer.h"
 #include "grpcpp/server.h"
 #include "nbd_bridge/nbd_server.h"
 #include "nbd_bridge/stats.h"
@@ -100,6 +102,8 @@ struct ServerOptions {
   std::string token_file;
   // See AuditLog; "" for none.
   std::string audit_log;
+  // Of volumes that have none of their own.
+  UsageLimits volume_limits;
   // Volumes to create before anything listens.
   std::vector<service::VolumesFileEntry> volumes;
 };
@@ -192,6 +196,7 @@ class Server {
   void ReviewAccess();
 
   // Later members use earlier ones.
+  UsageTimer usage_timer_;
   const std::unique_ptr<access::Authority> authority_;
   const std::unique_ptr<access::AuditLog> audit_;  // Null: none.
   access::Sessions sessions_;

@@ -255,6 +255,11 @@ bool IsSmall(const v1::IoOperation& operation) {
   }
 }
 
+bool IsLimited(const v1::IoOperation& operation) {
+  return operation.has_read() || operation.has_write() ||
+         operation.has_write_zeroes();
+}
+
 int64_t DataBytes(const v1::IoOperation& operation) {
   switch (operation.kind_case()) {
     case v1::IoOperation::kRead:

@@ -56,6 +56,8 @@ Lane LaneOf(const v1::IoOperation& operation);
 // Whether it is a small read or write, or a flush: only these take about the
 // same time each time.
 bool IsSmall(const v1::IoOperation& operation);
+// Whether limits of operations and bytes may hold it up (UsageCost).
+bool IsLimited(const v1::IoOperation& operation);
 // Bytes of data that it carries or asks for, as the window counts them.
 int64_t DataBytes(const v1::IoOperation& operation);
 // An upper bound of its result's memory, give or take some hundred bytes.

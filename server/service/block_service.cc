@@ -109,6 +109,43 @@ UnaryTask BlockService::OnVolume(grpc::CallbackServerContext* context,
           })};
 }
 
+bool BlockService::HasTurn(Turn& turn,
+                           const grpc::CallbackServerContext& context,
+                           const engine::Volume& volume, uint64_t bytes) const {
+  auto identity = access_->LimiterOf(context);
+  if (!volume.limiter()->limited() &&
+      (identity == nullptr || !identity->limited())) {
+    return true;
+  }
+  return turn.Take(UsageLimiters(std::move(identity), volume.limiter()),
+                   {.bytes = bytes});
+}
+
+template <typename Request, typename Response, typename Bytes, typename Call>
+UnaryTask BlockService::OnVolumeInTurn(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response,
+                                       Bytes bytes_of, Call call) const {
+  const auto run = [this, context, bytes_of, call](
+                       Turn& turn, const Request& request, Response* response) {
+    return CallVolume(*context, request, response,
+                      [&](engine::Volume& volume, const Request& request,
+                          Response* response) {
+                        return HasTurn(turn, *context, volume,
+                                       bytes_of(request))
+                                   ? call(volume, request, response)
+                                   : absl::OkStatus();
+                      });
+  };
+  return {.context = context,
+          .request_bytes = request->Length(),
+          .answer_bytes = 0,
+          .response = response,
+          .run = nullptr,
+          .run_in_turn = OnMessagesInTurn<Request, Response, Turn>(
+              request, response, run)};
+}
+
 grpc::ServerUnaryReactor* BlockService::Read(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
@@ -123,15 +160,21 @@ grpc::ServerUnaryReactor* BlockService::Read(
                  .answer_bytes = static_cast<size_t>(length),
                  .response = response,
                  .run = {}};
-  task.run = [this, context, decoded = std::move(decoded), response] {
+  task.run_in_turn = [this, context, decoded = std::move(decoded), response,
+                      length](Turn& turn) {
     auto data = std::make_unique<std::string>();
     absl::Status read = CallVolume(
         *context, decoded, data.get(),
-        [](engine::Volume& volume, const v1::ReadRequest& request,
-           std::string* data) {
+        [&](engine::Volume& volume, const v1::ReadRequest& request,
+            std::string* data) {
+          if (!HasTurn(turn, *context, volume, static_cast<uint64_t>(length))) {
+            return absl::OkStatus();
+          }
           return ReadBlocks(volume, request.offset(), request.length(), data);
         });
-    if (read.ok()) *response = EncodeReadResponse(std::move(data));
+    if (read.ok() && !turn.waits()) {
+      *response = EncodeReadResponse(std::move(data));
+    }
     return read;
   };
   if (length <= kMaxInlineBytes) {
@@ -143,8 +186,9 @@ grpc::ServerUnaryReactor* BlockService::Read(
 grpc::ServerUnaryReactor* BlockService::Write(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  UnaryTask task = OnVolume<v1::WriteRequest, v1::WriteResponse>(
+  UnaryTask task = OnVolumeInTurn<v1::WriteRequest, v1::WriteResponse>(
       context, request, response,
+      [](const v1::WriteRequest& request) { return request.data().size(); },
       [](engine::Volume& volume, const v1::WriteRequest& request,
          v1::WriteResponse*) {
         absl::Status may = CheckGuard(request, volume);
@@ -154,10 +198,10 @@ grpc::ServerUnaryReactor* BlockService::Write(
   if (task.request_bytes > kMaxInlineMessageBytes) {
     return runner_.Run(Lane::kMayWait, std::move(task));
   }
-  task.run = [this, call = std::move(task.run)] {
+  task.run_in_turn = [this, call = std::move(task.run_in_turn)](Turn& turn) {
     const int64_t began_ns = SteadyNowNs();
-    absl::Status status = call();
-    write_cost_.Note(SteadyNowNs() - began_ns);
+    absl::Status status = call(turn);
+    if (!turn.waits()) write_cost_.Note(SteadyNowNs() - began_ns);
     return status;
   };
   // Where writers have to compress, even small writes are worth another thread.
@@ -187,8 +231,9 @@ grpc::ServerUnaryReactor* BlockService::WriteZeroes(
     grpc::ByteBuffer* response) {
   return runner_.Run(
       Lane::kMayWait,
-      OnVolume<v1::WriteZeroesRequest, v1::WriteZeroesResponse>(
+      OnVolumeInTurn<v1::WriteZeroesRequest, v1::WriteZeroesResponse>(
           context, request, response,
+          [](const v1::WriteZeroesRequest&) { return uint64_t{0}; },
           [](engine::Volume& volume, const v1::WriteZeroesRequest& request,
              v1::WriteZeroesResponse*) {
             absl::Status may = CheckGuard(request, volume);

@@ -3,6 +3,7 @@
 #define RAMVOL_SERVER_SERVICE_BLOCK_SERVICE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -110,6 +111,16 @@ class BlockService final : public BlockServiceBase {
   UnaryTask OnVolume(grpc::CallbackServerContext* context,
                      const grpc::ByteBuffer* request,
                      grpc::ByteBuffer* response, Call call) const;
+  // The same for what the volume's and the client's limits may hold up.
+  // `bytes_of(request)` is what it moves.
+  template <typename Request, typename Response, typename Bytes, typename Call>
+  UnaryTask OnVolumeInTurn(grpc::CallbackServerContext* context,
+                           const grpc::ByteBuffer* request,
+                           grpc::ByteBuffer* response, Bytes bytes_of,
+                           Call call) const;
+  // Whether it is the turn of a call that moves `bytes`.
+  bool HasTurn(Turn& turn, const grpc::CallbackServerContext& context,
+               const engine::Volume& volume, uint64_t bytes) const;
 
   engine::Engine* const engine_;
   Executor* const executor_;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -66,6 +67,30 @@ std::function<absl::Status()> OnMessages(const grpc::ByteBuffer* request,
     absl::Status status = DecodeMessage(bytes, &decoded);
     if (status.ok()) status = call(decoded, &answer);
     if (status.ok()) EncodeMessage(answer, response);
+    return status;
+  };
+}
+
+// The same of `call(Turn&, const Request&, Response*)`, for calls that may have
+// to wait for their turn (unary.h), which keep the request meanwhile.
+template <typename Request, typename Response, typename Turn, typename Call>
+std::function<absl::Status(Turn&)> OnMessagesInTurn(
+    const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Call call) {
+  return [bytes = const_cast<grpc::ByteBuffer*>(request), response,
+          call = std::move(call),
+          kept = std::shared_ptr<Request>()](Turn& turn) mutable {
+    Request decoded;
+    Response answer;
+    absl::Status status;
+    if (kept == nullptr) status = DecodeMessage(bytes, &decoded);
+    if (status.ok()) {
+      status = call(turn, kept == nullptr ? decoded : *kept, &answer);
+    }
+    if (turn.waits()) {
+      if (kept == nullptr) kept = std::make_shared<Request>(std::move(decoded));
+    } else if (status.ok()) {
+      EncodeMessage(answer, response);
+    }
     return status;
   };
 }

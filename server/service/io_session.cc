@@ -62,7 +62,12 @@ absl::Status IoSession::Receive(v1::IoRequest* request) {
     Waiting& waiting = waiting_[static_cast<size_t>(LaneOf(*operation))];
     waiting.cost_bytes += CostBytes(*operation);
     if (!IsSmall(*operation)) ++waiting.large_ones;
-    waiting.operations.emplace_back(operation);
+    if (IsLimited(*operation)) {
+      waiting.limited.emplace_back(operation);
+    } else {
+      waiting.unlimited_cost_bytes += CostBytes(*operation);
+      waiting.unlimited.emplace_back(operation);
+    }
   }
   return absl::OkStatus();
 }
@@ -181,7 +186,10 @@ void IoSession::Abandon(absl::Status status) {
   End(std::move(status));
   abandoned_ = true;
   for (Waiting& waiting : waiting_) {
-    for (const auto& operation : waiting.operations) Hold(operation->id(), 0);
+    for (const Operations* operations :
+         {&waiting.unlimited, &waiting.limited}) {
+      for (const auto& operation : *operations) Hold(operation->id(), 0);
+    }
     waiting = Waiting();
   }
   for (const Ready& ready : ready_) Hold(ready.result->id(), 0);
@@ -193,12 +201,14 @@ void IoSession::Abandon(absl::Status status) {
 void IoSession::FailWaiting(Lane lane, const absl::Status& error) {
   Waiting waiting;
   std::swap(waiting, waiting_[static_cast<size_t>(lane)]);
-  for (const auto& operation : waiting.operations) {
-    auto result = std::make_unique<v1::IoResult>();
-    result->set_id(operation->id());
-    *result->mutable_error() = ToRpcStatus(error);
-    ++running_;
-    Complete(std::move(result));
+  for (const Operations* operations : {&waiting.unlimited, &waiting.limited}) {
+    for (const auto& operation : *operations) {
+      auto result = std::make_unique<v1::IoResult>();
+      result->set_id(operation->id());
+      *result->mutable_error() = ToRpcStatus(error);
+      ++running_;
+      Complete(std::move(result));
+    }
   }
 }
 
@@ -208,10 +218,13 @@ bool IoSession::HeldBack() const {
 
 std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
   Waiting& waiting = waiting_[static_cast<size_t>(lane)];
-  if (waiting.operations.empty() || HeldBack()) return nullptr;
-  auto operation = std::move(waiting.operations.front());
-  waiting.operations.pop_front();
+  if (waiting.empty() || HeldBack()) return nullptr;
+  const bool limited = waiting.unlimited.empty();
+  Operations& operations = limited ? waiting.limited : waiting.unlimited;
+  auto operation = std::move(operations.front());
+  operations.pop_front();
   waiting.cost_bytes -= CostBytes(*operation);
+  if (!limited) waiting.unlimited_cost_bytes -= CostBytes(*operation);
   if (!IsSmall(*operation)) --waiting.large_ones;
   ++running_;
   if (const size_t more = ResultBytes(*operation); more > 0) {
@@ -222,8 +235,21 @@ std::unique_ptr<v1::IoOperation> IoSession::NextOperation(Lane lane) {
 
 size_t IoSession::NextResultBytes(Lane lane) const {
   const Waiting& waiting = waiting_[static_cast<size_t>(lane)];
-  if (waiting.operations.empty() || HeldBack()) return 0;
-  return ResultBytes(*waiting.operations.front());
+  if (waiting.empty() || HeldBack()) return 0;
+  return ResultBytes(*waiting.next().front());
+}
+
+size_t IoSession::UnlimitedWaiting(Lane lane) const {
+  return waiting_[static_cast<size_t>(lane)].unlimited.size();
+}
+
+size_t IoSession::LimitedWaiting(Lane lane) const {
+  return HeldBack() ? 0 : waiting_[static_cast<size_t>(lane)].limited.size();
+}
+
+UsageCost IoSession::LimitedCost(Lane lane, size_t n) const {
+  const auto& operation = *waiting_[static_cast<size_t>(lane)].limited[n];
+  return {.bytes = static_cast<uint64_t>(DataBytes(operation))};
 }
 
 void IoSession::Complete(std::unique_ptr<v1::IoResult> result) {
@@ -261,16 +287,19 @@ bool IoSession::NextMessage(v1::IoResponse* response) {
 
 size_t IoSession::SmallOnesWaiting(Lane lane) const {
   const Waiting& waiting = waiting_[static_cast<size_t>(lane)];
-  return HeldBack() || waiting.large_ones > 0 ? 0 : waiting.operations.size();
+  if (HeldBack() || waiting.large_ones > 0) return 0;
+  return waiting.unlimited.size() + waiting.limited.size();
 }
 
-size_t IoSession::WaitingCostBytes(Lane lane) const {
-  return HeldBack() ? 0 : waiting_[static_cast<size_t>(lane)].cost_bytes;
+size_t IoSession::WaitingCostBytes(Lane lane, bool limited) const {
+  const Waiting& waiting = waiting_[static_cast<size_t>(lane)];
+  if (HeldBack()) return 0;
+  return limited ? waiting.cost_bytes : waiting.unlimited_cost_bytes;
 }
 
 bool IoSession::Idle() const {
   for (const Waiting& waiting : waiting_) {
-    if (!waiting.operations.empty()) return false;
+    if (!waiting.empty()) return false;
   }
   const bool to_be_opened = !volume_name_.empty() && !open_ && !abandoned_;
   return running_ == 0 && ready_.empty() && opened_ == nullptr && !to_be_opened;

@@ -11,6 +11,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "base/usage_limiter.h"
 #include "ramvol/v1/block_service.pb.h"
 #include "server/service/executor.h"
 
@@ -56,7 +57,13 @@ class IoSession {
 
   // The next operation of `lane` to run. Null when none waits, or when too many
   // results wait for the client. Every operation must be completed by Complete.
+  // Those that no limit holds up go first.
   std::unique_ptr<v1::IoOperation> NextOperation(Lane lane);
+  // How many of those there are.
+  size_t UnlimitedWaiting(Lane lane) const;
+  // How many of the others, and what the n-th takes.
+  size_t LimitedWaiting(Lane lane) const;
+  UsageCost LimitedCost(Lane lane, size_t n) const;
   // How much held_bytes grows with the next operation of `lane`: the bound of
   // its result. 0 when none may begin.
   size_t NextResultBytes(Lane lane) const;
@@ -71,10 +78,12 @@ class IoSession {
 
   // Data bytes of the operations that could begin now in `lane`, plus
   // kOperationCostBytes for each. Tells how many threads are worth waking.
-  size_t WaitingCostBytes(Lane lane) const;
+  // Without `limited` ones, of the others.
+  size_t WaitingCostBytes(Lane lane, bool limited = true) const;
   static constexpr size_t kOperationCostBytes = 8192;
 
   bool ended() const { return ended_; }
+  bool abandoned() const { return abandoned_; }
   const absl::Status& end_status() const { return end_status_; }
   // Whether everything that was received has been answered or dropped.
   bool Idle() const;
@@ -108,10 +117,18 @@ class IoSession {
     int64_t data_bytes = 0;  // As the window counts them.
     size_t held_bytes = 0;
   };
+  using Operations = std::deque<std::unique_ptr<v1::IoOperation>>;
   struct Waiting {
-    std::deque<std::unique_ptr<v1::IoOperation>> operations;
+    Operations unlimited;
+    Operations limited;
     size_t cost_bytes = 0;
+    size_t unlimited_cost_bytes = 0;  // A part of it.
     size_t large_ones = 0;
+
+    bool empty() const { return unlimited.empty() && limited.empty(); }
+    const Operations& next() const {
+      return unlimited.empty() ? limited : unlimited;
+    }
   };
   struct Ready {
     std::unique_ptr<v1::IoResult> result;

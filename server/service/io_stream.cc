@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/peer.h"
+#include "base/reason.h"
 #include "grpcpp/server_context.h"
 #include "proto/status.h"
 #include "server/access/authority.h"
@@ -80,7 +82,8 @@ IoStream::IoStream(engine::Engine* engine, Executor* executor, IoStreamSet* set,
       set_(set),
       access_(access),
       context_(context),
-      memory_(set->memory(), this, &session_) {}
+      memory_(set->memory(), this, &session_),
+      usage_(&session_) {}
 
 void IoStream::Start() {
   bool read = false;
@@ -128,6 +131,30 @@ void IoStream::Resume() {
   EndRunner(Lane::kPrompt);
 }
 
+void IoStream::Admitted(Lane lane) {
+  Next next;
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    usage_.Admitted(lane);
+    // Results are left for those who have them.
+    DecideLocked(&next, /*may_write=*/false);
+  }
+  Act(next);
+}
+
+bool IoStream::MayBeginLocked(Lane lane) {
+  const bool has_turn =
+      session_.UnlimitedWaiting(lane) > 0 || usage_.MayBegin(lane);
+  return has_turn && memory_.MayBegin(lane);
+}
+
+std::unique_ptr<v1::IoOperation> IoStream::NextOperationLocked(Lane lane) {
+  auto operation = session_.NextOperation(lane);
+  if (operation != nullptr && IsLimited(*operation)) usage_.Began(lane);
+  return operation;
+}
+
 std::function<void()> IoStream::SendAway() {
   return [self = weak_from_this()] {
     if (const auto stream = self.lock()) stream->EndNow(absl::OkStatus());
@@ -158,6 +185,7 @@ void IoStream::TakeMessage(bool ok) {
     if (finished_) return;
     EndOrReceiveLocked(ok, std::move(status));
     memory_.TakenIn(ok);
+    usage_.Received();
     for (const Lane lane : kAllLanes) {
       run_here[Index(lane)] = RunHereLocked(lane);
       if (run_here[Index(lane)] > 0) ++runners_[Index(lane)];
@@ -215,6 +243,8 @@ absl::Status IoStream::EnterLocked() {
   if (!volume.ok()) {
     return WithMetadata(volume.status(), "volume", session_.volume_name());
   }
+  absl::Status limited = LimitLocked(**volume);
+  if (!limited.ok()) return limited;
   auto attachment = set_->Attach(request_.client_id(), *std::move(volume),
                                  {"io", PeerText(context_->peer())},
                                  request_.if_unattached());
@@ -224,6 +254,25 @@ absl::Status IoStream::EnterLocked() {
   if (!named.ok()) return named;
   replaced_ = set_->FindOthers(this, request_.replaces());
   if (replaced_.empty()) OpenLocked();
+  return absl::OkStatus();
+}
+
+absl::Status IoStream::LimitLocked(const engine::Volume& volume) {
+  UsageLimiters limiters(
+      identity_ == nullptr ? nullptr : access_->LimiterOf(*identity_),
+      volume.limiter());
+  if (!limiters.Enter(UsageLimiter::Kind::kIoStream, &places_,
+                      !set_->FindOthers(this, request_.replaces()).empty())) {
+    return WithReason(
+        absl::ResourceExhaustedError(absl::StrCat(
+            "volume \"", session_.volume_name(),
+            "\" has as many Io streams as its limits allow, or the client "
+            "has; close some, or raise limits.io_streams")),
+        reason::kTooManyStreams);
+  }
+  usage_.Begin(std::move(limiters), [self = weak_from_this()](Lane lane) {
+    if (const auto stream = self.lock()) stream->Admitted(lane);
+  });
   return absl::OkStatus();
 }
 
@@ -319,6 +368,7 @@ IoStream::Next IoStream::DecideLocked() {
 }
 
 void IoStream::DecideLocked(Next* next, bool may_write) {
+  if (session_.abandoned()) usage_.Abandon();
   if (!holds_.empty() && session_.running() == 0) next->holds.swap(holds_);
   if (finished_) return;
   for (const Lane lane : kAllLanes) {
@@ -345,7 +395,7 @@ bool IoStream::BeginWriteLocked() {
 }
 
 int IoStream::MoreRunnersLocked(Lane lane) {
-  const size_t cost = session_.WaitingCostBytes(lane);
+  const size_t cost = session_.WaitingCostBytes(lane, !usage_.IsWaiting(lane));
   if (cost == 0 || memory_.IsWaiting(lane)) return 0;
   const size_t most = static_cast<size_t>(
       std::min(executor_->lane_threads(), kMaxStreamRunners));
@@ -376,6 +426,7 @@ void IoStream::Act(Next& next) {
     }
     // Whoever sees the stream's end can delete the volume.
     attachment_.reset();
+    places_ = {};
     Finish(ToGrpcStatus(status));
   }
   if (!next.replaced.empty()) {
@@ -412,8 +463,8 @@ void IoStream::RunTurn(Lane lane, int most) {
     {
       MutexLock lock(&mu_);
       if (result != nullptr) session_.Complete(std::move(result));
-      if (n < most && memory_.MayBegin(lane)) {
-        operation = session_.NextOperation(lane);
+      if (n < most && MayBeginLocked(lane)) {
+        operation = NextOperationLocked(lane);
         next.read = memory_.TakeNextRead();
       }
       small = operation != nullptr && IsSmall(*operation);

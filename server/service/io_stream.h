@@ -14,6 +14,7 @@
 #include "base/client_memory.h"
 #include "base/cost_estimate.h"
 #include "base/mutex.h"
+#include "base/usage_limiter.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "ramvol/v1/block_service.pb.h"
@@ -26,6 +27,7 @@
 #include "server/service/io_session.h"
 #include "server/service/io_stream_memory.h"
 #include "server/service/io_stream_set.h"
+#include "server/service/io_stream_usage.h"
 
 namespace ramvol::service {
 
@@ -78,6 +80,12 @@ class IoStream final
   // There is memory for what waited: has Resume run, as a runner.
   void Wake() ABSL_LOCKS_EXCLUDED(mu_);
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
+  // It is the turn of an operation of `lane` that limits held up.
+  void Admitted(Lane lane) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether the next operation of `lane` may begin, if there is one.
+  bool MayBeginLocked(Lane lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::unique_ptr<v1::IoOperation> NextOperationLocked(Lane lane)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes in incoming_, which is charged.
   void TakeMessage(bool ok) ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the stream, whatever its client takes. Of a client that is slow, `why`
@@ -89,6 +97,9 @@ class IoStream final
   absl::Status ReceiveLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Takes up the first message; says `opened`, unless streams are replaced_.
   absl::Status EnterLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Holds the stream to the limits of its volume and its identity.
+  absl::Status LimitLocked(const engine::Volume& volume)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Whether the client may open `volume`, and go on with it.
   absl::Status AllowLocked(const std::shared_ptr<engine::Volume>& volume)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -127,6 +138,7 @@ class IoStream final
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   IoStreamMemory memory_ ABSL_GUARDED_BY(mu_);
+  IoStreamUsage usage_ ABSL_GUARDED_BY(mu_);
   // Streams that this one has to replace before it is open; for Next.
   std::vector<std::shared_ptr<OpenStream>> replaced_ ABSL_GUARDED_BY(mu_);
   // Of those that replace this one while its operations run.
@@ -138,6 +150,7 @@ class IoStream final
   std::unique_ptr<const access::Identity> identity_;
   bool may_write_ = true;
   access::Sessions::Entry session_entry_;
+  std::array<UsageLimiter::Place, 2> places_;
   // Filled under mu_ when writing_ becomes true; then whoever did so encodes
   // it.
   v1::IoResponse response_;

@@ -1,6 +1,9 @@
 #include "server/service/unary.h"
 
 #include <atomic>
+#include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -18,11 +21,14 @@ namespace {
 // Lives until gRPC is done with the call and with the bytes of its answer,
 // which lie in the transport for as long as its client's socket takes nothing.
 class UnaryCall final : public grpc::ServerUnaryReactor,
-                        public ClientMemory::Client {
+                        public ClientMemory::Client,
+                        private Turn {
  public:
   UnaryCall(CallGate* gate, std::shared_ptr<ClientMemory> memory,
-            UnaryTask task)
+            Executor* executor, Lane lane, UnaryTask task)
       : gate_(gate),
+        executor_(executor),
+        lane_(lane),
         task_(std::move(task)),
         memory_(std::move(memory)),
         holder_(memory_.get(), this) {
@@ -43,8 +49,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     holder_.Ask(bytes(), std::move(granted));
   }
 
-  void Queue(Executor* executor, Lane lane) {
-    if (executor->Submit(lane, [this] { RunUnlessCancelled(); })) return;
+  void Queue() {
+    if (executor_->Submit(lane_, [this] { RunUnlessCancelled(); })) return;
     Finish(ToGrpcStatus(absl::UnavailableError(
         "the server has more requests waiting than it accepts; try again "
         "later")));
@@ -52,11 +58,28 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 
   // The call may be gone when this returns.
   void Run() {
-    const absl::Status status = task_.run();
+    absl::Status status;
+    do {
+      status = task_.run ? task_.run() : task_.run_in_turn(*this);
+      if (waits_ && WaitForTurn()) return;
+    } while (std::exchange(waits_, false));
     // What it captured goes before others wait for the client.
     task_.run = nullptr;
+    task_.run_in_turn = nullptr;
     if (status.ok()) KeepUntilSent();
     Finish(ToGrpcStatus(status));
+  }
+
+  void OnCancel() override {
+    std::shared_ptr<UsageWait> wait;
+    {
+      MutexLock lock(&mu_);
+      cancelled_ = true;
+      wait.swap(wait_);
+    }
+    if (wait != nullptr && limiters_.Withdraw(flow(), wait.get())) {
+      Finish(grpc::Status::CANCELLED);
+    }
   }
 
   void OnDone() override {
@@ -103,7 +126,44 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     held_bytes_.store(bytes, std::memory_order_relaxed);
   }
 
+  bool Take(const UsageLimiters& limiters, const UsageCost& cost) override {
+    if (admitted_) return true;
+    limiters_ = limiters;
+    cost_ = cost;
+    waits_ = true;
+    return false;
+  }
+  bool waits() const override { return waits_; }
+
+  // Clients of one connection are one flow.
+  UsageLimiter::Flow flow() const {
+    return std::hash<std::string>()(task_.context->peer());
+  }
+  // False: its turn has come. Else the call may be gone when this returns.
+  bool WaitForTurn() {
+    bool cancelled = false;
+    bool waits = false;
+    {
+      MutexLock lock(&mu_);
+      cancelled = cancelled_;
+      if (!cancelled) {
+        wait_ = limiters_.Take(flow(), cost_, [this] { Queue(); });
+      }
+      // Once the lock is let go, another thread may run it.
+      waits = wait_ != nullptr;
+      if (!waits) admitted_ = true;
+    }
+    if (cancelled) Finish(grpc::Status::CANCELLED);
+    return cancelled || waits;
+  }
+
   void RunUnlessCancelled() {
+    {
+      MutexLock lock(&mu_);
+      wait_ = nullptr;
+      admitted_ = true;
+    }
+    waits_ = false;
     (void)holder_.Reserve(bytes());  // Takes what was granted, if it waited.
     SetHeld(bytes());
     if (task_.context->IsCancelled()) {
@@ -160,6 +220,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   }
 
   CallGate* const gate_;
+  Executor* const executor_;
+  const Lane lane_;
   UnaryTask task_;
   const std::shared_ptr<ClientMemory> memory_;
   std::atomic<size_t> held_bytes_{0};  // As holder_'s, for other threads.
@@ -167,6 +229,14 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   std::atomic<int> refs_{1};
   Mutex mu_;
   bool done_ ABSL_GUARDED_BY(mu_) = false;
+  // What limits it, once it has to wait; the thread's that runs it, and
+  // constant while it waits.
+  UsageLimiters limiters_;
+  UsageCost cost_;
+  bool waits_ = false;
+  bool admitted_ = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  std::shared_ptr<UsageWait> wait_ ABSL_GUARDED_BY(mu_);
   // Goes first: until then SendAway may be called.
   ClientMemory::Holder holder_;
 };
@@ -182,12 +252,12 @@ grpc::ServerUnaryReactor* UnaryRunner::Answer(
 
 grpc::ServerUnaryReactor* UnaryRunner::Run(Lane lane, UnaryTask task) const {
   if (!gate_->Enter()) return Answer(task.context, ShuttingDownError());
-  auto* const call = new UnaryCall(gate_, memory_, std::move(task));
+  auto* const call =
+      new UnaryCall(gate_, memory_, executor_, lane, std::move(task));
   if (call->Reserve()) {
-    call->Queue(executor_, lane);
+    call->Queue();
   } else {
-    call->Ask(
-        [executor = executor_, lane, call] { call->Queue(executor, lane); });
+    call->Ask([call] { call->Queue(); });
   }
   return call;
 }
@@ -195,12 +265,12 @@ grpc::ServerUnaryReactor* UnaryRunner::Run(Lane lane, UnaryTask task) const {
 grpc::ServerUnaryReactor* UnaryRunner::RunHere(Lane lane,
                                                UnaryTask task) const {
   if (!gate_->Enter()) return Answer(task.context, ShuttingDownError());
-  auto* const call = new UnaryCall(gate_, memory_, std::move(task));
+  auto* const call =
+      new UnaryCall(gate_, memory_, executor_, lane, std::move(task));
   if (call->Reserve()) {
     call->Run();
   } else {
-    call->Ask(
-        [executor = executor_, lane, call] { call->Queue(executor, lane); });
+    call->Ask([call] { call->Queue(); });
   }
   return call;
 }

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "base/client_memory.h"
+#include "base/usage_limiter.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
@@ -16,6 +17,20 @@
 #include "server/service/executor.h"
 
 namespace ramvol::service {
+
+// What a call that limits may hold up is told.
+class Turn {
+ public:
+  // True: it may go on. False: it has to return, anything, and will be called
+  // again when it may.
+  [[nodiscard]] virtual bool Take(const UsageLimiters& limiters,
+                                  const UsageCost& cost) = 0;
+  // Whether Take said so.
+  virtual bool waits() const = 0;
+
+ protected:
+  ~Turn() = default;
+};
 
 // A unary call before it runs.
 struct UnaryTask {
@@ -26,11 +41,14 @@ struct UnaryTask {
   // Where `run` puts the answer.
   grpc::ByteBuffer* response = nullptr;
   std::function<absl::Status()> run;
+  // Instead of `run`, of calls that take turns.
+  std::function<absl::Status(Turn&)> run_in_turn = {};
 };
 
 // Charges each call before it runs and until its answer has left the process or
 // was thrown away. Calls for which there is no memory wait, but those with
 // large requests (ClientMemory::kLargeMessageBytes), for which there is room.
+// Those that limits hold up keep their charge.
 // The gate counts a call until its answer is out of the service's hands;
 // request and response live until then. Thread-safe.
 class UnaryRunner {
