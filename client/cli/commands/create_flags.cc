@@ -51,6 +51,7 @@ void CreateFlags::AddTo(CLI::App* command) {
              "Delete it when it was not used for so long, and no client has it "
              "attached: 90m, 2h, 7d"),
   };
+  for (CLI::Option* option : usage_.AddTo(command)) options_.push_back(option);
 }
 
 std::string CreateFlags::Given() const {
@@ -76,6 +77,7 @@ v1::CreateVolumeRequest CreateFlags::Request() const {
   request.set_max_frame_bytes(ToInt32(max_frame_.value_or(0)));
   request.set_memory_limit_bytes(memory_limit_.value_or(0));
   request.set_read_only(read_only_);
+  if (usage_.given()) usage_.Fill(request.mutable_limits());
   if (ttl_.has_value()) *request.mutable_ttl() = ToProto(*ttl_);
   for (const Label& label : labels_) {
     (*request.mutable_labels())[label.key] = label.value;

@@ -10,6 +10,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/time/time.h"
 #include "client/cli/commands/command_set.h"
+#include "client/cli/commands/usage_flags.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::cli {
@@ -34,6 +35,7 @@ class CreateFlags {
   bool read_only_ = false;
   std::vector<Label> labels_;
   std::optional<absl::Duration> ttl_;
+  UsageFlags usage_;
   std::vector<CLI::Option*> options_;
 };
 

@@ -14,6 +14,7 @@
 #include "base/reason.h"
 #include "client/cli/commands/command_set.h"
 #include "client/cli/commands/create_flags.h"
+#include "client/cli/commands/usage_flags.h"
 #include "client/cli/errors.h"
 #include "client/cli/invocation.h"
 #include "client/cli/output/message_text.h"
@@ -78,6 +79,7 @@ struct SetArguments {
   std::vector<Label> labels;
   std::vector<std::string> unlabels;
   std::optional<absl::Duration> ttl;
+  UsageFlags usage;
 };
 
 // Labels are replaced as a whole, so the new ones are made from those that are
@@ -123,6 +125,9 @@ absl::Status Set(const Invocation& invocation, const SetArguments& arguments) {
     *volume.mutable_ttl() = ToProto(*arguments.ttl);
     mask.add_paths("ttl");
   }
+  if (arguments.usage.given()) {
+    arguments.usage.Fill(volume.mutable_limits(), &mask);
+  }
   const Client client = invocation.ControlClient();
   absl::Status labelled = UpdateLabels(client, arguments, &request);
   if (!labelled.ok()) return labelled;
@@ -158,6 +163,7 @@ void AddSet(CommandSet& commands) {
   AddTtl(
       command, &arguments->ttl,
       "Delete it when it was not used for so long from now on; 0 means never");
+  arguments->usage.AddTo(command);
 }
 
 struct ResizeArguments {

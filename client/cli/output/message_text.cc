@@ -250,6 +250,24 @@ std::string VolumesText(const std::vector<v1::Volume>& volumes,
   return table.Render();
 }
 
+// "1000 operations/s, 64 MiB/s, 4 NBD connections"; "" without any.
+std::string UsageText(const v1::UsageLimits& limits) {
+  std::vector<std::string> parts;
+  const auto add = [&](int64_t value, const char* what, bool is_size) {
+    if (value == 0) return;
+    parts.push_back(value < 0 ? absl::StrCat("no limit of ", what)
+                    : is_size ? absl::StrCat(Size(value), " of ", what)
+                              : absl::StrCat(value, " ", what));
+  };
+  add(limits.iops_total(), "operations/s", false);
+  add(limits.iops_total_max(), "operations at once", false);
+  add(limits.bps_total(), "data/s", true);
+  add(limits.bps_total_max(), "data at once", true);
+  add(limits.io_streams(), "Io streams", false);
+  add(limits.nbd_connections(), "NBD connections", false);
+  return absl::StrJoin(parts, ", ");
+}
+
 std::string VolumeText(const v1::Volume& volume, absl::Time now) {
   Fields fields;
   fields.Add("Name", volume.name());
@@ -260,6 +278,8 @@ std::string VolumeText(const v1::Volume& volume, absl::Time now) {
   fields.Add("Levels", absl::StrCat(volume.zstd_level(), " writing, ",
                                     volume.merge_zstd_level(), " merging"));
   fields.Add("Memory limit", Limit(volume.memory_limit_bytes()));
+  const std::string limits = UsageText(volume.limits());
+  if (!limits.empty()) fields.Add("Limits", limits);
   fields.Add("Access", volume.read_only() ? "read-only" : "read-write");
   if (!IsUsable(volume.state())) {
     fields.Add("State", StateText(volume.state()));
@@ -293,6 +313,13 @@ std::string StatsText(const std::string& name, const v1::VolumeStats& stats) {
                absl::StrCat(FormatBytes(stats.restoring_bytes()), " to read"));
   }
   fields.Add("Memory limit", Limit(stats.memory_limit_bytes()));
+  const std::string limits = UsageText(stats.limits());
+  if (!limits.empty()) {
+    fields.Add("Limits", limits);
+    fields.Add("Throttled",
+               absl::StrCat(stats.io().throttled_operations(), " operations, ",
+                            stats.throttled_now(), " now"));
+  }
   fields.Add("Hot",
              absl::StrCat(Size(stats.hot_bytes()), ", of which ",
                           Size(stats.dirty_bytes()), " not yet compressed"));
