@@ -52,6 +52,21 @@ constexpr Plain kPlain[] = {
      "Most memory that the volume may take; 0: no limit of its own.",
      MetricType::Gauge,
      [](const VolumeStats& s) { return s.memory_limit_bytes; }},
+    {"ramvol_volume_iops_limit",
+     "Most operations a second that clients may begin; 0: no limit.",
+     MetricType::Gauge,
+     [](const VolumeStats& s) { return s.limits.iops_total; }},
+    {"ramvol_volume_bps_limit",
+     "Most bytes a second that clients may read and write; 0: no limit.",
+     MetricType::Gauge,
+     [](const VolumeStats& s) { return s.limits.bps_total; }},
+    {"ramvol_volume_throttled_now",
+     "Operations that wait because of the volume's limits.", MetricType::Gauge,
+     [](const VolumeStats& s) { return s.throttled_now; }},
+    {"ramvol_volume_throttled_operations_total",
+     "Operations that had to wait because of the volume's limits.",
+     MetricType::Counter,
+     [](const VolumeStats& s) { return s.throttled_operations; }},
     {"ramvol_volume_attached_clients", "Clients that hold the volume open.",
      MetricType::Gauge,
      [](const VolumeStats& s) {
@@ -79,17 +94,18 @@ std::array<uint64_t, engine::kOperations> Operations(const VolumeStats& s) {
 // Adds the fields that have series.
 void AddStats(const VolumeStats& from, VolumeStats& to) {
   for (const auto field :
-       {&VolumeStats::size_bytes,         &VolumeStats::logical_bytes,
-        &VolumeStats::stored_bytes,       &VolumeStats::memory_bytes,
-        &VolumeStats::own_bytes,          &VolumeStats::memory_limit_bytes,
-        &VolumeStats::compressed_blocks,  &VolumeStats::raw_blocks,
-        &VolumeStats::same_filled_blocks, &VolumeStats::dirty_blocks,
-        &VolumeStats::read_operations,    &VolumeStats::write_operations,
-        &VolumeStats::trim_operations,    &VolumeStats::zero_operations,
-        &VolumeStats::flush_operations,   &VolumeStats::extents_operations,
-        &VolumeStats::read_bytes,         &VolumeStats::written_bytes,
-        &VolumeStats::trimmed_bytes,      &VolumeStats::cache_hits,
-        &VolumeStats::cache_misses}) {
+       {&VolumeStats::size_bytes,          &VolumeStats::logical_bytes,
+        &VolumeStats::stored_bytes,        &VolumeStats::memory_bytes,
+        &VolumeStats::own_bytes,           &VolumeStats::memory_limit_bytes,
+        &VolumeStats::compressed_blocks,   &VolumeStats::raw_blocks,
+        &VolumeStats::same_filled_blocks,  &VolumeStats::dirty_blocks,
+        &VolumeStats::read_operations,     &VolumeStats::write_operations,
+        &VolumeStats::trim_operations,     &VolumeStats::zero_operations,
+        &VolumeStats::flush_operations,    &VolumeStats::extents_operations,
+        &VolumeStats::read_bytes,          &VolumeStats::written_bytes,
+        &VolumeStats::trimmed_bytes,       &VolumeStats::cache_hits,
+        &VolumeStats::cache_misses,        &VolumeStats::throttled_now,
+        &VolumeStats::throttled_operations}) {
     // Saturates: the largest sizes add up to more than 64 bits hold.
     const uint64_t sum = to.*field + from.*field;
     to.*field = sum < from.*field ? std::numeric_limits<uint64_t>::max() : sum;
