@@ -254,6 +254,7 @@ void Device::Unblock() {
 
 void Device::Stop() {
   stopping_.store(true);
+  device_->Abandon();  // Lets go of threads that limits hold up.
   WakeAll();
   MutexLock lock(&wait_mu_);
   changed_.SignalAll();
