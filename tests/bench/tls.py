@@ -186,6 +186,20 @@ def unary(server, security):
     return json.loads(said)["rps"]
 
 
+def cpu_ms(process):
+    """What it has used so far."""
+    with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
+        user, system = file.read().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def copy(server, *command):
+    """MiB a second, and the server's CPU in ms."""
+    before = cpu_ms(server.process)
+    rate = SIZE / MIB / seconds("nbdcopy", *command)
+    return rate, cpu_ms(server.process) - before
+
+
 def measure(make, security):
     server = make(security)
     name = "disk" if make is Ramvold else ""
@@ -193,11 +207,13 @@ def measure(make, security):
     try:
         for _ in range(ROUNDS):
             target = uri(security, name)
+            rate_in, cpu_in = copy(server, IMAGE, target)
+            rate_out, cpu_out = copy(server, target, f"{WORK}/copy")
             results = {
-                "nbdcopy in, MiB/s": SIZE / MIB / seconds("nbdcopy", IMAGE, target),
-                "nbdcopy out, MiB/s": SIZE
-                / MIB
-                / seconds("nbdcopy", target, f"{WORK}/copy"),
+                "nbdcopy in, MiB/s": rate_in,
+                "nbdcopy out, MiB/s": rate_out,
+                "nbdcopy in, server's CPU, ms": cpu_in,
+                "nbdcopy out, server's CPU, ms": cpu_out,
             }
             if security != "key":
                 results["4 KiB random reads a second"] = read_4k(security, name)
