@@ -1,4 +1,4 @@
-// Metrics of ramvol-csi. docs/metrics.md lists them.
+// Metrics of ramvol-csi. docs/csi.md lists them.
 #ifndef RAMVOL_CSI_CSI_METRICS_H_
 #define RAMVOL_CSI_CSI_METRICS_H_
 

@@ -58,7 +58,10 @@ class DeviceAttacher {
   // when this way of attaching learns that only when it attaches anew.
   virtual absl::Status Grow(const AttachedDevice& device, uint64_t bytes) = 0;
 
+  // Volumes that people attach in the same way are among them, unless
+  // is_alone.
   virtual std::vector<AttachedDevice> List() const = 0;
+  virtual bool is_alone() const = 0;
   std::optional<AttachedDevice> Find(const std::string& name) const {
     for (AttachedDevice& attached : List()) {
       if (attached.name == name) return std::move(attached);

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -418,8 +419,14 @@ std::optional<std::string> NodeVolumes::CleanUpInline(const v1::Volume& volume,
 
 std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
   std::vector<std::string> did;
+  const auto all = volumes_->List();
+  absl::flat_hash_set<std::string> ours;
+  if (all.ok()) {
+    for (const v1::Volume& volume : *all) ours.insert(volume.name());
+  }
   for (const AttachedDevice& attached : attacher_->List()) {
-    if (IsInUse(attached)) continue;
+    const bool is_ours = attacher_->is_alone() || ours.contains(attached.name);
+    if (!is_ours || IsInUse(attached)) continue;
     const absl::Status detached = attacher_->Detach(attached.name, deadline);
     did.push_back(detached.ok()
                       ? absl::StrCat("detached volume ", attached.name,
@@ -427,7 +434,6 @@ std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
                       : absl::StrCat("cannot detach volume ", attached.name,
                                      ": ", std::string(detached.message())));
   }
-  const auto all = volumes_->List();
   if (!all.ok()) return did;
   for (const v1::Volume& volume : *all) {
     std::optional<std::string> line = CleanUpInline(volume, deadline);

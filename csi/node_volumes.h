@@ -104,9 +104,9 @@ class NodeVolumes {
   // Trims all mounted file systems.
   void TrimAll(absl::Time deadline) const;
 
-  // Takes away what calls that were interrupted left on this node: devices
-  // that nothing uses, and inline volumes whose pod is gone. Returns what it
-  // did, a line each.
+  // Takes away what calls that were interrupted left on this node: devices of
+  // the driver's volumes that nothing uses, and inline volumes whose pod is
+  // gone. Returns what it did, a line each.
   std::vector<std::string> CleanUp(absl::Time deadline);
 
  private:

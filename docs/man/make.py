@@ -1,10 +1,10 @@
 """Makes the manual pages out of what the programs say with --help.
 
-Usage: make.py [--check] RAMVOLD RAMVOL RAMVOL_NBD
+Usage: make.py [--check] RAMVOLD RAMVOL RAMVOL_NBD RAMVOL_CSI
 
 Options, commands and exit codes come from --help alone; what else a page needs
 (NAME, examples, files) from PROGRAM.text beside this script. Writes ramvold.8,
-ramvol.1 and ramvol-nbd.8 beside it; with --check, says when they would differ.
+ramvol.1, ramvol-nbd.8 and ramvol-csi.8 beside it; with --check, says when they would differ.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ import sys
 import textwrap
 
 FOLDER = pathlib.Path(__file__).absolute().parent
-SECTIONS = {"ramvold": 8, "ramvol": 1, "ramvol-nbd": 8}
+SECTIONS = {"ramvold": 8, "ramvol": 1, "ramvol-nbd": 8, "ramvol-csi": 8}
 
 
 def run(program, *arguments):

@@ -7,10 +7,12 @@ Arguments: the paths of csi.proto, ramvold, ramvol and ramvol-csi."""
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 
 import csi_client
 import csi_node
@@ -47,7 +49,7 @@ class CsiNodeTest(unittest.TestCase):
         cls.node = csi_node.Node(*sys.argv[2:5], memory="2G")
         cls.addClassCleanup(lambda: cls.node.__exit__(None, None, None))
         cls.node.start_server()
-        cls.node.start_driver("--overcommit=50")
+        cls.node.start_driver("--overcommit=50", "--metrics_listen=127.0.0.1:0")
         cls.client = csi_client.Client(cls.node.endpoint, CSI)
         cls.addClassCleanup(cls.client.close)
 
@@ -235,6 +237,26 @@ class CsiNodeTest(unittest.TestCase):
         own.end()
         self.node.ramvol("rm", "golden")
         self.assert_clean()
+
+    def test_metrics(self):
+        self.refused(grpc.StatusCode.INVALID_ARGUMENT, self.client.DeleteVolume)
+        url = re.search(r"metrics (http\S+)", self.node.driver.ready)[1]
+        with urllib.request.urlopen(url, timeout=csi_node.PATIENCE) as answer:
+            text = answer.read().decode()
+        # docs/csi.md has these.
+        self.assertEqual(
+            set(re.findall(r"^# TYPE (ramvol_csi_\w+)", text, re.MULTILINE)),
+            {
+                "ramvol_csi_calls_total",
+                "ramvol_csi_call_seconds_total",
+                "ramvol_csi_devices",
+            },
+        )
+        self.assertRegex(
+            text,
+            r'ramvol_csi_calls_total\{(method="DeleteVolume",?|code="INVALID_ARGUMENT",?)',
+        )
+        self.assertIn("ramvol_csi_devices", text)
 
     def test_capacity_and_places_are_honest(self):
         free = self.client.GetCapacity().available_capacity

@@ -1,10 +1,10 @@
 #!/bin/bash
 # The manual pages are what --help says, and mandoc finds no error in them.
-# Arguments: make.py, ramvold, ramvol, ramvol-nbd, then the pages.
+# Arguments: make.py, ramvold, ramvol, ramvol-nbd, ramvol-csi, then the pages.
 set -euo pipefail
 make=$1
-programs=("${@:2:3}")
-shift 4
+programs=("${@:2:4}")
+shift 5
 /usr/bin/python3 -B "$make" --check "${programs[@]}"
 for page; do
   mandoc -Tlint -W error "$page"

@@ -1,0 +1,179 @@
+#include "csi/nbd_attacher.h"
+
+#include <linux/nbd-netlink.h>
+#include <linux/nbd.h>
+#include <netlink/msg.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "client/attach/nbd_connection.h"
+#include "client/attach/nbd_handshake.h"
+#include "client/attach/nbd_netlink.h"
+#include "csi/device_attacher.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/client/attach/fake_kernel.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::ramvol::testing::IsOk;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// The attacher's threads have connections of their own.
+class LockedNetlink final : public NbdNetlink {
+ public:
+  LockedNetlink(Mutex* mu, std::unique_ptr<NbdNetlink> netlink)
+      : mu_(mu), netlink_(std::move(netlink)) {}
+
+  int family() const override { return netlink_->family(); }
+  absl::StatusOr<std::vector<std::string>> Call(nl_msg* message) override {
+    const MutexLock lock(mu_);
+    return netlink_->Call(message);
+  }
+  absl::Status Listen() override {
+    const MutexLock lock(mu_);
+    return netlink_->Listen();
+  }
+  absl::StatusOr<std::vector<std::string>> Events(
+      absl::Duration timeout) override {
+    // As if nothing happened for a while.
+    absl::SleepFor(std::min(timeout, absl::Milliseconds(2)));
+    const MutexLock lock(mu_);
+    return netlink_->Events(timeout);
+  }
+
+ private:
+  Mutex* const mu_;
+  const std::unique_ptr<NbdNetlink> netlink_;
+};
+
+class NbdAttacherTest : public ::testing::Test {
+ protected:
+  NbdAttacherTest() {
+    mkdir(dev_.c_str(), 0700);
+    std::ofstream(dev_ + "/nbd0").close();
+  }
+  ~NbdAttacherTest() override {
+    for (const int fd : server_ends_) close(fd);
+  }
+
+  NbdWorld World() {
+    NbdWorld world;
+    world.open_netlink =
+        [this]() -> absl::StatusOr<std::unique_ptr<NbdNetlink>> {
+      const MutexLock lock(&mu_);
+      return std::make_unique<LockedNetlink>(&mu_, kernel_.Open());
+    };
+    world.connect =
+        [this](const std::string&) -> absl::StatusOr<NbdConnection> {
+      int fds[2];
+      EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+      const MutexLock lock(&mu_);
+      server_ends_.push_back(fds[1]);
+      NbdExport description;
+      description.size_bytes = 1 << 20;
+      description.flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_CAN_MULTI_CONN;
+      return NbdConnection(fds[0], description);
+    };
+    world.find_uid = [](const std::string&) -> absl::StatusOr<std::string> {
+      return "uid-1";
+    };
+    world.sys = sys_;
+    world.dev = dev_;
+    world.cpus = 2;
+    return world;
+  }
+  absl::StatusOr<std::string> Attach(NbdAttacher& attacher) {
+    return attacher.Attach({.name = "disk", .uid = "uid-1"}, Later());
+  }
+  static absl::Time Later() { return absl::Now() + absl::Minutes(1); }
+  int Dead() {
+    const MutexLock lock(&mu_);
+    return kernel_.dead(0);
+  }
+
+  const std::string folder_ =
+      ::testing::TempDir() + "/" +
+      ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string sys_ = folder_ + "-sys";
+  const std::string dev_ = folder_ + "-dev";
+  Mutex mu_;
+  FakeKernel kernel_ ABSL_GUARDED_BY(mu_){sys_};
+  std::vector<int> server_ends_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST_F(NbdAttacherTest, AttachesOnceAndIsFound) {
+  NbdAttacher attacher(World());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+  const auto device = Attach(attacher);
+  ASSERT_THAT(device, IsOk());
+  EXPECT_EQ(*device, dev_ + "/nbd0");
+  const auto again = Attach(attacher);
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(*again, *device);
+  const std::vector<AttachedDevice> devices = attacher.List();
+  ASSERT_THAT(devices, SizeIs(1));
+  EXPECT_EQ(devices[0].name, "disk");
+  EXPECT_EQ(devices[0].uid, "uid-1");
+  EXPECT_EQ(devices[0].device, *device);
+}
+
+TEST_F(NbdAttacherTest, DetachMayBeRepeated) {
+  NbdAttacher attacher(World());
+  ASSERT_THAT(Attach(attacher), IsOk());
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+}
+
+TEST_F(NbdAttacherTest, ReplacesDeadConnectionsAlsoOfAnEarlierProcess) {
+  {
+    NbdAttacher earlier(World());
+    ASSERT_THAT(Attach(earlier), IsOk());
+  }
+  NbdAttacher attacher(World());
+  attacher.KeepAll();
+  {
+    const MutexLock lock(&mu_);
+    kernel_.KillConnection(0);
+  }
+  // The test's own time is the only bound.
+  while (Dead() > 0) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+}
+
+TEST_F(NbdAttacherTest, TellsTheDriverTheNewSize) {
+  NbdAttacher attacher(World());
+  ASSERT_THAT(Attach(attacher), IsOk());
+  const std::vector<AttachedDevice> devices = attacher.List();
+  ASSERT_THAT(devices, SizeIs(1));
+  EXPECT_THAT(attacher.Grow(devices[0], 2 << 20), IsOk());
+  const MutexLock lock(&mu_);
+  ASSERT_FALSE(kernel_.calls.empty());
+  bool told = false;
+  for (const ParsedMessage& call : kernel_.calls) {
+    told = told || (call.command == NBD_CMD_RECONFIGURE &&
+                    call.Number(NBD_ATTR_SIZE_BYTES) == 2 << 20);
+  }
+  EXPECT_TRUE(told);
+}
+
+}  // namespace
+}  // namespace ramvol::csi_driver
