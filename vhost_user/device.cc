@@ -111,6 +111,7 @@ void Device::ForQueuesOf(int worker, Do action) {
 
 absl::Status Device::Change(absl::FunctionRef<absl::Status(Setup&)> change) {
   changes_.fetch_add(1);
+  WaitForWorkers();
   absl::Status status;
   {
     WriterMutexLock lock(&mu_);
@@ -163,7 +164,7 @@ absl::Status Device::SettleQueue(uint32_t index, Queue& queue) {
   }
   absl::Status started = queue.ring.Start(setup_.memory, options);
   if (!started.ok()) return started;
-  Signal(queue.call);
+  queue.must_tell = true;
   return StartWorker(static_cast<int>(index) % worker_count_);
 }
 
@@ -213,7 +214,8 @@ void Device::SetEvent(Queue& queue, Descriptor Queue::* place,
     (queue.*place).Reset();
     queue.*place = std::move(event);
   }
-  if (queue.ring.running()) Signal(queue.call);
+  // By a worker: the guest can make whoever tells it wait.
+  queue.must_tell = true;
 }
 
 absl::Status Device::ResetQueue(uint32_t index, std::unique_ptr<Queue>& queue) {
@@ -276,7 +278,10 @@ void Device::Work(int index) {
   int64_t idle_since = SteadyNowNs();
   while (!over()) {
     WaitForChange();
-    if (ServeAll(index)) {
+    if (!Enter()) continue;
+    const bool served = ServeAll(index);
+    Leave();
+    if (served) {
       place.Give();
       idle_since = SteadyNowNs();
       continue;
@@ -306,10 +311,31 @@ void Device::WaitForChange() {
   }
 }
 
+bool Device::Enter() {
+  serving_.fetch_add(1);
+  if (changes_.load() == 0) return true;
+  Leave();
+  return false;
+}
+
+void Device::Leave() {
+  if (serving_.fetch_sub(1) != 1 || changes_.load() == 0) return;
+  MutexLock lock(&wait_mu_);
+  changed_.SignalAll();
+}
+
+void Device::WaitForWorkers() {
+  MutexLock lock(&wait_mu_);
+  while (serving_.load() > 0) {
+    if (changed_.WaitFor(&wait_mu_, kUnblockInterval)) Unblock();
+  }
+}
+
 bool Device::ServeAll(int index) {
   ReaderMutexLock lock(&mu_);
   bool served = false;
   ForQueuesOf(index, [&](Queue& queue) ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    if (std::exchange(queue.must_tell, false)) Signal(queue.call);
     if (queue.ring.HasWork()) served = Serve(queue) || served;
   });
   if (broken_.load(std::memory_order_relaxed)) {
@@ -343,8 +369,8 @@ bool Device::Serve(Queue& queue) {
       result = taken.status();
     }
     if (!result.ok()) {
-      Signal(queue.error);
       Fail(result.status());
+      Signal(queue.error);
       return served;
     }
     // What it did to memory that is gone is not answered.

@@ -37,6 +37,8 @@ struct Queue {
   bool has_address = false;
   bool kicked = false;  // It has a kick descriptor, or was told to do without.
   bool enabled = false;
+  // The guest may not have heard of what was answered.
+  bool must_tell = false;
   Descriptor kick;  // Closed: the queue is looked at now and then.
   Descriptor call;  // Closed: the guest looks by itself.
   Descriptor error;
@@ -100,8 +102,7 @@ class Device {
   absl::Status SetKick(uint32_t index, Queue& queue, Descriptor kick);
 
   // For `change`: puts a descriptor, or none, in the place of a queue's call or
-  // error. A running queue tells of answers that the guest may not have heard
-  // of.
+  // error.
   void SetEvent(Queue& queue, Descriptor Queue::* place, Descriptor event)
       ABSL_LOCKS_EXCLUDED(events_mu_);
   // For `change`: a new queue.
@@ -138,6 +139,11 @@ class Device {
   // Sleeps until there is something to do.
   void Sleep(int index) ABSL_LOCKS_EXCLUDED(mu_);
   void WaitForChange() ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether there is no change; then Leave must follow.
+  bool Enter();
+  void Leave();
+  // Waits until no worker serves, and frees those that the guest makes wait.
+  void WaitForWorkers() ABSL_LOCKS_EXCLUDED(mu_);
   void MarkWritten(const Chain& chain) ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void Fail(const absl::Status& why);
   bool over() const {
@@ -155,8 +161,10 @@ class Device {
   BrokenFlag broken_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> failed_{false};
-  // Changes that wait for mu_, so that workers let them in.
+  // Changes that wait for the workers, and workers that serve. A guest can make
+  // these wait, so that a change does not just wait for mu_.
   std::atomic<int> changes_{0};
+  std::atomic<int> serving_{0};
 
   // Shared by the workers, which only touch queues of their own.
   SharedMutex mu_;

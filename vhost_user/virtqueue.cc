@@ -1,6 +1,5 @@
 #include "vhost_user/virtqueue.h"
 
-#include <atomic>
 #include <bit>
 #include <cstring>
 #include <vector>
@@ -212,7 +211,7 @@ void Virtqueue::Answer(uint16_t head, uint32_t written) {
 bool Virtqueue::MustNotify() {
   if (notified_ == next_used_ && !never_notified_) return false;
   // The guest's wish must be read after the used index was written.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  FullBarrier();
   const uint16_t old = notified_;
   const bool first = never_notified_;
   notified_ = next_used_;
@@ -243,7 +242,7 @@ bool Virtqueue::StartKicks() {
     MarkUsed(offsetof(vring_used, flags), sizeof(used_->flags));
   }
   // The guest looks at this after it has made chains available.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  FullBarrier();
   return HasWork();
 }
 

@@ -5,7 +5,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "base/check.h"
 #include "vhost_user/channel.h"
 
@@ -24,7 +23,6 @@ std::unique_ptr<FrontEnd> DeviceHarness::Connect() {
   {
     MutexLock lock(&mu_);
     why_ = absl::OkStatus();
-    serving_ = true;
   }
   thread_ = std::thread([this, fd = sockets[0]] { Serve(fd); });
   return std::make_unique<FrontEnd>(sockets[1]);
@@ -66,19 +64,9 @@ void DeviceHarness::Serve(int socket) {
   session.Stop();
   MutexLock lock(&mu_);
   session_ = nullptr;
-  serving_ = false;
-  ended_.SignalAll();
 }
 
 absl::Status DeviceHarness::Join() {
-  {
-    MutexLock lock(&mu_);
-    while (serving_) {
-      if (ended_.WaitFor(&mu_, absl::Milliseconds(50)) && session_ != nullptr) {
-        session_->Unblock();
-      }
-    }
-  }
   if (thread_.joinable()) thread_.join();
   MutexLock lock(&mu_);
   return why_;

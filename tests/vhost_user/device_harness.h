@@ -45,9 +45,7 @@ class DeviceHarness {
   std::thread thread_;
 
   Mutex mu_;
-  CondVar ended_;
   absl::Status why_ ABSL_GUARDED_BY(mu_);
-  bool serving_ ABSL_GUARDED_BY(mu_) = false;
   vhost::Session* session_ ABSL_GUARDED_BY(mu_) = nullptr;
 };
 

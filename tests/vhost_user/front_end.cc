@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -109,7 +108,7 @@ uint16_t TestRing::Add(const std::vector<Buffer>& chain, bool indirect) {
 }
 
 bool TestRing::MustKick() {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  vhost::FullBarrier();
   const uint16_t now = available_->idx;
   const uint16_t before = std::exchange(kicked_, now);
   if (!event_index_) {
@@ -141,7 +140,7 @@ bool TestRing::AskToBeTold() {
   if (event_index_) {
     __atomic_store_n(available_->ring + size_, next_used_, __ATOMIC_RELAXED);
   }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  vhost::FullBarrier();
   return used_index() == next_used_;
 }
 

@@ -532,15 +532,23 @@ TEST_F(SessionTest, ClosesDescriptorsThatAreTooMany) {
 }
 
 TEST_F(SessionTest, EndsThoughTheGuestBlocksItsEvents) {
-  Attach();
   // Whoever adds to it waits.
   const uint64_t full = ~uint64_t{0} - 1;
-  const vhost::Descriptor call(eventfd(0, EFD_CLOEXEC));
-  ASSERT_EQ(write(call.get(), &full, sizeof(full)), 8);
-  ASSERT_TRUE(
-      front_->Send(Request::kSetVringCall, Bytes(uint64_t{0}), {call.get()}));
-  front_->Close();
-  EXPECT_TRUE(harness_.Join().ok());
+  for (const bool changes : {false, true}) {
+    const vhost::Descriptor call(eventfd(0, EFD_CLOEXEC));
+    ASSERT_EQ(write(call.get(), &full, sizeof(full)), 8);
+    Attach();
+    ASSERT_TRUE(
+        front_->Send(Request::kSetVringCall, Bytes(uint64_t{0}), {call.get()}));
+    // A change, too, comes to its end.
+    if (changes) {
+      EXPECT_TRUE(
+          front_->Tell(Request::kSetVringAddr, Bytes(ring_.Address(0))));
+    }
+    front_->Close();
+    // Without anybody else's help.
+    EXPECT_TRUE(harness_.Join().ok());
+  }
 }
 
 }  // namespace
