@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <string>
@@ -108,7 +109,7 @@ class TlsClient {
       return 0;
     }
     std::strcpy(user, client.options_.psk_user.c_str());  // NOLINT
-    std::memcpy(key, client.options_.psk.data(), client.options_.psk.size());
+    std::copy(client.options_.psk.begin(), client.options_.psk.end(), key);
     return static_cast<unsigned>(client.options_.psk.size());
   }
 
