@@ -24,6 +24,7 @@ import plots
 import report
 import scale
 import servers
+import vhost
 from errors import BenchError
 from side_by_side import SideBySide
 
@@ -138,6 +139,20 @@ def run_grpc(run):
         run.results["grpc"] = grpc_api.run(run.arguments, run.plan.grpc_seconds)
 
 
+def run_vhost(run):
+    lacking = vhost.missing()
+    if lacking or not run.arguments.blkio_load:
+        run.note(f"vhost-user was not measured: {lacking or 'no --blkio_load'}")
+        return
+    measured = vhost.VhostUser(run.plan, run.factory, run.arguments.blkio_load)
+    try:
+        measured.run()
+    finally:
+        run.add_samples(measured.samples)
+        for note in vhost.NOTES:
+            run.note(note)
+
+
 def run_scale(run):
     run.results["scale"] = {}
     for name, part in scale.PARTS.items():
@@ -147,6 +162,7 @@ def run_scale(run):
 
 SECTIONS = {
     "fio": run_fio,
+    "vhost": run_vhost,
     "copy": run_copy,
     "memory": run_memory,
     "clones": run_clones,
@@ -189,6 +205,11 @@ def _add_programs(parser):
         help="//tests/bench:grpc_compare; without it, nothing of gRPC",
     )
     programs.add_argument(
+        "--blkio_load",
+        metavar="PATH",
+        help="//tests/bench:blkio_load; without it, nothing of vhost-user",
+    )
+    programs.add_argument(
         "--ghz",
         metavar="PATH",
         help="without it, only our own client measures gRPC",
@@ -214,7 +235,7 @@ def parse_arguments(argv):
         action="store_const",
         dest="plan",
         const=plan.QUICK,
-        help="about twenty minutes instead of over two hours",
+        help="about 25 minutes instead of over two hours",
     )
     size.add_argument(
         "--smoke",

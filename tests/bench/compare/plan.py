@@ -99,6 +99,8 @@ class Plan:
     # Memory over that image: rest, then look again.
     rest_seconds: int
     distant_regions: int
+    vhost_rounds: int
+    vhost_sets: tuple
     # Clones of that image.
     clones: int
     clone_rounds: int
@@ -222,6 +224,8 @@ FULL = Plan(
     copy_rounds=3,
     rest_seconds=60,
     distant_regions=1024,
+    vhost_rounds=3,
+    vhost_sets=((IN_CACHE, 64 * MIB), (LARGE, GIB)),
     clones=1000,
     clone_rounds=3,
     volumes=10_000,
@@ -243,6 +247,7 @@ QUICK = dataclasses.replace(
     warm_seconds=0.5,
     sessions=_quick_sessions(),
     copy_rounds=2,
+    vhost_rounds=1,
     clone_rounds=1,
     compressible_bytes=4 * GIB,
     connections=(1, 4, 16, 64, 256),
@@ -265,6 +270,7 @@ SMOKE = dataclasses.replace(
     image_bytes=32 * MIB,
     image_data_bytes=8 * MIB,
     copy_rounds=1,
+    vhost_sets=((IN_CACHE, 4 * MIB),),
     rest_seconds=0,
     distant_regions=16,
     clones=10,
@@ -336,6 +342,21 @@ def _clones_seconds(plan):
     return plan.clone_rounds * (_CLONED_COPIES * copying + plan.clones * _CLONE_SECONDS)
 
 
+# A run has a trial before it; ramvold is reached in three ways, the others in two.
+_VHOST_WAYS = 7
+_VHOST_CELLS = 6
+
+
+def _vhost_seconds(plan):
+    cell = 1.5 * plan.run_seconds + _FIO_OVERHEAD_SECONDS
+    return plan.vhost_rounds * sum(
+        _VHOST_WAYS * _VHOST_CELLS * cell
+        + 2 * size / _FILL_BYTES_PER_SECOND
+        + 3 * _SERVER_SECONDS
+        for _, size in plan.vhost_sets
+    )
+
+
 def _scale_seconds(plan):
     run = plan.scale_seconds + _FIO_OVERHEAD_SECONDS + _SERVER_SECONDS
     runs = 8 * len(plan.connections) + 4 * len(plan.volume_sizes) + 24
@@ -350,5 +371,6 @@ def section_seconds(plan, name):
         "memory": _memory_seconds,
         "clones": _clones_seconds,
         "scale": _scale_seconds,
+        "vhost": _vhost_seconds,
         "grpc": lambda plan: 80 * plan.grpc_seconds,
     }[name](plan)

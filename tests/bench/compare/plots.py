@@ -4,6 +4,7 @@ import os
 
 import figures
 import plan
+import vhost
 
 _COLOURS = {
     plan.RAMVOLD: "#0b6e4f",
@@ -160,7 +161,7 @@ def _depth_plot(rows, kind, set_name, directory):
 
 
 def _line_plot(name, title, asked, directory):
-    """Draws what a part of the scale section asks for: lines over one axis."""
+    """Draws what is asked for: lines over one axis."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for label, points in asked["lines"].items():
@@ -184,7 +185,20 @@ def _line_plot(name, title, asked, directory):
     axes.set_title(title, wrap=True)
     axes.grid(alpha=0.3)
     _add_legend(axes)
-    return _save(figure, directory, "scale-" + name)
+    return _save(figure, directory, name)
+
+
+def _vhost_plots(results, directory):
+    rows = [row for row in results["rows"] if row["section"] == "vhost"]
+    names = []
+    for kind, set_name in dict.fromkeys((row["kind"], row["set"]) for row in rows):
+        title = f"{kind}, {set_name}, by vhost-user and NBD"
+        name = "".join(
+            c if c.isalnum() else "-" for c in f"vhost {kind} {set_name}".lower()
+        )
+        asked = vhost.lines(rows, set_name, kind)
+        names.append(_line_plot(name, title, asked, directory))
+    return names
 
 
 def draw(results, directory):
@@ -192,5 +206,6 @@ def draw(results, directory):
     names = _fio_plots(results, directory)
     for part in results.get("scale", {}).values():
         for name, asked in part["plots"].items():
-            names.append(_line_plot(name, part["title"], asked, directory))
+            names.append(_line_plot("scale-" + name, part["title"], asked, directory))
+    names += _vhost_plots(results, directory)
     return [name for name in names if name]

@@ -6,6 +6,7 @@ import os
 import figures
 import plan
 import targets
+import vhost
 
 # Which peers a row of ramvold's is divided by.
 _PEERS = (plan.NBDKIT_ZSTD, plan.NBDKIT_SPARSE, plan.NBDKIT_NULL)
@@ -146,6 +147,41 @@ def _fio_section(results):
             f"### {kind}, {set_name}, depth {depth}, "
             f"{jobs} connection{'s' if jobs > 1 else ''}\n\n"
             + table(_FIO_HEADER, [_fio_row(row, rows) for row in group])
+        )
+    return "\n\n".join(parts)
+
+
+_VHOST_HEADER = (
+    "",
+    *(f"depth {depth}" for depth in vhost.DEPTHS),
+    *(f"x NBD, {depth}" for depth in vhost.DEPTHS),
+    *(f"CPU µs/op, {depth}" for depth in vhost.DEPTHS),
+)
+
+
+def _vhost_row(way, rows):
+    """Of one kind and set: operations a second, as ratios, and CPU time."""
+
+    def values(measure, server):
+        return [
+            figures.value(rows, measure, server=server, depth=depth)
+            for depth in vhost.DEPTHS
+        ]
+
+    rates = values("ops_per_s", way)
+    ratios = map(figures.ratio, rates, values("ops_per_s", vhost.NBD))
+    return (way, *rates, *ratios, *values("cpu_us_per_op", way))
+
+
+def _vhost_section(results):
+    rows = [row for row in results["rows"] if row["section"] == "vhost"]
+    parts = []
+    for kind, set_name in dict.fromkeys((row["kind"], row["set"]) for row in rows):
+        group = [row for row in rows if (row["kind"], row["set"]) == (kind, set_name)]
+        body = [_vhost_row(way, group) for way in vhost.WAYS]
+        parts.append(
+            f"### {kind}, {set_name}, operations a second\n\n"
+            + table(_VHOST_HEADER, body)
         )
     return "\n\n".join(parts)
 
@@ -291,6 +327,7 @@ _SECTIONS = (
     ("Targets", "targets", _targets_section),
     ("fio, depth 16, 1 connection", "rows", _summary_section),
     ("Plots", "plots", _plots_section),
+    ("vhost-user", "rows", _vhost_section),
     ("File system image", "image", _copy_section),
     ("Memory", "memory", _memory_section),
     ("Clones", "clones", _clones_section),

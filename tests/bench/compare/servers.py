@@ -188,10 +188,11 @@ class Ramvold(Server):
     name = plan.RAMVOLD
     export = VOLUME
 
-    def __init__(self, programs, size, flags=(), **options):
+    def __init__(self, programs, size, flags=(), vhost_user=False, **options):
         super().__init__(size, **options)
         self._programs = programs
         self._flags = list(flags)
+        self._vhost_user = vhost_user
 
     def _start_ramvold(self, *flags):
         process = self._spawn(
@@ -208,7 +209,12 @@ class Ramvold(Server):
             self.ramvol("create", VOLUME, self.size)
 
     def _start(self):
-        self._start_ramvold(f"--nbd_listen=unix:{self.path('nbd')}")
+        vhost_user = [f"--vhost_user_dir={self.directory}"] if self._vhost_user else []
+        self._start_ramvold(f"--nbd_listen=unix:{self.path('nbd')}", *vhost_user)
+
+    @property
+    def vhost_path(self):
+        return self.path(f"{VOLUME}.sock")
 
     @property
     def grpc_address(self):
@@ -230,6 +236,41 @@ class Ramvold(Server):
 
     def stat(self, volume=VOLUME):
         return json.loads(self.ramvol("stat", volume, "--output=json"))
+
+
+class Qsd(Server):
+    """qemu-storage-daemon, which exports a file in memory, or null-co, by vhost-user."""
+
+    name = "qemu-storage-daemon"
+
+    def __init__(self, size, kind, **options):
+        super().__init__(size, **options)
+        self.kind = kind
+
+    @property
+    def vhost_path(self):
+        return self.path("qsd.sock")
+
+    def _start(self):
+        node = f"driver=null-co,node-name=n,size={self.size},read-zeroes=on"
+        if self.kind == "file":
+            # Where files are in memory, whatever /tmp is.
+            self._file = tempfile.NamedTemporaryFile(dir="/dev/shm")
+            self._file.truncate(self.size)
+            node = f"driver=file,node-name=n,filename={self._file.name},discard=unmap"
+        self._spawn(
+            [
+                *("ramvol-vhost", "qemu-storage-daemon", "--blockdev", node),
+                "--export",
+                "type=vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,"
+                f"addr.path={self.vhost_path}",
+            ]
+        ).await_(lambda: os.path.exists(self.vhost_path))
+
+    def _stop(self):
+        super()._stop()
+        if self.kind == "file":
+            self._file.close()
 
 
 class Bridge(Ramvold):

@@ -5,6 +5,7 @@ import typing
 
 import figures
 import plan
+import vhost
 
 # Where a target names no depth.
 DEPTH = 16
@@ -70,6 +71,62 @@ def _tail(depth):
         _fio(results, plan.RAMVOLD, kind, **wanted),
         _fio(results, plan.NBDKIT_ZSTD, kind, **wanted),
     )
+
+
+def _vhost(kind, way, peer, depth, measure="ops_per_s", **wanted):
+    """One way of vhost-user against another way, or alone."""
+    wanted = {"set": plan.IN_CACHE, **wanted}
+
+    def value(results, server):
+        return figures.value(
+            *(results["rows"], measure),
+            **{"section": "vhost", "kind": kind, "depth": depth, "server": server},
+            **wanted,
+        )
+
+    if peer is None:
+        return lambda results: value(results, way)
+    return lambda results: figures.ratio(value(results, way), value(results, peer))
+
+
+def _vhost_targets():
+    """Of the same client, qemu-img bench."""
+    large = {"set": plan.LARGE}
+    for kind, name, bounds in (
+        (vhost.READ, "read", (3, 4, 4)),
+        (vhost.WRITE, "write", (2.5, 2.5, 2.5)),
+    ):
+        for depth, bound in zip(vhost.DEPTHS, bounds, strict=True):
+            yield Target(
+                f"vhost-user, 4 KiB random {name} in the cache, depth {depth}",
+                bound,
+                _vhost(kind, vhost.OURS, vhost.NBD, depth),
+                against="NBD",
+            )
+    for kind, name in ((vhost.READ, "read"), (vhost.WRITE, "write")):
+        yield Target(
+            f"vhost-user, 4 KiB random {name} over 1 GiB, depth {DEPTH}",
+            1.5,
+            _vhost(kind, vhost.OURS, vhost.NBD, DEPTH, **large),
+            against="NBD",
+        )
+    yield Target(
+        f"vhost-user, server CPU of a 4 KiB read in the cache, depth {DEPTH}",
+        1.5,
+        _vhost(vhost.READ, vhost.OURS, None, DEPTH, "cpu_us_per_op"),
+        at_least=False,
+        unit="µs",
+    )
+    for peer, name, bound in (
+        (vhost.FILE, "qemu-storage-daemon, RAM file", 2),
+        (vhost.NULL, "qemu-storage-daemon, null-co", 1),
+    ):
+        yield Target(
+            f"vhost-user, 4 KiB random read in the cache, depth {DEPTH}",
+            bound,
+            _vhost(vhost.READ, vhost.OURS, peer, DEPTH),
+            against=name,
+        )
 
 
 def _copy(kind):
@@ -287,6 +344,7 @@ TARGETS = (
         _speed("4 KiB rand write", plan.RAMVOLD, **_BRIDGED),
         against="in process",
     ),
+    *_vhost_targets(),
 )
 
 

@@ -2,6 +2,7 @@ import unittest
 
 import plan
 import targets
+import vhost
 
 
 def fio(server, kind, ops, set_name=plan.LARGE, depth=16, jobs=1, p99=None):
@@ -139,6 +140,28 @@ class TargetsTest(unittest.TestCase):
         row = evaluated("unary 4 KiB Read", grpc=grpc)
         self.assertEqual((row["measured"], row["reached"]), (0.8, False))
 
+    def test_vhost_user_is_measured_by_one_client(self):
+        rows = [
+            {
+                "section": "vhost",
+                "set": plan.IN_CACHE,
+                "kind": vhost.READ,
+                "depth": 16,
+                "server": server,
+                "ops_per_s": rate,
+                "cpu_us_per_op": 1.25,
+            }
+            for server, rate in (
+                *((vhost.NBD, 100), (vhost.OURS, 500), (vhost.OURS_BLKIO, 900)),
+                *((vhost.FILE, 250), (vhost.NULL, 500)),
+            )
+        ]
+        work = "vhost-user, 4 KiB random read in the cache, depth 16"
+        for against, ratio in (("NBD", 5), ("RAM file", 2), ("null-co", 1)):
+            self.assertEqual(evaluated(work, against, rows)["measured"], ratio)
+        work = "vhost-user, server CPU of a 4 KiB read in the cache, depth 16"
+        self.assertEqual(evaluated(work, rows=rows)["measured"], 1.25)
+
     def test_of_nothing_nothing_is_reached(self):
         for row in targets.evaluate({"rows": []}):
             self.assertIsNone(row["measured"])
@@ -163,7 +186,13 @@ class TargetsTest(unittest.TestCase):
             ]
             # These come from other sections.
             self.assertEqual(
-                [w for w in missing if "random" in w or "sequential" in w], []
+                [
+                    work
+                    for work in missing
+                    if ("random" in work or "sequential" in work)
+                    and "vhost-user" not in work
+                ],
+                [],
             )
 
 
