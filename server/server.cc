@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 #include <utility>
 
@@ -419,6 +420,8 @@ absl::Status Server::StartVhostUser(const ServerOptions& options) {
                                 client_memory_.get(), &vhost_stats_);
   if (!server.ok()) return server.status();
   vhost_ = *std::move(server);
+  volume_service_.set_vhost_user_dir(
+      std::filesystem::absolute(vhost_->dir()).string());
   vhost_volumes_ = std::make_unique<VhostVolumes>(vhost_.get());
   return vhost_->AddAll();
 }

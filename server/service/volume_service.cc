@@ -127,6 +127,11 @@ void VolumeService::set_nbd_addresses(std::vector<std::string> addresses,
   nbd_tls_ = tls;
 }
 
+void VolumeService::set_vhost_user_dir(std::string dir) {
+  MutexLock lock(&mu_);
+  vhost_user_dir_ = std::move(dir);
+}
+
 grpc::ServerUnaryReactor* VolumeService::CreateVolume(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
@@ -493,6 +498,7 @@ void VolumeService::FillInfo(v1::GetServerInfoResponse* info) const {
     info->add_nbd_addresses(address);
   }
   info->set_nbd_tls(nbd_tls_);
+  info->set_vhost_user_dir(vhost_user_dir_);
 }
 
 }  // namespace ramvol::service

@@ -66,6 +66,8 @@ class VolumeService final : public VolumeServiceBase {
   void set_save_dir(saves::SaveDir* save_dir) { save_dir_ = save_dir; }
   // Sets nbd_addresses of GetServerInfo, empty until then, and nbd_tls.
   void set_nbd_addresses(std::vector<std::string> addresses, bool tls);
+  // Sets vhost_user_dir of GetServerInfo, empty until then.
+  void set_vhost_user_dir(std::string dir);
 
   grpc::ServerUnaryReactor* CreateVolume(grpc::CallbackServerContext* context,
                                          const grpc::ByteBuffer* request,
@@ -151,6 +153,7 @@ class VolumeService final : public VolumeServiceBase {
   std::vector<std::string> grpc_addresses_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> nbd_addresses_ ABSL_GUARDED_BY(mu_);
   bool nbd_tls_ ABSL_GUARDED_BY(mu_) = false;
+  std::string vhost_user_dir_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ramvol::service
