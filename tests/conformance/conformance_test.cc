@@ -114,13 +114,16 @@ class ConformanceTest
   std::string golden_;
 };
 
-TEST_P(ConformanceTest, ReadsZeroesWhereNothingWasWritten) {
+// Of content alone, which every way has.
+class ContentTest : public ConformanceTest {};
+
+TEST_P(ContentTest, ReadsZeroesWhereNothingWasWritten) {
   auto device = Open();
   EXPECT_EQ(*device->Read(12345, 100000), std::string(100000, '\0'));
   EXPECT_EQ(*device->Read(kSize - 1, 1), std::string(1, '\0'));
 }
 
-TEST_P(ConformanceTest, ReadsBackWhatWasWrittenAtEveryBoundary) {
+TEST_P(ContentTest, ReadsBackWhatWasWrittenAtEveryBoundary) {
   auto device = Open();
   for (int64_t offset : {0, 1, 4095, 4096, 65535, 65536, 65537, 131071}) {
     for (int64_t length : {1, 4095, 4096, 4097, 65536, 65537, 200000}) {
@@ -131,7 +134,7 @@ TEST_P(ConformanceTest, ReadsBackWhatWasWrittenAtEveryBoundary) {
   }
 }
 
-TEST_P(ConformanceTest, CarriesSixteenMebibytes) {
+TEST_P(ContentTest, CarriesSixteenMebibytes) {
   auto device = Open();
   const std::string data = RandomData(random_, 16 << 20);
   ASSERT_THAT(device->Write(1234567, data), IsOk());
@@ -163,7 +166,7 @@ TEST_P(ConformanceTest, RefusesWhatEndsPastTheVolume) {
   }
 }
 
-TEST_P(ConformanceTest, TrimsAndZeroesAtAnyByte) {
+TEST_P(ContentTest, TrimsAndZeroesAtAnyByte) {
   auto device = Open();
   std::string expected = RandomData(random_, 500000);
   ASSERT_THAT(device->Write(0, expected), IsOk());
@@ -235,7 +238,7 @@ TEST_P(ConformanceTest, MemoryLimitRefusesAndChangesNothing) {
   EXPECT_EQ(*device->Read(8 << 20, large.size()), large);
 }
 
-TEST_P(ConformanceTest, WhatOneConnectionWasToldTheOtherReads) {
+TEST_P(ContentTest, WhatOneConnectionWasToldTheOtherReads) {
   std::unique_ptr<Device> devices[] = {Open(), Open()};
   std::string expected(300000, '\0');
   for (int step = 0; step < 100; ++step) {
@@ -265,7 +268,7 @@ TEST_P(ConformanceTest, WhatOneConnectionWasToldTheOtherReads) {
   }
 }
 
-TEST_P(ConformanceTest, ConnectionsAtWorkSeeWhatOthersWereTold) {
+TEST_P(ContentTest, ConnectionsAtWorkSeeWhatOthersWereTold) {
   constexpr int kWrites = 500;
   std::unique_ptr<Device> devices[] = {Open(), Open()};
   std::atomic<int> told{0};
@@ -287,7 +290,7 @@ TEST_P(ConformanceTest, ConnectionsAtWorkSeeWhatOthersWereTold) {
   writer.join();
 }
 
-TEST_P(ConformanceTest, EqualsAByteArrayUnderManyThreads) {
+TEST_P(ContentTest, EqualsAByteArrayUnderManyThreads) {
   const uint64_t seed = TestSeed(20261123);
   const int steps = TestSteps(150);
   auto device = Open();
@@ -327,16 +330,27 @@ TEST_P(ConformanceTest, EqualsAByteArrayUnderManyThreads) {
 
 std::string NameOf(
     const ::testing::TestParamInfo<std::tuple<Way, Subject>>& info) {
-  static constexpr const char* kSubjects[] = {"", "OfAClone", "BySnapshots"};
+  static constexpr const char* kNames[] = {"", "OfAClone", "BySnapshots"};
   return std::string(std::get<Way>(info.param).name) +
-         kSubjects[static_cast<int>(std::get<Subject>(info.param))];
+         kNames[static_cast<int>(std::get<Subject>(info.param))];
 }
 
+constexpr Subject kSubjects[] = {Subject::kVolume, Subject::kClone,
+                                 Subject::kSnapshots};
+
+INSTANTIATE_TEST_SUITE_P(All, ConformanceTest,
+                         ::testing::Combine(::testing::ValuesIn(kWays),
+                                            ::testing::ValuesIn(kSubjects)),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(All, ContentTest,
+                         ::testing::Combine(::testing::ValuesIn(kWays),
+                                            ::testing::ValuesIn(kSubjects)),
+                         NameOf);
+// Each snapshot that SnapshotReader takes would be another program.
 INSTANTIATE_TEST_SUITE_P(
-    All, ConformanceTest,
-    ::testing::Combine(::testing::ValuesIn(kWays),
-                       ::testing::Values(Subject::kVolume, Subject::kClone,
-                                         Subject::kSnapshots)),
+    Vhost, ContentTest,
+    ::testing::Combine(::testing::Values(Way{"Vhost", MakeVhostFactory}),
+                       ::testing::Values(Subject::kVolume, Subject::kClone)),
     NameOf);
 
 class SnapshotConformanceTest : public ::testing::TestWithParam<Way>,

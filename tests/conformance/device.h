@@ -90,6 +90,9 @@ std::unique_ptr<DeviceFactory> MakeSdkFactory();
 std::unique_ptr<DeviceFactory> MakeNbdFactory();
 // NBD, which a bridge speaks in front of the server.
 std::unique_ptr<DeviceFactory> MakeNbdBridgeFactory();
+// vhost-user, of which QEMU makes NBD. It tells neither holes nor why something
+// was refused.
+std::unique_ptr<DeviceFactory> MakeVhostFactory();
 
 }  // namespace ramvol::testing
 

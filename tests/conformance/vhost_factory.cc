@@ -1,0 +1,118 @@
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "tests/conformance/device.h"
+#include "tests/conformance/grpc_device.h"
+#include "tests/conformance/nbd_device.h"
+#include "tests/support/process.h"
+#include "tests/support/test_server.h"
+
+namespace ramvol::testing {
+namespace {
+
+constexpr int64_t kSectorBytes = 512;
+constexpr absl::Duration kMaxStart = absl::Seconds(60);
+
+// Debian 13's qemu-storage-daemon, which serves a volume's socket of vhost-user
+// over NBD.
+class StorageDaemon {
+ public:
+  StorageDaemon(const std::string& vhost_socket, const std::string& nbd_socket,
+                const std::string& name, bool read_only)
+      : process_(
+            "/bin/sh",
+            {"-c",
+             absl::StrCat(
+                 "exec ramvol-vhost qemu-storage-daemon --blockdev "
+                 "driver=virtio-blk-vhost-user,node-name=n,cache.direct=on,"
+                 "discard=unmap,path=",
+                 vhost_socket, read_only ? ",read-only=on" : "",
+                 " --nbd-server addr.type=unix,max-connections=64,"
+                 "addr.path=",
+                 nbd_socket, " --export type=nbd,id=e,node-name=n,name=", name,
+                 read_only ? "" : ",writable=on")}) {
+    const absl::Time deadline = absl::Now() + kMaxStart;
+    while (access(nbd_socket.c_str(), F_OK) != 0 && absl::Now() < deadline) {
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+  }
+
+ private:
+  Process process_;
+};
+
+// The sockets, and a daemon for each volume that was opened: a socket has one
+// connection at a time.
+class Daemons {
+ public:
+  Daemons() {
+    char folder[] = "/tmp/ramvol-vhost.XXXXXX";
+    if (mkdtemp(folder) == nullptr) std::abort();
+    folder_ = folder;
+  }
+  ~Daemons() {
+    daemons_.clear();
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+  Daemons(const Daemons&) = delete;
+  Daemons& operator=(const Daemons&) = delete;
+
+  std::string vhost_user_dir() const { return folder_ + "/v"; }
+
+  std::unique_ptr<Device> Open(const std::string& name) {
+    const std::string nbd_socket = absl::StrCat(folder_, "/", name, ".nbd");
+    std::unique_ptr<StorageDaemon>& daemon = daemons_[name];
+    if (daemon == nullptr) {
+      daemon = std::make_unique<StorageDaemon>(
+          absl::StrCat(vhost_user_dir(), "/", name, ".sock"), nbd_socket, name,
+          absl::StartsWith(name, "@"));
+    }
+    return std::make_unique<NbdDevice>(nbd_socket, name);
+  }
+
+ private:
+  std::string folder_;
+  std::map<std::string, std::unique_ptr<StorageDaemon>> daemons_;
+};
+
+class VhostFactory : public GrpcFactory {
+ public:
+  using GrpcFactory::GrpcFactory;
+
+  // A disk has whole sectors.
+  std::unique_ptr<Device> Open(const std::string& name,
+                               int64_t size_bytes) override {
+    return GrpcFactory::Open(
+        name, (size_bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes);
+  }
+  bool errors_explain() const override { return false; }
+  int64_t max_range_bytes() const override { return NbdDevice::kMaxRangeBytes; }
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceFactory> MakeVhostFactory() {
+  auto daemons = std::make_shared<Daemons>();
+  server::ServerOptions options = TestServerOptions();
+  options.vhost_user_dir = daemons->vhost_user_dir();
+  return std::make_unique<VhostFactory>(
+      [daemons](TestServer&, const std::string& name) {
+        return daemons->Open(name);
+      },
+      options);
+}
+
+}  // namespace ramvol::testing
