@@ -27,8 +27,8 @@ constexpr std::array<Lane, kLanes> kAllLanes = {Lane::kPrompt, Lane::kMayWait};
 
 // How long results wait for those of the small operations that follow.
 constexpr int64_t kMaxAnswerDelayNs = 50'000;
-// Waking a thread pays off for about so many bytes of reads or writes.
-constexpr size_t kCostPerRunnerBytes = 64 << 10;
+// Waking one more thread pays off for about so many bytes of reads or writes.
+constexpr size_t kCostPerRunnerBytes = 256 << 10;
 
 // See IoRequest.uid.
 absl::StatusOr<std::shared_ptr<engine::Volume>> FindVolume(
@@ -211,8 +211,9 @@ void IoStream::EndOrReceiveLocked(bool ok, absl::Status status) {
 
 int IoStream::RunHereLocked(Lane lane) const {
   const auto small = static_cast<int>(session_.SmallOnesWaiting(lane));
-  const bool here = runners_[Index(lane)] == 0 && !memory_.IsWaiting(lane) &&
-                    small * costs_[Index(lane)].ns() <= kWorthHandingOverNs;
+  const bool here =
+      runners_[Index(lane)] == 0 && !memory_.IsWaiting(lane) &&
+      small * costs_[Index(lane)].ns() <= kMessageWorthHandingOverNs;
   return here ? small : 0;
 }
 

@@ -50,9 +50,13 @@ inline constexpr int kMaxOperationsPerTurn = 16;
 inline constexpr int64_t kMaxInlineBytes = 64 << 10;
 // The message of such a write.
 inline constexpr size_t kMaxInlineMessageBytes = kMaxInlineBytes + 512;
-// Operations that arrived together run on gRPC's thread unless they take longer
-// than this, which is about the cost of waking another thread.
+// A write runs on gRPC's thread unless it takes longer than this, which is
+// about the cost of waking another thread.
 inline constexpr int64_t kWorthHandingOverNs = 50'000;
+// The same for all operations of an Io message. Two threads that share them
+// also need two messages for the results, which wake the client twice
+// (docs/decisions/0050).
+inline constexpr int64_t kMessageWorthHandingOverNs = 200'000;
 
 inline constexpr int32_t kDefaultExtents = 1000;
 inline constexpr int32_t kMaxExtents = 10000;
