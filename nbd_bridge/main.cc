@@ -93,7 +93,9 @@ ABSL_FLAG(absl::Duration, reconnect_timeout,
           ramvol::ClientOptions().reconnect_timeout,
           "How long requests wait for a lost ramvold. Then they fail with EIO, "
           "and later ones try again. 0: they fail at once.");
-ABSL_FLAG(int, channels, ramvol::ClientOptions().channels,
+// What one receive brought goes out as one message over one channel: with two,
+// each message has half of it, and wakes as many threads (docs/decisions/0050).
+ABSL_FLAG(int, channels, 1,
           "Connections to ramvold, which all NBD connections share: 1 to 16.");
 ABSL_FLAG(std::string, log_format, "text",
           "The format of the log on standard error: text, or json for one "
