@@ -108,11 +108,23 @@ void Maintainer::FlushAll() {
   }
 }
 
+uint64_t Maintainer::Activity(
+    const std::vector<std::weak_ptr<ChunkOwner>>& owners) {
+  uint64_t sum = 0;
+  for (const std::weak_ptr<ChunkOwner>& listed : owners) {
+    const std::shared_ptr<ChunkOwner> owner = listed.lock();
+    if (owner != nullptr) sum += owner->activity();
+  }
+  return sum;
+}
+
 void Maintainer::MergePass(bool all_cold) {
+  const std::vector<std::weak_ptr<ChunkOwner>> owners = list_owners_();
+  const uint64_t activity_before = Activity(owners);
   // Numbers of the evacuator's walks are odd. 0 is none.
   const uint32_t walk =
       2 * (passes_.fetch_add(1, std::memory_order_relaxed) + 1);
-  for (const std::weak_ptr<ChunkOwner>& listed : list_owners_()) {
+  for (const std::weak_ptr<ChunkOwner>& listed : owners) {
     std::optional<uint64_t> chunk = 0;
     while (chunk.has_value() && !parts_.work.stopped()) {
       const std::shared_ptr<ChunkOwner> owner = listed.lock();
@@ -124,6 +136,7 @@ void Maintainer::MergePass(bool all_cold) {
     }
   }
   parts_.evacuator.KeepUp(0);
+  if (Activity(owners) == activity_before) parts_.evacuator.Tighten();
   // Merging leaves free pages behind, which an idle server would never reuse.
   parts_.arena.ReleaseFreeMemory();
 }

@@ -36,6 +36,7 @@ class Maintainer {
   // Compresses all dirty blocks, on the calling thread.
   void FlushAll();
   // Visits and merges all chunks. With `all_cold`, treats all of them as cold.
+  // When nobody used a volume meanwhile, also moves frames together.
   void MergePass(bool all_cold);
 
  private:
@@ -46,6 +47,9 @@ class Maintainer {
   // to do or writers are no longer quiet. `dirtied_before` is the count of
   // dirtied blocks at the start.
   void FlushWhileQuiet(uint64_t dirtied_before);
+  // What the owners did so far, in all.
+  static uint64_t Activity(
+      const std::vector<std::weak_ptr<ChunkOwner>>& owners);
   // Sleeps three times as long as `work` took, if the owner was used meanwhile.
   void Pace(const ChunkOwner& owner, uint64_t activity,
             absl::Duration work) const;

@@ -119,6 +119,11 @@ bool SlabEvacuator::Step(Evacuation how) {
   return true;
 }
 
+void SlabEvacuator::Tighten() {
+  while (HasWork(Evacuation::kTight) && Step(Evacuation::kTight)) {
+  }
+}
+
 bool SlabEvacuator::KeepUp(uint64_t bytes) {
   while (WorthARound(Evacuation::kLight)) Step(Evacuation::kLight);
   while (!arena_.HasRoom(bytes, Priority::kMerge)) {

@@ -43,6 +43,9 @@ class SlabEvacuator {
   // For background threads: steps until slack is low and merging has room for
   // `bytes`. False when no such room can be made.
   bool KeepUp(uint64_t bytes);
+  // For background threads while nobody uses the tenants: steps until slack is
+  // as low as moving makes it, and not only until it is no hindrance.
+  void Tighten();
   // Rounds that have ended. When two more have ended, one of them was a whole
   // round.
   uint64_t rounds() const { return rounds_.load(std::memory_order_relaxed); }

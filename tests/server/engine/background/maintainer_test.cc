@@ -4,6 +4,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -50,6 +51,54 @@ TEST_F(MaintainerTest, AMergePassVisitsEveryLeafOfEveryVolume) {
   maintainer.MergePass(/*all_cold=*/true);
   EXPECT_THAT(two_leaves_->merged, ElementsAre(0, 64, 0, 64));
   EXPECT_THAT(two_leaves_->walks, ElementsAre(2, 2, 4, 4));
+}
+
+// A volume that is read or written each time that somebody looks.
+class BusyOwner : public FakeOwner {
+ public:
+  uint64_t activity() const override { return ++operations_; }
+
+ private:
+  mutable uint64_t operations_ = 0;
+};
+
+// Frees some of each slab, too little for it to be sparse.
+class HolesTest : public MaintainerTest {
+ protected:
+  static constexpr size_t kObjectBytes = 1000;
+  static constexpr int kObjects = 4000;
+  static constexpr int kFreedOneIn = 8;
+
+  HolesTest() {
+    for (int i = 0; i < kObjects; ++i) {
+      objects_.push_back(arena_->Allocate(kObjectBytes, Priority::kNormal));
+    }
+    for (int i = 0; i < kObjects; i += kFreedOneIn) {
+      arena_->Free(std::exchange(objects_[i], nullptr), kObjectBytes);
+    }
+  }
+  ~HolesTest() override {
+    for (void* object : objects_) {
+      if (object != nullptr) arena_->Free(object, kObjectBytes);
+    }
+  }
+
+  std::vector<void*> objects_;
+};
+
+TEST_F(HolesTest, FramesAreMovedTogetherWhenNobodyUsesAVolume) {
+  Maintainer maintainer(engine_, List(), 1, absl::Hours(1));
+  maintainer.MergePass(/*all_cold=*/true);
+  EXPECT_GT(engine_.evacuator.rounds(), 0u);
+}
+
+TEST_F(HolesTest, FramesStayWhereTheyAreWhileAVolumeIsUsed) {
+  const auto busy = std::make_shared<BusyOwner>();
+  Maintainer maintainer(
+      engine_, [&] { return std::vector<std::weak_ptr<ChunkOwner>>{busy}; }, 1,
+      absl::Hours(1));
+  maintainer.MergePass(/*all_cold=*/true);
+  EXPECT_EQ(engine_.evacuator.rounds(), 0u);
 }
 
 TEST_F(MaintainerTest, FlushingAllLeavesNothingDirty) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/memory/arena.h"
@@ -35,10 +36,13 @@ class FakeTenant : public SlabTenant {
 
   // Of each part, so that every slab keeps some.
   void KeepOneIn(size_t n) {
+    KeepIf([n](size_t i) { return i % n == n - 1; });
+  }
+  void KeepIf(absl::FunctionRef<bool(size_t)> keeps) {
     for (auto& [first, objects] : parts_) {
       std::vector<void*> kept;
       for (size_t i = 0; i < objects.size(); ++i) {
-        if (i % n == n - 1) {
+        if (keeps(i)) {
           kept.push_back(objects[i]);
         } else {
           arena_.Free(objects[i], kObjectBytes);
@@ -135,6 +139,22 @@ INSTANTIATE_TEST_SUITE_P(Kinds, SlabEvacuatorTest,
                            return info.param == Evacuation::kLight ? "Light"
                                                                    : "Tight";
                          });
+
+// A seventh of what is in them is free: too little to move the rest in a hurry.
+TEST(SlabEvacuatorTightenTest, FillsSlabsThatAreNotSparse) {
+  const auto arena = *Arena::Create(kLimit);
+  const auto tenant = std::make_shared<FakeTenant>(*arena);
+  SlabEvacuator evacuator(
+      *arena, [&] { return std::vector<std::weak_ptr<SlabTenant>>{tenant}; });
+  tenant->KeepIf([](size_t i) { return i % 8 != 0; });
+  evacuator.KeepUp(0);
+  ASSERT_GT(arena->slack_bytes(), 4u << 20);
+  evacuator.Tighten();
+  EXPECT_LT(arena->slack_bytes(), 512u << 10);
+  const uint64_t rounds = evacuator.rounds();
+  evacuator.Tighten();
+  EXPECT_EQ(evacuator.rounds(), rounds);
+}
 
 TEST(SlabEvacuatorKeepUpTest, TellsThatMergingHasNoRoom) {
   const auto arena = *Arena::Create(kLimit);
