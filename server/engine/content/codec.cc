@@ -43,7 +43,7 @@ bool Set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
 
 // zstd's level 1 has other parameters for more than 16 KiB, which find fewer
 // matches in frames of 32 and 64 KiB and are no faster: here they are those of
-// up to 16 KiB, for all lengths (docs/decisions/0049).
+// up to 16 KiB, for all lengths (docs/decisions/0051).
 constexpr int kFastestLevel = 1;
 constexpr int kFastestMinMatch = 5;
 constexpr int kFastestHashLog = 15;
