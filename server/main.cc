@@ -141,23 +141,27 @@ ABSL_FLAG(std::string, volumes_file, "",
           "text format of ramvol.v1.VolumesFile: volumes { name: \"scratch\" "
           "size_bytes: 1073741824 }. Those that are there already, of the "
           "--state_dir or the --save_dir, stay as they are. Empty: none.");
-ABSL_FLAG(int64_t, volume_iops_total, 0,
-          "Most reads, writes and writes of zeroes a second on a volume that "
-          "has no limit of its own, of all its clients together; those that "
-          "come too soon wait. 0 means no limit, here and below.");
-ABSL_FLAG(int64_t, volume_iops_total_max, 0,
-          "Most of them that may come at once after a pause, at least "
-          "--volume_iops_total. 0 means what comes in a tenth of a second.");
 ABSL_FLAG(SizeFlag, volume_bps_total, {},
-          "The same of the bytes that they move.");
+          "Most bytes a second that all clients of a volume without a limit "
+          "of its own may read and write together, such as 200M; what comes "
+          "too soon waits. 0 means no limit.");
 ABSL_FLAG(SizeFlag, volume_bps_total_max, {},
-          "The same of the bytes that may come at once.");
-ABSL_FLAG(
-    int, volume_io_streams, 0,
-    "Most Io streams at a time on a volume that has no limit of its own.");
+          "Most of these bytes that may come at once after a pause, at least "
+          "--volume_bps_total. 0 means what comes in a tenth of a second.");
+ABSL_FLAG(int, volume_io_streams, 0,
+          "Most Io streams at a time on a volume without a limit of its own. "
+          "0 means no limit.");
+ABSL_FLAG(int64_t, volume_iops_total, 0,
+          "Most reads, writes and writes of zeroes a second of all clients of "
+          "a volume without a limit of its own together; those that come too "
+          "soon wait. 0 means no limit.");
+ABSL_FLAG(int64_t, volume_iops_total_max, 0,
+          "Most of these operations that may come at once after a pause, at "
+          "least --volume_iops_total. 0 means what comes in a tenth of a "
+          "second.");
 ABSL_FLAG(int, volume_nbd_connections, 0,
-          "Most NBD connections at a time on a volume that has no limit of its "
-          "own.");
+          "Most NBD connections at a time on a volume without a limit of its "
+          "own. 0 means no limit.");
 ABSL_FLAG(std::string, auth_policy, "",
           "A file that says who may do what, in the text format of "
           "ramvol.v1.AccessPolicy; read again when it changes. Nobody may do "
