@@ -58,15 +58,18 @@ class AccessMetrics final : public prometheus::Collectable {
       AddCounter(operations, {{"identity", name}}, usage.throttled_operations);
       AddGauge(waiting, {{"identity", name}}, usage.waiting);
     }
-    return {std::move(decisions),
-            std::move(reloads),
-            Gauge("ramvol_access_files_current",
-                  "1 if the policy and the tokens are in force as their files "
-                  "have them, 0 if a change was refused.",
-                  stats.current ? 1 : 0),
-            std::move(records),
-            std::move(operations),
-            std::move(waiting)};
+    std::vector<prometheus::MetricFamily> all = {
+        std::move(decisions), std::move(reloads),
+        Gauge("ramvol_access_files_current",
+              "1 if the policy and the tokens are in force as their files "
+              "have them, 0 if a change was refused.",
+              stats.current ? 1 : 0),
+        std::move(records)};
+    if (!operations.metric.empty()) {
+      all.push_back(std::move(operations));
+      all.push_back(std::move(waiting));
+    }
+    return all;
   }
 
  private:

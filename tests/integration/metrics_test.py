@@ -180,8 +180,12 @@ def main():
     series, label_values = documented()
     directory = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
     os.chdir(directory)
+    with open("policy", "w", encoding="utf-8") as policy:
+        policy.write('grants { identities: "anonymous" role: ROLE_ADMIN }\n')
+        policy.write('limits { identities: "anonymous" limits { iops_total: 9999 } }')
     with Program(
         RAMVOLD,
+        "--auth_policy=policy",
         "--listen=127.0.0.1:0",
         "--metrics_listen=127.0.0.1:0",
         "--nbd_listen=127.0.0.1:0",
