@@ -242,7 +242,7 @@ absl::Status ExecuteZero(const RequestTarget& target, bool discard,
                                                    kMaxZeroRanges, " ranges"));
   }
   for (uint64_t i = 0; status.ok() && i < count; ++i) {
-    Range range;
+    Range range{};
     request.readable.CopyOut(reinterpret_cast<char*>(&range), sizeof(range));
     status = Zero(target, discard, range);
   }

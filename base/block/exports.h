@@ -46,6 +46,7 @@ class Exports {
   virtual ~Exports() = default;
 
   // Those that `peer` may see. Null: all of these. Borrows this.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): others keep it.
   virtual std::unique_ptr<Exports> For(Peer /*peer*/) { return nullptr; }
 
   // Some volumes or snapshots, all volumes before all snapshots, each sorted by
