@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <numeric>
 #include <random>
 #include <string>
@@ -310,4 +311,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace ramvol::bench
 
-int main(int argc, char** argv) { return ramvol::bench::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return ramvol::bench::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "blkio_load: %s\n", error.what());
+    return 1;
+  }
+}
