@@ -1,5 +1,4 @@
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -43,7 +42,7 @@ class StorageDaemon {
                  nbd_socket, " --export type=nbd,id=e,node-name=n,name=", name,
                  read_only ? "" : ",writable=on")}) {
     const absl::Time deadline = absl::Now() + kMaxStart;
-    while (access(nbd_socket.c_str(), F_OK) != 0 && absl::Now() < deadline) {
+    while (!std::filesystem::exists(nbd_socket) && absl::Now() < deadline) {
       absl::SleepFor(absl::Milliseconds(10));
     }
   }
