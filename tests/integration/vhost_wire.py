@@ -91,7 +91,9 @@ class Wire:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         try:
             sent = self.socket.sendmsg([data], ancillary)
-            self.socket.sendall(data[sent:])
+            # Nothing is not sent: the server may have closed already.
+            if sent < len(data):
+                self.socket.sendall(data[sent:])
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed from error
 
