@@ -105,8 +105,8 @@ absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
 }
 
 absl::Status NbdAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
-  const std::optional<int> index = ParseNbdDevice(device.device);
-  if (!index.has_value()) return absl::OkStatus();
+  const absl::StatusOr<int> index = FindDeviceOfVolume(world_.sys, device.name);
+  if (!index.ok()) return index.status();
   auto netlink = world_.open_netlink();
   if (!netlink.ok()) return netlink.status();
   KernelNbd kernel(netlink->get());

@@ -1,6 +1,8 @@
 """A client of a CSI driver, as a kubelet is one: made from csi.proto alone."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,8 @@ SERVICES = {
 
 def load(proto):
     """The module of csi.proto's messages."""
-    out = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
+    out = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, out, ignore_errors=True)
     subprocess.run(
         ["protoc", f"-I{os.path.dirname(proto)}", f"--python_out={out}", proto],
         check=True,
