@@ -233,9 +233,7 @@ class LimitsTest(unittest.TestCase):
         )
         try:
             assert b"ready" in bridge.stdout.readline()
-            self.measure(
-                300, 30, 1, lambda until: read_by_nbd(socket, 16, 4096, until)
-            )
+            self.measure(300, 30, 1, lambda until: read_by_nbd(socket, 16, 4096, until))
         finally:
             bridge.terminate()
             bridge.wait()
