@@ -160,8 +160,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   void RunUnlessCancelled() {
     {
       MutexLock lock(&mu_);
-      wait_ = nullptr;
-      admitted_ = true;
+      // Null when it runs for the first time.
+      admitted_ = std::exchange(wait_, nullptr) != nullptr;
     }
     waits_ = false;
     (void)holder_.Reserve(bytes());  // Takes what was granted, if it waited.

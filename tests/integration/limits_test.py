@@ -458,6 +458,7 @@ class LimitsTest(unittest.TestCase):
         limits = self.volumes.GetVolume(name="disk").volume.limits
         self.assertEqual((limits.iops_total, limits.nbd_connections), (9, 2))
         self.assertEqual(self.stats().limits, limits)
+        self.stop()
 
     def test_limits_are_in_a_save_dir(self):
         with tempfile.TemporaryDirectory() as folder:
