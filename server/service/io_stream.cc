@@ -68,6 +68,7 @@ class IoStream::OpenLater {
       : stream_(std::move(stream)) {}
   OpenLater(const OpenLater&) = delete;
   OpenLater& operator=(const OpenLater&) = delete;
+  // NOLINTNEXTLINE(bugprone-exception-escape): only lack of memory throws.
   ~OpenLater() { stream_->Open(); }
 
  private:
