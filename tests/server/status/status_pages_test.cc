@@ -38,8 +38,11 @@ class StatusPagesTest : public ::testing::Test {
   }
   metrics::HttpAnswer Get(const std::string& path,
                           const std::string& query = "") {
-    const auto made = pages_->Make(
-        {.method = "GET", .path = path, .query = query, .host = "localhost"});
+    const auto made = pages_->Make({.method = "GET",
+                                    .path = path,
+                                    .query = query,
+                                    .host = "localhost",
+                                    .authorization = ""});
     return made.value_or(metrics::HttpAnswer{.code = 404});
   }
 
