@@ -142,9 +142,10 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.random = random.Random(f"{SEED} {self.id()}")
 
-    def volume(self, size=64 * MIB):
-        """Makes a volume that goes away when the test ends; its name."""
-        name = f"volume{next(_numbers)}"
+    def volume(self, size=64 * MIB, kind="volume"):
+        """Makes a volume that goes away when the test ends; its name, which begins
+        with its kind."""
+        name = f"{kind}{next(_numbers)}"
         self.server.ramvol("create", name, size)
         until(lambda: os.path.exists(self.server.path(name)), "the socket")
         self.addCleanup(self.server.ramvol, "rm", "--force", name, check=False)

@@ -5,7 +5,9 @@ Arguments: the paths of ramvold and ramvol.
 
 import mmap
 import os
+import shutil
 import struct
+import tempfile
 import time
 
 import vhost_wire
@@ -540,6 +542,57 @@ class Volumes(Case):
         guest = self.disk(name).start()
         guest.write(4096, b"j" * 4096)
         self.assertEqual(self.server.ramvol("read", name, 4096, 4096), "j" * 4096)
+
+
+class Rights(Case):
+    """With a policy, a machine is who its front end's process is."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR"))
+        cls.policy = os.path.join(cls.folder, "policy")
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.grant("reader", "writer", "owner")
+        cls.FLAGS = (f"--auth_policy={cls.policy}",)
+        super().setUpClass()
+
+    @classmethod
+    def grant(cls, *roles):
+        """Each role on the volumes whose names begin with its own."""
+        text = 'grants { identities: "socket:*/grpc" role: ROLE_ADMIN }\n'
+        for role in roles:
+            text += (
+                f'grants {{ identities: "socket:*.sock" volumes: "{role}-*"'
+                f" role: ROLE_{role.upper()} }}\n"
+            )
+        with open(cls.policy + ".new", "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(cls.policy + ".new", cls.policy)
+
+    def test_writer(self):
+        guest = self.disk(self.volume(kind="writer-")).start()
+        self.assertFalse(guest.offered >> F_RO & 1)
+        guest.write(0, b"w" * 512)
+
+    def test_reader(self):
+        guest = self.disk(self.volume(kind="reader-")).start()
+        self.assertTrue(guest.offered >> F_RO & 1)
+        self.assertEqual(guest.request(IN, 0, length=512)[0], OK)
+        self.assertEqual(guest.request(OUT, 0, bytes(512))[0], IOERR)
+        self.assertEqual(guest.range_request(DISCARD, 0, 512), IOERR)
+
+    def test_nobody(self):
+        with self.assertRaises(vhost_wire.Closed):
+            self.disk(self.volume())
+
+    def test_a_right_that_is_taken_away(self):
+        writer = self.disk(self.volume(kind="writer-")).start()
+        owner = self.disk(self.volume(kind="owner-")).start()
+        owner.write(0, b"o" * 512)
+        self.grant("reader", "writer")
+        self.assertTrue(owner.wire.is_closed())
+        writer.write(0, b"w" * 512)
+        self.assertIn("reason=PERMISSION_DENIED", self.server.log())
 
 
 class Speed(Case):
