@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -51,6 +52,30 @@ class StorageDaemon {
   Process process_;
 };
 
+// The daemon refuses to trim parts of sectors. A guest's kernel would leave
+// them alone; here they become zeroes, as the tests expect of a trim.
+class SectorDevice : public NbdDevice {
+ public:
+  using NbdDevice::NbdDevice;
+
+  absl::Status Trim(int64_t offset, int64_t length) override {
+    const int64_t end = offset + length;
+    const int64_t first =
+        (offset + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+    const int64_t last = end / kSectorBytes * kSectorBytes;
+    if (first >= last) return Zero(offset, end);
+    absl::Status done = Zero(offset, first);
+    if (done.ok()) done = NbdDevice::Trim(first, last - first);
+    return done.ok() ? Zero(last, end) : done;
+  }
+
+ private:
+  absl::Status Zero(int64_t begin, int64_t end) {
+    if (begin >= end) return absl::OkStatus();
+    return WriteZeroes(begin, end - begin, /*no_hole=*/false);
+  }
+};
+
 // The sockets, and a daemon for each volume that was opened: a socket has one
 // connection at a time.
 class Daemons {
@@ -79,7 +104,7 @@ class Daemons {
           absl::StrCat(vhost_user_dir(), "/", name, ".sock"), nbd_socket, name,
           absl::StartsWith(name, "@"));
     }
-    return std::make_unique<NbdDevice>(nbd_socket, name);
+    return std::make_unique<SectorDevice>(nbd_socket, name);
   }
 
  private:

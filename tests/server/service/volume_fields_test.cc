@@ -267,16 +267,28 @@ TEST(MakeStatsTest, AnEmptyVolumeHasNoRatio) {
 TEST(MakeStatsTest, MixesNoCounters) {
   engine::VolumeStats stats;
   uint64_t next = 0;
-  for (uint64_t* counter : {&stats.read_operations,   &stats.write_operations,
-                            &stats.trim_operations,   &stats.zero_operations,
-                            &stats.flush_operations,  &stats.extents_operations,
-                            &stats.failed_operations, &stats.read_bytes,
-                            &stats.written_bytes,     &stats.trimmed_bytes,
-                            &stats.zeroed_bytes,      &stats.cache_hits,
-                            &stats.cache_misses,      &stats.merged_frames,
-                            &stats.split_frames,      &stats.compress_ns,
-                            &stats.decompress_ns,     &stats.corrupt_frames,
-                            &stats.read_ns,           &stats.write_ns}) {
+  for (uint64_t* counter : {&stats.read_operations,
+                            &stats.write_operations,
+                            &stats.trim_operations,
+                            &stats.zero_operations,
+                            &stats.flush_operations,
+                            &stats.extents_operations,
+                            &stats.failed_operations,
+                            &stats.read_bytes,
+                            &stats.written_bytes,
+                            &stats.trimmed_bytes,
+                            &stats.zeroed_bytes,
+                            &stats.cache_hits,
+                            &stats.cache_misses,
+                            &stats.merged_frames,
+                            &stats.split_frames,
+                            &stats.compress_ns,
+                            &stats.decompress_ns,
+                            &stats.corrupt_frames,
+                            &stats.read_ns,
+                            &stats.write_ns,
+                            &stats.throttled_operations,
+                            &stats.throttled_ns}) {
     *counter = ++next;
   }
   const v1::IoCounters io = MakeStats(stats).io();
