@@ -3,16 +3,19 @@
 # libblkio, and qemu-storage-daemon, which serves the disk again over NBD for the tools
 # that speak that. Arguments: inprocess, the paths of ramvold and ramvol, ramvold's again,
 # and blkio_load.
+blkio_load=$(realpath "$5") # nbd_common.sh goes to another folder.
 # shellcheck source=tests/integration/nbd_common.sh
 source "$(dirname "$0")/nbd_common.sh" "$@"
-blkio_load=$(realpath "$5")
 cd "$work" || exit 1
 need ramvol-vhost ramvol-libblkio fio jq mke2fs e2fsck nbdcopy nbdinfo
 daemon_pid=''
+# Short, because a socket's path may have 107 bytes at most.
+daemon_dir=$(mktemp -d /tmp/ramvol-daemon.XXXXXX)
 
 # shellcheck disable=SC2317  # The trap calls it.
 finish_all() {
   [[ -z $daemon_pid ]] || kill -KILL "$daemon_pid" 2>/dev/null
+  rm -rf "$daemon_dir"
   finish
 }
 trap finish_all EXIT
@@ -110,14 +113,14 @@ say "qemu-storage-daemon, which serves it over NBD"
 make_volume again "$size"
 ramvol-vhost qemu-storage-daemon \
   --blockdev "driver=virtio-blk-vhost-user,node-name=n,path=$sockets/again.sock,cache.direct=on,discard=unmap" \
-  --nbd-server "addr.type=unix,addr.path=$work/again.nbd,max-connections=8" \
+  --nbd-server "addr.type=unix,addr.path=$daemon_dir/again.nbd,max-connections=8" \
   --export type=nbd,id=e,node-name=n,name=again,writable=on >daemon.out 2>&1 &
 daemon_pid=$!
 for ((i = 0; i < 200; i++)); do
-  [[ -S again.nbd ]] && break
+  [[ -S $daemon_dir/again.nbd ]] && break
   sleep 0.05
 done
-uri="nbd+unix:///again?socket=$work/again.nbd"
+uri="nbd+unix:///again?socket=$daemon_dir/again.nbd"
 works nbdcopy image "$uri"
 works nbdcopy "$uri" exported
 same exported image
