@@ -1,6 +1,9 @@
 #include "vhost_user/virtqueue.h"
 
+#include <array>
 #include <bit>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -27,18 +30,25 @@ void StoreRelease(T* to, T value) {
   __atomic_store_n(to, value, __ATOMIC_RELEASE);
 }
 
-vring_desc LoadDescriptor(const vring_desc* from) {
-  return {Load(&from->addr), Load(&from->len), Load(&from->flags),
-          Load(&from->next)};
+bool Aligned(const void* place, uintptr_t alignment) {
+  return reinterpret_cast<uintptr_t>(place) % alignment == 0;
+}
+
+// Reads each byte once. A guest may put an indirect table at any address.
+vring_desc LoadDescriptor(const char* from) {
+  if (Aligned(from, alignof(vring_desc))) {
+    const auto* place = reinterpret_cast<const vring_desc*>(from);
+    return {Load(&place->addr), Load(&place->len), Load(&place->flags),
+            Load(&place->next)};
+  }
+  std::array<char, sizeof(vring_desc)> bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = Load(from + i);
+  return std::bit_cast<vring_desc>(bytes);
 }
 
 absl::Status Broken(absl::string_view what, uint64_t value) {
   return absl::InvalidArgumentError(
       absl::StrCat("the guest's ring is broken: ", what, " ", value));
-}
-
-bool Aligned(const void* place, uintptr_t alignment) {
-  return reinterpret_cast<uintptr_t>(place) % alignment == 0;
 }
 
 }  // namespace
@@ -140,16 +150,18 @@ absl::StatusOr<bool> Virtqueue::Take(Chain* chain) {
 }
 
 absl::Status Virtqueue::Walk(uint16_t head, Chain* chain) const {
-  return WalkTable(descriptors_, size_, head, /*in_indirect=*/false, chain);
+  return WalkTable(reinterpret_cast<const char*>(descriptors_), size_, head,
+                   /*in_indirect=*/false, chain);
 }
 
-absl::Status Virtqueue::WalkTable(const vring_desc* table, uint32_t entries,
+absl::Status Virtqueue::WalkTable(const char* table, uint32_t entries,
                                   uint32_t first, bool in_indirect,
                                   Chain* chain) const {
   uint32_t at = first;
   // A chain that is longer than its table goes round in it.
   for (uint32_t length = 0; length < entries; ++length) {
-    const vring_desc descriptor = LoadDescriptor(&table[at]);
+    const vring_desc descriptor =
+        LoadDescriptor(table + at * sizeof(vring_desc));
     if ((descriptor.flags & VRING_DESC_F_INDIRECT) != 0) {
       const bool chained = (descriptor.flags & VRING_DESC_F_NEXT) != 0;
       if (in_indirect || !options_.indirect || chained) {
@@ -164,7 +176,7 @@ absl::Status Virtqueue::WalkTable(const vring_desc* table, uint32_t entries,
       if (inner == nullptr) {
         return Broken("no memory for an indirect table at", descriptor.addr);
       }
-      return WalkTable(reinterpret_cast<const vring_desc*>(inner), count, 0,
+      return WalkTable(inner, count, 0,
                        /*in_indirect=*/true, chain);
     }
     absl::Status added = AddBuffer(descriptor, chain);

@@ -90,8 +90,8 @@ class Virtqueue {
   absl::Status FindRings(const GuestMemory& memory, const Options& options);
   uint16_t AvailableIndex() const;
   absl::Status Walk(uint16_t head, Chain* chain) const;
-  absl::Status WalkTable(const vring_desc* table, uint32_t entries,
-                         uint32_t first, bool in_indirect, Chain* chain) const;
+  absl::Status WalkTable(const char* table, uint32_t entries, uint32_t first,
+                         bool in_indirect, Chain* chain) const;
   absl::Status AddBuffer(const vring_desc& descriptor, Chain* chain) const;
   void MarkUsed(uint64_t offset, uint64_t bytes);
   uint16_t* UsedEvent() const { return available_->ring + size_; }

@@ -59,7 +59,9 @@ Frame* NewFrame(Account& account, Priority priority, BlockMask blocks,
   for (size_t i = 0; i < frame->page_count(); ++i, from += kPageBytes) {
     std::memcpy(account.arena().PageData(frame->pages()[i]), from, kPageBytes);
   }
-  std::memcpy(MutableTail(frame), from, frame->stored % kPageBytes);
+  const size_t tail_bytes = frame->stored % kPageBytes;
+  // A frame without content comes from nowhere.
+  if (tail_bytes != 0) std::memcpy(MutableTail(frame), from, tail_bytes);
   return frame;
 }
 
