@@ -15,7 +15,7 @@ import threading
 import time
 
 import vhost_wire
-from vhost_server import MIB, PATIENCE, Case, main, until
+from vhost_server import MIB, PATIENCE, RAMVOLD, Case, main, until
 from vhost_wire import (
     DISCARD,
     GET_ID,
@@ -34,6 +34,9 @@ from vhost_wire import (
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", 3))
 # What the server may hold more than before an attack.
 SLACK_BYTES = 128 * MIB
+# ASan keeps what is freed, so memory says nothing.
+with open(RAMVOLD, "rb") as program:
+    KEEPS_FREED = b"__asan_init" in program.read()
 # How a connection ends, or is not let in: the socket's queue is full.
 ENDS = (Closed, TimeoutError, BrokenPipeError, BlockingIOError)
 CONNECTIONS = 300
@@ -115,7 +118,8 @@ class HostileCase(Case):
             f" at most {grown:.0f} MiB; {self.bystander.count} requests beside them,"
             f" the slowest {self.bystander.slowest * 1e3:.0f} ms"
         )
-        self.assertLess(self.highest - self.before, SLACK_BYTES)
+        if not KEEPS_FREED:
+            self.assertLess(self.highest - self.before, SLACK_BYTES)
 
     def look(self):
         self.assertTrue(self.server.alive(), self.server.log())
