@@ -595,6 +595,36 @@ class Rights(Case):
         self.assertIn("reason=PERMISSION_DENIED", self.server.log())
 
 
+class Limits(Case):
+    def test_operations_wait(self):
+        """A bound from below only: a busy machine is slower than the limit."""
+        name = self.volume()
+        guest = self.disk(name).start()
+        self.server.ramvol("set", name, "--iops-total=100", "--iops-total-max=100")
+        begin = time.monotonic()
+        for at in range(250):
+            guest.write(512 * at, b"l" * 512)
+        self.assertGreater(time.monotonic() - begin, 1.4)
+        self.server.ramvol("set", name, "--iops-total=none", "--iops-total-max=none")
+        self.assertEqual(guest.read(0, 512), b"l" * 512)
+
+    def test_a_guest_that_waits_can_go(self):
+        name = self.volume()
+        guest = self.disk(name).start()
+        self.server.ramvol("set", name, "--iops-total=1", "--iops-total-max=1")
+        count = 20
+        for _ in range(count):
+            guest.submit(IN, 0, length=512)
+        until(lambda: int(self.server.stat(name).get("throttledNow", 0)), "a wait")
+        guest.wire.close()
+        until(
+            lambda: int(self.server.stat(name)["attachedClients"]) == 0,
+            "the guest to be gone",
+        )
+        # It did not wait for its turns.
+        self.assertLess(int(self.server.stat(name)["io"]["readOperations"]), count)
+
+
 class Speed(Case):
     def test_round_trips(self):
         """A figure to see, not to judge by."""
