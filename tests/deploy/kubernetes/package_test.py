@@ -1,0 +1,108 @@
+"""The chart as a whole: the plain manifest, versions, notes, documents.
+
+Arguments: as value_sets.py has them.
+"""
+
+import difflib
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import schemas
+from chart import Helm, find, parse
+from value_sets import DEPLOY, DOCS, EVERYTHING, HELM, NOTHING, PROTO
+
+
+class PackageTest(unittest.TestCase):
+    def test_plain_manifest_is_what_the_chart_renders(self):
+        script = DEPLOY / "render.sh"
+        done = subprocess.run([script], capture_output=True, text=True, check=True)
+        plain = (DEPLOY / "ramvol.yaml").read_text()
+        difference = difflib.unified_diff(
+            plain.splitlines(),
+            done.stdout.splitlines(),
+            "ramvol.yaml",
+            "the chart",
+        )
+        self.assertEqual(
+            plain,
+            done.stdout,
+            "make it anew: deploy/kubernetes/render.sh"
+            " >deploy/kubernetes/ramvol.yaml\n" + "\n".join(difference),
+        )
+        kinds = {document["kind"] for document in parse(plain)}
+        self.assertIn("StatefulSet", kinds)
+        self.assertNotIn("Pod", kinds)
+
+    def test_chart_has_the_programs_version(self):
+        header = (PROTO.parent / "base" / "version.h").read_text()
+        version = re.search(r'kVersion = "(.*)"', header).group(1)
+        shown = HELM.run("show", "chart", str(HELM.chart)).stdout
+        self.assertEqual(
+            re.findall(r"(?m)^(?:appV|v)ersion: (.*)$", shown), [version] * 2
+        )
+
+    def test_packaged_chart_renders_the_same(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = HELM.run("package", str(HELM.chart), "-d", folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            (archive,) = pathlib.Path(folder).iterdir()
+            self.assertEqual(Helm(archive).render(EVERYTHING), HELM.render(EVERYTHING))
+
+
+class DocsTest(unittest.TestCase):
+    def test_yaml_in_the_docs_is_valid(self):
+        valid = schemas.Schemas(schemas.versions()[-1])
+        text = DOCS.read_text()
+        blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
+        self.assertGreater(len(blocks), 2)
+        for block in blocks:
+            (document,) = parse(block)
+            if "kind" in document:
+                self.assertEqual(valid.errors(document), [])
+            else:
+                HELM.render(document)
+
+
+class NotesTest(unittest.TestCase):
+    """What `helm install` says, which `helm template` renders but hides."""
+
+    def notes(self, values=None):
+        with tempfile.TemporaryDirectory() as folder:
+            chart = pathlib.Path(folder) / "ramvol"
+            shutil.copytree(HELM.chart, chart)
+            notes = chart / "templates" / "NOTES.txt"
+            (chart / "templates" / "shown.yaml").write_text(
+                '{{- define "notes" }}' + notes.read_text() + "{{- end }}\n"
+                "kind: Notes\n"
+                "metadata: {name: notes}\n"
+                'text: {{ include "notes" . | quote }}\n'
+            )
+            return find(Helm(chart).render(values), "Notes", "notes")["text"]
+
+    def test_defaults(self):
+        notes = self.notes()
+        self.assertIn("ramvol.ramvol:7420", notes)
+        self.assertIn("nbds://ramvol.ramvol:10809/VOLUME", notes)
+        self.assertIn("ramvol-client=true", notes)
+        self.assertIn("`helm upgrade` replaces no pod", notes)
+        self.assertNotIn("replicas", notes)
+
+    def test_everything(self):
+        notes = self.notes(EVERYTHING)
+        self.assertIn("disks-1.ramvol", notes)
+        self.assertIn("example.org/uses-disks=true", notes)
+        self.assertIn("updateStrategy is RollingUpdate", notes)
+
+    def test_nothing(self):
+        notes = self.notes(NOTHING)
+        self.assertNotIn("nbd://", notes)
+        self.assertNotIn("Only pods", notes)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
