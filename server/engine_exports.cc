@@ -179,7 +179,7 @@ absl::StatusOr<std::unique_ptr<block::BlockDevice>> EngineExports::Open(
   rights.buffers = buffers();
   return Limit(nullptr, limiter, name,
                std::make_unique<EngineDevice>(engine_, *std::move(attachment),
-                                              EngineDevice::Rights()));
+                                              std::move(rights)));
 }
 
 absl::StatusOr<std::unique_ptr<block::BlockDevice>> EngineExports::Limit(
