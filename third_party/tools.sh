@@ -9,7 +9,7 @@ readonly grpcurl_version=1.8.9 buf_version=1.50.0 ghz_version=0.120.0
 readonly helm_version=3.12.3 prometheus_operator_version=0.85.0
 # Of Kubernetes, the oldest that the chart supports to the newest.
 readonly kubernetes_versions=(1.27.16 1.30.14 1.34.4 1.37.2)
-readonly csi_sanity_version=5.6.0
+readonly csi_sanity_version=5.6.0 external_snapshotter_version=8.7.0
 # The Go for what Debian's is too old for.
 readonly go_version=1.25.0
 readonly grafana_schema_version=13.2.3 typescript_version=5.8.3
@@ -185,6 +185,20 @@ fetch_kubernetes_schemas() {
   touch "$1/complete"
 }
 
+# Adds the schemas of snapshots to the folder $1.
+fetch_snapshot_schemas() {
+  local modules module
+  command -v go >/dev/null || apt_install golang-go
+  modules=$(mktemp -d)
+  info "fetching the schemas of external-snapshotter $external_snapshotter_version"
+  module=github.com/kubernetes-csi/external-snapshotter/client/v8
+  module=$(download_module "$modules" "$module@v$external_snapshotter_version")
+  install -m 644 -t "$1/crds" "$module"/config/crd/snapshot.storage.k8s.io_*.yaml
+  GOMODCACHE=$modules go clean -modcache
+  rm -rf "$modules"
+  touch "$1/snapshots-$external_snapshotter_version"
+}
+
 # What deploy/kubernetes is validated against. ramvol-kubernetes-schemas, found
 # on the PATH, prints the folder.
 install_kubernetes_schemas() {
@@ -192,6 +206,7 @@ install_kubernetes_schemas() {
   dir=$tools/kubernetes-schemas-$(IFS=- && echo "${kubernetes_versions[*]}")
   dir+=-$prometheus_operator_version
   [ -e "$dir/complete" ] || fetch_kubernetes_schemas "$dir"
+  [ -e "$dir/snapshots-$external_snapshotter_version" ] || fetch_snapshot_schemas "$dir"
   write_tool ramvol-kubernetes-schemas "echo $(printf %q "$dir")"
 }
 

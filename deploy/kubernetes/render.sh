@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Prints what the chart renders to with its defaults, release and namespace
-# "ramvol": the plain manifest. To make it anew:
+# Prints a plain manifest that the chart renders, release and namespace "ramvol": with
+# its defaults, or with "csi" the driver for pods alone. To make them anew:
 #
 #   deploy/kubernetes/render.sh >deploy/kubernetes/ramvol.yaml
+#   deploy/kubernetes/render.sh csi >deploy/kubernetes/ramvol-csi.yaml
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 
@@ -12,14 +13,20 @@ command -v helm >/dev/null || {
   exit 1
 }
 
-cat <<'TEXT'
-# The chart in this folder with its defaults, by render.sh; do not edit.
+file=ramvol.yaml values="its defaults" level=restricted
+arguments=(--skip-tests)
+if [ "${1:-}" = csi ]; then
+  file=ramvol-csi.yaml values="csi.enabled" level=privileged
+  arguments=(--set=csi.enabled=true --show-only='templates/csi/*')
+fi
+cat <<TEXT
+# The chart in this folder with $values, by render.sh; do not edit.
 #
 #   kubectl create namespace ramvol
-#   kubectl label namespace ramvol pod-security.kubernetes.io/enforce=restricted
-#   kubectl apply -f ramvol.yaml
+#   kubectl label namespace ramvol pod-security.kubernetes.io/enforce=$level
+#   kubectl apply -f $file
 #
 # docs/kubernetes.md says more.
 TEXT
-helm template ramvol "$here/ramvol" --namespace ramvol --skip-tests \
+helm template ramvol "$here/ramvol" --namespace ramvol "${arguments[@]}" \
   --kube-version 1.27.0

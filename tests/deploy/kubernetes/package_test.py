@@ -38,6 +38,10 @@ class PackageTest(unittest.TestCase):
         self.assertIn("StatefulSet", kinds)
         self.assertNotIn("Pod", kinds)
 
+    def test_no_server_is_tested_where_there_is_none(self):
+        documents = HELM.render({"replicas": 0})
+        self.assertNotIn("Pod", {document["kind"] for document in documents})
+
     def test_chart_has_the_programs_version(self):
         header = (PROTO.parent / "base" / "version.h").read_text()
         version = re.search(r'kVersion = "(.*)"', header).group(1)
@@ -59,8 +63,10 @@ class DocsTest(unittest.TestCase):
         valid = schemas.Schemas(schemas.versions()[-1])
         text = DOCS.read_text()
         blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
+        commands = re.findall(r"(?ms)<<'YAML'\n(.*?)^YAML$", text)
         self.assertGreater(len(blocks), 2)
-        for block in blocks:
+        self.assertGreaterEqual(len(commands), 2)
+        for block in blocks + commands:
             (document,) = parse(block)
             if "kind" in document:
                 self.assertEqual(valid.errors(document), [])
@@ -97,6 +103,21 @@ class NotesTest(unittest.TestCase):
         self.assertIn("disks-1.ramvol", notes)
         self.assertIn("example.org/uses-disks=true", notes)
         self.assertIn("updateStrategy is RollingUpdate", notes)
+
+    def test_volumes_for_pods(self):
+        csi = {
+            "enabled": True,
+            "storageClasses": [{"name": "fast"}, {"name": "golden"}],
+            "images": [{"name": "golden", "url": "https://images.example/golden"}],
+        }
+        notes = self.notes({"replicas": 0, "csi": csi})
+        self.assertIn("StorageClasses fast golden.", notes)
+        self.assertIn("rollout status daemonset/ramvol-csi\n", notes)
+        self.assertIn("app.kubernetes.io/name=ramvol-image\n", notes)
+        self.assertNotIn("ramvol.ramvol:7420", notes)
+        both = self.notes({"csi": {"enabled": True}})
+        self.assertIn("ramvol.ramvol:7420", both)
+        self.assertNotIn("ramvol-image", both)
 
     def test_nothing(self):
         notes = self.notes(NOTHING)
