@@ -38,6 +38,7 @@
 #include "csi/file_system.h"
 #include "csi/fuse_attacher.h"
 #include "csi/identity_service.h"
+#include "csi/init.h"
 #include "csi/mounter.h"
 #include "csi/nbd_attacher.h"
 #include "csi/node_service.h"
@@ -356,4 +357,7 @@ int Main(int argc, char** argv) {
 
 }  // namespace ramvol::csi_driver
 
-int main(int argc, char** argv) { return ramvol::csi_driver::Main(argc, argv); }
+int main(int argc, char** argv) {
+  ramvol::csi_driver::LeaveInitBehind();
+  return ramvol::csi_driver::Main(argc, argv);
+}
