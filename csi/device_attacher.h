@@ -3,7 +3,6 @@
 #define RAMVOL_CSI_DEVICE_ATTACHER_H_
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -54,8 +53,7 @@ class DeviceAttacher {
   // What is written must have been flushed and nothing may be mounted, else
   // FAILED_PRECONDITION.
   virtual absl::Status Detach(const std::string& name, absl::Time deadline) = 0;
-  // Tells the device that its volume has grown to `bytes`. FAILED_PRECONDITION
-  // when this way of attaching learns that only when it attaches anew.
+  // Tells the device that its volume has grown to `bytes`.
   virtual absl::Status Grow(const AttachedDevice& device, uint64_t bytes) = 0;
 
   // Volumes that people attach in the same way are among them, unless
@@ -69,9 +67,6 @@ class DeviceAttacher {
     return std::nullopt;
   }
 };
-
-// Answers with the present NBD URI of a volume.
-using UriOf = std::function<absl::StatusOr<std::string>(const std::string&)>;
 
 }  // namespace ramvol::csi_driver
 

@@ -2,7 +2,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <linux/loop.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +17,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,10 +25,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/file_descriptor.h"
 #include "csi/command.h"
 #include "csi/device_attacher.h"
+#include "csi/fuse_process.h"
 #include "csi/mounter.h"
 
 namespace ramvol::csi_driver {
@@ -30,7 +40,8 @@ namespace {
 
 constexpr char kSysBlock[] = "/sys/block";
 constexpr absl::Duration kPoll = absl::Milliseconds(5);
-constexpr char kConnections[] = "4";
+// How long a process that is unmounted may take to say good-bye to ramvold.
+constexpr absl::Duration kEndTimeout = absl::Seconds(2);
 
 std::vector<std::string> NamesIn(const std::string& dir) {
   std::vector<std::string> names;
@@ -50,25 +61,23 @@ std::string ReadFile(const std::string& path) {
           std::istreambuf_iterator<char>()};
 }
 
-std::string ImageOf(const std::string& folder) { return folder + "/nbd"; }
-std::string PidFileOf(const std::string& folder) { return folder + ".pid"; }
-std::string LogOf(const std::string& folder) { return folder + ".log"; }
+std::string LogOf(const std::string& file) { return file + ".log"; }
 
-// The file is there; false when nbdfuse is gone as well.
-bool HasImage(const std::string& folder) {
-  struct stat info = {};
-  return stat(ImageOf(folder).c_str(), &info) == 0;
+// A process serves the file, which needs no ramvold. A file alone is not
+// enough, nor is a mount whose process has ended.
+bool IsServed(const std::string& file) {
+  struct statfs info = {};
+  return statfs(file.c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC;
 }
 
 // The loop device over the file, or "". The kernel shows it by its path, and
 // calls the file deleted once its program is gone.
-std::string FindLoop(const std::string& folder) {
-  const std::string image = ImageOf(folder);
+std::string FindLoop(const std::string& file) {
   for (const std::string& name : NamesIn(kSysBlock)) {
     if (!absl::StartsWith(name, "loop")) continue;
-    const std::string file =
+    const std::string backing =
         ReadFile(absl::StrCat(kSysBlock, "/", name, "/loop/backing_file"));
-    if (file == image + "\n" || file == image + " (deleted)\n") {
+    if (backing == file + "\n" || backing == file + " (deleted)\n") {
       return "/dev/" + name;
     }
   }
@@ -85,34 +94,38 @@ bool WaitUntil(absl::Time deadline, Done done) {
   return true;
 }
 
-// Whether the process of the pid file runs and is nbdfuse.
-bool IsRunning(const std::string& folder) {
-  int pid = 0;
-  std::string text = ReadFile(PidFileOf(folder));
-  if (!absl::SimpleAtoi(text, &pid) || pid <= 0) return false;
-  return ReadFile(absl::StrCat("/proc/", pid, "/comm")) == "nbdfuse\n";
+// The process that serves the file, or is about to; 0 if there is none.
+pid_t FindProcess(const std::string& file) {
+  const std::string flag = absl::StrCat(kFuseFileFlag, file);
+  for (const std::string& entry : NamesIn("/proc")) {
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(entry, &pid) || pid <= 0) continue;
+    const std::string words = ReadFile("/proc/" + entry + "/cmdline");
+    for (const absl::string_view word : absl::StrSplit(words, '\0')) {
+      if (word == flag) return pid;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
 
-std::string FuseAttacher::FolderOf(const std::string& name,
-                                   const std::string& uid) const {
+std::string FuseAttacher::FileOf(const std::string& name,
+                                 const std::string& uid) const {
   return absl::StrCat(dir_, "/", name, "@", uid);
 }
 
 std::vector<AttachedDevice> FuseAttacher::List() const {
   std::vector<AttachedDevice> devices;
   for (const std::string& entry : NamesIn(dir_)) {
-    const size_t at = entry.rfind('@');
-    const std::string folder = dir_ + "/" + entry;
-    if (at == std::string::npos || absl::EndsWith(entry, ".pid") ||
-        absl::EndsWith(entry, ".log")) {
-      continue;
-    }
-    devices.push_back({.name = entry.substr(0, at),
-                       .uid = entry.substr(at + 1),
-                       .device = FindLoop(folder),
-                       .alive = HasImage(folder)});
+    if (absl::EndsWith(entry, ".log")) continue;
+    const std::string file = dir_ + "/" + entry;
+    FuseFileName name = ParseFuseFileName(file);
+    if (name.volume.empty()) continue;
+    devices.push_back({.name = std::move(name.volume),
+                       .uid = std::move(name.uid),
+                       .device = FindLoop(file),
+                       .alive = IsServed(file)});
   }
   return devices;
 }
@@ -132,52 +145,56 @@ absl::StatusOr<std::string> FuseAttacher::Attach(const DeviceVolume& volume,
                                                  absl::Time deadline) {
   for (const AttachedDevice& attached : List()) {
     if (attached.name != volume.name) continue;
-    const bool usable = attached.alive && attached.uid == volume.uid;
+    const bool starts = !attached.alive && attached.device.empty() &&
+                        FindProcess(FileOf(attached.name, attached.uid)) != 0;
+    const bool usable =
+        (attached.alive || starts) && attached.uid == volume.uid;
     if (usable && !attached.device.empty()) return attached.device;
     if (usable) break;
     const absl::Status removed = Remove(attached, deadline);
     if (!removed.ok()) return removed;
   }
-  const std::string folder = FolderOf(volume.name, volume.uid);
-  if (!HasImage(folder)) {
-    const absl::Status started = StartFuse(folder, volume, deadline);
+  const std::string file = FileOf(volume.name, volume.uid);
+  if (!IsServed(file)) {
+    const absl::Status started = StartProcess(file, volume, deadline);
     if (!started.ok()) return started;
   }
-  return MakeLoop(folder, volume.read_only, deadline);
+  return MakeLoop(file, volume.read_only, deadline);
 }
 
-absl::Status FuseAttacher::StartFuse(const std::string& folder,
-                                     const DeviceVolume& volume,
-                                     absl::Time deadline) {
-  const absl::StatusOr<std::string> uri = uri_of_(volume.name);
-  if (!uri.ok()) return uri.status();
-  if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    return absl::InternalError(
-        absl::StrCat(folder, ": ", std::strerror(errno)));
+absl::Status FuseAttacher::StartProcess(const std::string& file,
+                                        const DeviceVolume& volume,
+                                        absl::Time deadline) {
+  const FileDescriptor made(
+      open(file.c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0600));
+  if (!made.is_open()) {
+    return absl::InternalError(absl::StrCat(file, ": ", std::strerror(errno)));
   }
-  unlink(PidFileOf(folder).c_str());
-  const absl::Status started =
-      commands_->Start({"nbdfuse", "-C", kConnections, "--pidfile",
-                        PidFileOf(folder), folder, *uri},
-                       LogOf(folder), deadline);
-  if (!started.ok()) return started;
-  const bool over = WaitUntil(deadline, [&folder] {
-    return HasImage(folder) || !ReadFile(LogOf(folder)).empty();
+  // One may have been started by a call that was interrupted.
+  if (FindProcess(file) == 0) {
+    Command command = serve_;
+    command.push_back(absl::StrCat(kFuseFileFlag, file));
+    const absl::Status started =
+        commands_->Start(command, LogOf(file), deadline);
+    if (!started.ok()) return started;
+  }
+  const bool over = WaitUntil(deadline, [&file] {
+    return IsServed(file) || !ReadFile(LogOf(file)).empty() ||
+           FindProcess(file) == 0;
   });
-  if (HasImage(folder)) return absl::OkStatus();
-  const std::string why =
-      absl::StrCat("nbdfuse does not serve volume \"", volume.name,
-                   "\": ", ReadFile(LogOf(folder)));
+  if (IsServed(file)) return absl::OkStatus();
+  const std::string why = absl::StrCat("cannot serve volume \"", volume.name,
+                                       "\" by FUSE: ", ReadFile(LogOf(file)));
   return over ? absl::InternalError(why) : absl::DeadlineExceededError(why);
 }
 
-absl::StatusOr<std::string> FuseAttacher::MakeLoop(const std::string& folder,
+absl::StatusOr<std::string> FuseAttacher::MakeLoop(const std::string& file,
                                                    bool read_only,
                                                    absl::Time deadline) {
   // Direct, so that nothing is cached twice.
   Command command = {"losetup", "--find", "--show", "--direct-io=on"};
   if (read_only) command.push_back("--read-only");
-  command.push_back(ImageOf(folder));
+  command.push_back(file);
   return commands_->Output(command, deadline);
 }
 
@@ -191,40 +208,57 @@ absl::Status FuseAttacher::Detach(const std::string& name,
   return absl::OkStatus();
 }
 
-absl::Status FuseAttacher::Remove(const AttachedDevice& attached,
-                                  absl::Time deadline) {
-  const absl::Status unused = CheckUnused(attached);
-  if (!unused.ok()) return unused;
-  const std::string folder = FolderOf(attached.name, attached.uid);
+absl::Status FuseAttacher::RemoveLoops(const std::string& file,
+                                       absl::Time deadline) {
   // More than one, if an interrupted call and its repetition both made one.
-  for (std::string loop = FindLoop(folder); !loop.empty();
-       loop = FindLoop(folder)) {
+  for (std::string loop = FindLoop(file); !loop.empty();
+       loop = FindLoop(file)) {
     const absl::Status freed =
         commands_->Output({"losetup", "--detach", loop}, deadline).status();
     if (!freed.ok()) return freed;
     // It goes when whoever looks at it, such as udev, is done.
-    if (!WaitUntil(deadline, [&] { return FindLoop(folder) != loop; })) {
+    if (!WaitUntil(deadline, [&] { return FindLoop(file) != loop; })) {
       return absl::DeadlineExceededError(
           absl::StrCat(loop, " is in use, so it stays"));
     }
   }
-  const absl::Status unmounted = mounter_->Unmount(folder, deadline);
-  if (!unmounted.ok()) return unmounted;
-  if (!WaitUntil(deadline, [&] { return !IsRunning(folder); })) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("nbdfuse of volume \"", attached.name, "\" goes on"));
-  }
-  unlink(PidFileOf(folder).c_str());
-  unlink(LogOf(folder).c_str());
-  if (rmdir(folder.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(folder, ": ", std::strerror(errno)));
+  return absl::OkStatus();
 }
 
-absl::Status FuseAttacher::Grow(const AttachedDevice& device, uint64_t) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "volume \"", device.name,
-      "\" is attached by nbdfuse, which keeps its size; it grows when it is "
-      "staged the next time. Nodes with the kernel's nbd driver grow at once"));
+absl::Status FuseAttacher::Remove(const AttachedDevice& attached,
+                                  absl::Time deadline) {
+  absl::Status done = CheckUnused(attached);
+  const std::string file = FileOf(attached.name, attached.uid);
+  if (done.ok()) done = RemoveLoops(file, deadline);
+  if (done.ok()) done = mounter_->Unmount(file, deadline);
+  if (!done.ok()) return done;
+  // One that is served ends now. Else it had not begun, or other mount
+  // namespaces have a copy of the mount, in which nothing uses it.
+  const auto has_ended = [&file] { return FindProcess(file) == 0; };
+  if (!WaitUntil(absl::Now() + kEndTimeout, has_ended)) {
+    const pid_t pid = FindProcess(file);
+    if (pid > 0) kill(pid, SIGKILL);
+  }
+  if (!WaitUntil(deadline, has_ended)) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("the process of volume \"", attached.name, "\" goes on"));
+  }
+  unlink(LogOf(file).c_str());
+  if (unlink(file.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(file, ": ", std::strerror(errno)));
+}
+
+absl::Status FuseAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
+  const std::string file = FileOf(device.name, device.uid);
+  if (truncate(file.c_str(), static_cast<off_t>(bytes)) != 0) {
+    return absl::InternalError(absl::StrCat(file, ": ", std::strerror(errno)));
+  }
+  const FileDescriptor loop(open(device.device.c_str(), O_RDONLY | O_CLOEXEC));
+  if (loop.is_open() && ioctl(loop.get(), LOOP_SET_CAPACITY, 0) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError(absl::StrCat(
+      device.device, " does not take its file's size: ", std::strerror(errno)));
 }
 
 }  // namespace ramvol::csi_driver

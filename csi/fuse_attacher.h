@@ -17,18 +17,20 @@
 
 namespace ramvol::csi_driver {
 
-// nbdfuse makes a volume the file DIR/NAME@UID/nbd, and a loop device lies over
-// that. nbdfuse ends when its server does: the device gives errors from then
-// on, until it is detached and attached anew.
+// A process (csi/fuse_process.h) makes a volume the file DIR/NAME@UID, and a
+// loop device lies over that. The process waits for a ramvold that restarts. It
+// ends when it is unmounted, or when ramvold has the volume no more: the device
+// gives errors from then on, until it is detached.
 class FuseAttacher final : public DeviceAttacher {
  public:
-  // Borrows `commands` and `mounter`. `dir` exists.
+  // Borrows `commands` and `mounter`. `dir` exists. `serve` is the command that
+  // serves a file, without the file's flag.
   FuseAttacher(CommandRunner* commands, const Mounter* mounter, std::string dir,
-               UriOf uri_of)
+               Command serve)
       : commands_(commands),
         mounter_(mounter),
         dir_(std::move(dir)),
-        uri_of_(std::move(uri_of)) {}
+        serve_(std::move(serve)) {}
 
   std::string way() const override { return "fuse"; }
   absl::StatusOr<std::string> Attach(const DeviceVolume& volume,
@@ -40,18 +42,19 @@ class FuseAttacher final : public DeviceAttacher {
 
  private:
   // DIR/NAME@UID.
-  std::string FolderOf(const std::string& name, const std::string& uid) const;
-  absl::Status StartFuse(const std::string& folder, const DeviceVolume& volume,
-                         absl::Time deadline);
-  absl::StatusOr<std::string> MakeLoop(const std::string& folder,
-                                       bool read_only, absl::Time deadline);
+  std::string FileOf(const std::string& name, const std::string& uid) const;
+  absl::Status StartProcess(const std::string& file, const DeviceVolume& volume,
+                            absl::Time deadline);
+  absl::StatusOr<std::string> MakeLoop(const std::string& file, bool read_only,
+                                       absl::Time deadline);
   absl::Status Remove(const AttachedDevice& attached, absl::Time deadline);
+  absl::Status RemoveLoops(const std::string& file, absl::Time deadline);
   absl::Status CheckUnused(const AttachedDevice& attached) const;
 
   CommandRunner* const commands_;
   const Mounter* const mounter_;
   const std::string dir_;
-  const UriOf uri_of_;
+  const Command serve_;
 };
 
 }  // namespace ramvol::csi_driver

@@ -1,6 +1,8 @@
 // ramvol-csi gives the volumes of this node's ramvold to pods: the driver of
 // the Container Storage Interface, all three services in one process.
+#include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +19,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/door_stats.h"
@@ -37,6 +41,7 @@
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
 #include "csi/fuse_attacher.h"
+#include "csi/fuse_process.h"
 #include "csi/identity_service.h"
 #include "csi/init.h"
 #include "csi/mounter.h"
@@ -58,15 +63,23 @@ ABSL_FLAG(std::string, ramvold, "",
           "When not given: the environment's RAMVOL_SERVER, or "
           "127.0.0.1:7420.");
 ABSL_FLAG(std::string, nbd, "",
-          "Where NBD is served: unix:PATH or HOST:PORT. When not given: what "
-          "ramvold says.");
+          "Where NBD is served, for --attach=nbd: unix:PATH or HOST:PORT. When "
+          "not given: what ramvold says.");
 ABSL_FLAG(std::string, state_dir, "/run/ramvol-csi/volumes",
-          "A folder for the mounts of nbdfuse. It must be the same after a "
+          "A folder for what --attach=fuse mounts. It must be the same after a "
           "restart.");
 ABSL_FLAG(std::string, attach, "auto",
           "How volumes become block devices: nbd by the kernel's driver, fuse "
-          "by nbdfuse and a loop device, auto for nbd where there is the "
-          "driver, else fuse.");
+          "by FUSE and a loop device, auto for nbd where there is the driver, "
+          "else fuse.");
+ABSL_FLAG(
+    absl::Duration, reconnect_timeout, absl::Minutes(10),
+    "How long reads and writes of pods wait for a lost ramvold. Then they "
+    "fail.");
+ABSL_FLAG(std::string, serve_file, "",
+          "For the driver itself, which starts itself with it for each volume "
+          "that it attaches by FUSE: the file, DIR/VOLUME@UID, at which that "
+          "is mounted.");
 ABSL_FLAG(double, overcommit, 3,
           "How many times the free part of ramvold's memory limit new volumes "
           "may promise, 0.1 to 1000.");
@@ -199,6 +212,7 @@ std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
                                              const std::string& server) {
   NbdWorld world;
   world.open_netlink = OpenNbdNetlink;
+  world.dead_connection_timeout = absl::GetFlag(FLAGS_reconnect_timeout);
   world.cpus =
       std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   world.connect =
@@ -217,18 +231,44 @@ std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
   return std::make_unique<NbdAttacher>(std::move(world));
 }
 
-std::unique_ptr<DeviceAttacher> MakeFuseAttacher(const Client& client,
-                                                 const std::string& server,
-                                                 CommandRunner* commands,
-                                                 const Mounter* mounter) {
-  return std::make_unique<FuseAttacher>(
-      commands, mounter, absl::GetFlag(FLAGS_state_dir),
-      [client, server, nbd = absl::GetFlag(FLAGS_nbd)](
-          const std::string& name) -> absl::StatusOr<std::string> {
-        const auto endpoint = FindNbd(client, server, nbd);
-        if (!endpoint.ok()) return endpoint.status();
-        return NbdUri(*endpoint, name);
-      });
+// This program, also after another version was put in its place.
+std::string OwnPath() {
+  char path[PATH_MAX];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
+  if (length <= 0) return "ramvol-csi";
+  return std::string(absl::StripSuffix(
+      absl::string_view(path, static_cast<size_t>(length)), " (deleted)"));
+}
+
+// Flags that are not given come from the environment, which it has as well.
+Command ServeCommand() {
+  Command command = {OwnPath(), absl::StrCat("--reconnect_timeout=",
+                                             absl::FormatDuration(absl::GetFlag(
+                                                 FLAGS_reconnect_timeout)))};
+  for (const auto& [name, flag] :
+       {std::pair("--ramvold=", &FLAGS_ramvold),
+        std::pair("--tls_ca=", &FLAGS_tls_ca),
+        std::pair("--tls_cert=", &FLAGS_tls_cert),
+        std::pair("--tls_key=", &FLAGS_tls_key),
+        std::pair("--token_file=", &FLAGS_token_file)}) {
+    const std::string value = absl::GetFlag(*flag);
+    if (!value.empty()) command.push_back(absl::StrCat(name, value));
+  }
+  return command;
+}
+
+// The whole of a process that --serve_file starts.
+int ServeFile(Program& program) {
+  auto options = ClientOptionsFromFlags();
+  if (!options.ok()) return program.Fail(options.status());
+  const absl::Status served =
+      ServeFuseFile(program,
+                    PatientOptions(*std::move(options),
+                                   absl::GetFlag(FLAGS_reconnect_timeout)),
+                    absl::GetFlag(FLAGS_serve_file));
+  const int code = served.ok() ? EXIT_SUCCESS : program.Fail(served);
+  // Operations of an unmounted file have nobody who waits for them.
+  Program::ExitAtOnce(code);
 }
 
 absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
@@ -250,7 +290,8 @@ absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
                                                 "loaded"};
   }
   return Attaching{
-      MakeFuseAttacher(client, server, commands, mounter),
+      std::make_unique<FuseAttacher>(
+          commands, mounter, absl::GetFlag(FLAGS_state_dir), ServeCommand()),
       flag == "fuse"
           ? "--attach=fuse"
           : absl::StrCat("no nbd driver: ", std::string(driver.message()))};
@@ -288,6 +329,10 @@ int Run(Program& program) {
   const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
                                           absl::GetFlag(FLAGS_log_level));
   if (!log.ok()) return program.Fail(log);
+  const absl::Status valid = CheckTimeoutFlag(
+      "reconnect_timeout", absl::GetFlag(FLAGS_reconnect_timeout));
+  if (!valid.ok()) return program.Fail(valid);
+  if (!absl::GetFlag(FLAGS_serve_file).empty()) return ServeFile(program);
   const auto client_options = ClientOptionsFromFlags();
   if (!client_options.ok()) return program.Fail(client_options.status());
   auto volumes_options = VolumesOptionsFromFlags();

@@ -29,18 +29,8 @@
 namespace ramvol::csi_driver {
 namespace {
 
-// Long enough for a rolling update of ramvold.
-constexpr absl::Duration kDeadConnectionTimeout = absl::Minutes(10);
 // Between attempts to care for a device whose server is away.
 constexpr absl::Duration kKeeperPause = absl::Milliseconds(500);
-
-AttachRequest RequestFor(const std::string& name, bool read_only) {
-  AttachRequest request;
-  request.name = name;
-  request.read_only = read_only;
-  request.dead_connection_timeout = kDeadConnectionTimeout;
-  return request;
-}
 
 }  // namespace
 
@@ -58,6 +48,15 @@ void NbdAttacher::KeepAll() {
   for (const AttachedDevice& attached : List()) {
     Keep(RequestFor(attached.name, /*read_only=*/false));
   }
+}
+
+AttachRequest NbdAttacher::RequestFor(const std::string& name,
+                                      bool read_only) const {
+  AttachRequest request;
+  request.name = name;
+  request.read_only = read_only;
+  request.dead_connection_timeout = world_.dead_connection_timeout;
+  return request;
 }
 
 AttachWorld NbdAttacher::WorldOf(const std::string& name, KernelNbd* kernel,

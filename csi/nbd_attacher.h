@@ -34,6 +34,8 @@ struct NbdWorld {
   std::string sys = "/sys";
   std::string dev = "/dev";
   int cpus = 1;
+  // Long enough for a rolling update of ramvold.
+  absl::Duration dead_connection_timeout = absl::Minutes(10);
 };
 
 // The driver keeps the device when this process or ramvold ends. A thread for
@@ -67,6 +69,7 @@ class NbdAttacher final : public DeviceAttacher {
     std::thread thread;
   };
 
+  AttachRequest RequestFor(const std::string& name, bool read_only) const;
   AttachWorld WorldOf(const std::string& name, KernelNbd* kernel,
                       const std::atomic<bool>* interrupted) const;
   void Keep(const AttachRequest& request) ABSL_LOCKS_EXCLUDED(mu_);

@@ -342,7 +342,7 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   stats.condition = volumes_->ConditionOf(*volume);
   const uint64_t device_bytes = file_systems_->DeviceBytes(attached->device);
   stats.bytes.total = device_bytes;
-  if (!attached->alive) {
+  if (!attached->alive || attached->uid != volume->uid()) {
     stats.condition = {true,
                        "its device has lost ramvold: reads and writes "
                        "fail; delete the pod"};

@@ -90,8 +90,7 @@ class NodeVolumes {
                          absl::Time deadline);
 
   // Lets device and file system grow to the volume's size, and returns it.
-  // NOT_FOUND: it is not at `path`. FAILED_PRECONDITION: see
-  // DeviceAttacher::Grow.
+  // NOT_FOUND: it is not at `path`.
   absl::StatusOr<uint64_t> Expand(const std::string& handle,
                                   const std::string& path, absl::Time deadline);
   // NOT_FOUND: it is not at `path`.

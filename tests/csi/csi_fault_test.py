@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""ramvol-csi, ramvold with --state_dir, and nbdfuse, killed at every step of a volume's
+"""ramvol-csi, ramvold with --state_dir, and the process behind a device, killed at every step of a volume's
 way into a pod and back. A kubelet repeats its calls; then the volume is there, what was
 written is, and at the end nothing is left: no device, mount, process, folder or volume.
 
@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -33,7 +32,7 @@ at() {{
   [[ -s {plan} ]] && read -r step victim <{plan} && [[ $step == "$1" ]] || return
   rm {plan}
   case $victim in
-    nbdfuse) pkill -KILL -f "^nbdfuse.* {folder}/" ;;
+    fuse) pkill -KILL -f "^[^ ]*ramvol-csi .*--serve_file={folder}/" ;;
     *) kill -KILL "$(<{folder}/$victim.pid)" ;;
   esac
   [[ $victim != driver ]] || exit 1
@@ -47,19 +46,42 @@ exit $code
 
 
 class Kubelet:
-    """Repeats calls until they succeed, and starts what was killed again."""
+    """Repeats calls until they succeed, and starts what was killed again: ramvold at
+    once, since what waits for it does not fail, and the driver when a call fails."""
 
     def __init__(self, node, messages):
         self.node = node
         self.messages = messages
         self.client = csi_client.Client(node.endpoint, messages, timeout=30)
         self.repeated = 0
+        self.lock = threading.Lock()
+        self.over = threading.Event()
+        self.watch = threading.Thread(target=self.watch_server)
+
+    def __enter__(self):
+        self.note("ramvold", self.node.server)
+        self.note("driver", self.node.driver)
+        self.watch.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.watch.join()
+        self.client.close()
+
+    def watch_server(self):
+        while not self.over.wait(0.05):
+            self.revive_server()
+
+    def revive_server(self):
+        with self.lock:
+            if not self.node.server.is_running():
+                self.node.server.process.stdout.close()
+                self.node.start_server()
+                self.note("ramvold", self.node.server)
 
     def revive(self):
-        if not self.node.server.is_running():
-            self.node.server.process.stdout.close()
-            self.node.start_server()
-            self.note("ramvold", self.node.server)
+        self.revive_server()
         if not self.node.driver.is_running():
             self.node.driver.process.stdout.close()
             self.node.start_driver()
@@ -198,7 +220,7 @@ def kill_at_each_step(kubelet):
     count = 0
     for step in STEPS:
         for when in ("before", "after"):
-            for victim in ("driver", "ramvold", "nbdfuse"):
+            for victim in ("driver", "ramvold", "fuse"):
                 with open(f"{node.folder}/plan", "w", encoding="utf-8") as file:
                     file.write(f"{step}:{when} {victim}\n")
                 what = f"{victim} killed {when} {step}"
@@ -219,20 +241,17 @@ def kill_at_random(kubelet):
     for i in range(ROUNDS):
         life = Life(kubelet, f"random-{i}", is_inline=RNG.random() < 0.3)
         victim = RNG.choice(["driver", "ramvold"])
-        timer = threading.Timer(
-            RNG.uniform(0, 0.5),
-            lambda: os.kill(
-                (node.driver if victim == "driver" else node.server).process.pid,
-                signal.SIGKILL,
-            ),
-        )
+        killed = []
+
+        def kill(victim=victim, killed=killed):
+            killed.append(node.driver if victim == "driver" else node.server)
+            killed[0].process.kill()
+
+        timer = threading.Timer(RNG.uniform(0, 0.5), kill)
         timer.start()
         life.run()
         timer.join()
-        # The process is a zombie until it is waited for.
-        program = node.driver if victim == "driver" else node.server
-        with contextlib.suppress(Exception):
-            program.process.wait(1)
+        killed[0].process.wait()
         check_clean(kubelet, f"round {i}, {victim}")
     print(f"{ROUNDS} kills at random; {kubelet.repeated} calls repeated", flush=True)
 
@@ -245,12 +264,9 @@ def main():
         make_wrappers(node)
         node.start_server()
         node.start_driver()
-        kubelet = Kubelet(node, messages)
-        kubelet.note("ramvold", node.server)
-        kubelet.note("driver", node.driver)
-        kill_at_each_step(kubelet)
-        kill_at_random(kubelet)
-        kubelet.client.close()
+        with Kubelet(node, messages) as kubelet:
+            kill_at_each_step(kubelet)
+            kill_at_random(kubelet)
     print("PASSED")
 
 

@@ -15,6 +15,7 @@ import time
 PATIENCE = 60  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
 GIB = 1 << 30
+ATTACH = os.environ.get("CSI_ATTACH", "fuse")  # Or nbd.
 
 
 def own_mounts():
@@ -61,15 +62,20 @@ def loops_below(folder):
     return found
 
 
-def processes_of(program, folder):
-    """The numbers of the processes of `program` with `folder` in their arguments."""
+def servers_below(folder):
+    """The numbers of the processes that serve files there by FUSE."""
     found = []
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
             words = file.read().decode(errors="replace").split("\0")
-            if words[0].endswith(program) and any(folder in word for word in words):
+            if any(word.startswith(f"--serve_file={folder}/") for word in words):
                 found.append(int(path.split("/")[2]))
     return found
+
+
+def nbd_devices():
+    """Those of the kernel that are attached; on a machine of the test's own."""
+    return ["/dev/" + path.split("/")[3] for path in glob.glob("/sys/block/nbd*/pid")]
 
 
 class Program:
@@ -110,7 +116,6 @@ class Node:
         # Short, for the sockets.
         self.folder = tempfile.mkdtemp(prefix="ramvol-csi.", dir="/tmp")
         self.grpc = f"unix:{self.folder}/ramvold.sock"
-        self.nbd = f"{self.folder}/nbd.sock"
         self.endpoint = f"unix:{self.folder}/csi.sock"
         self.devices = f"{self.folder}/volumes"
         self.memory = memory
@@ -143,7 +148,8 @@ class Node:
             f"{self.folder}/ramvold.log",
             self.programs[0],
             f"--listen={self.grpc}",
-            f"--nbd_listen=unix:{self.nbd}",
+            # FUSE needs none.
+            f"--nbd_listen={'' if ATTACH == 'fuse' else f'unix:{self.folder}/nbd.sock'}",
             "--metrics_listen=",
             f"--memory_limit={self.memory}",
             *state,
@@ -157,7 +163,7 @@ class Node:
             "--node_id=node-1",
             f"--ramvold={self.grpc}",
             f"--state_dir={self.devices}",
-            "--attach=fuse",
+            f"--attach={ATTACH}",
             *flags,
             env=self.environment,
         )
@@ -182,12 +188,13 @@ class Node:
         return (
             mounts_below(self.folder)
             + list(loops_below(self.folder))
-            + [f"nbdfuse {pid}" for pid in processes_of("nbdfuse", self.folder)]
+            + (nbd_devices() if ATTACH == "nbd" else [])
+            + [f"ramvol-fuse {pid}" for pid in servers_below(self.folder)]
             + folders
         )
 
     def unmount(self):
-        """Takes away all mounts and devices. nbdfuse ends with its mount: killed while
+        """Takes away all mounts and devices. A process ends with its mount: killed while
         it holds the last reference to this namespace, it would wait for itself."""
 
         def quietly(*command):
@@ -205,9 +212,9 @@ class Node:
         """Takes away what a failed test has left, then the folder."""
         self.unmount()
         end = time.monotonic() + 10
-        while processes_of("nbdfuse", self.folder) and time.monotonic() < end:
+        while servers_below(self.folder) and time.monotonic() < end:
             time.sleep(0.01)
-        for pid in processes_of("nbdfuse", self.folder):
+        for pid in servers_below(self.folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)

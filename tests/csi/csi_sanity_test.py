@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """csi-sanity, the tests that Kubernetes' own people have for drivers, over real mounts
-by nbdfuse and loop devices; as file systems and as block devices. Nothing fails, what
+by FUSE and loop devices (or by nbd, with CSI_ATTACH=nbd); as file systems and as block devices. Nothing fails, what
 is skipped is known, and nothing is left behind.
 Arguments: the paths of ramvold, ramvol and ramvol-csi."""
 
