@@ -5,7 +5,6 @@
 #include "csi.grpc.pb.h"
 #include "csi.pb.h"
 #include "csi/calls.h"
-#include "csi/volumes.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
 
@@ -13,11 +12,10 @@ namespace ramvol::csi_driver {
 
 inline constexpr char kDriverName[] = "csi.ramvol.dev";
 
-// Borrows all that it is given.
+// Borrows what it is given.
 class IdentityService final : public ::csi::v1::Identity::Service {
  public:
-  IdentityService(const Volumes* volumes, Calls* calls)
-      : volumes_(volumes), calls_(calls) {}
+  explicit IdentityService(Calls* calls) : calls_(calls) {}
 
   grpc::Status GetPluginInfo(
       grpc::ServerContext* context,
@@ -27,13 +25,13 @@ class IdentityService final : public ::csi::v1::Identity::Service {
       grpc::ServerContext* context,
       const ::csi::v1::GetPluginCapabilitiesRequest* request,
       ::csi::v1::GetPluginCapabilitiesResponse* response) override;
-  // Ready while ramvold answers.
+  // Ready as soon as it answers. Kubernetes' livenessprobe restarts who is not
+  // ready, which helps nobody while ramvold is away.
   grpc::Status Probe(grpc::ServerContext* context,
                      const ::csi::v1::ProbeRequest* request,
                      ::csi::v1::ProbeResponse* response) override;
 
  private:
-  const Volumes* const volumes_;
   Calls* const calls_;
 };
 

@@ -360,7 +360,7 @@ int Run(Program& program) {
 
   Calls calls;
   VolumeLocks locks;
-  IdentityService identity(&volumes, &calls);
+  IdentityService identity(&calls);
   ControllerService controller(
       &volumes, &locks, &calls,
       {{"attach", attacher->way()}, {"attachReason", attaching->reason}},
