@@ -1,9 +1,13 @@
 #include "csi/capability.h"
 
+#include <cstdint>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "csi.pb.h"
 #include "csi/parameters.h"
+#include "csi/volumes.h"
 #include "google/protobuf/repeated_field.h"
 
 namespace ramvol::csi_driver {
@@ -49,6 +53,14 @@ absl::Status CheckCapabilities(
     if (!checked.ok()) return checked;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<SizeRange> ToRange(const ::csi::v1::CapacityRange& range) {
+  if (range.required_bytes() < 0 || range.limit_bytes() < 0) {
+    return absl::InvalidArgumentError("capacity_range has a negative size");
+  }
+  return SizeRange{static_cast<uint64_t>(range.required_bytes()),
+                   static_cast<uint64_t>(range.limit_bytes())};
 }
 
 bool IsReadOnly(const ::csi::v1::VolumeCapability& capability) {

@@ -3,7 +3,9 @@
 #define RAMVOL_CSI_CAPABILITY_H_
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "csi.pb.h"
+#include "csi/volumes.h"
 #include "google/protobuf/repeated_field.h"
 
 namespace ramvol::csi_driver {
@@ -16,6 +18,9 @@ absl::Status CheckCapability(const ::csi::v1::VolumeCapability& capability);
 absl::Status CheckCapabilities(
     const google::protobuf::RepeatedPtrField<::csi::v1::VolumeCapability>&
         capabilities);
+
+// INVALID_ARGUMENT: a size is negative.
+absl::StatusOr<SizeRange> ToRange(const ::csi::v1::CapacityRange& range);
 
 bool IsReadOnly(const ::csi::v1::VolumeCapability& capability);
 

@@ -37,14 +37,6 @@ ParameterMap ToMap(
   return {parameters.begin(), parameters.end()};
 }
 
-absl::StatusOr<SizeRange> ToRange(const ::csi::v1::CapacityRange& range) {
-  if (range.required_bytes() < 0 || range.limit_bytes() < 0) {
-    return absl::InvalidArgumentError("capacity_range has a negative size");
-  }
-  return SizeRange{static_cast<uint64_t>(range.required_bytes()),
-                   static_cast<uint64_t>(range.limit_bytes())};
-}
-
 // Of all entries in the order of their names those of one page, and the token
 // of the next page, or "". ABORTED: the token is not one of these.
 template <typename Entry>
@@ -272,11 +264,13 @@ grpc::Status ControllerService::ControllerGetCapabilities(
     grpc::ServerContext*, const ::csi::v1::ControllerGetCapabilitiesRequest*,
     ::csi::v1::ControllerGetCapabilitiesResponse* response) {
   using Rpc = ControllerServiceCapability::RPC;
+  // Without EXPAND_VOLUME, though it answers: one controller of all nodes' would
+  // be asked, and a volume is on one node. NodeExpandVolume does it all.
   for (const auto type :
        {Rpc::CREATE_DELETE_VOLUME, Rpc::LIST_VOLUMES, Rpc::GET_CAPACITY,
         Rpc::CREATE_DELETE_SNAPSHOT, Rpc::LIST_SNAPSHOTS, Rpc::GET_SNAPSHOT,
-        Rpc::CLONE_VOLUME, Rpc::EXPAND_VOLUME, Rpc::VOLUME_CONDITION,
-        Rpc::GET_VOLUME, Rpc::SINGLE_NODE_MULTI_WRITER}) {
+        Rpc::CLONE_VOLUME, Rpc::VOLUME_CONDITION, Rpc::GET_VOLUME,
+        Rpc::SINGLE_NODE_MULTI_WRITER}) {
     response->add_capabilities()->mutable_rpc()->set_type(type);
   }
   return grpc::Status::OK;

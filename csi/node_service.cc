@@ -187,9 +187,11 @@ grpc::Status NodeService::NodeExpandVolume(
       "NodeExpandVolume", id, *context, [&](absl::Time deadline) {
         const absl::Status valid = CheckCall(id, "volume_path", path);
         if (!valid.ok()) return valid;
+        const auto size = ToRange(request->capacity_range());
+        if (!size.ok()) return size.status();
         const auto lock = locks_->Take(id);
         if (!lock.ok()) return lock.status();
-        const auto bytes = volumes_->Expand(id, path, deadline);
+        const auto bytes = volumes_->Expand(id, path, *size, deadline);
         if (!bytes.ok()) return bytes.status();
         response->set_capacity_bytes(static_cast<int64_t>(*bytes));
         return absl::OkStatus();

@@ -310,11 +310,12 @@ absl::StatusOr<AttachedDevice> NodeVolumes::FindAt(
 
 absl::StatusOr<uint64_t> NodeVolumes::Expand(const std::string& handle,
                                              const std::string& path,
+                                             const SizeRange& size,
                                              absl::Time deadline) {
-  const auto volume = volumes_->Find(handle);
-  if (!volume.ok()) return volume.status();
   const auto attached = FindAt(handle, path);
   if (!attached.ok()) return attached.status();
+  const auto volume = volumes_->Expand(handle, size);
+  if (!volume.ok()) return volume.status();
   const auto bytes = static_cast<uint64_t>(volume->size_bytes());
   if (file_systems_->DeviceBytes(attached->device) < bytes) {
     const absl::Status grown = attacher_->Grow(*attached, bytes);

@@ -89,10 +89,12 @@ class NodeVolumes {
   absl::Status Unpublish(const std::string& handle, const std::string& target,
                          absl::Time deadline);
 
-  // Lets device and file system grow to the volume's size, and returns it.
-  // NOT_FOUND: it is not at `path`.
+  // Lets the volume grow to what is required, then device and file system to the
+  // volume's size, and returns it. NOT_FOUND: it is not at `path`. Otherwise the
+  // errors of Volumes::Expand.
   absl::StatusOr<uint64_t> Expand(const std::string& handle,
-                                  const std::string& path, absl::Time deadline);
+                                  const std::string& path,
+                                  const SizeRange& size, absl::Time deadline);
   // NOT_FOUND: it is not at `path`.
   absl::StatusOr<NodeStats> Stats(const std::string& handle,
                                   const std::string& path) const;

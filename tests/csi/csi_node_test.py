@@ -245,6 +245,27 @@ class CsiNodeTest(unittest.TestCase):
         self.client.DeleteVolume(volume_id=volume.volume_id)
         self.assert_clean()
 
+    def test_the_node_alone_lets_a_volume_grow(self):
+        volume = self.create("growing-node")
+        pod = csi_client.Pod(
+            self.node, self.client, volume.volume_id, fs_type="xfs"
+        ).start()
+        expand = {"volume_id": volume.volume_id, "volume_path": pod.target}
+        expand["capacity_range"] = {"required_bytes": 1 << 50}
+        self.refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, self.client.NodeExpandVolume, **expand
+        )
+        # What a kubelet repeats does nothing, and nothing shrinks.
+        for required in 2 * GIB, 2 * GIB, GIB, 0:
+            expand["capacity_range"] = {"required_bytes": required}
+            answer = self.client.NodeExpandVolume(**expand)
+            self.assertEqual(answer.capacity_bytes, 2 * GIB)
+        size = os.statvfs(pod.target)
+        self.assertGreater(size.f_blocks * size.f_frsize, 1.8 * GIB)
+        pod.end()
+        self.client.DeleteVolume(volume_id=volume.volume_id)
+        self.assert_clean()
+
     def test_a_pod_that_only_reads(self):
         volume = self.create("read-only")
         pod = csi_client.Pod(self.node, self.client, volume.volume_id)
