@@ -7,19 +7,8 @@ set -euo pipefail
 root=$1
 shift
 
-# The loader and libraries of the programs, as ldd finds them.
-libraries() {
-  ldd "$@" | sed -nE 's|^[^/]*(/[^ ]+) \(0x.*|\1|p' | sort -u
-}
-
-# The Debian package that owns the file $1. Packages may know it by the path
-# from before /lib became a link to /usr/lib.
-package_of() {
-  local real
-  real=$(realpath "$1")
-  { dpkg -S "$real" || dpkg -S "${real#/usr}"; } 2>/dev/null |
-    sed -n '1s/:.*//p'
-}
+# shellcheck source=deploy/container/libraries.sh
+source "$(dirname "$0")/libraries.sh"
 
 mkdir -p "$root"/{etc,run/ramvol,tmp,usr/bin,usr/lib,usr/lib64} \
   "$root/usr/share/doc/ramvol"

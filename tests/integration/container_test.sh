@@ -175,4 +175,5 @@ code=$(podman wait "$name")
 [ "$code" = 0 ] || fail "stopped with $code"
 podman logs "$name" 2>&1 | grep stopped >/dev/null || fail "no clean stop"
 wait
+tests/integration/csi_container_test.sh "$image" "${image/ramvol/ramvol-csi}"
 echo "all passed"
