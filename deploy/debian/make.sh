@@ -2,8 +2,8 @@
 # Makes Debian packages of what Bazel has built: make.sh BIN OUT [VERSION].
 #
 # BIN is Bazel's folder bazel-bin, in which //server:ramvold, //client/cli:ramvol,
-# //nbd_bridge:ramvol-nbd and //deploy/debian:libramvol are built, on the release
-# of Debian that the packages are for. OUT gets the packages, those with debugging
+# //nbd_bridge:ramvol-nbd, //csi:ramvol-csi and //deploy/debian:libramvol are built, on
+# the release of Debian that the packages are for. OUT gets the packages, those with debugging
 # symbols, and an SBOM. VERSION is what version.sh prints unless given. The same
 # input makes the same bytes, whatever the time, the folder and the user.
 set -euo pipefail
@@ -33,9 +33,11 @@ put() { install -D -m "$1" "$2" "$files/$3"; }
 put_programs() {
   put 755 "$bin/server/ramvold" usr/bin/ramvold
   put 755 "$bin/nbd_bridge/ramvol-nbd" usr/bin/ramvol-nbd
+  put 755 "$bin/csi/ramvol-csi" usr/bin/ramvol-csi
   put 755 "$bin/client/cli/ramvol" usr/bin/ramvol
   put 644 docs/man/ramvold.8 usr/share/man/man8/ramvold.8
   put 644 docs/man/ramvol-nbd.8 usr/share/man/man8/ramvol-nbd.8
+  put 644 docs/man/ramvol-csi.8 usr/share/man/man8/ramvol-csi.8
   put 644 docs/man/ramvol.1 usr/share/man/man1/ramvol.1
 }
 

@@ -107,6 +107,25 @@ apt-get install -q -y --reinstall /packages/ramvol{-server,}_[0-9]*_amd64.deb >/
 still_serves reinstalled
 stopped_nothing "installing again"
 
+echo "== the driver for pods, with what it runs"
+install /packages ramvol-csi
+for program in btrfs e2fsck fstrim losetup mkfs.{btrfs,ext4,xfs} mount \
+  resize2fs setpriv setsid umount xfs_growfs; do
+  command -v "$program" >/dev/null || fail "ramvol-csi without $program"
+done
+[ -s /usr/share/man/man8/ramvol-csi.8.gz ] || fail "no ramvol-csi.8"
+ramvol-csi --endpoint=unix:/tmp/csi.sock --node_id=a --state_dir=/tmp/csi \
+  >/tmp/csi.log 2>&1 &
+driver=$!
+for ((i = 0; i < 100; i++)); do
+  ! grep -q '^ramvol-csi ready' /tmp/csi.log || break
+  sleep 0.1
+done
+kill -TERM "$driver"
+wait "$driver" || fail "ramvol-csi: $(cat /tmp/csi.log)"
+grep '^ramvol-csi ready: csi unix:/tmp/csi.sock; server unix:/run/ramvol/grpc.sock' \
+  /tmp/csi.log || fail "ramvol-csi: $(cat /tmp/csi.log)"
+
 echo "== a program against the SDK"
 install /packages ramvol-sdk
 apt-get install -q -y --no-install-recommends cmake g++ make pkg-config >/dev/null
@@ -141,7 +160,7 @@ TEXT
 [ "$(/tmp/ten/build/ten)" = "hello, RAM" ] || fail "it says: $(/tmp/ten/build/ten)"
 
 echo "== remove"
-apt-get remove -q -y ramvol ramvol-sdk ramvol-server >/dev/null
+apt-get remove -q -y ramvol ramvol-csi ramvol-sdk ramvol-server >/dev/null
 for unit_name in ramvold.socket ramvold.service; do
   grep -E " stop .*$unit_name" /tmp/asked >/dev/null || fail "$unit_name is not stopped"
 done
