@@ -111,8 +111,10 @@ tolerations:
   securityContext:
     {{- include "ramvol.csi.unprivileged" dict | nindent 4 }}
   volumeMounts:
+    # Volumes that are mounted there by FUSE come along, and have to go with the mount.
     - name: plugin
       mountPath: /csi
+      mountPropagation: HostToContainer
     {{- with .mounts }}
     {{- . | nindent 4 }}
     {{- end }}
