@@ -16,6 +16,7 @@
 #include "csi/calls.h"
 #include "csi/capability.h"
 #include "csi/parameters.h"
+#include "csi/snapshot_message.h"
 #include "csi/volume_handle.h"
 #include "csi/volume_locks.h"
 #include "csi/volumes.h"
@@ -80,17 +81,6 @@ absl::StatusOr<std::string> SourceOf(
     return "@" + snapshot->name();
   }
   return "";
-}
-
-void Describe(const v1::Snapshot& snapshot, ::csi::v1::Snapshot* out) {
-  out->set_snapshot_id(HandleOf(snapshot));
-  out->set_size_bytes(snapshot.size_bytes());
-  const auto source = snapshot.labels().find(label::kSource);
-  if (source != snapshot.labels().end()) {
-    out->set_source_volume_id(source->second);
-  }
-  *out->mutable_creation_time() = snapshot.create_time();
-  out->set_ready_to_use(snapshot.state() != v1::VOLUME_STATE_DAMAGED);
 }
 
 void Copy(const Condition& condition, ::csi::v1::VolumeCondition* out) {
@@ -283,13 +273,7 @@ absl::Status ControllerService::Snapshot(
   if (valid.ok()) {
     valid = CheckHandle("source_volume_id", request.source_volume_id());
   }
-  if (valid.ok() && !request.parameters().empty()) {
-    for (const auto& [name, value] : request.parameters()) {
-      if (absl::StartsWith(name, "csi.storage.k8s.io/")) continue;
-      valid = absl::InvalidArgumentError(
-          absl::StrCat("parameter ", name, " is unknown; snapshots have none"));
-    }
-  }
+  if (valid.ok()) valid = CheckNoParameters(ToMap(request.parameters()));
   if (!valid.ok()) return valid;
   const auto lock = locks_->Take(absl::StrCat("@", request.name()));
   if (!lock.ok()) return lock.status();
@@ -297,7 +281,7 @@ absl::Status ControllerService::Snapshot(
   const auto snapshot =
       volumes_->CreateSnapshot(request.name(), request.source_volume_id());
   if (!snapshot.ok()) return snapshot.status();
-  csi_driver::Describe(*snapshot, response);
+  DescribeSnapshot(*snapshot, response);
   return absl::OkStatus();
 }
 
@@ -332,7 +316,7 @@ absl::Status ControllerService::List(
   if (!all.ok()) return all.status();
   const auto unwanted = [&request](const v1::Snapshot& snapshot) {
     ::csi::v1::Snapshot found;
-    csi_driver::Describe(snapshot, &found);
+    DescribeSnapshot(snapshot, &found);
     return (!request.snapshot_id().empty() &&
             request.snapshot_id() != found.snapshot_id()) ||
            (!request.source_volume_id().empty() &&
@@ -343,7 +327,7 @@ absl::Status ControllerService::List(
       PageOf(*std::move(all), request.starting_token(), request.max_entries());
   if (!page.ok()) return page.status();
   for (const v1::Snapshot& snapshot : page->first) {
-    csi_driver::Describe(snapshot, response->add_entries()->mutable_snapshot());
+    DescribeSnapshot(snapshot, response->add_entries()->mutable_snapshot());
   }
   response->set_next_token(page->second);
   return absl::OkStatus();
@@ -366,7 +350,7 @@ grpc::Status ControllerService::GetSnapshot(
     if (!valid.ok()) return valid;
     const auto snapshot = volumes_->FindSnapshot(id);
     if (!snapshot.ok()) return snapshot.status();
-    csi_driver::Describe(*snapshot, response->mutable_snapshot());
+    DescribeSnapshot(*snapshot, response->mutable_snapshot());
     return absl::OkStatus();
   });
 }

@@ -28,6 +28,8 @@ grpc::Status IdentityService::GetPluginCapabilities(
     ::csi::v1::GetPluginCapabilitiesResponse* response) {
   for (const auto type :
        {PluginCapability::Service::CONTROLLER_SERVICE,
+        PluginCapability::Service::GROUP_CONTROLLER_SERVICE,
+        PluginCapability::Service::SNAPSHOT_METADATA_SERVICE,
         PluginCapability::Service::VOLUME_ACCESSIBILITY_CONSTRAINTS}) {
     response->add_capabilities()->mutable_service()->set_type(type);
   }

@@ -1,5 +1,5 @@
 // ramvol-csi gives the volumes of this node's ramvold to pods: the driver of
-// the Container Storage Interface, all three services in one process.
+// the Container Storage Interface, all services in one process.
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -42,12 +42,15 @@
 #include "csi/file_system.h"
 #include "csi/fuse_attacher.h"
 #include "csi/fuse_process.h"
+#include "csi/group_controller_service.h"
+#include "csi/group_snapshots.h"
 #include "csi/identity_service.h"
 #include "csi/init.h"
 #include "csi/mounter.h"
 #include "csi/nbd_attacher.h"
 #include "csi/node_service.h"
 #include "csi/node_volumes.h"
+#include "csi/snapshot_metadata_service.h"
 #include "csi/volume_locks.h"
 #include "csi/volumes.h"
 #include "grpcpp/security/server_credentials.h"
@@ -115,8 +118,9 @@ namespace {
 constexpr char kUsage[] =
     "ramvol-csi gives the volumes of this node's ramvold to pods.\n\n"
     "Usage: ramvol-csi --endpoint=unix:PATH --node_id=NAME [flags]\n\n"
-    "It serves the Container Storage Interface's Identity, Controller and Node "
-    "services. When the socket is there it prints one line, \"ramvol-csi "
+    "It serves the Container Storage Interface's Identity, Controller, "
+    "GroupController, SnapshotMetadata and Node services. When the socket is "
+    "there it prints one line, \"ramvol-csi "
     "ready: ...\"; ramvold need not be there yet. It logs to standard error. "
     "SIGTERM and SIGINT stop it cleanly; volumes stay attached and mounted.";
 
@@ -361,18 +365,23 @@ int Run(Program& program) {
   Calls calls;
   VolumeLocks locks;
   IdentityService identity(&calls);
+  const auto flush = [&node_volumes](const std::string& handle) {
+    node_volumes.Flush(handle);
+  };
   ControllerService controller(
       &volumes, &locks, &calls,
       {{"attach", attacher->way()}, {"attachReason", attaching->reason}},
-      [&node_volumes](const std::string& handle) {
-        node_volumes.Flush(handle);
-      });
+      flush);
+  const GroupSnapshots groups(&volumes);
+  GroupControllerService group_controller(&groups, &locks, &calls, flush);
+  SnapshotMetadataService metadata(&volumes, &calls);
   NodeService node(volumes.node_id(), &node_volumes, &locks, &calls);
   DoorStats door;
   const auto metrics = StartMetrics(&calls, attacher, &door);
   if (!metrics.ok()) return program.Fail(metrics.status());
   const auto trimmer = StartTrimmer(&node_volumes);
-  const auto server = Serve(*endpoint, {&identity, &controller, &node});
+  const auto server = Serve(
+      *endpoint, {&identity, &controller, &group_controller, &metadata, &node});
   if (server == nullptr) {
     return program.Fail(
         absl::UnavailableError(absl::StrCat("cannot listen on ", *endpoint)));

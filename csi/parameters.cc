@@ -123,6 +123,15 @@ absl::StatusOr<Parameters> ParseParameters(const ParameterMap& map,
   return parameters;
 }
 
+absl::Status CheckNoParameters(const ParameterMap& map) {
+  for (const auto& [name, value] : map) {
+    if (absl::StartsWith(name, kKubernetesPrefix)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("parameter ", name, " is unknown; snapshots have none"));
+  }
+  return absl::OkStatus();
+}
+
 v1::CreateVolumeRequest Parameters::ToRequest(uint64_t bytes) const {
   v1::CreateVolumeRequest request;
   request.set_size_bytes(static_cast<int64_t>(bytes));

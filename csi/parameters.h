@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "ramvol/v1/volume_service.pb.h"
 
@@ -44,6 +45,10 @@ using ParameterMap = std::map<std::string, std::string>;
 // ramvold checks the rest.
 absl::StatusOr<Parameters> ParseParameters(const ParameterMap& map,
                                            bool is_inline);
+
+// Of snapshots, which have no parameters but Kubernetes' own. INVALID_ARGUMENT
+// names another one.
+absl::Status CheckNoParameters(const ParameterMap& map);
 
 // Whether `fs_type` is one that the driver makes. "" is one, too.
 bool IsFileSystem(const std::string& fs_type);

@@ -41,6 +41,14 @@ std::string NameOfHandle(std::string_view handle) {
                       HexOf(DigestOf(handle)).substr(0, kDigestDigits));
 }
 
+std::string HandleOfMember(std::string_view group, std::string_view volume) {
+  // The length tells where the one ends and the other begins.
+  const std::string both =
+      absl::StrCat(group.size(), ":", std::string(group), std::string(volume));
+  return absl::StrCat("csi-group-",
+                      HexOf(DigestOf(both)).substr(0, kDigestDigits));
+}
+
 absl::Status CheckHandle(std::string_view what, std::string_view handle) {
   const std::string name(what);
   if (handle.empty()) {

@@ -18,6 +18,8 @@ namespace label {
 inline constexpr char kHandle[] = "csi-handle";
 // Of a snapshot: the handle of its volume.
 inline constexpr char kSource[] = "csi-source";
+// Of a snapshot: the handle of the group that it was made with.
+inline constexpr char kGroup[] = "csi-group";
 // The file system that the driver has made in the volume, or found in a clone.
 inline constexpr char kFormatted[] = "csi-formatted";
 // Of an inline volume: where it is published. It ends there.
@@ -30,6 +32,9 @@ inline constexpr char kNode[] = "csi-node";
 // is a name of ramvold's that the other form does not take, else "csi-" and 32
 // hexadecimal digits that stand for it.
 std::string NameOfHandle(std::string_view handle);
+
+// The handle, and name, of the snapshot of a volume in a group of snapshots.
+std::string HandleOfMember(std::string_view group, std::string_view volume);
 
 // INVALID_ARGUMENT unless `handle` has 1 to kMaxHandleBytes bytes, all of them
 // printable. `what` is how the error calls it.

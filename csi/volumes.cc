@@ -17,6 +17,7 @@
 #include "base/size.h"
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
+#include "google/protobuf/map.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::csi_driver {
@@ -46,6 +47,12 @@ std::string Percent(int64_t used, int64_t limit) {
 absl::Status NoSuch(const std::string& what, const std::string& handle) {
   return absl::NotFoundError(
       absl::StrCat("there is no ", what, " \"", handle, "\" on this node"));
+}
+
+std::string Get(const google::protobuf::Map<std::string, std::string>& labels,
+                const char* key) {
+  const auto found = labels.find(key);
+  return found == labels.end() ? "" : found->second;
 }
 
 // Whether a setting that was asked for, if it was, is what it is.
@@ -81,8 +88,11 @@ absl::Status CheckSame(const v1::Volume& volume,
 }  // namespace
 
 std::string LabelOf(const v1::Volume& volume, const char* key) {
-  const auto found = volume.labels().find(key);
-  return found == volume.labels().end() ? "" : found->second;
+  return Get(volume.labels(), key);
+}
+
+std::string LabelOf(const v1::Snapshot& snapshot, const char* key) {
+  return Get(snapshot.labels(), key);
 }
 
 std::string HandleOf(const v1::Volume& volume) {
@@ -91,8 +101,8 @@ std::string HandleOf(const v1::Volume& volume) {
 }
 
 std::string HandleOf(const v1::Snapshot& snapshot) {
-  const auto found = snapshot.labels().find(label::kHandle);
-  return found == snapshot.labels().end() ? snapshot.name() : found->second;
+  const std::string handle = LabelOf(snapshot, label::kHandle);
+  return handle.empty() ? snapshot.name() : handle;
 }
 
 absl::StatusOr<uint64_t> ChooseSize(const SizeRange& range,
@@ -133,8 +143,7 @@ absl::StatusOr<v1::Snapshot> Volumes::FindSnapshot(
   absl::StatusOr<v1::Snapshot> snapshot =
       client_.GetSnapshot(NameOfHandle(handle));
   if (absl::IsNotFound(snapshot.status())) return NoSuch("snapshot", handle);
-  if (snapshot.ok() && (snapshot->labels().count(label::kHandle) == 0 ||
-                        HandleOf(*snapshot) != handle)) {
+  if (snapshot.ok() && LabelOf(*snapshot, label::kHandle) != handle) {
     return NoSuch("snapshot", handle);
   }
   return snapshot;
@@ -268,12 +277,13 @@ absl::StatusOr<v1::Snapshot> Volumes::CreateSnapshot(
     const std::string& handle, const std::string& source_handle) const {
   absl::StatusOr<v1::Snapshot> existing = FindSnapshot(handle);
   if (existing.ok()) {
-    const auto source = existing->labels().find(label::kSource);
-    if (source != existing->labels().end() && source->second == source_handle) {
+    if (LabelOf(*existing, label::kSource) == source_handle &&
+        LabelOf(*existing, label::kGroup).empty()) {
       return existing;
     }
-    return absl::AlreadyExistsError(absl::StrCat(
-        "snapshot \"", handle, "\" exists, and is of another volume"));
+    return absl::AlreadyExistsError(
+        absl::StrCat("snapshot \"", handle,
+                     "\" exists, and is of another volume or a group"));
   }
   if (!absl::IsNotFound(existing.status())) return existing;
   const absl::StatusOr<v1::Volume> volume = Find(source_handle);
@@ -292,6 +302,12 @@ absl::Status Volumes::DeleteSnapshot(const std::string& handle) const {
   const absl::StatusOr<v1::Snapshot> snapshot = FindSnapshot(handle);
   if (absl::IsNotFound(snapshot.status())) return absl::OkStatus();
   if (!snapshot.ok()) return snapshot.status();
+  const std::string group = LabelOf(*snapshot, label::kGroup);
+  if (!group.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("snapshot \"", handle,
+                                                   "\" is of group \"", group,
+                                                   "\"; delete the group"));
+  }
   v1::DeleteSnapshotRequest request;
   request.set_name(snapshot->name());
   const absl::Status deleted = client_.DeleteSnapshot(request);
@@ -314,8 +330,7 @@ absl::StatusOr<std::vector<v1::Snapshot>> Volumes::ListSnapshots() const {
   if (!all.ok()) return all;
   all->erase(std::remove_if(all->begin(), all->end(),
                             [](const v1::Snapshot& snapshot) {
-                              return snapshot.labels().count(label::kHandle) ==
-                                     0;
+                              return LabelOf(snapshot, label::kHandle).empty();
                             }),
              all->end());
   return all;

@@ -80,10 +80,11 @@ class Volumes {
   absl::StatusOr<v1::Volume> Expand(const std::string& handle,
                                     const SizeRange& size) const;
 
-  // ALREADY_EXISTS: the snapshot is of another volume.
+  // ALREADY_EXISTS: the snapshot is of another volume, or of a group.
   absl::StatusOr<v1::Snapshot> CreateSnapshot(
       const std::string& handle, const std::string& source_handle) const;
-  // OK as well when there is none.
+  // OK as well when there is none. INVALID_ARGUMENT: it is of a group, and only
+  // goes with it.
   absl::Status DeleteSnapshot(const std::string& handle) const;
 
   // Those that the driver made, by name.
@@ -114,6 +115,7 @@ std::string HandleOf(const v1::Volume& volume);
 std::string HandleOf(const v1::Snapshot& snapshot);
 // "" without.
 std::string LabelOf(const v1::Volume& volume, const char* key);
+std::string LabelOf(const v1::Snapshot& snapshot, const char* key);
 
 }  // namespace ramvol::csi_driver
 

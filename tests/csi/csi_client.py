@@ -13,6 +13,8 @@ SERVICES = {
     "Identity": "GetPluginInfo GetPluginCapabilities Probe",
     "Controller": "CreateVolume DeleteVolume ListVolumes GetCapacity CreateSnapshot "
     "DeleteSnapshot ListSnapshots ControllerExpandVolume ControllerGetVolume",
+    "GroupController": "CreateVolumeGroupSnapshot DeleteVolumeGroupSnapshot "
+    "GetVolumeGroupSnapshot",
     "Node": "NodeStageVolume NodeUnstageVolume NodePublishVolume NodeUnpublishVolume "
     "NodeGetVolumeStats NodeExpandVolume NodeGetInfo",
 }

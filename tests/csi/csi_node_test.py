@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import urllib.request
@@ -137,6 +138,65 @@ class CsiNodeTest(unittest.TestCase):
                     self.client.DeleteVolume(volume_id=each.id)
                 self.client.DeleteSnapshot(snapshot_id=snapshot.snapshot_id)
                 self.assert_clean()
+
+    def test_a_group_snapshot_is_of_one_instant(self):
+        """A number goes to the first volume, then to the second one, again and again:
+        the clones of a group never have it in the second one alone."""
+        pods = [
+            csi_client.Pod(self.node, self.client, self.create(name).volume_id).start()
+            for name in ("group-first", "group-second")
+        ]
+        begun, over = threading.Event(), threading.Event()
+
+        def write():
+            files = [
+                os.open(f"{pod.target}/number", os.O_CREAT | os.O_WRONLY)
+                for pod in pods
+            ]
+            number = 0
+            while not over.is_set():
+                number += 1
+                for file in files:
+                    os.pwrite(file, b"%08d" % number, 0)
+                    os.fsync(file)
+                begun.set()
+            for file in files:
+                os.close(file)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            self.assertTrue(begun.wait(csi_node.PATIENCE))
+            groups = [
+                self.client.CreateVolumeGroupSnapshot(
+                    name=f"Group {i}", source_volume_ids=[pod.id for pod in pods]
+                ).group_snapshot
+                for i in range(3)
+            ]
+        finally:
+            over.set()
+            writer.join()
+        for i, group in enumerate(groups):
+            seen = []
+            for j, snapshot in enumerate(group.snapshots):
+                clone = self.create(
+                    f"of-group-{i}-{j}",
+                    volume_content_source=self.clone_of(snapshot.snapshot_id),
+                )
+                pod = csi_client.Pod(self.node, self.client, clone.volume_id).start()
+                with open(f"{pod.target}/number", "rb") as file:
+                    seen.append(int(file.read()))
+                pod.end()
+                self.client.DeleteVolume(volume_id=pod.id)
+            self.assertIn(seen[0] - seen[1], (0, 1), seen)
+            self.client.DeleteVolumeGroupSnapshot(
+                group_snapshot_id=group.group_snapshot_id,
+                snapshot_ids=[each.snapshot_id for each in group.snapshots],
+            )
+        for pod in pods:
+            pod.end()
+            self.client.DeleteVolume(volume_id=pod.id)
+        self.assert_clean()
 
     def test_pods_get_what_their_class_says(self):
         volume = self.create(
