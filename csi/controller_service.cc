@@ -15,6 +15,7 @@
 #include "csi.pb.h"
 #include "csi/calls.h"
 #include "csi/capability.h"
+#include "csi/condition.h"
 #include "csi/parameters.h"
 #include "csi/snapshot_message.h"
 #include "csi/volume_handle.h"
@@ -84,7 +85,7 @@ absl::StatusOr<std::string> SourceOf(
 }
 
 void Copy(const Condition& condition, ::csi::v1::VolumeCondition* out) {
-  out->set_abnormal(condition.abnormal);
+  out->set_abnormal(condition.abnormal());
   out->set_message(condition.message);
 }
 
@@ -215,10 +216,11 @@ absl::Status ControllerService::List(
   const auto page =
       PageOf(*std::move(all), request.starting_token(), request.max_entries());
   if (!page.ok()) return page.status();
+  const auto server = volumes_->client().GetServerInfo();
   for (const v1::Volume& volume : page->first) {
     auto* const entry = response->add_entries();
     Describe(volume, entry->mutable_volume());
-    Copy(volumes_->ConditionOf(volume),
+    Copy(ConditionOf(volumes_->client(), volume, server),
          entry->mutable_status()->mutable_volume_condition());
   }
   response->set_next_token(page->second);
@@ -390,7 +392,8 @@ grpc::Status ControllerService::ControllerGetVolume(
     const auto volume = volumes_->Find(id);
     if (!volume.ok()) return volume.status();
     Describe(*volume, response->mutable_volume());
-    Copy(volumes_->ConditionOf(*volume),
+    Copy(ConditionOf(volumes_->client(), *volume,
+                     volumes_->client().GetServerInfo()),
          response->mutable_status()->mutable_volume_condition());
     return absl::OkStatus();
   });

@@ -1,5 +1,6 @@
 #include "csi/csi_metrics.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -8,7 +9,10 @@
 #include "absl/time/time.h"
 #include "base/metrics/family.h"
 #include "csi/calls.h"
+#include "csi/condition.h"
 #include "csi/device_attacher.h"
+#include "csi/node_volumes.h"
+#include "csi/volume_watch.h"
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
@@ -16,7 +20,9 @@
 namespace ramvol::csi_driver {
 namespace {
 
+using metrics::AddCounter;
 using metrics::AddGauge;
+using metrics::AddHistogram;
 using metrics::Family;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
@@ -29,9 +35,7 @@ void AddSeconds(MetricFamily& family, const Calls::Count& count) {
   family.metric.push_back(std::move(metric));
 }
 
-}  // namespace
-
-std::vector<MetricFamily> CsiMetrics::Collect() const {
+void AddCalls(const Calls& counted, std::vector<MetricFamily>* out) {
   MetricFamily calls =
       Family("ramvol_csi_calls_total",
              "Calls of the container orchestrator, by method and code.",
@@ -39,14 +43,20 @@ std::vector<MetricFamily> CsiMetrics::Collect() const {
   MetricFamily seconds =
       Family("ramvol_csi_call_seconds_total",
              "Time that those calls took, all together.", MetricType::Counter);
-  for (const Calls::Count& count : calls_->counts()) {
-    metrics::AddCounter(calls, {{"method", count.method}, {"code", count.code}},
-                        count.calls);
+  for (const Calls::Count& count : counted.counts()) {
+    AddCounter(calls, {{"method", count.method}, {"code", count.code}},
+               count.calls);
     AddSeconds(seconds, count);
   }
+  out->push_back(std::move(calls));
+  out->push_back(std::move(seconds));
+}
+
+void AddDevices(const DeviceAttacher& attacher, const NodeVolumes& volumes,
+                std::vector<MetricFamily>* out) {
   uint64_t alive = 0;
   uint64_t dead = 0;
-  for (const AttachedDevice& attached : attacher_->List()) {
+  for (const AttachedDevice& attached : attacher.List()) {
     ++(attached.alive ? alive : dead);
   }
   MetricFamily devices =
@@ -54,10 +64,76 @@ std::vector<MetricFamily> CsiMetrics::Collect() const {
              "Volumes that are block devices of this node, by the way in which "
              "they are attached, and whether they reach ramvold.",
              MetricType::Gauge);
-  const std::string way = attacher_->way();
+  const std::string way = attacher.way();
   AddGauge(devices, {{"way", way}, {"state", "alive"}}, alive);
   AddGauge(devices, {{"way", way}, {"state", "dead"}}, dead);
-  return {std::move(calls), std::move(seconds), std::move(devices)};
+  out->push_back(std::move(devices));
+  MetricFamily times =
+      Family("ramvol_csi_attach_duration_seconds",
+             "Time that it took to make a volume a block device.",
+             MetricType::Histogram);
+  AddHistogram(times, {{"way", way}}, volumes.attach_times());
+  out->push_back(std::move(times));
+}
+
+void AddCleanUps(const CleanUpCounts& counts, std::vector<MetricFamily>* out) {
+  MetricFamily cleaned =
+      Family("ramvol_csi_cleaned_up_total",
+             "What nothing used when the driver started, and was taken away.",
+             MetricType::Counter);
+  AddCounter(cleaned, {{"kind", "device"}}, counts.cleaned_devices);
+  AddCounter(cleaned, {{"kind", "inline_volume"}}, counts.cleaned_volumes);
+  out->push_back(std::move(cleaned));
+  out->push_back(metrics::Counter("ramvol_csi_clean_up_failures_total",
+                                  "What could not be taken away then.",
+                                  counts.failures));
+}
+
+void AddClasses(const VolumesSummary& summary, std::vector<MetricFamily>* out) {
+  MetricFamily volumes =
+      Family("ramvol_csi_volumes", "Volumes that the driver made, by class.",
+             MetricType::Gauge);
+  MetricFamily provisioned =
+      Family("ramvol_csi_provisioned_bytes",
+             "The sizes of these volumes together.", MetricType::Gauge);
+  for (const auto& [name, of_class] : summary.classes) {
+    AddGauge(volumes, {{"class", name}}, of_class.volumes);
+    AddGauge(provisioned, {{"class", name}}, of_class.provisioned_bytes);
+  }
+  out->push_back(std::move(volumes));
+  out->push_back(std::move(provisioned));
+}
+
+void AddVolumes(const VolumesSummary& summary, std::vector<MetricFamily>* out) {
+  out->push_back(metrics::Gauge("ramvol_csi_server_reached",
+                                "1 if ramvold answered at the last look.",
+                                summary.reached ? 1 : 0));
+  // What is not known is not 0.
+  if (!summary.reached) return;
+  AddClasses(summary, out);
+  MetricFamily abnormal =
+      Family("ramvol_csi_abnormal_volumes",
+             "Volumes with an abnormal condition.", MetricType::Gauge);
+  for (const Cause cause : {Cause::kDamaged, Cause::kServerMemory,
+                            Cause::kVolumeMemory, Cause::kDeadDevice}) {
+    AddGauge(abnormal, {{"cause", NameOf(cause)}},
+             summary.by_cause[static_cast<size_t>(cause)]);
+  }
+  out->push_back(std::move(abnormal));
+  out->push_back(metrics::Gauge("ramvol_csi_memory_limit_bytes",
+                                "The memory limit of ramvold.",
+                                summary.memory_limit_bytes));
+}
+
+}  // namespace
+
+std::vector<MetricFamily> CsiMetrics::Collect() const {
+  std::vector<MetricFamily> all;
+  AddCalls(*calls_, &all);
+  AddDevices(*attacher_, *volumes_, &all);
+  AddCleanUps(volumes_->counts(), &all);
+  AddVolumes(watch_->summary(), &all);
+  return all;
 }
 
 }  // namespace ramvol::csi_driver

@@ -6,6 +6,8 @@
 
 #include "csi/calls.h"
 #include "csi/device_attacher.h"
+#include "csi/node_volumes.h"
+#include "csi/volume_watch.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 
@@ -14,14 +16,17 @@ namespace ramvol::csi_driver {
 // Borrows what it is given. Thread-safe.
 class CsiMetrics final : public prometheus::Collectable {
  public:
-  CsiMetrics(const Calls* calls, const DeviceAttacher* attacher)
-      : calls_(calls), attacher_(attacher) {}
+  CsiMetrics(const Calls* calls, const DeviceAttacher* attacher,
+             const NodeVolumes* volumes, const VolumeWatch* watch)
+      : calls_(calls), attacher_(attacher), volumes_(volumes), watch_(watch) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const Calls* const calls_;
   const DeviceAttacher* const attacher_;
+  const NodeVolumes* const volumes_;
+  const VolumeWatch* const watch_;
 };
 
 }  // namespace ramvol::csi_driver

@@ -52,6 +52,7 @@
 #include "csi/node_volumes.h"
 #include "csi/snapshot_metadata_service.h"
 #include "csi/volume_locks.h"
+#include "csi/volume_watch.h"
 #include "csi/volumes.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -129,6 +130,9 @@ constexpr absl::Duration kReconnectTimeout = absl::Seconds(2);
 constexpr absl::Duration kCallTimeout = absl::Seconds(20);
 constexpr absl::Duration kNbdTimeout = absl::Seconds(10);
 constexpr absl::Duration kTrimTimeout = absl::Minutes(1);
+// How often conditions are looked at: often enough to be told before a memory
+// limit is reached, mostly.
+constexpr absl::Duration kWatchInterval = absl::Seconds(10);
 constexpr absl::Duration kCleanUpTimeout = absl::Minutes(1);
 
 // The flag's value, or else the environment's, or else "".
@@ -303,13 +307,12 @@ absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
 
 // Null when --metrics_listen is not given.
 absl::StatusOr<std::unique_ptr<metrics::Endpoint>> StartMetrics(
-    const Calls* calls, const DeviceAttacher* attacher, DoorStats* door) {
+    std::shared_ptr<CsiMetrics> metrics, DoorStats* door) {
   const std::string address = absl::GetFlag(FLAGS_metrics_listen);
   if (address.empty()) return nullptr;
   return metrics::Endpoint::Start(
       address,
-      {std::make_shared<metrics::ProcessMetrics>(),
-       std::make_shared<CsiMetrics>(calls, attacher)},
+      {std::make_shared<metrics::ProcessMetrics>(), std::move(metrics)},
       [] { return std::string(); }, door);
 }
 
@@ -377,9 +380,14 @@ int Run(Program& program) {
   SnapshotMetadataService metadata(&volumes, &calls);
   NodeService node(volumes.node_id(), &node_volumes, &locks, &calls);
   DoorStats door;
-  const auto metrics = StartMetrics(&calls, attacher, &door);
+  VolumeWatch watch(&volumes, attacher);
+  watch.Look();
+  const auto metrics = StartMetrics(
+      std::make_shared<CsiMetrics>(&calls, attacher, &node_volumes, &watch),
+      &door);
   if (!metrics.ok()) return program.Fail(metrics.status());
   const auto trimmer = StartTrimmer(&node_volumes);
+  const Ticker watcher(kWatchInterval, [&watch] { watch.Look(); });
   const auto server = Serve(
       *endpoint, {&identity, &controller, &group_controller, &metadata, &node});
   if (server == nullptr) {

@@ -171,7 +171,7 @@ grpc::Status NodeService::NodeGetVolumeStats(
       Add(*stats->inodes, VolumeUsage::INODES, response->add_usage());
     }
     auto* const condition = response->mutable_volume_condition();
-    condition->set_abnormal(stats->condition.abnormal);
+    condition->set_abnormal(stats->condition.abnormal());
     condition->set_message(stats->condition.message);
     return absl::OkStatus();
   });

@@ -19,8 +19,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/reason.h"
+#include "csi/condition.h"
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
 #include "csi/mounter.h"
@@ -82,10 +84,17 @@ bool IsClone(const v1::Volume& volume) { return !volume.source().empty(); }
 absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
                                                 bool read_only,
                                                 absl::Time deadline) {
-  return attacher_->Attach({.name = volume.name(),
-                            .uid = volume.uid(),
-                            .read_only = read_only || volume.read_only()},
-                           deadline);
+  const bool is_new = !attacher_->Find(volume.name()).has_value();
+  const absl::Time begin = absl::Now();
+  auto device =
+      attacher_->Attach({.name = volume.name(),
+                         .uid = volume.uid(),
+                         .read_only = read_only || volume.read_only()},
+                        deadline);
+  if (is_new && device.ok()) {
+    attach_times_.Record(absl::ToInt64Nanoseconds(absl::Now() - begin));
+  }
+  return device;
 }
 
 absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
@@ -340,13 +349,12 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   const auto volume = volumes_->Find(handle);
   if (!volume.ok()) return volume.status();
   NodeStats stats;
-  stats.condition = volumes_->ConditionOf(*volume);
+  stats.condition = ConditionOf(volumes_->client(), *volume,
+                                volumes_->client().GetServerInfo());
   const uint64_t device_bytes = file_systems_->DeviceBytes(attached->device);
   stats.bytes.total = device_bytes;
   if (!attached->alive || attached->uid != volume->uid()) {
-    stats.condition = {true,
-                       "its device has lost ramvold: reads and writes "
-                       "fail; delete the pod"};
+    stats.condition = DeadDevice();
     return stats;
   }
   struct stat info = {};
@@ -411,11 +419,22 @@ std::optional<std::string> NodeVolumes::CleanUpInline(const v1::Volume& volume,
   }
   const auto attached = attacher_->Find(volume.name());
   if (attached.has_value() && IsInUse(*attached)) return std::nullopt;
-  const absl::Status deleted = volumes_->Delete(HandleOf(volume), deadline);
-  return deleted.ok()
-             ? absl::StrCat("deleted inline volume ", HandleOf(volume))
-             : absl::StrCat("cannot delete inline volume ", HandleOf(volume),
-                            ": ", std::string(deleted.message()));
+  return CleanedUp(Counter::kInlineVolume,
+                   absl::StrCat("deleted inline volume ", HandleOf(volume)),
+                   volumes_->Delete(HandleOf(volume), deadline));
+}
+
+std::string NodeVolumes::CleanedUp(Counter what, const std::string& did,
+                                   const absl::Status& status) {
+  counts_.Add(status.ok() ? what : Counter::kFailure, 1);
+  if (status.ok()) return did;
+  return absl::StrCat("not ", did, ": ", std::string(status.message()));
+}
+
+CleanUpCounts NodeVolumes::counts() const {
+  return {.cleaned_devices = counts_.Sum(Counter::kDevice),
+          .cleaned_volumes = counts_.Sum(Counter::kInlineVolume),
+          .failures = counts_.Sum(Counter::kFailure)};
 }
 
 std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
@@ -428,12 +447,10 @@ std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
   for (const AttachedDevice& attached : attacher_->List()) {
     const bool is_ours = attacher_->is_alone() || ours.contains(attached.name);
     if (!is_ours || IsInUse(attached)) continue;
-    const absl::Status detached = attacher_->Detach(attached.name, deadline);
-    did.push_back(detached.ok()
-                      ? absl::StrCat("detached volume ", attached.name,
-                                     ", which nothing used")
-                      : absl::StrCat("cannot detach volume ", attached.name,
-                                     ": ", std::string(detached.message())));
+    did.push_back(CleanedUp(
+        Counter::kDevice,
+        absl::StrCat("detached volume ", attached.name, ", which nothing used"),
+        attacher_->Detach(attached.name, deadline)));
   }
   if (!all.ok()) return did;
   for (const v1::Volume& volume : *all) {

@@ -11,6 +11,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/counters.h"
+#include "base/duration_histogram.h"
+#include "csi/condition.h"
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
 #include "csi/mounter.h"
@@ -42,6 +45,13 @@ struct NodeStats {
   Usage bytes;
   std::optional<Usage> inodes;
   Condition condition;
+};
+
+// What CleanUp did.
+struct CleanUpCounts {
+  uint64_t cleaned_devices = 0;
+  uint64_t cleaned_volumes = 0;  // Inline ones.
+  uint64_t failures = 0;
 };
 
 // Remembers nothing: the system's mounts and devices, and labels of ramvold's
@@ -109,8 +119,16 @@ class NodeVolumes {
   // the driver's volumes that nothing uses, and inline volumes whose pod is
   // gone. Returns what it did, a line each.
   std::vector<std::string> CleanUp(absl::Time deadline);
+  // All together so far.
+  CleanUpCounts counts() const;
+  // Of volumes that were no devices before.
+  DurationHistogram::Snapshot attach_times() const {
+    return attach_times_.Get();
+  }
 
  private:
+  enum class Counter { kDevice, kInlineVolume, kFailure, kCount };
+
   absl::StatusOr<std::string> Attach(const v1::Volume& volume, bool read_only,
                                      absl::Time deadline);
   absl::Status Mount(const v1::Volume& volume, const std::string& device,
@@ -135,6 +153,9 @@ class NodeVolumes {
                               const std::string& staging,
                               const std::string& target) const;
   bool IsInUse(const AttachedDevice& attached) const;
+  // Counts it, and returns its line.
+  std::string CleanedUp(Counter what, const std::string& did,
+                        const absl::Status& status);
   std::optional<std::string> CleanUpInline(const v1::Volume& volume,
                                            absl::Time deadline);
 
@@ -142,6 +163,8 @@ class NodeVolumes {
   DeviceAttacher* const attacher_;
   const Mounter* const mounter_;
   const FileSystems* const file_systems_;
+  Counters<Counter> counts_;
+  DurationHistogram attach_times_;
 };
 
 }  // namespace ramvol::csi_driver

@@ -81,6 +81,15 @@ absl::Status SetFileSystem(const std::string& value, Parameters* out) {
   return absl::OkStatus();
 }
 
+absl::Status SetClass(const std::string& value, Parameters* out) {
+  // As long as Kubernetes' names.
+  if (value.empty() || value.size() > 253) {
+    return Wrong("class", value, "a name of 1 to 253 bytes");
+  }
+  out->class_name = value;
+  return absl::OkStatus();
+}
+
 absl::Status SetParameter(const std::string& name, const std::string& value,
                           bool is_inline, Parameters* out) {
   if (name == "allocator") return SetAllocator(value, &out->allocator);
@@ -95,6 +104,8 @@ absl::Status SetParameter(const std::string& name, const std::string& value,
   if (name == "size" && is_inline) {
     return SetSize(name, value, &out->size_bytes);
   }
+  // Whoever writes a pod would name any.
+  if (name == "class" && !is_inline) return SetClass(value, out);
   if (name == "image") {
     out->image = value;
     return absl::OkStatus();
@@ -102,7 +113,8 @@ absl::Status SetParameter(const std::string& name, const std::string& value,
   return absl::InvalidArgumentError(absl::StrCat(
       "parameter ", name,
       " is unknown; there are allocator, zstdLevel, mergeZstdLevel, minFrame, "
-      "maxFrame, memoryLimit, fsType, image and, for inline volumes, size"));
+      "maxFrame, memoryLimit, fsType, image, class and, for inline volumes, "
+      "size"));
 }
 
 }  // namespace

@@ -28,6 +28,8 @@ struct Parameters {
   std::string fs_type;
   // A volume or "@SNAPSHOT" that the volume becomes a clone of, or "".
   std::string image;
+  // "class", for metrics, or "".
+  std::string class_name;
   // "size" of inline volumes; 0: the default.
   uint64_t size_bytes = 0;
 
@@ -38,8 +40,9 @@ struct Parameters {
 using ParameterMap = std::map<std::string, std::string>;
 
 // Takes the names allocator, zstdLevel, mergeZstdLevel, minFrame, maxFrame,
-// memoryLimit, fsType and image, for an inline volume size as well. Names that
-// begin with "csi.storage.k8s.io/" belong to Kubernetes and are ignored.
+// memoryLimit, fsType and image; for an inline volume size as well, for others
+// class. Names that begin with "csi.storage.k8s.io/" belong to Kubernetes and
+// are ignored.
 //
 // INVALID_ARGUMENT names the parameter, its value and what is accepted.
 // ramvold checks the rest.

@@ -24,6 +24,8 @@ inline constexpr char kGroup[] = "csi-group";
 inline constexpr char kFormatted[] = "csi-formatted";
 // Of an inline volume: where it is published. It ends there.
 inline constexpr char kEphemeral[] = "csi-ephemeral";
+// The StorageClass, as its parameter "class" says it.
+inline constexpr char kClass[] = "csi-class";
 // The node whose driver made it.
 inline constexpr char kNode[] = "csi-node";
 }  // namespace label

@@ -27,22 +27,9 @@ constexpr uint64_t kBlockBytes = 4096;
 constexpr uint64_t kMaxVolumeBytes =
     static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / kBlockBytes *
     kBlockBytes;
-// From here on, a memory limit is near.
-constexpr double kPressure = 0.9;
 // ramvold notices at once that a device was detached, but not before it.
 constexpr absl::Duration kDetachPatience = absl::Seconds(5);
 constexpr absl::Duration kDetachPoll = absl::Milliseconds(10);
-
-bool IsNear(int64_t used, int64_t limit) {
-  return limit > 0 &&
-         static_cast<double>(used) >= kPressure * static_cast<double>(limit);
-}
-
-std::string Percent(int64_t used, int64_t limit) {
-  return absl::StrCat(static_cast<int>(100.0 * static_cast<double>(used) /
-                                       static_cast<double>(limit)),
-                      "%");
-}
 
 absl::Status NoSuch(const std::string& what, const std::string& handle) {
   return absl::NotFoundError(
@@ -225,6 +212,9 @@ absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
   auto& labels = *request.mutable_labels();
   labels[label::kHandle] = wanted.handle;
   labels[label::kNode] = options_.node_id.substr(0, 256);
+  if (!wanted.parameters.class_name.empty()) {
+    labels[label::kClass] = wanted.parameters.class_name;
+  }
   if (!wanted.ephemeral_target.empty()) {
     labels[label::kEphemeral] = wanted.ephemeral_target.substr(0, 256);
   }
@@ -344,36 +334,6 @@ absl::Status Volumes::MarkFormatted(const v1::Volume& volume,
   (*request.mutable_volume()->mutable_labels())[label::kFormatted] = type;
   request.mutable_update_mask()->add_paths("labels");
   return client_.UpdateVolume(request).status();
-}
-
-Condition Volumes::ConditionOf(const v1::Volume& volume) const {
-  if (volume.state() == v1::VOLUME_STATE_DAMAGED) {
-    return {true, "its content was lost: ramvold found it damaged"};
-  }
-  const auto info = client_.GetServerInfo();
-  if (!info.ok()) {
-    return {true, absl::StrCat("ramvold does not answer: ",
-                               std::string(info.status().message()))};
-  }
-  if (IsNear(info->memory_used_bytes(), info->memory_limit_bytes())) {
-    return {true,
-            absl::StrCat(
-                "ramvold uses ",
-                Percent(info->memory_used_bytes(), info->memory_limit_bytes()),
-                " of its memory limit; writes fail when it is full")};
-  }
-  if (volume.memory_limit_bytes() > 0) {
-    const auto stats = client_.StatVolume(volume.name());
-    if (stats.ok() &&
-        IsNear(stats->memory_bytes(), stats->memory_limit_bytes())) {
-      return {true, absl::StrCat("it uses ",
-                                 Percent(stats->memory_bytes(),
-                                         stats->memory_limit_bytes()),
-                                 " of its memory limit; writes fail when it is "
-                                 "full")};
-    }
-  }
-  return {false, "in order"};
 }
 
 }  // namespace ramvol::csi_driver

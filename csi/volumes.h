@@ -45,12 +45,6 @@ struct NewVolume {
   std::string ephemeral_target = {};
 };
 
-// Whether something is wrong with a volume, for people.
-struct Condition {
-  bool abnormal = false;
-  std::string message;
-};
-
 // Thread-safe. Errors of calls to ramvold come back as they are; UNAVAILABLE
 // when it cannot be reached.
 class Volumes {
@@ -98,8 +92,6 @@ class Volumes {
   // What new volumes may promise: what is left of the memory limit, times the
   // over-commit unless they reserve their memory.
   absl::StatusOr<uint64_t> AvailableBytes(v1::Allocator allocator) const;
-  // What is wrong: content is lost, or a memory limit is near.
-  Condition ConditionOf(const v1::Volume& volume) const;
 
  private:
   absl::StatusOr<std::string> ResolveImage(const std::string& image) const;

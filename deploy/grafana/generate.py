@@ -13,11 +13,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "source"))
 
 import calls
+import csi
 import nbd
 import overview
 import volume
 
-DASHBOARDS = {"overview": overview, "volume": volume, "nbd": nbd, "grpc": calls}
+DASHBOARDS = {
+    "overview": overview,
+    "volume": volume,
+    "nbd": nbd,
+    "grpc": calls,
+    "csi": csi,
+}
 
 
 def main():

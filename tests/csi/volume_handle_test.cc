@@ -48,5 +48,13 @@ TEST(CheckHandleTest, NamesWhatIsWrong) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("printable")));
 }
 
+TEST(HandleOfMemberTest, IsANameOfItsOwnForEachGroupAndVolume) {
+  const std::string member = HandleOfMember("a", "bc");
+  EXPECT_EQ(NameOfHandle(member), member);
+  EXPECT_EQ(HandleOfMember("a", "bc"), member);
+  EXPECT_NE(HandleOfMember("ab", "c"), member);
+  EXPECT_NE(HandleOfMember("a", "bd"), member);
+}
+
 }  // namespace
 }  // namespace ramvol::csi_driver

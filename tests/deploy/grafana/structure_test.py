@@ -72,7 +72,7 @@ class Structure(unittest.TestCase):
     def test_dashboards_have_their_own_uids_and_titles(self):
         for key in ("uid", "title"):
             values = [made[key] for made in self.dashboards.values()]
-            self.assertEqual(len(values), 4)
+            self.assertEqual(len(values), 5)
             self.assertEqual(len(set(values)), len(values), values)
 
     def test_dashboards_find_each_other(self):

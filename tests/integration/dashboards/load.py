@@ -1,6 +1,7 @@
 """Every kind of operation, error and mishap that a panel shows, for a while."""
 
 import itertools
+import json
 import random
 import subprocess
 import threading
@@ -41,6 +42,7 @@ class Load:
                 self._take_snapshots,
                 self._fill_the_server,
                 self._use_the_bridge,
+                self._call_the_driver,
                 self._break_the_way,
             )
         ]
@@ -167,6 +169,40 @@ class Load:
             if len(taken) > SNAPSHOTS:
                 cli("snapshot", "rm", taken.pop(0), check=False)
             if self.over.wait(self.seconds / 30):
+                return
+
+    def _call_the_driver(self):
+        """One volume is nearly full; the others come and go. None becomes a device:
+        the node's nbdfuse fails."""
+        csi = self.programs.csi
+        capability = {"mount": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}
+
+        def create(name, **parameters):
+            return json.dumps(
+                {
+                    "name": name,
+                    "capacity_range": {"required_bytes": 64 * MIB},
+                    "volume_capabilities": [capability],
+                    "parameters": parameters,
+                }
+            )
+
+        csi("Controller/CreateVolume", create("pod", **{"class": "fast"}))
+        csi("Controller/CreateVolume", create("full", memoryLimit="2Mi"))
+        handle = self._connect("full")
+        for at in range(0, 4 * MIB, len(NOISE)):
+            allow("ENOSPC", lambda at=at: handle.pwrite(NOISE, at))
+        for number in itertools.count():
+            name = json.dumps({"volume_id": f"pod-{number}"})
+            csi("Controller/CreateVolume", create(f"pod-{number}"), check=False)
+            csi("Controller/DeleteVolume", name, check=False)
+            stage = {
+                "volume_id": "pod",
+                "staging_target_path": "/tmp/never-made",
+                "volume_capability": capability,
+            }
+            csi("Node/NodeStageVolume", json.dumps(stage), check=False)
+            if self.over.wait(1):
                 return
 
     def _use_the_bridge(self):

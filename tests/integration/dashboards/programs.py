@@ -1,4 +1,4 @@
-"""ramvold, and ramvol-nbd with a way to it that can be cut."""
+"""ramvold, ramvol-nbd with a way to it that can be cut, and ramvol-csi."""
 
 import os
 import re
@@ -9,11 +9,12 @@ from prometheus import free_port
 
 
 class Programs:
-    """Both programs with the smallest limits that let everything happen: errors
+    """All programs with the smallest limits that let everything happen: errors
     for lack of memory, a full hot cache, volumes without series of their own."""
 
-    def __init__(self, folder, sockets, ramvold, ramvol, bridge):
+    def __init__(self, folder, sockets, ramvold, ramvol, bridge, csi, csi_proto):
         self.folder, self.sockets, self.ramvol = folder, sockets, ramvol
+        self.csi_proto = csi_proto
         self.started = []
         self.way = None
         self.way_port = free_port()
@@ -38,6 +39,28 @@ class Programs:
             "--reconnect_timeout=1s",
         )
         self.bridge_metrics = metrics_address(ready)
+        # What a driver that was killed left, and the next one cleans up.
+        labels = ["csi-handle=gone", "csi-node=node-1", "csi-ephemeral=/pods/gone"]
+        self.cli("create", "gone", "1M", *(f"--label={label}" for label in labels))
+        broken = os.path.join(folder, "bin")
+        os.mkdir(broken)
+        with open(os.path.join(broken, "nbdfuse"), "w") as script:
+            script.write("#!/bin/sh\necho no FUSE here >&2\nexit 1\n")
+            os.fchmod(script.fileno(), 0o755)
+        ready = self._start(
+            "ramvol-csi",
+            "env",
+            f"PATH={broken}:{os.environ['PATH']}",
+            csi,
+            f"--endpoint=unix:{sockets}/csi",
+            "--node_id=node-1",
+            f"--ramvold=unix:{sockets}/grpc",
+            f"--state_dir={sockets}/volumes",
+            "--attach=fuse",
+            "--overcommit=100",
+            "--metrics_listen=127.0.0.1:0",
+        )
+        self.csi_metrics = metrics_address(ready)
 
     def _start(self, name, *command):
         with open(os.path.join(self.folder, name + ".err"), "w") as log:
@@ -87,14 +110,24 @@ class Programs:
         )
         assert done.returncode == 0 or not check, (method, done.stderr)
 
+    def csi(self, method, request, check=True):
+        """Calls the driver as Kubernetes does."""
+        folder, name = os.path.split(self.csi_proto)
+        done = subprocess.run(
+            ["grpcurl", "-plaintext", "-unix", "-import-path", folder, "-proto", name]
+            + ["-d", request, f"{self.sockets}/csi", f"csi.v1.{method}"],
+            capture_output=True,
+        )
+        assert done.returncode == 0 or not check, (method, done.stderr)
+
     def stop(self):
-        """Both must end cleanly."""
+        """All must end cleanly."""
         for process in reversed(self.started):
             process.terminate()
         codes = [process.wait(timeout=30) for process in self.started]
         if self.way:
             self.cut_way()
-        assert not any(codes), f"ramvold and ramvol-nbd ended with {codes}"
+        assert not any(codes), f"ramvold, ramvol-nbd and ramvol-csi ended with {codes}"
 
 
 def metrics_address(ready):

@@ -1,0 +1,228 @@
+#include "csi/controller_service.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "csi.grpc.pb.h"
+#include "csi.pb.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/csi/driver_world.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/test_server.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::absl::StatusCode;
+using ::csi::v1::CreateVolumeRequest;
+using ::csi::v1::VolumeCapability;
+using ::ramvol::testing::IsOk;
+using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TestServer;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Controller = ::csi::v1::Controller::Stub;
+
+constexpr int64_t kMib = int64_t{1} << 20;
+
+class ControllerServiceTest : public ::testing::Test {
+ protected:
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(
+      grpc::Status (Controller::*method)(grpc::ClientContext*, const Request&,
+                                         Response*),
+      const Request& request) {
+    return TestServer::Call(method, world_.controller(), request);
+  }
+  static CreateVolumeRequest New(const std::string& name) {
+    return DriverWorld::NewVolume(name, kMib);
+  }
+  void ExpectRefused(const CreateVolumeRequest& request, StatusCode code,
+                     const std::string& why) {
+    EXPECT_THAT(Call(&Controller::CreateVolume, request),
+                StatusIs(code, HasSubstr(why)));
+  }
+  std::vector<std::string> Listed(int max, std::string* token) {
+    ::csi::v1::ListVolumesRequest request;
+    request.set_max_entries(max);
+    request.set_starting_token(*token);
+    const auto response = Call(&Controller::ListVolumes, request);
+    EXPECT_THAT(response, IsOk());
+    std::vector<std::string> ids;
+    for (const auto& entry : response->entries()) {
+      ids.push_back(entry.volume().volume_id());
+      EXPECT_FALSE(entry.status().volume_condition().abnormal());
+    }
+    *token = response->next_token();
+    return ids;
+  }
+
+  DriverWorld world_;
+};
+
+TEST_F(ControllerServiceTest, AVolumeComesWithItsPlaceAndContext) {
+  CreateVolumeRequest request = New("PVC 1");
+  (*request.mutable_parameters())["fsType"] = "xfs";
+  const auto response = Call(&Controller::CreateVolume, request);
+  ASSERT_THAT(response, IsOk());
+  const auto& volume = response->volume();
+  EXPECT_EQ(volume.volume_id(), "PVC 1");
+  EXPECT_EQ(volume.capacity_bytes(), kMib);
+  ASSERT_EQ(volume.accessible_topology_size(), 1);
+  EXPECT_EQ(volume.accessible_topology(0).segments().at(kTopologyKey),
+            "node-1");
+  EXPECT_EQ(volume.volume_context().at("fsType"), "xfs");
+  EXPECT_EQ(volume.volume_context().at("attach"), "fake");
+}
+
+TEST_F(ControllerServiceTest, BadRequestsSayWhatIsWrong) {
+  ExpectRefused(New(""), StatusCode::kInvalidArgument, "name");
+  ExpectRefused(New(std::string(129, 'x')), StatusCode::kInvalidArgument,
+                "129 bytes");
+  ExpectRefused(New("line\nend"), StatusCode::kInvalidArgument, "printable");
+  CreateVolumeRequest request = New("v");
+  request.clear_volume_capabilities();
+  ExpectRefused(request, StatusCode::kInvalidArgument, "volume_capabilities");
+  request = New("v");
+  request.mutable_volume_capabilities(0)->mutable_access_mode()->set_mode(
+      VolumeCapability::AccessMode::MULTI_NODE_MULTI_WRITER);
+  ExpectRefused(request, StatusCode::kInvalidArgument, "ReadWriteOnce");
+  request = New("v");
+  request.mutable_volume_capabilities(0)->mutable_mount()->set_fs_type("ntfs");
+  ExpectRefused(request, StatusCode::kInvalidArgument, "ntfs");
+  request = New("v");
+  request.mutable_capacity_range()->set_limit_bytes(-1);
+  ExpectRefused(request, StatusCode::kInvalidArgument, "negative");
+  request = New("v");
+  (*request.mutable_parameters())["speed"] = "high";
+  ExpectRefused(request, StatusCode::kInvalidArgument, "speed");
+  request = New("v");
+  // ramvold knows what levels there are.
+  (*request.mutable_parameters())["zstdLevel"] = "99";
+  ExpectRefused(request, StatusCode::kInvalidArgument, "99");
+  request = New("v");
+  request.mutable_volume_content_source()->mutable_snapshot()->set_snapshot_id(
+      "none");
+  ExpectRefused(request, StatusCode::kNotFound, "none");
+  std::string token;
+  EXPECT_THAT(Listed(0, &token), IsEmpty());
+}
+
+TEST_F(ControllerServiceTest, VolumesForOtherNodesAreRefused) {
+  CreateVolumeRequest request = New("v");
+  auto& requirement = *request.mutable_accessibility_requirements();
+  (*requirement.add_requisite()->mutable_segments())[kTopologyKey] = "node-2";
+  ExpectRefused(request, StatusCode::kResourceExhausted, "node-1");
+  (*requirement.add_requisite()->mutable_segments())[kTopologyKey] = "node-1";
+  EXPECT_THAT(Call(&Controller::CreateVolume, request), IsOk());
+}
+
+TEST_F(ControllerServiceTest, CapacityIsOfThisNodeAndThisAllocator) {
+  ::csi::v1::GetCapacityRequest request;
+  const auto all = Call(&Controller::GetCapacity, request);
+  ASSERT_THAT(all, IsOk());
+  EXPECT_GT(all->available_capacity(), 0);
+  EXPECT_EQ(all->maximum_volume_size().value(), all->available_capacity());
+  (*request.mutable_parameters())["allocator"] = "malloc";
+  const auto reserved = Call(&Controller::GetCapacity, request);
+  ASSERT_THAT(reserved, IsOk());
+  EXPECT_LE(reserved->available_capacity(), all->available_capacity() / 2);
+  (*request.mutable_accessible_topology()->mutable_segments())[kTopologyKey] =
+      "node-2";
+  const auto elsewhere = Call(&Controller::GetCapacity, request);
+  ASSERT_THAT(elsewhere, IsOk());
+  EXPECT_EQ(elsewhere->available_capacity(), 0);
+}
+
+TEST_F(ControllerServiceTest, ListsPageByPage) {
+  for (const char* name : {"a", "b", "c"}) world_.CreateVolume(name, kMib);
+  std::string token;
+  EXPECT_THAT(Listed(2, &token), ElementsAre("a", "b"));
+  // One that is gone was the last of a page, and still tells where to go on.
+  ::csi::v1::DeleteVolumeRequest gone;
+  gone.set_volume_id("b");
+  ASSERT_THAT(Call(&Controller::DeleteVolume, gone), IsOk());
+  EXPECT_THAT(Listed(2, &token), ElementsAre("c"));
+  EXPECT_EQ(token, "");
+  ::csi::v1::ListVolumesRequest request;
+  request.set_starting_token("of somebody else");
+  EXPECT_THAT(Call(&Controller::ListVolumes, request),
+              StatusIs(StatusCode::kAborted, HasSubstr("starting_token")));
+  request.clear_starting_token();
+  request.set_max_entries(-1);
+  EXPECT_THAT(Call(&Controller::ListVolumes, request),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("negative")));
+}
+
+TEST_F(ControllerServiceTest, SnapshotsAreFoundByIdAndBySource) {
+  world_.CreateVolume("a", kMib);
+  world_.CreateVolume("b", kMib);
+  world_.CreateSnapshot("Snap A", "a");
+  world_.CreateSnapshot("Snap B", "b");
+  EXPECT_THAT(world_.flushed(), ElementsAre("a", "b"));
+  ::csi::v1::ListSnapshotsRequest request;
+  request.set_source_volume_id("b");
+  auto found = Call(&Controller::ListSnapshots, request);
+  ASSERT_THAT(found, IsOk());
+  ASSERT_EQ(found->entries_size(), 1);
+  EXPECT_EQ(found->entries(0).snapshot().snapshot_id(), "Snap B");
+  request.set_snapshot_id("Snap A");
+  found = Call(&Controller::ListSnapshots, request);
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->entries_size(), 0);
+  ::csi::v1::CreateSnapshotRequest bad;
+  bad.set_name("Snap C");
+  bad.set_source_volume_id("a");
+  (*bad.mutable_parameters())["csi.storage.k8s.io/volumesnapshot/name"] = "x";
+  EXPECT_THAT(Call(&Controller::CreateSnapshot, bad), IsOk());
+  (*bad.mutable_parameters())["compression"] = "best";
+  EXPECT_THAT(Call(&Controller::CreateSnapshot, bad),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("compression")));
+}
+
+TEST_F(ControllerServiceTest, AClonesSourceIsFlushedFirst) {
+  world_.CreateVolume("a", kMib);
+  CreateVolumeRequest request = New("clone");
+  request.mutable_volume_content_source()->mutable_volume()->set_volume_id("a");
+  const auto clone = Call(&Controller::CreateVolume, request);
+  ASSERT_THAT(clone, IsOk());
+  EXPECT_EQ(clone->volume().content_source().volume().volume_id(), "a");
+  EXPECT_THAT(world_.flushed(), ElementsAre("a"));
+}
+
+TEST_F(ControllerServiceTest, OneCallAtATimeForAVolume) {
+  const auto held = world_.locks().Take("v");
+  ASSERT_THAT(held, IsOk());
+  ExpectRefused(New("v"), StatusCode::kAborted, "under way");
+  ::csi::v1::DeleteVolumeRequest gone;
+  gone.set_volume_id("v");
+  EXPECT_THAT(Call(&Controller::DeleteVolume, gone),
+              StatusIs(StatusCode::kAborted, _));
+  EXPECT_THAT(Call(&Controller::CreateVolume, New("w")), IsOk());
+}
+
+TEST_F(ControllerServiceTest, ValidationConfirmsOnlyWhatIsPossible) {
+  world_.CreateVolume("v", kMib);
+  ::csi::v1::ValidateVolumeCapabilitiesRequest request;
+  request.set_volume_id("v");
+  *request.mutable_volume_capabilities() = New("v").volume_capabilities();
+  auto answer = Call(&Controller::ValidateVolumeCapabilities, request);
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_TRUE(answer->has_confirmed());
+  request.mutable_volume_capabilities(0)->mutable_access_mode()->set_mode(
+      VolumeCapability::AccessMode::MULTI_NODE_READER_ONLY);
+  answer = Call(&Controller::ValidateVolumeCapabilities, request);
+  ASSERT_THAT(answer, IsOk());
+  EXPECT_FALSE(answer->has_confirmed());
+  EXPECT_THAT(answer->message(), HasSubstr("access mode"));
+}
+
+}  // namespace
+}  // namespace ramvol::csi_driver

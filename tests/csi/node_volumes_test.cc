@@ -1,0 +1,273 @@
+#include "csi/node_volumes.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "csi/file_system.h"
+#include "csi/mounter.h"
+#include "csi/parameters.h"
+#include "csi/volume_handle.h"
+#include "csi/volumes.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ramvol/v1/volume_service.pb.h"
+#include "tests/csi/driver_world.h"
+#include "tests/csi/fake_node.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::absl::StatusCode;
+using ::ramvol::testing::IsOk;
+using ::ramvol::testing::StatusIs;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr int64_t kMib = int64_t{1} << 20;
+
+// A folder of its own.
+std::string NewFolder() {
+  std::string folder = absl::StrCat(getenv("TEST_TMPDIR"), "/node.XXXXXX");
+  EXPECT_NE(mkdtemp(folder.data()), nullptr);
+  return folder;
+}
+
+class NodeVolumesTest : public ::testing::Test {
+ protected:
+  NodeVolumesTest() { world_.CreateVolume("v", kMib); }
+
+  absl::Status Stage(const Access& access = {}) {
+    return node_.Stage("v", staging_, access, Later());
+  }
+  absl::Status Publish(const std::string& target, const Access& access = {}) {
+    return node_.Publish("v", staging_, target, access, Later());
+  }
+  std::string Formatted() {
+    const auto volume = world_.volumes().Find("v");
+    EXPECT_THAT(volume, IsOk());
+    return LabelOf(*volume, label::kFormatted);
+  }
+  void WriteToDevice(const std::string& name, const std::string& data) {
+    std::ofstream(absl::StrCat(folder_, "/dev-", name)) << data;
+  }
+  static absl::Time Later() { return absl::Now() + absl::Seconds(30); }
+
+  const std::string folder_ = NewFolder();
+  const std::string staging_ = folder_ + "/staging";
+  const std::string target_ = folder_ + "/target";
+  DriverWorld world_;
+  FakeCommands commands_{folder_ + "/mountinfo"};
+  const Mounter mounter_{&commands_, folder_ + "/mountinfo"};
+  const FileSystems file_systems_{&commands_};
+  FakeAttacher attacher_{folder_};
+  NodeVolumes node_{&world_.volumes(), &attacher_, &mounter_, &file_systems_};
+};
+
+TEST_F(NodeVolumesTest, AFreshVolumeIsFormattedOnceAndMounted) {
+  ASSERT_THAT(Stage(), IsOk());
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(HasSubstr("mkfs.ext4"),
+                          AllOf(HasSubstr("mount -t ext4 -o discard"),
+                                HasSubstr(staging_))));
+  EXPECT_EQ(Formatted(), "ext4");
+  // Repeated, it does nothing.
+  ASSERT_THAT(Stage(), IsOk());
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  // And later only mounts what is there.
+  ASSERT_THAT(node_.Unstage("v", staging_, Later()), IsOk());
+  ASSERT_THAT(node_.Unstage("v", staging_, Later()), IsOk());
+  EXPECT_THAT(attacher_.List(), IsEmpty());
+  commands_.Taken();
+  ASSERT_THAT(Stage(), IsOk());
+  EXPECT_THAT(commands_.Taken(), Not(Contains(HasSubstr("mkfs"))));
+}
+
+TEST_F(NodeVolumesTest, AHalfMadeFileSystemIsMadeAnew) {
+  commands_.Fail("mkfs.ext4");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, HasSubstr("mkfs.ext4")));
+  EXPECT_EQ(Formatted(), "");
+  WriteToDevice("v", "the half of a file system");
+  commands_.Fail("mkfs.ext4", false);
+  EXPECT_THAT(Stage(), IsOk());
+  EXPECT_EQ(Formatted(), "ext4");
+}
+
+TEST_F(NodeVolumesTest, WhatWasFormattedIsNeverFormattedAgain) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(node_.Unstage("v", staging_, Later()), IsOk());
+  WriteToDevice("v", "no file system that is known");
+  commands_.Taken();
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
+                                HasSubstr("holds unknown")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(NodeVolumesTest, ErrorsOfEachStepLeaveNothingHalf) {
+  attacher_.FailWith(absl::DeadlineExceededError("no device"));
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kDeadlineExceeded, _));
+  attacher_.FailWith(absl::OkStatus());
+  commands_.Fail("mount");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, HasSubstr("mount")));
+  EXPECT_THAT(mounter_.List(), IsEmpty());
+  commands_.Fail("mount", false);
+  ASSERT_THAT(Stage(), IsOk());
+  commands_.Fail("umount");
+  EXPECT_THAT(node_.Unstage("v", staging_, Later()),
+              StatusIs(StatusCode::kInternal, HasSubstr("umount")));
+  // It is mounted, so the device stays.
+  EXPECT_THAT(attacher_.List(), SizeIs(1));
+  EXPECT_THAT(node_.Stage("none", staging_ + "2", {}, Later()),
+              StatusIs(StatusCode::kNotFound, HasSubstr("none")));
+}
+
+TEST_F(NodeVolumesTest, SomethingElseAtTheStagingPathStays) {
+  ASSERT_THAT(Stage(), IsOk());
+  world_.CreateVolume("other", kMib);
+  EXPECT_THAT(node_.Stage("other", staging_, {}, Later()),
+              StatusIs(StatusCode::kAlreadyExists, HasSubstr(staging_)));
+}
+
+TEST_F(NodeVolumesTest, ADeadDeviceIsReplacedUnlessAPodHasIt) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_), IsOk());
+  attacher_.Kill("v");
+  EXPECT_THAT(Stage(),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("delete")));
+  const auto stats = node_.Stats("v", target_);
+  ASSERT_THAT(stats, IsOk());
+  EXPECT_TRUE(stats->condition.abnormal());
+  EXPECT_THAT(stats->condition.message, HasSubstr("delete the pod"));
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+  commands_.Taken();
+  ASSERT_THAT(Stage(), IsOk());
+  EXPECT_THAT(commands_.Taken(), Contains(HasSubstr("umount")));
+  EXPECT_TRUE(attacher_.List().front().alive);
+}
+
+TEST_F(NodeVolumesTest, PublishingAgainMustBeTheSame) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_, {.read_only_mount = true}), IsOk());
+  EXPECT_THAT(Publish(target_, {.read_only_mount = true}), IsOk());
+  EXPECT_THAT(Publish(target_),
+              StatusIs(StatusCode::kAlreadyExists, HasSubstr("read-only")));
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+  EXPECT_NE(access(target_.c_str(), F_OK), 0);
+  EXPECT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+}
+
+TEST_F(NodeVolumesTest, AVolumeForOnePodIsForOnePod) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_, {.exclusive = true}), IsOk());
+  EXPECT_THAT(Publish(target_ + "2", {.exclusive = true}),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr(target_)));
+  EXPECT_THAT(Publish(target_ + "2"), IsOk());
+}
+
+TEST_F(NodeVolumesTest, BlockDevicesAreNotFormatted) {
+  const Access block = {.block = true};
+  ASSERT_THAT(Stage(block), IsOk());
+  ASSERT_THAT(Publish(target_, block), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("mount --bind")));
+  EXPECT_EQ(Formatted(), "");
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+}
+
+TEST_F(NodeVolumesTest, AnInlineVolumeEndsWhenItIsUnpublished) {
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_THAT(
+        node_.PublishInline("csi-pod", target_, *parameters, {}, Later()),
+        IsOk());
+  }
+  const auto volume = world_.volumes().Find("csi-pod");
+  ASSERT_THAT(volume, IsOk());
+  EXPECT_EQ(volume->size_bytes(), 2 * kMib);
+  EXPECT_EQ(LabelOf(*volume, label::kEphemeral), target_);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(node_.Unpublish("csi-pod", target_, Later()), IsOk());
+  }
+  EXPECT_THAT(world_.volumes().Find("csi-pod"),
+              StatusIs(StatusCode::kNotFound, _));
+  EXPECT_THAT(attacher_.List(), IsEmpty());
+}
+
+TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
+  ASSERT_THAT(Stage(), IsOk());
+  world_.CreateVolume("forgotten", kMib);
+  ASSERT_THAT(
+      node_.Stage("forgotten", folder_ + "/f", {.block = true}, Later()),
+      IsOk());
+  const auto parameters = ParseParameters({}, /*is_inline=*/true);
+  ASSERT_THAT(
+      node_.PublishInline("csi-gone", target_, *parameters, {}, Later()),
+      IsOk());
+  // As after a restart of the node.
+  ASSERT_THAT(mounter_.Unmount(target_, Later()), IsOk());
+  // Somebody else's device stays.
+  ASSERT_THAT(
+      attacher_.Attach({.name = "people", .uid = "u"}, absl::InfiniteFuture()),
+      IsOk());
+  const std::vector<std::string> did = node_.CleanUp(Later());
+  EXPECT_THAT(did, ElementsAre(HasSubstr("csi-gone"), HasSubstr("forgotten"),
+                               HasSubstr("deleted inline volume csi-gone")));
+  std::vector<std::string> left;
+  for (const auto& device : attacher_.List()) left.push_back(device.name);
+  EXPECT_THAT(left, ElementsAre("people", "v"));
+  EXPECT_THAT(node_.CleanUp(Later()), IsEmpty());
+  EXPECT_EQ(node_.counts().cleaned_devices, 2);
+  EXPECT_EQ(node_.counts().cleaned_volumes, 1);
+  EXPECT_EQ(node_.counts().failures, 0);
+}
+
+TEST_F(NodeVolumesTest, CountsWhatItCannotCleanUp) {
+  ASSERT_THAT(Stage({.block = true}), IsOk());
+  attacher_.FailWith(absl::InternalError("stuck"));
+  EXPECT_THAT(node_.CleanUp(Later()), ElementsAre(HasSubstr("not detached")));
+  EXPECT_EQ(node_.counts().failures, 1);
+}
+
+TEST_F(NodeVolumesTest, GrowthReachesTheDevice) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(world_.volumes().Expand("v", {.required_bytes = 2 << 20}),
+              IsOk());
+  commands_.Taken();
+  const auto bytes = node_.Expand("v", staging_, Later());
+  ASSERT_THAT(bytes, IsOk());
+  EXPECT_EQ(*bytes, 2 << 20);
+  EXPECT_EQ(attacher_.grown_bytes(), 2 << 20);
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("resize2fs")));
+  EXPECT_THAT(node_.Expand("v", folder_ + "/elsewhere", Later()),
+              StatusIs(StatusCode::kNotFound, _));
+  attacher_.FailWith(absl::FailedPreconditionError("with the next staging"));
+  EXPECT_THAT(node_.Expand("v", staging_, Later()),
+              StatusIs(StatusCode::kFailedPrecondition, _));
+}
+
+TEST_F(NodeVolumesTest, TimesOnlyWhatIsAttachedAnew) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_), IsOk());
+  EXPECT_EQ(node_.attach_times().count(), 1);
+}
+
+}  // namespace
+}  // namespace ramvol::csi_driver

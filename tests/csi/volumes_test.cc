@@ -1,0 +1,340 @@
+#include "csi/volumes.h"
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/client.h"
+#include "client/mocks/mock_client_connection.h"
+#include "client/remote_volume.h"
+#include "csi/parameters.h"
+#include "csi/volume_handle.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ramvol/v1/volume_service.pb.h"
+#include "tests/csi/driver_world.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::absl::StatusCode;
+using ::ramvol::testing::IsOk;
+using ::ramvol::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::Return;
+
+constexpr uint64_t kKib = uint64_t{1} << 10;
+constexpr uint64_t kMib = uint64_t{1} << 20;
+constexpr uint64_t kGib = uint64_t{1} << 30;
+constexpr uint64_t kMost = std::numeric_limits<uint64_t>::max();
+
+absl::Time Soon() { return absl::Now() + absl::Milliseconds(50); }
+
+TEST(ChooseSizeTest, TakesWhatIsRequiredInWholeBlocks) {
+  struct Case {
+    SizeRange range;
+    uint64_t source_bytes;
+    uint64_t want;
+  };
+  for (const Case& each : std::vector<Case>{
+           {{0, 0}, 0, kGib},                // The default.
+           {{0, 5000}, 0, 4096},             // Within the limit.
+           {{1, 0}, 0, 4096},                // Rounded up.
+           {{4096, 4096}, 0, 4096},          //
+           {{4097, 0}, 0, 8192},             //
+           {{kMib, 0}, 2 * kMib, 2 * kMib},  // No clone is smaller.
+           {{0, 0}, 5000, 5000},             // And may be as odd.
+           {{5001, 0}, 5000, 8192},          //
+       }) {
+    const auto bytes = ChooseSize(each.range, each.source_bytes);
+    ASSERT_THAT(bytes, IsOk());
+    EXPECT_EQ(*bytes, each.want) << each.range.required_bytes;
+  }
+  for (const SizeRange& range :
+       std::vector<SizeRange>{{0, 4095}, {1, 4095}, {4097, 5000}, {kMost, 0}}) {
+    EXPECT_THAT(ChooseSize(range, 0), StatusIs(StatusCode::kOutOfRange, _))
+        << range.required_bytes;
+  }
+  EXPECT_THAT(ChooseSize({0, kMib}, 2 * kMib),
+              StatusIs(StatusCode::kOutOfRange, _));
+}
+
+class VolumesTest : public ::testing::Test {
+ protected:
+  const Volumes& volumes() { return world_.volumes(); }
+
+  static NewVolume New(const std::string& handle, uint64_t bytes,
+                       const ParameterMap& parameters = {}) {
+    NewVolume wanted;
+    wanted.handle = handle;
+    wanted.parameters = *ParseParameters(parameters, /*is_inline=*/false);
+    wanted.size.required_bytes = bytes;
+    return wanted;
+  }
+  // Not by the driver.
+  void MakeForeign(const std::string& name) {
+    v1::CreateVolumeRequest request;
+    request.set_name(name);
+    request.set_size_bytes(static_cast<int64_t>(kMib));
+    ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
+  }
+  std::vector<std::string> Names() {
+    std::vector<std::string> names;
+    for (const v1::Volume& volume : *world_.client().ListVolumes()) {
+      names.push_back(volume.name());
+    }
+    return names;
+  }
+
+  DriverWorld world_;  // 256 MiB, over-commit 3.
+};
+
+TEST_F(VolumesTest, ARepeatedCreateFindsTheVolume) {
+  const NewVolume wanted =
+      New("PVC 1", kMib, {{"allocator", "sparse"}, {"class", "fast"}});
+  const auto first = volumes().Create(wanted);
+  const auto second = volumes().Create(wanted);
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(first->uid(), second->uid());
+  EXPECT_EQ(HandleOf(*first), "PVC 1");
+  EXPECT_EQ(LabelOf(*first, label::kNode), "node-1");
+  EXPECT_EQ(LabelOf(*first, label::kClass), "fast");
+  EXPECT_THAT(Names(), ElementsAre(NameOfHandle("PVC 1")));
+}
+
+TEST_F(VolumesTest, WhatIsDifferentExistsAlready) {
+  MakeForeign("golden");
+  ASSERT_THAT(volumes().Create(New("v", kMib, {{"zstdLevel", "3"}})), IsOk());
+  NewVolume smaller = New("v", 0);
+  smaller.size.limit_bytes = kMib / 2;
+  for (const NewVolume& other :
+       {New("v", 2 * kMib), smaller, New("v", kMib, {{"zstdLevel", "4"}}),
+        New("v", kMib, {{"allocator", "malloc"}}),
+        New("v", kMib, {{"image", "golden"}})}) {
+    EXPECT_THAT(volumes().Create(other),
+                StatusIs(StatusCode::kAlreadyExists, HasSubstr("\"v\"")));
+  }
+  // What says less fits.
+  EXPECT_THAT(volumes().Create(New("v", kMib / 2)), IsOk());
+}
+
+TEST_F(VolumesTest, HandlesAreNotNames) {
+  ASSERT_THAT(volumes().Create(New("PVC 1", kMib)), IsOk());
+  const std::string name = NameOfHandle("PVC 1");
+  EXPECT_THAT(volumes().Find("PVC 1"), IsOk());
+  // The name of a volume with another handle is no handle.
+  EXPECT_THAT(volumes().Find(name), StatusIs(StatusCode::kNotFound, _));
+  // Of what the driver did not make, it is.
+  MakeForeign("people");
+  EXPECT_THAT(volumes().Find("people"), IsOk());
+  EXPECT_THAT(volumes().Find("People"),
+              StatusIs(StatusCode::kNotFound, HasSubstr("People")));
+}
+
+TEST_F(VolumesTest, OnlyItsOwnAreListedAndDeleted) {
+  MakeForeign("people");
+  ASSERT_THAT(volumes().Create(New("mine", kMib)), IsOk());
+  const auto listed = volumes().List();
+  ASSERT_THAT(listed, IsOk());
+  ASSERT_EQ(listed->size(), 1);
+  EXPECT_EQ(HandleOf(listed->front()), "mine");
+  EXPECT_THAT(volumes().Delete("people", Soon()),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("people")));
+  EXPECT_THAT(volumes().Delete("mine", Soon()), IsOk());
+  EXPECT_THAT(volumes().Delete("mine", Soon()), IsOk());
+  EXPECT_THAT(Names(), ElementsAre("people"));
+}
+
+TEST_F(VolumesTest, AnAttachedVolumeStays) {
+  ASSERT_THAT(volumes().Create(New("mine", kMib)), IsOk());
+  const auto open = world_.client().Open("mine");
+  ASSERT_THAT(open, IsOk());
+  EXPECT_THAT(volumes().Delete("mine", Soon()),
+              StatusIs(StatusCode::kFailedPrecondition, _));
+  EXPECT_THAT(Names(), ElementsAre("mine"));
+}
+
+TEST_F(VolumesTest, PromisesNoMoreThanTheOvercommitOfWhatIsLeft) {
+  const auto info = world_.client().GetServerInfo();
+  ASSERT_THAT(info, IsOk());
+  const auto left = static_cast<uint64_t>(info->memory_limit_bytes() -
+                                          info->memory_used_bytes());
+  const auto available = volumes().AvailableBytes(v1::ALLOCATOR_ZSTD);
+  ASSERT_THAT(available, IsOk());
+  EXPECT_NEAR(static_cast<double>(*available), 3.0 * static_cast<double>(left),
+              static_cast<double>(kMib));
+  // What is reserved is promised once.
+  const auto reserved = volumes().AvailableBytes(v1::ALLOCATOR_MALLOC);
+  ASSERT_THAT(reserved, IsOk());
+  EXPECT_LE(*reserved, left);
+  EXPECT_THAT(
+      volumes().Create(New("big", *available + kMib)),
+      StatusIs(StatusCode::kResourceExhausted, HasSubstr("--overcommit")));
+  EXPECT_THAT(
+      volumes().Create(New("big", *reserved + kMib, {{"allocator", "malloc"}})),
+      StatusIs(StatusCode::kResourceExhausted, _));
+  EXPECT_THAT(Names(), IsEmpty());
+  EXPECT_THAT(volumes().Create(New("fits", *available - kMib)), IsOk());
+}
+
+TEST_F(VolumesTest, ACloneCountsOnlyWhatItHasBeyondItsSource) {
+  const auto available = volumes().AvailableBytes(v1::ALLOCATOR_ZSTD);
+  ASSERT_THAT(available, IsOk());
+  ASSERT_THAT(volumes().Create(New("source", *available - kMib)), IsOk());
+  // Memory is used now, so that as much again has no room.
+  world_.Write("source", 0, std::string(64 * kKib, 'x'));
+  NewVolume clone = New("clone", 0);
+  clone.source = "source";
+  EXPECT_THAT(volumes().Create(clone), IsOk());
+  NewVolume larger = New("larger", 2 * *available);
+  larger.source = "source";
+  EXPECT_THAT(volumes().Create(larger),
+              StatusIs(StatusCode::kResourceExhausted, _));
+}
+
+TEST_F(VolumesTest, ImagesAreVolumesOrSnapshots) {
+  MakeForeign("golden");
+  v1::CreateSnapshotRequest snapshot;
+  snapshot.set_volume("golden");
+  snapshot.set_name("frozen");
+  ASSERT_THAT(world_.client().CreateSnapshot(snapshot), IsOk());
+  const auto of_volume = volumes().Create(New("a", 0, {{"image", "golden"}}));
+  const auto of_snapshot = volumes().Create(New("b", 0, {{"image", "frozen"}}));
+  const auto of_named = volumes().Create(New("c", 0, {{"image", "@frozen"}}));
+  ASSERT_THAT(of_volume, IsOk());
+  ASSERT_THAT(of_snapshot, IsOk());
+  ASSERT_THAT(of_named, IsOk());
+  EXPECT_EQ(of_volume->source(), "golden");
+  EXPECT_EQ(of_snapshot->source(), "@frozen");
+  EXPECT_EQ(of_named->source(), "@frozen");
+  EXPECT_EQ(of_volume->size_bytes(), static_cast<int64_t>(kMib));
+  EXPECT_THAT(volumes().Create(New("d", 0, {{"image", "none"}})),
+              StatusIs(StatusCode::kNotFound, HasSubstr("import the image")));
+}
+
+TEST_F(VolumesTest, GrowsButNeverShrinks) {
+  ASSERT_THAT(volumes().Create(New("v", 2 * kMib)), IsOk());
+  const auto same = volumes().Expand("v", {.required_bytes = kMib});
+  ASSERT_THAT(same, IsOk());
+  EXPECT_EQ(same->size_bytes(), static_cast<int64_t>(2 * kMib));
+  const auto grown = volumes().Expand("v", {.required_bytes = 3 * kMib});
+  ASSERT_THAT(grown, IsOk());
+  EXPECT_EQ(grown->size_bytes(), static_cast<int64_t>(3 * kMib));
+  EXPECT_THAT(volumes().Expand("v", {.limit_bytes = kMib}),
+              StatusIs(StatusCode::kOutOfRange, _));
+  EXPECT_THAT(volumes().Expand("v", {.required_bytes = 2 * kGib}),
+              StatusIs(StatusCode::kResourceExhausted, _));
+  EXPECT_THAT(volumes().Expand("none", {.required_bytes = kMib}),
+              StatusIs(StatusCode::kNotFound, _));
+}
+
+TEST_F(VolumesTest, SnapshotsAreOfTheVolumeThatWasNamed) {
+  ASSERT_THAT(volumes().Create(New("a", kMib)), IsOk());
+  ASSERT_THAT(volumes().Create(New("b", kMib)), IsOk());
+  const auto first = volumes().CreateSnapshot("Snap", "a");
+  const auto second = volumes().CreateSnapshot("Snap", "a");
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(first->uid(), second->uid());
+  EXPECT_THAT(volumes().CreateSnapshot("Snap", "b"),
+              StatusIs(StatusCode::kAlreadyExists, _));
+  EXPECT_THAT(volumes().CreateSnapshot("Other", "none"),
+              StatusIs(StatusCode::kNotFound, _));
+  // Snapshots of people are not the driver's.
+  v1::CreateSnapshotRequest foreign;
+  foreign.set_volume("a");
+  foreign.set_name("people");
+  ASSERT_THAT(world_.client().CreateSnapshot(foreign), IsOk());
+  EXPECT_THAT(volumes().FindSnapshot("people"),
+              StatusIs(StatusCode::kNotFound, _));
+  EXPECT_THAT(volumes().DeleteSnapshot("people"), IsOk());
+  EXPECT_THAT(world_.client().GetSnapshot("people"), IsOk());
+  EXPECT_THAT(volumes().DeleteSnapshot("Snap"), IsOk());
+  EXPECT_THAT(volumes().DeleteSnapshot("Snap"), IsOk());
+}
+
+TEST_F(VolumesTest, MarkFormattedKeepsTheOtherLabels) {
+  const auto made = volumes().Create(New("v", kMib));
+  ASSERT_THAT(made, IsOk());
+  ASSERT_THAT(volumes().MarkFormatted(*made, "xfs"), IsOk());
+  const auto found = volumes().Find("v");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(LabelOf(*found, label::kFormatted), "xfs");
+  EXPECT_EQ(LabelOf(*found, label::kHandle), "v");
+}
+
+// Over a connection that says what the test wants.
+class BrokenVolumesTest : public ::testing::Test {
+ protected:
+  BrokenVolumesTest() {
+    ON_CALL(*connection_, GetVolume)
+        .WillByDefault(Return(absl::NotFoundError("no such volume")));
+  }
+
+  const std::shared_ptr<::testing::NiceMock<MockClientConnection>> connection_ =
+      std::make_shared<::testing::NiceMock<MockClientConnection>>();
+  const Volumes volumes_{Client(connection_), {.node_id = "node-1"}};
+};
+
+TEST_F(BrokenVolumesTest, NothingIsMadeWhenTheRoomIsUnknown) {
+  ON_CALL(*connection_, GetServerInfo)
+      .WillByDefault(Return(absl::UnavailableError("gone")));
+  EXPECT_CALL(*connection_, CreateVolume).Times(0);
+  NewVolume wanted;
+  wanted.handle = "v";
+  EXPECT_THAT(volumes_.Create(wanted), StatusIs(StatusCode::kUnavailable, _));
+  EXPECT_THAT(volumes_.AvailableBytes(v1::ALLOCATOR_ZSTD),
+              StatusIs(StatusCode::kUnavailable, _));
+}
+
+TEST_F(BrokenVolumesTest, AServerOverItsLimitHasNoRoom) {
+  v1::GetServerInfoResponse info;
+  info.set_memory_limit_bytes(100);
+  info.set_memory_used_bytes(200);
+  ON_CALL(*connection_, GetServerInfo).WillByDefault(Return(info));
+  const auto available = volumes_.AvailableBytes(v1::ALLOCATOR_ZSTD);
+  ASSERT_THAT(available, IsOk());
+  EXPECT_EQ(*available, 0);
+}
+
+TEST_F(BrokenVolumesTest, WhatCannotBeLookedUpIsNotTakenForGone) {
+  ON_CALL(*connection_, GetVolume)
+      .WillByDefault(Return(absl::UnavailableError("gone")));
+  ON_CALL(*connection_, GetSnapshot)
+      .WillByDefault(Return(absl::UnavailableError("gone")));
+  EXPECT_CALL(*connection_, CreateVolume).Times(0);
+  EXPECT_CALL(*connection_, CreateSnapshot).Times(0);
+  NewVolume wanted;
+  wanted.handle = "v";
+  EXPECT_THAT(volumes_.Create(wanted), StatusIs(StatusCode::kUnavailable, _));
+  EXPECT_THAT(volumes_.Delete("v", Soon()),
+              StatusIs(StatusCode::kUnavailable, _));
+  EXPECT_THAT(volumes_.CreateSnapshot("s", "v"),
+              StatusIs(StatusCode::kUnavailable, _));
+  EXPECT_THAT(volumes_.DeleteSnapshot("s"),
+              StatusIs(StatusCode::kUnavailable, _));
+}
+
+TEST_F(BrokenVolumesTest, SomebodyElseMayDeleteFirst) {
+  v1::Volume volume;
+  volume.set_name("v");
+  (*volume.mutable_labels())[label::kHandle] = "v";
+  ON_CALL(*connection_, GetVolume).WillByDefault(Return(volume));
+  ON_CALL(*connection_, DeleteVolume)
+      .WillByDefault(Return(absl::NotFoundError("no such volume")));
+  EXPECT_THAT(volumes_.Delete("v", Soon()), IsOk());
+}
+
+}  // namespace
+}  // namespace ramvol::csi_driver
