@@ -16,10 +16,6 @@ namespace {
 
 // Requests of this size or more are long: another thread reads meanwhile.
 constexpr uint64_t kLongBytes = uint64_t{128} << 10;
-// If the waiting requests would take one thread longer than this, another one
-// is woken to help. Waking costs about 50 µs, but a client on the same machine
-// may need that core.
-constexpr int64_t kWorthHelpNs = 200'000;
 // Reads of this size or more ask first whether the range is a hole.
 constexpr uint64_t kAskForHolesBytes = uint64_t{64} << 10;
 
@@ -296,7 +292,7 @@ void Session::GetHelpLocked(const Request& request) {
   const bool is_long = request.header.length >= kLongBytes;
   const bool must_read = is_long && !reading_ && !ended_;
   const auto others = static_cast<int64_t>(waiting_.size());
-  if (must_read || others * cost_.ns() >= kWorthHelpNs) WakeThreadLocked();
+  if (must_read || estimate_.WorthWaking(others)) WakeThreadLocked();
 }
 
 void Session::WakeThreadLocked() {
@@ -389,7 +385,7 @@ void Session::Finish(Request* finished, const absl::Status& status) {
                             KindOf(request->error), now - request->arrived_ns);
   // Else it had to wait, as limits have it, and nobody sends its reply yet.
   const bool at_once = device_.synchronous() && executing == this;
-  if (at_once) cost_.Note(now - request->began_ns);
+  if (at_once) estimate_.Note(now - request->began_ns);
   const bool last_words = request->error == Error::kShutdown;
 
   MutexLock lock(&mu_);

@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/block/thread_cache.h"
+#include "base/block/work_estimate.h"
 #include "base/client_memory.h"
-#include "base/cost_estimate.h"
 #include "base/mutex.h"
 #include "nbd_bridge/connection_buffers.h"
 #include "nbd_bridge/negotiation.h"
@@ -153,7 +153,7 @@ class Session final : private RequestOwner, private ReplySender::Host {
   block::BlockDevice& device_;
   const SessionTraits traits_;
   const Parts parts_;
-  CostEstimate cost_;  // Time to carry out a request.
+  block::WorkEstimate estimate_;
   // The client is gone, so only changes are still carried out. A few packets
   // can ask for hundreds of gigabytes of reads.
   std::atomic<bool> lost_{false};

@@ -1,19 +1,16 @@
 #include "vhost_user/device.h"
 
-#include <poll.h>
 #include <sched.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "vhost_user/block_request.h"
+#include "vhost_user/config_space.h"
+#include "vhost_user/event.h"
+#include "vhost_user/inflight.h"
 #include "vhost_user/protocol/split_ring.h"
 
 namespace ramvol::vhost {
@@ -38,53 +35,14 @@ int Cores() {
   return cores;
 }
 
-// Threads of all devices that look without having found anything.
-std::atomic<int> awake{0};
-
-// Holds a place among them. There are as many as cores, so that threads which
-// only look take turns with all others at most.
-class AwakePlace {
- public:
-  bool Take() {
-    if (has_) return true;
-    has_ = awake.fetch_add(1, std::memory_order_relaxed) < Cores();
-    if (!has_) awake.fetch_sub(1, std::memory_order_relaxed);
-    return has_;
-  }
-  void Give() {
-    if (has_) awake.fetch_sub(1, std::memory_order_relaxed);
-    has_ = false;
-  }
-  ~AwakePlace() { Give(); }
-
- private:
-  bool has_ = false;
-};
-
-void Signal(const Descriptor& event) {
-  if (!event.is_open()) return;
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written =
-      write(event.get(), &one, sizeof(one));
-}
-
-void Drain(const Descriptor& event) {
-  if (!event.is_open()) return;
-  pollfd look{event.get(), POLLIN, 0};
-  uint64_t count;
-  if (poll(&look, 1, 0) == 1 && (look.revents & POLLIN) != 0) {
-    [[maybe_unused]] const ssize_t got =
-        read(event.get(), &count, sizeof(count));
-  }
-}
-
 }  // namespace
+
+int DefaultDeviceThreads() { return std::min(Cores(), kMaxDeviceThreads); }
 
 Device::Device(std::unique_ptr<block::BlockDevice> device,
                DeviceOptions options)
     : device_(std::move(device)),
       options_(std::move(options)),
-      worker_count_(std::min(Cores(), kMaxDeviceThreads)),
       capacity_sectors_(device_->size_bytes() / kSectorBytes),
       setup_(&broken_) {
   for (std::unique_ptr<Queue>& queue : setup_.queues) {
@@ -101,7 +59,7 @@ bool Device::SetSize(uint64_t bytes) {
 
 template <typename Do>
 void Device::ForQueuesOf(int worker, Do action) {
-  for (uint32_t i = worker; i < kMaxQueues; i += worker_count_) {
+  for (uint32_t i = worker; i < kMaxQueues; i += options_.max_threads) {
     Queue& queue = *setup_.queues[i];
     if (queue.ring.running()) action(queue);
   }
@@ -165,46 +123,12 @@ absl::Status Device::SettleQueue(uint32_t index, Queue& queue) {
   absl::Status started = queue.ring.Start(setup_.memory, options);
   if (!started.ok()) return started;
   queue.must_tell = true;
-  return StartWorker(static_cast<int>(index) % worker_count_);
-}
-
-absl::Status Device::OpenWorker(Worker* worker) {
-  if (worker->epoll.is_open()) return absl::OkStatus();
-  Descriptor epoll(epoll_create1(EPOLL_CLOEXEC));
-  Descriptor wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u32 = kMaxQueues;
-  if (!epoll.is_open() || !wake.is_open() ||
-      epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) {
-    return absl::ResourceExhaustedError(
-        "the process has no more file descriptors");
-  }
-  worker->epoll = std::move(epoll);
-  worker->wake = std::move(wake);
-  return absl::OkStatus();
+  return StartWorker(static_cast<int>(index) % options_.max_threads);
 }
 
 absl::Status Device::SetKick(uint32_t index, Queue& queue, Descriptor kick) {
-  Worker& worker = workers_[index % worker_count_];
-  absl::Status opened = OpenWorker(&worker);
-  if (!opened.ok()) return opened;
-  // Others have it, too, so that closing does not take it out.
-  if (queue.kick.is_open()) {
-    epoll_ctl(worker.epoll.get(), EPOLL_CTL_DEL, queue.kick.get(), nullptr);
-  }
-  queue.kick.Reset();
-  queue.kick = std::move(kick);
-  if (!queue.kick.is_open()) return absl::OkStatus();
-  // Edge-triggered, so that it need not be read.
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  event.data.u32 = index;
-  if (epoll_ctl(worker.epoll.get(), EPOLL_CTL_ADD, queue.kick.get(), &event) !=
-      0) {
-    return absl::InvalidArgumentError("a kick that cannot be waited for");
-  }
-  return absl::OkStatus();
+  Worker& worker = workers_[index % options_.max_threads];
+  return worker.kicks.Set(&queue.kick, std::move(kick));
 }
 
 void Device::SetEvent(Queue& queue, Descriptor Queue::* place,
@@ -232,16 +156,33 @@ absl::Status Device::ResetQueue(uint32_t index, std::unique_ptr<Queue>& queue) {
 absl::Status Device::StartWorker(int index) {
   Worker& worker = workers_[index];
   if (worker.started) return absl::OkStatus();
-  MutexLock lock(&wait_mu_);
-  ++running_;
-  worker.started = options_.threads.Run([this, index] { Work(index); });
+  awake_.fetch_add(1);
+  worker.started = StartThread([this, index] { Work(index); });
   if (worker.started) return absl::OkStatus();
-  --running_;
+  awake_.fetch_sub(1);
   return absl::ResourceExhaustedError("the system has no more threads");
 }
 
+bool Device::StartThread(std::function<void()> run) {
+  MutexLock lock(&wait_mu_);
+  ++running_;
+  const bool started = options_.threads.Run([this, run = std::move(run)] {
+    run();
+    ThreadEnds();
+  });
+  if (!started) --running_;
+  return started;
+}
+
+void Device::ThreadEnds() {
+  awake_.fetch_sub(1);
+  MutexLock lock(&wait_mu_);
+  --running_;
+  changed_.SignalAll();
+}
+
 void Device::WakeAll() {
-  for (const Worker& worker : workers_) Signal(worker.wake);
+  for (const Worker& worker : workers_) worker.kicks.Wake();
 }
 
 void Device::Unblock() {
@@ -274,33 +215,54 @@ void Device::Fail(const absl::Status& why) {
 
 void Device::Work(int index) {
   Worker& worker = workers_[index];
-  AwakePlace place;
-  int64_t idle_since = SteadyNowNs();
+  Thread me = {AwakePlace(Cores()), Chain(), SteadyNowNs()};
   while (!over()) {
-    WaitForChange();
-    if (!Enter()) continue;
-    const bool served = ServeAll(index);
-    Leave();
-    if (served) {
-      place.Give();
-      idle_since = SteadyNowNs();
-      continue;
-    }
-    const bool short_yet = SteadyNowNs() - idle_since < kAwakeNs;
-    if (worker.looks && short_yet && place.Take()) {
-      sched_yield();
-      continue;
-    }
-    place.Give();
+    if (ServeOrLook(index, worker.looks, &me)) continue;
+    me.place.Give();
+    awake_.fetch_sub(1);
     Sleep(index);
+    awake_.fetch_add(1);
     const int64_t now = SteadyNowNs();
-    worker.looks = now - idle_since < kAwakeNs;
-    idle_since = now;
+    worker.looks = now - me.idle_since < kAwakeNs;
+    me.idle_since = now;
   }
-  place.Give();
-  MutexLock lock(&wait_mu_);
-  --running_;
-  changed_.SignalAll();
+}
+
+void Device::GetHelp(int index) {
+  std::atomic<int>& helpers = workers_[index].helpers;
+  if (awake_.load(std::memory_order_relaxed) >= options_.max_threads) return;
+  if (awake_.fetch_add(1) < options_.max_threads) {
+    helpers.fetch_add(1);
+    if (StartThread([this, index] { Help(index); })) return;
+    helpers.fetch_sub(1);
+  }
+  awake_.fetch_sub(1);
+}
+
+void Device::Help(int index) {
+  Thread me = {AwakePlace(Cores()), Chain(), SteadyNowNs()};
+  while (!over() && ServeOrLook(index, /*looks=*/true, &me)) {
+    if (!estimate_.WorthSharing()) break;
+    // A queue of another worker needs the core.
+    if (awake_.load(std::memory_order_relaxed) > options_.max_threads) break;
+  }
+  workers_[index].helpers.fetch_sub(1);
+}
+
+bool Device::ServeOrLook(int index, bool looks, Thread* me) {
+  WaitForChange();
+  if (!Enter()) return true;
+  const bool served = ServeAll(index, &me->chain);
+  Leave();
+  if (served) {
+    me->place.Give();
+    me->idle_since = SteadyNowNs();
+    return true;
+  }
+  const bool short_yet = SteadyNowNs() - me->idle_since < kAwakeNs;
+  if (!looks || !short_yet || !me->place.Take()) return false;
+  sched_yield();
+  return true;
 }
 
 void Device::WaitForChange() {
@@ -331,12 +293,15 @@ void Device::WaitForWorkers() {
   }
 }
 
-bool Device::ServeAll(int index) {
+bool Device::ServeAll(int index, Chain* chain) {
   ReaderMutexLock lock(&mu_);
   bool served = false;
   ForQueuesOf(index, [&](Queue& queue) ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    if (std::exchange(queue.must_tell, false)) Signal(queue.call);
-    if (queue.ring.HasWork()) served = Serve(queue) || served;
+    if (queue.must_tell.load(std::memory_order_relaxed) &&
+        queue.must_tell.exchange(false)) {
+      Signal(queue.call);
+    }
+    served = Serve(index, queue, chain) || served;
   });
   if (broken_.load(std::memory_order_relaxed)) {
     Fail(absl::InvalidArgumentError(
@@ -353,21 +318,18 @@ void Device::MarkWritten(const Chain& chain) {
   }
 }
 
-bool Device::Serve(Queue& queue) {
-  const RequestTarget target = {*device_, capacity_sectors(), read_only(),
-                                options_.id};
+bool Device::Serve(int index, Queue& queue, Chain* chain) {
+  // Alone, a thread keeps it over all of a batch.
+  SmallMutexLock lock(&queue.mu);
+  if (!queue.ring.HasWork()) return false;
   int64_t began_ns = SteadyNowNs();
   int64_t told_ns = began_ns;
   bool served = false;
   for (int i = 0; i < kMaxBatch; ++i) {
-    const absl::StatusOr<bool> taken = queue.ring.Take(&queue.chain);
-    absl::StatusOr<RequestResult> result;
-    if (taken.ok()) {
-      if (!*taken) break;
-      result = Execute(target, queue.chain);
-    } else {
-      result = taken.status();
-    }
+    const absl::StatusOr<bool> taken = queue.ring.Take(chain);
+    if (taken.ok() && !*taken) break;
+    const absl::StatusOr<RequestResult> result =
+        taken.ok() ? CarryOut(index, queue, *chain) : taken.status();
     if (!result.ok()) {
       Fail(result.status());
       Signal(queue.error);
@@ -375,11 +337,12 @@ bool Device::Serve(Queue& queue) {
     }
     // What it did to memory that is gone is not answered.
     if (broken_.load(std::memory_order_relaxed)) return served;
-    MarkWritten(queue.chain);
-    queue.ring.Answer(queue.chain.head, result->written + 1);
+    MarkWritten(*chain);
+    queue.ring.Answer(chain->head, result->written + 1);
     served = true;
     const int64_t now = SteadyNowNs();
     options_.stats.RequestEnded(result->kind, result->result, now - began_ns);
+    estimate_.Note(now - began_ns);
     began_ns = now;
     if (absl::IsNotFound(result->why)) Fail(result->why);
     if (over() || changes_.load(std::memory_order_relaxed) > 0) break;
@@ -392,6 +355,24 @@ bool Device::Serve(Queue& queue) {
   return served;
 }
 
+absl::StatusOr<RequestResult> Device::CarryOut(int index, Queue& queue,
+                                               const Chain& chain) {
+  const RequestTarget target = {*device_, capacity_sectors(), read_only(),
+                                options_.id};
+  const auto waiting = static_cast<int64_t>(queue.ring.waiting());
+  // Threads that limits hold up would be of no help.
+  const bool wants_help = estimate_.WorthWaking(waiting) && !device_->limited();
+  const std::atomic<int>& helpers = workers_[index].helpers;
+  if (!wants_help && helpers.load(std::memory_order_relaxed) == 0) {
+    return Execute(target, chain);
+  }
+  queue.mu.Unlock();
+  if (wants_help) GetHelp(index);
+  absl::StatusOr<RequestResult> result = Execute(target, chain);
+  queue.mu.Lock();
+  return result;
+}
+
 void Device::Sleep(int index) {
   const Worker& worker = workers_[index];
   int timeout_ms = -1;
@@ -399,22 +380,18 @@ void Device::Sleep(int index) {
     ReaderMutexLock lock(&mu_);
     bool work = false;
     ForQueuesOf(index, [&](Queue& queue) {
+      SmallMutexLock queue_lock(&queue.mu);
       work = queue.ring.StartKicks() || work;
       if (!queue.kick.is_open()) timeout_ms = kNapMs;
     });
     if (work) timeout_ms = 0;
   }
-  std::array<epoll_event, 8> events;
-  const int ready =
-      over() || timeout_ms == 0
-          ? 0
-          : epoll_wait(worker.epoll.get(), events.data(),
-                       static_cast<int>(events.size()), timeout_ms);
-  for (int i = 0; i < ready; ++i) {
-    if (events[i].data.u32 == kMaxQueues) Drain(worker.wake);
-  }
+  if (!over() && timeout_ms != 0) worker.kicks.Wait(timeout_ms);
   ReaderMutexLock lock(&mu_);
-  ForQueuesOf(index, [](Queue& queue) { queue.ring.StopKicks(); });
+  ForQueuesOf(index, [](Queue& queue) {
+    SmallMutexLock queue_lock(&queue.mu);
+    queue.ring.StopKicks();
+  });
 }
 
 }  // namespace ramvol::vhost

@@ -14,48 +14,26 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/block/block_device.h"
 #include "base/block/thread_cache.h"
+#include "base/block/work_estimate.h"
 #include "base/mutex.h"
-#include "vhost_user/config_space.h"
-#include "vhost_user/dirty_log.h"
-#include "vhost_user/guest_memory.h"
+#include "vhost_user/awake_place.h"
+#include "vhost_user/block_request.h"
+#include "vhost_user/kick_watch.h"
 #include "vhost_user/protocol/descriptor.h"
-#include "vhost_user/protocol/message.h"
+#include "vhost_user/setup.h"
 #include "vhost_user/shared_mapping.h"
 #include "vhost_user/stats.h"
 #include "vhost_user/virtqueue.h"
 
 namespace ramvol::vhost {
 
-// Most threads of one device. On few cores: one for each.
+// Most threads of one device that are awake; one more when a kick wakes its
+// thread while others help. On few cores: one for each.
 inline constexpr int kMaxDeviceThreads = 8;
-
-// A queue as the front-end wants it.
-struct Queue {
-  Virtqueue ring;
-  bool has_address = false;
-  bool kicked = false;  // It has a kick descriptor, or was told to do without.
-  bool enabled = false;
-  // The guest may not have heard of what was answered.
-  bool must_tell = false;
-  Descriptor kick;  // Closed: the queue is looked at now and then.
-  Descriptor call;  // Closed: the guest looks by itself.
-  Descriptor error;
-  Chain chain;  // Of the thread that serves the queue.
-};
-
-// All that the front-end may change.
-struct Setup {
-  explicit Setup(BrokenFlag* broken) : memory(broken) {}
-
-  uint64_t features = 0;
-  GuestMemory memory;
-  std::unique_ptr<DirtyLog> log;
-  std::unique_ptr<SharedMapping> inflight;
-  InflightArea inflight_area = {};
-  std::array<std::unique_ptr<Queue>, kMaxQueues> queues;
-};
+int DefaultDeviceThreads();
 
 struct DeviceOptions {
   std::string id;  // For GET_ID.
@@ -64,12 +42,14 @@ struct DeviceOptions {
   std::function<void(const absl::Status&)> failed;
   block::ThreadCache& threads;
   VhostStats& stats;
+  int max_threads = DefaultDeviceThreads();  // Up to kMaxDeviceThreads.
 };
 
 // Each queue is served by one thread, each thread may serve several. A thread
 // looks at its queues for up to 50 us before it sleeps until the guest kicks,
-// as docs/decisions/0048 has it. A queue runs while all that it needs is there,
-// in whatever order that came.
+// as docs/decisions/0048 has it. While requests wait that take long, other
+// threads help it, and answers come in any order. A queue runs while all that
+// it needs is there, in whatever order that came.
 //
 // One thread calls Change and Stop, and destroys it. All else is thread-safe.
 class Device {
@@ -119,23 +99,42 @@ class Device {
 
  private:
   struct Worker {
-    Descriptor epoll;
-    Descriptor wake;
+    KickWatch kicks;
     bool started = false;
     bool looks = true;  // Staying awake was enough the last time. Its own.
+    // Threads that serve its queues, too, and leave when there is no work.
+    std::atomic<int> helpers{0};
+  };
+  // What a thread has of its own.
+  struct Thread {
+    AwakePlace place;
+    Chain chain;
+    int64_t idle_since;
   };
 
-  static absl::Status OpenWorker(Worker* worker);
   bool Runs(const Queue& queue) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::Status Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status SettleQueue(uint32_t index, Queue& queue)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status StartWorker(int index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False when the system has no more threads.
+  bool StartThread(std::function<void()> run) ABSL_LOCKS_EXCLUDED(wait_mu_);
+  void ThreadEnds() ABSL_LOCKS_EXCLUDED(wait_mu_);
   void WakeAll() ABSL_LOCKS_EXCLUDED(mu_);
   void Work(int index) ABSL_LOCKS_EXCLUDED(mu_);
+  // Has another thread serve the worker's queues, too, unless there are enough.
+  void GetHelp(int index) ABSL_LOCKS_EXCLUDED(wait_mu_);
+  void Help(int index) ABSL_LOCKS_EXCLUDED(mu_);
+  // Serves a worker's queues once, or waits awake. False when that should end.
+  bool ServeOrLook(int index, bool looks, Thread* me) ABSL_LOCKS_EXCLUDED(mu_);
   // Serves all queues of a worker once. True when there was something to do.
-  bool ServeAll(int index) ABSL_LOCKS_EXCLUDED(mu_);
-  bool Serve(Queue& queue) ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  bool ServeAll(int index, Chain* chain) ABSL_LOCKS_EXCLUDED(mu_);
+  bool Serve(int index, Queue& queue, Chain* chain)
+      ABSL_SHARED_LOCKS_REQUIRED(mu_) ABSL_LOCKS_EXCLUDED(queue.mu);
+  // Gives the queue to others meanwhile, if there are any.
+  absl::StatusOr<RequestResult> CarryOut(int index, Queue& queue,
+                                         const Chain& chain)
+      ABSL_SHARED_LOCKS_REQUIRED(mu_) ABSL_EXCLUSIVE_LOCKS_REQUIRED(queue.mu);
   // Sleeps until there is something to do.
   void Sleep(int index) ABSL_LOCKS_EXCLUDED(mu_);
   void WaitForChange() ABSL_LOCKS_EXCLUDED(mu_);
@@ -156,17 +155,19 @@ class Device {
 
   const std::unique_ptr<block::BlockDevice> device_;
   const DeviceOptions options_;
-  const int worker_count_;
   std::atomic<uint64_t> capacity_sectors_;
   BrokenFlag broken_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> failed_{false};
+  block::WorkEstimate estimate_;
+  // Threads that do not sleep, and those about to start.
+  std::atomic<int> awake_{0};
   // Changes that wait for the workers, and workers that serve. A guest can make
   // these wait, so that a change does not just wait for mu_.
   std::atomic<int> changes_{0};
   std::atomic<int> serving_{0};
 
-  // Shared by the workers, which only touch queues of their own.
+  // Shared by the workers and helpers.
   SharedMutex mu_;
   Setup setup_ ABSL_GUARDED_BY(mu_);
 

@@ -13,6 +13,7 @@
 #include "vhost_user/channel.h"
 #include "vhost_user/config_space.h"
 #include "vhost_user/inflight.h"
+#include "vhost_user/setup.h"
 #include "vhost_user/shared_mapping.h"
 
 namespace ramvol::vhost {

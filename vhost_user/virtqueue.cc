@@ -114,6 +114,7 @@ absl::Status Virtqueue::Start(const GuestMemory& memory,
   if (!again_.empty()) {
     next_available_ = static_cast<uint16_t>(next_used_ + again_.size());
   }
+  available_end_ = next_available_;
   return absl::OkStatus();
 }
 
@@ -135,10 +136,13 @@ absl::StatusOr<bool> Virtqueue::Take(Chain* chain) {
     if (!walked.ok()) return walked;
     return true;
   }
-  const uint16_t index = AvailableIndex();
-  if (index == next_available_) return false;
-  const auto waiting = static_cast<uint16_t>(index - next_available_);
-  if (waiting > size_) return Broken("more chains are available:", waiting);
+  if (available_end_ == next_available_) {
+    const uint16_t index = AvailableIndex();
+    const auto more = static_cast<uint16_t>(index - next_available_);
+    if (more == 0) return false;
+    if (more > size_) return Broken("more chains are available:", more);
+    available_end_ = index;
+  }
   const uint16_t head = Load(&available_->ring[next_available_ & (size_ - 1)]);
   if (head >= size_) return Broken("there is no descriptor", head);
   chain->head = head;

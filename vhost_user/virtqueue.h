@@ -70,7 +70,12 @@ class Virtqueue {
 
   // Whether Take would find something.
   bool HasWork() const {
-    return !again_.empty() || AvailableIndex() != next_available_;
+    return waiting() != 0 || AvailableIndex() != next_available_;
+  }
+  // Chains that were seen and not taken. There may be more.
+  size_t waiting() const {
+    return again_.size() +
+           static_cast<uint16_t>(available_end_ - next_available_);
   }
   // Takes the next chain. False when there is none. INVALID_ARGUMENT when the
   // guest broke a rule.
@@ -110,6 +115,9 @@ class Virtqueue {
   vring_used* used_ = nullptr;
 
   uint16_t next_available_ = 0;
+  // Where the available ring ended when it was looked at last: its index is in
+  // a cache line that the guest writes.
+  uint16_t available_end_ = 0;
   uint16_t next_used_ = 0;
   // The used index when the guest was last told.
   uint16_t notified_ = 0;

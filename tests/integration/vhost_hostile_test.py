@@ -791,5 +791,111 @@ class Rings(HostileCase):
                 self.assertEqual(len(guest.read(4096 * at, 4096)), 4096)
 
 
+class Crowds(HostileCase):
+    """So many requests under way that several threads serve the queue."""
+
+    DEPTH = 20  # A request has three of 64 descriptors.
+    ROOM = 64 << 10
+
+    @contextlib.contextmanager
+    def crowd(self):
+        """A guest whose requests take long, and many of them under way."""
+        self.attacks += 1
+        guest = self.let_in(lambda path: Disk(path, size=64, room=self.ROOM))
+        try:
+            guest.start()
+            for _ in range(6):
+                self.submit_many(guest)
+                while guest.queues[0].chains:
+                    guest.queues[0].await_used()
+            self.submit_many(guest)
+            time.sleep(self.random.random() / 1000)
+            yield guest
+        finally:
+            guest.close()
+            self.look()
+
+    def submit_many(self, guest):
+        half = self.random.randbytes(self.ROOM // 2) + bytes(self.ROOM // 2)
+        for at in range(self.DEPTH):
+            sector = at * (self.ROOM // 512)
+            if at % 2:
+                guest.submit(IN, sector, length=self.ROOM, kick=False)
+            else:
+                guest.submit(OUT, sector, half, kick=False)
+        guest.queues[0].kick()
+
+    def for_a_while(self):
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            yield
+
+    def test_leave(self):
+        for _ in self.for_a_while():
+            with self.crowd():
+                pass
+
+    def test_take_memory_away(self):
+        for _ in self.for_a_while():
+            with self.crowd() as guest, contextlib.suppress(*ENDS):
+                size = self.random.choice((0, 4096, 8192, guest.memory.size // 2))
+                os.ftruncate(guest.memory.fd, size)
+                self.settle(guest)
+
+    def test_stop_and_go_on(self):
+        """Whatever stops it, all that was taken is answered, and nothing twice."""
+        for _ in self.for_a_while():
+            with self.crowd() as guest:
+                ring = guest.queues[0]
+                base = guest.stop_queue(ring)
+                self.assertEqual(base, ring.used_index())
+                self.assertLessEqual(len(ring.take_used()), self.DEPTH)
+                guest.start_queue(ring, base)
+                ring.kick()
+                while ring.chains:
+                    ring.await_used()
+                self.assertEqual(ring.used_index(), ring.next_available)
+
+    def test_change_the_setup(self):
+        table = struct.pack("<II", 1, 0)
+        for _ in self.for_a_while():
+            with self.crowd() as guest, contextlib.suppress(*ENDS):
+                full = os.eventfd(0)
+                os.eventfd_write(full, U64 - 1)
+                small = Memory(MIB)
+                fds = {
+                    vhost_wire.SET_MEM_TABLE: [small.fd],
+                    vhost_wire.SET_VRING_CALL: [full],
+                    vhost_wire.SET_VRING_KICK: [full],
+                }
+                payloads = {vhost_wire.SET_MEM_TABLE: table + small.region()}
+                for _ in range(3):
+                    request = self.random.choice(
+                        (
+                            *fds,
+                            vhost_wire.SET_VRING_ENABLE,
+                            vhost_wire.SET_STATUS,
+                            vhost_wire.RESET_DEVICE,
+                        )
+                    )
+                    payload = payloads.get(request, bytes(8))
+                    guest.wire.send(request, payload, fds.get(request, ()))
+                os.close(full)
+                small.close()
+                self.settle(guest)
+
+    def test_one_chain_many_times(self):
+        """Threads serve the same buffers at once."""
+        for _ in self.for_a_while():
+            with self.crowd() as guest, contextlib.suppress(*ENDS):
+                ring = guest.queues[0]
+                ring.publish(*[next(iter(ring.chains))] * 40)
+                ring.kick()
+                for _ in range(20):
+                    place = self.random.randrange(ring.table, ring.end)
+                    guest.memory.map[place] = self.random.randrange(256)
+                self.settle(guest)
+
+
 if __name__ == "__main__":
     main()

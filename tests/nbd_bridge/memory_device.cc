@@ -1,6 +1,7 @@
 #include "tests/nbd_bridge/memory_device.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,7 +9,13 @@
 
 namespace ramvol::testing {
 
+void MemoryVolume::Sleep() const {
+  const std::chrono::microseconds delay = delay_;
+  if (delay.count() != 0) std::this_thread::sleep_for(delay);
+}
+
 absl::Status MemoryVolume::Read(uint64_t offset, absl::Span<char> out) {
+  Sleep();
   MutexLock lock(&mu_);
   ++held_reads_;
   while (held_) released_.Wait(&mu_);
@@ -23,6 +30,7 @@ absl::Status MemoryVolume::Read(uint64_t offset, absl::Span<char> out) {
 }
 
 absl::Status MemoryVolume::Write(uint64_t offset, absl::Span<const char> data) {
+  Sleep();
   MutexLock lock(&mu_);
   if (!failure_.ok()) return failure_;
   if (offset > bytes_.size() || data.size() > bytes_.size() - offset) {

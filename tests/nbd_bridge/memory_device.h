@@ -3,6 +3,7 @@
 #define RAMVOL_TESTS_NBD_BRIDGE_MEMORY_DEVICE_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -46,6 +47,8 @@ class MemoryVolume {
 
   // All calls fail with it from now on, unless it is OK.
   void FailWith(absl::Status status);
+  // Each read and write takes this longer from now on.
+  void Delay(std::chrono::microseconds delay) { delay_ = delay; }
   // Between Hold and Release, reads wait.
   void HoldReads();
   void ReleaseReads();
@@ -55,9 +58,11 @@ class MemoryVolume {
   // Where the extent that begins at `offset` ends, at most `end`.
   uint64_t ExtentEndLocked(uint64_t offset, uint64_t end, bool hole)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Sleep() const;
   bool IsHoleLocked(uint64_t offset) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const uint64_t size_bytes_;
+  std::atomic<std::chrono::microseconds> delay_{};
   Mutex mu_;
   CondVar released_;
   std::vector<char> bytes_ ABSL_GUARDED_BY(mu_);

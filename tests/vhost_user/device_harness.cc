@@ -10,8 +10,10 @@
 
 namespace ramvol::testing {
 
-DeviceHarness::DeviceHarness(uint64_t size_bytes, bool read_only)
-    : volume_(&exports_.Add("disk", size_bytes, read_only)) {}
+DeviceHarness::DeviceHarness(uint64_t size_bytes, bool read_only,
+                             int max_threads)
+    : max_threads_(max_threads),
+      volume_(&exports_.Add("disk", size_bytes, read_only)) {}
 
 DeviceHarness::~DeviceHarness() { (void)Join(); }
 
@@ -45,7 +47,8 @@ void DeviceHarness::Serve(int socket) {
                                 shutdown(socket, SHUT_RDWR);
                               },
                           .threads = threads_,
-                          .stats = stats_});
+                          .stats = stats_,
+                          .max_threads = max_threads_});
   {
     MutexLock lock(&mu_);
     session_ = &session;

@@ -13,6 +13,7 @@
 #include "base/mutex.h"
 #include "tests/nbd_bridge/memory_device.h"
 #include "tests/vhost_user/front_end.h"
+#include "vhost_user/device.h"
 #include "vhost_user/session.h"
 #include "vhost_user/stats.h"
 
@@ -21,7 +22,8 @@ namespace ramvol::testing {
 // One connection at a time.
 class DeviceHarness {
  public:
-  explicit DeviceHarness(uint64_t size_bytes, bool read_only = false);
+  explicit DeviceHarness(uint64_t size_bytes, bool read_only = false,
+                         int max_threads = vhost::DefaultDeviceThreads());
   ~DeviceHarness();
 
   // A front-end whose session runs in a thread.
@@ -38,6 +40,7 @@ class DeviceHarness {
   void Serve(int socket);
   void Note(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
 
+  const int max_threads_;
   MemoryExports exports_{/*synchronous=*/true};
   MemoryVolume* volume_;
   vhost::VhostStats stats_;

@@ -3,6 +3,8 @@
 // different sizes, direct and indirect.
 #include <linux/virtio_blk.h>
 
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -48,7 +50,7 @@ class Model {
         event_index_(event_index),
         memory_(size_t{64} << 20),
         bytes_(kSectors * kSector, 0),
-        harness_(kSectors * kSector) {
+        harness_(kSectors * kSector, /*read_only=*/false, /*max_threads=*/4) {
     for (int i = 0; i < 3; ++i) {
       const uint16_t size = static_cast<uint16_t>(64 << Below(3));
       lanes_.push_back(std::make_unique<Lane>(&memory_, size, event_index));
@@ -69,7 +71,9 @@ class Model {
     return static_cast<int>(random_() % static_cast<uint64_t>(n));
   }
 
+  // Sometimes all takes long, so that several threads serve a queue.
   void Connect() {
+    harness_.volume().Delay(std::chrono::microseconds(50 * Below(3)));
     front_ = harness_.Connect();
     const uint64_t without =
         event_index_ ? 0 : vhost::Bit(VIRTIO_RING_F_EVENT_IDX);
@@ -94,7 +98,9 @@ class Model {
 
   void Step() {
     const size_t lane = Below(static_cast<int>(lanes_.size()));
-    switch (Below(8)) {
+    switch (Below(9)) {
+      case 8:
+        return MixSome(lane);
       case 0:
       case 1:
       case 2:
@@ -159,6 +165,40 @@ class Model {
                 0)
           << "sectors " << sector << " to " << sector + sectors;
     }
+  }
+
+  // Reads and writes of ranges that do not overlap, which may end in any order,
+  // and then a flush.
+  void MixSome(size_t lane) {
+    TestDisk& disk = lanes_[lane]->disk;
+    const uint64_t each = kSectors / lanes_.size() / kDepth;
+    std::array<uint64_t, kDepth> sectors;
+    std::array<uint32_t, kDepth> lengths;
+    for (int slot = 0; slot < kDepth; ++slot) {
+      const uint64_t sector = FirstOf(lane) + each * slot + Below(8);
+      const bool writes = Below(2) == 0;
+      sectors[slot] = sector;
+      const uint32_t bytes = kSector * (1 + Below(16));
+      if (writes) {
+        std::memset(disk.data(slot), Below(256), bytes);
+        std::memcpy(&bytes_[sector * kSector], disk.data(slot), bytes);
+      } else {
+        // What was there before must go.
+        std::memset(disk.data(slot), 0x55, bytes);
+      }
+      lengths[slot] = bytes;
+      disk.Start(slot, writes ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, sector,
+                 bytes, Below(2) == 0, 1 + Below(6), Below(2) == 0);
+    }
+    disk.Kick();
+    AwaitOk(disk, kDepth);
+    for (int slot = 0; slot < kDepth; ++slot) {
+      ASSERT_EQ(std::memcmp(disk.data(slot), &bytes_[sectors[slot] * kSector],
+                            lengths[slot]),
+                0)
+          << "slot " << slot;
+    }
+    ASSERT_EQ(disk.Do(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
   }
 
   void Zero(size_t lane) {
