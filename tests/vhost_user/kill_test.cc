@@ -1,5 +1,7 @@
 // Back-ends that are killed at any moment, one after the other, over one ring:
-// each request is answered once, and what it wrote is there.
+// each request is answered once, and what it wrote is there. Several requests
+// are under way at a time and end in any order, so that only the record of what
+// was in flight tells which ones are to be done again.
 #include <linux/virtio_blk.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -7,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +17,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -39,6 +43,8 @@ using vhost::Request;
 constexpr size_t kDiskBytes = 1 << 20;
 constexpr uint32_t kBlock = 4096;
 constexpr int kDepth = 16;
+// After so many requests a back-end knows that they take long.
+constexpr uint64_t kEnough = 150;
 
 // Bytes in memory that processes share.
 class SharedDevice final : public block::BlockDevice {
@@ -53,8 +59,11 @@ class SharedDevice final : public block::BlockDevice {
     std::memcpy(out.data(), bytes_ + offset, out.size());
     done->Done(absl::OkStatus());
   }
+  // Slow enough for several threads, and of different lengths.
   void Write(uint64_t offset, absl::Span<const char> data,
              block::Completion* done) override {
+    std::this_thread::sleep_for(std::chrono::microseconds(
+        20 + 20 * (static_cast<unsigned char>(data[0]) % 8)));
     std::memcpy(bytes_ + offset, data.data(), data.size());
     done->Done(absl::OkStatus());
   }
@@ -86,7 +95,8 @@ class SharedDevice final : public block::BlockDevice {
                          {.id = "disk",
                           .failed = [](const absl::Status&) { std::abort(); },
                           .threads = threads,
-                          .stats = stats});
+                          .stats = stats,
+                          .max_threads = 4});
   for (;;) {
     auto message = vhost::Receive(socket);
     if (!message.ok() || !message->has_value()) _exit(1);
@@ -166,6 +176,7 @@ class KillTest : public ::testing::Test {
     ASSERT_GE(slot, 0) << "no answer";
     ASSERT_TRUE(free_.insert(slot).second) << "a second answer";
     ASSERT_EQ(disk_.status(slot), VIRTIO_BLK_S_OK);
+    ++answered_;
   }
   void AwaitAll() {
     while (free_.size() < kDepth && !HasFatalFailure()) {
@@ -179,6 +190,7 @@ class KillTest : public ::testing::Test {
   char* const bytes_;
   std::string model_;
   std::set<int> free_;
+  uint64_t answered_ = 0;
   vhost::InflightArea area_ = {0, 0, 1, 64, 0};
   vhost::Descriptor region_;
   pid_t child_ = -1;
@@ -195,14 +207,12 @@ TEST_F(KillTest, AnswersEachRequestOnce) {
     Start();
     ASSERT_FALSE(HasFatalFailure());
     // Some are done, and some are under way when it is killed.
-    for (uint64_t steps = random() % 200; steps > 0; --steps) {
-      StartWrites(random, 1 + random() % 4);
-      for (int slot = disk_.Poll(); slot >= 0; slot = disk_.Poll()) {
-        TakeAnswer(slot);
-      }
+    const uint64_t enough = answered_ + kEnough + random() % 100;
+    while (answered_ < enough) {
+      StartWrites(random, 1 + random() % kDepth);
+      TakeAnswer(disk_.Wait());
       ASSERT_FALSE(HasFatalFailure());
     }
-    StartWrites(random, random() % kDepth);
     Kill();
   }
   Start();
