@@ -256,8 +256,8 @@ grpc::Status ControllerService::ControllerGetCapabilities(
     grpc::ServerContext*, const ::csi::v1::ControllerGetCapabilitiesRequest*,
     ::csi::v1::ControllerGetCapabilitiesResponse* response) {
   using Rpc = ControllerServiceCapability::RPC;
-  // Without EXPAND_VOLUME, though it answers: one controller of all nodes' would
-  // be asked, and a volume is on one node. NodeExpandVolume does it all.
+  // Without EXPAND_VOLUME, though it answers: one controller of all nodes'
+  // would be asked, and a volume is on one node. NodeExpandVolume does it all.
   for (const auto type :
        {Rpc::CREATE_DELETE_VOLUME, Rpc::LIST_VOLUMES, Rpc::GET_CAPACITY,
         Rpc::CREATE_DELETE_SNAPSHOT, Rpc::LIST_SNAPSHOTS, Rpc::GET_SNAPSHOT,

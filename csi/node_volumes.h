@@ -99,9 +99,9 @@ class NodeVolumes {
   absl::Status Unpublish(const std::string& handle, const std::string& target,
                          absl::Time deadline);
 
-  // Lets the volume grow to what is required, then device and file system to the
-  // volume's size, and returns it. NOT_FOUND: it is not at `path`. Otherwise the
-  // errors of Volumes::Expand.
+  // Lets the volume grow to what is required, then device and file system to
+  // the volume's size, and returns it. NOT_FOUND: it is not at `path`.
+  // Otherwise the errors of Volumes::Expand.
   absl::StatusOr<uint64_t> Expand(const std::string& handle,
                                   const std::string& path,
                                   const SizeRange& size, absl::Time deadline);
