@@ -216,7 +216,9 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
   ASSERT_THAT(
       node_.Stage("forgotten", folder_ + "/f", {.block = true}, Later()),
       IsOk());
-  const auto parameters = ParseParameters({}, /*is_inline=*/true);
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
   ASSERT_THAT(
       node_.PublishInline("csi-gone", target_, *parameters, {}, Later()),
       IsOk());
@@ -247,18 +249,17 @@ TEST_F(NodeVolumesTest, CountsWhatItCannotCleanUp) {
 
 TEST_F(NodeVolumesTest, GrowthReachesTheDevice) {
   ASSERT_THAT(Stage(), IsOk());
-  ASSERT_THAT(world_.volumes().Expand("v", {.required_bytes = 2 << 20}),
-              IsOk());
   commands_.Taken();
-  const auto bytes = node_.Expand("v", staging_, Later());
+  const SizeRange twice = {.required_bytes = 2 << 20};
+  const auto bytes = node_.Expand("v", staging_, twice, Later());
   ASSERT_THAT(bytes, IsOk());
   EXPECT_EQ(*bytes, 2 << 20);
   EXPECT_EQ(attacher_.grown_bytes(), 2 << 20);
   EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("resize2fs")));
-  EXPECT_THAT(node_.Expand("v", folder_ + "/elsewhere", Later()),
+  EXPECT_THAT(node_.Expand("v", folder_ + "/elsewhere", twice, Later()),
               StatusIs(StatusCode::kNotFound, _));
   attacher_.FailWith(absl::FailedPreconditionError("with the next staging"));
-  EXPECT_THAT(node_.Expand("v", staging_, Later()),
+  EXPECT_THAT(node_.Expand("v", staging_, twice, Later()),
               StatusIs(StatusCode::kFailedPrecondition, _));
 }
 
