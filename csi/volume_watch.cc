@@ -92,8 +92,10 @@ void VolumeWatch::LogReach(const absl::Status& reached) {
 void VolumeWatch::Look() {
   const MutexLock look(&look_mu_);
   const auto server = volumes_->client().GetServerInfo();
-  const auto all = volumes_->List();
-  const absl::Status reached = server.ok() ? all.status() : server.status();
+  // One wait for a server that is away is enough.
+  const absl::StatusOr<std::vector<v1::Volume>> all =
+      server.ok() ? volumes_->List() : server.status();
+  const absl::Status& reached = all.status();
   LogReach(reached);
   if (!reached.ok()) return Keep({});
   Devices devices;
