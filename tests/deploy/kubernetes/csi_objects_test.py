@@ -88,7 +88,7 @@ class ObjectsTest(unittest.TestCase):
         self.assertEqual(found["volumeBindingMode"], "WaitForFirstConsumer")
         self.assertIs(found["allowVolumeExpansion"], True)
         self.assertEqual(found["reclaimPolicy"], "Delete")
-        self.assertNotIn("parameters", found)
+        self.assertEqual(found["parameters"], {"class": "ramvol"})
 
     def test_classes(self):
         documents = HELM.render(CSI_EVERYTHING)
@@ -97,10 +97,11 @@ class ObjectsTest(unittest.TestCase):
             scratch["metadata"]["annotations"],
             {"storageclass.kubernetes.io/is-default-class": "true"},
         )
-        self.assertEqual(scratch["parameters"], {"zstdLevel": "3"})
+        self.assertEqual(scratch["parameters"], {"class": "scratch", "zstdLevel": "3"})
         golden = find(documents, "StorageClass", "golden")
         self.assertEqual(
-            golden["parameters"], {"image": "@golden", "memoryLimit": "25%"}
+            golden["parameters"],
+            {"class": "golden", "image": "@golden", "memoryLimit": "25%"},
         )
         self.assertEqual(golden["reclaimPolicy"], "Retain")
         self.assertIs(golden["allowVolumeExpansion"], False)
