@@ -11,7 +11,7 @@ readonly helm_version=3.12.3 prometheus_operator_version=0.85.0
 readonly kubernetes_versions=(1.27.16 1.30.14 1.34.4 1.37.2)
 readonly csi_sanity_version=5.6.0 external_snapshotter_version=8.7.0
 # The Go for what Debian's is too old for.
-readonly go_version=1.25.0
+readonly go_version=1.26.0
 readonly grafana_schema_version=13.2.3 typescript_version=5.8.3
 readonly grpc_js_version=1.14.7 grpc_proto_loader_version=0.8.1
 # The checksums are of PyPI's wheels for x86_64 and aarch64.

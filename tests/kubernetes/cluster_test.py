@@ -1,0 +1,337 @@
+"""Volumes of ramvol in pods of a real Kubernetes node: run by `./dev cluster`."""
+
+import argparse
+import contextlib
+import glob
+import json
+import os
+import signal
+import string
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import own_machine
+from cluster import NODE, PATIENCE, Cluster, wait_until
+from machine_images import Images
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, f"{os.path.dirname(HERE)}/csi")
+import csi_node
+
+NAMESPACE = "ramvol"
+SOCKETS = "/run/ramvol-csi"
+MIB = 1 << 20
+
+
+def manifest(name, **values):
+    with open(f"{HERE}/manifests/{name}.yaml", encoding="utf-8") as file:
+        text = file.read()
+    if not values:
+        return text
+    quoted = {key: json.dumps(value) for key, value in values.items()}
+    return string.Template(text).substitute(quoted)
+
+
+def say(what, seconds):
+    print(f"  {what}: {seconds:.1f} s", file=sys.stderr)
+
+
+class Test(unittest.TestCase):
+    cluster = command_line = None  # Of all tests, which run one after another.
+
+    def setUp(self):
+        print(f"\n{self.id().split('.')[-1]}", file=sys.stderr)
+
+    def tearDown(self):
+        """Everything is deleted, and then nothing is left."""
+        began = time.monotonic()
+        for kind in ("pods", "volumesnapshots", "pvc"):
+            self.cluster.kubectl("delete", kind, "--all", "--wait")
+        wait_until("no volumes", lambda: not self.cluster.get("pv")["items"])
+        say("all deleted", time.monotonic() - began)
+        self.assertEqual(self.ramvol("ls", "--quiet").split(), ["golden"])
+        snapshots = json.loads(self.ramvol("snapshot", "ls", "--output=json"))
+        self.assertEqual(snapshots, {"snapshots": []})
+        self.assertEqual(left_on_node(), [])
+
+    @classmethod
+    def tearDownClass(cls):
+        """Nothing of the driver is left, but the folders that it had."""
+        cls.cluster.helm("uninstall", "ramvol", f"--namespace={NAMESPACE}", "--wait")
+        pods = (f"--namespace={NAMESPACE}", "pods")
+        wait_until("no pods", lambda: not cls.cluster.get(*pods)["items"])
+        left = left_on_node() + glob.glob(f"{SOCKETS}/*.sock")
+        left += glob.glob("/var/lib/kubelet/plugins*/csi.ramvol.dev*.sock")
+        assert not left, left
+
+    def ramvol(self, *words):
+        command = [self.command_line, "--server", f"unix:{SOCKETS}/grpc.sock", *words]
+        return subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
+        ).stdout
+
+    def apply(self, text):
+        self.cluster.kubectl("apply", "-f", "-", input=text)
+
+    def phase(self, pod):
+        return self.cluster.get("pod", pod)["status"].get("phase")
+
+    def succeed(self, pod, began):
+        """The pod's output, once it has ended well."""
+        phases = ("Succeeded", "Failed")
+        try:
+            phase = wait_until(
+                pod, lambda: self.phase(pod) in phases and self.phase(pod)
+            )
+        except AssertionError:
+            print(self.cluster.kubectl("describe", "pod", pod), file=sys.stderr)
+            raise
+        say(f"{pod} succeeded", time.monotonic() - began)
+        text = self.cluster.kubectl("logs", pod)
+        self.assertEqual(phase, "Succeeded", text)
+        return text
+
+    def run_pod(self, name, claim, command, kind="pod"):
+        began = time.monotonic()
+        self.apply(manifest(kind, NAME=name, CLAIM=claim, COMMAND=command))
+        text = self.succeed(name, began)
+        self.cluster.kubectl("delete", "pod", name, "--wait")
+        return text
+
+    def test_ephemeral_volumes(self):
+        began = time.monotonic()
+        self.apply(manifest("ephemeral"))
+        lines = self.succeed("ephemeral", began).split()
+        self.assertEqual(lines[2:], ["scratch", "inline"])
+        # Kilobytes, without what ext4 needs.
+        self.assertGreater(int(lines[0]), 900 * 1024)
+        self.assertGreater(int(lines[1]), 100 * 1024)
+
+    def test_claims_outlive_pods(self):
+        self.apply(manifest("claims"))
+        self.run_pod("first", "files", "echo kept > /files/file")
+        self.assertEqual(self.run_pod("second", "files", "cat /files/file"), "kept\n")
+        write = "printf kept | dd of=/dev/disk conv=notrunc,fsync 2>/dev/null"
+        self.run_pod("third", "disk", write, kind="disk_pod")
+        read = "dd if=/dev/disk bs=4 count=1 2>/dev/null"
+        self.assertEqual(self.run_pod("fourth", "disk", read, kind="disk_pod"), "kept")
+
+    def test_clones_and_snapshots(self):
+        self.apply(manifest("claims"))
+        self.run_pod("first", "files", "echo monday > /files/file")
+        began = time.monotonic()
+        self.apply(manifest("snapshot"))
+        wait_until(
+            "snapshot",
+            lambda: (
+                self.cluster.get("volumesnapshot", "monday")
+                .get("status", {})
+                .get("readyToUse")
+            ),
+        )
+        say("snapshot ready", time.monotonic() - began)
+        self.run_pod("second", "files", "echo tuesday > /files/file")
+        self.apply(manifest("copies"))
+        self.assertEqual(self.run_pod("third", "clone", "cat /files/file"), "tuesday\n")
+        change = "cat /files/file; echo restored > /files/file"
+        self.assertEqual(self.run_pod("fourth", "restored", change), "monday\n")
+        self.assertEqual(self.run_pod("fifth", "files", "cat /files/file"), "tuesday\n")
+
+    def test_golden_image(self):
+        self.apply(manifest("golden"))
+        self.assertEqual(self.run_pod("first", "copy", "cat /files/file"), "golden")
+
+    def test_growth_while_mounted(self):
+        self.apply(manifest("growing"))
+        self.hold("holder", "growing")
+        patch = {"spec": {"resources": {"requests": {"storage": "800Mi"}}}}
+        began = time.monotonic()
+        self.cluster.kubectl("patch", "pvc", "growing", "-p", json.dumps(patch))
+        wait_until("growth", lambda: self.claim_size("growing") == "800Mi")
+        say("grown", time.monotonic() - began)
+        size = self.cluster.kubectl("exec", "holder", "--", "df", "/files")
+        self.assertGreater(int(size.split()[-5]), 700 * 1024)
+
+    def hold(self, pod, claim):
+        """The claim, until the pod is deleted."""
+        self.apply(manifest("pod", NAME=pod, CLAIM=claim, COMMAND="sleep 1000000"))
+        wait_until(pod, lambda: self.phase(pod) == "Running")
+
+    def claim_size(self, claim):
+        return self.cluster.get("pvc", claim)["status"]["capacity"]["storage"]
+
+    def test_restart_of_ramvold(self):
+        self.apply(manifest("claims"))
+        began = time.monotonic()
+        self.apply(manifest("fio"))
+        wait_until("fio", lambda: self.phase("fio") == "Running")
+        time.sleep(5)
+        self.cluster.restart("ramvol-csi-server", NAMESPACE)
+        self.assertEqual(self.phase("fio"), "Running")
+        text = self.succeed("fio", began)
+        job = json.loads(text[text.index("{") :])["jobs"][0]
+        self.assertEqual(job["error"], 0)
+        self.assertGreaterEqual(job["job_runtime"], 20_000)
+        pause = max(job[way]["clat_ns"]["max"] for way in ("read", "write"))
+        say("longest operation", pause / 1e9)
+
+    def test_restart_of_the_driver(self):
+        """By FUSE its pods get errors, and the next ones have the data."""
+        self.apply(manifest("claims"))
+        self.run_pod("first", "files", "echo kept > /files/file")
+        self.hold("holder", "files")
+        self.cluster.restart("ramvol-csi", NAMESPACE)
+        self.cluster.kubectl("delete", "pod", "holder", "--wait")
+        self.assertEqual(self.run_pod("last", "files", "cat /files/file"), "kept\n")
+
+    def test_restart_of_a_sidecar(self):
+        """It has a copy of what is mounted, but holds nothing."""
+        self.apply(manifest("claims"))
+        self.hold("holder", "files")
+        before = self.restarts("csi-resizer")
+        for path in glob.glob("/proc/[0-9]*/comm"):
+            with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+                if file.read() == "csi-resizer\n":
+                    os.kill(int(path.split("/")[2]), signal.SIGKILL)
+        wait_until("restart", lambda: self.restarts("csi-resizer") > before)
+
+    def restarts(self, container):
+        """How often a container of the driver's pod was started again."""
+        label = "--selector=app.kubernetes.io/name=ramvol-csi"
+        pod = self.cluster.get(f"--namespace={NAMESPACE}", "pod", label)["items"][0]
+        statuses = pod["status"]["containerStatuses"]
+        return {each["name"]: each["restartCount"] for each in statuses}[container]
+
+    def test_kubelet_reports_usage(self):
+        self.apply(manifest("claims"))
+        self.hold("holder", "files")
+        write = "dd if=/dev/zero of=/files/file bs=1M count=100 conv=fsync"
+        self.cluster.kubectl("exec", "holder", "--", "sh", "-c", write)
+        path = f"/api/v1/nodes/{NODE}/proxy/stats/summary"
+
+        def used():
+            summary = json.loads(self.cluster.kubectl("get", f"--raw={path}"))
+            for pod in summary["pods"]:
+                for volume in pod.get("volume", []):
+                    if volume.get("pvcRef", {}).get("name") == "files":
+                        return volume["usedBytes"] > 90 * MIB
+            return False
+
+        wait_until("usage", used)
+
+
+class Result(unittest.TextTestResult):
+    """Tells of the node when a test fails, before that is cleaned up."""
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        print(self.failures[-1][1], file=sys.stderr)
+        Test.cluster.tell()
+
+
+def left_on_node():
+    """What volumes were, and nobody uses."""
+    return (
+        [t for t in csi_node.mounts_below("/var/lib/kubelet") if "csi" in t]
+        + list(csi_node.loops_below("/var/lib/kubelet"))
+        + csi_node.servers_below("/var/lib/kubelet")
+        + glob.glob("/var/lib/kubelet/plugins/csi.ramvol.dev/volumes/*")
+        + glob.glob("/var/lib/kubelet/plugins/kubernetes.io/csi/csi.ramvol.dev/*")
+    )
+
+
+def sweep():
+    """Takes away what a test that ended early has left of this machine's devices."""
+    for target in csi_node.mounts_below("/var/lib/kubelet"):
+        subprocess.run(["umount", "--lazy", target], check=False)
+    for device in csi_node.loops_below("/var/lib/kubelet"):
+        subprocess.run(["losetup", "--detach", device], check=False)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kubernetes", required=True, help="its programs")
+    parser.add_argument("--debian", required=True, help="unpacked packages")
+    parser.add_argument("--sidecars", required=True, help="of CSI drivers")
+    parser.add_argument("--chart", required=True)
+    parser.add_argument("--helm", required=True)
+    parser.add_argument("--keep", action="store_true", help="wait at the end")
+    parser.add_argument("--bin", required=True, help="what Bazel built")
+    parser.add_argument("tests", nargs="*")
+    return parser.parse_args()
+
+
+def make_golden_image():
+    """A file system, where the values of the chart say that it is."""
+    os.makedirs("/run/images/files")
+    with open("/run/images/files/file", "w", encoding="utf-8") as file:
+        file.write("golden")
+    command = [
+        "mkfs.ext4",
+        "-q",
+        "-d",
+        "/run/images/files",
+        "/run/images/golden",
+        "64M",
+    ]
+    subprocess.run(command, check=True)
+
+
+def install(cluster, options):
+    """As docs/kubernetes.md says, and what the cluster has to have before."""
+    cluster.kubectl("apply", "-f", f"{options.sidecars}/crds")
+    cluster.kubectl("apply", "-f", "-", input=manifest("snapshots"))
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    values = ("--values", f"{HERE}/manifests/values.yaml", f"--namespace={NAMESPACE}")
+    cluster.helm("install", "ramvol", options.chart, *values, "--wait")
+
+
+def rendered(options):
+    """What the chart and the tests put into the cluster."""
+    chart = subprocess.run(
+        [options.helm, "template", "ramvol", options.chart, "--kube-version=1.34.4"]
+        + ["--api-versions=snapshot.storage.k8s.io/v1"]
+        + [f"--values={HERE}/manifests/values.yaml"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    return chart + manifest("snapshots")
+
+
+def main():
+    options = parse_arguments()
+    own_machine.enter()
+    folder = tempfile.mkdtemp(prefix="ramvol-cluster.", dir="/run")
+    began = time.monotonic()
+    images = Images(folder, options.bin, options.sidecars).make(rendered(options))
+    say("images made", time.monotonic() - began)
+    cluster = Test.cluster = Cluster(folder, options)
+    Test.command_line = f"{options.bin}/client/cli/ramvol"
+    with contextlib.ExitStack() as stack:
+        stack.callback(sweep)
+        stack.callback(cluster.stop)
+        began = time.monotonic()
+        cluster.start(images)
+        say("cluster ready", time.monotonic() - began)
+        make_golden_image()
+        began = time.monotonic()
+        install(cluster, options)
+        say("ramvol ready", time.monotonic() - began)
+        tests = [f"Test.{name}" for name in options.tests]
+        runner = unittest.TextTestRunner(resultclass=Result)
+        result = unittest.main(
+            argv=["cluster_test", *tests], testRunner=runner, exit=False
+        ).result
+        if options.keep:
+            print(f"KUBECONFIG={cluster.config}", file=sys.stderr)
+            with contextlib.suppress(KeyboardInterrupt):
+                time.sleep(1 << 20)
+    sys.exit(not result.wasSuccessful())
+
+
+if __name__ == "__main__":
+    main()
