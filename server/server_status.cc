@@ -15,6 +15,7 @@ status::ServerState Server::GetState() {
   state.why_not_ready = WhyNotReady();
   state.io_streams = block_service_.io_streams();
   state.nbd_connections = nbd_stats_.Get().connections;
+  state.vhost_user_connections = vhost_stats_.Get().connections;
   const std::array<std::pair<const char*, const DoorStats*>, 3> doors = {
       {{"grpc", grpc_door_.get()},
        {"nbd", &nbd_stats_.door()},

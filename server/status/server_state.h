@@ -16,6 +16,7 @@ struct ServerState {
   std::vector<std::string> nbd_addresses;
   uint64_t grpc_connections = 0;
   uint64_t nbd_connections = 0;
+  uint64_t vhost_user_connections = 0;
   uint64_t io_streams = 0;
 
   // Only what occurred. The strings are label values of the metric.

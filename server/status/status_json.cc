@@ -92,6 +92,7 @@ void AddConnections(JsonWriter& json, const ServerState& state) {
   json.Key("connections").BeginObject();
   Add(json, "grpc", state.grpc_connections);
   Add(json, "nbd", state.nbd_connections);
+  Add(json, "vhost_user", state.vhost_user_connections);
   Add(json, "io_streams", state.io_streams);
   json.EndObject();
   json.Key("turned_away").BeginArray();

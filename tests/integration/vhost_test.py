@@ -3,12 +3,15 @@
 Arguments: the paths of ramvold and ramvol.
 """
 
+import json
 import mmap
 import os
+import re
 import shutil
 import struct
 import tempfile
 import time
+import urllib.request
 
 import vhost_wire
 from vhost_server import GIB, MIB, Case, main, until
@@ -523,6 +526,18 @@ class Volumes(Case):
             lambda: int(self.server.stat(name)["attachedClients"]) == 0,
             "the client to be gone",
         )
+
+    def test_the_status_page_counts_them(self):
+        def connected():
+            url = re.search(r"http://\S+(?=/metrics)", self.server.ready)[0]
+            with urllib.request.urlopen(f"{url}/api/v1/status") as status:
+                return json.load(status)["connections"]["vhost_user"]
+
+        until(lambda: connected() == 0, "guests of before to be gone")
+        guest = self.disk(self.volume()).start()
+        self.assertEqual(connected(), 1)
+        guest.wire.close()
+        until(lambda: connected() == 0, "the guest to be gone")
 
     def test_rename(self):
         name = self.volume()

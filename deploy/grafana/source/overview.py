@@ -9,6 +9,7 @@ from panels import (
     hit_rate,
     latencies,
     process_panels,
+    quantiles,
     row,
     snapshots_table,
     stat,
@@ -21,6 +22,7 @@ USED = "ramvol_memory_used_bytes" + OF_INSTANCE
 LIMIT = "ramvol_memory_limit_bytes" + OF_INSTANCE
 ERRORS = "ramvol_volume_errors_total" + OF_INSTANCE
 OPERATIONS = "ramvol_operation_duration_seconds"
+VHOST_DURATION = "ramvol_vhost_user_request_duration_seconds"
 
 
 def memory_at_a_glance():
@@ -320,6 +322,40 @@ def volumes():
     ]
 
 
+def virtual_machines():
+    return [
+        graph(
+            "Virtual machines",
+            "Devices that are connected over vhost-user. Less than expected: "
+            "`connection_refused` and `connection_ended` in the log say why.",
+            "none",
+            [(f"ramvol_vhost_user_connections{OF_INSTANCE}", "{{instance}}")],
+        ),
+        graph(
+            "Requests of virtual machines",
+            "Answered requests of virtio-blk per second, over vhost-user. ioerr and "
+            "unsupp are failures, as the guest sees them.",
+            "reqps",
+            [
+                (
+                    total_rate(
+                        f"ramvol_vhost_user_requests_total{OF_INSTANCE}",
+                        "request",
+                        "result",
+                    ),
+                    "{{request}} {{result}}",
+                )
+            ],
+        ),
+        graph(
+            "Duration for virtual machines",
+            "Median and 99th percentile from when a request is taken to its answer.",
+            "s",
+            quantiles(VHOST_DURATION, OF_INSTANCE, "request"),
+        ),
+    ]
+
+
 def pauses():
     return heatmap(
         "Pause of writers",
@@ -416,6 +452,8 @@ def make():
             recompressed_frames(),
             *compression(),
             *process_panels("ramvol_memory_limit_bytes"),
+            row("Virtual machines"),
+            *virtual_machines(),
             row("Volumes"),
             *volumes(),
             row("Snapshots and clones"),

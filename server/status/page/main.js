@@ -211,8 +211,9 @@ class Page {
     this.card("writes", perSecond(now.writes_per_second ?? null), bytesPerSecond(now.written_bytes_per_second ?? null));
     this.card(
       "clients",
-      count(connections.grpc + connections.nbd),
-      `gRPC ${count(connections.grpc)}, NBD ${count(connections.nbd)}; memory ${bytes(clients.used_bytes)}` +
+      count(connections.grpc + connections.nbd + connections.vhost_user),
+      `gRPC ${count(connections.grpc)}, NBD ${count(connections.nbd)}, ` +
+        `vhost-user ${count(connections.vhost_user)}; memory ${bytes(clients.used_bytes)}` +
         (clients.waiting_clients ? `; ${count(clients.waiting_clients)} wait` : ""),
     );
     this.showErrors(status, now);

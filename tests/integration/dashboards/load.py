@@ -2,12 +2,19 @@
 
 import itertools
 import json
+import os
 import random
 import subprocess
+import sys
 import threading
 import time
 
 import nbd
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(_HERE))
+
+import vhost_wire
 
 KIB, MIB = 1 << 10, 1 << 20
 TEXT = b"All work and no play makes Jack a dull boy. " * 1500
@@ -43,6 +50,7 @@ class Load:
                 self._fill_the_server,
                 self._use_the_bridge,
                 self._call_the_driver,
+                self._be_a_guest,
                 self._break_the_way,
             )
         ]
@@ -210,6 +218,16 @@ class Load:
         handle = self._connect("spare-1", way="bridge")
         while not self.over.wait(0.1):
             allow("EIO", lambda: handle.pread(4096, 0))
+
+    def _be_a_guest(self):
+        """A virtual machine; writes may fail while the server is full."""
+        guest = vhost_wire.Disk(f"{self.programs.sockets}/guests/spare-2.sock")
+        guest.start()
+        while not self.over.wait(0.01):
+            sector = random.randrange(512) * 128
+            guest.request(vhost_wire.OUT, sector, TEXT[:4096])
+            guest.request(vhost_wire.IN, sector, length=4096)
+        guest.close()
 
     def _break_the_way(self):
         """Shortly, and so long that requests fail with EIO."""

@@ -23,6 +23,7 @@ class Programs:
             ramvold,
             f"--listen=unix:{sockets}/grpc",
             f"--nbd_listen=unix:{sockets}/nbd",
+            f"--vhost_user_dir={sockets}/guests",
             "--metrics_listen=127.0.0.1:0",
             "--memory_limit=256M",
             "--hot_cache=8M",

@@ -31,6 +31,7 @@ class StatusPagesTest : public ::testing::Test {
         [] {
           ServerState state;
           state.why_not_ready = "too \"tired\"";
+          state.vhost_user_connections = 7;
           state.turned_away = {{"nbd", "full", 3}};
           return state;
         },
@@ -78,6 +79,7 @@ TEST_F(StatusPagesTest, AnswersJson) {
       status.body,
       AllOf(HasSubstr(R"("ready":false,"why_not_ready":"too \"tired\"")"),
             HasSubstr(R"({"protocol":"nbd","cause":"full","count":3})"),
+            HasSubstr(R"("nbd":0,"vhost_user":7,)"),
             HasSubstr(R"("volumes":1,)")));
   EXPECT_THAT(Get("/api/v1/volumes").body,
               HasSubstr(R"("labels":{"note":"</script><b>\n"})"));
