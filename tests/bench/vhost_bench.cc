@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -33,6 +34,8 @@ ABSL_FLAG(int, pid, 0, "The server's process.");
 ABSL_FLAG(uint64_t, blocks, 4096, "How much is used, in blocks of 4 KiB.");
 ABSL_FLAG(absl::Duration, time, absl::Seconds(2), "Of each measurement.");
 ABSL_FLAG(bool, fill, true, "Whether all of it is written first.");
+ABSL_FLAG(bool, poll, false,
+          "Whether the client looks for answers instead of sleeping.");
 ABSL_FLAG(bool, write, false, "Whether writes are measured, too.");
 
 namespace {
@@ -91,12 +94,15 @@ class VhostClient final : public Client {
                 block * (kBlock / 512), kBlock, /*indirect=*/true);
   }
   int Wait() override {
-    const int slot = disk_.Wait();
+    int slot = -1;
+    while (polls_ && slot < 0) slot = disk_.Poll();
+    if (!polls_) slot = disk_.Wait();
     RAMVOL_CHECK(slot >= 0 && disk_.status(slot) == VIRTIO_BLK_S_OK);
     return slot;
   }
 
  private:
+  const bool polls_ = absl::GetFlag(FLAGS_poll);
   TestMemory memory_;
   TestRing ring_;
   TestDisk disk_;
@@ -157,7 +163,9 @@ class NbdClient final : public Client {
   void Receive(char* to, size_t bytes) {
     while (bytes > 0) {
       if (begin_ == end_) {
-        const ssize_t got = recv(fd_, buffer_, sizeof(buffer_), 0);
+        const ssize_t got =
+            recv(fd_, buffer_, sizeof(buffer_), polls_ ? MSG_DONTWAIT : 0);
+        if (polls_ && got < 0 && errno == EAGAIN) continue;
         RAMVOL_CHECK(got > 0);
         begin_ = 0;
         end_ = static_cast<size_t>(got);
@@ -174,6 +182,7 @@ class NbdClient final : public Client {
                  static_cast<ssize_t>(all.size()));
   }
 
+  const bool polls_ = absl::GetFlag(FLAGS_poll);
   const int fd_;
   std::string data_;
   char buffer_[256 << 10];
