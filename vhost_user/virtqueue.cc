@@ -148,9 +148,25 @@ absl::StatusOr<bool> Virtqueue::Take(Chain* chain) {
   chain->head = head;
   inflight_.Took(head);
   ++next_available_;
+  Prefetch();
   absl::Status walked = Walk(head, chain);
   if (!walked.ok()) return walked;
   return true;
+}
+
+void Virtqueue::Prefetch() const {
+  const auto ahead = static_cast<uint16_t>(available_end_ - next_available_);
+  const auto head_at = [&](uint16_t index) {
+    return Load(&available_->ring[index & (size_ - 1)]) & (size_ - 1);
+  };
+  // First the descriptor, then the table or the header that it tells of.
+  if (ahead >= 2) {
+    __builtin_prefetch(&descriptors_[head_at(next_available_ + 1)]);
+  }
+  if (ahead >= 1) {
+    const uint64_t next = Load(&descriptors_[head_at(next_available_)].addr);
+    __builtin_prefetch(memory_->AtGuest(next, 1));
+  }
 }
 
 absl::Status Virtqueue::Walk(uint16_t head, Chain* chain) const {

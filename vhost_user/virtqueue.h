@@ -94,6 +94,8 @@ class Virtqueue {
  private:
   absl::Status FindRings(const GuestMemory& memory, const Options& options);
   uint16_t AvailableIndex() const;
+  // Has the processor fetch what Take will read of the next chains.
+  void Prefetch() const;
   absl::Status Walk(uint16_t head, Chain* chain) const;
   absl::Status WalkTable(const char* table, uint32_t entries, uint32_t first,
                          bool in_indirect, Chain* chain) const;
