@@ -47,8 +47,8 @@ wait_for() {
 ramvol() { podman exec "$server" /usr/bin/ramvol "$@"; }
 
 start_server() {
-  podman run --detach --name="$server" --network=none --memory=1g --read-only \
-    --user=0:0 --cap-drop=all --security-opt=no-new-privileges \
+  podman run --detach --name="$server" --no-healthcheck --network=none --memory=1g \
+    --read-only --user=0:0 --cap-drop=all --security-opt=no-new-privileges \
     --env=RAMVOL_SERVER=unix:/run/ramvol/grpc.sock \
     --volume="$work/sockets:/run/ramvol" --volume="$state:/var/lib/ramvol" "$image" \
     --listen=unix:/run/ramvol/grpc.sock --nbd_listen=unix:/run/ramvol/nbd.sock \
