@@ -36,7 +36,7 @@ Client MakeClient(TestServer& server) {
 DriverWorld::DriverWorld(double overcommit)
     : client_(MakeClient(server_)),
       volumes_(client_, {.node_id = "node-1", .overcommit = overcommit}),
-      identity_(&volumes_, &calls_),
+      identity_(&calls_),
       controller_(&volumes_, &locks_, &calls_, {{"attach", "fake"}}, Flusher()),
       groups_(&volumes_),
       group_controller_(&groups_, &locks_, &calls_, Flusher()),

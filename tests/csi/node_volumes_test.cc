@@ -49,6 +49,24 @@ std::string NewFolder() {
   return folder;
 }
 
+Access Block() {
+  Access access;
+  access.block = true;
+  return access;
+}
+
+Access ReadOnly() {
+  Access access;
+  access.read_only_mount = true;
+  return access;
+}
+
+Access ForOnePod() {
+  Access access;
+  access.exclusive = true;
+  return access;
+}
+
 class NodeVolumesTest : public ::testing::Test {
  protected:
   NodeVolumesTest() { world_.CreateVolume("v", kMib); }
@@ -163,25 +181,25 @@ TEST_F(NodeVolumesTest, ADeadDeviceIsReplacedUnlessAPodHasIt) {
 
 TEST_F(NodeVolumesTest, PublishingAgainMustBeTheSame) {
   ASSERT_THAT(Stage(), IsOk());
-  ASSERT_THAT(Publish(target_, {.read_only_mount = true}), IsOk());
-  EXPECT_THAT(Publish(target_, {.read_only_mount = true}), IsOk());
+  ASSERT_THAT(Publish(target_, ReadOnly()), IsOk());
+  EXPECT_THAT(Publish(target_, ReadOnly()), IsOk());
   EXPECT_THAT(Publish(target_),
               StatusIs(StatusCode::kAlreadyExists, HasSubstr("read-only")));
   ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
-  EXPECT_NE(access(target_.c_str(), F_OK), 0);
+  EXPECT_NE(::access(target_.c_str(), F_OK), 0);
   EXPECT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
 }
 
 TEST_F(NodeVolumesTest, AVolumeForOnePodIsForOnePod) {
   ASSERT_THAT(Stage(), IsOk());
-  ASSERT_THAT(Publish(target_, {.exclusive = true}), IsOk());
-  EXPECT_THAT(Publish(target_ + "2", {.exclusive = true}),
+  ASSERT_THAT(Publish(target_, ForOnePod()), IsOk());
+  EXPECT_THAT(Publish(target_ + "2", ForOnePod()),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr(target_)));
   EXPECT_THAT(Publish(target_ + "2"), IsOk());
 }
 
 TEST_F(NodeVolumesTest, BlockDevicesAreNotFormatted) {
-  const Access block = {.block = true};
+  const Access block = Block();
   ASSERT_THAT(Stage(block), IsOk());
   ASSERT_THAT(Publish(target_, block), IsOk());
   EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("mount --bind")));
@@ -213,9 +231,8 @@ TEST_F(NodeVolumesTest, AnInlineVolumeEndsWhenItIsUnpublished) {
 TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
   ASSERT_THAT(Stage(), IsOk());
   world_.CreateVolume("forgotten", kMib);
-  ASSERT_THAT(
-      node_.Stage("forgotten", folder_ + "/f", {.block = true}, Later()),
-      IsOk());
+  ASSERT_THAT(node_.Stage("forgotten", folder_ + "/f", Block(), Later()),
+              IsOk());
   const auto parameters =
       ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
   ASSERT_THAT(parameters, IsOk());
@@ -241,7 +258,7 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
 }
 
 TEST_F(NodeVolumesTest, CountsWhatItCannotCleanUp) {
-  ASSERT_THAT(Stage({.block = true}), IsOk());
+  ASSERT_THAT(Stage(Block()), IsOk());
   attacher_.FailWith(absl::InternalError("stuck"));
   EXPECT_THAT(node_.CleanUp(Later()), ElementsAre(HasSubstr("not detached")));
   EXPECT_EQ(node_.counts().failures, 1);
