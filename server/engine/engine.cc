@@ -23,6 +23,7 @@
 #include "server/engine/content/hot_cache.h"
 #include "server/engine/content/record_list.h"
 #include "server/engine/content/recovery.h"
+#include "server/engine/content/state_root.h"
 #include "server/engine/counters/totals.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/kill_point.h"
@@ -55,7 +56,7 @@ EngineOptions WithDefaults(EngineOptions options) {
 
 // The format of what content/ and volume/ keep in the arena. Change it with any
 // of these structures.
-constexpr uint32_t kStateFormat = 2;
+constexpr uint32_t kStateFormat = 3;
 
 absl::StatusOr<std::unique_ptr<Arena>> MakeArena(const EngineOptions& options,
                                                  std::string* warning) {
@@ -85,7 +86,7 @@ struct Engine::Impl {
         arena(std::move(memory)),
         records(options.state_dir.empty()
                     ? nullptr
-                    : std::make_unique<RecordList>(*arena, ListHead(*arena))),
+                    : std::make_unique<RecordList>(*arena, &root().records)),
         hot(options.hot_cache_bytes),
         evacuator(*arena, [this] { return Tenants(); }),
         compactor(*arena, hot, work, totals),
@@ -288,8 +289,9 @@ struct Engine::Impl {
     return status;
   }
 
-  static RecordList::Head* ListHead(Arena& arena) {
-    return reinterpret_cast<RecordList::Head*>(arena.root_area());
+  // Only with a state_dir.
+  StateRoot& root() const {
+    return *reinterpret_cast<StateRoot*>(arena->root_area());
   }
 
   // Makes volumes of what the last engine left, before anyone else can see
@@ -300,7 +302,7 @@ struct Engine::Impl {
     if (records == nullptr) return result;
     const int64_t began_ns = SteadyNowNs();
     Recovery recovery(*arena, hot);
-    const auto found = recovery.ClaimAll(ListHead(*arena), &result.lost);
+    const auto found = recovery.ClaimAll(&root().records, &result.lost);
     arena->FinishRecovery();
     for (const Recovery::Found& one : found) {
       Restore(one, recovery, &result);

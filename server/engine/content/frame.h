@@ -22,10 +22,11 @@ constexpr size_t MaxStoredBytes(int blocks) {
 
 // The header of a frame. One with no compressed bytes is *outside*: its content
 // is still to be read, and `checksum` says from which image (Outside). It can
-// do all that a frame can but be read. Behind the header lie
-// stored / 4096 page numbers, one for each full page of compressed bytes, and
-// then the rest of the bytes, the tail. So a frame's overhead is 16 bytes, 4
-// for each page, and rounding of the tail (docs/decisions/0001).
+// do all that a frame can but be read, and outlives the process like others.
+// Behind the header lie stored / 4096 page numbers, one for each full page of
+// compressed bytes, and then the rest of the bytes, the tail. So a frame's
+// overhead is 16 bytes, 4 for each page, and rounding of the tail
+// (docs/decisions/0001).
 struct Frame {
   std::atomic<uint32_t> refs;
   // codec::Checksum of the uncompressed blocks.
@@ -37,8 +38,11 @@ struct Frame {
   std::atomic<bool> merged;  // Merging it again would gain nothing.
   // Maps of several volumes refer to it. See Arena::MarkCommon.
   std::atomic<bool> common;
-  uint8_t unused;
+  // Of one that is outside: what is kept of the memory limit for its content,
+  // in units of kRoomUnit.
+  uint8_t room;
 
+  static constexpr uint64_t kRoomUnit = 512;
   static constexpr uint8_t kYoung = 0x80;
 
   bool outside() const { return stored == 0; }
