@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <thread>
 #include <utility>
 
@@ -154,26 +155,62 @@ void LogRecovery(engine::Engine& engine) {
             .count = recovered.volumes});
 }
 
+// Volumes of which a part is to be read from a save that is not there.
+void LogMissing(const engine::Engine& engine, const std::string& why) {
+  for (const char* const after : {"", "@"}) {
+    for (const auto& [name, volume] :
+         engine.List(after, std::numeric_limits<size_t>::max())) {
+      if (volume->completeness() != engine::Completeness::kIncomplete) continue;
+      LogEvent(
+          Event::kDataLoss,
+          {.volume = name,
+           .reason = reason::kDamagedImage,
+           .message = absl::StrCat(
+               "some of it was not read from its save before the server ended, "
+               "and cannot be read: ",
+               why, "; start ramvold with the --save_dir that has that save"),
+           .uid = volume->uid()});
+    }
+  }
+}
+
+// What an earlier server had not read yet of its save.
+absl::Status ResumeSave(saves::SaveDir* saves, engine::Engine& engine) {
+  if (engine.recovered().outside == 0) return absl::OkStatus();
+  if (saves == nullptr) {
+    LogMissing(engine, "there is no --save_dir");
+    return absl::OkStatus();
+  }
+  const absl::Status status = saves->Resume(&engine).status();
+  if (!absl::IsNotFound(status)) return status;
+  LogMissing(engine, std::string(status.message()));
+  return absl::OkStatus();
+}
+
 // What was saved is read, unless newer volumes are there. Null without a
 // save_dir.
 absl::StatusOr<std::unique_ptr<saves::SaveDir>> OpenSaves(
     const ServerOptions& options, engine::Engine& engine) {
-  if (options.save_dir.empty()) return nullptr;
-  auto saves = saves::SaveDir::Open(options.save_dir);
-  if (!saves.ok()) return saves.status();
+  std::unique_ptr<saves::SaveDir> saves;
+  if (!options.save_dir.empty()) {
+    auto opened = saves::SaveDir::Open(options.save_dir);
+    if (!opened.ok()) return opened.status();
+    saves = *std::move(opened);
+  }
   if (engine.recovered().volumes > 0) {
-    LogEvent(Event::kNote,
-             {.message = absl::StrCat("nothing is read from ", options.save_dir,
-                                      ", for ", engine.options().state_dir,
-                                      " has what is newer")});
+    absl::Status resumed = ResumeSave(saves.get(), engine);
+    if (!resumed.ok()) return resumed;
+    if (saves != nullptr && engine.recovered().outside == 0) {
+      LogEvent(Event::kNote,
+               {.message = absl::StrCat(
+                    "nothing is read from ", options.save_dir, ", for ",
+                    engine.options().state_dir, " has what is newer")});
+    }
     return saves;
   }
-  // What is not read yet would be lost with the save that it is in, if this
-  // server's state outlived that.
-  auto restored = engine.options().state_dir.empty()
-                      ? (*saves)->Begin(&engine, options.save_progress)
-                      : (*saves)->Restore(&engine, options.save_progress);
-  if (!restored.ok()) return restored.status();
+  if (saves == nullptr) return nullptr;
+  auto begun = saves->Begin(&engine, options.save_progress);
+  if (!begun.ok()) return begun.status();
   return saves;
 }
 

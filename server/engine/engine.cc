@@ -21,6 +21,7 @@
 #include "server/engine/background/work_queue.h"
 #include "server/engine/content/chunk_owner.h"
 #include "server/engine/content/hot_cache.h"
+#include "server/engine/content/publish.h"
 #include "server/engine/content/record_list.h"
 #include "server/engine/content/recovery.h"
 #include "server/engine/content/state_root.h"
@@ -144,6 +145,18 @@ struct Engine::Impl {
     return false;
   }
 
+  // And snapshots, and hidden ones.
+  std::vector<std::shared_ptr<Volume>> AllVolumes() {
+    MutexLock lock(&mu);
+    std::vector<std::shared_ptr<Volume>> all(hidden.begin(), hidden.end());
+    for (const Registry* registry : {&volumes, &snapshots}) {
+      for (const auto& [name, volume] : *registry) {
+        if (volume != nullptr) all.push_back(volume);
+      }
+    }
+    return all;
+  }
+
   std::vector<std::weak_ptr<ChunkOwner>> Owners() {
     MutexLock lock(&mu);
     std::vector<std::weak_ptr<ChunkOwner>> owners;
@@ -155,6 +168,9 @@ struct Engine::Impl {
     for (const auto& volume : hidden) owners.push_back(volume->core_);
     return owners;
   }
+
+  static Outside::Below LoadersOf(
+      const std::vector<std::shared_ptr<Volume>>& volumes);
 
   std::shared_ptr<VolumeCore> NewCore(const VolumeOptions& wanted,
                                       uint64_t uid = 0) {
@@ -180,6 +196,7 @@ struct Engine::Impl {
     absl::Status made = core->Reserve();
     if (made.ok() && source != nullptr) {
       cloned.store(true, std::memory_order_relaxed);
+      core->set_completeness(source->completeness());
       made = core->CopyFrom(*source);
     }
     if (!made.ok()) return made;
@@ -301,8 +318,11 @@ struct Engine::Impl {
     result.warning = std::move(warning);
     if (records == nullptr) return result;
     const int64_t began_ns = SteadyNowNs();
-    Recovery recovery(*arena, hot);
+    result.outside = root().outside.load(std::memory_order_relaxed);
+    Recovery recovery(*arena, hot, /*may_be_outside=*/result.outside != 0);
     const auto found = recovery.ClaimAll(&root().records, &result.lost);
+    result.outside_images = recovery.outside().images;
+    result.outside_bytes = recovery.outside().room_bytes;
     arena->FinishRecovery();
     for (const Recovery::Found& one : found) {
       Restore(one, recovery, &result);
@@ -334,6 +354,9 @@ struct Engine::Impl {
       result->damaged.push_back(name);
     } else {
       core->Recover(recovery);
+      if (!result->outside_images.empty() && core->loader().AnyOutside()) {
+        core->set_completeness(Completeness::kIncomplete);
+      }
     }
     ++result->volumes;
     auto volume = std::make_shared<Volume>(std::move(core));
@@ -505,17 +528,27 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::SnapshotAllHidden(
   return impl_->SnapshotHidden(volumes, /*uid=*/0, /*is_use=*/false);
 }
 
-absl::Status Engine::BeginOutside(
-    std::shared_ptr<OutsideSource> source,
-    const std::vector<std::shared_ptr<Volume>>& below, uint64_t room_bytes) {
+Outside::Below Engine::Impl::LoadersOf(
+    const std::vector<std::shared_ptr<Volume>>& volumes) {
   Outside::Below loaders;
-  for (const std::shared_ptr<Volume>& volume : below) {
+  for (const std::shared_ptr<Volume>& volume : volumes) {
     auto& loader = loaders.emplace_back();
     if (volume == nullptr) continue;
     loader =
         std::shared_ptr<ChunkLoader>(volume->core_, &volume->core_->loader());
   }
-  if (impl_->outside.Begin(std::move(source), std::move(loaders), room_bytes)) {
+  return loaders;
+}
+
+absl::Status Engine::BeginOutside(
+    std::shared_ptr<OutsideSource> source,
+    const std::vector<std::shared_ptr<Volume>>& below, uint64_t room_bytes,
+    uint64_t id) {
+  if (impl_->outside.Begin(std::move(source), impl_->LoadersOf(below),
+                           room_bytes, Priority::kNormal)) {
+    if (impl_->records != nullptr) {
+      engine::Publish(impl_->root().outside, id);
+    }
     return absl::OkStatus();
   }
   return WithReason(
@@ -543,7 +576,31 @@ uint64_t Engine::LoadOutside(absl::FunctionRef<bool()> go_on) {
   }
 }
 
-void Engine::EndOutside() { impl_->outside.End(); }
+void Engine::ResumeOutside(std::shared_ptr<OutsideSource> source,
+                           const std::vector<std::shared_ptr<Volume>>& below) {
+  (void)impl_->outside.Begin(std::move(source), impl_->LoadersOf(below),
+                             impl_->recovered.outside_bytes,
+                             Priority::kGuaranteed);
+  for (const auto& volume : impl_->AllVolumes()) {
+    if (volume->completeness() == Completeness::kIncomplete) {
+      volume->set_completeness(Completeness::kRestoring);
+    }
+  }
+}
+
+void Engine::EndOutside(bool forget) {
+  if (!impl_->outside.active()) return;
+  for (const auto& volume : impl_->AllVolumes()) {
+    if (volume->completeness() != Completeness::kRestoring) continue;
+    volume->set_completeness(!forget && volume->AnyOutside()
+                                 ? Completeness::kIncomplete
+                                 : Completeness::kComplete);
+  }
+  if (forget && impl_->records != nullptr) {
+    engine::Publish<uint64_t>(impl_->root().outside, 0);
+  }
+  impl_->outside.End();
+}
 
 absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
     const std::vector<SnapshotRequest>& requests) {
@@ -555,6 +612,9 @@ absl::StatusOr<std::vector<std::shared_ptr<Volume>>> Engine::CreateSnapshots(
     sources.push_back(request.volume->core_);
     cores.push_back(impl_->NewSnapshot(*request.volume, "@" + request.name));
     if (status.ok()) status = cores.back()->Reserve();
+  }
+  for (size_t i = 0; i < cores.size(); ++i) {
+    cores[i]->set_completeness(sources[i]->completeness());
   }
   if (status.ok()) status = VolumeCore::Snapshot(sources, cores);
   std::vector<std::shared_ptr<Volume>> made;

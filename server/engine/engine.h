@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -101,15 +102,23 @@ class Engine {
   // From now on, what AddOutside named is read in from `source` when somebody
   // asks for it. `below` has, by the numbers of images, what each lies on, or
   // nullptr: blocks that are the same are shared. Keeps `room_bytes` of the
-  // memory limit for all that; RESOURCE_EXHAUSTED when there are fewer.
+  // memory limit for all that; RESOURCE_EXHAUSTED when there are fewer. `id`,
+  // not 0, says to a later engine of the state_dir what the source was: call
+  // this before the volumes are published.
   absl::Status BeginOutside(std::shared_ptr<OutsideSource> source,
                             const std::vector<std::shared_ptr<Volume>>& below,
-                            uint64_t room_bytes);
+                            uint64_t room_bytes, uint64_t id);
+  // Goes on with what an earlier engine began: `source` has the images of
+  // recovered().outside. What was kept for them then is kept again, beyond the
+  // memory limit if it must be.
+  void ResumeOutside(std::shared_ptr<OutsideSource> source,
+                     const std::vector<std::shared_ptr<Volume>>& below);
   // Reads in all that is outside, until go_on() is false. Returns how many
   // chunks could not be had.
   uint64_t LoadOutside(absl::FunctionRef<bool()> go_on);
-  // Reads of what is still outside fail from now on.
-  void EndOutside();
+  // Reads of what is still outside fail from now on. With `forget`, no later
+  // engine has to know the source: nothing is outside.
+  void EndOutside(bool forget);
 
   struct SnapshotRequest {
     std::shared_ptr<Volume> volume;
@@ -181,6 +190,12 @@ class Engine {
     std::vector<std::string> damaged;
     // The list of volumes was damaged: some may be missing.
     bool lost = false;
+    // What is outside: the id of BeginOutside, 0 for nothing, and which of its
+    // images are still needed. Volumes that reach such are kIncomplete until
+    // ResumeOutside; reads of that fail until then.
+    uint64_t outside = 0;
+    absl::flat_hash_set<uint32_t> outside_images;
+    uint64_t outside_bytes = 0;  // That were kept for it.
     absl::Duration took;
     std::string warning;
   };

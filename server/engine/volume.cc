@@ -58,13 +58,15 @@ absl::Status Volume::WriteEncoded(absl::Span<EncodedChunk> chunks) {
 }
 
 absl::Status Volume::AddOutside(uint32_t image,
-                                absl::Span<const uint64_t> chunks) {
+                                absl::Span<const OutsideChunk> chunks) {
   return core_->AddOutside(image, chunks);
 }
 
 void Volume::PutOutside(uint32_t image, absl::Span<EncodedChunk> chunks) {
   core_->loader().Put(image, chunks);
 }
+
+bool Volume::AnyOutside() const { return core_->loader().AnyOutside(); }
 
 absl::Status Volume::Update(const VolumeUpdate& update) {
   return core_->Update(update);

@@ -17,6 +17,7 @@
 #include "base/usage_limiter.h"
 #include "server/engine/types/encoded_chunk.h"
 #include "server/engine/types/options.h"
+#include "server/engine/types/outside_source.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
 #include "server/engine/volume/holders.h"
@@ -102,10 +103,13 @@ class Volume {
   // Makes the content of `chunks` what the image of that number has of them,
   // which is to be read in later: see Engine::BeginOutside. As Write for the
   // rest.
-  absl::Status AddOutside(uint32_t image, absl::Span<const uint64_t> chunks);
+  absl::Status AddOutside(uint32_t image,
+                          absl::Span<const OutsideChunk> chunks);
   // Reads in those of `chunks` that are outside in `image`, with their content.
   // Others stay as they are.
   void PutOutside(uint32_t image, absl::Span<EncodedChunk> chunks);
+  // Whether any chunk is still outside. Costs a walk over the index.
+  bool AnyOutside() const;
 
   // Changes what `update` names, all or nothing. INVALID_ARGUMENT as
   // VolumeOptions::Validate; RESOURCE_EXHAUSTED when a kMalloc volume cannot
@@ -157,7 +161,9 @@ class Volume {
   // Engine::CreateDamaged. Then all data calls return DATA_LOSS, reason
   // VOLUME_DAMAGED. It can only be deleted.
   bool damaged() const;
-  // What whoever reads in what is outside says of it, for people.
+  // What whoever reads in what is outside says of it, for people. Clones and
+  // snapshots begin with that of their source. Once EndOutside, nothing is
+  // kRestoring.
   Completeness completeness() const;
   void set_completeness(Completeness value);
 

@@ -95,6 +95,11 @@ absl::StatusOr<state::v1::SaveManifest> ParseManifest(std::string_view bytes) {
   return manifest;
 }
 
+uint64_t SaveIdOf(std::string_view bytes) {
+  const uint64_t digest = DigestOf(bytes);
+  return digest == 0 ? 1 : digest;
+}
+
 v1::CreateVolumeRequest SettingsOf(const engine::VolumeOptions& options) {
   v1::CreateVolumeRequest settings;
   settings.set_name(options.name);

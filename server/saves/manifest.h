@@ -2,6 +2,7 @@
 #ifndef RAMVOL_SERVER_SAVES_MANIFEST_H_
 #define RAMVOL_SERVER_SAVES_MANIFEST_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,9 @@ std::string EncodeManifest(const state::v1::SaveManifest& manifest);
 // was truncated or changed, or its roots do not refer to each other as they
 // should. The messages follow the file's name.
 absl::StatusOr<state::v1::SaveManifest> ParseManifest(std::string_view bytes);
+
+// Of a manifest's bytes: what a state_dir knows a save by. Never 0.
+uint64_t SaveIdOf(std::string_view bytes);
 
 // The options of a root, and back.
 v1::CreateVolumeRequest SettingsOf(const engine::VolumeOptions& options);

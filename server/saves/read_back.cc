@@ -61,32 +61,54 @@ class PutSink final : public qcow2::StreamSink {
 }  // namespace
 
 ReadBack::ReadBack(Directory dir, state::v1::SaveManifest manifest,
-                   std::vector<SavedImage> images, Volumes volumes)
+                   std::vector<SavedImage> images, Volumes volumes, bool whole)
     : dir_(std::move(dir)),
       manifest_(std::move(manifest)),
       images_(std::move(images)),
       volumes_(std::move(volumes)),
-      left_(std::make_unique<std::atomic<uint64_t>[]>(volumes_.size())) {
-  for (size_t i = 0; i < volumes_.size(); ++i) {
-    if (volumes_[i] == nullptr) continue;
-    const auto bytes = static_cast<uint64_t>(
-        manifest_.roots(static_cast<int>(i)).file_bytes());
-    left_[i] = bytes;
-    bytes_ += bytes;
-    volumes_[i]->set_completeness(engine::Completeness::kRestoring);
+      whole_(whole),
+      wanted_(volumes_.size()),
+      left_(std::make_unique<std::atomic<uint64_t>[]>(volumes_.size())) {}
+
+ReadBack::Volumes ReadBack::Below() const {
+  Volumes below(volumes_.size());
+  for (size_t i = 0; i < below.size(); ++i) {
+    const auto backing =
+        static_cast<size_t>(manifest_.roots(static_cast<int>(i)).backing());
+    if (backing > 0) below[i] = volumes_[backing - 1];
   }
-  left_bytes_ = bytes_;
+  return below;
+}
+
+void ReadBack::Want(size_t image) {
+  const auto bytes = static_cast<uint64_t>(
+      manifest_.roots(static_cast<int>(image)).file_bytes());
+  wanted_[image] = true;
+  left_[image] = bytes;
+  bytes_ += bytes;
+  left_bytes_ += bytes;
 }
 
 absl::Status ReadBack::Begin(const std::shared_ptr<ReadBack>& reading,
-                             engine::Engine* engine, uint64_t content_bytes) {
-  Volumes below(reading->volumes_.size());
-  for (size_t i = 0; i < below.size(); ++i) {
-    const auto backing = static_cast<size_t>(
-        reading->manifest_.roots(static_cast<int>(i)).backing());
-    if (backing > 0) below[i] = reading->volumes_[backing - 1];
+                             engine::Engine* engine, uint64_t content_bytes,
+                             uint64_t save_id) {
+  for (size_t i = 0; i < reading->volumes_.size(); ++i) {
+    if (reading->volumes_[i] == nullptr) continue;
+    reading->Want(i);
+    reading->volumes_[i]->set_completeness(engine::Completeness::kRestoring);
   }
-  return engine->BeginOutside(reading, below, content_bytes);
+  return engine->BeginOutside(reading, reading->Below(), content_bytes,
+                              save_id);
+}
+
+void ReadBack::Resume(const std::shared_ptr<ReadBack>& reading,
+                      engine::Engine* engine) {
+  for (size_t i = 0; i < reading->volumes_.size(); ++i) {
+    const bool needed =
+        engine->recovered().outside_images.contains(static_cast<uint32_t>(i));
+    if (needed && reading->volumes_[i] != nullptr) reading->Want(i);
+  }
+  engine->ResumeOutside(reading, reading->Below());
 }
 
 absl::Status ReadBack::Read(uint32_t image, uint64_t chunk,
@@ -140,7 +162,7 @@ std::vector<LeftOut> ReadBack::Run(engine::Engine* engine,
   std::vector<LeftOut> damaged;
   std::vector<bool> bad(volumes_.size());
   for (size_t i = 0; i < volumes_.size() && go_on(); ++i) {
-    if (volumes_[i] == nullptr) continue;
+    if (!wanted_[i]) continue;
     const state::v1::SavedRoot& root = manifest_.roots(static_cast<int>(i));
     const absl::Status status = Sweep(static_cast<uint32_t>(i), go_on);
     if (absl::IsCancelled(status)) break;
@@ -153,8 +175,11 @@ std::vector<LeftOut> ReadBack::Run(engine::Engine* engine,
                         ", is damaged: ", status.message())});
     }
     left_bytes_ -= left_[i].exchange(0);
-    volumes_[i]->set_completeness(bad[i] ? engine::Completeness::kIncomplete
-                                         : engine::Completeness::kComplete);
+    if (bad[i]) {
+      volumes_[i]->set_completeness(engine::Completeness::kIncomplete);
+    } else if (!volumes_[i]->AnyOutside()) {
+      volumes_[i]->set_completeness(engine::Completeness::kComplete);
+    }
     // Who deletes it shall get its memory.
     volumes_[i] = nullptr;
   }
@@ -164,7 +189,7 @@ std::vector<LeftOut> ReadBack::Run(engine::Engine* engine,
     damaged.push_back({"", absl::StrCat(lost, " chunks of ", dir_.path(),
                                         " could not be read")});
   }
-  engine->EndOutside();
+  engine->EndOutside(/*forget=*/whole_ && damaged.empty());
   return damaged;
 }
 

@@ -27,18 +27,27 @@ namespace ramvol::saves {
 // first byte to its last, which checks its digest, and puts in what is still
 // outside; then what it did not find that way: of volumes that were deleted
 // while clones have their content. Thread-safe; one thread may call Run.
+//
+// With a state_dir, what is outside stays so when the server ends before all is
+// read. The next one makes a ReadBack of the same save, of what there is now of
+// its volumes, and goes on.
 class ReadBack final : public engine::OutsideSource {
  public:
   // By their places in the manifest; nullptr: there is none.
   using Volumes = std::vector<std::shared_ptr<engine::Volume>>;
 
+  // `whole`: all images are there. Else the next server is to look again.
   ReadBack(Directory dir, state::v1::SaveManifest manifest,
-           std::vector<SavedImage> images, Volumes volumes);
+           std::vector<SavedImage> images, Volumes volumes, bool whole);
 
   // Everything is outside from now on. RESOURCE_EXHAUSTED when `content_bytes`
   // do not fit.
   static absl::Status Begin(const std::shared_ptr<ReadBack>& reading,
-                            engine::Engine* engine, uint64_t content_bytes);
+                            engine::Engine* engine, uint64_t content_bytes,
+                            uint64_t save_id);
+  // The same for what is outside in the engine's state_dir.
+  static void Resume(const std::shared_ptr<ReadBack>& reading,
+                     engine::Engine* engine);
   // Returns the volumes of which something could not be read, unless go_on()
   // was false.
   std::vector<LeftOut> Run(engine::Engine* engine,
@@ -57,6 +66,10 @@ class ReadBack final : public engine::OutsideSource {
   uint64_t LeftOf(uint64_t uid) const;
 
  private:
+  // The volumes on whose images others lie, by the numbers of these.
+  Volumes Below() const;
+  // The image is to be read from end to end.
+  void Want(size_t image);
   // Reads one image. The errors say why it is damaged; CANCELLED.
   absl::Status Sweep(uint32_t image, const std::function<bool()>& go_on);
 
@@ -64,6 +77,9 @@ class ReadBack final : public engine::OutsideSource {
   const state::v1::SaveManifest manifest_;
   const std::vector<SavedImage> images_;
   Volumes volumes_;
+  const bool whole_;
+  // By images: to be read from end to end.
+  std::vector<bool> wanted_;
   uint64_t bytes_ = 0;
   std::atomic<uint64_t> left_bytes_{0};
   std::unique_ptr<std::atomic<uint64_t>[]> left_;  // By images.

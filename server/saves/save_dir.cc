@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -232,10 +233,66 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Restore(engine::Engine* engine,
 absl::StatusOr<SaveDir::Restored> SaveDir::Begin(engine::Engine* engine,
                                                  const Progress& progress) {
   auto restored = ReadAll(engine, /*all=*/false, progress);
-  if (restored.ok() && !restored->path.empty()) {
-    thread_ = std::thread(
-        [this, engine, begun = *restored] { ReadRest(engine, begun); });
+  if (restored.ok() && !restored->path.empty()) StartThread(engine, *restored);
+  return restored;
+}
+
+void SaveDir::StartThread(engine::Engine* engine, const Restored& begun) {
+  if (!reads_ahead_) return;
+  thread_ =
+      std::thread([this, engine, begun = begun] { ReadRest(engine, begun); });
+}
+
+absl::StatusOr<SaveDir::Found> SaveDir::FindSave(uint64_t id) const {
+  auto names = dir_.List();
+  if (!names.ok()) return Annotate(names.status(), "--save_dir");
+  for (const std::string& name : *names) {
+    // Also kept ones: what is missing may be all that one is kept for.
+    if (!absl::StartsWith(name, kSavePrefix) &&
+        !absl::StartsWith(name, kKeptPrefix)) {
+      continue;
+    }
+    auto dir = dir_.OpenBelow(name);
+    if (!dir.ok()) continue;
+    auto file = dir->OpenFile(kManifestFile);
+    if (!file.ok()) continue;
+    const auto bytes = ReadFile(*std::move(file));
+    if (!bytes.ok() || SaveIdOf(*bytes) != id) continue;
+    auto manifest = ParseManifest(*bytes);
+    if (!manifest.ok()) return manifest.status();
+    return Found{name, *std::move(dir), *std::move(manifest)};
   }
+  return absl::NotFoundError(absl::StrCat(
+      "the save that they are to be read from is not in ", dir_.path()));
+}
+
+absl::StatusOr<SaveDir::Restored> SaveDir::Resume(engine::Engine* engine) {
+  MutexLock lock(&mu_);
+  auto found = FindSave(engine->recovered().outside);
+  if (!found.ok()) return found.status();
+  const absl::Time began = absl::Now();
+  const Progress none;
+  SaveReader reader(std::move(found->dir), std::move(found->manifest), engine,
+                    &none);
+  std::shared_ptr<ReadBack> reading = reader.ResumeReadBack();
+  Restored restored;
+  restored.path = absl::StrCat(dir_.path(), "/", found->name);
+  restored.volumes = reader.volumes();
+  restored.snapshots = reader.snapshots();
+  restored.bytes = reader.bytes();
+  restored.damaged = reader.damaged();
+  restored.took = absl::Now() - began;
+  keep_last_ = !restored.damaged.empty();
+  {
+    MutexLock stats_lock(&stats_mu_);
+    stats_.restored_bytes = restored.bytes;
+    stats_.damaged_images = restored.damaged.size();
+  }
+  LogDamage(restored.damaged, "some of it is not back");
+  LogBegun(restored);
+  MutexLock reading_lock(&reading_mu_);
+  reading_ = std::move(reading);
+  StartThread(engine, restored);
   return restored;
 }
 
@@ -316,6 +373,7 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
     return Refuse(absl::StrCat(manifest_path, " ", manifest.status().message()),
                   path);
   }
+  const uint64_t save_id = SaveIdOf(*bytes);
   const auto memory_bytes = static_cast<uint64_t>(manifest->memory_bytes());
   SaveReader reader(*std::move(dir), *std::move(manifest), engine, &progress);
   absl::Status status = all ? reader.ReadImages() : reader.OpenImages();
@@ -327,7 +385,7 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
   }
   std::shared_ptr<ReadBack> reading;
   if (status.ok() && !all) {
-    auto begun = reader.BeginReadBack();
+    auto begun = reader.BeginReadBack(save_id);
     status = begun.status();
     if (begun.ok()) reading = *std::move(begun);
   }

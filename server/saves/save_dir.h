@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "ramvol/state/v1/state.pb.h"
 #include "server/engine/engine.h"
 #include "server/saves/directory.h"
 #include "server/saves/read_back.h"
@@ -88,6 +89,13 @@ class SaveDir {
   // could be served. The engine must outlive this.
   absl::StatusOr<Restored> Begin(engine::Engine* engine,
                                  const Progress& progress);
+  // The same for an engine that found in its state_dir volumes of which a part
+  // is still to be read (Engine::Recovered::outside): of the save that it was
+  // begun with, whatever that is called now. NOT_FOUND when that is not here:
+  // reads of what is missing are DATA_LOSS then, until a server finds it.
+  absl::StatusOr<Restored> Resume(engine::Engine* engine);
+  // Before Begin or Resume: only what somebody asks for is read.
+  void ReadNothingAheadForTest() { reads_ahead_ = false; }
   // Returns when all of it is read. The errors of `progress`.
   absl::Status AwaitRestored(const Progress& progress)
       ABSL_LOCKS_EXCLUDED(reading_mu_);
@@ -114,6 +122,14 @@ class SaveDir {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<Restored> ReadAll(engine::Engine* engine, bool all,
                                    const Progress& progress);
+  // A save that is here, and its manifest.
+  struct Found {
+    std::string name;
+    Directory dir;
+    state::v1::SaveManifest manifest;
+  };
+  absl::StatusOr<Found> FindSave(uint64_t id) const;
+  void StartThread(engine::Engine* engine, const Restored& begun);
   // What the thread does.
   void ReadRest(engine::Engine* engine, Restored restored)
       ABSL_LOCKS_EXCLUDED(mu_, reading_mu_, stats_mu_);
@@ -143,6 +159,7 @@ class SaveDir {
   CondVar read_;
   // nullptr when all is read.
   std::shared_ptr<ReadBack> reading_ ABSL_GUARDED_BY(reading_mu_);
+  bool reads_ahead_ = true;
   std::atomic<bool> stops_{false};
   std::thread thread_;
 };

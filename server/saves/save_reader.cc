@@ -73,7 +73,7 @@ class ImageCheck final : public qcow2::StreamSink {
 
 SaveReader::~SaveReader() {
   if (published_) return;
-  engine_.EndOutside();
+  engine_.EndOutside(/*forget=*/true);
   for (const auto& volume : made_) {
     if (volume != nullptr) (void)engine_.DeleteVolume(volume, /*force=*/true);
   }
@@ -148,7 +148,7 @@ absl::Status SaveReader::OpenRoot(int place,
     absl::Status status = (*made)->Update(update);
     if (!status.ok()) return status;
   }
-  std::vector<uint64_t> chunks;
+  std::vector<engine::OutsideChunk> chunks;
   const auto number = static_cast<uint32_t>(place);
   absl::Status status = image.ForEachCluster(
       dir_, [&](uint64_t cluster, qcow2::ClusterKind kind, uint64_t bytes) {
@@ -156,8 +156,9 @@ absl::Status SaveReader::OpenRoot(int place,
           return root.backing() > 0 ? ClearChunk(**made, cluster)
                                     : absl::OkStatus();
         }
-        if (!IsReserved(root)) content_bytes_ += bytes;
-        chunks.push_back(cluster);
+        const uint64_t room = IsReserved(root) ? 0 : bytes;
+        content_bytes_ += room;
+        chunks.push_back({cluster, static_cast<uint32_t>(room)});
         if (chunks.size() < kChunksAtOnce) return absl::OkStatus();
         absl::Status added = (*made)->AddOutside(number, chunks);
         chunks.clear();
@@ -240,15 +241,48 @@ absl::Status SaveReader::Complete(const state::v1::SavedRoot& root,
   return engine_.DeleteVolume(filled, /*force=*/true);
 }
 
-absl::StatusOr<std::shared_ptr<ReadBack>> SaveReader::BeginReadBack() {
+absl::StatusOr<std::shared_ptr<ReadBack>> SaveReader::BeginReadBack(
+    uint64_t save_id) {
   ReadBack::Volumes volumes = made_;
   for (size_t i = 0; i < volumes.size(); ++i) {
     if (lost_[i]) volumes[i] = nullptr;
   }
   const auto reading = std::make_shared<ReadBack>(
-      std::move(dir_), manifest_, std::move(images_), std::move(volumes));
-  absl::Status status = ReadBack::Begin(reading, &engine_, content_bytes_);
+      std::move(dir_), manifest_, std::move(images_), std::move(volumes),
+      /*whole=*/damaged_.empty());
+  absl::Status status =
+      ReadBack::Begin(reading, &engine_, content_bytes_, save_id);
   if (!status.ok()) return status;
+  return reading;
+}
+
+std::shared_ptr<ReadBack> SaveReader::ResumeReadBack() {
+  published_ = true;
+  images_.resize(made_.size());
+  ReadBack::Volumes volumes(made_.size());
+  for (int i = 0; i < manifest_.roots_size(); ++i) {
+    const state::v1::SavedRoot& root = manifest_.roots(i);
+    auto image = SavedImage::Open(dir_, root);
+    if (!image.ok()) {
+      damaged_.push_back(
+          {root.settings().name(),
+           absl::StrCat("its image, ", dir_.path(), "/", root.file(),
+                        ", cannot be read: ", image.status().message())});
+      continue;
+    }
+    images_[static_cast<size_t>(i)] = *std::move(image);
+    // By its uid: it may have another name by now, or be gone.
+    auto volume = engine_.FindUid(root.uid());
+    if (volume != nullptr && !volume->damaged()) {
+      ++(IsSnapshot(root) ? snapshots_ : volumes_);
+      volumes[static_cast<size_t>(i)] = std::move(volume);
+    }
+  }
+  const auto reading = std::make_shared<ReadBack>(
+      std::move(dir_), manifest_, std::move(images_), std::move(volumes),
+      /*whole=*/damaged_.empty());
+  ReadBack::Resume(reading, &engine_);
+  bytes_ = reading->bytes();
   return reading;
 }
 

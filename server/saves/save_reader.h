@@ -48,8 +48,12 @@ class SaveReader {
   absl::Status Publish();
   // After OpenImages: has all that is outside read in, on demand from now on,
   // the rest by ReadBack::Run. RESOURCE_EXHAUSTED when that does not fit. Call
-  // it before Publish, and nothing but that afterwards.
-  absl::StatusOr<std::shared_ptr<ReadBack>> BeginReadBack();
+  // it before Publish, and nothing but that afterwards. `save_id`: SaveIdOf.
+  absl::StatusOr<std::shared_ptr<ReadBack>> BeginReadBack(uint64_t save_id);
+  // The same, instead of all others, for an engine whose state_dir has the
+  // volumes, and what is outside of them. Images that are damaged are in
+  // damaged(); what is outside in these cannot be read.
+  std::shared_ptr<ReadBack> ResumeReadBack();
 
   uint64_t bytes() const { return bytes_; }
   size_t volumes() const { return volumes_; }

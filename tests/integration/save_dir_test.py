@@ -304,6 +304,51 @@ def interrupted_starts(folder, before):
     server.stop()
 
 
+def resumed_starts(folder, before):
+    """With a state_dir, what was read and written before a kill stays, and the next
+    server reads the rest of the save."""
+    server = Server(folder)
+    size = 96 * MIB
+    content = bytearray(RNG.randbytes(size))
+    with open(f"{folder}/noise.img", "wb") as file:
+        file.write(content)
+    server.run("import", f"{folder}/noise.img", "noise")
+    server.stop()
+    lazy = 0
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as state:
+        flags = ["--memory_limit=512M", f"--state_dir={state}/state"]
+        for i in range(KILLS):
+            server = Server(folder, *flags)
+            lazy += int(server.json("server").get("restoringBytes", 0)) > 0
+            for _ in range(2):
+                offset = RNG.randrange(size - 70000)
+                data = RNG.randbytes(RNG.choice((10, 4096, 70000)))
+                server.run("write", "noise", offset, input=data)
+                content[offset : offset + len(data)] = data
+                offset = RNG.randrange(size - 70000)
+                read = server.run("read", "noise", offset, 70000).stdout
+                assert read == content[offset : offset + 70000], (i, offset)
+            server.kill()
+        # Without its save, nothing is made up.
+        moved = f"{folder}/moved"
+        os.rename(f"{folder}/saves", moved)
+        server = Server(folder, *flags)
+        if "data_loss" in server.log():
+            states = {one["state"] for one in server.json("ls")["volumes"]}
+            assert "VOLUME_STATE_INCOMPLETE" in states, states
+        server.kill()
+        shutil.rmtree(f"{folder}/saves")
+        os.rename(moved, f"{folder}/saves")
+        server = Server(folder, *flags)
+        server.restored()
+        assert server.content("noise") == content
+        server.run("rm", "noise")
+        assert server.everything() == before
+        server.stop()
+    print(f"killed {KILLS} servers with a state_dir, {lazy} before all was read")
+    assert lazy > 0, lazy
+
+
 def full_disk(folder, before):
     server = Server(folder, file_limit=3 * MIB)
     failed = server.run("save", "--all", check=False)
@@ -391,6 +436,7 @@ def main():
             before = round_trip(folder)
             killed_saves(folder, before)
             interrupted_starts(folder, before)
+            resumed_starts(folder, before)
             full_disk(folder, before)
             other_refusals(folder, before)
             state_wins(folder)

@@ -219,8 +219,9 @@ bool Recovery::ClaimMap(const ChunkMap& map) {
 }
 
 bool Recovery::ClaimFrame(Frame* frame, BlockMask live) {
-  if (!arena_.Contains(frame, sizeof(Frame)) || frame->stored == 0 ||
-      frame->blocks == 0 || (live & ~frame->blocks) != 0) {
+  if (!arena_.Contains(frame, sizeof(Frame)) ||
+      (frame->outside() && !may_be_outside_) || frame->blocks == 0 ||
+      (live & ~frame->blocks) != 0) {
     return false;
   }
   const size_t bytes = frame->object_bytes();
@@ -240,6 +241,10 @@ bool Recovery::ClaimFrame(Frame* frame, BlockMask live) {
   }
   frame->refs.store(1, std::memory_order_relaxed);
   frame->common.store(false, std::memory_order_relaxed);
+  if (frame->outside()) {
+    outside_.images.insert(frame->checksum);
+    outside_.room_bytes += frame->room * Frame::kRoomUnit;
+  }
   bool whole = true;
   for (size_t i = 0; i < frame->page_count(); ++i) {
     whole &= arena_.ClaimPage(frame->pages()[i]) == Claim::kFirst;

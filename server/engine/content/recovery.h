@@ -34,7 +34,9 @@ using Damage = absl::flat_hash_map<const Node*, uint64_t>;
 // meanwhile. It can be repeated if this process is killed, too.
 class Recovery {
  public:
-  Recovery(Arena& arena, HotCache& hot) : arena_(arena), hot_(hot) {}
+  // Frames that are outside count as damaged unless `may_be_outside`.
+  Recovery(Arena& arena, HotCache& hot, bool may_be_outside)
+      : arena_(arena), hot_(hot), may_be_outside_(may_be_outside) {}
 
   struct Found {
     Record* record = nullptr;
@@ -56,8 +58,15 @@ class Recovery {
   bool Adopt(const Tree& tree, const std::shared_ptr<Layer>& own,
              const std::shared_ptr<Layer>& shared);
 
+  // Frames that are outside.
+  struct OutsideFrames {
+    absl::flat_hash_set<uint32_t> images;  // What they are of.
+    uint64_t room_bytes = 0;               // What was kept for them.
+  };
+
   // Complete after ClaimAll.
   std::shared_ptr<const Damage> damage() const { return damage_; }
+  const OutsideFrames& outside() const { return outside_; }
 
  private:
   // How much a pointer to a node reaches of what it should.
@@ -80,6 +89,8 @@ class Recovery {
 
   Arena& arena_;
   HotCache& hot_;
+  const bool may_be_outside_;
+  OutsideFrames outside_;
   // All objects that were claimed but frames, and cells that are damaged.
   absl::flat_hash_set<const void*> claimed_;
   absl::flat_hash_set<const Cell*> damaged_cells_;

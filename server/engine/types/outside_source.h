@@ -9,6 +9,12 @@
 
 namespace ramvol::engine {
 
+// A chunk of an image, and what is to be kept of the memory limit for it.
+struct OutsideChunk {
+  uint64_t chunk = 0;
+  uint32_t room_bytes = 0;
+};
+
 // Images, by numbers. Thread-safe.
 class OutsideSource {
  public:

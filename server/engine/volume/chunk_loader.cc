@@ -16,6 +16,12 @@ namespace {
 // What a frame takes beside its bytes, about.
 constexpr uint64_t kFrameRoomBytes = 64;
 
+// Frame::room.
+uint8_t RoomOf(uint64_t bytes) {
+  const uint64_t units = (bytes + Frame::kRoomUnit - 1) / Frame::kRoomUnit;
+  return static_cast<uint8_t>(std::min<uint64_t>(units, 255));
+}
+
 // The blocks of the chunk that are in a volume of `size` bytes.
 BlockMask BlocksBelow(uint64_t size, uint64_t chunk) {
   const uint64_t begin = chunk * kChunkBytes;
@@ -39,8 +45,9 @@ bool IsOutside(ChunkEntry entry) {
 
 }  // namespace
 
-Refusal ChunkLoader::Add(uint32_t image, absl::Span<const uint64_t> chunks) {
-  for (const uint64_t chunk : chunks) {
+Refusal ChunkLoader::Add(uint32_t image,
+                         absl::Span<const OutsideChunk> chunks) {
+  for (const auto& [chunk, room_bytes] : chunks) {
     const std::shared_ptr<Layer> layer = parts_.content.layer();
     const BlockMask blocks = BlocksBelow(parts_.content.size_bytes(), chunk);
     if (blocks == 0) continue;
@@ -51,6 +58,7 @@ Refusal ChunkLoader::Add(uint32_t image, absl::Span<const uint64_t> chunks) {
     }
     if (frame == nullptr) return reclaimer_.OutOfMemory(*layer);
     frame->heat.store(0, std::memory_order_relaxed);
+    frame->room = RoomOf(room_bytes);
     bool stored = false;
     Replaced replaced;
     const Refusal refusal =
@@ -154,6 +162,19 @@ void ChunkLoader::LoadPartial(uint64_t offset, uint64_t length) {
   if (offset % kChunkBytes != 0) Load(first).Ignore();
   const bool same = first == last && offset % kChunkBytes != 0;
   if (end % kChunkBytes != 0 && !same) Load(last).Ignore();
+}
+
+bool ChunkLoader::AnyOutside() const {
+  bool any = false;
+  std::optional<uint64_t> next = 0;
+  while (!any && next.has_value()) {
+    next = parts_.content.VisitLeaf(*next, [&](const Content::LeafView& leaf) {
+      for (const int i : Bits(leaf.present())) {
+        leaf.LookAt(i, [&](ChunkEntry entry) { any |= IsOutside(entry); });
+      }
+    });
+  }
+  return any;
 }
 
 std::optional<uint64_t> ChunkLoader::LoadLeaf(uint64_t chunk, Counts* counts) {

@@ -12,6 +12,7 @@
 #include "server/engine/content/chunk_refs.h"
 #include "server/engine/content/refusal.h"
 #include "server/engine/types/encoded_chunk.h"
+#include "server/engine/types/outside_source.h"
 #include "server/engine/volume/encoded_writer.h"
 #include "server/engine/volume/outside.h"
 
@@ -36,7 +37,7 @@ class ChunkLoader final : public OutsideReader {
 
   // Makes the content of `chunks` that of `image`, which is outside. Refuses
   // for lack of memory; some of them may have changed then.
-  Refusal Add(uint32_t image, absl::Span<const uint64_t> chunks);
+  Refusal Add(uint32_t image, absl::Span<const OutsideChunk> chunks);
 
   Refusal Load(uint64_t chunk) override;
   // The same for the chunks at the ends of a range that it does not cover as a
@@ -56,6 +57,8 @@ class ChunkLoader final : public OutsideReader {
     uint64_t failed = 0;
   };
   std::optional<uint64_t> LoadLeaf(uint64_t chunk, Counts* counts);
+  // Whether any chunk is outside. Costs a walk over the leaves.
+  bool AnyOutside() const;
 
  private:
   // Takes a reference to the frame of the chunk that is outside; nullptr when

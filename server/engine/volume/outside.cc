@@ -2,13 +2,11 @@
 
 #include <algorithm>
 
-#include "server/engine/memory/memory_types.h"
-
 namespace ramvol::engine {
 
 bool Outside::Begin(std::shared_ptr<OutsideSource> source, Below below,
-                    uint64_t room_bytes) {
-  if (!arena_.Reserve(room_bytes, Priority::kNormal)) return false;
+                    uint64_t room_bytes, Priority priority) {
+  if (!arena_.Reserve(room_bytes, priority)) return false;
   MutexLock lock(&mu_);
   room_bytes_.fetch_add(room_bytes, std::memory_order_relaxed);
   source_ = std::move(source);

@@ -14,6 +14,7 @@
 #include "base/mutex.h"
 #include "server/engine/content/frame.h"
 #include "server/engine/memory/arena.h"
+#include "server/engine/memory/memory_types.h"
 #include "server/engine/types/outside_source.h"
 
 namespace ramvol::engine {
@@ -35,9 +36,9 @@ class Outside {
   Outside& operator=(const Outside&) = delete;
 
   // Keeps `room_bytes` of the memory limit. False, and nothing happens, when
-  // there are fewer.
+  // there are fewer; never with kGuaranteed.
   [[nodiscard]] bool Begin(std::shared_ptr<OutsideSource> source, Below below,
-                           uint64_t room_bytes);
+                           uint64_t room_bytes, Priority priority);
   // What is outside now stays so: its reads fail.
   void End();
 

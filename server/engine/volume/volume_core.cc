@@ -349,7 +349,7 @@ absl::Status VolumeCore::WriteEncoded(absl::Span<EncodedChunk> chunks) {
 }
 
 absl::Status VolumeCore::AddOutside(uint32_t image,
-                                    absl::Span<const uint64_t> chunks) {
+                                    absl::Span<const OutsideChunk> chunks) {
   Refusal refusal = CheckChange({"write", 0, 0});
   if (refusal.ok()) refusal = loader_.Add(image, chunks);
   if (refusal.ok()) return absl::OkStatus();
@@ -464,6 +464,14 @@ absl::Status VolumeCore::Update(const VolumeUpdate& update) {
   }
   const uint64_t old_bytes = size_bytes();
   const uint64_t new_bytes = wanted->size_bytes;
+  if (new_bytes < old_bytes && new_bytes % kBlockBytes != 0) {
+    // The rest of its last block becomes zeroes, which cannot be said of one
+    // that is outside. If that cannot be had now, a later server may have it.
+    const Refusal lost = loader_.Load(new_bytes / kChunkBytes);
+    if (!lost.ok()) {
+      return Refuse(lost, {"shrinking", new_bytes, old_bytes - new_bytes});
+    }
+  }
   // Reserve memory before the size grows, so that writes to the new part have
   // it.
   absl::Status reserved = ReserveGrowth(old_bytes, new_bytes);
@@ -652,6 +660,7 @@ absl::Status VolumeCore::Revert(VolumeCore& snapshot, bool force,
     if (status.ok()) {
       const Tree tree = snapshot.content_.ShareLocked();
       content_.BecomeLocked(tree, snapshot.size_bytes(), &text, &before);
+      set_completeness(snapshot.completeness());
       if (attributes.has_value()) attributes_.Set(*std::move(attributes));
     }
   }

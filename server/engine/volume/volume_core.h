@@ -29,6 +29,7 @@
 #include "server/engine/counters/volume_counters.h"
 #include "server/engine/types/encoded_chunk.h"
 #include "server/engine/types/options.h"
+#include "server/engine/types/outside_source.h"
 #include "server/engine/types/stats.h"
 #include "server/engine/types/volume_types.h"
 #include "server/engine/volume/chunk_loader.h"
@@ -75,7 +76,9 @@ class VolumeCore final : public ChunkOwner {
   void Condemn();
   bool damaged() const { return damaged_; }
   Completeness completeness() const {
-    return completeness_.load(std::memory_order_relaxed);
+    const auto value = completeness_.load(std::memory_order_relaxed);
+    const bool over = value == Completeness::kRestoring && !loader_.active();
+    return over ? Completeness::kComplete : value;
   }
   void set_completeness(Completeness value) {
     completeness_.store(value, std::memory_order_relaxed);
@@ -110,7 +113,8 @@ class VolumeCore final : public ChunkOwner {
   }
   absl::Status Update(const VolumeUpdate& update);
 
-  absl::Status AddOutside(uint32_t image, absl::Span<const uint64_t> chunks);
+  absl::Status AddOutside(uint32_t image,
+                          absl::Span<const OutsideChunk> chunks);
   ChunkLoader& loader() { return loader_; }
 
   // Snapshots, at one instant, of all of `sources`: the content of each becomes

@@ -82,10 +82,11 @@ class OutsideTest : public ::testing::Test {
     volume.name = "disk";
     volume.size_bytes = kBytes;
     disk_ = *engine_->CreateVolume(volume);
-    std::vector<uint64_t> chunks;
-    for (uint64_t i = 0; i < kBytes / kChunkBytes; ++i) chunks.push_back(i);
+    std::vector<OutsideChunk> chunks;
+    for (uint64_t i = 0; i < kBytes / kChunkBytes; ++i)
+      chunks.push_back({i, 0});
     EXPECT_THAT(disk_->AddOutside(7, chunks), IsOk());
-    EXPECT_THAT(engine_->BeginOutside(source_, {}, 1 << 20), IsOk());
+    EXPECT_THAT(engine_->BeginOutside(source_, {}, 1 << 20, 1), IsOk());
   }
   static std::string Read(Volume& volume, uint64_t chunk) {
     std::string got(kChunkBytes, '?');
@@ -144,7 +145,7 @@ TEST_F(OutsideTest, WhatCannotBeHadIsDataLossUntilItIsReplaced) {
   EXPECT_THAT(disk_->Write(offset + 1, "x"),
               StatusIs(absl::StatusCode::kDataLoss, _));
   EXPECT_EQ(engine_->LoadOutside([] { return true; }), 1u);
-  engine_->EndOutside();
+  engine_->EndOutside(false);
   EXPECT_THAT(disk_->Read(offset, absl::MakeSpan(got)),
               StatusIs(absl::StatusCode::kDataLoss, _));
   EncodedChunk encoded;

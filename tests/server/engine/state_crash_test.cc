@@ -1,85 +1,30 @@
 // Kills a process that changes volumes, at a random time or right after the
 // n-th store that publishes a change. Each time, the next engine must have all
 // that was acknowledged, and of what was under way the old or the new state.
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <cstdint>
-#include <cstring>
-#include <functional>
-#include <iostream>
 #include <memory>
 #include <random>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "base/check.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
-#include "server/engine/memory/kill_point.h"
+#include "tests/server/engine/support/crash_model.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/random_data.h"
-#include "tests/support/status_matchers.h"
 
 namespace ramvol::engine {
 namespace {
 
-using ::ramvol::testing::IsOk;
-using ::ramvol::testing::RandomData;
-using ::ramvol::testing::SkewedBelow;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::testing::IsEmpty;
 
 constexpr int kRounds = 150;
-constexpr absl::Duration kMaxSettle = absl::Seconds(60);
-constexpr int kThreads = 3;
-// Volumes and snapshots of each thread; the latter come second.
-constexpr int kRoots = 8;
-constexpr int kVolumes = 5;
-// The part of a volume that is used lies around the border of two leaves.
-constexpr size_t kBytes = 300001;
-constexpr uint64_t kBase = (4 << 20) - 150000;
-
-// What a root should hold.
-struct Root {
-  bool there = false;
-  char bytes[kBytes];
-};
-
-// What a thread is doing to which of its roots.
-struct Doing {
-  enum What : int { kNothing, kChange, kMake, kDelete, kRevert, kKinds };
-  What what = kNothing;
-  int root = 0;
-  int source = -1;  // Of kMake and kRevert; -1: none.
-  // Of kChange.
-  size_t begin = 0;
-  size_t end = 0;
-  char bytes[kBytes];
-};
-
-// In memory that the killed process shares with this one.
-struct Model {
-  Root roots[kThreads][kRoots];
-  Doing doing[kThreads];
-  // Of each kind, how often it was done, and was under way at a kill.
-  std::atomic<int> done[Doing::kKinds];
-  int killed[Doing::kKinds];
-};
-
-std::string NameOf(int thread, int root) {
-  return absl::StrCat(root < kVolumes ? "" : "@", "t", thread, "-", root);
-}
+constexpr uint64_t kMaxPoints = 20000;
+constexpr uint64_t kMaxMicros = 60000;
 
 std::unique_ptr<Engine> Open(const std::string& dir) {
   EngineOptions options;
@@ -93,291 +38,27 @@ std::unique_ptr<Engine> Open(const std::string& dir) {
   return *std::move(engine);
 }
 
-// One thread of the process that will be killed.
-class Worker {
- public:
-  Worker(Engine& engine, Model& model, int thread, uint64_t seed)
-      : engine_(engine),
-        model_(model),
-        roots_(model.roots[thread]),
-        doing_(model.doing[thread]),
-        thread_(thread),
-        random_(seed) {}
-
-  void Run() {
-    for (;;) Step();
-  }
-
- private:
-  void Step() {
-    const int root = static_cast<int>(random_() % kRoots);
-    if (!roots_[root].there) return Make(root);
-    if (random_() % 16 == 0) return Delete(root);
-    if (root >= kVolumes) return;
-    if (random_() % 16 == 0) return Revert(root);
-    Change(root);
-  }
-
-  // Says what is about to be done, does it, and notes that it was done.
-  void Do(Doing::What what, int root, int source,
-          const std::function<void()>& act, const std::function<void()>& note) {
-    doing_.root = root;
-    doing_.source = source;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    doing_.what = what;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    act();
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    note();
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    doing_.what = Doing::kNothing;
-    model_.done[what].fetch_add(1, std::memory_order_relaxed);
-  }
-
-  std::shared_ptr<Volume> Find(int root) {
-    auto volume = engine_.Find(NameOf(thread_, root));
-    RAMVOL_CHECK(volume.ok());
-    return *std::move(volume);
-  }
-
-  void Make(int root) {
-    const int source = static_cast<int>(random_() % kRoots);
-    const bool copies = roots_[source].there;
-    if (root >= kVolumes && (!copies || source >= kVolumes)) return;
-    Do(
-        Doing::kMake, root, copies ? source : -1,
-        [&] {
-          if (root >= kVolumes) {
-            const std::string name = NameOf(thread_, root).substr(1);
-            RAMVOL_CHECK(engine_.CreateSnapshots({{Find(source), name}}).ok());
-            return;
-          }
-          VolumeOptions options;
-          options.name = NameOf(thread_, root);
-          options.size_bytes = kBase + kBytes;
-          options.allocator =
-              random_() % 4 == 0 ? Allocator::kSparse : Allocator::kZstd;
-          RAMVOL_CHECK(copies ? engine_.CloneVolume(options, Find(source)).ok()
-                              : engine_.CreateVolume(options).ok());
-        },
-        [&] {
-          if (copies) {
-            std::memcpy(roots_[root].bytes, roots_[source].bytes, kBytes);
-          } else {
-            std::memset(roots_[root].bytes, 0, kBytes);
-          }
-          std::atomic_signal_fence(std::memory_order_seq_cst);
-          roots_[root].there = true;
-        });
-  }
-
-  void Delete(int root) {
-    Do(
-        Doing::kDelete, root, -1,
-        [&] { RAMVOL_CHECK(engine_.DeleteVolume(Find(root), false).ok()); },
-        [&] { roots_[root].there = false; });
-  }
-
-  void Revert(int root) {
-    const int source =
-        kVolumes + static_cast<int>(random_() % (kRoots - kVolumes));
-    if (!roots_[source].there) return;
-    Do(
-        Doing::kRevert, root, source,
-        [&] {
-          RAMVOL_CHECK(
-              engine_.RevertVolume(Find(root), Find(source), false).ok());
-        },
-        [&] { std::memcpy(roots_[root].bytes, roots_[source].bytes, kBytes); });
-  }
-
-  void Change(int root) {
-    const size_t begin = random_() % kBytes;
-    const size_t length = 1 + SkewedBelow(random_, kBytes - begin);
-    const bool trims = random_() % 4 == 0;
-    doing_.begin = begin;
-    doing_.end = begin + length;
-    if (trims) {
-      std::memset(doing_.bytes, 0, length);
-    } else {
-      const std::string data = RandomData(random_, length);
-      std::memcpy(doing_.bytes, data.data(), length);
-    }
-    auto volume = Find(root);
-    Do(
-        Doing::kChange, root, -1,
-        [&] {
-          const absl::Status done =
-              trims ? volume->Trim(kBase + begin, length)
-                    : volume->Write(kBase + begin, {doing_.bytes, length});
-          RAMVOL_CHECK(done.ok());
-        },
-        [&] { std::memcpy(roots_[root].bytes + begin, doing_.bytes, length); });
-  }
-
-  Engine& engine_;
-  Model& model_;
-  Root* const roots_;
-  Doing& doing_;
-  const int thread_;
-  std::mt19937_64 random_;
-};
-
-class StateCrashTest : public ::testing::Test {
- protected:
-  StateCrashTest()
-      : model_(*new(mmap(nullptr, sizeof(Model), PROT_READ | PROT_WRITE,
-                         MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Model) {}
-  ~StateCrashTest() override { munmap(&model_, sizeof(Model)); }
-
-  // Runs the workers in a process of their own until it is killed.
-  void RunAndKill(std::mt19937_64& random) {
-    const uint64_t seed = random();
-    const bool at_a_store = random() % 2 == 0;
-    const auto stores = static_cast<int64_t>(SkewedBelow(random, 20000));
-    const auto micros = static_cast<useconds_t>(SkewedBelow(random, 60000));
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      // Also while it recovers.
-      if (at_a_store) KillAtPointForTest(stores);
-      auto engine = Open(dir_.path());
-      std::vector<std::thread> threads;
-      for (int i = 0; i < kThreads; ++i) {
-        threads.emplace_back(
-            [&, i] { Worker(*engine, model_, i, seed + i).Run(); });
-      }
-      for (;;) pause();
-    }
-    if (!at_a_store) {
-      usleep(micros);
-      kill(child, SIGKILL);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        << "the process failed by itself";
-  }
-
-  static std::string Read(Volume& volume) {
-    std::string content(kBytes, '?');
-    EXPECT_THAT(volume.Read(kBase, absl::MakeSpan(content)), IsOk());
-    std::string rest(kBase, '?');
-    EXPECT_THAT(volume.Read(0, absl::MakeSpan(rest)), IsOk());
-    EXPECT_TRUE(rest == std::string(kBase, '\0'));
-    return content;
-  }
-
-  // Whether each block is that of one of the two.
-  static bool IsMixture(const std::string& found, const std::string& before,
-                        const std::string& after) {
-    for (size_t at = 0; at < kBytes;) {
-      const size_t bytes =
-          std::min<size_t>(kBytes - at, 4096 - (kBase + at) % 4096);
-      const auto same = [&](const std::string& one) {
-        return found.compare(at, bytes, one, at, bytes) == 0;
-      };
-      if (!same(before) && !same(after)) return false;
-      at += bytes;
-    }
-    return true;
-  }
-
-  // Compares a root with the model, and gives the model what was found.
-  void CheckRoot(Engine& engine, int thread, int number) {
-    Root& root = model_.roots[thread][number];
-    const Doing& doing = model_.doing[thread];
-    const bool involved = doing.what != Doing::kNothing && doing.root == number;
-    auto found = engine.Find(NameOf(thread, number));
-    const std::string name = NameOf(thread, number);
-    std::string before(root.bytes, kBytes);
-    if (involved && doing.what == Doing::kDelete && !found.ok()) {
-      root.there = false;
-      return;
-    }
-    if (involved && doing.what == Doing::kMake) {
-      root.there = found.ok();
-      if (!found.ok()) return;
-      before =
-          doing.source < 0
-              ? std::string(kBytes, '\0')
-              : std::string(model_.roots[thread][doing.source].bytes, kBytes);
-    }
-    ASSERT_EQ(found.ok(), root.there) << name;
-    if (!root.there) return;
-    const std::string content = Read(**found);
-    if (involved && doing.what == Doing::kChange) {
-      std::string after = before;
-      after.replace(doing.begin, doing.end - doing.begin, doing.bytes,
-                    doing.end - doing.begin);
-      ASSERT_TRUE(IsMixture(content, before, after)) << name;
-    } else if (involved && doing.what == Doing::kRevert) {
-      const std::string after(model_.roots[thread][doing.source].bytes, kBytes);
-      ASSERT_TRUE(content == before || content == after) << name;
-    } else {
-      ASSERT_TRUE(content == before) << name;
-    }
-    std::memcpy(root.bytes, content.data(), kBytes);
-  }
-
-  void CheckAll() {
-    auto engine = Open(dir_.path());
-    EXPECT_THAT(engine->recovered().damaged, IsEmpty());
-    EXPECT_FALSE(engine->recovered().lost);
-    for (int thread = 0; thread < kThreads; ++thread) {
-      for (int root = 0; root < kRoots; ++root) {
-        CheckRoot(*engine, thread, root);
-        if (HasFatalFailure()) return;
-      }
-      ++model_.killed[model_.doing[thread].what];
-      model_.doing[thread].what = Doing::kNothing;
-    }
-  }
-
-  // The books balance: when all is deleted, no memory is taken.
-  void DeleteAll(uint64_t allocated_at_first) {
-    auto engine = Open(dir_.path());
-    for (const auto& registry :
-         {engine->List("", 1000), engine->List("@", 1000)}) {
-      for (const NamedVolume& named : registry) {
-        EXPECT_THAT(engine->DeleteVolume(named.volume, false), IsOk());
-      }
-    }
-    // A background thread that is at work on a volume lets go of it a little
-    // later.
-    const absl::Time deadline = absl::Now() + kMaxSettle;
-    while (engine->Stats().memory_allocated_bytes != allocated_at_first &&
-           absl::Now() < deadline) {
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    EXPECT_EQ(engine->Stats().memory_allocated_bytes, allocated_at_first);
-  }
-
-  ShmDir dir_;
-  Model& model_;
-};
-
-TEST_F(StateCrashTest, WhatWasAcknowledgedIsThereAfterKill) {
+TEST(StateCrashTest, WhatWasAcknowledgedIsThereAfterKill) {
   std::mt19937_64 random(TestSeed(1));
-  uint64_t allocated_at_first = 0;
-  {
-    auto engine = Open(dir_.path());
-    allocated_at_first = engine->Stats().memory_allocated_bytes;
-  }
+  const ShmDir dir;
+  CrashModel model;
+  const uint64_t allocated_at_first =
+      Open(dir.path())->Stats().memory_allocated_bytes;
   const int rounds = TestSteps(kRounds);
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(absl::StrCat("round ", round));
-    RunAndKill(random);
+    const uint64_t seed = random();
+    RunAndKill(random, kMaxPoints, kMaxMicros,
+               [&] { model.Work(*Open(dir.path()), seed); });
     if (HasFatalFailure()) return;
-    CheckAll();
+    auto engine = Open(dir.path());
+    EXPECT_THAT(engine->recovered().damaged, IsEmpty());
+    EXPECT_FALSE(engine->recovered().lost);
+    model.Check(*engine);
     if (HasFailure()) return;
   }
-  DeleteAll(allocated_at_first);
-  for (int what = Doing::kChange; what < Doing::kKinds; ++what) {
-    std::cout << "kind " << what << ": done " << model_.done[what]
-              << " times, killed " << model_.killed[what] << " times\n";
-    EXPECT_GT(model_.done[what], 0);
-  }
+  ExpectFreed(*Open(dir.path()), allocated_at_first);
+  model.ExpectAllKinds();
 }
 
 }  // namespace

@@ -67,8 +67,11 @@ class ReadBackTest : public ::testing::Test {
     return absl::StrCat(path(), "/save-1/", file);
   }
   void Save(TestVolumes& volumes) {
-    EXPECT_THAT(OpenDir()->Save(&volumes.engine(), true, nullptr).status(),
-                IsOk());
+    const auto saved = OpenDir()->Save(&volumes.engine(), true, nullptr);
+    ASSERT_THAT(saved.status(), IsOk());
+    for (const LeftOut& one : saved->left_out) {
+      ADD_FAILURE() << one.name << ": " << one.why;
+    }
   }
   // All volumes of save-1, of which nothing is read yet.
   std::shared_ptr<ReadBack> Begin(TestVolumes& volumes) {
@@ -83,7 +86,7 @@ class ReadBackTest : public ::testing::Test {
                       &none);
     EXPECT_THAT(reader.OpenImages(), IsOk());
     EXPECT_THAT(reader.damaged(), IsEmpty());
-    auto reading = reader.BeginReadBack();
+    auto reading = reader.BeginReadBack(4711);
     EXPECT_THAT(reading.status(), IsOk());
     EXPECT_THAT(reader.Publish(), IsOk());
     return *std::move(reading);

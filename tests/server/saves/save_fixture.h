@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -102,7 +103,8 @@ class TestVolumes {
     return *std::move(found);
   }
 
-  // All that must be the same after a restart. Damaged ones are left out.
+  // All that must be the same after a restart, of contents a hash. Damaged ones
+  // are left out.
   std::map<std::string, std::string> Everything() {
     std::map<std::string, std::string> all;
     for (const char* const after : {"", "@"}) {
@@ -141,7 +143,7 @@ class TestVolumes {
         options.max_frame_bytes, " ", options.write_level, " ",
         options.merge_level, " ", options.memory_limit_bytes, " ",
         options.read_only, " ", volume.is_snapshot(), " ", volume.attributes(),
-        " ", Content(volume));
+        " ", std::hash<std::string>()(Content(volume)));
   }
 
   int64_t second_ = 1000;
