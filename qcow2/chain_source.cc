@@ -87,12 +87,11 @@ absl::StatusOr<ClusterPlan> ChainSource::PlanCluster(uint64_t offset) {
 
 absl::StatusOr<std::vector<GroupRoom>> ChainSource::Survey() {
   std::vector<GroupRoom> groups;
-  uint64_t compressed = 0;
-  uint64_t raw = 0;
+  GroupData data;
   const auto close = [&] {
     if (groups.empty()) return;
-    groups.back().clusters = static_cast<uint32_t>(RoomFor(compressed, raw));
-    compressed = raw = 0;
+    groups.back().clusters = static_cast<uint32_t>(RoomFor(data));
+    data = {};
   };
   used_bytes_.assign(images_.size(), 0);
   counting_ = true;
@@ -109,11 +108,7 @@ absl::StatusOr<std::vector<GroupRoom>> ChainSource::Survey() {
       close();
       groups.push_back({.group = group});
     }
-    if (plan->kind == ClusterKind::kRaw) {
-      ++raw;
-    } else {
-      compressed += plan->bytes;
-    }
+    data.Add(plan->kind, plan->bytes);
   }
   close();
   counting_ = false;

@@ -24,6 +24,8 @@ constexpr uint32_t kBackingFormat = 0xe2792aca;
 constexpr uint32_t kOriginExtension = 0x52414d56;  // "RAMV"
 constexpr uint32_t kOriginVersion = 1;
 constexpr size_t kOriginBytes = 40;
+// Flags of an origin. Earlier versions wrote none, and pass over them.
+constexpr uint32_t kHasSums = 1;
 
 std::string Big(uint64_t value, int bytes) {
   std::string text;
@@ -70,8 +72,8 @@ std::optional<Origin> ParseOrigin(std::string_view data) {
   if (data.size() < kOriginBytes || numbers.Next32() != kOriginVersion) {
     return std::nullopt;
   }
-  numbers.Next32();  // Reserved.
   Origin origin;
+  origin.has_sums = (numbers.Next32() & kHasSums) != 0;
   origin.size_bytes = numbers.Next64();
   origin.id = numbers.Next64();
   origin.parent = numbers.Next64();
@@ -276,7 +278,8 @@ absl::StatusOr<std::string> EncodeHead(const Header& header,
   if (!header.backing_format.empty()) {
     add(kBackingFormat, header.backing_format);
   }
-  add(kOriginExtension, Big(kOriginVersion, 4) + Big(0, 4) +
+  add(kOriginExtension, Big(kOriginVersion, 4) +
+                            Big(origin.has_sums ? kHasSums : 0, 4) +
                             Big(origin.size_bytes, 8) + Big(origin.id, 8) +
                             Big(origin.parent, 8) +
                             Big(origin.trailer_offset, 8) + origin.settings);

@@ -58,6 +58,8 @@ struct Origin {
   uint64_t id = 0;
   uint64_t parent = 0;
   uint64_t trailer_offset = 0;
+  // It has cluster_sums.h.
+  bool has_sums = false;
   // A message of the server.
   std::string settings;
 };

@@ -14,6 +14,12 @@ constexpr uint64_t kCountsPerBlock = kClusterBytes / 2;
 
 uint64_t DivideUp(uint64_t value, uint64_t by) { return (value + by - 1) / by; }
 
+uint64_t CountOfSums(const std::vector<ClusterPlan>& plan) {
+  return static_cast<uint64_t>(std::count_if(
+      plan.begin(), plan.end(),
+      [](const ClusterPlan& one) { return one.kind != ClusterKind::kZeroes; }));
+}
+
 }  // namespace
 
 uint64_t StreamWriter::Layout::Add(const GroupRoom& room) {
@@ -55,6 +61,7 @@ absl::Status StreamWriter::Plan() {
       std::max<uint64_t>(1, DivideUp(header_.size_bytes, kGroupBytes));
   header_.l1_offset = kClusterBytes;
   header_.as_written = true;
+  header_.origin->has_sums = true;
   l1_clusters_ = DivideUp(header_.l1_entries * 8, kClusterBytes);
   table_clusters_ = 1;
   PlaceAll();
@@ -98,8 +105,10 @@ void StreamWriter::PlaceAll() {
 absl::Status StreamWriter::Append(size_t want, std::string* out) {
   while (out->size() < want && !done()) {
     const size_t begin = out->size();
+    const bool front = phase_ == Phase::kHead || phase_ == Phase::kL1;
     absl::Status status = Step(out);
     if (!status.ok()) return status;
+    if (front) front_.Add(std::string_view(*out).substr(begin));
     if (has_digest_) digest_.Add(std::string_view(*out).substr(begin));
   }
   return absl::OkStatus();
@@ -174,6 +183,7 @@ absl::Status StreamWriter::BeginGroup(std::string* out) {
   std::string entries(kClusterBytes, '\0');
   at_ = (table + 1) * kClusterBytes;
   uint64_t place = at_;
+  uint64_t data_end = at_;
   for (const ClusterKind kind :
        {ClusterKind::kZeroes, ClusterKind::kCompressed, ClusterKind::kRaw}) {
     if (kind == ClusterKind::kRaw) {
@@ -187,9 +197,14 @@ absl::Status StreamWriter::BeginGroup(std::string* out) {
                  &entries[8 * size_t{plan.index}]);
       if (plan.bytes > 0) Count(place, plan.bytes);
       place += plan.bytes;
+      data_end = place;
     }
   }
-  if (place > at_ + uint64_t{room.clusters} * kClusterBytes) {
+  sums_are_due_ = true;
+  sums_.clear();
+  const uint64_t sums_end = DivideUp(data_end, kSectorBytes) * kSectorBytes +
+                            kSumBytes * (1 + CountOfSums(plan_));
+  if (sums_end > at_ + uint64_t{room.clusters} * kClusterBytes) {
     return absl::InternalError("a group has more data than was planned");
   }
   plan_.erase(std::remove_if(plan_.begin(), plan_.end(),
@@ -203,6 +218,7 @@ absl::Status StreamWriter::BeginGroup(std::string* out) {
            std::pair(b.kind == ClusterKind::kRaw, b.index);
   });
   Count(table * kClusterBytes, kClusterBytes);
+  table_sum_ = TableSum(entries);
   out->append(entries);
   cluster_ = 0;
   phase_ = Phase::kData;
@@ -213,8 +229,12 @@ absl::Status StreamWriter::AppendData(std::string* out) {
   const bool more = cluster_ < plan_.size();
   const uint64_t end =
       (layout_.next + 1 + uint64_t{groups_[group_].clusters}) * kClusterBytes;
-  if (!more && at_ == end) {
+  if (!more && !sums_are_due_ && at_ == end) {
     EndGroup(out);
+    return absl::OkStatus();
+  }
+  if (!more && std::exchange(sums_are_due_, false)) {
+    AppendSums(out);
     return absl::OkStatus();
   }
   const uint64_t misaligned = at_ % kClusterBytes;
@@ -227,7 +247,24 @@ absl::Status StreamWriter::AppendData(std::string* out) {
   const ClusterPlan& plan = plan_[cluster_++];
   out->resize(begin + plan.bytes);
   at_ += plan.bytes;
-  return source_.ReadCluster(plan, {&(*out)[begin], plan.bytes});
+  absl::Status status = source_.ReadCluster(plan, {&(*out)[begin], plan.bytes});
+  sums_.emplace_back(plan.index,
+                     ClusterSum(std::string_view(*out).substr(begin)));
+  return status;
+}
+
+void StreamWriter::AppendSums(std::string* out) {
+  std::sort(sums_.begin(), sums_.end());
+  const uint64_t start = DivideUp(at_, kSectorBytes) * kSectorBytes;
+  out->append(start - at_, '\0');
+  const auto append = [out](uint64_t sum) {
+    char bytes[kSumBytes];
+    StoreBig64(sum, bytes);
+    out->append(bytes, kSumBytes);
+  };
+  append(table_sum_);
+  for (const auto& [index, sum] : sums_) append(sum);
+  at_ = start + kSumBytes * (1 + sums_.size());
 }
 
 void StreamWriter::EndGroup(std::string* out) {
@@ -254,8 +291,10 @@ void StreamWriter::AppendBlocks(bool at_end, std::string* out) {
 }
 
 void StreamWriter::AppendTrailer(std::string* out) {
-  out->append(EncodeTrailer(
-      {.has_digest = has_digest_, .digest = has_digest_ ? digest_.Get() : 0}));
+  out->append(EncodeTrailer({.has_digest = has_digest_,
+                             .digest = has_digest_ ? digest_.Get() : 0,
+                             .has_front = true,
+                             .front = front_.Get()}));
 }
 
 void StreamWriter::Count(uint64_t offset, uint64_t bytes) {

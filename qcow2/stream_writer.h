@@ -8,11 +8,13 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "qcow2/cluster_sums.h"
 #include "qcow2/format.h"
 #include "qcow2/image_digest.h"
 
@@ -33,9 +35,31 @@ struct ClusterPlan {
 };
 // A cluster that takes more is written as it is.
 inline constexpr uint32_t kMaxCompressedBytes = kClusterBytes - 1024;
-// The clusters of a file that so many compressed bytes and raw clusters take.
-constexpr uint64_t RoomFor(uint64_t compressed_bytes, uint64_t raw_clusters) {
-  return (compressed_bytes + kClusterBytes - 1) / kClusterBytes + raw_clusters;
+// What the data of a group consists of.
+struct GroupData {
+  uint64_t compressed = 0;  // Clusters.
+  uint64_t compressed_bytes = 0;
+  uint64_t raw = 0;  // Clusters.
+
+  void Add(ClusterKind kind, uint64_t bytes) {
+    if (kind == ClusterKind::kRaw) ++raw;
+    if (kind != ClusterKind::kCompressed) return;
+    ++compressed;
+    compressed_bytes += bytes;
+  }
+};
+// The clusters of a file that it takes, with its sums.
+constexpr uint64_t RoomFor(const GroupData& data) {
+  const uint64_t sums = kSumBytes * (1 + data.compressed + data.raw);
+  const auto clusters = [](uint64_t bytes) {
+    return (bytes + kClusterBytes - 1) / kClusterBytes;
+  };
+  if (data.raw > 0) {
+    return clusters(data.compressed_bytes) + data.raw + clusters(sums);
+  }
+  const uint64_t sectors =
+      (data.compressed_bytes + kSectorBytes - 1) / kSectorBytes;
+  return clusters(sectors * kSectorBytes + sums);
 }
 
 // What an image is made of. It must not change.
@@ -57,10 +81,11 @@ class ClusterSource {
 };
 
 // The file, in this order: header, L1 table, refcount table; for each group its
-// L2 table, compressed clusters one right after the other, raw clusters; the
-// refcount blocks, each behind the clusters that it counts; 512 bytes with the
-// digest. So memory is bounded by 8 bytes for each group, 8 MiB at most, and a
-// reader that does not go back sees each group's table before its data.
+// L2 table, compressed clusters one right after the other, raw clusters, the
+// sums of all of these; the refcount blocks, each behind the clusters that it
+// counts; 512 bytes with the digest. So memory is bounded by 8 bytes for each
+// group, 8 MiB at most, and by a group's tables, and a reader that does not go
+// back sees each group's table before its data.
 //
 // Not thread-safe. Borrows the source.
 class StreamWriter {
@@ -113,6 +138,7 @@ class StreamWriter {
   void AppendRefcountTable(std::string* out);
   absl::Status BeginGroup(std::string* out);
   absl::Status AppendData(std::string* out);
+  void AppendSums(std::string* out);
   void EndGroup(std::string* out);
   void AppendBlocks(bool at_end, std::string* out);
   void AppendTrailer(std::string* out);
@@ -123,6 +149,7 @@ class StreamWriter {
   Header header_;
   const bool has_digest_;
   ImageDigest digest_;
+  ImageDigest front_;
   std::string head_;
   std::vector<GroupRoom> groups_;
   std::vector<uint64_t> block_places_;  // Of refcount blocks, in clusters.
@@ -138,6 +165,10 @@ class StreamWriter {
   std::vector<ClusterPlan> plan_;  // Compressed ones first.
   size_t cluster_ = 0;
   uint64_t at_ = 0;  // The offset in the file of the next byte of data.
+  // Of the group: its table's, and its clusters' by their indexes.
+  uint64_t table_sum_ = 0;
+  std::vector<std::pair<uint16_t, uint64_t>> sums_;
+  bool sums_are_due_ = false;
   // From the first cluster without a refcount block on.
   std::deque<uint16_t> counts_;
   uint64_t counts_begin_ = 0;

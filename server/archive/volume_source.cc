@@ -33,13 +33,11 @@ uint32_t PlannedBytes(const engine::StoredChunk& stored) {
 }
 
 bool Fits(const std::vector<ClusterPlan>& plan, uint32_t room) {
-  uint64_t bytes = 0;
-  uint64_t raw = 0;
+  qcow2::GroupData data;
   for (const ClusterPlan& cluster : plan) {
-    if (cluster.kind == ClusterKind::kCompressed) bytes += cluster.bytes;
-    if (cluster.kind == ClusterKind::kRaw) ++raw;
+    data.Add(cluster.kind, cluster.bytes);
   }
-  return qcow2::RoomFor(bytes, raw) <= room;
+  return qcow2::RoomFor(data) <= room;
 }
 
 absl::Status DoesNotFit(uint64_t chunk) {
@@ -105,12 +103,11 @@ absl::Status VolumeSource::ForEachChunk(uint64_t first, uint64_t last,
 
 absl::StatusOr<std::vector<qcow2::GroupRoom>> VolumeSource::Survey() {
   std::vector<qcow2::GroupRoom> groups;
-  uint64_t bytes = 0;
-  uint64_t raw = 0;
+  qcow2::GroupData data;
   const auto close = [&] {
     if (groups.empty()) return;
-    groups.back().clusters = static_cast<uint32_t>(qcow2::RoomFor(bytes, raw));
-    bytes = raw = 0;
+    groups.back().clusters = static_cast<uint32_t>(qcow2::RoomFor(data));
+    data = {};
   };
   absl::Status status =
       ForEachChunk(0, ~uint64_t{0} / kChunkBytes, [&](const Chunk& chunk) {
@@ -121,11 +118,10 @@ absl::StatusOr<std::vector<qcow2::GroupRoom>> VolumeSource::Survey() {
         }
         if (!chunk.is_stored) return absl::OkStatus();
         const uint32_t planned = PlannedBytes(chunk.stored);
-        if (planned > qcow2::kMaxCompressedBytes) {
-          ++raw;
-        } else {
-          bytes += planned;
-        }
+        data.Add(planned > qcow2::kMaxCompressedBytes
+                     ? ClusterKind::kRaw
+                     : ClusterKind::kCompressed,
+                 planned);
         return absl::OkStatus();
       });
   if (!status.ok()) return status;

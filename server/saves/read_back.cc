@@ -1,12 +1,15 @@
 #include "server/saves/read_back.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "qcow2/cluster_sums.h"
 #include "qcow2/format.h"
 #include "qcow2/stream_reader.h"
 #include "qcow2/trailer.h"
@@ -17,20 +20,26 @@ namespace {
 
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
-// Puts what comes of an image into its volume. What cannot be decompressed
-// makes the digest wrong, too.
+// Puts what comes of an image into its volume, but for what is not as it was
+// saved, which makes the digest wrong, too.
 class PutSink final : public qcow2::StreamSink {
  public:
-  PutSink(const state::v1::SavedRoot& root, uint32_t image,
-          engine::Volume* volume)
-      : root_(root), image_(image), volume_(*volume) {}
+  PutSink(const state::v1::SavedRoot& root, const Directory& dir,
+          const SavedImage& saved, uint32_t image, engine::Volume* volume)
+      : root_(root),
+        dir_(dir),
+        saved_(saved),
+        image_(image),
+        volume_(*volume) {}
 
   absl::Status OnHeader(const qcow2::Header& header) override {
     return CheckHeader(root_, header);
   }
   absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
                          absl::Span<char> bytes) override {
-    if (kind == qcow2::ClusterKind::kZeroes) return absl::OkStatus();
+    if (kind == qcow2::ClusterKind::kZeroes || !IsAsSaved(cluster, bytes)) {
+      return absl::OkStatus();
+    }
     engine::EncodedChunk& chunk = batch_.emplace_back();
     chunk.chunk = cluster;
     chunk.settled = true;
@@ -52,10 +61,27 @@ class PutSink final : public qcow2::StreamSink {
   // Chunks that are put in together, on several threads.
   static constexpr size_t kBatchChunks = 64;
 
+  bool IsAsSaved(uint64_t cluster, absl::Span<char> bytes) {
+    const uint64_t group = cluster / qcow2::kTableEntries;
+    if (group_ != group) {
+      group_ = group;
+      sums_ = saved_.ReadSums(dir_, group);
+    }
+    if (!sums_.ok()) return false;
+    return sums_->empty() ||
+           qcow2::IsClusterSum((*sums_)[cluster % qcow2::kTableEntries],
+                               {bytes.data(), bytes.size()});
+  }
+
   const state::v1::SavedRoot& root_;
+  const Directory& dir_;
+  const SavedImage& saved_;
   const uint32_t image_;
   engine::Volume& volume_;
   std::vector<engine::EncodedChunk> batch_;
+  // Of the group that comes.
+  std::optional<uint64_t> group_;
+  absl::StatusOr<std::vector<uint64_t>> sums_ = std::vector<uint64_t>();
 };
 
 }  // namespace
@@ -139,7 +165,7 @@ absl::Status ReadBack::Sweep(uint32_t image,
   const state::v1::SavedRoot& root = manifest_.roots(static_cast<int>(image));
   auto file = dir_.OpenFile(root.file());
   if (!file.ok()) return file.status();
-  PutSink sink(root, image, volumes_[image].get());
+  PutSink sink(root, dir_, images_[image], image, volumes_[image].get());
   qcow2::StreamReader reader(&sink);
   std::string piece(kPieceBytes, '\0');
   for (;;) {

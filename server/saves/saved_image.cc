@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/reason.h"
+#include "qcow2/image_digest.h"
 #include "server/archive/cluster_codec.h"
 
 namespace ramvol::saves {
@@ -37,6 +38,31 @@ absl::StatusOr<uint64_t> ReadBig64(const OldFile& file, uint64_t offset) {
 
 ClusterEntry EntryAt(const char* bytes) {
   return qcow2::ParseEntry(qcow2::LoadBig64(bytes), 3, qcow2::kClusterBits);
+}
+
+// Checks the header and the L1 table.
+absl::Status CheckFront(const OldFile& file, const qcow2::Header& header,
+                        const qcow2::Trailer& trailer) {
+  if (!trailer.has_front) {
+    return header.origin->has_sums ? qcow2::Damaged("its end lacks a checksum")
+                                   : absl::OkStatus();
+  }
+  // The table comes right behind the header.
+  const uint64_t clusters =
+      1 + (header.l1_entries * 8 + kClusterBytes - 1) / kClusterBytes;
+  qcow2::ImageDigest digest;
+  std::string part(kClusterBytes, '\0');
+  for (uint64_t i = 0; i < clusters; ++i) {
+    absl::Status status =
+        ReadAll(file, i * kClusterBytes, absl::MakeSpan(part));
+    if (!status.ok()) return status;
+    digest.Add(part);
+  }
+  return digest.Get() == trailer.front
+             ? absl::OkStatus()
+             : qcow2::Damaged(
+                   "its header or its first table is not what was "
+                   "saved");
 }
 
 }  // namespace
@@ -80,13 +106,32 @@ absl::StatusOr<SavedImage> SavedImage::Open(const Directory& dir,
   const auto trailer = qcow2::ParseTrailer(end);
   if (!trailer.has_value()) return qcow2::Damaged("it has no end");
   status = CheckTrailer(root, *trailer);
+  if (status.ok()) status = CheckFront(*file, *header, *trailer);
   if (!status.ok()) return status;
   SavedImage image;
   image.file_ = root.file();
   image.size_bytes_ = header->size_bytes;
   image.l1_offset_ = header->l1_offset;
   image.l1_entries_ = header->l1_entries;
+  image.has_sums_ = header->origin->has_sums;
   return image;
+}
+
+absl::StatusOr<qcow2::SumPlaces> SavedImage::ReadTable(
+    const OldFile& file, uint64_t group, uint64_t offset, uint64_t index,
+    std::string* table) const {
+  if (offset == 0) return qcow2::Damaged("a table is not there any more");
+  table->resize(kClusterBytes);
+  absl::Status status = ReadAll(file, offset, absl::MakeSpan(*table));
+  if (!status.ok()) return status;
+  if (!has_sums_) return qcow2::SumPlaces();
+  const auto places = qcow2::PlacesOfSums(offset, *table, index);
+  const auto sum = ReadBig64(file, places.table);
+  if (!sum.ok()) return sum.status();
+  if (*sum == qcow2::TableSum(*table)) return places;
+  return qcow2::Damaged(absl::StrCat("the table of what is at offset ",
+                                     group * qcow2::kGroupBytes,
+                                     " of its disk is not what was saved"));
 }
 
 absl::Status SavedImage::ForEachCluster(const Directory& dir,
@@ -95,7 +140,7 @@ absl::Status SavedImage::ForEachCluster(const Directory& dir,
   if (!file.ok()) return file.status();
   const uint64_t clusters = (size_bytes_ + kClusterBytes - 1) / kClusterBytes;
   std::vector<char> l1(std::min(l1_entries_, kTableEntries) * 8);
-  std::vector<char> table(kClusterBytes);
+  std::string table;
   for (uint64_t group = 0; group < l1_entries_; ++group) {
     const uint64_t in_part = group % kTableEntries;
     if (in_part == 0) {
@@ -107,7 +152,8 @@ absl::Status SavedImage::ForEachCluster(const Directory& dir,
     const uint64_t offset =
         qcow2::TableOffset(qcow2::LoadBig64(&l1[8 * in_part]));
     if (offset == 0) continue;
-    absl::Status status = ReadAll(*file, offset, absl::MakeSpan(table));
+    absl::Status status =
+        ReadTable(*file, group, offset, /*index=*/0, &table).status();
     for (uint64_t i = 0; status.ok() && i < kTableEntries; ++i) {
       const ClusterEntry entry = EntryAt(&table[8 * i]);
       const uint64_t cluster = group * kTableEntries + i;
@@ -123,35 +169,70 @@ absl::Status SavedImage::ForEachCluster(const Directory& dir,
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<uint64_t>> SavedImage::ReadSums(
+    const Directory& dir, uint64_t group) const {
+  std::vector<uint64_t> sums;
+  if (!has_sums_) return sums;
+  const auto file = dir.OpenFile(file_);
+  if (!file.ok()) return file.status();
+  const auto offset = ReadBig64(*file, l1_offset_ + 8 * group);
+  if (!offset.ok()) return offset.status();
+  std::string table;
+  // One after the other, as far as there are clusters.
+  const auto places = ReadTable(*file, group, qcow2::TableOffset(*offset),
+                                kTableEntries, &table);
+  if (!places.ok()) return places.status();
+  const uint64_t first = places->table + qcow2::kSumBytes;
+  std::string packed(places->cluster - first, '\0');
+  absl::Status status = ReadAll(*file, first, absl::MakeSpan(packed));
+  if (!status.ok()) return status;
+  sums.resize(kTableEntries);
+  const char* next = packed.data();
+  for (uint64_t i = 0; i < kTableEntries; ++i) {
+    const ClusterKind kind = EntryAt(&table[8 * i]).kind;
+    if (kind != ClusterKind::kRaw && kind != ClusterKind::kCompressed) continue;
+    sums[i] = qcow2::LoadBig64(next);
+    next += qcow2::kSumBytes;
+  }
+  return sums;
+}
+
 absl::Status SavedImage::ReadChunk(const Directory& dir, uint64_t cluster,
                                    engine::EncodedChunk* chunk) const {
   const uint64_t group = cluster / kTableEntries;
+  const uint64_t index = cluster % kTableEntries;
   if (group >= l1_entries_) return qcow2::Damaged("its table is too short");
   const auto file = dir.OpenFile(file_);
   if (!file.ok()) return file.status();
-  const auto table = ReadBig64(*file, l1_offset_ + 8 * group);
-  if (!table.ok()) return table.status();
-  char bytes[8];
-  absl::Status status =
-      ReadAll(*file, qcow2::TableOffset(*table) + cluster % kTableEntries * 8,
-              absl::MakeSpan(bytes));
-  if (!status.ok()) return status;
-  const ClusterEntry entry = EntryAt(bytes);
+  const auto offset = ReadBig64(*file, l1_offset_ + 8 * group);
+  if (!offset.ok()) return offset.status();
+  std::string table;
+  const auto places =
+      ReadTable(*file, group, qcow2::TableOffset(*offset), index, &table);
+  if (!places.ok()) return places.status();
+  const ClusterEntry entry = EntryAt(&table[8 * index]);
   const bool raw = entry.kind == ClusterKind::kRaw;
   if (!raw && entry.kind != ClusterKind::kCompressed) {
     return qcow2::Damaged("a cluster is not in its table any more");
   }
-  std::vector<char> content(raw ? kClusterBytes : entry.bytes);
+  std::string content(raw ? kClusterBytes : entry.bytes, '\0');
   const auto got = file->ReadAt(entry.offset, absl::MakeSpan(content));
   if (!got.ok()) return got.status();
+  bool as_saved = true;
+  if (has_sums_) {
+    const auto sum = ReadBig64(*file, places->cluster);
+    if (!sum.ok()) return sum.status();
+    as_saved = qcow2::IsClusterSum(*sum, content);
+  }
   chunk->chunk = cluster;
   chunk->settled = true;
-  if (archive::ReadCluster(entry.kind, content, /*own=*/true, chunk)) {
+  if (as_saved &&
+      archive::ReadCluster(entry.kind, content, /*own=*/true, chunk)) {
     return absl::OkStatus();
   }
   return qcow2::Damaged(absl::StrCat("the cluster at offset ",
                                      cluster * kClusterBytes,
-                                     " of its disk does not decompress"));
+                                     " of its disk is not what was saved"));
 }
 
 }  // namespace ramvol::saves

@@ -115,7 +115,7 @@ bool ReadInOrder(std::string_view bytes, size_t piece) {
 class FewClusters final : public qcow2::ClusterSource {
  public:
   absl::StatusOr<std::vector<qcow2::GroupRoom>> Survey() override {
-    return std::vector<qcow2::GroupRoom>{{0, 2}, {3, 1}};
+    return std::vector<qcow2::GroupRoom>{{0, 3}, {3, 1}};
   }
   absl::Status PlanGroup(uint32_t group, uint32_t,
                          std::vector<qcow2::ClusterPlan>* plan) override {

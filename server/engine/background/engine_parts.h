@@ -65,7 +65,7 @@ struct VolumeParts {
   Totals& totals() const { return engine.totals; }
   // Whoever meets a frame that is outside, calls this and looks again.
   Refusal Load(uint64_t chunk) const {
-    return outside_reader == nullptr ? Refusal{Cause::kCorrupt, chunk}
+    return outside_reader == nullptr ? Refusal{Cause::kUnread, chunk}
                                      : outside_reader->Load(chunk);
   }
   // Asks background threads to rewrite the chunk's frames.

@@ -17,6 +17,7 @@ enum class Cause : uint8_t {
   kVolumeLimit,  // At the volume's own memory limit.
   kServerLimit,  // At the server's memory limit.
   kCorrupt,      // A frame failed its check.
+  kUnread,       // It cannot be read in from where it is outside.
   kDamaged,      // The whole volume was found damaged.
 };
 
@@ -24,7 +25,7 @@ enum class Cause : uint8_t {
 // made it. VolumeCore does, and makes a status of this (volume/refusal_text.h).
 struct [[nodiscard]] Refusal {
   Cause cause = Cause::kNone;
-  uint64_t chunk = 0;  // For kCorrupt: the chunk of the damaged frame.
+  uint64_t chunk = 0;  // For kCorrupt and kUnread: the chunk of the frame.
 
   bool ok() const { return cause == Cause::kNone; }
   // For background work, which leaves what cannot be done as it is.

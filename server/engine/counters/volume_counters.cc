@@ -23,6 +23,7 @@ std::string_view ReasonOf(Cause cause) {
     case Cause::kServerLimit:
       return reason::kServerMemoryLimit;
     case Cause::kCorrupt:
+    case Cause::kUnread:
       return reason::kCorruptFrame;
     case Cause::kDamaged:
       return reason::kVolumeDamaged;

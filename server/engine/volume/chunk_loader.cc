@@ -98,7 +98,7 @@ std::shared_ptr<ChunkLoader> ChunkLoader::LoadBelow(uint32_t image,
 }
 
 Refusal ChunkLoader::Load(uint64_t chunk) {
-  const Refusal lost{Cause::kCorrupt, chunk};
+  const Refusal lost{Cause::kUnread, chunk};
   for (;;) {
     ChunkRefs refs(parts_.arena());
     const Frame* frame = nullptr;
@@ -113,6 +113,7 @@ Refusal ChunkLoader::Load(uint64_t chunk) {
     Refusal result = lost;
     if (source->Read(frame->checksum, chunk, &content).ok()) {
       result = Replace(*frame, below.get(), &content);
+      if (result.cause == Cause::kCorrupt) result = lost;
     }
     outside->Leave(frame);
     return result;

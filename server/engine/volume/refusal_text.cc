@@ -65,6 +65,12 @@ absl::Status WithoutReason(const Refusal& refusal, const Request& request,
           "a frame of ", name, " at offset ", refusal.chunk * kChunkBytes,
           " does not pass its check, its content is lost; write or trim these ",
           kChunkBytes, " bytes, and test the machine's memory"));
+    case Cause::kUnread:
+      return absl::DataLossError(absl::StrCat(
+          "the content of ", name, " at offset ", refusal.chunk * kChunkBytes,
+          " cannot be read from its save, which is damaged there, or gone; "
+          "write or trim these ",
+          kChunkBytes, " bytes, or start the server with that save"));
     case Cause::kDamaged:
       return absl::DataLossError(absl::StrCat(
           name,

@@ -221,7 +221,8 @@ absl::Status VolumeCore::Refuse(const Refusal& refusal,
   absl::Status status = Explain(refusal, request);
   const bool no_space = refusal.cause == Cause::kServerLimit ||
                         refusal.cause == Cause::kVolumeLimit;
-  if (no_space || refusal.cause == Cause::kCorrupt) {
+  if (no_space || refusal.cause == Cause::kCorrupt ||
+      refusal.cause == Cause::kUnread) {
     LogEvent(no_space ? Event::kNoSpace : Event::kDataLoss,
              {.volume = name(),
               .reason = ReasonOf(refusal.cause),

@@ -50,6 +50,7 @@ TEST_F(RefusalTextTest, EachCauseHasItsCodeAndReason) {
       {Cause::kServerLimit, absl::StatusCode::kResourceExhausted,
        reason::kServerMemoryLimit},
       {Cause::kCorrupt, absl::StatusCode::kDataLoss, reason::kCorruptFrame},
+      {Cause::kUnread, absl::StatusCode::kDataLoss, reason::kCorruptFrame},
   };
   for (const auto& [cause, code, reason] : expected) {
     const absl::Status status = ExplainCause(cause);
@@ -74,8 +75,10 @@ TEST_F(RefusalTextTest, NamesTheRequestAndTheVolumeAndWhatToDo) {
               AllOf(HasSubstr("write of 8192 bytes at offset 4096"),
                     HasSubstr("server's memory limit of 16777216"),
                     HasSubstr("--memory_limit")));
-  EXPECT_THAT(Text(Cause::kCorrupt),
-              AllOf(HasSubstr("\"disk\""), HasSubstr("offset 196608")));
+  for (const Cause cause : {Cause::kCorrupt, Cause::kUnread}) {
+    EXPECT_THAT(Text(cause),
+                AllOf(HasSubstr("\"disk\""), HasSubstr("offset 196608")));
+  }
 }
 
 TEST_F(RefusalTextTest, BlamesTheFieldThatIsTooLong) {
