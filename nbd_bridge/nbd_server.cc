@@ -32,7 +32,8 @@ namespace ramvol::nbd {
 namespace {
 
 constexpr int kMaxConnections = 65536;
-// How long clients may leave by themselves when the server shuts down.
+// How long requests that are on their way are still taken when the server shuts
+// down: the kernel's driver sends what was not answered only much later.
 constexpr absl::Duration kGoodbyeTime = absl::Milliseconds(200);
 // Ends a TCP connection whose peer machine is silent for about two minutes. Not
 // TCP_USER_TIMEOUT: that would also end a stopped client that does not read.
@@ -159,15 +160,16 @@ class ServerImpl final : public NbdServer {
     sockets_.clear();
     const absl::Time deadline = absl::Now() + drain_timeout;
     MutexLock lock(&mu_);
-    // Clients that send meanwhile get ESHUTDOWN and may leave by themselves.
+    // From now on, nothing can be sent to Unix sockets, and what was sent is
+    // answered. Over TCP, clients may go on.
+    for (Connection* connection : connections_) {
+      connection->socket.ShutdownReceiving();
+    }
     const absl::Time goodbye = std::min(deadline, absl::Now() + kGoodbyeTime);
     while (!connections_.empty() &&
            !changed_.WaitFor(&mu_, goodbye - absl::Now())) {
     }
-    // Requests that have arrived are still answered.
-    for (Connection* connection : connections_) {
-      connection->socket.ShutdownReceiving();
-    }
+    ignoring_ = true;
     while (!connections_.empty() &&
            !changed_.WaitFor(&mu_, deadline - absl::Now())) {
     }
@@ -213,7 +215,7 @@ class ServerImpl final : public NbdServer {
                                 own == nullptr ? exports_ : *own, negotiation_);
     if (!negotiated.has_value()) return;
     Session(connection.socket, connection.holder, *std::move(negotiated),
-            {threads_, stats_, draining_})
+            {threads_, stats_, draining_, ignoring_})
         .Run();
   }
 
@@ -233,6 +235,7 @@ class ServerImpl final : public NbdServer {
   std::vector<ListenSocket> sockets_;  // The door borrows them.
   std::vector<std::string> addresses_;
   std::atomic<bool> draining_{false};
+  std::atomic<bool> ignoring_{false};
 
   Mutex mu_;
   CondVar changed_;

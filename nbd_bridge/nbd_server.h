@@ -48,8 +48,8 @@ class NbdServer {
       ClientMemory* memory, NbdStats* stats);
   virtual ~NbdServer() = default;
 
-  // Stops accepting, answers requests under way, refuses later ones with
-  // ESHUTDOWN, and closes all connections, after `drain_timeout` at the latest.
+  // Stops accepting, answers requests under way and no later ones, and closes
+  // all connections, after `drain_timeout` at the latest.
   // Returns when all sessions have ended; waits for devices' calls however long
   // they take.
   virtual void Shutdown(absl::Duration drain_timeout) = 0;

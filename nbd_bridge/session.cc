@@ -221,6 +221,9 @@ bool Session::ParseLocked() {
     Requests arrived;
     const size_t room = std::min(LeftLocked(), holder_.room_bytes());
     const RequestReader::Parsed parsed = reader_.Parse(room, &arrived);
+    // Clients that connect again, such as the kernel's driver, send again what
+    // was not answered. An error they would give to whoever asked.
+    if (parts_.ignoring.load(std::memory_order_relaxed)) return false;
     AcceptLocked(std::move(arrived));
     if (parsed == RequestReader::Parsed::kEnd) return false;
     if (parsed == RequestReader::Parsed::kNeedsBytes ||
@@ -265,14 +268,9 @@ void Session::RestLocked() {
 
 void Session::AcceptLocked(Requests arrived) {
   const int64_t now = SteadyNowNs();
-  const bool refuse = parts_.draining.load(std::memory_order_relaxed);
   size_t bytes = 0;
   for (std::unique_ptr<Request>& request : arrived) {
     request->arrived_ns = now;
-    if (refuse) {
-      request->error = Error::kShutdown;
-      request->message = "the server shuts down";
-    }
     parts_.stats.RequestBegan();
     ++unanswered_;
     bytes += request->charged_bytes;

@@ -54,8 +54,10 @@ class Session final : private RequestOwner, private ReplySender::Host {
   struct Parts {
     block::ThreadCache& threads;
     NbdStats& stats;
-    // While true, arriving requests are refused with ESHUTDOWN.
+    // While true, connections end by the server's will.
     const std::atomic<bool>& draining;
+    // While true, arriving requests are not answered.
+    const std::atomic<bool>& ignoring;
   };
 
   static constexpr absl::Duration kIdleTime = absl::Seconds(1);

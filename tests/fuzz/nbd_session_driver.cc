@@ -106,7 +106,7 @@ void ServeNbd(nbd::Socket& socket, nbd::NegotiationOptions options,
   nbd::NbdStats stats;
   Connection connection(socket);
   nbd::Session(socket, connection.holder, *std::move(negotiated),
-               {threads, stats, draining})
+               {threads, stats, draining, draining})
       .Run();
   RAMVOL_CHECK(connection.holder.held_bytes() == 0);
   // Whatever was sent, every request came to an end.
