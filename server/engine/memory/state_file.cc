@@ -33,16 +33,23 @@
 namespace ramvol::engine {
 namespace {
 
+struct AddressRange {
+  uint64_t first;
+  uint64_t end;
+};
+
 // Where new files are mapped: where neither the kernel's choice of addresses
 // nor a sanitizer's own memory lies, so that it is free in the next process,
-// too.
+// too. The second is for processes that have 39 bits of addresses: on some
+// kernels for arm64, and in user-mode Linux.
+constexpr AddressRange kAddressRanges[] = {
 #ifdef RAMVOL_TSAN
-constexpr uint64_t kFirstAddress = 0x40'0000'0000;
-constexpr uint64_t kEndAddress = 0x80'0000'0000;
+    {0x40'0000'0000, 0x80'0000'0000},
 #else
-constexpr uint64_t kFirstAddress = 0x1100'0000'0000;
-constexpr uint64_t kEndAddress = 0x5000'0000'0000;
+    {0x1100'0000'0000, 0x5000'0000'0000},
+    {0x10'0000'0000, 0x50'0000'0000},
 #endif
+};
 constexpr uint64_t kAddressAlignment = uint64_t{1} << 30;
 constexpr int kMaxAddressTries = 100;
 
@@ -231,19 +238,28 @@ absl::Status StateFile::MakeFile(uint64_t format) {
 }
 
 absl::Status StateFile::MapSomewhere(uint64_t file_bytes) {
-  constexpr uint64_t kSpace = kEndAddress - kFirstAddress;
-  if (file_bytes > kSpace) {
+  absl::Status status;
+  for (const AddressRange& range : kAddressRanges) {
+    const absl::Status mapped = MapWithin(range.first, range.end, file_bytes);
+    if (mapped.ok()) return mapped;
+    status.Update(mapped);  // The first one stays.
+  }
+  return status;
+}
+
+absl::Status StateFile::MapWithin(uint64_t first, uint64_t end,
+                                  uint64_t file_bytes) {
+  if (file_bytes > end - first) {
     return absl::ResourceExhaustedError(
         absl::StrCat("cannot map ", file_bytes, " bytes of ", path(),
                      "; lower the memory limit"));
   }
   std::random_device random;
   std::uniform_int_distribution<uint64_t> step(
-      0, (kSpace - file_bytes) / kAddressAlignment);
+      0, (end - first - file_bytes) / kAddressAlignment);
   absl::Status status;
   for (int i = 0; i < kMaxAddressTries; ++i) {
-    status =
-        MapAt(kFirstAddress + step(random) * kAddressAlignment, file_bytes);
+    status = MapAt(first + step(random) * kAddressAlignment, file_bytes);
     if (!absl::IsAlreadyExists(status)) return status;
   }
   return absl::ResourceExhaustedError(

@@ -84,6 +84,7 @@ class StateFile {
   absl::Status FinishOpen();
 
   absl::Status MapSomewhere(uint64_t file_bytes);
+  absl::Status MapWithin(uint64_t first, uint64_t end, uint64_t file_bytes);
   absl::Status MapAt(uint64_t address, uint64_t file_bytes);
   absl::Status Grow(uint64_t file_bytes);
   absl::Status FillRootArea();
