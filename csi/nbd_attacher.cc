@@ -29,6 +29,9 @@
 namespace ramvol::csi_driver {
 namespace {
 
+// Requests that a server which was killed had taken are sent again only after
+// that; so it is the pause when ramvold crashes. Longer than any request takes.
+constexpr absl::Duration kRequestTimeout = absl::Seconds(10);
 // Between attempts to care for a device whose server is away.
 constexpr absl::Duration kKeeperPause = absl::Milliseconds(500);
 
@@ -55,6 +58,7 @@ AttachRequest NbdAttacher::RequestFor(const std::string& name,
   AttachRequest request;
   request.name = name;
   request.read_only = read_only;
+  request.request_timeout = kRequestTimeout;
   request.dead_connection_timeout = world_.dead_connection_timeout;
   return request;
 }

@@ -244,6 +244,23 @@ install_guest_kernel() {
   write_tool ramvol-guest-kernel "echo $(printf %q "$dir")"
 }
 
+# The kernel of guests that are processes and see this machine's files; for x86_64 alone.
+# ramvol-user-mode-linux, found on the PATH, prints its folder.
+install_user_mode_linux() {
+  local version dir
+  [ "$(uname -m)" = x86_64 ] || return 0
+  version=$(apt-cache show user-mode-linux | sed -n 's/^Version: //p' | head -n 1)
+  dir=$tools/user-mode-linux-${version:-unknown}
+  if [ ! -e "$dir/complete" ]; then
+    as_root apt-get update -q
+    info "unpacking user-mode-linux $version"
+    rm -rf "$dir" && mkdir -p "$dir"
+    (cd "$dir" && apt-get download -q user-mode-linux && dpkg -x ./*.deb . && rm ./*.deb)
+    touch "$dir/complete"
+  fi
+  write_tool ramvol-user-mode-linux "echo $(printf %q "$dir")"
+}
+
 # Unpacks packages of Debian $2 and all that they need into the folder $1, by an apt
 # that knows nothing of what this machine has; once, as long as they are the same.
 unpack_release() {
