@@ -90,7 +90,10 @@ class VolumesTest : public ::testing::Test {
   }
   std::vector<std::string> Names() {
     std::vector<std::string> names;
-    for (const v1::Volume& volume : *world_.client().ListVolumes()) {
+    const auto all = world_.client().ListVolumes();
+    EXPECT_THAT(all, IsOk());
+    if (!all.ok()) return names;
+    for (const v1::Volume& volume : *all) {
       names.push_back(volume.name());
     }
     return names;
