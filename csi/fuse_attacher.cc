@@ -40,6 +40,9 @@ namespace {
 
 constexpr char kSysBlock[] = "/sys/block";
 constexpr absl::Duration kPoll = absl::Milliseconds(5);
+// While a process starts its program, /proc shows no command line of it: for
+// less than this also on a busy machine.
+constexpr absl::Duration kExecTime = absl::Seconds(1);
 // How long a process that is unmounted may take to say good-bye to ramvold.
 constexpr absl::Duration kEndTimeout = absl::Seconds(2);
 
@@ -178,9 +181,11 @@ absl::Status FuseAttacher::StartProcess(const std::string& file,
         commands_->Start(command, LogOf(file), deadline);
     if (!started.ok()) return started;
   }
-  const bool over = WaitUntil(deadline, [&file] {
+  absl::Time seen = absl::Now();
+  const bool over = WaitUntil(deadline, [&file, &seen] {
+    if (FindProcess(file) != 0) seen = absl::Now();
     return IsServed(file) || !ReadFile(LogOf(file)).empty() ||
-           FindProcess(file) == 0;
+           absl::Now() - seen > kExecTime;
   });
   if (IsServed(file)) return absl::OkStatus();
   const std::string why = absl::StrCat("cannot serve volume \"", volume.name,
