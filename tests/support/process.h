@@ -65,7 +65,11 @@ class Process {
     while (read(out_, &c, 1) == 1 && c != '\n') line += c;
     return line;
   }
-  void Signal(int number) { kill(pid_, number); }
+  void Signal(int number) {
+    // kill(-1) is for all processes of the machine.
+    ASSERT_GT(pid_, 0);
+    kill(pid_, number);
+  }
   // Waits for the end; -1 when a signal ended it.
   int ExitCode() {
     int status = 0;
