@@ -25,7 +25,7 @@ finish() {
 # part NAME PROGRAM...: a test in Python.
 part() {
   echo "guest: $1"
-  (cd /tmp && CSI_ATTACH=nbd CSI_SEED=$seed CSI_ROUNDS=2 python3 -B "$tests/$1" "${@:2}") ||
+  (cd /tmp && CSI_ATTACH=nbd CSI_SEED=$seed CSI_ROUNDS=2 /usr/bin/python3 -B "$tests/$1" "${@:2}") ||
     finish FAILED
 }
 
