@@ -181,7 +181,7 @@ class Load:
 
     def _call_the_driver(self):
         """One volume is nearly full; the others come and go. None becomes a device:
-        the node's nbdfuse fails."""
+        the program that starts its process fails."""
         csi = self.programs.csi
         capability = {"mount": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}
 

@@ -45,8 +45,8 @@ class Programs:
         self.cli("create", "gone", "1M", *(f"--label={label}" for label in labels))
         broken = os.path.join(folder, "bin")
         os.mkdir(broken)
-        with open(os.path.join(broken, "nbdfuse"), "w") as script:
-            script.write("#!/bin/sh\necho no FUSE here >&2\nexit 1\n")
+        with open(os.path.join(broken, "setsid"), "w") as script:
+            script.write("#!/bin/sh\necho no process here >&2\nexit 1\n")
             os.fchmod(script.fileno(), 0o755)
         ready = self._start(
             "ramvol-csi",
