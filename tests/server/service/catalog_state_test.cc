@@ -139,9 +139,15 @@ TEST_F(CatalogStateTest, TheStateIsThatOfNow) {
     EXPECT_EQ(catalog_->snapshots().Get(bare)->state(), state);
     EXPECT_EQ(catalog_->snapshots().List("", "", 10).first[0].state(), state);
   };
+  // Nothing is outside, so nobody will ask the source.
+  ASSERT_THAT(engine_->BeginOutside(nullptr, {}, 0, 1), IsOk());
   expect(engine::Completeness::kRestoring, v1::VOLUME_STATE_RESTORING);
   expect(engine::Completeness::kIncomplete, v1::VOLUME_STATE_INCOMPLETE);
   expect(engine::Completeness::kComplete, v1::VOLUME_STATE_READY);
+  engine_->EndOutside(/*forget=*/true);
+  // As a clone has it whose source was still being read.
+  expect(engine::Completeness::kRestoring, v1::VOLUME_STATE_READY);
+  expect(engine::Completeness::kIncomplete, v1::VOLUME_STATE_INCOMPLETE);
 }
 
 TEST_F(CatalogStateTest, SettingsStay) {
