@@ -10,9 +10,13 @@
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/config.h"
+#include "absl/debugging/failure_signal_handler.h"
+#include "absl/debugging/symbolize.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -84,6 +88,19 @@ bool IsMixture(const std::string& found, const std::string& before,
     at += bytes;
   }
   return true;
+}
+
+// A crash shall say where it was.
+void PrintCrashes() {
+#ifndef ABSL_HAVE_ADDRESS_SANITIZER  // It says more.
+  absl::InitializeSymbolizer(nullptr);
+  absl::InstallFailureSignalHandler({});
+#endif
+}
+
+std::string HowItEnded(int wait_status) {
+  if (WIFSIGNALED(wait_status)) return strsignal(WTERMSIG(wait_status));
+  return absl::StrCat("exit code ", WEXITSTATUS(wait_status));
 }
 
 }  // namespace
@@ -313,6 +330,7 @@ void RunAndKill(std::mt19937_64& random, uint64_t max_points,
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    PrintCrashes();
     // Also while it recovers.
     if (at_a_point) KillAtPointForTest(points);
     run();
@@ -325,7 +343,7 @@ void RunAndKill(std::mt19937_64& random, uint64_t max_points,
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-      << "the process failed by itself";
+      << "the process failed by itself: " << HowItEnded(status);
 }
 
 void ExpectFreed(Engine& engine, uint64_t bytes) {
