@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/check.h"
@@ -34,6 +35,7 @@ uint64_t Take(const std::string& from, size_t* at) {
 StateImage StateImage::Of(const std::string& dir) {
   StateImage image;
   const int file = open(PathIn(dir).c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0 && errno == ENOENT) return image;
   RAMVOL_CHECK(file >= 0);
   image.file_bytes = lseek(file, 0, SEEK_END);
   for (off_t at = lseek(file, 0, SEEK_DATA); at >= 0;

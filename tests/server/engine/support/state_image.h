@@ -19,7 +19,9 @@ struct StateImage {
     friend bool operator==(const Page&, const Page&) = default;
   };
 
-  // Of the file below `dir`. Ends the process when it cannot be read.
+  // Of the file below `dir`; empty when a process was killed before it made
+  // one, which an engine takes for the same. Ends the process when it cannot be
+  // read.
   static StateImage Of(const std::string& dir);
   // Of what Compressed returned.
   static StateImage FromCompressed(const std::string& compressed);
