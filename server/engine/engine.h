@@ -100,11 +100,11 @@ class Engine {
   absl::Status PublishAll(const std::vector<Hidden>& all);
 
   // From now on, what AddOutside named is read in from `source` when somebody
-  // asks for it. `below` has, by the numbers of images, what each lies on, or
-  // nullptr: blocks that are the same are shared. Keeps `room_bytes` of the
-  // memory limit for all that; RESOURCE_EXHAUSTED when there are fewer. `id`,
-  // not 0, says to a later engine of the state_dir what the source was: call
-  // this before the volumes are published.
+  // asks for it. `below` has, by the numbers of images, what each lies on, one
+  // of a lower number, or nullptr: blocks that are the same are shared. Keeps
+  // `room_bytes` of the memory limit for all that; RESOURCE_EXHAUSTED when
+  // there are fewer. `id`, not 0, says to a later engine of the state_dir what
+  // the source was: call this before the volumes are published.
   absl::Status BeginOutside(std::shared_ptr<OutsideSource> source,
                             const std::vector<std::shared_ptr<Volume>>& below,
                             uint64_t room_bytes, uint64_t id);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "server/engine/content/chunk_map.h"
@@ -89,15 +91,45 @@ Refusal ChunkLoader::Find(uint64_t chunk, ChunkRefs* refs,
   });
 }
 
+std::optional<uint32_t> ChunkLoader::ImageOf(uint64_t chunk) const {
+  ChunkRefs refs(parts_.arena());
+  const Frame* frame = nullptr;
+  if (!Find(chunk, &refs, &frame).ok() || frame == nullptr) return std::nullopt;
+  return frame->checksum;
+}
+
 std::shared_ptr<ChunkLoader> ChunkLoader::LoadBelow(uint32_t image,
                                                     uint64_t chunk) const {
-  std::shared_ptr<ChunkLoader> below = parts_.engine.outside->BelowOf(image);
-  // Without it, nothing is shared.
-  if (below != nullptr && !below->Load(chunk).ok()) below = nullptr;
+  std::vector<std::shared_ptr<ChunkLoader>> chain;
+  for (std::optional<uint32_t> above = image; above.has_value();) {
+    auto below = parts_.engine.outside->BelowOf(*above);
+    if (below == nullptr) break;
+    const std::optional<uint32_t> next = below->ImageOf(chunk);
+    // It was reverted, even to what lies on its own image. Without this, the
+    // search might not end.
+    if (next.has_value() && *next >= *above) break;
+    chain.push_back(std::move(below));
+    above = next;
+  }
+  // Without what it lies on, nothing is shared.
+  std::shared_ptr<ChunkLoader> below;
+  for (; !chain.empty(); chain.pop_back()) {
+    const bool loaded = chain.back()->LoadOnto(below.get(), chunk).ok();
+    below = loaded ? std::move(chain.back()) : nullptr;
+  }
   return below;
 }
 
 Refusal ChunkLoader::Load(uint64_t chunk) {
+  std::shared_ptr<ChunkLoader> below;
+  if (active()) {
+    const std::optional<uint32_t> image = ImageOf(chunk);
+    if (image.has_value()) below = LoadBelow(*image, chunk);
+  }
+  return LoadOnto(below.get(), chunk);
+}
+
+Refusal ChunkLoader::LoadOnto(ChunkLoader* below, uint64_t chunk) {
   const Refusal lost{Cause::kUnread, chunk};
   for (;;) {
     ChunkRefs refs(parts_.arena());
@@ -107,12 +139,11 @@ Refusal ChunkLoader::Load(uint64_t chunk) {
     Outside* outside = parts_.engine.outside;
     const auto source = outside == nullptr ? nullptr : outside->source();
     if (source == nullptr) return lost;
-    const auto below = LoadBelow(frame->checksum, chunk);
     if (!outside->Enter(frame)) continue;
     EncodedChunk content;
     Refusal result = lost;
     if (source->Read(frame->checksum, chunk, &content).ok()) {
-      result = Replace(*frame, below.get(), &content);
+      result = Replace(*frame, below, &content);
       if (result.cause == Cause::kCorrupt) result = lost;
     }
     outside->Leave(frame);

@@ -64,11 +64,17 @@ class ChunkLoader final : public OutsideReader {
   // Takes a reference to the frame of the chunk that is outside; nullptr when
   // there is none.
   Refusal Find(uint64_t chunk, ChunkRefs* refs, const Frame** frame) const;
+  // The image that the chunk is of, if it is outside.
+  std::optional<uint32_t> ImageOf(uint64_t chunk) const;
+  // Reads in the chunk, and shares what `below`, which may be nullptr, has of
+  // it. That was read in.
+  Refusal LoadOnto(ChunkLoader* below, uint64_t chunk);
   void LoadPartial(uint64_t offset, uint64_t length);
   Refusal Replace(const Frame& frame, ChunkLoader* below,
                   EncodedChunk* content);
   void PutOne(uint32_t image, EncodedChunk* content);
-  // With what `image` lies on, which it reads in.
+  // Reads in what lies below the chunk of `image`, the lowest first. Returns
+  // what it lies on, or nullptr when there is nothing to be shared.
   std::shared_ptr<ChunkLoader> LoadBelow(uint32_t image, uint64_t chunk) const;
 
   const VolumeParts parts_;

@@ -206,6 +206,42 @@ TEST_F(ReadBackTest, WhatClonesShareIsHeldOnce) {
   }
 }
 
+// A golden image is brought up to date by way of a clone. So it holds chunks of
+// an image that lies on its own.
+TEST_F(ReadBackTest, AVolumeMayBeRevertedToWhatLiesOnIt) {
+  constexpr uint64_t kBytes = 1 << 20;
+  TestVolumes before;
+  std::mt19937_64 random(7);
+  ASSERT_THAT(before.Create("golden", kBytes)->Write(0, Noise(random, kBytes)),
+              IsOk());
+  before.Clone("golden", "next");
+  before.Clone("next", "later");
+  ASSERT_THAT(before.Find("next")->Write(70000, "an update"), IsOk());
+  ASSERT_THAT(before.Find("later")->Write(80000, "another"), IsOk());
+  Save(before);
+  for (const bool on_demand : {true, false}) {
+    for (const char* const name : {"next", "later"}) {
+      TestVolumes after;
+      const auto reading = Begin(after);
+      after.Snapshot(name, "new");
+      ASSERT_THAT(after.engine().RevertVolume(after.Find("golden"),
+                                              after.Find("@new"), false),
+                  IsOk());
+      const std::string content = TestVolumes::Content(*before.Find(name));
+      if (on_demand) {
+        EXPECT_TRUE(TestVolumes::Content(*after.Find("golden")) == content);
+      }
+      EXPECT_THAT(reading->Run(&after.engine(), Always), IsEmpty());
+      EXPECT_TRUE(TestVolumes::Content(*after.Find("golden")) == content);
+      EXPECT_TRUE(TestVolumes::Content(*after.Find("@new")) == content);
+      for (const char* const other : {"next", "later"}) {
+        EXPECT_TRUE(TestVolumes::Content(*after.Find(other)) ==
+                    TestVolumes::Content(*before.Find(other)));
+      }
+    }
+  }
+}
+
 TEST_F(ReadBackTest, AChangeOfAPartKeepsTheRest) {
   constexpr uint64_t kBytes = 1 << 20;
   TestVolumes before;
