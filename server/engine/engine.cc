@@ -12,6 +12,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/reason.h"
@@ -42,6 +44,10 @@ namespace {
 constexpr uint64_t kMaxDefaultHotCacheBytes = uint64_t{1} << 30;
 // Memory counts as exhausted when less than this can be had.
 constexpr uint64_t kSpareBytes = 1 << 20;
+// How long what is outside may be nowhere to be found before it counts as lost,
+// and the pause between two looks.
+constexpr absl::Duration kMaxSettle = absl::Seconds(10);
+constexpr absl::Duration kSettlePause = absl::Milliseconds(1);
 
 EngineOptions WithDefaults(EngineOptions options) {
   if (options.hot_cache_bytes == 0) {
@@ -560,8 +566,8 @@ absl::Status Engine::BeginOutside(
 }
 
 uint64_t Engine::LoadOutside(absl::FunctionRef<bool()> go_on) {
-  // What is copied while a pass looks elsewhere is found by the next one.
-  for (bool again = true;;) {
+  int64_t progress_ns = SteadyNowNs();
+  for (;;) {
     ChunkLoader::Counts counts;
     for (const std::weak_ptr<ChunkOwner>& owner : impl_->Owners()) {
       const auto core = std::static_pointer_cast<VolumeCore>(owner.lock());
@@ -571,8 +577,19 @@ uint64_t Engine::LoadOutside(absl::FunctionRef<bool()> go_on) {
         next = core->loader().LoadLeaf(*next, &counts);
       }
     }
-    if (counts.found == counts.failed && !again) return counts.failed;
-    again = counts.found != counts.failed;
+    const int64_t now_ns = SteadyNowNs();
+    if (counts.found != counts.failed) {
+      progress_ns = now_ns;
+      continue;
+    }
+    // What is being copied or deleted just now is in no list, or was copied
+    // behind this pass. So it is the frames themselves that say when all is
+    // read. Of damaged volumes they never do.
+    if (impl_->arena->outside_objects() <= counts.failed ||
+        now_ns - progress_ns > absl::ToInt64Nanoseconds(kMaxSettle)) {
+      return counts.failed;
+    }
+    absl::SleepFor(kSettlePause);
   }
 }
 
@@ -590,6 +607,7 @@ void Engine::ResumeOutside(std::shared_ptr<OutsideSource> source,
 
 void Engine::EndOutside(bool forget) {
   if (!impl_->outside.active()) return;
+  forget = forget && impl_->arena->outside_objects() == 0;
   for (const auto& volume : impl_->AllVolumes()) {
     if (volume->completeness() != Completeness::kRestoring) continue;
     volume->set_completeness(!forget && volume->AnyOutside()

@@ -113,11 +113,12 @@ class Engine {
   // memory limit if it must be.
   void ResumeOutside(std::shared_ptr<OutsideSource> source,
                      const std::vector<std::shared_ptr<Volume>>& below);
-  // Reads in all that is outside, until go_on() is false. Returns how many
-  // chunks could not be had.
+  // Reads in all that is outside, also of volumes that are being made
+  // meanwhile, until go_on() is false. Returns how many chunks could not be
+  // had.
   uint64_t LoadOutside(absl::FunctionRef<bool()> go_on);
   // Reads of what is still outside fail from now on. With `forget`, no later
-  // engine has to know the source: nothing is outside.
+  // engine has to know the source, unless something is outside.
   void EndOutside(bool forget);
 
   struct SnapshotRequest {

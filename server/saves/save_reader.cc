@@ -73,10 +73,10 @@ class ImageCheck final : public qcow2::StreamSink {
 
 SaveReader::~SaveReader() {
   if (published_) return;
-  engine_.EndOutside(/*forget=*/true);
   for (const auto& volume : made_) {
     if (volume != nullptr) (void)engine_.DeleteVolume(volume, /*force=*/true);
   }
+  engine_.EndOutside(/*forget=*/true);
 }
 
 absl::Status SaveReader::ReadImages() {

@@ -51,6 +51,7 @@ Frame* NewFrame(Account& account, Priority priority, BlockMask blocks,
   Frame* frame = AllocateFrame(account, priority,
                                static_cast<uint16_t>(compressed.size()));
   if (frame == nullptr) return nullptr;
+  if (frame->outside()) account.arena().AddOutside(1);
   frame->refs.store(1, std::memory_order_relaxed);
   frame->checksum = checksum;
   frame->blocks = blocks;
@@ -80,6 +81,7 @@ Frame* CopyFrame(Account& account, Priority priority, const Frame& frame) {
 
 void UnrefFrame(Arena& arena, Frame* frame) {
   if (frame->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (frame->outside()) arena.AddOutside(-1);
   if (frame->common.load(std::memory_order_relaxed)) {
     arena.AddCommon(-static_cast<int64_t>(frame->ChargedBytes()));
   }

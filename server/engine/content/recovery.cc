@@ -242,6 +242,7 @@ bool Recovery::ClaimFrame(Frame* frame, BlockMask live) {
   frame->refs.store(1, std::memory_order_relaxed);
   frame->common.store(false, std::memory_order_relaxed);
   if (frame->outside()) {
+    arena_.AddOutside(1);
     outside_.images.insert(frame->checksum);
     outside_.room_bytes += frame->room * Frame::kRoomUnit;
   }

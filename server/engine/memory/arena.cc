@@ -176,6 +176,7 @@ struct Arena::Impl {
   MemoryAccount account;
   FaultInjector faults;
   std::atomic<uint64_t> reserved_bytes{0};
+  std::atomic<uint64_t> outside_objects{0};
   std::unique_ptr<StateFile> file;  // Or nullptr. `units` borrows it.
   std::unique_ptr<UnitTable> units;
   std::deque<PagePool> pools;
@@ -240,6 +241,16 @@ bool Arena::IsReferredToTwice(PageId page) const {
 void Arena::AddCommon(int64_t bytes) { impl_->account.AddCommon(bytes); }
 
 uint64_t Arena::common_bytes() const { return impl_->account.common_bytes(); }
+
+// By acquire and release: who finds none left sees what took the last one's
+// place.
+void Arena::AddOutside(int64_t objects) {
+  impl_->outside_objects.fetch_add(objects, std::memory_order_acq_rel);
+}
+
+uint64_t Arena::outside_objects() const {
+  return impl_->outside_objects.load(std::memory_order_acquire);
+}
 
 char* Arena::PageData(PageId page) const {
   return impl_->units->page_data(page);

@@ -57,6 +57,10 @@ class Arena {
   // count. Negative when the last reference to one goes.
   void AddCommon(int64_t bytes);
   uint64_t common_bytes() const;
+  // How many objects there are whose content is outside (Frame::outside),
+  // whoever has them. They count themselves.
+  void AddOutside(int64_t objects);
+  uint64_t outside_objects() const;
 
   // `bytes` bytes aligned to 16, or nullptr at the limit. `bytes` is 1 to
   // kMaxObjectBytes.

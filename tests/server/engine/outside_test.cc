@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/mutex.h"
 #include "gmock/gmock.h"
@@ -183,6 +184,33 @@ TEST_F(OutsideTest, CopiesOfAChunkAreReadOnce) {
   EXPECT_EQ(source_->reads(), 2);
   EXPECT_GE(engine_->LoadOutside([] { return true; }), 1u);
   EXPECT_EQ(Read(*clones[2], 11), ChunkOf(7, 11));
+}
+
+// A clone that is not entered yet may be all that has it.
+TEST_F(OutsideTest, WhatIsBeingClonedIsReadBeforeTheEnd) {
+  source_->GoOn();
+  VolumeOptions options;
+  options.name = "small";
+  options.size_bytes = kChunkBytes;
+  auto small = *engine_->CreateVolume(options);
+  EXPECT_THAT(small->AddOutside(7, {{{0, 0}}}), IsOk());
+  EXPECT_THAT(engine_->DeleteVolume(disk_, false), IsOk());
+  std::thread reader;
+  absl::Notification ended;
+  options.name = "clone";
+  auto clone = engine_->CloneVolume(options, small, [&](const Volume&) {
+    EXPECT_THAT(engine_->DeleteVolume(small, false), IsOk());
+    reader = std::thread([&] {
+      EXPECT_EQ(engine_->LoadOutside([] { return true; }), 0u);
+      engine_->EndOutside(/*forget=*/true);
+      ended.Notify();
+    });
+    EXPECT_FALSE(ended.WaitForNotificationWithTimeout(absl::Milliseconds(200)));
+    return std::string();
+  });
+  reader.join();
+  ASSERT_THAT(clone.status(), IsOk());
+  EXPECT_TRUE(Read(**clone, 0) == ChunkOf(7, 0));
 }
 
 }  // namespace
