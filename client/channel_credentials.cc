@@ -1,7 +1,5 @@
 #include "client/channel_credentials.h"
 
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -13,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "base/read_file.h"
 #include "grpc/grpc_security_constants.h"
 #include "grpcpp/security/tls_certificate_provider.h"
 #include "grpcpp/security/tls_credentials_options.h"
@@ -42,8 +41,7 @@ class TokenFromFile final : public grpc::MetadataCredentialsPlugin {
     const absl::Time now = absl::Now();
     if (now >= next_look_) {
       next_look_ = now + absl::Seconds(kLookSeconds);
-      std::ifstream file(path_);
-      token_ = std::string(std::istreambuf_iterator<char>(file), {});
+      token_ = ReadFile(path_).value_or("");
       absl::StripAsciiWhitespace(&token_);
     }
     if (token_.empty()) {

@@ -14,8 +14,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +28,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/file_descriptor.h"
+#include "base/read_file.h"
 #include "csi/command.h"
 #include "csi/device_attacher.h"
 #include "csi/fuse_process.h"
@@ -58,10 +57,9 @@ std::vector<std::string> NamesIn(const std::string& dir) {
   return names;
 }
 
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file),
-          std::istreambuf_iterator<char>()};
+// Much of what is read here may go at any time.
+std::string ContentOf(const std::string& path) {
+  return ReadFile(path).value_or("");
 }
 
 std::string LogOf(const std::string& file) { return file + ".log"; }
@@ -79,7 +77,7 @@ std::string FindLoop(const std::string& file) {
   for (const std::string& name : NamesIn(kSysBlock)) {
     if (!absl::StartsWith(name, "loop")) continue;
     const std::string backing =
-        ReadFile(absl::StrCat(kSysBlock, "/", name, "/loop/backing_file"));
+        ContentOf(absl::StrCat(kSysBlock, "/", name, "/loop/backing_file"));
     if (backing == file + "\n" || backing == file + " (deleted)\n") {
       return "/dev/" + name;
     }
@@ -103,7 +101,7 @@ pid_t FindProcess(const std::string& file) {
   for (const std::string& entry : NamesIn("/proc")) {
     pid_t pid = 0;
     if (!absl::SimpleAtoi(entry, &pid) || pid <= 0) continue;
-    const std::string words = ReadFile("/proc/" + entry + "/cmdline");
+    const std::string words = ContentOf("/proc/" + entry + "/cmdline");
     for (const absl::string_view word : absl::StrSplit(words, '\0')) {
       if (word == flag) return pid;
     }
@@ -184,12 +182,12 @@ absl::Status FuseAttacher::StartProcess(const std::string& file,
   absl::Time seen = absl::Now();
   const bool over = WaitUntil(deadline, [&file, &seen] {
     if (FindProcess(file) != 0) seen = absl::Now();
-    return IsServed(file) || !ReadFile(LogOf(file)).empty() ||
+    return IsServed(file) || !ContentOf(LogOf(file)).empty() ||
            absl::Now() - seen > kExecTime;
   });
   if (IsServed(file)) return absl::OkStatus();
   const std::string why = absl::StrCat("cannot serve volume \"", volume.name,
-                                       "\" by FUSE: ", ReadFile(LogOf(file)));
+                                       "\" by FUSE: ", ContentOf(LogOf(file)));
   return over ? absl::InternalError(why) : absl::DeadlineExceededError(why);
 }
 

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 
 #include <cstddef>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/read_file.h"
 #include "csi/command.h"
 
 namespace ramvol::csi_driver {
@@ -91,10 +90,7 @@ std::vector<Mount> ParseMounts(std::string_view mountinfo) {
 }
 
 std::vector<Mount> Mounter::List() const {
-  std::ifstream file(mountinfo_);
-  const std::string text((std::istreambuf_iterator<char>(file)),
-                         std::istreambuf_iterator<char>());
-  return ParseMounts(text);
+  return ParseMounts(ReadFile(mountinfo_).value_or(""));
 }
 
 std::optional<Mount> Mounter::Find(const std::string& target) const {

@@ -6,13 +6,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <system_error>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/metrics/family.h"
+#include "base/read_file.h"
 #include "base/version.h"
 #include "prometheus/metric_type.h"
 
@@ -31,15 +31,10 @@ constexpr size_t kStartTicks = 22 - 3;
 constexpr size_t kVirtualBytes = 23 - 3;
 constexpr size_t kResidentPages = 24 - 3;
 
-std::string ReadFile(const char* path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 class ProcStat {
  public:
   ProcStat() {
-    const std::string text = ReadFile("/proc/self/stat");
+    const std::string text = ReadFile("/proc/self/stat").value_or("");
     const size_t name_end = text.rfind(") ");
     if (name_end != std::string::npos) {
       fields_ = absl::StrSplit(text.substr(name_end + 2), ' ');

@@ -7,11 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/event_log.h"
+#include "base/read_file.h"
 #include "base/tls/certificate.h"
 #include "base/tls/psk_file.h"
 #include "base/tls/tls_stream.h"
@@ -120,10 +120,9 @@ absl::Status UseClientCa(const std::string& path, SSL_CTX* context) {
 
 absl::StatusOr<PskKeys> ReadKeys(const std::string& path) {
   if (path.empty()) return PskKeys();
-  std::ifstream file(path, std::ios::binary);
-  if (!file.is_open()) return BadFile(path, std::strerror(errno));
-  auto keys =
-      ParsePskKeys(std::string(std::istreambuf_iterator<char>(file), {}));
+  const auto text = ReadFile(path);
+  if (!text.ok()) return absl::InvalidArgumentError(text.status().message());
+  auto keys = ParsePskKeys(*text);
   if (keys.ok()) return keys;
   return BadFile(path, std::string(keys.status().message()));
 }

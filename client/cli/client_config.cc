@@ -3,10 +3,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -15,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/file_error.h"
+#include "base/read_file.h"
+#include "base/reason.h"
 #include "client/cli/errors.h"
 #include "client/options.h"
 #include "google/protobuf/io/tokenizer.h"
@@ -95,17 +95,15 @@ std::string ConfigPath(const CliContext& context) {
 
 absl::StatusOr<v1::ClientConfig> ReadConfig(const std::string& path) {
   v1::ClientConfig config;
-  std::ifstream file(path);
-  if (!file.is_open()) {
-    if (path.empty() || errno == ENOENT || errno == ENOTDIR) return config;
-    return UsageError(
-        absl::StrCat("cannot read ", path, ": ", std::strerror(errno)));
-  }
-  const std::string text(std::istreambuf_iterator<char>(file), {});
+  if (path.empty()) return config;
+  const auto text = ReadFile(path);
+  const std::string why = GetReason(text.status());
+  if (why == "ENOENT" || why == "ENOTDIR") return config;
+  if (!text.ok()) return UsageError(std::string(text.status().message()));
   FirstError error;
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
-  if (parser.ParseFromString(text, &config)) return config;
+  if (parser.ParseFromString(*text, &config)) return config;
   return UsageError(absl::StrCat(
       path, ":", error.text(),
       "; correct it (the fields are those of ramvol.v1.ClientConfig)"));

@@ -1,13 +1,10 @@
 #include "server/service/volumes_file.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "base/read_file.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
@@ -18,34 +15,6 @@ namespace ramvol::service {
 namespace {
 
 using google::protobuf::TextFormat;
-
-constexpr size_t kReadBytes = size_t{64} << 10;
-
-absl::Status Unusable(const std::string& path, absl::string_view why) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("--volumes_file: cannot read ", path, ": ", why));
-}
-
-absl::StatusOr<std::string> ReadAll(const std::string& path) {
-  // "e": close-on-exec.
-  std::FILE* file = std::fopen(path.c_str(), "re");
-  if (file == nullptr) return Unusable(path, std::strerror(errno));
-  const auto close_file = absl::MakeCleanup([file] { std::fclose(file); });
-  std::string text;
-  while (text.size() <= kMaxVolumesFileBytes) {
-    const size_t old = text.size();
-    text.resize(old + kReadBytes);
-    const size_t got = std::fread(text.data() + old, 1, kReadBytes, file);
-    text.resize(old + got);
-    if (got < kReadBytes) break;
-  }
-  if (std::ferror(file) != 0) return Unusable(path, std::strerror(errno));
-  if (text.size() > kMaxVolumesFileBytes) {
-    return Unusable(path, absl::StrCat("it has more than ",
-                                       kMaxVolumesFileBytes, " bytes"));
-  }
-  return text;
-}
 
 // Protobuf counts lines and columns from 0, people from 1.
 std::string Place(const std::string& path, int line, int column) {
@@ -125,8 +94,11 @@ std::vector<VolumesFileEntry> MakeEntries(
 absl::StatusOr<std::vector<VolumesFileEntry>> ReadVolumesFile(
     const std::string& path) {
   if (path.empty()) return std::vector<VolumesFileEntry>();
-  auto text = ReadAll(path);
-  if (!text.ok()) return text.status();
+  const auto text = ReadFile(path, kMaxVolumesFileBytes);
+  if (!text.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--volumes_file: ", std::string(text.status().message())));
+  }
   v1::VolumesFile file;
   FirstError error(path);
   TextFormat::ParseInfoTree places;

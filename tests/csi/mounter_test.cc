@@ -44,5 +44,12 @@ TEST(ParseMountsTest, NothingIsNothing) {
   EXPECT_TRUE(ParseMounts(" - - - \n\n").empty());
 }
 
+// A read that fails ends no call with an exception.
+TEST(MounterTest, WhatCannotBeReadIsNothing) {
+  for (const char* path : {"/", "/none", "/proc/self/mem"}) {
+    EXPECT_TRUE(Mounter(nullptr, path).List().empty()) << path;
+  }
+}
+
 }  // namespace
 }  // namespace ramvol::csi_driver

@@ -490,6 +490,9 @@ TEST_F(TlsServerTest, SaysWhatIsWrongWithFiles) {
   TlsFiles no_ca = files();
   no_ca.client_ca = dir_ + "/keys.psk";
   EXPECT_THAT(error(no_ca), HasSubstr("it holds no certificates in PEM"));
+  TlsFiles folder = files();
+  folder.psk = dir_;
+  EXPECT_EQ(error(folder), "cannot read " + dir_ + ": Is a directory");
 }
 
 }  // namespace

@@ -127,6 +127,8 @@ TEST_F(ConfigCommandTest, ErrorsSayWhatToDo) {
   EXPECT_THAT(UsageErrorOf("ls --tls-ca=/none"), HasSubstr("cannot be read"));
   std::ofstream(dir_ + "/.config/ramvol/config.textproto") << "contexts: 1";
   EXPECT_THAT(UsageErrorOf("ls"), HasSubstr("config.textproto:1:11: "));
+  cli_.env()["RAMVOL_CONFIG"] = dir_;
+  EXPECT_THAT(UsageErrorOf("ls"), HasSubstr(dir_ + ": Is a directory"));
 }
 
 }  // namespace
