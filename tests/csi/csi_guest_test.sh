@@ -39,10 +39,11 @@ trap finish EXIT
 } >"$work/settings"
 
 : >"$work/log"
-# Its memory is a file of TMPDIR. In a process group of its own, for it has many processes.
+# Its memory is a file of TMPDIR, and its socket is below uml_dir, by default ~/.uml: it
+# panics without HOME. In a process group of its own, for it has many processes.
 TMPDIR=/dev/shm setsid "$uml/usr/bin/linux.uml" mem=1536M rootfstype=hostfs rootflags=/ ro \
   init="$(realpath "$here/csi_guest_init.sh")" ramvol_settings="$work/settings" \
-  con0=fd:0,fd:1 con=null quiet </dev/null >"$work/log" 2>&1 &
+  uml_dir="$work/" con0=fd:0,fd:1 con=null quiet </dev/null >"$work/log" 2>&1 &
 guest_pid=$!
 
 # Its story, as it is told.
