@@ -185,7 +185,7 @@ fetch_kubernetes_schemas() {
   touch "$1/complete"
 }
 
-# Adds the schemas of snapshots to the folder $1.
+# Adds the schemas of snapshots, of groups too, to the folder $1.
 fetch_snapshot_schemas() {
   local modules module
   command -v go >/dev/null || apt_install golang-go
@@ -193,10 +193,10 @@ fetch_snapshot_schemas() {
   info "fetching the schemas of external-snapshotter $external_snapshotter_version"
   module=github.com/kubernetes-csi/external-snapshotter/client/v8
   module=$(download_module "$modules" "$module@v$external_snapshotter_version")
-  install -m 644 -t "$1/crds" "$module"/config/crd/snapshot.storage.k8s.io_*.yaml
+  install -m 644 -t "$1/crds" "$module"/config/crd/*snapshot.storage.k8s.io_*.yaml
   GOMODCACHE=$modules go clean -modcache
   rm -rf "$modules"
-  touch "$1/snapshots-$external_snapshotter_version"
+  touch "$1/groups-$external_snapshotter_version"
 }
 
 # What deploy/kubernetes is validated against. ramvol-kubernetes-schemas, found
@@ -206,7 +206,7 @@ install_kubernetes_schemas() {
   dir=$tools/kubernetes-schemas-$(IFS=- && echo "${kubernetes_versions[*]}")
   dir+=-$prometheus_operator_version
   [ -e "$dir/complete" ] || fetch_kubernetes_schemas "$dir"
-  [ -e "$dir/snapshots-$external_snapshotter_version" ] || fetch_snapshot_schemas "$dir"
+  [ -e "$dir/groups-$external_snapshotter_version" ] || fetch_snapshot_schemas "$dir"
   write_tool ramvol-kubernetes-schemas "echo $(printf %q "$dir")"
 }
 

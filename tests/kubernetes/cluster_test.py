@@ -40,7 +40,7 @@ def say(what, seconds):
 
 
 class Test(unittest.TestCase):
-    cluster = command_line = None  # Of all tests, which run one after another.
+    cluster = command_line = chart = None  # Of all tests, which run one after another.
 
     def setUp(self):
         print(f"\n{self.id().split('.')[-1]}", file=sys.stderr)
@@ -48,7 +48,7 @@ class Test(unittest.TestCase):
     def tearDown(self):
         """Everything is deleted, and then nothing is left."""
         began = time.monotonic()
-        for kind in ("pods", "volumesnapshots", "pvc"):
+        for kind in ("pods", "volumegroupsnapshots", "volumesnapshots", "pvc"):
             self.cluster.kubectl("delete", kind, "--all", "--wait")
         wait_until("no volumes", lambda: not self.cluster.get("pv")["items"])
         say("all deleted", time.monotonic() - began)
@@ -124,21 +124,60 @@ class Test(unittest.TestCase):
         self.run_pod("first", "files", "echo monday > /files/file")
         began = time.monotonic()
         self.apply(manifest("snapshot"))
-        wait_until(
-            "snapshot",
-            lambda: (
-                self.cluster.get("volumesnapshot", "monday")
-                .get("status", {})
-                .get("readyToUse")
-            ),
-        )
-        say("snapshot ready", time.monotonic() - began)
+        self.wait_for_snapshot("volumesnapshot", "monday", began)
         self.run_pod("second", "files", "echo tuesday > /files/file")
         self.apply(manifest("copies"))
         self.assertEqual(self.run_pod("third", "clone", "cat /files/file"), "tuesday\n")
         change = "cat /files/file; echo restored > /files/file"
         self.assertEqual(self.run_pod("fourth", "restored", change), "monday\n")
         self.assertEqual(self.run_pod("fifth", "files", "cat /files/file"), "tuesday\n")
+
+    def wait_for_snapshot(self, kind, name, began):
+        def is_ready():
+            status = self.cluster.get(kind, name).get("status", {})
+            return status.get("readyToUse")
+
+        wait_until(name, is_ready)
+        say("snapshot ready", time.monotonic() - began)
+
+    def set_groups(self, on):
+        """Which is another way to run the driver's pod."""
+        values = ("--reuse-values", f"--set=csi.snapshots.groups={json.dumps(on)}")
+        namespace = f"--namespace={NAMESPACE}"
+        self.cluster.helm("upgrade", "ramvol", self.chart, namespace, *values)
+        where = ("daemonset/ramvol-csi", namespace)
+        self.cluster.kubectl("rollout", "status", *where, f"--timeout={PATIENCE}s")
+
+    def test_groups(self):
+        """Snapshots of two claims at one instant, which go together."""
+        self.set_groups(True)
+        self.addCleanup(self.set_groups, False)
+        self.apply(manifest("claims"))
+        self.cluster.kubectl("label", "pvc", "files", "disk", "backup=together")
+        self.run_pod("first", "files", "echo monday > /files/file")
+        write = "printf monday | dd of=/dev/disk conv=notrunc,fsync 2>/dev/null"
+        self.run_pod("second", "disk", write, kind="disk_pod")
+        began = time.monotonic()
+        self.apply(manifest("group"))
+        self.wait_for_snapshot("volumegroupsnapshot", "both", began)
+        self.run_pod("third", "files", "echo tuesday > /files/file")
+        write = "printf tuesday | dd of=/dev/disk conv=notrunc,fsync 2>/dev/null"
+        self.run_pod("fourth", "disk", write, kind="disk_pod")
+        members = {
+            each["spec"]["source"]["persistentVolumeClaimName"]: each["metadata"][
+                "name"
+            ]
+            for each in self.cluster.get("volumesnapshot")["items"]
+        }
+        self.assertEqual(set(members), {"files", "disk"})
+        values = {"FILES": members["files"], "DISK": members["disk"]}
+        self.apply(manifest("group_copies", **values))
+        self.assertEqual(
+            self.run_pod("fifth", "old-files", "cat /files/file"), "monday\n"
+        )
+        read = "dd if=/dev/disk bs=7 count=1 2>/dev/null"
+        text = self.run_pod("sixth", "old-disk", read, kind="disk_pod")
+        self.assertEqual(text.rstrip("\0"), "monday")
 
     def test_golden_image(self):
         self.apply(manifest("golden"))
@@ -311,6 +350,7 @@ def main():
     say("images made", time.monotonic() - began)
     cluster = Test.cluster = Cluster(folder, options)
     Test.command_line = f"{options.bin}/client/cli/ramvol"
+    Test.chart = options.chart
     with contextlib.ExitStack() as stack:
         stack.callback(sweep)
         stack.callback(cluster.stop)

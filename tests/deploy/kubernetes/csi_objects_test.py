@@ -134,6 +134,28 @@ class ObjectsTest(unittest.TestCase):
         self.assertEqual(found["driver"], "csi.ramvol.dev")
         self.assertEqual(found["deletionPolicy"], "Retain")
 
+    def test_groups(self):
+        """One snapshotter, which sees groups of no node, with the rights that they need."""
+        documents = HELM.render(CSI_SETS["one node"])
+        found = find(documents, "VolumeGroupSnapshotClass", "ramvol")
+        self.assertEqual(found["driver"], "csi.ramvol.dev")
+        self.assertEqual(found["deletionPolicy"], "Delete")
+        _, sidecars, pod = driver_of(documents)
+        self.assertEqual(
+            sidecars["csi-snapshotter"]["args"][1:],
+            ["--feature-gates=CSIVolumeGroupSnapshot=true"],
+        )
+        self.assertEqual(pod["nodeSelector"], {"kubernetes.io/hostname": "node-1"})
+
+    def test_no_groups_by_default(self):
+        documents = HELM.render(CSI_EVERYTHING)
+        _, sidecars, _ = driver_of(documents)
+        self.assertEqual(
+            sidecars["csi-snapshotter"]["args"][1:],
+            ["--node-deployment", "--feature-gates=CSIVolumeGroupSnapshot=false"],
+        )
+        self.assertNotIn("groupsnapshot.storage", str(documents))
+
     def test_prometheus_finds_both(self):
         documents = HELM.render(CSI_EVERYTHING)
         for name in "disks-csi-server", "disks-csi":
@@ -155,7 +177,8 @@ class ObjectsTest(unittest.TestCase):
 class RightsTest(unittest.TestCase):
     def rules(self, name, values=CSI_EVERYTHING):
         """{(group, resource): verbs}"""
-        role = find(HELM.render(values), "ClusterRole", f"disks-csi-{name}")
+        objects = values.get("fullnameOverride", "ramvol")
+        role = find(HELM.render(values), "ClusterRole", f"{objects}-csi-{name}")
         return {
             (group, resource): set(rule["verbs"])
             for rule in role["rules"]
@@ -205,6 +228,21 @@ class RightsTest(unittest.TestCase):
             verbs = rules["", "persistentvolumeclaims"]
             self.assertEqual(verbs & {"create", "delete"}, set())
 
+    def test_the_snapshotter_makes_no_groups(self):
+        """It reads and marks those that the snapshot-controller makes."""
+        group = "groupsnapshot.storage.k8s.io"
+        rules = self.rules("snapshotter", CSI_SETS["one node"])
+        found = {key[1]: verbs for key, verbs in rules.items() if key[0] == group}
+        read, write = {"get", "list", "watch"}, {"update", "patch"}
+        self.assertEqual(
+            found,
+            {
+                "volumegroupsnapshotclasses": read,
+                "volumegroupsnapshotcontents": read | write,
+                "volumegroupsnapshotcontents/status": write,
+            },
+        )
+
     def test_ramvold_has_no_rights(self):
         for values in CSI_SETS.values():
             name = values.get("fullnameOverride", "ramvol")
@@ -222,6 +260,15 @@ class RefusalTest(unittest.TestCase):
             ({"storageClasses": [{"name": "A"}]}, "name"),
             ({"storageClasses": [{"name": "a", "default": "yes"}]}, "default"),
             ({"snapshots": {"enabled": "maybe"}}, "enabled"),
+            ({"snapshots": {"groups": "auto"}}, "groups"),
+            ({"snapshots": {"enabled": True, "groups": True}}, "one node"),
+            (
+                {
+                    "snapshots": {"groups": True},
+                    "nodeSelector": {"kubernetes.io/hostname": "node-1"},
+                },
+                "needs snapshots",
+            ),
             ({"server": {"memory": "4GB"}}, "memory"),
             ({"server": {"stateDir": "dev/shm"}}, "stateDir"),
             ({"driver": {"attach": "ublk"}}, "attach"),

@@ -65,6 +65,13 @@ CSI_EVERYTHING = {
 CSI_SETS = {
     "defaults": {"csi": {"enabled": True}},
     "everything": CSI_EVERYTHING,
+    "one node": {
+        "csi": {
+            "enabled": True,
+            "nodeSelector": {"kubernetes.io/hostname": "node-1"},
+            "snapshots": {"enabled": True, "groups": True},
+        }
+    },
     "without": {
         "csi": {"enabled": True, "storageClasses": []},
         "networkPolicy": {"enabled": False},

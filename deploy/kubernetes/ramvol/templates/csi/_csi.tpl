@@ -44,6 +44,25 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Refuses the setting "value" unless the values choose one node: a dictionary of "root"
+     and "value". */}}
+{{- define "ramvol.csi.oneNode" -}}
+{{- if not (get .root.Values.csi.nodeSelector "kubernetes.io/hostname") -}}
+{{- fail (printf "%s is for volumes of one node: csi.nodeSelector has to name it, as {kubernetes.io/hostname: NODE}" .value) -}}
+{{- end -}}
+{{- if not (include "ramvol.csi.snapshots" .root) -}}
+{{- fail (printf "%s needs snapshots: the cluster has no snapshot.storage.k8s.io/v1, or csi.snapshots.enabled is false" .value) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty if there are snapshots of groups. */}}
+{{- define "ramvol.csi.groups" -}}
+{{- if .Values.csi.snapshots.groups -}}
+{{- include "ramvol.csi.oneNode" (dict "root" . "value" "csi.snapshots.groups") -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* Where the pods of a node run, and what they have in common. */}}
 {{- define "ramvol.csi.podSpec" -}}
 enableServiceLinks: false
