@@ -12,7 +12,7 @@ import yaml
 
 import schemas
 from chart import Helm, find, parse
-from csi_sets import CSI_EVERYTHING, CSI_SETS, SNAPSHOTS, driver_of
+from csi_sets import CSI_EVERYTHING, CSI_SETS, SNAPSHOTS, driver_of, metadata_of
 from value_sets import DEPLOY, HELM, VALUE_SETS
 
 CSI = ("--show-only=templates/csi/*",)
@@ -24,6 +24,9 @@ class SchemaTest(unittest.TestCase):
             valid = schemas.Schemas(version)
             for name, values in CSI_SETS.items():
                 for document in Helm(HELM.chart, version).render(values, CSI):
+                    # Of which csi_pods_test.py looks at each field.
+                    if document["kind"] == "SnapshotMetadataService":
+                        continue
                     with self.subTest(version=version, values=name):
                         self.assertEqual(valid.errors(document), [], document)
 
@@ -187,10 +190,17 @@ class RightsTest(unittest.TestCase):
         }
 
     def test_bindings_lead_to_the_pods_account(self):
-        documents = HELM.render(CSI_EVERYTHING)
-        find(documents, "ServiceAccount", "disks-csi")
+        for name, values in ("disks", CSI_EVERYTHING), ("ramvol", CSI_SETS["one node"]):
+            self.check_bindings(HELM.render(values), f"{name}-csi")
+
+    def check_bindings(self, documents, name):
+        find(documents, "ServiceAccount", name)
         _, _, pod = driver_of(documents)
-        self.assertEqual(pod["serviceAccountName"], "disks-csi")
+        self.assertEqual(pod["serviceAccountName"], name)
+        metadata = f"{name}-snapshot-metadata"
+        for _, pod in metadata_of(documents):
+            find(documents, "ServiceAccount", metadata)
+            self.assertEqual(pod["serviceAccountName"], metadata)
         bound = set()
         for document in documents:
             if not document["kind"].endswith("RoleBinding"):
@@ -199,7 +209,8 @@ class RightsTest(unittest.TestCase):
             find(documents, reference["kind"], reference["name"])
             bound.add((reference["kind"], reference["name"]))
             (subject,) = document["subjects"]
-            self.assertEqual(subject["name"], "disks-csi")
+            account = metadata if reference["name"] == metadata else name
+            self.assertEqual(subject["name"], account)
             self.assertEqual(subject["namespace"], "ramvol")
         roles = {
             (d["kind"], d["metadata"]["name"])
@@ -243,6 +254,24 @@ class RightsTest(unittest.TestCase):
             },
         )
 
+    def test_who_serves_metadata_changes_nothing(self):
+        """It asks for reviews, which are made, and reads snapshots."""
+        rules = self.rules("snapshot-metadata", CSI_SETS["one node"])
+        for (group, _), verbs in rules.items():
+            reviews = ("authentication.k8s.io", "authorization.k8s.io")
+            read = {"create"} if group in reviews else {"get", "list"}
+            self.assertEqual(verbs, read)
+        self.assertEqual(
+            {resource for _, resource in rules},
+            {
+                "tokenreviews",
+                "subjectaccessreviews",
+                "volumesnapshots",
+                "volumesnapshotcontents",
+                "volumesnapshotclasses",
+            },
+        )
+
     def test_ramvold_has_no_rights(self):
         for values in CSI_SETS.values():
             name = values.get("fullnameOverride", "ramvol")
@@ -269,6 +298,16 @@ class RefusalTest(unittest.TestCase):
                 },
                 "needs snapshots",
             ),
+            ({"snapshotMetadata": {"enabled": True}}, "one node"),
+            (
+                {
+                    "snapshotMetadata": {"enabled": True},
+                    "snapshots": {"enabled": True},
+                    "nodeSelector": {"kubernetes.io/hostname": "node-1"},
+                },
+                "caCert",
+            ),
+            ({"snapshotMetadata": {"caCert": "ca.crt"}}, "caCert"),
             ({"server": {"memory": "4GB"}}, "memory"),
             ({"server": {"stateDir": "dev/shm"}}, "stateDir"),
             ({"driver": {"attach": "ublk"}}, "attach"),

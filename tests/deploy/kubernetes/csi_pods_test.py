@@ -3,6 +3,7 @@
 Arguments: as value_sets.py has them, then the manual pages of ramvold and ramvol-csi.
 """
 
+import base64
 import pathlib
 import re
 import sys
@@ -10,7 +11,7 @@ import unittest
 
 import sidecar_flags
 from chart import find
-from csi_sets import CSI_EVERYTHING, CSI_SETS, driver_of
+from csi_sets import CERTIFICATE, CSI_EVERYTHING, CSI_SETS, driver_of, metadata_of
 from value_sets import DEPLOY, HELM, containers
 
 MANUALS = {path.stem: path for path in map(pathlib.Path, sys.argv[4:6])}
@@ -49,9 +50,11 @@ def on_the_node(pod, container, path):
 class FlagsTest(unittest.TestCase):
     def test_sidecars_know_their_flags(self):
         for values in CSI_SETS.values():
-            _, sidecars, _ = driver_of(HELM.render(values))
+            documents = HELM.render(values)
+            _, sidecars, _ = driver_of(documents)
             self.assertGreaterEqual(len(sidecars), 4)
-            for sidecar in sidecars.values():
+            metadata = [container for container, _ in metadata_of(documents)]
+            for sidecar in [*sidecars.values(), *metadata]:
                 known = sidecar_flags.of(sidecar["image"])
                 self.assertLessEqual(names_of(sidecar["args"]), known, sidecar["name"])
 
@@ -68,7 +71,7 @@ class FlagsTest(unittest.TestCase):
     def test_images_are_pinned(self):
         values = (DEPLOY / "ramvol/values.yaml").read_text()
         images = re.findall(r"(?m)^ +image: (registry\.k8s\.io/.*)$", values)
-        self.assertEqual(len(images), 5)
+        self.assertEqual(len(images), 6)
         for image in images:
             self.assertRegex(image, r"^registry\.k8s\.io/sig-storage/[a-z-]+:v[0-9.]+$")
 
@@ -150,12 +153,14 @@ class FoldersTest(unittest.TestCase):
 
     def test_kubelet_and_sidecars_reach_the_driver(self):
         for values in CSI_SETS.values():
-            driver, sidecars, pod = driver_of(HELM.render(values))
+            documents = HELM.render(values)
+            driver, sidecars, pod = driver_of(documents)
             endpoint = value_of(driver["args"], "endpoint").removeprefix("unix:")
             socket = on_the_node(pod, driver, endpoint)
-            for sidecar in sidecars.values():
+            beside = [(sidecar, pod) for sidecar in sidecars.values()]
+            for sidecar, its_pod in beside + metadata_of(documents):
                 theirs = value_of(sidecar["args"], "csi-address")
-                self.assertEqual(on_the_node(pod, sidecar, theirs), socket)
+                self.assertEqual(on_the_node(its_pod, sidecar, theirs), socket)
             registrar = sidecars["node-driver-registrar"]
             registered = value_of(registrar["args"], "kubelet-registration-path")
             self.assertEqual(registered, socket)
@@ -187,11 +192,68 @@ class FoldersTest(unittest.TestCase):
         self.assertEqual(strategy["updateStrategy"], {"type": "RollingUpdate"})
 
 
+class SnapshotMetadataTest(unittest.TestCase):
+    def setUp(self):
+        self.documents = HELM.render(CSI_SETS["one node"])
+        ((self.container, self.pod),) = metadata_of(self.documents)
+
+    def test_off_by_default(self):
+        for values in {}, CSI_EVERYTHING:
+            self.assertEqual(metadata_of(HELM.render(values)), [])
+
+    def test_it_runs_on_the_node_of_the_snapshots(self):
+        _, _, driver_pod = driver_of(self.documents)
+        selector = self.pod["nodeSelector"]
+        self.assertEqual(list(selector), ["kubernetes.io/hostname"])
+        self.assertEqual(selector, driver_pod["nodeSelector"])
+
+    def test_it_is_not_in_the_nodes_network(self):
+        self.assertNotIn("hostNetwork", self.pod)
+
+    def test_the_service_leads_to_its_port(self):
+        name = "ramvol-csi-snapshot-metadata"
+        service = find(self.documents, "Service", name)["spec"]
+        template = find(self.documents, "Deployment", name)["spec"]["template"]
+        self.assertLessEqual(
+            service["selector"].items(), template["metadata"]["labels"].items()
+        )
+        (port,) = service["ports"]
+        ports = {p["name"]: p["containerPort"] for p in self.container["ports"]}
+        args = self.container["args"]
+        self.assertEqual(ports[port["targetPort"]], int(value_of(args, "port")))
+        health = self.container["readinessProbe"]["httpGet"]["port"]
+        self.assertEqual(value_of(args, "http-endpoint"), f":{ports[health]}")
+        announced = find(self.documents, "SnapshotMetadataService", "csi.ramvol.dev")
+        self.assertEqual(
+            announced["spec"]["address"], f"{name}.ramvol.svc:{port['port']}"
+        )
+
+    def test_clients_can_check_it_and_it_them(self):
+        announced = find(self.documents, "SnapshotMetadataService", "csi.ramvol.dev")
+        self.assertEqual(announced["apiVersion"], "cbt.storage.k8s.io/v1beta1")
+        spec = announced["spec"]
+        # No module has the schema of these objects.
+        self.assertEqual(set(spec), {"address", "audience", "caCert"})
+        self.assertEqual(base64.b64decode(spec["caCert"]).decode(), CERTIFICATE)
+        self.assertEqual(value_of(self.container["args"], "audience"), spec["audience"])
+
+    def test_certificate(self):
+        files = {
+            value_of(self.container["args"], flag) for flag in ("tls-cert", "tls-key")
+        }
+        self.assertEqual(files, {"/tls/tls.crt", "/tls/tls.key"})
+        (mount,) = [m for m in self.container["volumeMounts"] if m["name"] == "tls"]
+        self.assertEqual(mount["mountPath"], "/tls")
+        (volume,) = [v for v in self.pod["volumes"] if v["name"] == "tls"]
+        secret = "ramvol-csi-snapshot-metadata-tls"
+        self.assertEqual(volume["secret"]["secretName"], secret)
+
+
 class PrivilegesTest(unittest.TestCase):
     def test_only_the_driver_is_privileged(self):
         for values in CSI_SETS.values():
             for document in HELM.render(values):
-                if document["kind"] != "DaemonSet":
+                if document["kind"] not in ("DaemonSet", "Deployment"):
                     continue
                 for container in containers(document["spec"]["template"]["spec"]):
                     security = container["securityContext"]

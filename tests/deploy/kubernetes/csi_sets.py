@@ -1,5 +1,6 @@
 """Values for tests of the driver for pods, and what they look for."""
 
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
 CSI_EVERYTHING = {
     "fullnameOverride": "disks",
     "imagePullSecrets": [{"name": "registry"}],
@@ -70,6 +71,7 @@ CSI_SETS = {
             "enabled": True,
             "nodeSelector": {"kubernetes.io/hostname": "node-1"},
             "snapshots": {"enabled": True, "groups": True},
+            "snapshotMetadata": {"enabled": True, "caCert": CERTIFICATE},
         }
     },
     "without": {
@@ -90,3 +92,13 @@ def driver_of(documents):
     ]
     driver, *sidecars = pod["containers"]
     return driver, {sidecar["name"]: sidecar for sidecar in sidecars}, pod
+
+
+def metadata_of(documents):
+    """The containers that serve the blocks of snapshots, one or none, with their pods."""
+    pods = [
+        document["spec"]["template"]["spec"]
+        for document in documents
+        if document["kind"] == "Deployment"
+    ]
+    return [(container, pod) for pod in pods for container in pod["containers"]]

@@ -39,6 +39,11 @@ FLAGS = {
         retry-interval-start snapshot-name-prefix snapshot-name-uuid-length timeout
         worker-threads
     """,
+    "csi-snapshot-metadata:v1.1.0": """
+        v vmodule audience csi-address disable-metrics http-endpoint kube-api-burst
+        kube-api-qps kubeconfig max-streaming-duration-min metrics-path port timeout
+        tls-cert tls-key version
+    """,
     "livenessprobe:v2.20.0": f"""
         {LOGS} csi-address health-port http-endpoint metrics-address metrics-path
         probe-timeout

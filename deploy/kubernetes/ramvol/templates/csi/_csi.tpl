@@ -110,7 +110,8 @@ tolerations:
 {{- end -}}
 
 {{/* A container of Kubernetes' own: a dictionary of "root", "name", "sidecar" (its
-     key in the values), "args", and if wanted "env" and "mounts" as text. */}}
+     key in the values), "args", and if wanted "env", "mounts" and what is "more" as
+     text. */}}
 {{- define "ramvol.csi.sidecar" -}}
 {{- $sidecar := get .root.Values.csi.sidecars .sidecar -}}
 - name: {{ .name }}
@@ -137,4 +138,7 @@ tolerations:
     {{- with .mounts }}
     {{- . | nindent 4 }}
     {{- end }}
+  {{- with .more }}
+  {{- . | nindent 2 }}
+  {{- end }}
 {{- end -}}
