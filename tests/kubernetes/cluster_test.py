@@ -1,11 +1,15 @@
 """Volumes of ramvol in pods of a real Kubernetes node: run by `./dev cluster`."""
 
 import argparse
+import base64
 import contextlib
 import glob
+import http.client
 import json
 import os
 import signal
+import socket
+import ssl
 import string
 import subprocess
 import sys
@@ -122,15 +126,18 @@ class Test(unittest.TestCase):
     def test_clones_and_snapshots(self):
         self.apply(manifest("claims"))
         self.run_pod("first", "files", "echo monday > /files/file")
-        began = time.monotonic()
-        self.apply(manifest("snapshot"))
-        self.wait_for_snapshot("volumesnapshot", "monday", began)
+        self.take_snapshot("monday", "files")
         self.run_pod("second", "files", "echo tuesday > /files/file")
         self.apply(manifest("copies"))
         self.assertEqual(self.run_pod("third", "clone", "cat /files/file"), "tuesday\n")
         change = "cat /files/file; echo restored > /files/file"
         self.assertEqual(self.run_pod("fourth", "restored", change), "monday\n")
         self.assertEqual(self.run_pod("fifth", "files", "cat /files/file"), "tuesday\n")
+
+    def take_snapshot(self, name, claim):
+        began = time.monotonic()
+        self.apply(manifest("snapshot", NAME=name, CLAIM=claim))
+        self.wait_for_snapshot("volumesnapshot", name, began)
 
     def wait_for_snapshot(self, kind, name, began):
         def is_ready():
@@ -178,6 +185,33 @@ class Test(unittest.TestCase):
         read = "dd if=/dev/disk bs=7 count=1 2>/dev/null"
         text = self.run_pod("sixth", "old-disk", read, kind="disk_pod")
         self.assertEqual(text.rstrip("\0"), "monday")
+
+    def test_blocks_for_backups(self):
+        """A backup is told of the blocks that differ, by the address in the cluster."""
+        self.cluster.kubectl("create", "serviceaccount", "backup")
+        self.addCleanup(self.cluster.kubectl, "delete", "serviceaccount", "backup")
+        rights = ("--clusterrole=view-snapshots", "--serviceaccount=default:backup")
+        may_get = ("--verb=get", "--resource=volumesnapshots.snapshot.storage.k8s.io")
+        self.cluster.kubectl("create", "clusterrole", "view-snapshots", *may_get)
+        self.cluster.kubectl("create", "rolebinding", "backup", *rights)
+        self.apply(manifest("claims"))
+        for day, block in ("monday", 1), ("tuesday", 5000):
+            write = (
+                f"echo {day} | dd of=/dev/disk bs=4k seek={block} conv=notrunc,fsync"
+            )
+            self.run_pod(day, "disk", f"{write} 2>/dev/null", kind="disk_pod")
+            self.take_snapshot(day, "disk")
+        backups = Backups(self.cluster)
+        token = backups.token("backup")
+        self.assertEqual(backups.ask(token, "monday"), (200, [(4096, 4096)]))
+        monday = backups.handle("monday")
+        status, runs = backups.ask(token, f"tuesday?base={monday}")
+        self.assertEqual(status, 200)
+        self.assertTrue(covers(runs, 5000 * 4096), runs)
+        self.assertFalse(covers(runs, 4096), runs)
+        self.assertEqual(backups.ask(backups.token("default"), "monday")[0], 403)
+        other = backups.token("backup", audience="other")
+        self.assertEqual(backups.ask(other, "monday")[0], 401)
 
     def test_golden_image(self):
         self.apply(manifest("golden"))
@@ -262,6 +296,56 @@ class Test(unittest.TestCase):
         wait_until("usage", used)
 
 
+def covers(runs, offset):
+    return any(start <= offset < start + size for start, size in runs)
+
+
+class Backups:
+    """Programs that ask for the blocks of snapshots, as SnapshotMetadataService says."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.service = cluster.get("snapshotmetadataservice", "csi.ramvol.dev")["spec"]
+        name = self.service["address"].split(".")[0]
+        # Of the Service, for want of a proxy.
+        label = f"--selector=kubernetes.io/service-name={name}"
+        found = cluster.get(f"--namespace={NAMESPACE}", "endpointslice", label)
+        (slice_,) = found["items"]
+        (endpoint,) = slice_["endpoints"]
+        self.address = (endpoint["addresses"][0], slice_["ports"][0]["port"])
+
+    def token(self, account, audience=None):
+        audience = audience or self.service["audience"]
+        words = ("create", "token", account, f"--audience={audience}")
+        return self.cluster.kubectl(*words)
+
+    def handle(self, snapshot):
+        status = self.cluster.get("volumesnapshot", snapshot)["status"]
+        name = status["boundVolumeSnapshotContentName"]
+        return self.cluster.get("volumesnapshotcontent", name)["status"][
+            "snapshotHandle"
+        ]
+
+    def ask(self, token, what):
+        """The status of HTTP, which the stand-in speaks, and offsets with sizes."""
+        authority = base64.b64decode(self.service["caCert"]).decode()
+        context = ssl.create_default_context(cadata=authority)
+        host = self.service["address"].rpartition(":")[0]
+        with (
+            socket.create_connection(self.address, PATIENCE) as plain,
+            context.wrap_socket(plain, server_hostname=host) as connection,
+        ):
+            client = http.client.HTTPConnection(host)
+            client.sock = connection
+            headers = {"Authorization": f"Bearer {token}"}
+            client.request("GET", f"/default/{what}", headers=headers)
+            response = client.getresponse()
+            text = response.read().decode()
+            if response.status != 200:
+                return response.status, text
+            return 200, [(run["Offset"], run["Size"]) for run in json.loads(text)]
+
+
 class Result(unittest.TextTestResult):
     """Tells of the node when a test fails, before that is cleaned up."""
 
@@ -316,29 +400,51 @@ def make_golden_image():
         "/run/images/golden",
         "64M",
     ]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def make_certificate(folder):
+    """Of who serves metadata, as docs/kubernetes.md says."""
+    command = "req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=ramvol"
+    command += " -keyout tls.key -out tls.crt -addext"
+    name = f"subjectAltName=DNS:ramvol-csi-snapshot-metadata.{NAMESPACE}.svc"
+    subprocess.run(
+        ["openssl", *command.split(), name], check=True, cwd=folder, capture_output=True
+    )
+
+
+def chart_values(folder):
+    return (
+        f"--values={HERE}/manifests/values.yaml",
+        f"--set-file=csi.snapshotMetadata.caCert={folder}/tls.crt",
+        f"--namespace={NAMESPACE}",
+    )
 
 
 def install(cluster, options):
     """As docs/kubernetes.md says, and what the cluster has to have before."""
     cluster.kubectl("apply", "-f", f"{options.sidecars}/crds")
-    cluster.kubectl("apply", "-f", "-", input=manifest("snapshots"))
+    for name in "snapshots", "metadata_service":
+        cluster.kubectl("apply", "-f", "-", input=manifest(name))
     cluster.kubectl("create", "namespace", NAMESPACE)
-    values = ("--values", f"{HERE}/manifests/values.yaml", f"--namespace={NAMESPACE}")
+    secret = ("secret", "tls", "ramvol-csi-snapshot-metadata-tls")
+    files = (f"--cert={cluster.folder}/tls.crt", f"--key={cluster.folder}/tls.key")
+    cluster.kubectl(f"--namespace={NAMESPACE}", "create", *secret, *files)
+    values = chart_values(cluster.folder)
     cluster.helm("install", "ramvol", options.chart, *values, "--wait")
 
 
-def rendered(options):
+def rendered(options, folder):
     """What the chart and the tests put into the cluster."""
     chart = subprocess.run(
         [options.helm, "template", "ramvol", options.chart, "--kube-version=1.34.4"]
-        + ["--api-versions=snapshot.storage.k8s.io/v1"]
-        + [f"--values={HERE}/manifests/values.yaml"],
-        check=True,
-        stdout=subprocess.PIPE,
+        + ["--api-versions=snapshot.storage.k8s.io/v1", *chart_values(folder)],
+        check=False,
+        capture_output=True,
         text=True,
-    ).stdout
-    return chart + manifest("snapshots")
+    )
+    assert chart.returncode == 0, chart.stderr
+    return chart.stdout + manifest("snapshots")
 
 
 def main():
@@ -346,7 +452,9 @@ def main():
     own_machine.enter()
     folder = tempfile.mkdtemp(prefix="ramvol-cluster.", dir="/run")
     began = time.monotonic()
-    images = Images(folder, options.bin, options.sidecars).make(rendered(options))
+    make_certificate(folder)
+    found = rendered(options, folder)
+    images = Images(folder, options.bin, options.sidecars).make(found)
     say("images made", time.monotonic() - began)
     cluster = Test.cluster = Cluster(folder, options)
     Test.command_line = f"{options.bin}/client/cli/ramvol"

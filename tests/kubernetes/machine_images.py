@@ -19,6 +19,7 @@ OURS = {"ramvol": "/usr/bin/ramvold", "ramvol-csi": "/usr/bin/ramvol-csi"}
 # The last part of an image's name, and how the stand-in for it is called.
 STAND_INS = {
     "csi-node-driver-registrar": "registrar",
+    "csi-snapshot-metadata": "metadata",
     "livenessprobe": "livenessprobe",
 }
 

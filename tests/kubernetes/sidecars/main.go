@@ -1,6 +1,6 @@
 // Stand-ins for the sidecars of a CSI driver that are not to be had as Go modules: `stand_in
-// registrar` and `stand_in livenessprobe`. Each knows the flags of the real one that the chart
-// gives, and does what the cluster needs of it.
+// registrar`, `livenessprobe` and `metadata`. Each knows the flags of the real one that the
+// chart gives, and does what the cluster needs of it.
 package main
 
 import (
@@ -35,9 +35,10 @@ func main() {
 	programs := map[string]func(context.Context, []string){
 		"registrar":     register,
 		"livenessprobe": probe,
+		"metadata":      serveMetadata,
 	}
 	if len(os.Args) < 2 || programs[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: stand_in registrar|livenessprobe [flags]")
+		fmt.Fprintln(os.Stderr, "usage: stand_in registrar|livenessprobe|metadata [flags]")
 		os.Exit(2)
 	}
 	programs[os.Args[1]](context.Background(), os.Args[2:])
