@@ -4,23 +4,16 @@
 #include <libnbd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
 
 namespace ramvol::testing {
 namespace {
 
 // Whole blocks to spare, and any server sends so many extents in one answer.
 constexpr int64_t kMaxStatusBytes = int64_t{1} << 30;
-
-void AbortUnless(bool condition) {
-  if (condition) return;
-  std::fprintf(stderr, "libnbd: %s\n", nbd_get_error());
-  std::abort();
-}
 
 using Entries = std::vector<std::pair<uint32_t, uint32_t>>;
 
@@ -57,24 +50,28 @@ void NbdDevice::Closer::operator()(nbd_handle* handle) const {
 
 NbdDevice::NbdDevice(std::string socket, std::string name)
     : socket_(std::move(socket)), name_(std::move(name)) {
-  Handle handle = Connect();
-  size_bytes_ = nbd_get_size(handle.get());
-  read_only_ = nbd_is_read_only(handle.get()) == 1;
+  absl::StatusOr<Handle> handle = Connect();
+  if (!handle.ok()) {
+    ADD_FAILURE() << handle.status();
+    return;
+  }
+  size_bytes_ = nbd_get_size(handle->get());
+  read_only_ = nbd_is_read_only(handle->get()) == 1;
   MutexLock lock(&mu_);
-  free_.push_back(std::move(handle));
+  free_.push_back(*std::move(handle));
 }
 
 NbdDevice::~NbdDevice() = default;
 
-NbdDevice::Handle NbdDevice::Connect() const {
+absl::StatusOr<NbdDevice::Handle> NbdDevice::Connect() const {
   Handle handle(nbd_create());
-  AbortUnless(handle != nullptr);
   // The server is to be tested, not libnbd's own checks.
-  AbortUnless(
-      nbd_set_strict_mode(handle.get(), 0) == 0 &&
-      nbd_set_export_name(handle.get(), name_.c_str()) == 0 &&
-      nbd_add_meta_context(handle.get(), LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
-      nbd_connect_unix(handle.get(), socket_.c_str()) == 0);
+  if (handle == nullptr || nbd_set_strict_mode(handle.get(), 0) != 0 ||
+      nbd_set_export_name(handle.get(), name_.c_str()) != 0 ||
+      nbd_add_meta_context(handle.get(), LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
+      nbd_connect_unix(handle.get(), socket_.c_str()) != 0) {
+    return absl::UnavailableError(absl::StrCat("libnbd: ", nbd_get_error()));
+  }
   return handle;
 }
 
@@ -90,7 +87,11 @@ absl::Status NbdDevice::Run(int64_t offset, int64_t length, int past_end_error,
       free_.pop_back();
     }
   }
-  if (handle == nullptr) handle = Connect();
+  if (handle == nullptr) {
+    absl::StatusOr<Handle> connected = Connect();
+    if (!connected.ok()) return connected.status();
+    handle = *std::move(connected);
+  }
   absl::Status status;
   if (call(handle.get()) != 0) {
     const bool is_past = length > size_bytes_ || offset > size_bytes_ - length;

@@ -31,7 +31,7 @@ class NbdDevice : public Device {
   // The longest range that compact headers can say, of whole blocks.
   static constexpr int64_t kMaxRangeBytes = (int64_t{1} << 32) - 4096;
 
-  // A failure to connect aborts the test's process.
+  // A failure to connect fails the test case, and each call after it.
   NbdDevice(std::string socket, std::string name);
   ~NbdDevice() override;
 
@@ -51,7 +51,7 @@ class NbdDevice : public Device {
   };
   using Handle = std::unique_ptr<nbd_handle, Closer>;
 
-  Handle Connect() const;
+  absl::StatusOr<Handle> Connect() const;
   // Calls `call` with a handle; what fails becomes a Status. `past_end_error`
   // is the errno that a range past the end must have.
   template <typename Call>

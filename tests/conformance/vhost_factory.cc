@@ -1,6 +1,10 @@
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -12,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "gtest/gtest.h"
 #include "tests/conformance/device.h"
 #include "tests/conformance/grpc_device.h"
 #include "tests/conformance/nbd_device.h"
@@ -23,6 +28,20 @@ namespace {
 
 constexpr int64_t kSectorBytes = 512;
 constexpr absl::Duration kMaxStart = absl::Seconds(60);
+
+// 0, or the errno of a connection to the Unix socket.
+int ConnectError(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int error = connect(fd, reinterpret_cast<const sockaddr*>(&address),
+                            sizeof(address)) == 0
+                        ? 0
+                        : errno;
+  close(fd);
+  return error;
+}
 
 // Debian 13's qemu-storage-daemon, which serves a volume's socket of vhost-user
 // over NBD.
@@ -43,9 +62,14 @@ class StorageDaemon {
                  nbd_socket, " --export type=nbd,id=e,node-name=n,name=", name,
                  read_only ? "" : ",writable=on")}) {
     const absl::Time deadline = absl::Now() + kMaxStart;
-    while (!std::filesystem::exists(nbd_socket) && absl::Now() < deadline) {
+    // The file is there before the daemon listens, and refuses until then.
+    int error = ConnectError(nbd_socket);
+    while ((error == ENOENT || error == ECONNREFUSED) &&
+           absl::Now() < deadline) {
       absl::SleepFor(absl::Milliseconds(10));
+      error = ConnectError(nbd_socket);
     }
+    EXPECT_EQ(error, 0) << nbd_socket << ": " << strerror(error);
   }
 
  private:
