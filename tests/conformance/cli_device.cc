@@ -10,6 +10,7 @@
 #include "ramvol/output/v1/output.pb.h"
 #include "tests/client/cli/cli_harness.h"
 #include "tests/conformance/device.h"
+#include "tests/conformance/grpc_device.h"
 #include "tests/support/test_server.h"
 
 namespace ramvol::testing {
@@ -121,6 +122,7 @@ class CliFactory : public DeviceFactory {
     }
     return std::make_unique<CliDevice>(line_, name);
   }
+  bool steps_are_dear() const override { return true; }
   bool keeps_zeroes() const override { return false; }
 
   absl::Status SetReadOnly(const std::string& name) override {
@@ -142,7 +144,7 @@ class CliFactory : public DeviceFactory {
  private:
   engine::Engine& engine() override { return server_.server().engine(); }
 
-  TestServer server_;
+  TestServer server_{ConformanceServerOptions()};
   const CommandLine line_{server_};
 };
 

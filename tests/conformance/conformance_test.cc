@@ -65,6 +65,9 @@ class WayTest {
     if (!factory_->errors_explain()) return StatusIs(code, _);
     return HasReason(code, reason);
   }
+  int Steps(int many) const {
+    return factory_->steps_are_dear() ? many / 10 : many;
+  }
   // Of no more than `length`.
   int64_t Range(int64_t length) const {
     return std::min(length, factory_->max_range_bytes());
@@ -243,7 +246,8 @@ TEST_P(ConformanceTest, MemoryLimitRefusesAndChangesNothing) {
 TEST_P(ContentTest, WhatOneConnectionWasToldTheOtherReads) {
   std::unique_ptr<Device> devices[] = {Open(), Open()};
   std::string expected(300000, '\0');
-  for (int step = 0; step < 100; ++step) {
+  const int steps = Steps(100);
+  for (int step = 0; step < steps; ++step) {
     Device& writer = *devices[step % 2];
     Device& reader = *devices[(step + 1) % 2];
     const int64_t begin = random_() % expected.size();
@@ -271,18 +275,18 @@ TEST_P(ContentTest, WhatOneConnectionWasToldTheOtherReads) {
 }
 
 TEST_P(ContentTest, ConnectionsAtWorkSeeWhatOthersWereTold) {
-  constexpr int kWrites = 500;
+  const int writes = Steps(500);
   std::unique_ptr<Device> devices[] = {Open(), Open()};
   std::atomic<int> told{0};
   std::thread writer([&] {
-    for (int number = 1; number <= kWrites; ++number) {
+    for (int number = 1; number <= writes; ++number) {
       const std::string data(5000, static_cast<char>(number % 100 + 1));
       // In another block each time, over the border of two.
       EXPECT_THAT(devices[0]->Write(number * 8192 - 2500, data), IsOk());
       told = number;
     }
   });
-  for (int seen = 0; seen < kWrites;) {
+  for (int seen = 0; seen < writes;) {
     seen = told;
     if (seen == 0) continue;
     const std::string data(5000, static_cast<char>(seen % 100 + 1));
@@ -296,7 +300,7 @@ TEST_P(ContentTest, ConnectionsAtWorkSeeWhatOthersWereTold) {
 
 TEST_P(ContentTest, EqualsAByteArrayUnderManyThreads) {
   const uint64_t seed = TestSeed(20261123);
-  const int steps = TestSteps(150);
+  const int steps = TestSteps(Steps(150));
   auto device = Open();
   constexpr int64_t kPart = 333333;
   std::vector<std::thread> threads;

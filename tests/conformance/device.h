@@ -41,6 +41,9 @@ class Device {
                                                             int64_t length) = 0;
 };
 
+// Of the servers and engines. Small, because a test fills it through each way.
+constexpr uint64_t kMemoryLimitBytes = 64 << 20;
+
 // A server, or an engine, and one way into it.
 class DeviceFactory {
  public:
@@ -57,6 +60,10 @@ class DeviceFactory {
   virtual int64_t max_range_bytes() const {
     return std::numeric_limits<int64_t>::max();
   }
+
+  // Whether each step takes a connection of its own, so that tests of many
+  // steps take fewer.
+  virtual bool steps_are_dear() const { return false; }
 
   // Whether WriteZeroes can keep a range allocated. Else it makes holes.
   virtual bool keeps_zeroes() const { return true; }

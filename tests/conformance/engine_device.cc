@@ -86,7 +86,7 @@ class EngineFactory : public DeviceFactory {
 
   static std::unique_ptr<engine::Engine> Make() {
     engine::EngineOptions options;
-    options.memory_limit_bytes = 256 << 20;
+    options.memory_limit_bytes = kMemoryLimitBytes;
     return *engine::Engine::Create(options);
   }
 

@@ -12,14 +12,20 @@
 
 namespace ramvol::testing {
 
+inline server::ServerOptions ConformanceServerOptions() {
+  server::ServerOptions options = TestServerOptions();
+  options.engine.memory_limit_bytes = kMemoryLimitBytes;
+  return options;
+}
+
 class GrpcFactory : public DeviceFactory {
  public:
   using Opener =
       std::function<std::unique_ptr<Device>(TestServer&, const std::string&)>;
 
   // `open` opens a volume that exists.
-  explicit GrpcFactory(
-      Opener open, const server::ServerOptions& options = TestServerOptions())
+  explicit GrpcFactory(Opener open, const server::ServerOptions& options =
+                                        ConformanceServerOptions())
       : server_(options), open_(std::move(open)) {}
 
   std::unique_ptr<Device> Open(const std::string& name,

@@ -154,7 +154,7 @@ class VhostFactory : public GrpcFactory {
 
 std::unique_ptr<DeviceFactory> MakeVhostFactory() {
   auto daemons = std::make_shared<Daemons>();
-  server::ServerOptions options = TestServerOptions();
+  server::ServerOptions options = ConformanceServerOptions();
   options.vhost_user_dir = daemons->vhost_user_dir();
   return std::make_unique<VhostFactory>(
       [daemons](TestServer&, const std::string& name) {
