@@ -4,6 +4,8 @@
 #include <cstring>
 #include <iostream>
 
+#include "absl/base/config.h"
+
 namespace ramvol::testing {
 
 uint64_t TestSeed(uint64_t fallback) {
@@ -16,7 +18,15 @@ uint64_t TestSeed(uint64_t fallback) {
 
 int TestSteps(int fallback) {
   const char* given = std::getenv("RAMVOL_TEST_STEPS");
-  return given == nullptr ? fallback : std::atoi(given);
+  if (given != nullptr) return std::atoi(given);
+#if defined(RAMVOL_TSAN)
+  constexpr int kDivisor = 6;
+#elif defined(ABSL_HAVE_ADDRESS_SANITIZER)
+  constexpr int kDivisor = 3;
+#else
+  constexpr int kDivisor = 1;
+#endif
+  return (fallback + kDivisor - 1) / kDivisor;
 }
 
 uint64_t SkewedBelow(std::mt19937_64& random, uint64_t below) {

@@ -13,7 +13,9 @@ namespace ramvol::testing {
 // `fallback`. Printed, so that a failure can be replayed.
 uint64_t TestSeed(uint64_t fallback);
 
-// RAMVOL_TEST_STEPS when that is set, else `fallback`.
+// RAMVOL_TEST_STEPS when that is set, else `fallback`, or a part of it under a
+// sanitizer, which takes longer for each step and does not look for what only
+// rare states show.
 int TestSteps(int fallback);
 
 // A number from 0 to `below` - 1, small ones as likely as large ones.

@@ -27,11 +27,7 @@ using ::ramvol::testing::SkewedBelow;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 
-#ifdef RAMVOL_TSAN
-constexpr int kSteps = 300;  // Of each thread.
-#else
-constexpr int kSteps = 2000;
-#endif
+constexpr int kSteps = 2000;  // Of each thread.
 constexpr int kStepsToTheLimit = 2000;
 constexpr int kThreads = 4;
 constexpr size_t kMostRoots = 40;

@@ -24,12 +24,7 @@ using ::ramvol::testing::SkewedBelow;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 
-#ifdef RAMVOL_TSAN
-constexpr int kSteps =
-    600;  // Of each thread; TSan makes them ten times slower.
-#else
-constexpr int kSteps = 3000;
-#endif
+constexpr int kSteps = 1500;  // Of each thread.
 
 struct ModelCase {
   std::string name;
