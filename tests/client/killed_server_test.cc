@@ -40,7 +40,7 @@ using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::testing::HasSubstr;
 
-constexpr int kKills = 12;
+constexpr int kKills = 8;
 constexpr int64_t kPartBytes = 1 << 20;
 // Relative, because a socket's path may have 107 bytes at most.
 constexpr char kSocket[] = "unix:killed.sock";

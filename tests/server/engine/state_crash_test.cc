@@ -22,7 +22,7 @@ using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::testing::IsEmpty;
 
-constexpr int kRounds = 150;
+constexpr int kRounds = 50;
 constexpr uint64_t kMaxPoints = 20000;
 constexpr uint64_t kMaxMicros = 60000;
 

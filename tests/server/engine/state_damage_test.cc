@@ -29,7 +29,7 @@ using ::ramvol::testing::RandomData;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 
-constexpr int kRounds = 200;
+constexpr int kRounds = 60;
 constexpr uint64_t kSize = 6 << 20;
 constexpr off_t kPage = 4096;
 

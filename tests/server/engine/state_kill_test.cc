@@ -1,5 +1,6 @@
 // Kills a process after each single store of a call that changes volumes, and
-// after each step of a recovery. The next engine must have the state before the
+// after each step of a recovery; of many stores only after some, from a random
+// one on, under a sanitizer. The next engine must have the state before the
 // call, or the one after it, with all that belongs together.
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,11 +32,15 @@ namespace {
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::RandomData;
+using ::ramvol::testing::TestSeed;
+using ::ramvol::testing::TestSteps;
 using ::testing::AnyOf;
 using ::testing::IsEmpty;
 
 // More than any call has.
 constexpr int kMaxStores = 2000;
+// Of a call.
+constexpr int kMostKills = 60;
 constexpr uint64_t kSize = 5 << 20;
 
 std::unique_ptr<Engine> Open(const std::string& dir) {
@@ -92,13 +97,13 @@ void SetUpVolumes(Engine& engine) {
         RAMVOL_CHECK((*volume)->Write(random() % (kSize - 50000), data).ok());
       }
     };
-    scribble(40);
+    scribble(20);
     RAMVOL_CHECK(
         engine.CreateSnapshots({{*volume, absl::StrCat("of-", name)}}).ok());
-    scribble(10);
+    scribble(6);
     options.name = absl::StrCat("clone-", name);
     RAMVOL_CHECK(engine.CloneVolume(options, *volume).ok());
-    scribble(5);
+    scribble(4);
   }
   engine.QuiesceForTest(/*merge=*/true);
 }
@@ -255,17 +260,25 @@ class StateKillCallTest : public StateKillTest,
                           public ::testing::WithParamInterface<Call> {};
 
 TEST_P(StateKillCallTest, OldOrNewAfterEachStore) {
+  int last = 0;
   {
     const ShmDir dir;
     auto engine = Open(dir.path());
     SetUpVolumes(*engine);
     before_ = Describe(*engine);
+    KillAtPointForTest(kMaxStores);
     ASSERT_THAT(GetParam().act(*engine), IsOk());
+    last = kMaxStores -
+           static_cast<int>(internal_kill_point::left_for_test.load());
+    KillAtPointForTest(-1);
     after_ = Describe(*engine);
     ASSERT_NE(before_, after_);
   }
-  int stores = 0;
-  for (bool killed = true; killed; ++stores) {
+  const int stride = last / TestSteps(kMostKills) + 1;
+  std::mt19937_64 random(TestSeed(std::random_device()()));
+  int kills = 0;
+  int stores = static_cast<int>(random() % stride);
+  for (bool killed = true; killed; stores += stride) {
     ASSERT_LT(stores, kMaxStores);
     SCOPED_TRACE(absl::StrCat("killed after store ", stores));
     const ShmDir dir;
@@ -278,11 +291,12 @@ TEST_P(StateKillCallTest, OldOrNewAfterEachStore) {
       // As it is; nothing ends in order.
       _exit(0);
     });
+    kills += killed;
     Check(dir.path());
     if (HasFailure()) return;
   }
-  std::cout << GetParam().name << ": killed " << stores - 1 << " times\n";
-  EXPECT_GT(stores, 1);
+  std::cout << GetParam().name << ": killed " << kills << " times\n";
+  EXPECT_GT(kills, 0);
 }
 
 // The last process was killed amid a call, and left garbage of many sizes.

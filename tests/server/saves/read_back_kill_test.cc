@@ -33,7 +33,7 @@ using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::testing::IsEmpty;
 
-constexpr int kRounds = 100;
+constexpr int kRounds = 60;
 // To make what is saved first.
 constexpr uint64_t kMakePoints = 50000;
 constexpr uint64_t kMakeMicros = 200000;
