@@ -22,10 +22,9 @@ absl::Status MemoryVolume::Read(uint64_t offset, absl::Span<char> out) {
   --held_reads_;
   if (!failure_.ok()) return failure_;
   std::fill(out.begin(), out.end(), '\0');
-  if (offset >= bytes_.size()) return absl::OkStatus();
-  const size_t stored = std::min<uint64_t>(out.size(), bytes_.size() - offset);
-  std::copy_n(bytes_.begin() + static_cast<ptrdiff_t>(offset), stored,
-              out.begin());
+  if (offset >= stored_bytes_) return absl::OkStatus();
+  const size_t stored = std::min<uint64_t>(out.size(), stored_bytes_ - offset);
+  std::copy_n(bytes_.get() + offset, stored, out.begin());
   return absl::OkStatus();
 }
 
@@ -33,11 +32,10 @@ absl::Status MemoryVolume::Write(uint64_t offset, absl::Span<const char> data) {
   Sleep();
   MutexLock lock(&mu_);
   if (!failure_.ok()) return failure_;
-  if (offset > bytes_.size() || data.size() > bytes_.size() - offset) {
+  if (offset > stored_bytes_ || data.size() > stored_bytes_ - offset) {
     return absl::ResourceExhaustedError("not that much memory");
   }
-  std::copy(data.begin(), data.end(),
-            bytes_.begin() + static_cast<ptrdiff_t>(offset));
+  std::copy(data.begin(), data.end(), bytes_.get() + offset);
   for (uint64_t block = offset / kBlockBytes;
        block * kBlockBytes < offset + data.size(); ++block) {
     written_[block] = true;
@@ -49,10 +47,9 @@ absl::Status MemoryVolume::Zero(uint64_t offset, uint64_t length,
                                 bool no_hole) {
   MutexLock lock(&mu_);
   if (!failure_.ok()) return failure_;
-  const uint64_t end = std::min<uint64_t>(offset + length, bytes_.size());
+  const uint64_t end = std::min<uint64_t>(offset + length, stored_bytes_);
   if (offset >= end) return absl::OkStatus();
-  std::fill(bytes_.begin() + static_cast<ptrdiff_t>(offset),
-            bytes_.begin() + static_cast<ptrdiff_t>(end), '\0');
+  std::fill(bytes_.get() + offset, bytes_.get() + end, '\0');
   for (uint64_t block = (offset + kBlockBytes - 1) / kBlockBytes;
        (block + 1) * kBlockBytes <= end; ++block) {
     written_[block] = no_hole;
@@ -61,13 +58,13 @@ absl::Status MemoryVolume::Zero(uint64_t offset, uint64_t length,
 }
 
 bool MemoryVolume::IsHoleLocked(uint64_t offset) {
-  return offset >= bytes_.size() || !written_[offset / kBlockBytes];
+  return offset >= stored_bytes_ || !written_[offset / kBlockBytes];
 }
 
 uint64_t MemoryVolume::ExtentEndLocked(uint64_t offset, uint64_t end,
                                        bool hole) {
   while (offset < end && IsHoleLocked(offset) == hole) {
-    if (offset >= bytes_.size()) return end;
+    if (offset >= stored_bytes_) return end;
     offset = (offset / kBlockBytes + 1) * kBlockBytes;
   }
   return std::min(offset, end);

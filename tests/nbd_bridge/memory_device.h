@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,7 +33,8 @@ class MemoryVolume {
   // the rest is a hole.
   explicit MemoryVolume(uint64_t size_bytes, uint64_t stored_bytes)
       : size_bytes_(size_bytes),
-        bytes_(stored_bytes),
+        stored_bytes_(stored_bytes),
+        bytes_(static_cast<char*>(std::calloc(stored_bytes, 1)), std::free),
         written_((stored_bytes + kBlockBytes - 1) / kBlockBytes) {}
   explicit MemoryVolume(uint64_t size_bytes)
       : MemoryVolume(size_bytes, size_bytes) {}
@@ -62,10 +64,13 @@ class MemoryVolume {
   bool IsHoleLocked(uint64_t offset) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const uint64_t size_bytes_;
+  const uint64_t stored_bytes_;
   std::atomic<std::chrono::microseconds> delay_{};
   Mutex mu_;
   CondVar released_;
-  std::vector<char> bytes_ ABSL_GUARDED_BY(mu_);
+  // Pages that nobody touches cost nothing: most volumes of tests stay empty.
+  const std::unique_ptr<char, decltype(&std::free)> bytes_
+      ABSL_PT_GUARDED_BY(mu_);
   std::vector<bool> written_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   bool held_ ABSL_GUARDED_BY(mu_) = false;
