@@ -169,7 +169,7 @@ TEST_F(ReadBackTest, WhatClonesShareIsHeldOnce) {
                 IsOk());
   }
   before.Snapshot("golden", "gold");
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 8; ++i) {
     auto clone = before.Clone("@gold", absl::StrCat("clone", i));
     // Blocks of their own: the rest of these chunks is shared.
     for (int j = 0; j < 8; ++j) {

@@ -173,8 +173,8 @@ TEST_F(SaveDirTest, NothingStaysInMemoryWhenAllIsDeletedAfterwards) {
 
 // A golden image of half noise, half text; 50 clones with changes of their own.
 TEST_F(SaveDirTest, WhatClonesShareIsWrittenOnceAndSharedAgain) {
-  constexpr int kClones = 50;
-  constexpr uint64_t kGolden = 16 << 20;
+  constexpr int kClones = 20;
+  constexpr uint64_t kGolden = 8 << 20;
   std::mt19937_64 random(5);
   TestVolumes before(uint64_t{512} << 20);
   auto golden = before.Create("golden", kGolden);
