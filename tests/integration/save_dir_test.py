@@ -22,7 +22,7 @@ RAMVOLD, RAMVOL = (os.path.realpath(path) for path in sys.argv[1:])
 PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
 SEED = int(os.environ.get("SAVE_SEED", random.SystemRandom().randrange(1 << 32)))
 RNG = random.Random(SEED)
-KILLS = int(os.environ.get("SAVE_KILLS", 12))
+KILLS = int(os.environ.get("SAVE_KILLS", 4))
 MIB = 1 << 20
 NOT_SAVED = 4
 REFUSED = 3
@@ -149,7 +149,7 @@ def text(size):
 
 def fill(server):
     """A golden image of text and noise, clones with changes, snapshots of all kinds."""
-    golden = text(16 * MIB) + RNG.randbytes(8 * MIB)
+    golden = text(8 * MIB) + RNG.randbytes(6 * MIB)
     with open(f"{server.folder}/golden.img", "wb") as file:
         file.write(golden)
     server.run("import", f"{server.folder}/golden.img", "golden", "--label=team=vm")
@@ -158,12 +158,12 @@ def fill(server):
         name = f"clone{i}"
         server.run("clone", "@gold", name, f"--label=number={i}", "--ttl=10h")
         for _ in range(3):
-            offset = RNG.randrange(20 * MIB) // 4096 * 4096
+            offset = RNG.randrange(12 * MIB) // 4096 * 4096
             server.run("write", name, offset, input=RNG.randbytes(65536))
         if i % 4 == 0:
             server.run("snapshot", "create", name, f"of-{name}")
             server.run("trim", name, 5 * MIB, MIB)
-    server.run("resize", "clone1", "40M")
+    server.run("resize", "clone1", "30M")
     server.run("set", "clone2", "--memory-limit=300M")
     server.run("rename", "clone3", "renamed")
     server.run("create", "plain", "8M", "--allocator=sparse")
@@ -269,7 +269,8 @@ def killed_saves(folder, before):
 def interrupted_starts(folder, before):
     """Killed or stopped at any time of reading back, the server loses nothing."""
     server = Server(folder)
-    noise = RNG.randbytes(160 * MIB)
+    size = 80 * MIB
+    noise = RNG.randbytes(size)
     with open(f"{folder}/noise.img", "wb") as file:
         file.write(noise)
     server.run("import", f"{folder}/noise.img", "noise")
@@ -279,7 +280,7 @@ def interrupted_starts(folder, before):
     for i in range(KILLS):
         began = time.monotonic()
         server = Server(folder)
-        last = server.run("read", "noise", 160 * MIB - 10, 10).stdout
+        last = server.run("read", "noise", size - 10, 10).stdout
         took = time.monotonic() - began
         assert last == noise[-10:], i
         if i == 0:
