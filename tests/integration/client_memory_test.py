@@ -16,6 +16,7 @@ import unittest
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import side_by_side
 from h2_wire import (
     ACK,
     DATA,
@@ -30,7 +31,8 @@ from h2_wire import (
     headers,
 )
 
-RAMVOLD = os.path.realpath(sys.argv.pop(1))
+ARGUMENTS = [sys.argv.pop(1)]
+RAMVOLD = os.path.realpath(ARGUMENTS[0])
 STRANGER = "127.0.0.2"
 PATIENCE = 240  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
@@ -422,4 +424,4 @@ class ManyWrites(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    side_by_side.main(ARGUMENTS)

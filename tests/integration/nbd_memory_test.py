@@ -18,6 +18,7 @@ import unittest
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import side_by_side
 from nbd_wire import (
     CMD_READ,
     CMD_WRITE,
@@ -31,7 +32,8 @@ from nbd_wire import (
     info_request,
 )
 
-RAMVOLD, RAMVOL, BRIDGE = (os.path.realpath(sys.argv.pop(1)) for _ in range(3))
+ARGUMENTS = [sys.argv.pop(1) for _ in range(3)]
+RAMVOLD, RAMVOL, BRIDGE = (os.path.realpath(path) for path in ARGUMENTS)
 PATIENCE = 300  # Seconds; for a busy machine, not what is normal.
 KIB, MIB = 1 << 10, 1 << 20
 VOLUME = 8 * MIB
@@ -236,4 +238,4 @@ class Case(unittest.TestCase):
 if __name__ == "__main__":
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, 8192), files))
-    unittest.main()
+    side_by_side.main(ARGUMENTS)
