@@ -76,10 +76,10 @@ def reset(stream):
 HELLO = PREFACE + frame(SETTINGS)
 
 
-def connect(port, source="127.0.0.1", hello=HELLO, tls=None):
+def connect(port, source="127.0.0.1", hello=HELLO, tls=None, patience=30):
     """`tls` is an ssl.SSLContext; its handshake comes first."""
     wire = socket.socket()
-    wire.settimeout(30)
+    wire.settimeout(patience)
     wire.bind((source, 0))
     wire.connect(("127.0.0.1", port))
     try:

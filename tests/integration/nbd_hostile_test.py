@@ -52,7 +52,7 @@ from nbd_wire import (
     info_request,
 )
 
-SECONDS = float(os.environ.get("HOSTILE_SECONDS", 4))
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", 1.5))
 # What one connection may hold: the unanswered requests, and some room.
 CONNECTION_BYTES = 96 * MIB
 # The client memory: ramvold has a small memory limit.
