@@ -22,7 +22,7 @@ import grpc
 from csi_node import MIB
 
 SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
-ROUNDS = int(os.environ.get("CSI_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("CSI_ROUNDS", "5"))
 RNG = random.Random(SEED)
 STEPS = "setsid losetup mkfs.ext4 e2fsck mount umount".split()
 WRAPPER = """#!/bin/bash

@@ -134,7 +134,7 @@ def start_fio(setting, output):
     return subprocess.Popen(
         [
             *("fio", "--name=verify", "--ioengine=nbd", f"--uri={setting.uri}"),
-            *("--size=192M", "--rw=randwrite", "--bsrange=512-128k", "--iodepth=16"),
+            *("--size=128M", "--rw=randwrite", "--bsrange=512-128k", "--iodepth=16"),
             *("--verify=crc32c", "--verify_fatal=1", "--verify_backlog=500"),
             "--verify_state_save=0",
             *(f"--randseed={RNG.randrange(1 << 15)}", "--rate=10m", "--eta=never"),
