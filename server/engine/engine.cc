@@ -12,7 +12,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -27,6 +26,7 @@
 #include "server/engine/content/record_list.h"
 #include "server/engine/content/recovery.h"
 #include "server/engine/content/state_root.h"
+#include "server/engine/counters/add_totals.h"
 #include "server/engine/counters/totals.h"
 #include "server/engine/memory/arena.h"
 #include "server/engine/memory/kill_point.h"
@@ -35,6 +35,7 @@
 #include "server/engine/memory/state_file.h"
 #include "server/engine/volume/chunk_loader.h"
 #include "server/engine/volume/description.h"
+#include "server/engine/volume/load_outside.h"
 #include "server/engine/volume/outside.h"
 #include "server/engine/volume/volume_core.h"
 
@@ -44,10 +45,6 @@ namespace {
 constexpr uint64_t kMaxDefaultHotCacheBytes = uint64_t{1} << 30;
 // Memory counts as exhausted when less than this can be had.
 constexpr uint64_t kSpareBytes = 1 << 20;
-// How long what is outside may be nowhere to be found before it counts as lost,
-// and the pause between two looks.
-constexpr absl::Duration kMaxSettle = absl::Seconds(10);
-constexpr absl::Duration kSettlePause = absl::Milliseconds(1);
 
 EngineOptions WithDefaults(EngineOptions options) {
   if (options.hot_cache_bytes == 0) {
@@ -566,31 +563,8 @@ absl::Status Engine::BeginOutside(
 }
 
 uint64_t Engine::LoadOutside(absl::FunctionRef<bool()> go_on) {
-  int64_t progress_ns = SteadyNowNs();
-  for (;;) {
-    ChunkLoader::Counts counts;
-    for (const std::weak_ptr<ChunkOwner>& owner : impl_->Owners()) {
-      const auto core = std::static_pointer_cast<VolumeCore>(owner.lock());
-      std::optional<uint64_t> next = 0;
-      while (core != nullptr && next.has_value()) {
-        if (!go_on()) return counts.failed;
-        next = core->loader().LoadLeaf(*next, &counts);
-      }
-    }
-    const int64_t now_ns = SteadyNowNs();
-    if (counts.found != counts.failed) {
-      progress_ns = now_ns;
-      continue;
-    }
-    // What is being copied or deleted just now is in no list, or was copied
-    // behind this pass. So it is the frames themselves that say when all is
-    // read. Of damaged volumes they never do.
-    if (impl_->arena->outside_objects() <= counts.failed ||
-        now_ns - progress_ns > absl::ToInt64Nanoseconds(kMaxSettle)) {
-      return counts.failed;
-    }
-    absl::SleepFor(kSettlePause);
-  }
+  return engine::LoadOutside(
+      *impl_->arena, [this] { return impl_->Owners(); }, go_on);
 }
 
 void Engine::ResumeOutside(std::shared_ptr<OutsideSource> source,
@@ -771,28 +745,8 @@ EngineStats Engine::Stats() const {
   stats.hot_cache_limit_bytes = impl_->hot.capacity_bytes();
   stats.hot_cache_bytes = impl_->hot.hot_blocks() * kBlockBytes;
   stats.hot_cache_dirty_bytes = impl_->hot.dirty_blocks() * kBlockBytes;
-  const Totals& totals = impl_->totals;
-  const auto sum = [&](Total total) { return totals.counts.Sum(total); };
-  stats.hot_cache_hits = sum(Total::kHits);
-  stats.hot_cache_misses = sum(Total::kMisses);
   stats.hot_cache_evictions = impl_->hot.evictions();
-  stats.throttled_writes = sum(Total::kThrottledWrites);
-  stats.merged_frames = sum(Total::kMergedFrames);
-  stats.split_frames = sum(Total::kSplitFrames);
-  stats.rewritten_frames = sum(Total::kRewrittenFrames);
-  stats.corrupt_frames = sum(Total::kCorruptFrames);
-  stats.copied_nodes = sum(Total::kCopiedNodes);
-  stats.read_bytes = sum(Total::kReadBytes);
-  stats.written_bytes = sum(Total::kWrittenBytes);
-  for (size_t i = 0; i < kErrorReasons.size(); ++i) {
-    stats.errors[i] = totals.errors[i].load(std::memory_order_relaxed);
-  }
-  for (size_t i = 0; i < kOperations; ++i) {
-    stats.operations[i] = totals.operations[i].Get();
-  }
-  stats.compressions = totals.compressions.Get();
-  stats.decompressions = totals.decompressions.Get();
-  stats.pauses = totals.pauses.Get();
+  AddTotals(impl_->totals, &stats);
   {
     MutexLock lock(&impl_->mu);
     stats.volumes = impl_->volumes.size();
