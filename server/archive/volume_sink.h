@@ -35,11 +35,6 @@ class VolumeSink final : public qcow2::StreamSink {
           const qcow2::Header&)>;
 
   explicit VolumeSink(MakeVolume make) : make_(std::move(make)) {}
-  // For images that follow one with the id `below`, which `volume` holds.
-  VolumeSink(std::shared_ptr<engine::Volume> volume, uint64_t below)
-      : volume_(std::move(volume)) {
-    origin_.id = below;
-  }
 
   // Raw blocks of its own images did not compress, unless they are of a volume
   // that never tried. Then call this, before the first one.

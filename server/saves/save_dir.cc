@@ -225,15 +225,21 @@ SaveDir::~SaveDir() {
 
 // --- Reading ---
 
-absl::StatusOr<SaveDir::Restored> SaveDir::Restore(engine::Engine* engine,
-                                                   const Progress& progress) {
-  return ReadAll(engine, /*all=*/true, progress);
-}
-
 absl::StatusOr<SaveDir::Restored> SaveDir::Begin(engine::Engine* engine,
                                                  const Progress& progress) {
-  auto restored = ReadAll(engine, /*all=*/false, progress);
-  if (restored.ok() && !restored->path.empty()) StartThread(engine, *restored);
+  MutexLock lock(&mu_);
+  if (last_ == 0) return Restored();
+  auto restored = OpenLast(engine, progress);
+  if (!restored.ok()) return restored;
+  keep_last_ = !restored->damaged.empty();
+  {
+    MutexLock stats_lock(&stats_mu_);
+    stats_.restored_bytes = restored->bytes;
+    stats_.damaged_images = restored->damaged.size();
+  }
+  LogDamage(restored->damaged, "it is not back");
+  LogBegun(*restored);
+  StartThread(engine, *restored);
   return restored;
 }
 
@@ -296,22 +302,6 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Resume(engine::Engine* engine) {
   return restored;
 }
 
-absl::StatusOr<SaveDir::Restored> SaveDir::ReadAll(engine::Engine* engine,
-                                                   bool all,
-                                                   const Progress& progress) {
-  MutexLock lock(&mu_);
-  if (last_ == 0) return Restored();
-  auto restored = Read(engine, all, progress);
-  if (!restored.ok()) return restored;
-  keep_last_ = !restored->damaged.empty();
-  MutexLock stats_lock(&stats_mu_);
-  stats_.restored_bytes = restored->bytes;
-  stats_.damaged_images = restored->damaged.size();
-  LogDamage(restored->damaged, "it is not back");
-  all ? LogRead(*restored) : LogBegun(*restored);
-  return restored;
-}
-
 void SaveDir::ReadRest(engine::Engine* engine, Restored restored) {
   const absl::Time began = absl::Now();
   std::shared_ptr<ReadBack> reading;
@@ -356,9 +346,8 @@ uint64_t SaveDir::RestoringBytes(uint64_t uid) const {
   return reading_ == nullptr ? 0 : reading_->LeftOf(uid);
 }
 
-absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
-                                                bool all,
-                                                const Progress& progress) {
+absl::StatusOr<SaveDir::Restored> SaveDir::OpenLast(engine::Engine* engine,
+                                                    const Progress& progress) {
   const absl::Time began = absl::Now();
   const std::string path = PathOf(last_);
   const std::string manifest_path = absl::StrCat(path, "/", kManifestFile);
@@ -376,7 +365,7 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
   const uint64_t save_id = SaveIdOf(*bytes);
   const auto memory_bytes = static_cast<uint64_t>(manifest->memory_bytes());
   SaveReader reader(*std::move(dir), *std::move(manifest), engine, &progress);
-  absl::Status status = all ? reader.ReadImages() : reader.OpenImages();
+  absl::Status status = reader.OpenImages();
   const bool none = reader.volumes() + reader.snapshots() == 0;
   if (status.ok() && none && !reader.damaged().empty()) {
     return Refuse(absl::StrCat("nothing of the save ", path,
@@ -384,7 +373,7 @@ absl::StatusOr<SaveDir::Restored> SaveDir::Read(engine::Engine* engine,
                   path);
   }
   std::shared_ptr<ReadBack> reading;
-  if (status.ok() && !all) {
+  if (status.ok()) {
     auto begun = reader.BeginReadBack(save_id);
     status = begun.status();
     if (begun.ok()) reading = *std::move(begun);

@@ -75,18 +75,14 @@ class SaveDir {
   SaveDir(const SaveDir&) = delete;
   SaveDir& operator=(const SaveDir&) = delete;
 
-  // Reads the last save into `engine`, which has no volumes.
-  // FAILED_PRECONDITION says what to do when there is a save that cannot be
-  // read, as a whole, or does not fit into the memory; then nothing was made. A
-  // damaged image, and those that lie on it, are left out, and the save is
-  // kept. Also the errors of `progress`.
-  absl::StatusOr<Restored> Restore(engine::Engine* engine,
-                                   const Progress& progress);
-
-  // The same, but the content of the volumes is read afterwards, by a thread of
-  // this, and before that when somebody asks for it. A volume of which some is
-  // damaged answers DATA_LOSS for that. `took` is then what it took until all
-  // could be served. The engine must outlive this.
+  // Makes of the last save the volumes of `engine`, which has none. Their
+  // content is read afterwards, by a thread of this, and before that when
+  // somebody asks for it. FAILED_PRECONDITION says what to do when there is a
+  // save that cannot be read, as a whole, or does not fit into the memory; then
+  // nothing was made. A damaged image, and those that lie on it, are left out,
+  // and the save is kept. A volume of which some turns out to be damaged
+  // answers DATA_LOSS for that. Also the errors of `progress`. `took` is what
+  // it took until all could be served. The engine must outlive this.
   absl::StatusOr<Restored> Begin(engine::Engine* engine,
                                  const Progress& progress);
   // The same for an engine that found in its state_dir volumes of which a part
@@ -117,11 +113,10 @@ class SaveDir {
  private:
   explicit SaveDir(Directory dir) : dir_(std::move(dir)) {}
 
-  absl::StatusOr<Restored> Read(engine::Engine* engine, bool all,
-                                const Progress& progress)
+  // Makes the volumes of the last save, without its content.
+  absl::StatusOr<Restored> OpenLast(engine::Engine* engine,
+                                    const Progress& progress)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::StatusOr<Restored> ReadAll(engine::Engine* engine, bool all,
-                                   const Progress& progress);
   // A save that is here, and its manifest.
   struct Found {
     std::string name;

@@ -1,22 +1,16 @@
 #include "server/saves/save_reader.h"
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 #include "base/reason.h"
 #include "qcow2/format.h"
-#include "qcow2/stream_reader.h"
-#include "qcow2/trailer.h"
-#include "server/archive/volume_sink.h"
 #include "server/saves/manifest.h"
 
 namespace ramvol::saves {
 namespace {
 
-constexpr size_t kPieceBytes = size_t{1} << 20;
 constexpr size_t kChunksAtOnce = 1024;
 
 bool IsSnapshot(const state::v1::SavedRoot& root) {
@@ -45,30 +39,6 @@ bool IsDamage(const absl::Status& status) {
          HasReason(status, reason::kWrongBacking);
 }
 
-// Makes sure that it is the image that the manifest means.
-class ImageCheck final : public qcow2::StreamSink {
- public:
-  ImageCheck(const state::v1::SavedRoot& root, qcow2::StreamSink* sink)
-      : root_(root), sink_(*sink) {}
-
-  absl::Status OnHeader(const qcow2::Header& header) override {
-    absl::Status right = CheckHeader(root_, header);
-    return right.ok() ? sink_.OnHeader(header) : right;
-  }
-  absl::Status OnCluster(uint64_t cluster, qcow2::ClusterKind kind,
-                         absl::Span<char> bytes) override {
-    return sink_.OnCluster(cluster, kind, bytes);
-  }
-  absl::Status OnTrailer(const qcow2::Trailer& trailer) override {
-    absl::Status right = CheckTrailer(root_, trailer);
-    return right.ok() ? sink_.OnTrailer(trailer) : right;
-  }
-
- private:
-  const state::v1::SavedRoot& root_;
-  qcow2::StreamSink& sink_;
-};
-
 }  // namespace
 
 SaveReader::~SaveReader() {
@@ -79,20 +49,8 @@ SaveReader::~SaveReader() {
   engine_.EndOutside(/*forget=*/true);
 }
 
-absl::Status SaveReader::ReadImages() {
-  return MakeAll([this](int place, std::shared_ptr<engine::Volume>* made) {
-    return ReadRoot(manifest_.roots(place), made);
-  });
-}
-
 absl::Status SaveReader::OpenImages() {
   images_.resize(made_.size());
-  return MakeAll([this](int place, std::shared_ptr<engine::Volume>* made) {
-    return OpenRoot(place, made);
-  });
-}
-
-absl::Status SaveReader::MakeAll(MakeRoot make_root) {
   absl::Status result;
   for (int i = 0; result.ok() && i < manifest_.roots_size(); ++i) {
     const state::v1::SavedRoot& root = manifest_.roots(i);
@@ -103,7 +61,7 @@ absl::Status SaveReader::MakeAll(MakeRoot make_root) {
       continue;
     }
     std::shared_ptr<engine::Volume>& made = made_[static_cast<size_t>(i)];
-    absl::Status status = make_root(i, &made);
+    absl::Status status = OpenRoot(i, &made);
     if (status.ok()) status = Complete(root, &made);
     if (status.ok()) {
       ++(IsSnapshot(root) ? snapshots_ : volumes_);
@@ -162,19 +120,11 @@ absl::Status SaveReader::OpenRoot(int place,
         if (chunks.size() < kChunksAtOnce) return absl::OkStatus();
         absl::Status added = (*made)->AddOutside(number, chunks);
         chunks.clear();
-        if (added.ok() && progress_ != nullptr) added = progress_(bytes_);
-        return added;
+        return added.ok() ? Report() : added;
       });
   if (status.ok()) status = (*made)->AddOutside(number, chunks);
   bytes_ += static_cast<uint64_t>(root.file_bytes());
-  return status;
-}
-
-absl::Status SaveReader::ReadRoot(const state::v1::SavedRoot& root,
-                                  std::shared_ptr<engine::Volume>* made) {
-  auto file = dir_.OpenFile(root.file());
-  if (!file.ok()) return file.status();
-  return Feed(root, *file, made);
+  return status.ok() ? Report() : status;
 }
 
 absl::StatusOr<std::shared_ptr<engine::Volume>> SaveReader::MakeHidden(
@@ -192,37 +142,6 @@ absl::StatusOr<std::shared_ptr<engine::Volume>> SaveReader::MakeHidden(
     options.size_bytes = std::max(options.size_bytes, below->size_bytes());
   }
   return engine_.CreateHidden(options, below, uid);
-}
-
-absl::Status SaveReader::Feed(const state::v1::SavedRoot& root, OldFile& file,
-                              std::shared_ptr<engine::Volume>* made) {
-  auto hidden = MakeHidden(root);
-  if (!hidden.ok()) return hidden.status();
-  *made = *std::move(hidden);
-  const uint64_t below_id =
-      root.backing() > 0 ? manifest_.roots(root.backing() - 1).image_id() : 0;
-
-  const auto make = [made](const qcow2::Header&) {
-    return absl::StatusOr<std::shared_ptr<engine::Volume>>(*made);
-  };
-  std::optional<archive::VolumeSink> sink;
-  if (root.backing() == 0) {
-    sink.emplace(make);
-  } else {
-    sink.emplace(*made, below_id);
-  }
-  ImageCheck check(root, &*sink);
-  qcow2::StreamReader reader(&check);
-  std::string piece(kPieceBytes, '\0');
-  for (;;) {
-    auto got = file.Read(absl::MakeSpan(piece));
-    if (!got.ok()) return got.status();
-    if (*got == 0) return reader.Finish();
-    absl::Status status = reader.Feed(std::string_view(piece).substr(0, *got));
-    bytes_ += *got;
-    if (status.ok() && progress_ != nullptr) status = progress_(bytes_);
-    if (!status.ok()) return status;
-  }
 }
 
 absl::Status SaveReader::Complete(const state::v1::SavedRoot& root,

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "ramvol/state/v1/state.pb.h"
@@ -37,12 +37,10 @@ class SaveReader {
   SaveReader(const SaveReader&) = delete;
   SaveReader& operator=(const SaveReader&) = delete;
 
-  // Makes hidden volumes and snapshots of the images. Those of images that are
-  // damaged, and that lie on such, are damaged volumes. The errors of the
-  // engine, such as RESOURCE_EXHAUSTED, and of `progress`.
-  absl::Status ReadImages();
-  // The same without what is in them, which is outside: reads only their
-  // beginnings, ends and tables.
+  // Makes hidden volumes and snapshots of the images, of which it reads the
+  // beginnings, ends and tables: what is in them is outside. Those of images
+  // that are damaged, and that lie on such, are damaged volumes. The errors of
+  // the engine, such as RESOURCE_EXHAUSTED, and of `progress`.
   absl::Status OpenImages();
   // Lets everybody see them, in one step.
   absl::Status Publish();
@@ -61,14 +59,8 @@ class SaveReader {
   const std::vector<LeftOut>& damaged() const { return damaged_; }
 
  private:
-  // Makes the volume of a root. One of the two ways to fill it.
-  using MakeRoot = absl::FunctionRef<absl::Status(
-      int place, std::shared_ptr<engine::Volume>* made)>;
-  absl::Status MakeAll(MakeRoot make_root);
   // OK when the root is lost, and there is a damaged volume for it.
   absl::Status Lose(int place, std::string why);
-  absl::Status ReadRoot(const state::v1::SavedRoot& root,
-                        std::shared_ptr<engine::Volume>* made);
   absl::Status OpenRoot(int place, std::shared_ptr<engine::Volume>* made);
   // Makes it without content, or with that of what it lies on.
   absl::StatusOr<std::shared_ptr<engine::Volume>> MakeHidden(
@@ -77,8 +69,9 @@ class SaveReader {
       const state::v1::SavedRoot& root) const {
     return made_[static_cast<size_t>(root.backing() - 1)];
   }
-  absl::Status Feed(const state::v1::SavedRoot& root, OldFile& file,
-                    std::shared_ptr<engine::Volume>* made);
+  absl::Status Report() const {
+    return progress_ == nullptr ? absl::OkStatus() : progress_(bytes_);
+  }
   // Gives it what it could not have while it was filled.
   absl::Status Complete(const state::v1::SavedRoot& root,
                         std::shared_ptr<engine::Volume>* made);
@@ -95,7 +88,6 @@ class SaveReader {
   size_t volumes_ = 0;
   size_t snapshots_ = 0;
   std::vector<LeftOut> damaged_;
-  // Of OpenImages.
   std::vector<SavedImage> images_;
   uint64_t content_bytes_ = 0;
 };

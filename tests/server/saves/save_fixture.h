@@ -120,6 +120,18 @@ class TestVolumes {
     return content;
   }
 
+  // Of one of them.
+  static std::string All(engine::Volume& volume) {
+    const engine::VolumeOptions options = volume.options();
+    return absl::StrCat(
+        volume.uid(), " ", options.name, " ", options.size_bytes, " ",
+        static_cast<int>(options.allocator), " ", options.min_frame_bytes, " ",
+        options.max_frame_bytes, " ", options.write_level, " ",
+        options.merge_level, " ", options.memory_limit_bytes, " ",
+        options.read_only, " ", volume.is_snapshot(), " ", volume.attributes(),
+        " ", std::hash<std::string>()(Content(volume)));
+  }
+
  private:
   static std::string Hex(uint64_t uid) {
     return absl::StrCat(absl::Hex(uid, absl::kZeroPad16));
@@ -134,16 +146,6 @@ class TestVolumes {
       (*kept.mutable_settings()->mutable_labels())["team"] = "storage";
       return kept.SerializeAsString();
     };
-  }
-  static std::string All(engine::Volume& volume) {
-    const engine::VolumeOptions options = volume.options();
-    return absl::StrCat(
-        volume.uid(), " ", options.name, " ", options.size_bytes, " ",
-        static_cast<int>(options.allocator), " ", options.min_frame_bytes, " ",
-        options.max_frame_bytes, " ", options.write_level, " ",
-        options.merge_level, " ", options.memory_limit_bytes, " ",
-        options.read_only, " ", volume.is_snapshot(), " ", volume.attributes(),
-        " ", std::hash<std::string>()(Content(volume)));
   }
 
   int64_t second_ = 1000;

@@ -90,9 +90,11 @@ TEST(SaveKillTest, TheLastGoodSaveIsWhole) {
     TestVolumes volumes;
     auto opened = SaveDir::Open(path);
     ASSERT_THAT(opened.status(), IsOk());
-    const auto restored = (*opened)->Restore(&volumes.engine(), nullptr);
+    const auto restored = (*opened)->Begin(&volumes.engine(), nullptr);
     ASSERT_THAT(restored.status(), IsOk()) << kill_at;
     EXPECT_THAT(restored->damaged, IsEmpty());
+    EXPECT_THAT((*opened)->AwaitRestored(nullptr), IsOk());
+    EXPECT_EQ((*opened)->stats().damaged_images, 0u);
     const auto found = ContentOf(volumes);
     if (found == wanted[n]) {
       last = n;  // It was killed after it had its name.
@@ -105,8 +107,8 @@ TEST(SaveKillTest, TheLastGoodSaveIsWhole) {
   EXPECT_GT(kills, 10);
 }
 
-// With a state_dir, nothing is there until all is: the next start reads the
-// save again.
+// With a state_dir, nothing is there until all can be served: the next start
+// begins again.
 TEST(SaveKillTest, AKilledRestoreBeginsAnew) {
   const auto wanted = Wanted(3);
   TempDir dir;
@@ -118,7 +120,7 @@ TEST(SaveKillTest, AKilledRestoreBeginsAnew) {
     auto saves = SaveDir::Open(path);
     TestVolumes volumes(uint64_t{256} << 20, state.path());
     int calls = 0;
-    (void)(*saves)->Restore(&volumes.engine(), [&](uint64_t) {
+    (void)(*saves)->Begin(&volumes.engine(), [&](uint64_t) {
       if (++calls == 4) kill(getpid(), SIGKILL);
       return absl::OkStatus();
     });
@@ -131,7 +133,7 @@ TEST(SaveKillTest, AKilledRestoreBeginsAnew) {
   EXPECT_EQ(volumes.engine().recovered().volumes, 0u);
   auto saves = SaveDir::Open(path);
   ASSERT_THAT(saves.status(), IsOk());
-  EXPECT_THAT((*saves)->Restore(&volumes.engine(), nullptr).status(), IsOk());
+  EXPECT_THAT((*saves)->Begin(&volumes.engine(), nullptr).status(), IsOk());
   EXPECT_EQ(ContentOf(volumes), wanted);
 }
 

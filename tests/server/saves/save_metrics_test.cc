@@ -33,6 +33,7 @@ TEST(SaveMetricsTest, WithoutASaveDirAllIsZero) {
 TEST(SaveMetricsTest, TellsOfTheLastSaveAndOfFailures) {
   saves::TempDir dir;
   saves::TestVolumes volumes;
+  saves::TestVolumes after;
   volumes.Create("disk", 1 << 20);
   auto saves = saves::SaveDir::Open(dir.path() + "/saves");
   ASSERT_THAT(saves.status(), IsOk());
@@ -52,8 +53,7 @@ TEST(SaveMetricsTest, TellsOfTheLastSaveAndOfFailures) {
   EXPECT_EQ(Value(metrics, "ramvol_saves_total", {{"result", "failed"}}), 1);
   EXPECT_EQ(Value(metrics, "ramvol_save_failed"), 1);
 
-  saves::TestVolumes after;
-  ASSERT_THAT((*saves)->Restore(&after.engine(), nullptr).status(), IsOk());
+  ASSERT_THAT((*saves)->Begin(&after.engine(), nullptr).status(), IsOk());
   EXPECT_GT(Value(metrics, "ramvol_save_read_bytes"), 65536);
 }
 
