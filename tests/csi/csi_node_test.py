@@ -4,6 +4,7 @@ clones and snapshots beside their sources, growth, inline volumes, what a node h
 for; 200 volumes made and deleted. For the figures, see its output.
 Arguments: the paths of csi.proto, ramvold, ramvol, ramvol-csi and docs/csi.md."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -62,17 +63,41 @@ def keeps_freed(pid):
 class CsiNodeTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        cls.addClassCleanup(lambda: cls.world.close())
+        cls.start()
+
+    @classmethod
+    def start(cls):
+        cls.world = contextlib.ExitStack()
         cls.node = csi_node.Node(*sys.argv[2:5], memory="2G")
-        cls.addClassCleanup(lambda: cls.node.__exit__(None, None, None))
+        cls.world.enter_context(cls.node)
         cls.node.start_server()
         cls.node.start_driver("--overcommit=50", "--metrics_listen=127.0.0.1:0")
         cls.client = csi_client.Client(cls.node.endpoint, CSI)
-        cls.addClassCleanup(cls.client.close)
+        cls.world.callback(cls.client.close)
 
     def tearDown(self):
-        if self.node.left():
-            print(self.node.driver.text()[-3000:], file=sys.stderr)
-            self.node.unmount()
+        self.renew()
+
+    def renew(self):
+        """What a failed test left fails no other one: its whole node goes."""
+        running = all(
+            program.is_running() for program in (self.node.server, self.node.driver)
+        )
+        if running and not self.node.left() and not self.node.volumes():
+            return
+        print(self.node.driver.text()[-3000:], file=sys.stderr)
+        self.world.close()
+        self.start()
+
+    @contextlib.contextmanager
+    def each(self, name):
+        """A subTest of the same kind."""
+        with self.subTest(name):
+            try:
+                yield
+            finally:
+                self.renew()
 
     def create(self, name, size=GIB, **fields):
         if "parameters" not in fields:
@@ -106,7 +131,7 @@ class CsiNodeTest(unittest.TestCase):
 
     def test_file_systems_with_a_snapshot_and_its_clone_mounted_beside(self):
         for fs_type in ("ext4", "xfs", "btrfs"):
-            with self.subTest(fs_type):
+            with self.each(fs_type):
                 source = self.create(f"source-{fs_type}")
                 pod = csi_client.Pod(
                     self.node, self.client, source.volume_id, fs_type=fs_type
@@ -238,7 +263,7 @@ class CsiNodeTest(unittest.TestCase):
             if fs_type == "ext4" and not has_capability(CAP_SYS_RESOURCE):
                 print("ext4 does not grow without CAP_SYS_RESOURCE", flush=True)
                 continue
-            with self.subTest(fs_type):
+            with self.each(fs_type):
                 volume = self.create(f"growing-{fs_type}", 400 * MIB)
                 pod = csi_client.Pod(
                     self.node, self.client, volume.volume_id, fs_type=fs_type
