@@ -35,8 +35,10 @@ class InitTest(unittest.TestCase):
         self.enterContext(self.node)
         driver = self.node.programs[2]
         self.node.programs[2] = f"{self.node.folder}/container"
+        # Its numbers of processes need a /proc of their own.
+        unshare = "unshare --pid --fork --kill-child --mount-proc"
         with open(self.node.programs[2], "w", encoding="utf-8") as file:
-            file.write(f'#!/bin/sh\nexec unshare --pid --fork {driver} "$@"\n')
+            file.write(f'#!/bin/sh\nexec {unshare} {driver} "$@"\n')
         os.chmod(self.node.programs[2], stat.S_IRWXU)
         self.node.start_server()
         self.node.start_driver()
@@ -60,7 +62,8 @@ class InitTest(unittest.TestCase):
 
     def test_it_stops_and_tells_how(self):
         os.kill(self.first, signal.SIGTERM)
-        self.assertEqual(self.node.driver.process.wait(csi_node.PATIENCE), 0)
+        code = self.node.driver.process.wait(csi_node.PATIENCE)
+        self.assertEqual(code, 0, self.node.driver.text())
 
     def test_it_ends_with_the_driver(self):
         driver = min(descendants(self.first))
