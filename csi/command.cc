@@ -22,11 +22,20 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/file_descriptor.h"
 
 extern char** environ;
 
 namespace ramvol::csi_driver {
 namespace {
+
+// A lock that children inherit, unlike those of POSIX, and that can be asked
+// about without taking it, unlike flock's.
+constexpr struct flock kWholeFile = {.l_type = F_WRLCK,
+                                     .l_whence = SEEK_SET,
+                                     .l_start = 0,
+                                     .l_len = 0,
+                                     .l_pid = 0};
 
 // Signals as a program expects them: this process blocks and ignores some.
 void SetSignals(posix_spawnattr_t* attributes) {
@@ -133,21 +142,32 @@ absl::StatusOr<CommandResult> SystemCommands::Run(const Command& command,
 absl::Status SystemCommands::Start(const Command& command,
                                    const std::string& log,
                                    absl::Time deadline) {
-  const int out =
-      open(log.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-  if (out < 0) {
+  const FileDescriptor out(
+      open(log.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  if (out.is_open() && fcntl(out.get(), F_OFD_SETLK, &kWholeFile) != 0 &&
+      errno == EAGAIN) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(log, " is of a program that is there"));
+  }
+  if (!out.is_open() || ftruncate(out.get(), 0) != 0) {
     return absl::InternalError(absl::StrCat(log, ": ", std::strerror(errno)));
   }
   // It becomes a child of init, which waits for its end.
   Command detached = {"setsid", "--fork"};
   detached.insert(detached.end(), command.begin(), command.end());
-  const absl::StatusOr<pid_t> pid = Spawn(detached, out);
-  close(out);
+  const absl::StatusOr<pid_t> pid = Spawn(detached, out.get());
   if (!pid.ok()) return pid.status();
   if (absl::Now() > deadline) kill(-*pid, SIGKILL);
   const int status = WaitFor(*pid);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("cannot start ", command[0]));
+}
+
+bool IsStarted(const std::string& log) {
+  const FileDescriptor file(open(log.c_str(), O_RDONLY | O_CLOEXEC));
+  struct flock found = kWholeFile;
+  return file.is_open() && fcntl(file.get(), F_OFD_GETLK, &found) == 0 &&
+         found.l_type != F_UNLCK;
 }
 
 absl::StatusOr<std::string> CommandRunner::Output(const Command& command,

@@ -35,7 +35,10 @@ class CommandRunner {
                                             absl::Time deadline) = 0;
 
   // Starts a program that outlives this process. Its outputs go to the file
-  // `log`, which is emptied first.
+  // `log`, which is emptied first, and locked until the program ends.
+  //
+  // ALREADY_EXISTS: one that has this log is there. INTERNAL: it could not be
+  // started.
   virtual absl::Status Start(const Command& command, const std::string& log,
                              absl::Time deadline) = 0;
 
@@ -43,6 +46,10 @@ class CommandRunner {
   absl::StatusOr<std::string> Output(const Command& command,
                                      absl::Time deadline);
 };
+
+// Whether a program that Start gave this log is there: also one of an earlier
+// process, or one that is only about to begin, which /proc does not show.
+bool IsStarted(const std::string& log);
 
 class SystemCommands final : public CommandRunner {
  public:

@@ -39,9 +39,6 @@ namespace {
 
 constexpr char kSysBlock[] = "/sys/block";
 constexpr absl::Duration kPoll = absl::Milliseconds(5);
-// While a process starts its program, /proc shows no command line of it: for
-// less than this also on a busy machine.
-constexpr absl::Duration kExecTime = absl::Seconds(1);
 // How long a process that is unmounted may take to say good-bye to ramvold.
 constexpr absl::Duration kEndTimeout = absl::Seconds(2);
 
@@ -95,7 +92,8 @@ bool WaitUntil(absl::Time deadline, Done done) {
   return true;
 }
 
-// The process that serves the file, or is about to; 0 if there is none.
+// The process that serves the file; 0 if there is none that has a command line,
+// which one that is about to start its program has not.
 pid_t FindProcess(const std::string& file) {
   const std::string flag = absl::StrCat(kFuseFileFlag, file);
   for (const std::string& entry : NamesIn("/proc")) {
@@ -147,7 +145,7 @@ absl::StatusOr<std::string> FuseAttacher::Attach(const DeviceVolume& volume,
   for (const AttachedDevice& attached : List()) {
     if (attached.name != volume.name) continue;
     const bool starts = !attached.alive && attached.device.empty() &&
-                        FindProcess(FileOf(attached.name, attached.uid)) != 0;
+                        IsStarted(LogOf(FileOf(attached.name, attached.uid)));
     const bool usable =
         (attached.alive || starts) && attached.uid == volume.uid;
     if (usable && !attached.device.empty()) return attached.device;
@@ -171,19 +169,14 @@ absl::Status FuseAttacher::StartProcess(const std::string& file,
   if (!made.is_open()) {
     return absl::InternalError(absl::StrCat(file, ": ", std::strerror(errno)));
   }
+  Command command = serve_;
+  command.push_back(absl::StrCat(kFuseFileFlag, file));
+  const absl::Status started = commands_->Start(command, LogOf(file), deadline);
   // One may have been started by a call that was interrupted.
-  if (FindProcess(file) == 0) {
-    Command command = serve_;
-    command.push_back(absl::StrCat(kFuseFileFlag, file));
-    const absl::Status started =
-        commands_->Start(command, LogOf(file), deadline);
-    if (!started.ok()) return started;
-  }
-  absl::Time seen = absl::Now();
-  const bool over = WaitUntil(deadline, [&file, &seen] {
-    if (FindProcess(file) != 0) seen = absl::Now();
+  if (!started.ok() && !absl::IsAlreadyExists(started)) return started;
+  const bool over = WaitUntil(deadline, [&file] {
     return IsServed(file) || !ContentOf(LogOf(file)).empty() ||
-           absl::Now() - seen > kExecTime;
+           !IsStarted(LogOf(file));
   });
   if (IsServed(file)) return absl::OkStatus();
   const std::string why = absl::StrCat("cannot serve volume \"", volume.name,
@@ -237,12 +230,14 @@ absl::Status FuseAttacher::Remove(const AttachedDevice& attached,
   if (!done.ok()) return done;
   // One that is served ends now. Else it had not begun, or other mount
   // namespaces have a copy of the mount, in which nothing uses it.
-  const auto has_ended = [&file] { return FindProcess(file) == 0; };
-  if (!WaitUntil(absl::Now() + kEndTimeout, has_ended)) {
+  const auto has_ended = [&file] { return !IsStarted(LogOf(file)); };
+  const auto kill_it = [&file, &has_ended] {
     const pid_t pid = FindProcess(file);
     if (pid > 0) kill(pid, SIGKILL);
-  }
-  if (!WaitUntil(deadline, has_ended)) {
+    return has_ended();
+  };
+  if (!WaitUntil(absl::Now() + kEndTimeout, has_ended) &&
+      !WaitUntil(deadline, kill_it)) {
     return absl::DeadlineExceededError(
         absl::StrCat("the process of volume \"", attached.name, "\" goes on"));
   }

@@ -1,5 +1,9 @@
 #include "csi/command.h"
 
+#include <signal.h>
+#include <sys/types.h>
+
+#include <fstream>
 #include <string>
 
 #include "absl/status/status.h"
@@ -53,6 +57,22 @@ TEST(SystemCommandsTest, LongOutputIsCut) {
       commands.Output({"sh", "-c", "yes | head -c 1000000"}, Later());
   ASSERT_THAT(output, IsOk());
   EXPECT_LE(output->size(), kMaxCommandOutputBytes);
+}
+
+TEST(SystemCommandsTest, ALogIsOfOneProgramThatIsThere) {
+  SystemCommands commands;
+  const std::string log = ::testing::TempDir() + "/command_test.log";
+  EXPECT_FALSE(IsStarted(log));
+  const Command program = {"sh", "-c", "echo $$; kill -STOP $$"};
+  ASSERT_THAT(commands.Start(program, log, Later()), IsOk());
+  EXPECT_TRUE(IsStarted(log));
+  EXPECT_THAT(commands.Start(program, log, Later()),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr(log)));
+  pid_t pid = 0;
+  while (!(std::ifstream(log) >> pid)) absl::SleepFor(absl::Milliseconds(5));
+  kill(pid, SIGKILL);
+  while (IsStarted(log)) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_THAT(commands.Start({"true"}, log, Later()), IsOk());
 }
 
 }  // namespace

@@ -1,0 +1,99 @@
+#include "csi/fuse_attacher.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "csi/command.h"
+#include "csi/device_attacher.h"
+#include "csi/mounter.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::ramvol::testing::IsOk;
+using ::ramvol::testing::StatusIs;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+absl::Time In(absl::Duration duration) { return absl::Now() + duration; }
+
+// Without root: what is started in place of the process that serves the file
+// mounts nothing.
+class FuseAttacherTest : public ::testing::Test {
+ protected:
+  FuseAttacherTest() {
+    if (mkdtemp(dir_.data()) == nullptr) std::abort();
+  }
+
+  // Starts a shell with this script, which notes its number.
+  FuseAttacher Attacher(const std::string& script) {
+    return {&commands_, &mounter_, dir_,
+            Command{"sh", "-c", "echo $$ >>" + pids_ + "; " + script}};
+  }
+  // The numbers of all processes that were started.
+  std::vector<pid_t> Started() const {
+    std::vector<pid_t> pids;
+    std::ifstream file(pids_);
+    for (pid_t pid = 0; file >> pid;) pids.push_back(pid);
+    return pids;
+  }
+
+  const DeviceVolume volume_ = {.name = "disk", .uid = "uid"};
+
+ private:
+  std::string dir_ = ::testing::TempDir() + "/fuse.XXXXXX";
+  const std::string pids_ =
+      ::testing::TempDir() + "/fuse-pids." +
+      ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  SystemCommands commands_;
+  const Mounter mounter_{&commands_};
+};
+
+// A process that starts its program has no command line by which it would be
+// found. Neither has this one.
+TEST_F(FuseAttacherTest, StartsNoSecondProcessBesideOneThatIsAboutToBegin) {
+  FuseAttacher attacher = Attacher("exec sleep 1000");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(attacher.Attach(volume_, In(absl::Seconds(1))),
+                StatusIs(absl::StatusCode::kDeadlineExceeded,
+                         HasSubstr("cannot serve volume \"disk\"")));
+  }
+  const std::vector<pid_t> started = Started();
+  EXPECT_THAT(started, SizeIs(1));
+  for (const pid_t pid : started) kill(pid, SIGKILL);
+}
+
+TEST_F(FuseAttacherTest, SaysWhyAProcessEnded) {
+  FuseAttacher attacher = Attacher("echo no such volume; exit 1");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(
+        attacher.Attach(volume_, In(absl::Minutes(1))),
+        StatusIs(absl::StatusCode::kInternal, HasSubstr("no such volume")));
+  }
+  EXPECT_THAT(Started(), SizeIs(2));
+  EXPECT_THAT(attacher.Detach("disk", In(absl::Minutes(1))), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+}
+
+TEST_F(FuseAttacherTest, EndsAProcessThatDoesNotBegin) {
+  FuseAttacher attacher = Attacher("kill -STOP $$");
+  EXPECT_THAT(attacher.Attach(volume_, In(absl::Seconds(1))),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("disk")));
+  EXPECT_THAT(attacher.Detach("disk", In(absl::Minutes(1))), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace ramvol::csi_driver
