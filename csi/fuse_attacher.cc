@@ -32,13 +32,14 @@
 #include "csi/command.h"
 #include "csi/device_attacher.h"
 #include "csi/fuse_process.h"
+#include "csi/loop_devices.h"
 #include "csi/mounter.h"
+#include "csi/wait_until.h"
 
 namespace ramvol::csi_driver {
 namespace {
 
-constexpr char kSysBlock[] = "/sys/block";
-constexpr absl::Duration kPoll = absl::Milliseconds(5);
+constexpr char kLogSuffix[] = ".log";
 // How long a process that is unmounted may take to say good-bye to ramvold.
 constexpr absl::Duration kEndTimeout = absl::Seconds(2);
 
@@ -59,37 +60,13 @@ std::string ContentOf(const std::string& path) {
   return ReadFile(path).value_or("");
 }
 
-std::string LogOf(const std::string& file) { return file + ".log"; }
+std::string LogOf(const std::string& file) { return file + kLogSuffix; }
 
 // A process serves the file, which needs no ramvold. A file alone is not
 // enough, nor is a mount whose process has ended.
 bool IsServed(const std::string& file) {
   struct statfs info = {};
   return statfs(file.c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC;
-}
-
-// The loop device over the file, or "". The kernel shows it by its path, and
-// calls the file deleted once its program is gone.
-std::string FindLoop(const std::string& file) {
-  for (const std::string& name : NamesIn(kSysBlock)) {
-    if (!absl::StartsWith(name, "loop")) continue;
-    const std::string backing =
-        ContentOf(absl::StrCat(kSysBlock, "/", name, "/loop/backing_file"));
-    if (backing == file + "\n" || backing == file + " (deleted)\n") {
-      return "/dev/" + name;
-    }
-  }
-  return "";
-}
-
-// Polls until `done`, for lack of anything to wait for.
-template <typename Done>
-bool WaitUntil(absl::Time deadline, Done done) {
-  while (!done()) {
-    if (absl::Now() >= deadline) return false;
-    absl::SleepFor(kPoll);
-  }
-  return true;
 }
 
 // The process that serves the file; 0 if there is none that has a command line,
@@ -117,13 +94,16 @@ std::string FuseAttacher::FileOf(const std::string& name,
 std::vector<AttachedDevice> FuseAttacher::List() const {
   std::vector<AttachedDevice> devices;
   for (const std::string& entry : NamesIn(dir_)) {
-    if (absl::EndsWith(entry, ".log")) continue;
+    if (absl::EndsWith(entry, kLogSuffix) ||
+        absl::EndsWith(entry, LoopDevices::kNoteSuffix)) {
+      continue;
+    }
     const std::string file = dir_ + "/" + entry;
     FuseFileName name = ParseFuseFileName(file);
     if (name.volume.empty()) continue;
     devices.push_back({.name = std::move(name.volume),
                        .uid = std::move(name.uid),
-                       .device = FindLoop(file),
+                       .device = loops_.Find(file),
                        .alive = IsServed(file)});
   }
   return devices;
@@ -158,7 +138,7 @@ absl::StatusOr<std::string> FuseAttacher::Attach(const DeviceVolume& volume,
     const absl::Status started = StartProcess(file, volume, deadline);
     if (!started.ok()) return started;
   }
-  return MakeLoop(file, volume.read_only, deadline);
+  return loops_.Make(file, volume.read_only, deadline);
 }
 
 absl::Status FuseAttacher::StartProcess(const std::string& file,
@@ -184,16 +164,6 @@ absl::Status FuseAttacher::StartProcess(const std::string& file,
   return over ? absl::InternalError(why) : absl::DeadlineExceededError(why);
 }
 
-absl::StatusOr<std::string> FuseAttacher::MakeLoop(const std::string& file,
-                                                   bool read_only,
-                                                   absl::Time deadline) {
-  // Direct, so that nothing is cached twice.
-  Command command = {"losetup", "--find", "--show", "--direct-io=on"};
-  if (read_only) command.push_back("--read-only");
-  command.push_back(file);
-  return commands_->Output(command, deadline);
-}
-
 absl::Status FuseAttacher::Detach(const std::string& name,
                                   absl::Time deadline) {
   for (const AttachedDevice& attached : List()) {
@@ -204,28 +174,11 @@ absl::Status FuseAttacher::Detach(const std::string& name,
   return absl::OkStatus();
 }
 
-absl::Status FuseAttacher::RemoveLoops(const std::string& file,
-                                       absl::Time deadline) {
-  // More than one, if an interrupted call and its repetition both made one.
-  for (std::string loop = FindLoop(file); !loop.empty();
-       loop = FindLoop(file)) {
-    const absl::Status freed =
-        commands_->Output({"losetup", "--detach", loop}, deadline).status();
-    if (!freed.ok()) return freed;
-    // It goes when whoever looks at it, such as udev, is done.
-    if (!WaitUntil(deadline, [&] { return FindLoop(file) != loop; })) {
-      return absl::DeadlineExceededError(
-          absl::StrCat(loop, " is in use, so it stays"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status FuseAttacher::Remove(const AttachedDevice& attached,
                                   absl::Time deadline) {
   absl::Status done = CheckUnused(attached);
   const std::string file = FileOf(attached.name, attached.uid);
-  if (done.ok()) done = RemoveLoops(file, deadline);
+  if (done.ok()) done = loops_.Remove(file, deadline);
   if (done.ok()) done = mounter_->Unmount(file, deadline);
   if (!done.ok()) return done;
   // One that is served ends now. Else it had not begun, or other mount

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "csi/command.h"
 #include "csi/device_attacher.h"
+#include "csi/loop_devices.h"
 #include "csi/mounter.h"
 
 namespace ramvol::csi_driver {
@@ -30,7 +31,8 @@ class FuseAttacher final : public DeviceAttacher {
       : commands_(commands),
         mounter_(mounter),
         dir_(std::move(dir)),
-        serve_(std::move(serve)) {}
+        serve_(std::move(serve)),
+        loops_(commands) {}
 
   std::string way() const override { return "fuse"; }
   absl::StatusOr<std::string> Attach(const DeviceVolume& volume,
@@ -45,16 +47,14 @@ class FuseAttacher final : public DeviceAttacher {
   std::string FileOf(const std::string& name, const std::string& uid) const;
   absl::Status StartProcess(const std::string& file, const DeviceVolume& volume,
                             absl::Time deadline);
-  absl::StatusOr<std::string> MakeLoop(const std::string& file, bool read_only,
-                                       absl::Time deadline);
   absl::Status Remove(const AttachedDevice& attached, absl::Time deadline);
-  absl::Status RemoveLoops(const std::string& file, absl::Time deadline);
   absl::Status CheckUnused(const AttachedDevice& attached) const;
 
   CommandRunner* const commands_;
   const Mounter* const mounter_;
   const std::string dir_;
   const Command serve_;
+  LoopDevices loops_;
 };
 
 }  // namespace ramvol::csi_driver

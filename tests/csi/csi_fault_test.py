@@ -24,7 +24,8 @@ from csi_node import MIB
 SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
 ROUNDS = int(os.environ.get("CSI_ROUNDS", "5"))
 RNG = random.Random(SEED)
-STEPS = "setsid losetup mkfs.ext4 e2fsck mount umount".split()
+# losetup first says which device is free.
+STEPS = "setsid losetup--find losetup mkfs.ext4 e2fsck mount umount".split()
 WRAPPER = """#!/bin/bash
 # Kills before or after the program that it stands for, once.
 at() {{
@@ -37,10 +38,12 @@ at() {{
   esac
   [[ $victim != driver ]] || exit 1
 }}
-at {name}:before
+step={name}
+[[ $1 != --find ]] || step+=--find
+at "$step:before"
 {real} "$@"
 code=$?
-at {name}:after
+at "$step:after"
 exit $code
 """
 
@@ -106,7 +109,7 @@ class Kubelet:
 
 def make_wrappers(node):
     os.makedirs(f"{node.folder}/bin", exist_ok=True)
-    for name in STEPS:
+    for name in {step.partition("--")[0] for step in STEPS}:
         path = f"{node.folder}/bin/{name}"
         real = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
         with open(path, "w", encoding="utf-8") as file:

@@ -62,6 +62,15 @@ def loops_below(folder):
     return found
 
 
+def backing_file(device):
+    """What the kernel shows; "" if it is free."""
+    with contextlib.suppress(FileNotFoundError):
+        name = device.split("/")[-1]
+        with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8") as file:
+            return file.read().strip()
+    return ""
+
+
 def servers_below(folder):
     """The numbers of the processes that serve files there by FUSE."""
     found = []
@@ -142,6 +151,12 @@ class Node:
                 program.kill()
         self.sweep()
 
+    def share(self):
+        """As a kubelet's folders are shared: what a container mounts in this one is
+        mounted here, too, and stays when that container ends."""
+        subprocess.run(["mount", "--bind", self.folder, self.folder], check=True)
+        subprocess.run(["mount", "--make-shared", self.folder], check=True)
+
     def start_server(self):
         state = [f"--state_dir={self.state}"] if self.state else []
         self.server = Program(
@@ -217,6 +232,8 @@ class Node:
         for pid in servers_below(self.folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if os.path.ismount(self.folder):
+            subprocess.run(["umount", "--lazy", self.folder], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.state:
             shutil.rmtree(self.state, ignore_errors=True)
