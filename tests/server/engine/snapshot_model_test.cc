@@ -297,6 +297,8 @@ class Model {
     const absl::Status status =
         root.volume->Read(kBase + at.begin, absl::MakeSpan(now));
     ASSERT_TRUE(status.ok()) << status;
+    // Byte by byte only where it differs.
+    if (root.expected.compare(at.begin, at.length, now) == 0) return;
     const auto [got, wanted] =
         std::mismatch(now.begin(), now.end(), root.expected.begin() + at.begin);
     ASSERT_TRUE(got == now.end())

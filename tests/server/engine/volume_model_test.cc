@@ -120,6 +120,8 @@ class Part {
     const absl::Status status =
         volume_.Read(offset_ + at.begin, absl::MakeSpan(now));
     ASSERT_TRUE(status.ok()) << status;
+    // Byte by byte only where it differs.
+    if (expected_.compare(at.begin, at.length, now) == 0) return;
     const auto [got, wanted] =
         std::mismatch(now.begin(), now.end(), expected_.begin() + at.begin);
     ASSERT_TRUE(got == now.end())
@@ -141,8 +143,11 @@ class Part {
       ASSERT_GT(extent.length_bytes, 0u);
       position += extent.length_bytes;
       ASSERT_LE(position, begin + at.length);
-      for (uint64_t i = extent.offset_bytes; extent.hole && i < position; ++i) {
-        ASSERT_EQ(expected_[i - offset_], 0) << "hole with data at " << i;
+      if (extent.hole) {
+        const size_t data =
+            expected_.find_first_not_of('\0', extent.offset_bytes - offset_);
+        ASSERT_GE(data, position - offset_)
+            << "hole with data at " << offset_ + data;
       }
     }
     ASSERT_EQ(position, extents->next_offset_bytes);
