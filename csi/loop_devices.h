@@ -12,10 +12,10 @@
 
 namespace ramvol::csi_driver {
 
-// The kernel says over which file a device lies, but no longer when the file's
-// mount ended with a container. So a note beside the file, FILE.loop, has the
-// device. It is there before the device lies over the file, and counts only for
-// one whose file has another end than any other that works.
+// The kernel says over which file a device lies, until the file's process and
+// mount end with their container: then it shows "/". So a note beside the file,
+// FILE.loop, has the device's name. It is written before the device lies over
+// the file, and is believed only of one that shows "/" and gives ENOTCONN.
 //
 // Thread-safe for different files.
 class LoopDevices {
@@ -37,7 +37,7 @@ class LoopDevices {
 
  private:
   CommandRunner* const commands_;
-  // Of two at the same time, both would take the same free device.
+  // Two at the same time would choose the same free device.
   Mutex making_;
 };
 
