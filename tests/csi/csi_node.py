@@ -132,6 +132,7 @@ class Node:
         if state_dir:
             self.state = tempfile.mkdtemp(prefix="ramvol-csi-test.", dir="/dev/shm")
         self.server = self.driver = None
+        self.shared = False
         self.environment = dict(os.environ)
         path = self.environment["PATH"]
         self.environment["PATH"] = f"{self.folder}/bin:{path}:/usr/sbin:/sbin"
@@ -155,6 +156,7 @@ class Node:
         """As a kubelet's folders are shared: what a container mounts in this one is
         mounted here, too, and stays when that container ends."""
         subprocess.run(["mount", "--bind", self.folder, self.folder], check=True)
+        self.shared = True
         subprocess.run(["mount", "--make-shared", self.folder], check=True)
 
     def start_server(self):
@@ -232,7 +234,7 @@ class Node:
         for pid in servers_below(self.folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if os.path.ismount(self.folder):
+        if self.shared:
             subprocess.run(["umount", "--lazy", self.folder], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.state:
