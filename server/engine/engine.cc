@@ -327,15 +327,21 @@ struct Engine::Impl {
     result.outside_images = recovery.outside().images;
     result.outside_bytes = recovery.outside().room_bytes;
     arena->FinishRecovery();
+    std::vector<std::shared_ptr<VolumeCore>> whole;
     for (const Recovery::Found& one : found) {
-      Restore(one, recovery, &result);
+      Restore(one, recovery, &whole, &result);
       KillPoint();
     }
+    // Only now: who has something alone and who shares it must not change while
+    // volumes are adopted.
+    for (const auto& core : whole) core->EndShrink();
     result.took = absl::Nanoseconds(SteadyNowNs() - began_ns);
     return result;
   }
 
+  // Adds what is not damaged to `*whole`.
   void Restore(const Recovery::Found& found, Recovery& recovery,
+               std::vector<std::shared_ptr<VolumeCore>>* whole,
                Recovered* result) {
     MutexLock lock(&mu);
     std::optional<Description> description;
@@ -357,6 +363,7 @@ struct Engine::Impl {
       result->damaged.push_back(name);
     } else {
       core->Recover(recovery);
+      whole->push_back(core);
       if (!result->outside_images.empty() && core->loader().AnyOutside()) {
         core->set_completeness(Completeness::kIncomplete);
       }

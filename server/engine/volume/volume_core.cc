@@ -131,7 +131,9 @@ void VolumeCore::Recover(Recovery& recovery) {
   if (bytes > 0) layer->account.GrowReservation(bytes, Priority::kGuaranteed);
   auto shared = std::make_shared<Layer>(engine_.arena, 0, packing_, counters_);
   content_.Recover(recovery, shared);
-  // The end of a shrink that its process did not live to see.
+}
+
+void VolumeCore::EndShrink() {
   if (!is_snapshot()) trimmer_.CutOffRest(size_bytes());
 }
 

@@ -68,6 +68,9 @@ class VolumeCore final : public ChunkOwner {
   absl::Status Reserve();
   // Takes over the content of the record, of which `recovery` has claimed all.
   void Recover(Recovery& recovery);
+  // Cuts off what a shrink left whose process did not live to do it. Changes
+  // what is shared, so all volumes have to be recovered before.
+  void EndShrink();
   // For a damaged record: all requests are refused. It can be deleted, which
   // frees what can be followed: `tree`.
   void Seal(Recovery& recovery, const Tree& tree);

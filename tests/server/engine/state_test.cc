@@ -104,6 +104,23 @@ class StateTest : public ::testing::Test {
   std::unique_ptr<Engine> engine_;
 };
 
+// What is past the end of a chunk that is outside is not known to be zero, so a
+// start cuts it off. A volume then leaves what it shares.
+TEST_F(StateTest, WhatVolumesShareIsRecoveredOnce) {
+  constexpr uint64_t kLast = 4;
+  auto disk = Create("disk", Allocator::kZstd, kLast * kChunkBytes + 1);
+  EXPECT_THAT(disk->AddOutside(1, {{{kLast, 0}}}), IsOk());
+  EXPECT_THAT(engine_->BeginOutside(nullptr, {}, 0, 1), IsOk());
+  std::mt19937_64 random(1);
+  EXPECT_THAT(disk->Write(0, Noise(random, kBlockBytes)), IsOk());
+  disk = nullptr;
+  Clone("disk", "clone");
+  const uint64_t hot_bytes = engine_->Stats().hot_cache_bytes;
+  ASSERT_GT(hot_bytes, 0u);
+  Restart();
+  EXPECT_EQ(engine_->Stats().hot_cache_bytes, hot_bytes);
+}
+
 TEST_F(StateTest, ANewOneIsEmpty) {
   EXPECT_EQ(engine_->recovered().volumes, 0u);
   EXPECT_THAT(engine_->List("", 10), IsEmpty());
