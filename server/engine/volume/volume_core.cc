@@ -139,8 +139,7 @@ void VolumeCore::EndShrink() {
 
 void VolumeCore::Seal(Recovery& recovery, const Tree& tree) {
   damaged_ = true;
-  const auto shared =
-      std::make_shared<Layer>(engine_.arena, 0, packing_, counters_);
+  auto shared = std::make_shared<Layer>(engine_.arena, 0, packing_, counters_);
   content_.Seal(recovery, tree, shared);
 }
 
