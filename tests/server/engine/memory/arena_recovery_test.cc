@@ -30,6 +30,7 @@
 #include "server/engine/memory/state_file.h"
 #include "server/engine/memory/state_header.h"
 #include "tests/server/engine/support/shm_dir.h"
+#include "tests/support/child_errors.h"
 
 namespace ramvol::engine {
 namespace {
@@ -428,15 +429,18 @@ class KilledProcessTest : public ArenaRecoveryTest {
     Reopen();
     const uint64_t until = journal()->steps + steps;
     const volatile std::atomic<uint64_t>* const done = &journal()->steps;
+    const testing::ChildErrors errors;
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
+      errors.Collect();
       ClaimAll();
       Work();
     }
     while (*done < until) sched_yield();
     ASSERT_EQ(kill(child, SIGKILL), 0);
     ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    errors.ExpectNoReport();
   }
 
   std::vector<Piece> ClaimAll() {

@@ -25,6 +25,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/memory/kill_point.h"
+#include "tests/support/child_errors.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
@@ -327,9 +328,11 @@ void RunAndKill(std::mt19937_64& random, uint64_t max_points,
   const bool at_a_point = random() % 2 == 0;
   const auto points = static_cast<int64_t>(SkewedBelow(random, max_points));
   const auto micros = static_cast<useconds_t>(SkewedBelow(random, max_micros));
+  const testing::ChildErrors errors;
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    errors.Collect();
     PrintCrashes();
     // Also while it recovers.
     if (at_a_point) KillAtPointForTest(points);
@@ -342,6 +345,7 @@ void RunAndKill(std::mt19937_64& random, uint64_t max_points,
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
+  errors.ExpectNoReport();
   ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
       << "the process failed by itself: " << HowItEnded(status);
 }
