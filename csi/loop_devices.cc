@@ -4,6 +4,7 @@
 #include <glob.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,14 +59,21 @@ std::string FileOf(const std::string& number) {
       ReadFile(absl::StrCat(kSysDevices, number, kSysFile)).value_or("")));
 }
 
-// The device lies over a file of FUSE that has lost its process and its mount.
-bool IsCutOff(const std::string& number) {
+// The device may lie over the file, though the kernel has no path for it: it
+// lies over the same one in a mount namespace that is gone, or over one of FUSE
+// that has lost its process as well.
+bool MayLieOver(const std::string& number, const std::string& file) {
   if (FileOf(number) != "/") return false;
   const FileDescriptor loop(
       open(absl::StrCat(kDevice, number).c_str(), O_RDONLY | O_CLOEXEC));
   loop_info64 info = {};
-  return loop.is_open() && ioctl(loop.get(), LOOP_GET_STATUS64, &info) != 0 &&
-         errno == ENOTCONN;
+  if (!loop.is_open()) return false;
+  if (ioctl(loop.get(), LOOP_GET_STATUS64, &info) != 0) {
+    return errno == ENOTCONN;
+  }
+  struct stat found = {};
+  return stat(file.c_str(), &found) == 0 && found.st_dev == info.lo_device &&
+         found.st_ino == info.lo_inode;
 }
 
 std::string NoteOf(const std::string& file) {
@@ -104,7 +112,7 @@ std::string LoopDevices::Find(const std::string& file) const {
     }
   }
   const std::string noted = NotedNumber(file);
-  return !noted.empty() && IsCutOff(noted) ? kDevice + noted : "";
+  return !noted.empty() && MayLieOver(noted, file) ? kDevice + noted : "";
 }
 
 absl::StatusOr<std::string> LoopDevices::Make(const std::string& file,

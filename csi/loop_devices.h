@@ -12,10 +12,11 @@
 
 namespace ramvol::csi_driver {
 
-// The kernel says over which file a device lies, until the file's process and
-// mount end with their container: then it shows "/". So a note beside the file,
-// FILE.loop, has the device's name. It is written before the device lies over
-// the file, and is believed only of one that shows "/" and gives ENOTCONN.
+// The kernel says over which file a device lies, until the mount namespace in
+// which that was found ends with its container: then it shows "/". So a note
+// beside the file, FILE.loop, has the device's name. It is written before the
+// device lies over the file, and is believed only of one that shows "/", and
+// has the file's number, or gives ENOTCONN as the file's process is gone.
 //
 // Thread-safe for different files.
 class LoopDevices {

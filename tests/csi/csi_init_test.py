@@ -162,6 +162,31 @@ class InitTest(unittest.TestCase):
             self.client.DeleteVolume(volume_id=pod.id)
         self.assertEqual(os.listdir(self.node.devices), [])
 
+    def test_a_device_goes_on_without_the_mounts_that_it_was_made_in(self):
+        """As when its process is of an earlier container that it outlives."""
+        os.mkdir(f"{self.node.folder}/bin")
+        wrapper = f"{self.node.folder}/bin/losetup"
+        with open(wrapper, "w", encoding="utf-8") as file:
+            file.write(
+                "#!/bin/sh\n"
+                "PATH=${PATH#*:} exec unshare --mount --propagation unchanged "
+                'losetup "$@"\n'
+            )
+        os.chmod(wrapper, stat.S_IRWXU)
+        pod = self.create("volume")
+        pod.stage()
+        loop = csi_node.device_at(pod.staging)
+        self.addCleanup(self.detach_cut_off, loop)
+        self.assertEqual(csi_node.backing_file(loop), "/")
+        pod.start()
+        self.assertEqual(csi_node.device_at(pod.target), loop)
+        stats = self.client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
+        self.assertFalse(stats.volume_condition.abnormal)
+        pod.end()
+        self.assert_free(loop)
+        self.client.DeleteVolume(volume_id=pod.id)
+        self.assertEqual(os.listdir(self.node.devices), [])
+
     def test_a_container_may_end_at_each_step_of_a_loop_device(self):
         """Before and after a free one is looked for, and it lies over its file."""
         os.mkdir(f"{self.node.folder}/bin")

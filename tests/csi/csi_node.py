@@ -51,6 +51,13 @@ def mounts_below(folder):
     return [target for target in reversed(targets) if target.startswith(folder + "/")]
 
 
+def device_at(target):
+    """Whose file system is mounted there."""
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        (device,) = {line.split()[0] for line in file if line.split()[1] == target}
+    return device
+
+
 def loops_below(folder):
     """{device: file}"""
     found = {}
