@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -23,8 +24,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/file_descriptor.h"
@@ -69,16 +68,26 @@ bool IsServed(const std::string& file) {
   return statfs(file.c_str(), &info) == 0 && info.f_type == FUSE_SUPER_MAGIC;
 }
 
-// The process that serves the file; 0 if there is none that has a command line,
-// which one that is about to start its program has not.
-pid_t FindProcess(const std::string& file) {
-  const std::string flag = absl::StrCat(kFuseFileFlag, file);
+// The number of a file, which a file system that hangs is not asked for.
+bool Identify(const std::string& path, struct statx* found) {
+  return statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC, STATX_INO, found) ==
+         0;
+}
+
+// The process that writes to the log, which no process of a pod can open,
+// whatever it is called; 0 if there is none.
+pid_t FindProcess(const std::string& log) {
+  struct statx ours = {};
+  if (!Identify(log, &ours)) return 0;
   for (const std::string& entry : NamesIn("/proc")) {
     pid_t pid = 0;
-    if (!absl::SimpleAtoi(entry, &pid) || pid <= 0) continue;
-    const std::string words = ContentOf("/proc/" + entry + "/cmdline");
-    for (const absl::string_view word : absl::StrSplit(words, '\0')) {
-      if (word == flag) return pid;
+    struct statx theirs = {};
+    if (absl::SimpleAtoi(entry, &pid) && pid > 0 &&
+        Identify("/proc/" + entry + "/fd/2", &theirs) &&
+        theirs.stx_ino == ours.stx_ino &&
+        theirs.stx_dev_major == ours.stx_dev_major &&
+        theirs.stx_dev_minor == ours.stx_dev_minor) {
+      return pid;
     }
   }
   return 0;
@@ -185,7 +194,7 @@ absl::Status FuseAttacher::Remove(const AttachedDevice& attached,
   // namespaces have a copy of the mount, in which nothing uses it.
   const auto has_ended = [&file] { return !IsStarted(LogOf(file)); };
   const auto kill_it = [&file, &has_ended] {
-    const pid_t pid = FindProcess(file);
+    const pid_t pid = FindProcess(LogOf(file));
     if (pid > 0) kill(pid, SIGKILL);
     return has_ended();
   };

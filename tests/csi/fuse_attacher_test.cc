@@ -37,10 +37,13 @@ class FuseAttacherTest : public ::testing::Test {
     if (mkdtemp(dir_.data()) == nullptr) std::abort();
   }
 
-  // Starts a shell with this script, which notes its number.
+  // A shell with this script, which notes its number.
+  Command Shell(const std::string& script) const {
+    return {"sh", "-c", "echo $$ >>" + pids_ + "; " + script};
+  }
+  // Starts it.
   FuseAttacher Attacher(const std::string& script) {
-    return {&commands_, &mounter_, dir_,
-            Command{"sh", "-c", "echo $$ >>" + pids_ + "; " + script}};
+    return {&commands_, &mounter_, dir_, Shell(script)};
   }
   // The numbers of all processes that were started.
   std::vector<pid_t> Started() const {
@@ -51,13 +54,13 @@ class FuseAttacherTest : public ::testing::Test {
   }
 
   const DeviceVolume volume_ = {.name = "disk", .uid = "uid"};
+  std::string dir_ = ::testing::TempDir() + "/fuse.XXXXXX";
+  SystemCommands commands_;
 
  private:
-  std::string dir_ = ::testing::TempDir() + "/fuse.XXXXXX";
   const std::string pids_ =
       ::testing::TempDir() + "/fuse-pids." +
       ::testing::UnitTest::GetInstance()->current_test_info()->name();
-  SystemCommands commands_;
   const Mounter mounter_{&commands_};
 };
 
@@ -93,6 +96,23 @@ TEST_F(FuseAttacherTest, EndsAProcessThatDoesNotBegin) {
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("disk")));
   EXPECT_THAT(attacher.Detach("disk", In(absl::Minutes(1))), IsOk());
   EXPECT_THAT(attacher.List(), IsEmpty());
+}
+
+// Pods' processes are there as well, where numbers are the node's, and may be
+// called anything.
+TEST_F(FuseAttacherTest, EndsNoOtherProcessThatIsCalledSo) {
+  const std::string log = ::testing::TempDir() + "/other.log";
+  Command other = Shell("kill -STOP $$");
+  other.insert(other.end(), {"sh", "--serve_file=" + dir_ + "/disk@uid"});
+  ASSERT_THAT(commands_.Start(other, log, In(absl::Minutes(1))), IsOk());
+  FuseAttacher attacher = Attacher("kill -STOP $$");
+  EXPECT_THAT(attacher.Attach(volume_, In(absl::Seconds(1))),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("disk")));
+  EXPECT_THAT(attacher.Detach("disk", In(absl::Minutes(1))), IsOk());
+  EXPECT_TRUE(IsStarted(log));
+  const std::vector<pid_t> started = Started();
+  ASSERT_THAT(started, SizeIs(2));
+  kill(started[0], SIGKILL);
 }
 
 }  // namespace
