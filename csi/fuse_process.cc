@@ -21,6 +21,7 @@
 #include "client/options.h"
 #include "client/remote_volume.h"
 #include "csi/fuse_file.h"
+#include "csi/node_cgroup.h"
 
 namespace ramvol::csi_driver {
 namespace {
@@ -94,12 +95,19 @@ absl::Status ServeFuseFile(Program& program, const ClientOptions& options,
   // Memory that it asks for is not to be had by writing pages back: that would
   // wait for this very process. An old kernel does not know that.
   prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  const absl::Status outlives =
+      IsInContainerOfNode() ? EnterNodeCgroup() : absl::OkStatus();
   program.Prepare();
   const Client client(options);
   auto volume = OpenVolume(client, name);
   if (!volume.ok()) return volume.status();
   auto fuse = MountFuse(file);
   if (!fuse.ok()) return fuse.status();
+  // Not before: until the file is there, what is said is why it is not.
+  if (!outlives.ok()) {
+    program.Log(absl::StrCat("it ends with its container: ",
+                             std::string(outlives.message())));
+  }
   FuseFile served(*std::move(fuse), *std::move(volume), name.volume);
   return served.Serve();
 }

@@ -11,7 +11,7 @@
 
 namespace ramvol::csi_driver {
 
-// What ps shows, and how FuseAttacher knows such processes.
+// What ps shows.
 inline constexpr char kFuseProcessName[] = "ramvol-fuse";
 // The flag that has its file.
 inline constexpr char kFuseFileFlag[] = "--serve_file=";
@@ -30,7 +30,8 @@ ClientOptions PatientOptions(ClientOptions options,
 
 // Mounts the volume over `file`, which exists and is empty, and serves it until
 // it is unmounted, or ramvold has the volume no more. Nothing that the program
-// is sent but SIGKILL ends it: what is mounted is used.
+// is sent but SIGKILL ends it: what is mounted is used. In a container with the
+// node's process numbers it leaves the container's cgroups, and so outlives it.
 //
 // NOT_FOUND, ABORTED: there is no such volume, or no more. Others: it could not
 // begin.

@@ -40,8 +40,8 @@ void TakeExitCodes(pid_t child) {
 
 }  // namespace
 
-void LeaveInitBehind() {
-  if (getpid() != 1) return;
+bool LeaveInitBehind() {
+  if (getpid() != 1) return false;
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -52,6 +52,7 @@ void LeaveInitBehind() {
   if (child > 0) ServeAsInit(child, all);
   // Also when there is no child: better without init than not at all.
   sigprocmask(SIG_SETMASK, &before, nullptr);
+  return true;
 }
 
 }  // namespace ramvol::csi_driver

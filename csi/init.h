@@ -8,7 +8,9 @@ namespace ramvol::csi_driver {
 // child. Number 1 stays behind: it takes the exit codes of processes whose
 // parents have ended, which would otherwise stay as zombies, passes signals on
 // to the child, and ends as the child ends. Call it before any thread starts.
-void LeaveInitBehind();
+//
+// Whether it had the number 1: all that this process starts ends with that.
+bool LeaveInitBehind();
 
 }  // namespace ramvol::csi_driver
 

@@ -48,6 +48,7 @@
 #include "csi/init.h"
 #include "csi/mounter.h"
 #include "csi/nbd_attacher.h"
+#include "csi/node_cgroup.h"
 #include "csi/node_service.h"
 #include "csi/node_volumes.h"
 #include "csi/snapshot_metadata_service.h"
@@ -216,6 +217,19 @@ struct Attaching {
   std::string reason;
 };
 
+// What a container's end is to the processes that serve files; "" where there
+// is no container.
+std::string TellContainersEnd(bool was_init) {
+  constexpr char kEndsWith[] = "; devices end with this container: ";
+  if (was_init) {
+    return absl::StrCat(kEndsWith, "it has process numbers of its own");
+  }
+  if (!IsInContainerOfNode()) return "";
+  const absl::Status outlives = CheckNodeCgroup();
+  if (outlives.ok()) return "; devices outlive this container";
+  return absl::StrCat(kEndsWith, std::string(outlives.message()));
+}
+
 std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
                                              const std::string& server) {
   NbdWorld world;
@@ -282,7 +296,8 @@ int ServeFile(Program& program) {
 absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
                                           const std::string& server,
                                           CommandRunner* commands,
-                                          const Mounter* mounter) {
+                                          const Mounter* mounter,
+                                          bool was_init) {
   const std::string flag = absl::GetFlag(FLAGS_attach);
   if (flag != "auto" && flag != "nbd" && flag != "fuse") {
     return absl::InvalidArgumentError(
@@ -297,12 +312,14 @@ absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
                                               : "the kernel's nbd driver is "
                                                 "loaded"};
   }
+  const std::string why =
+      flag == "fuse"
+          ? "--attach=fuse"
+          : absl::StrCat("no nbd driver: ", std::string(driver.message()));
   return Attaching{
       std::make_unique<FuseAttacher>(
           commands, mounter, absl::GetFlag(FLAGS_state_dir), ServeCommand()),
-      flag == "fuse"
-          ? "--attach=fuse"
-          : absl::StrCat("no nbd driver: ", std::string(driver.message()))};
+      why + TellContainersEnd(was_init)};
 }
 
 // Null when --metrics_listen is not given.
@@ -332,7 +349,7 @@ std::unique_ptr<grpc::Server> Serve(const std::string& endpoint,
   return builder.BuildAndStart();
 }
 
-int Run(Program& program) {
+int Run(Program& program, bool was_init) {
   const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
                                           absl::GetFlag(FLAGS_log_level));
   if (!log.ok()) return program.Fail(log);
@@ -355,8 +372,8 @@ int Run(Program& program) {
   SystemCommands commands;
   const Mounter mounter(&commands);
   const FileSystems file_systems(&commands);
-  const auto attaching =
-      ChooseAttaching(client, client_options->server, &commands, &mounter);
+  const auto attaching = ChooseAttaching(client, client_options->server,
+                                         &commands, &mounter, was_init);
   if (!attaching.ok()) return program.Fail(attaching.status());
   DeviceAttacher* const attacher = attaching->attacher.get();
   NodeVolumes node_volumes(&volumes, attacher, &mounter, &file_systems);
@@ -412,14 +429,14 @@ int Run(Program& program) {
 
 }  // namespace
 
-int Main(int argc, char** argv) {
+int Main(int argc, char** argv, bool was_init) {
   Program program("ramvol-csi", kUsage, "csi/main.cc");
-  return program.ParseFlags(argc, argv) ? Run(program) : EXIT_FAILURE;
+  return program.ParseFlags(argc, argv) ? Run(program, was_init) : EXIT_FAILURE;
 }
 
 }  // namespace ramvol::csi_driver
 
 int main(int argc, char** argv) {
-  ramvol::csi_driver::LeaveInitBehind();
-  return ramvol::csi_driver::Main(argc, argv);
+  const bool was_init = ramvol::csi_driver::LeaveInitBehind();
+  return ramvol::csi_driver::Main(argc, argv, was_init);
 }

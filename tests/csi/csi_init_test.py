@@ -123,6 +123,9 @@ class InitTest(unittest.TestCase):
         code = self.node.driver.process.wait(csi_node.PATIENCE)
         self.assertEqual(code, 0, self.node.driver.text())
 
+    def test_it_tells_that_devices_end_with_it(self):
+        self.assertIn("devices end with this container", self.node.driver.ready)
+
     def test_it_ends_with_the_driver(self):
         driver = min(descendants(self.first))
         os.kill(driver, signal.SIGKILL)

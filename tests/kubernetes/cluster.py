@@ -335,11 +335,12 @@ def _tell(path, size=3000):
 
 
 def _remove_cgroups():
-    """The kubelet's, which it leaves."""
+    """The kubelet's and the driver's, which they leave."""
     for root in ("/sys/fs/cgroup", *_hierarchies()):
-        for folder, _, _ in os.walk(f"{root}/kubepods", topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+        for name in ("kubepods", "ramvol-csi"):
+            for folder, _, _ in os.walk(f"{root}/{name}", topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
 
 
 def _hierarchies():

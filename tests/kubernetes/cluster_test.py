@@ -220,12 +220,16 @@ class Test(unittest.TestCase):
     def test_growth_while_mounted(self):
         self.apply(manifest("growing"))
         self.hold("holder", "growing")
+        self.grow("holder", "growing")
+
+    def grow(self, pod, claim):
+        """The claim of growing.yaml, which the pod has as /files."""
         patch = {"spec": {"resources": {"requests": {"storage": "800Mi"}}}}
         began = time.monotonic()
-        self.cluster.kubectl("patch", "pvc", "growing", "-p", json.dumps(patch))
-        wait_until("growth", lambda: self.claim_size("growing") == "800Mi")
+        self.cluster.kubectl("patch", "pvc", claim, "-p", json.dumps(patch))
+        wait_until("growth", lambda: self.claim_size(claim) == "800Mi")
         say("grown", time.monotonic() - began)
-        size = self.cluster.kubectl("exec", "holder", "--", "df", "/files")
+        size = self.cluster.kubectl("exec", pod, "--", "df", "/files")
         self.assertGreater(int(size.split()[-5]), 700 * 1024)
 
     def hold(self, pod, claim):
@@ -236,13 +240,14 @@ class Test(unittest.TestCase):
     def claim_size(self, claim):
         return self.cluster.get("pvc", claim)["status"]["capacity"]["storage"]
 
-    def test_restart_of_ramvold(self):
-        self.apply(manifest("claims"))
+    def start_fio(self):
         began = time.monotonic()
         self.apply(manifest("fio"))
         wait_until("fio", lambda: self.phase("fio") == "Running")
-        time.sleep(5)
-        self.cluster.restart("ramvol-csi-server", NAMESPACE)
+        return began
+
+    def finish_fio(self, began):
+        """It is still running, and has read what it wrote."""
         self.assertEqual(self.phase("fio"), "Running")
         text = self.succeed("fio", began)
         job = json.loads(text[text.index("{") :])["jobs"][0]
@@ -251,25 +256,54 @@ class Test(unittest.TestCase):
         pause = max(job[way]["clat_ns"]["max"] for way in ("read", "write"))
         say("longest operation", pause / 1e9)
 
+    def test_restart_of_ramvold(self):
+        self.apply(manifest("claims"))
+        began = self.start_fio()
+        time.sleep(5)
+        self.cluster.restart("ramvol-csi-server", NAMESPACE)
+        self.finish_fio(began)
+
     def test_restart_of_the_driver(self):
-        """By FUSE its pods get errors, and the next ones have the data."""
+        """Its pod is replaced, then its container: pods go on, volumes grow, and no
+        device stays behind."""
         self.apply(manifest("claims"))
         self.run_pod("first", "files", "echo kept > /files/file")
-        self.hold("holder", "files")
+        self.apply(manifest("growing"))
+        self.hold("holder", "growing")
+        began = self.start_fio()
+        devices = mounted_devices()
+        self.assertEqual(len(devices), 2)
+        for volume in self.cluster.get("pv")["items"]:
+            why = volume["spec"]["csi"]["volumeAttributes"]["attachReason"]
+            self.assertIn("devices outlive this container", why)
         self.cluster.restart("ramvol-csi", NAMESPACE)
-        self.cluster.kubectl("delete", "pod", "holder", "--wait")
+        say("driver replaced", time.monotonic() - began)
+        self.kill("ramvol-csi")
+        say("driver's container replaced", time.monotonic() - began)
+        self.assertEqual(mounted_devices(), devices)
+        self.finish_fio(began)
+        self.grow("holder", "growing")
+        for pod in "fio", "holder":
+            self.cluster.kubectl("delete", "pod", pod, "--wait")
+        # Of another test by now, perhaps, which shows another file.
+        lost = [each for each in devices if csi_node.backing_file(each) == "/"]
+        self.assertEqual(lost, [])
         self.assertEqual(self.run_pod("last", "files", "cat /files/file"), "kept\n")
+
+    def kill(self, container):
+        """Of the driver's pod: the program ends by SIGKILL, and is started again."""
+        before = self.restarts(container)
+        for path in glob.glob("/proc/[0-9]*/comm"):
+            with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+                if file.read() == f"{container}\n":
+                    os.kill(int(path.split("/")[2]), signal.SIGKILL)
+        wait_until("restart", lambda: self.restarts(container) > before)
 
     def test_restart_of_a_sidecar(self):
         """It has a copy of what is mounted, but holds nothing."""
         self.apply(manifest("claims"))
         self.hold("holder", "files")
-        before = self.restarts("csi-resizer")
-        for path in glob.glob("/proc/[0-9]*/comm"):
-            with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
-                if file.read() == "csi-resizer\n":
-                    os.kill(int(path.split("/")[2]), signal.SIGKILL)
-        wait_until("restart", lambda: self.restarts("csi-resizer") > before)
+        self.kill("csi-resizer")
 
     def restarts(self, container):
         """How often a container of the driver's pod was started again."""
@@ -353,6 +387,16 @@ class Result(unittest.TextTestResult):
         super().addFailure(test, error)
         print(self.failures[-1][1], file=sys.stderr)
         Test.cluster.tell()
+
+
+def mounted_devices():
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        mounts = [line.split() for line in file]
+    return {
+        mount[0]
+        for mount in mounts
+        if mount[0].startswith("/dev/loop") and mount[1].startswith("/var/lib/kubelet/")
+    }
 
 
 def left_on_node():

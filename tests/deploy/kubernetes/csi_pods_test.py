@@ -288,6 +288,15 @@ class PrivilegesTest(unittest.TestCase):
                 if "endpoint" in arg:
                     self.assertIn("=127.0.0.1:", arg)
 
+    def test_devices_outlive_the_drivers_container(self):
+        """By FUSE, whose processes need the numbers of the node. Nobody else does."""
+        for name, values in CSI_SETS.items():
+            documents = HELM.render(values)
+            driver, _, pod = driver_of(documents)
+            by_fuse = value_of(driver["args"], "attach") != "nbd"
+            self.assertEqual(pod.get("hostPID", False), by_fuse, name)
+            self.assertEqual(str(documents).count("hostPID"), int(by_fuse), name)
+
     def test_the_probe_asks_the_sidecar(self):
         driver, sidecars, _ = driver_of(HELM.render(CSI_SETS["defaults"]))
         probe = driver["livenessProbe"]["httpGet"]
