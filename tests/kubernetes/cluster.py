@@ -311,7 +311,6 @@ class Cluster:
             wait_until(task, lambda t=task: self._delete(t), patience=20)
         for name in ("containerd", "kube-apiserver", "etcd"):
             self._end(name)
-        _remove_cgroups()
 
     def _delete(self, container):
         self._ctr("tasks", "rm", container)
@@ -334,7 +333,7 @@ def _tell(path, size=3000):
         print(f"=== {path}\n{file.read()[-size:]}", file=sys.stderr)
 
 
-def _remove_cgroups():
+def remove_cgroups():
     """The kubelet's and the driver's, which they leave."""
     for root in ("/sys/fs/cgroup", *_hierarchies()):
         for name in ("kubepods", "ramvol-csi"):

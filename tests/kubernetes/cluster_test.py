@@ -18,7 +18,7 @@ import time
 import unittest
 
 import own_machine
-from cluster import NODE, PATIENCE, Cluster, wait_until
+from cluster import NODE, PATIENCE, Cluster, remove_cgroups, wait_until
 from machine_images import Images
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -264,8 +264,8 @@ class Test(unittest.TestCase):
         self.finish_fio(began)
 
     def test_restart_of_the_driver(self):
-        """Its pod is replaced, then its container: pods go on, volumes grow, and no
-        device stays behind."""
+        """Its pod is replaced, then its container: pods go on, volumes grow, ramvold may
+        restart, and no device stays behind."""
         self.apply(manifest("claims"))
         self.run_pod("first", "files", "echo kept > /files/file")
         self.apply(manifest("growing"))
@@ -283,6 +283,9 @@ class Test(unittest.TestCase):
         self.assertEqual(mounted_devices(), devices)
         self.finish_fio(began)
         self.grow("holder", "growing")
+        self.cluster.restart("ramvol-csi-server", NAMESPACE)
+        write = "dd if=/dev/zero of=/files/file bs=1M count=10 conv=fsync"
+        self.cluster.kubectl("exec", "holder", "--", "sh", "-ec", write)
         for pod in "fio", "holder":
             self.cluster.kubectl("delete", "pod", pod, "--wait")
         # Of another test by now, perhaps, which shows another file.
@@ -411,11 +414,16 @@ def left_on_node():
 
 
 def sweep():
-    """Takes away what a test that ended early has left of this machine's devices."""
-    for target in csi_node.mounts_below("/var/lib/kubelet"):
-        subprocess.run(["umount", "--lazy", target], check=False)
+    """Takes away what a test that ended early has left on this machine. Devices are
+    found as long as their processes are there, and unmounted only without: ramvold is
+    gone, for which those would wait."""
     for device in csi_node.loops_below("/var/lib/kubelet"):
         subprocess.run(["losetup", "--detach", device], check=False)
+    for pid in csi_node.servers_below("/var/lib/kubelet"):
+        os.kill(pid, signal.SIGKILL)
+    for target in csi_node.mounts_below("/var/lib/kubelet"):
+        subprocess.run(["umount", "--lazy", target], check=False)
+    remove_cgroups()
 
 
 def parse_arguments():
