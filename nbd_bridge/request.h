@@ -51,9 +51,12 @@ struct ContextExtents {
 
 struct Request;
 
-// Is told when a request has been carried out.
+// Where requests come from.
 class RequestOwner {
  public:
+  // The device's size now.
+  virtual uint64_t size_bytes() const = 0;
+  // A request has been carried out.
   virtual void Finish(Request* request, const absl::Status& status) = 0;
 
  protected:

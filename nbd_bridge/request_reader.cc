@@ -128,6 +128,9 @@ RequestReader::Parsed RequestReader::Parse(
     if (header.command == static_cast<uint16_t>(Command::kDisconnect)) {
       return Parsed::kEnd;
     }
+    // A client that was told elsewhere that the volume grew goes on with this
+    // connection: the kernel's device, say.
+    if (!IsInRange(traits_, header)) traits_.size_bytes = owner_->size_bytes();
     Refusal refusal = Validate(traits_, header);
     const bool refused = refusal.error != Error::kNone;
     const size_t charge = refused ? kRequestBytes : Charge(header);

@@ -89,7 +89,7 @@ class RequestReader {
                    std::vector<std::unique_ptr<Request>>* out);
 
   Socket& socket_;
-  const SessionTraits traits_;
+  SessionTraits traits_;
   RequestOwner* const owner_;
 
   size_t slab_bytes_ = kNarrowSlabBytes;

@@ -53,10 +53,7 @@ Refusal CheckRange(const SessionTraits& traits, const RequestHeader& header) {
     return Because(Error::kInval, NameOf(header), " of ", header.length,
                    " bytes; at most ", kMaxPayloadBytes, " are allowed");
   }
-  if (header.length <= traits.size_bytes &&
-      header.offset <= traits.size_bytes - header.length) {
-    return {};
-  }
+  if (IsInRange(traits, header)) return {};
   return Because(Stores(command) ? Error::kNoSpace : Error::kInval,
                  NameOf(header), " of ", header.length, " bytes at offset ",
                  header.offset, " ends past the volume's ", traits.size_bytes,
@@ -76,6 +73,11 @@ bool HasPayload(const SessionTraits& traits, const RequestHeader& header) {
   return header.command == static_cast<uint16_t>(Command::kWrite) ||
          (traits.style == Style::kExtended &&
           (header.flags & kCmdPayloadLen) != 0);
+}
+
+bool IsInRange(const SessionTraits& traits, const RequestHeader& header) {
+  return header.length <= traits.size_bytes &&
+         header.offset <= traits.size_bytes - header.length;
 }
 
 Refusal Validate(const SessionTraits& traits, const RequestHeader& header) {

@@ -10,10 +10,11 @@
 
 namespace ramvol::nbd {
 
-// What was negotiated, and properties of the device. Constant for a connection.
+// What was negotiated, and properties of the device. Constant for a connection,
+// but the size.
 struct SessionTraits {
   Style style = Style::kSimple;
-  uint64_t size_bytes = 0;
+  uint64_t size_bytes = 0;  // The device's when that was last asked.
   bool read_only = false;
   size_t contexts = 0;  // Metadata contexts that were selected.
 };
@@ -27,6 +28,9 @@ struct Refusal {
 // NBD_CMD_FLAG_PAYLOAD_LEN. QEMU (at least 8.2 to 10.0) does not set it and
 // sends data all the same.
 bool HasPayload(const SessionTraits& traits, const RequestHeader& header);
+
+// Whether the request's range ends within the device.
+bool IsInRange(const SessionTraits& traits, const RequestHeader& header);
 
 // Follows the protocol document. If several errors apply, returns the most
 // telling one. A fast zero is accepted when it covers a whole block, because

@@ -46,10 +46,9 @@ class EngineDevice final : public block::BlockDevice {
         rights_(std::move(rights)),
         attachment_(std::move(attachment)),
         volume_(attachment_.volume()),
-        size_bytes_(volume_.size_bytes()),
         read_only_(volume_.read_only() || !rights_.may_write) {}
 
-  uint64_t size_bytes() const override { return size_bytes_; }
+  uint64_t size_bytes() const override { return volume_.size_bytes(); }
   bool read_only() const override { return read_only_; }
   bool synchronous() const override { return true; }
 
@@ -130,7 +129,6 @@ class EngineDevice final : public block::BlockDevice {
   const Rights rights_;
   const engine::Attachment attachment_;
   engine::Volume& volume_;
-  const uint64_t size_bytes_;
   const bool read_only_;
 };
 

@@ -48,8 +48,10 @@ class BlockDevice {
 
   virtual ~BlockDevice() = default;
 
-  // Constant while the device is open.
+  // May change when the volume is resized; some devices keep what it was when
+  // they were opened.
   virtual uint64_t size_bytes() const = 0;
+  // Constant while the device is open.
   virtual bool read_only() const = 0;
 
   // True when calls do their work before they return, so that only several

@@ -209,8 +209,8 @@ absl::Status Attacher::Reattach(const NbdDevice& device, int connections) {
   settings.dead_connection_timeout = request_.dead_connection_timeout;
   settings.backend = device.backend;
   settings.sockets = Sockets(*fresh);
-  // Live connections keep the size that the volume had when they were made. So
-  // the device's size cannot change while it is attached.
+  // ramvol-nbd's live connections keep the size that the volume had when they
+  // were made. So the device's size does not change here.
   const uint64_t size = fresh->front().description().size_bytes;
   if (size / kSector != device.size_bytes / kSector) {
     world_.remark(absl::StrCat("the volume has ", size, " bytes by now; ",

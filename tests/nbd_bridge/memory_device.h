@@ -40,6 +40,8 @@ class MemoryVolume {
       : MemoryVolume(size_bytes, size_bytes) {}
 
   uint64_t size_bytes() const { return size_bytes_; }
+  // What is new is a hole that cannot be written.
+  void Grow(uint64_t size_bytes) { size_bytes_ = size_bytes; }
 
   absl::Status Read(uint64_t offset, absl::Span<char> out);
   absl::Status Write(uint64_t offset, absl::Span<const char> data);
@@ -63,7 +65,7 @@ class MemoryVolume {
   void Sleep() const;
   bool IsHoleLocked(uint64_t offset) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const uint64_t size_bytes_;
+  std::atomic<uint64_t> size_bytes_;
   const uint64_t stored_bytes_;
   std::atomic<std::chrono::microseconds> delay_{};
   Mutex mu_;

@@ -61,6 +61,7 @@ class Received {
 
 class ReplyTest : public ::testing::Test, public RequestOwner {
  protected:
+  uint64_t size_bytes() const override { return 0; }
   void Finish(Request*, const absl::Status&) override {}
 
   void Ask(Command command, uint64_t offset, uint64_t length) {

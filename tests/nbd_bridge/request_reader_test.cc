@@ -25,6 +25,7 @@ using Requests = std::vector<std::unique_ptr<Request>>;
 
 class NoOwner final : public nbd::RequestOwner {
  public:
+  uint64_t size_bytes() const override { return 0; }
   void Finish(Request*, const absl::Status&) override { FAIL(); }
 };
 

@@ -125,6 +125,16 @@ TEST_P(SessionTest, RangesPastTheEndAreRefused) {
   }
 }
 
+TEST_P(SessionTest, AVolumeThatGrewIsServedToItsEnd) {
+  ExpectError(Ask(Command::kRead, kVolumeBytes, 1), Error::kInval, "past");
+  volume_->Grow(2 * kVolumeBytes);
+  EXPECT_EQ(Ask(Command::kRead, 2 * kVolumeBytes - 3, 3).Data(),
+            std::string(3, '\0'));
+  EXPECT_EQ(Ask(Command::kTrim, 0, 2 * kVolumeBytes).error, Error::kNone);
+  ExpectError(Ask(Command::kRead, 2 * kVolumeBytes - 3, 4), Error::kInval,
+              "past");
+}
+
 TEST_P(SessionTest, RangesOfNothingAreRefused) {
   ExpectError(Ask(Command::kRead, 0, 0), Error::kInval, "no bytes");
   ExpectError(Ask(Command::kTrim, 0, 0), Error::kInval, "no bytes");
