@@ -1,8 +1,7 @@
 #!/bin/bash
-# ramvol-csi with the kernel's nbd driver, in a guest: user-mode Linux, whose root is this
-# machine's, to be read only. There runs csi_restart_test.py, which stops and kills ramvold
-# under pods.
-# Arguments: the paths of csi.proto, ramvold, ramvol, ramvol-csi.
+# A test of ramvol-csi with the kernel's nbd driver, in a guest: user-mode Linux, whose root
+# is this machine's, to be read only.
+# Arguments: the path of the test in Python, and its arguments, which are paths.
 set -u
 
 die() {
@@ -31,9 +30,8 @@ trap finish EXIT
 {
   printf 'module=%q\n' "$(find "$uml" -name nbd.ko | head -n 1)"
   printf 'export PATH=%q\n' "$PATH:/usr/sbin:/sbin"
-  printf 'tests=%q\n' "$here"
   printf 'seed=%q\n' "${CSI_SEED:-$RANDOM}"
-  printf 'programs=('
+  printf 'test=('
   for file in "$@"; do printf '%q ' "$(realpath "$file")"; done
   printf ')\n'
 } >"$work/settings"
@@ -47,7 +45,7 @@ TMPDIR=/dev/shm setsid "$uml/usr/bin/linux.uml" mem=1536M rootfstype=hostfs root
 guest_pid=$!
 
 # Its story, as it is told.
-tail -n +1 --pid="$guest_pid" -f "$work/log" | tr -d '\r' &
+tail -n +1 --pid="$guest_pid" -f "$work/log" | sed -u 's/\r//g' &
 wait "$guest_pid"
 guest_pid=
 wait

@@ -15,6 +15,7 @@ import time
 PATIENCE = 60  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
 GIB = 1 << 30
+CAP_SYS_RESOURCE = 24
 ATTACH = os.environ.get("CSI_ATTACH", "fuse")  # Or nbd.
 
 
@@ -42,6 +43,13 @@ def wait_until(what, condition):
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {PATIENCE} s")
         time.sleep(0.01)
+
+
+def has_sys_resource():
+    """Some machines do not give root this capability, and ext4 grows only with it."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith("CapEff"))
+    return int(line.split()[1], 16) >> CAP_SYS_RESOURCE & 1 == 1
 
 
 def mounts_below(folder):
