@@ -1,7 +1,7 @@
 #!/bin/bash
 # A test of ramvol-csi with the kernel's nbd driver, in a guest: user-mode Linux, whose root
 # is this machine's, to be read only.
-# Arguments: the path of the test in Python, and its arguments, which are paths.
+# Arguments: the path of the test in Python, and its arguments.
 set -u
 
 die() {
@@ -25,14 +25,17 @@ finish() {
 }
 trap finish EXIT
 
-# What the guest's first program needs to know. Its arguments are real files: it has no
-# /tmp of this machine.
+# What the guest's first program needs to know. Files are real ones: it has no /tmp of this
+# machine.
 {
   printf 'module=%q\n' "$(find "$uml" -name nbd.ko | head -n 1)"
   printf 'export PATH=%q\n' "$PATH:/usr/sbin:/sbin"
   printf 'seed=%q\n' "${CSI_SEED:-$RANDOM}"
   printf 'test=('
-  for file in "$@"; do printf '%q ' "$(realpath "$file")"; done
+  for word in "$@"; do
+    [[ ! -e $word ]] || word=$(realpath "$word")
+    printf '%q ' "$word"
+  done
   printf ')\n'
 } >"$work/settings"
 

@@ -237,6 +237,8 @@ class Node:
                 quietly("umount", target)
         for device in loops_below(self.folder):
             quietly("losetup", "--detach", device)
+        for device in nbd_devices() if ATTACH == "nbd" else []:
+            quietly(self.programs[1], "detach", "--force", device)
         for target in mounts_below(self.folder):
             quietly("umount", "--lazy", target)
 
