@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from csi_node import GIB, MIB
 CSI = None  # The module of csi.proto.
 PAGE = os.path.realpath(sys.argv[5])
 VOLUMES = int(os.environ.get("CSI_VOLUMES", "200"))
+IMAGE = int(os.environ.get("CSI_IMAGE_MIB", "256")) * MIB
 
 
 def write_file(path, seed, size=3 * MIB):
@@ -34,6 +36,23 @@ def write_file(path, seed, size=3 * MIB):
         file.write(content)
         os.fsync(file.fileno())
     return hashlib.sha256(content).hexdigest()
+
+
+def fill(folder, size):
+    """Files from 1 KiB to 4 MiB, of words that compress to about a half."""
+    rng = random.Random(size)
+    words = [rng.randbytes(rng.randint(3, 12)) for _ in range(700)]
+    text = b"".join(rng.choices(words, k=16 * MIB // 7))
+    files = 0
+    while size > 0:
+        length = min(size, int(1024 * 4096 ** rng.random()))
+        begin = rng.randrange(len(text) - length)
+        os.makedirs(f"{folder}/{files // 200}", exist_ok=True)
+        with open(f"{folder}/{files // 200}/{files}", "wb") as file:
+            file.write(text[begin : begin + length])
+        size -= length
+        files += 1
+    return files
 
 
 def digest(path):
@@ -412,9 +431,7 @@ class CsiNodeTest(unittest.TestCase):
 
     def test_metrics(self):
         self.refused(grpc.StatusCode.INVALID_ARGUMENT, self.client.DeleteVolume)
-        url = re.search(r"metrics (http\S+)", self.node.driver.ready)[1]
-        with urllib.request.urlopen(url, timeout=csi_node.PATIENCE) as answer:
-            text = answer.read().decode()
+        text = self.metrics()
         with open(PAGE, encoding="utf-8") as page:
             documented = re.findall(
                 r"^\| `(ramvol_csi_\w+)` \| (\w+) \|", page.read(), re.M
@@ -471,15 +488,33 @@ class CsiNodeTest(unittest.TestCase):
         self.client.DeleteVolume(volume_id=volume.volume_id)
         self.assert_clean()
 
+    def metrics(self):
+        url = re.search(r"metrics (http\S+)", self.node.driver.ready)[1]
+        with urllib.request.urlopen(url, timeout=csi_node.PATIENCE) as answer:
+            return answer.read().decode()
+
+    def attach_seconds(self):
+        """What all took together."""
+        name = "ramvol_csi_attach_duration_seconds_sum"
+        return sum(
+            float(value)
+            for value in re.findall(rf"^{name}.* (\S+)$", self.metrics(), re.M)
+        )
+
     def timed_start(self, volume):
         pod = csi_client.Pod(self.node, self.client, volume.volume_id)
+        before = self.attach_seconds()
         begin = time.monotonic()
         pod.stage()
         staged = time.monotonic()
         pod.publish()
+        end = time.monotonic()
+        attach = self.attach_seconds() - before
         print(
-            f"{volume.volume_id}: NodeStageVolume {(staged - begin) * 1000:.0f} ms, "
-            f"NodePublishVolume {(time.monotonic() - staged) * 1000:.0f} ms",
+            f"{volume.volume_id}: NodeStageVolume {(staged - begin) * 1000:.0f} ms, of "
+            f"which attach {attach * 1000:.0f} ms; NodePublishVolume "
+            f"{(end - staged) * 1000:.0f} ms; both beyond attach "
+            f"{(end - begin - attach) * 1000:.0f} ms",
             flush=True,
         )
         return pod
@@ -502,6 +537,27 @@ class CsiNodeTest(unittest.TestCase):
         for each in (pod, other):
             each.end()
             self.client.DeleteVolume(volume_id=each.id)
+        self.assert_clean()
+
+    def test_figures_of_clones_of_an_image(self):
+        image = self.create("image", IMAGE)
+        pod = csi_client.Pod(self.node, self.client, image.volume_id).start()
+        files = fill(pod.target, IMAGE * 8 // 10)
+        pod.end()
+        print(
+            f"image: {IMAGE // MIB} MiB with {files} files, in "
+            f"{self.memory('image') // MIB} MiB of memory",
+            flush=True,
+        )
+        for i in range(5):
+            clone = self.create(
+                f"clone-{i}", IMAGE, parameters={"image": image.volume_id}
+            )
+            other = self.timed_start(clone)
+            self.assertEqual(len(os.listdir(f"{other.target}/0")), min(files, 200))
+            other.end()
+            self.client.DeleteVolume(volume_id=clone.volume_id)
+        self.client.DeleteVolume(volume_id=image.volume_id)
         self.assert_clean()
 
     def test_many_volumes_leave_nothing_and_take_no_memory(self):
