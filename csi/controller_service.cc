@@ -131,6 +131,11 @@ absl::Status ControllerService::Create(
   const auto lock = locks_->Take(request.name());
   if (!lock.ok()) return lock.status();
   auto source = SourceOf(*volumes_, request.volume_content_source());
+  // Whoever names nodes is to try the others.
+  if (absl::IsNotFound(source.status()) &&
+      !request.accessibility_requirements().requisite().empty()) {
+    return absl::ResourceExhaustedError(source.status().message());
+  }
   if (!source.ok()) return source.status();
   if (request.volume_content_source().has_volume()) {
     flush_(request.volume_content_source().volume().volume_id());

@@ -124,6 +124,17 @@ TEST_F(ControllerServiceTest, VolumesForOtherNodesAreRefused) {
   EXPECT_THAT(Call(&Controller::CreateVolume, request), IsOk());
 }
 
+TEST_F(ControllerServiceTest, SourcesOfOtherNodesSendTheirCopiesElsewhere) {
+  CreateVolumeRequest request = New("v");
+  auto& requirement = *request.mutable_accessibility_requirements();
+  (*requirement.add_requisite()->mutable_segments())[kTopologyKey] = "node-1";
+  auto& source = *request.mutable_volume_content_source();
+  source.mutable_snapshot()->set_snapshot_id("elsewhere");
+  ExpectRefused(request, StatusCode::kResourceExhausted, "on this node");
+  source.mutable_volume()->set_volume_id("elsewhere");
+  ExpectRefused(request, StatusCode::kResourceExhausted, "on this node");
+}
+
 TEST_F(ControllerServiceTest, CapacityIsOfThisNodeAndThisAllocator) {
   ::csi::v1::GetCapacityRequest request;
   const auto all = Call(&Controller::GetCapacity, request);
