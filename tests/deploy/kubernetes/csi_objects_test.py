@@ -111,6 +111,7 @@ class ObjectsTest(unittest.TestCase):
         )
         self.assertEqual(golden["reclaimPolicy"], "Retain")
         self.assertIs(golden["allowVolumeExpansion"], False)
+        self.assertEqual(golden["volumeBindingMode"], "Immediate")
         self.assertEqual(golden["mountOptions"], ["noatime"])
 
     def test_snapshots_come_with_their_objects(self):

@@ -53,6 +53,7 @@ CSI_EVERYTHING = {
                 "parameters": {"image": "@golden", "memoryLimit": "25%"},
                 "reclaimPolicy": "Retain",
                 "allowVolumeExpansion": False,
+                "volumeBindingMode": "Immediate",
                 "mountOptions": ["noatime"],
             },
         ],
