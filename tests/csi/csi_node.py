@@ -52,9 +52,9 @@ def has_sys_resource():
     return int(line.split()[1], 16) >> CAP_SYS_RESOURCE & 1 == 1
 
 
-def mounts_below(folder):
-    """The targets, the last one first."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+def mounts_below(folder, process="self"):
+    """The targets that the process sees, the last one first."""
+    with open(f"/proc/{process}/mountinfo", encoding="utf-8") as file:
         targets = [line.split()[4] for line in file]
     return [target for target in reversed(targets) if target.startswith(folder + "/")]
 

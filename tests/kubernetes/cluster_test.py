@@ -1,4 +1,4 @@
-"""Volumes of ramvol in pods of a real Kubernetes node: run by `./dev cluster`."""
+"""Volumes of ramvol in pods of a real Kubernetes: run by `./dev cluster`."""
 
 import argparse
 import base64
@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import ssl
-import string
 import subprocess
 import sys
 import tempfile
@@ -18,92 +17,16 @@ import time
 import unittest
 
 import own_machine
-from cluster import NODE, PATIENCE, Cluster, remove_cgroups, wait_until
+from cluster import NODE, Cluster
 from machine_images import Images
+from pods import HERE, NAMESPACE, PodTest, Result, csi_node, manifest, say, sweep
+from processes import PATIENCE, wait_until
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, f"{os.path.dirname(HERE)}/csi")
-import csi_node
-
-NAMESPACE = "ramvol"
-SOCKETS = "/run/ramvol-csi"
 MIB = 1 << 20
 
 
-def manifest(name, **values):
-    with open(f"{HERE}/manifests/{name}.yaml", encoding="utf-8") as file:
-        text = file.read()
-    if not values:
-        return text
-    quoted = {key: json.dumps(value) for key, value in values.items()}
-    return string.Template(text).substitute(quoted)
-
-
-def say(what, seconds):
-    print(f"  {what}: {seconds:.1f} s", file=sys.stderr)
-
-
-class Test(unittest.TestCase):
-    cluster = command_line = chart = None  # Of all tests, which run one after another.
-
-    def setUp(self):
-        print(f"\n{self.id().split('.')[-1]}", file=sys.stderr)
-
-    def tearDown(self):
-        """Everything is deleted, and then nothing is left."""
-        began = time.monotonic()
-        for kind in ("pods", "volumegroupsnapshots", "volumesnapshots", "pvc"):
-            self.cluster.kubectl("delete", kind, "--all", "--wait")
-        wait_until("no volumes", lambda: not self.cluster.get("pv")["items"])
-        say("all deleted", time.monotonic() - began)
-        self.assertEqual(self.ramvol("ls", "--quiet").split(), ["golden"])
-        snapshots = json.loads(self.ramvol("snapshot", "ls", "--output=json"))
-        self.assertEqual(snapshots, {"snapshots": []})
-        self.assertEqual(left_on_node(), [])
-
-    @classmethod
-    def tearDownClass(cls):
-        """Nothing of the driver is left, but the folders that it had."""
-        cls.cluster.helm("uninstall", "ramvol", f"--namespace={NAMESPACE}", "--wait")
-        pods = (f"--namespace={NAMESPACE}", "pods")
-        wait_until("no pods", lambda: not cls.cluster.get(*pods)["items"])
-        left = left_on_node() + glob.glob(f"{SOCKETS}/*.sock")
-        left += glob.glob("/var/lib/kubelet/plugins*/csi.ramvol.dev*.sock")
-        assert not left, left
-
-    def ramvol(self, *words):
-        command = [self.command_line, "--server", f"unix:{SOCKETS}/grpc.sock", *words]
-        return subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE
-        ).stdout
-
-    def apply(self, text):
-        self.cluster.kubectl("apply", "-f", "-", input=text)
-
-    def phase(self, pod):
-        return self.cluster.get("pod", pod)["status"].get("phase")
-
-    def succeed(self, pod, began):
-        """The pod's output, once it has ended well."""
-        phases = ("Succeeded", "Failed")
-        try:
-            phase = wait_until(
-                pod, lambda: self.phase(pod) in phases and self.phase(pod)
-            )
-        except AssertionError:
-            print(self.cluster.kubectl("describe", "pod", pod), file=sys.stderr)
-            raise
-        say(f"{pod} succeeded", time.monotonic() - began)
-        text = self.cluster.kubectl("logs", pod)
-        self.assertEqual(phase, "Succeeded", text)
-        return text
-
-    def run_pod(self, name, claim, command, kind="pod"):
-        began = time.monotonic()
-        self.apply(manifest(kind, NAME=name, CLAIM=claim, COMMAND=command))
-        text = self.succeed(name, began)
-        self.cluster.kubectl("delete", "pod", name, "--wait")
-        return text
+class Test(PodTest):
+    """On one node."""
 
     def test_ephemeral_volumes(self):
         began = time.monotonic()
@@ -133,19 +56,6 @@ class Test(unittest.TestCase):
         change = "cat /files/file; echo restored > /files/file"
         self.assertEqual(self.run_pod("fourth", "restored", change), "monday\n")
         self.assertEqual(self.run_pod("fifth", "files", "cat /files/file"), "tuesday\n")
-
-    def take_snapshot(self, name, claim):
-        began = time.monotonic()
-        self.apply(manifest("snapshot", NAME=name, CLAIM=claim))
-        self.wait_for_snapshot("volumesnapshot", name, began)
-
-    def wait_for_snapshot(self, kind, name, began):
-        def is_ready():
-            status = self.cluster.get(kind, name).get("status", {})
-            return status.get("readyToUse")
-
-        wait_until(name, is_ready)
-        say("snapshot ready", time.monotonic() - began)
 
     def set_groups(self, on):
         """Which is another way to run the driver's pod."""
@@ -383,15 +293,6 @@ class Backups:
             return 200, [(run["Offset"], run["Size"]) for run in json.loads(text)]
 
 
-class Result(unittest.TextTestResult):
-    """Tells of the node when a test fails, before that is cleaned up."""
-
-    def addFailure(self, test, error):
-        super().addFailure(test, error)
-        print(self.failures[-1][1], file=sys.stderr)
-        Test.cluster.tell()
-
-
 def mounted_devices():
     with open("/proc/self/mounts", encoding="utf-8") as file:
         mounts = [line.split() for line in file]
@@ -400,30 +301,6 @@ def mounted_devices():
         for mount in mounts
         if mount[0].startswith("/dev/loop") and mount[1].startswith("/var/lib/kubelet/")
     }
-
-
-def left_on_node():
-    """What volumes were, and nobody uses."""
-    return (
-        [t for t in csi_node.mounts_below("/var/lib/kubelet") if "csi" in t]
-        + list(csi_node.loops_below("/var/lib/kubelet"))
-        + csi_node.servers_below("/var/lib/kubelet")
-        + glob.glob("/var/lib/kubelet/plugins/csi.ramvol.dev/volumes/*")
-        + glob.glob("/var/lib/kubelet/plugins/kubernetes.io/csi/csi.ramvol.dev/*")
-    )
-
-
-def sweep():
-    """Takes away what a test that ended early has left on this machine. Devices are
-    found as long as their processes are there, and unmounted only without: ramvold is
-    gone, for which those would wait."""
-    for device in csi_node.loops_below("/var/lib/kubelet"):
-        subprocess.run(["losetup", "--detach", device], check=False)
-    for pid in csi_node.servers_below("/var/lib/kubelet"):
-        os.kill(pid, signal.SIGKILL)
-    for target in csi_node.mounts_below("/var/lib/kubelet"):
-        subprocess.run(["umount", "--lazy", target], check=False)
-    remove_cgroups()
 
 
 def parse_arguments():
@@ -437,22 +314,6 @@ def parse_arguments():
     parser.add_argument("--bin", required=True, help="what Bazel built")
     parser.add_argument("tests", nargs="*")
     return parser.parse_args()
-
-
-def make_golden_image():
-    """A file system, where the values of the chart say that it is."""
-    os.makedirs("/run/images/files")
-    with open("/run/images/files/file", "w", encoding="utf-8") as file:
-        file.write("golden")
-    command = [
-        "mkfs.ext4",
-        "-q",
-        "-d",
-        "/run/images/files",
-        "/run/images/golden",
-        "64M",
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def make_certificate(folder):
@@ -473,8 +334,8 @@ def chart_values(folder):
     )
 
 
-def install(cluster, options):
-    """As docs/kubernetes.md says, and what the cluster has to have before."""
+def prepare(cluster, options):
+    """What the cluster has to have before the chart is installed."""
     cluster.kubectl("apply", "-f", f"{options.sidecars}/crds")
     for name in "snapshots", "metadata_service":
         cluster.kubectl("apply", "-f", "-", input=manifest(name))
@@ -482,8 +343,6 @@ def install(cluster, options):
     secret = ("secret", "tls", "ramvol-csi-snapshot-metadata-tls")
     files = (f"--cert={cluster.folder}/tls.crt", f"--key={cluster.folder}/tls.key")
     cluster.kubectl(f"--namespace={NAMESPACE}", "create", *secret, *files)
-    values = chart_values(cluster.folder)
-    cluster.helm("install", "ramvol", options.chart, *values, "--wait")
 
 
 def rendered(options, folder):
@@ -502,25 +361,23 @@ def rendered(options, folder):
 def main():
     options = parse_arguments()
     own_machine.enter()
-    folder = tempfile.mkdtemp(prefix="ramvol-cluster.", dir="/run")
+    folder = tempfile.mkdtemp(prefix="ramvol-cluster.", dir=own_machine.FOLDER)
     began = time.monotonic()
     make_certificate(folder)
     found = rendered(options, folder)
     images = Images(folder, options.bin, options.sidecars).make(found)
     say("images made", time.monotonic() - began)
-    cluster = Test.cluster = Cluster(folder, options)
-    Test.command_line = f"{options.bin}/client/cli/ramvol"
-    Test.chart = options.chart
+    cluster = PodTest.cluster = Cluster(folder, options)
+    PodTest.command_line = os.path.abspath(f"{options.bin}/client/cli/ramvol")
+    PodTest.chart = options.chart
+    PodTest.values = chart_values(folder)
     with contextlib.ExitStack() as stack:
         stack.callback(sweep)
         stack.callback(cluster.stop)
         began = time.monotonic()
         cluster.start(images)
         say("cluster ready", time.monotonic() - began)
-        make_golden_image()
-        began = time.monotonic()
-        install(cluster, options)
-        say("ramvol ready", time.monotonic() - began)
+        prepare(cluster, options)
         tests = [f"Test.{name}" for name in options.tests]
         runner = unittest.TextTestRunner(resultclass=Result)
         result = unittest.main(
