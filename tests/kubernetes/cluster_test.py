@@ -18,6 +18,7 @@ import unittest
 
 import own_machine
 from cluster import NODE, Cluster
+from cluster_nodes_test import TwoNodes
 from machine_images import Images
 from pods import HERE, NAMESPACE, PodTest, Result, csi_node, manifest, say, sweep
 from processes import PATIENCE, wait_until
@@ -378,7 +379,12 @@ def main():
         cluster.start(images)
         say("cluster ready", time.monotonic() - began)
         prepare(cluster, options)
-        tests = [f"Test.{name}" for name in options.tests]
+        tests = [
+            f"{each.__name__}.{name}"
+            for each in (Test, TwoNodes)
+            for name in options.tests
+            if hasattr(each, name)
+        ]
         runner = unittest.TextTestRunner(resultclass=Result)
         result = unittest.main(
             argv=["cluster_test", *tests], testRunner=runner, exit=False

@@ -13,7 +13,7 @@ DRIVER_PROGRAMS = "mount umount losetup modprobe setpriv setsid fstrim".split()
 DRIVER_PROGRAMS += "mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs".split()
 DRIVER_PROGRAMS += "mkfs.btrfs btrfs btrfstune".split()
 # What tests' pods run.
-BUSYBOX = "sh cat cmp cp dd df echo rm sleep tail touch".split()
+BUSYBOX = "sh cat cmp cp dd df echo rm sleep sync tail test touch".split()
 # Entrypoints.
 OURS = {"ramvol": "/usr/bin/ramvold", "ramvol-csi": "/usr/bin/ramvol-csi"}
 # The last part of an image's name, and how the stand-in for it is called.
