@@ -141,6 +141,9 @@ absl::Status ControllerService::Create(
     flush_(request.volume_content_source().volume().volume_id());
   }
   const std::string fs_type = parameters->fs_type;
+  // A copy is of what was there at its time, which is not there any more.
+  const bool recreate =
+      parameters->recreate && !request.has_volume_content_source();
   const auto volume = volumes_->Create({.handle = request.name(),
                                         .parameters = *std::move(parameters),
                                         .size = *size,
@@ -151,6 +154,12 @@ absl::Status ControllerService::Create(
                                              volume_context_.end());
   if (!fs_type.empty())
     (*response->mutable_volume_context())["fsType"] = fs_type;
+  if (recreate) {
+    const ParameterMap context =
+        RecreationContext(ToMap(request.parameters()),
+                          static_cast<uint64_t>(volume->size_bytes()));
+    response->mutable_volume_context()->insert(context.begin(), context.end());
+  }
   if (request.has_volume_content_source()) {
     *response->mutable_content_source() = request.volume_content_source();
   }

@@ -132,6 +132,9 @@ std::vector<MetricFamily> CsiMetrics::Collect() const {
   AddCalls(*calls_, &all);
   AddDevices(*attacher_, *volumes_, &all);
   AddCleanUps(volumes_->counts(), &all);
+  all.push_back(metrics::Counter("ramvol_csi_recreated_volumes_total",
+                                 "Lost volumes that were made anew.",
+                                 volumes_->recreated()));
   AddVolumes(watch_->summary(), &all);
   return all;
 }

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "csi.grpc.pb.h"
@@ -46,7 +48,8 @@ std::string Get(const Context& context, const std::string& key) {
   return found == context.end() ? "" : found->second;
 }
 
-Access ToAccess(const VolumeCapability& capability, const Context& context) {
+absl::StatusOr<Access> ToAccess(const VolumeCapability& capability,
+                                const Context& context) {
   const auto& mount = capability.mount();
   Access access;
   access.block = capability.has_block();
@@ -57,6 +60,9 @@ Access ToAccess(const VolumeCapability& capability, const Context& context) {
   access.read_only = IsReadOnly(capability);
   access.exclusive = capability.access_mode().mode() ==
                      VolumeCapability::AccessMode::SINGLE_NODE_SINGLE_WRITER;
+  auto recreate = ParseRecreation({context.begin(), context.end()});
+  if (!recreate.ok()) return recreate.status();
+  access.recreate = *std::move(recreate);
   return access;
 }
 
@@ -79,12 +85,12 @@ grpc::Status NodeService::NodeStageVolume(
     absl::Status valid = CheckCall(id, "staging_target_path", path);
     if (valid.ok()) valid = CheckCapability(request->volume_capability());
     if (!valid.ok()) return valid;
+    const auto access =
+        ToAccess(request->volume_capability(), request->volume_context());
+    if (!access.ok()) return access.status();
     const auto lock = locks_->Take(id);
     if (!lock.ok()) return lock.status();
-    return volumes_->Stage(
-        id, path,
-        ToAccess(request->volume_capability(), request->volume_context()),
-        deadline);
+    return volumes_->Stage(id, path, *access, deadline);
   });
 }
 
@@ -110,9 +116,9 @@ absl::Status NodeService::Publish(
   absl::Status valid = CheckCall(id, "target_path", request.target_path());
   if (valid.ok()) valid = CheckCapability(request.volume_capability());
   if (!valid.ok()) return valid;
-  Access access =
-      ToAccess(request.volume_capability(), request.volume_context());
-  access.read_only_mount = request.readonly();
+  auto access = ToAccess(request.volume_capability(), request.volume_context());
+  if (!access.ok()) return access.status();
+  access->read_only_mount = request.readonly();
   const bool is_inline = Get(request.volume_context(), kEphemeralKey) == "true";
   const auto lock = locks_->Take(id);
   if (!lock.ok()) return lock.status();
@@ -122,12 +128,12 @@ absl::Status NodeService::Publish(
         /*is_inline=*/true);
     if (!parameters.ok()) return parameters.status();
     return volumes_->PublishInline(id, request.target_path(), *parameters,
-                                   access, deadline);
+                                   *access, deadline);
   }
   valid = CheckPath("staging_target_path", request.staging_target_path());
   if (!valid.ok()) return valid;
   return volumes_->Publish(id, request.staging_target_path(),
-                           request.target_path(), access, deadline);
+                           request.target_path(), *access, deadline);
 }
 
 grpc::Status NodeService::NodePublishVolume(

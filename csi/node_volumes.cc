@@ -81,6 +81,22 @@ bool IsClone(const v1::Volume& volume) { return !volume.source().empty(); }
 
 }  // namespace
 
+absl::StatusOr<v1::Volume> NodeVolumes::FindOrRecreate(
+    const std::string& handle, const Access& access) {
+  absl::StatusOr<v1::Volume> volume = volumes_->Find(handle);
+  if (!absl::IsNotFound(volume.status()) || !access.recreate.has_value()) {
+    return volume;
+  }
+  volume =
+      volumes_->Create({.handle = handle,
+                        .parameters = *access.recreate,
+                        .size = {.required_bytes = access.recreate->size_bytes},
+                        .source = "",
+                        .ephemeral_target = ""});
+  if (volume.ok()) counts_.Add(Counter::kRecreated, 1);
+  return volume;
+}
+
 absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
                                                 bool read_only,
                                                 absl::Time deadline) {
@@ -121,7 +137,7 @@ absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
 absl::Status NodeVolumes::Stage(const std::string& handle,
                                 const std::string& staging,
                                 const Access& access, absl::Time deadline) {
-  const auto volume = volumes_->Find(handle);
+  const auto volume = FindOrRecreate(handle, access);
   if (!volume.ok()) return volume.status();
   return EnsureStaged(*volume, staging, access, deadline).status();
 }
@@ -239,7 +255,7 @@ absl::Status NodeVolumes::Publish(const std::string& handle,
                                   const std::string& staging,
                                   const std::string& target,
                                   const Access& access, absl::Time deadline) {
-  const auto volume = volumes_->Find(handle);
+  const auto volume = FindOrRecreate(handle, access);
   if (!volume.ok()) return volume.status();
   // Does nothing if it is staged. Devices may have been lost since, or taken
   // for a remnant.

@@ -33,6 +33,8 @@ struct Access {
   bool read_only_mount = false;
   // No other pod may have it.
   bool exclusive = false;
+  // What the volume is made of if the node has lost it; nullopt: it is not.
+  std::optional<Parameters> recreate;
 };
 
 // Of a file system's bytes and inodes, or of a device's bytes alone.
@@ -70,7 +72,8 @@ class NodeVolumes {
 
   // Attaches the volume, and mounts its file system at `staging` unless it is
   // wanted as a block device. Makes the file system in a new volume, gives one
-  // in a clone a name of its own, and lets it grow to the volume's size.
+  // in a clone a name of its own, and lets it grow to the volume's size. A
+  // volume that the node has lost is made anew, if `access` says of what.
   //
   // NOT_FOUND: there is no such volume. ALREADY_EXISTS: something else is
   // mounted there. FAILED_PRECONDITION: the volume holds another file system,
@@ -121,14 +124,18 @@ class NodeVolumes {
   std::vector<std::string> CleanUp(absl::Time deadline);
   // All together so far.
   CleanUpCounts counts() const;
+  // Volumes that were made anew so far.
+  uint64_t recreated() const { return counts_.Sum(Counter::kRecreated); }
   // Of volumes that were no devices before.
   DurationHistogram::Snapshot attach_times() const {
     return attach_times_.Get();
   }
 
  private:
-  enum class Counter { kDevice, kInlineVolume, kFailure, kCount };
+  enum class Counter { kDevice, kInlineVolume, kFailure, kRecreated, kCount };
 
+  absl::StatusOr<v1::Volume> FindOrRecreate(const std::string& handle,
+                                            const Access& access);
   absl::StatusOr<std::string> Attach(const v1::Volume& volume, bool read_only,
                                      absl::Time deadline);
   absl::Status Mount(const v1::Volume& volume, const std::string& device,

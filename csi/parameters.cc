@@ -1,7 +1,9 @@
 #include "csi/parameters.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,6 +19,9 @@ namespace ramvol::csi_driver {
 namespace {
 
 constexpr char kKubernetesPrefix[] = "csi.storage.k8s.io/";
+// Of parameters in a context, which has other entries, too.
+constexpr char kRecreatePrefix[] = "recreate/";
+constexpr char kRecreateSize[] = "recreate/size";
 
 absl::Status Wrong(const std::string& name, const std::string& value,
                    const std::string& accepted) {
@@ -90,6 +95,14 @@ absl::Status SetClass(const std::string& value, Parameters* out) {
   return absl::OkStatus();
 }
 
+absl::Status SetWhenLost(const std::string& value, Parameters* out) {
+  if (value != "fail" && value != "recreate") {
+    return Wrong("whenLost", value, "fail or recreate");
+  }
+  out->recreate = value == "recreate";
+  return absl::OkStatus();
+}
+
 absl::Status SetParameter(const std::string& name, const std::string& value,
                           bool is_inline, Parameters* out) {
   if (name == "allocator") return SetAllocator(value, &out->allocator);
@@ -106,6 +119,8 @@ absl::Status SetParameter(const std::string& name, const std::string& value,
   }
   // Whoever writes a pod would name any.
   if (name == "class" && !is_inline) return SetClass(value, out);
+  // An inline volume is made whenever its pod begins.
+  if (name == "whenLost" && !is_inline) return SetWhenLost(value, out);
   if (name == "image") {
     out->image = value;
     return absl::OkStatus();
@@ -113,8 +128,8 @@ absl::Status SetParameter(const std::string& name, const std::string& value,
   return absl::InvalidArgumentError(absl::StrCat(
       "parameter ", name,
       " is unknown; there are allocator, zstdLevel, mergeZstdLevel, minFrame, "
-      "maxFrame, memoryLimit, fsType, image, class and, for inline volumes, "
-      "size"));
+      "maxFrame, memoryLimit, fsType, image, class, whenLost and, for inline "
+      "volumes alone, size"));
 }
 
 }  // namespace
@@ -133,6 +148,35 @@ absl::StatusOr<Parameters> ParseParameters(const ParameterMap& map,
     if (!set.ok()) return set;
   }
   return parameters;
+}
+
+ParameterMap RecreationContext(const ParameterMap& map, uint64_t size_bytes) {
+  ParameterMap context = {{kRecreateSize, absl::StrCat(size_bytes)}};
+  for (const auto& [name, value] : map) {
+    if (absl::StartsWith(name, kKubernetesPrefix)) continue;
+    context[kRecreatePrefix + name] = value;
+  }
+  return context;
+}
+
+absl::StatusOr<std::optional<Parameters>> ParseRecreation(
+    const ParameterMap& context) {
+  const auto size = context.find(kRecreateSize);
+  if (size == context.end()) return std::nullopt;
+  ParameterMap map;
+  for (const auto& [name, value] : context) {
+    if (name == kRecreateSize || !absl::StartsWith(name, kRecreatePrefix)) {
+      continue;
+    }
+    map[name.substr(sizeof(kRecreatePrefix) - 1)] = value;
+  }
+  absl::StatusOr<Parameters> parameters =
+      ParseParameters(map, /*is_inline=*/false);
+  if (!parameters.ok()) return parameters.status();
+  const absl::Status set =
+      SetSize(kRecreateSize, size->second, &parameters->size_bytes);
+  if (!set.ok()) return set;
+  return *std::move(parameters);
 }
 
 absl::Status CheckNoParameters(const ParameterMap& map) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,6 +31,8 @@ struct Parameters {
   std::string image;
   // "class", for metrics, or "".
   std::string class_name;
+  // "whenLost": a volume that its node lost is made anew.
+  bool recreate = false;
   // "size" of inline volumes; 0: the default.
   uint64_t size_bytes = 0;
 
@@ -41,13 +44,21 @@ using ParameterMap = std::map<std::string, std::string>;
 
 // Takes the names allocator, zstdLevel, mergeZstdLevel, minFrame, maxFrame,
 // memoryLimit, fsType and image; for an inline volume size as well, for others
-// class. Names that begin with "csi.storage.k8s.io/" belong to Kubernetes and
-// are ignored.
+// class and whenLost. Names that begin with "csi.storage.k8s.io/" belong to
+// Kubernetes and are ignored.
 //
 // INVALID_ARGUMENT names the parameter, its value and what is accepted.
 // ramvold checks the rest.
 absl::StatusOr<Parameters> ParseParameters(const ParameterMap& map,
                                            bool is_inline);
+
+// What the context of a volume, which Kubernetes keeps, holds so that the
+// volume can be made anew: `map`, of which `parameters` are, and its size.
+ParameterMap RecreationContext(const ParameterMap& map, uint64_t size_bytes);
+// The parameters in a context; nullopt if it has none, since the volume is not
+// to be made anew. INVALID_ARGUMENT as above.
+absl::StatusOr<std::optional<Parameters>> ParseRecreation(
+    const ParameterMap& context);
 
 // Of snapshots, which have no parameters but Kubernetes' own. INVALID_ARGUMENT
 // names another one.

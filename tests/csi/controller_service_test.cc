@@ -115,6 +115,28 @@ TEST_F(ControllerServiceTest, BadRequestsSayWhatIsWrong) {
   EXPECT_THAT(Listed(0, &token), IsEmpty());
 }
 
+TEST_F(ControllerServiceTest, WhatMakesAVolumeAnewIsInItsContext) {
+  CreateVolumeRequest request = New("v");
+  EXPECT_EQ(Call(&Controller::CreateVolume, request)
+                ->volume()
+                .volume_context()
+                .count("recreate/size"),
+            0u);
+  (*request.mutable_parameters())["whenLost"] = "recreate";
+  const auto volume = Call(&Controller::CreateVolume, request);
+  ASSERT_THAT(volume, IsOk());
+  const auto& context = volume->volume().volume_context();
+  EXPECT_EQ(context.at("recreate/size"),
+            std::to_string(volume->volume().capacity_bytes()));
+  EXPECT_EQ(context.at("recreate/whenLost"), "recreate");
+  // A copy would not be one any more.
+  request.set_name("copy");
+  request.mutable_volume_content_source()->mutable_volume()->set_volume_id("v");
+  const auto copy = Call(&Controller::CreateVolume, request);
+  ASSERT_THAT(copy, IsOk());
+  EXPECT_EQ(copy->volume().volume_context().count("recreate/size"), 0u);
+}
+
 TEST_F(ControllerServiceTest, VolumesForOtherNodesAreRefused) {
   CreateVolumeRequest request = New("v");
   auto& requirement = *request.mutable_accessibility_requirements();

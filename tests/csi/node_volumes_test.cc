@@ -228,6 +228,35 @@ TEST_F(NodeVolumesTest, AnInlineVolumeEndsWhenItIsUnpublished) {
   EXPECT_THAT(attacher_.List(), IsEmpty());
 }
 
+TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
+  const auto parameters = ParseParameters(
+      {{"whenLost", "recreate"}, {"class", "scratch"}}, /*is_inline=*/false);
+  ASSERT_THAT(parameters, IsOk());
+  Access access;
+  access.recreate = *parameters;
+  access.recreate->size_bytes = 2 * kMib;
+  // One that is there stays as it is.
+  ASSERT_THAT(Stage(access), IsOk());
+  ASSERT_THAT(Publish(target_, access), IsOk());
+  EXPECT_EQ(node_.recreated(), 0u);
+  EXPECT_EQ(world_.volumes().Find("v")->size_bytes(), kMib);
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+  // ramvold restarted without its state.
+  ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+  attacher_.Kill("v");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kNotFound, HasSubstr("\"v\"")));
+  EXPECT_THAT(Publish(target_), StatusIs(StatusCode::kNotFound, _));
+  ASSERT_THAT(Stage(access), IsOk());
+  ASSERT_THAT(Publish(target_, access), IsOk());
+  EXPECT_EQ(node_.recreated(), 1u);
+  const auto volume = world_.volumes().Find("v");
+  ASSERT_THAT(volume, IsOk());
+  EXPECT_EQ(volume->size_bytes(), 2 * kMib);
+  EXPECT_EQ(LabelOf(*volume, label::kClass), "scratch");
+  EXPECT_EQ(LabelOf(*volume, label::kEphemeral), "");
+  EXPECT_EQ(Formatted(), "ext4");
+}
+
 TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
   ASSERT_THAT(Stage(), IsOk());
   world_.CreateVolume("forgotten", kMib);

@@ -63,11 +63,41 @@ TEST(ParametersTest, AMemoryLimitCanBeAShare) {
             INT64_MAX / 2 - 100);
 }
 
+TEST(ParametersTest, AContextHasWhatMakesTheVolumeAnew) {
+  const ParameterMap map = {{"whenLost", "recreate"},
+                            {"fsType", "xfs"},
+                            {"class", "scratch"},
+                            {"csi.storage.k8s.io/pv/name", "x"}};
+  ParameterMap context = RecreationContext(map, 3 * kGib);
+  context["attach"] = "nbd";
+  context["fsType"] = "xfs";
+  const auto parameters = ParseRecreation(context);
+  ASSERT_THAT(parameters, IsOk());
+  ASSERT_TRUE(parameters->has_value());
+  EXPECT_EQ((*parameters)->size_bytes, 3 * kGib);
+  EXPECT_EQ((*parameters)->fs_type, "xfs");
+  EXPECT_EQ((*parameters)->class_name, "scratch");
+  EXPECT_TRUE((*parameters)->recreate);
+  // Of volumes that fail when they are lost.
+  const auto none = ParseRecreation({{"attach", "nbd"}, {"fsType", "xfs"}});
+  ASSERT_THAT(none, IsOk());
+  EXPECT_FALSE(none->has_value());
+  for (const char* wrong : {"recreate/size", "recreate/none"}) {
+    context[wrong] = "much";
+    EXPECT_THAT(
+        ParseRecreation(context),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("parameter")));
+    context.erase(wrong);
+    context["recreate/size"] = "1Gi";
+  }
+}
+
 TEST(ParametersTest, ErrorsNameParameterAndValue) {
   for (const auto& [name, value] : ParameterMap{{"allocator", "unspecified"},
                                                 {"zstdLevel", "fast"},
                                                 {"minFrame", "1Mi"},
                                                 {"memoryLimit", "0%"},
+                                                {"whenLost", "retry"},
                                                 {"fsType", "ntfs"}}) {
     EXPECT_THAT(ParseParameters({{name, value}}, /*is_inline=*/false),
                 StatusIs(absl::StatusCode::kInvalidArgument,
