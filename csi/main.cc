@@ -4,15 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
@@ -21,43 +17,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/door_stats.h"
-#include "base/metrics/endpoint.h"
-#include "base/metrics/process_metrics.h"
 #include "base/program.h"
-#include "base/ticker.h"
-#include "client/attach/nbd_connection.h"
-#include "client/attach/nbd_endpoint.h"
-#include "client/attach/nbd_netlink.h"
-#include "client/client.h"
 #include "client/options.h"
 #include "client/server_address.h"
-#include "csi/calls.h"
+#include "csi/choose_attacher.h"
 #include "csi/command.h"
-#include "csi/controller_service.h"
-#include "csi/csi_metrics.h"
-#include "csi/device_attacher.h"
-#include "csi/file_system.h"
-#include "csi/fuse_attacher.h"
+#include "csi/driver.h"
 #include "csi/fuse_process.h"
-#include "csi/group_controller_service.h"
-#include "csi/group_snapshots.h"
-#include "csi/identity_service.h"
 #include "csi/init.h"
-#include "csi/mounter.h"
-#include "csi/nbd_attacher.h"
-#include "csi/node_cgroup.h"
-#include "csi/node_service.h"
-#include "csi/node_volumes.h"
-#include "csi/snapshot_metadata_service.h"
-#include "csi/volume_locks.h"
-#include "csi/volume_watch.h"
 #include "csi/volumes.h"
-#include "grpcpp/security/server_credentials.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
 
 ABSL_FLAG(std::string, endpoint, "unix:/run/ramvol-csi/csi.sock",
           "The Unix socket of the services: unix:PATH or unix://PATH.");
@@ -129,12 +98,6 @@ constexpr char kUsage[] =
 // Calls to ramvold wait so long for it. Kubernetes repeats what fails.
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(2);
 constexpr absl::Duration kCallTimeout = absl::Seconds(20);
-constexpr absl::Duration kNbdTimeout = absl::Seconds(10);
-constexpr absl::Duration kTrimTimeout = absl::Minutes(1);
-// How often conditions are looked at: often enough to be told before a memory
-// limit is reached, mostly.
-constexpr absl::Duration kWatchInterval = absl::Seconds(10);
-constexpr absl::Duration kCleanUpTimeout = absl::Minutes(1);
 
 // The flag's value, or else the environment's, or else "".
 std::string Value(const absl::Flag<std::string>& flag, const char* variable) {
@@ -199,60 +162,6 @@ absl::Status MakeFolders(const std::string& path) {
   }
 }
 
-absl::StatusOr<NbdEndpoint> FindNbd(const Client& client,
-                                    const std::string& server,
-                                    const std::string& flag) {
-  if (!flag.empty()) return ParseNbdEndpoint(flag);
-  const auto info = client.GetServerInfo();
-  if (!info.ok()) return info.status();
-  auto chosen = ChooseNbdEndpoint(
-      {info->nbd_addresses().begin(), info->nbd_addresses().end()}, server);
-  if (chosen.ok()) chosen->tls = info->nbd_tls();
-  return chosen;
-}
-
-// How volumes are attached, and why in this way.
-struct Attaching {
-  std::unique_ptr<DeviceAttacher> attacher;
-  std::string reason;
-};
-
-// What a container's end is to the processes that serve files; "" where there
-// is no container.
-std::string TellContainersEnd(bool was_init) {
-  constexpr char kEndsWith[] = "; devices end with this container: ";
-  if (was_init) {
-    return absl::StrCat(kEndsWith, "it has process numbers of its own");
-  }
-  if (!IsInContainerOfNode()) return "";
-  const absl::Status outlives = CheckNodeCgroup();
-  if (outlives.ok()) return "; devices outlive this container";
-  return absl::StrCat(kEndsWith, std::string(outlives.message()));
-}
-
-std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
-                                             const std::string& server) {
-  NbdWorld world;
-  world.open_netlink = OpenNbdNetlink;
-  world.dead_connection_timeout = absl::GetFlag(FLAGS_reconnect_timeout);
-  world.cpus =
-      std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  world.connect =
-      [client, server, nbd = absl::GetFlag(FLAGS_nbd)](
-          const std::string& name) -> absl::StatusOr<NbdConnection> {
-    const auto endpoint = FindNbd(client, server, nbd);
-    if (!endpoint.ok()) return endpoint.status();
-    return NbdConnection::Open(*endpoint, name, kNbdTimeout);
-  };
-  world.find_uid =
-      [client](const std::string& name) -> absl::StatusOr<std::string> {
-    const auto volume = client.GetVolume(name);
-    if (!volume.ok()) return volume.status();
-    return volume->uid();
-  };
-  return std::make_unique<NbdAttacher>(std::move(world));
-}
-
 // This program, also after another version was put in its place.
 std::string OwnPath() {
   char path[PATH_MAX];
@@ -293,60 +202,38 @@ int ServeFile(Program& program) {
   Program::ExitAtOnce(code);
 }
 
-absl::StatusOr<Attaching> ChooseAttaching(const Client& client,
-                                          const std::string& server,
-                                          CommandRunner* commands,
-                                          const Mounter* mounter,
-                                          bool was_init) {
+absl::StatusOr<AttachWay> AttachWayFromFlags() {
   const std::string flag = absl::GetFlag(FLAGS_attach);
-  if (flag != "auto" && flag != "nbd" && flag != "fuse") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--attach is \"", flag, "\"; give auto, nbd or fuse"));
-  }
-  const absl::Status driver = OpenNbdNetlink().status();
-  if (flag == "nbd" || (flag == "auto" && driver.ok())) {
-    auto attacher = MakeNbdAttacher(client, server);
-    attacher->KeepAll();
-    return Attaching{std::move(attacher), flag == "nbd"
-                                              ? "--attach=nbd"
-                                              : "the kernel's nbd driver is "
-                                                "loaded"};
-  }
-  const std::string why =
-      flag == "fuse"
-          ? "--attach=fuse"
-          : absl::StrCat("no nbd driver: ", std::string(driver.message()));
-  return Attaching{
-      std::make_unique<FuseAttacher>(
-          commands, mounter, absl::GetFlag(FLAGS_state_dir), ServeCommand()),
-      why + TellContainersEnd(was_init)};
+  if (flag == "auto") return AttachWay::kAuto;
+  if (flag == "nbd") return AttachWay::kNbd;
+  if (flag == "fuse") return AttachWay::kFuse;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--attach is \"", flag, "\"; give auto, nbd or fuse"));
 }
 
-// Null when --metrics_listen is not given.
-absl::StatusOr<std::unique_ptr<metrics::Endpoint>> StartMetrics(
-    std::shared_ptr<CsiMetrics> metrics, DoorStats* door) {
-  const std::string address = absl::GetFlag(FLAGS_metrics_listen);
-  if (address.empty()) return nullptr;
-  return metrics::Endpoint::Start(
-      address,
-      {std::make_shared<metrics::ProcessMetrics>(), std::move(metrics)},
-      [] { return std::string(); }, door);
-}
-
-// Null with --trim_interval=0.
-std::unique_ptr<Ticker> StartTrimmer(const NodeVolumes* volumes) {
-  const absl::Duration interval = absl::GetFlag(FLAGS_trim_interval);
-  if (interval <= absl::ZeroDuration()) return nullptr;
-  return std::make_unique<Ticker>(
-      interval, [volumes] { volumes->TrimAll(absl::Now() + kTrimTimeout); });
-}
-
-std::unique_ptr<grpc::Server> Serve(const std::string& endpoint,
-                                    const std::vector<grpc::Service*>& all) {
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort(endpoint, grpc::InsecureServerCredentials());
-  for (grpc::Service* const service : all) builder.RegisterService(service);
-  return builder.BuildAndStart();
+absl::StatusOr<DriverOptions> OptionsFromFlags(bool was_init) {
+  auto client = ClientOptionsFromFlags();
+  if (!client.ok()) return client.status();
+  auto volumes = VolumesOptionsFromFlags();
+  if (!volumes.ok()) return volumes.status();
+  const auto way = AttachWayFromFlags();
+  if (!way.ok()) return way.status();
+  auto endpoint = EndpointFromFlags();
+  if (!endpoint.ok()) return endpoint.status();
+  DriverOptions options;
+  options.client = *std::move(client);
+  options.volumes = *std::move(volumes);
+  options.attach = {.way = *way,
+                    .server = options.client.server,
+                    .nbd = absl::GetFlag(FLAGS_nbd),
+                    .reconnect_timeout = absl::GetFlag(FLAGS_reconnect_timeout),
+                    .state_dir = absl::GetFlag(FLAGS_state_dir),
+                    .serve_command = ServeCommand(),
+                    .was_init = was_init};
+  options.endpoint = *std::move(endpoint);
+  options.trim_interval = absl::GetFlag(FLAGS_trim_interval);
+  options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  return options;
 }
 
 int Run(Program& program, bool was_init) {
@@ -357,73 +244,21 @@ int Run(Program& program, bool was_init) {
       "reconnect_timeout", absl::GetFlag(FLAGS_reconnect_timeout));
   if (!valid.ok()) return program.Fail(valid);
   if (!absl::GetFlag(FLAGS_serve_file).empty()) return ServeFile(program);
-  const auto client_options = ClientOptionsFromFlags();
-  if (!client_options.ok()) return program.Fail(client_options.status());
-  auto volumes_options = VolumesOptionsFromFlags();
-  if (!volumes_options.ok()) return program.Fail(volumes_options.status());
-  const auto endpoint = EndpointFromFlags();
-  if (!endpoint.ok()) return program.Fail(endpoint.status());
-  const absl::Status folders = MakeFolders(absl::GetFlag(FLAGS_state_dir));
+  auto options = OptionsFromFlags(was_init);
+  if (!options.ok()) return program.Fail(options.status());
+  const absl::Status folders = MakeFolders(options->attach.state_dir);
   if (!folders.ok()) return program.Fail(folders);
 
   program.Prepare();
-  const Client client(*client_options);
-  const Volumes volumes(client, *std::move(volumes_options));
-  SystemCommands commands;
-  const Mounter mounter(&commands);
-  const FileSystems file_systems(&commands);
-  const auto attaching = ChooseAttaching(client, client_options->server,
-                                         &commands, &mounter, was_init);
-  if (!attaching.ok()) return program.Fail(attaching.status());
-  DeviceAttacher* const attacher = attaching->attacher.get();
-  NodeVolumes node_volumes(&volumes, attacher, &mounter, &file_systems);
-  for (const std::string& line :
-       node_volumes.CleanUp(absl::Now() + kCleanUpTimeout)) {
-    program.Log("cleaned up: " + line);
-  }
-
-  Calls calls;
-  VolumeLocks locks;
-  IdentityService identity(&calls);
-  const auto flush = [&node_volumes](const std::string& handle) {
-    node_volumes.Flush(handle);
+  options->cleaned_up = [&program](const std::string& what) {
+    program.Log("cleaned up: " + what);
   };
-  ControllerService controller(
-      &volumes, &locks, &calls,
-      {{"attach", attacher->way()}, {"attachReason", attaching->reason}},
-      flush);
-  const GroupSnapshots groups(&volumes);
-  GroupControllerService group_controller(&groups, &locks, &calls, flush);
-  SnapshotMetadataService metadata(&volumes, &calls);
-  NodeService node(volumes.node_id(), &node_volumes, &locks, &calls);
-  DoorStats door;
-  VolumeWatch watch(&volumes, attacher);
-  watch.Look();
-  const auto metrics = StartMetrics(
-      std::make_shared<CsiMetrics>(&calls, attacher, &node_volumes, &watch),
-      &door);
-  if (!metrics.ok()) return program.Fail(metrics.status());
-  const auto trimmer = StartTrimmer(&node_volumes);
-  const Ticker watcher(kWatchInterval, [&watch] { watch.Look(); });
-  const auto server = Serve(
-      *endpoint, {&identity, &controller, &group_controller, &metadata, &node});
-  if (server == nullptr) {
-    return program.Fail(
-        absl::UnavailableError(absl::StrCat("cannot listen on ", *endpoint)));
-  }
-  std::string ready =
-      absl::StrCat("csi ", *endpoint, "; server ", client_options->server,
-                   "; attach ", attacher->way(), " (", attaching->reason, ")");
-  if (*metrics != nullptr) {
-    absl::StrAppend(&ready, "; metrics ", (*metrics)->url());
-  }
-  program.PrintReady(ready);
+  const auto driver = Driver::Start(*options);
+  if (!driver.ok()) return program.Fail(driver.status());
+  program.PrintReady((*driver)->description());
   program.WaitForStopSignal();
   const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
-  program.Stop(drain_timeout, [&] {
-    server->Shutdown(absl::ToChronoTime(absl::Now() + drain_timeout));
-    server->Wait();
-  });
+  program.Stop(drain_timeout, [&] { (*driver)->Shutdown(drain_timeout); });
   return EXIT_SUCCESS;
 }
 

@@ -1,0 +1,96 @@
+#include "csi/choose_attacher.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/attach/nbd_connection.h"
+#include "client/attach/nbd_endpoint.h"
+#include "client/attach/nbd_netlink.h"
+#include "csi/fuse_attacher.h"
+#include "csi/nbd_attacher.h"
+#include "csi/node_cgroup.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+constexpr absl::Duration kNbdTimeout = absl::Seconds(10);
+
+absl::StatusOr<NbdEndpoint> FindNbd(const Client& client,
+                                    const std::string& server,
+                                    const std::string& given) {
+  if (!given.empty()) return ParseNbdEndpoint(given);
+  const auto info = client.GetServerInfo();
+  if (!info.ok()) return info.status();
+  auto chosen = ChooseNbdEndpoint(
+      {info->nbd_addresses().begin(), info->nbd_addresses().end()}, server);
+  if (chosen.ok()) chosen->tls = info->nbd_tls();
+  return chosen;
+}
+
+std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
+                                             const AttachOptions& options) {
+  NbdWorld world;
+  world.open_netlink = OpenNbdNetlink;
+  world.dead_connection_timeout = options.reconnect_timeout;
+  world.cpus =
+      std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  world.connect =
+      [client, server = options.server, nbd = options.nbd](
+          const std::string& name) -> absl::StatusOr<NbdConnection> {
+    const auto endpoint = FindNbd(client, server, nbd);
+    if (!endpoint.ok()) return endpoint.status();
+    return NbdConnection::Open(*endpoint, name, kNbdTimeout);
+  };
+  world.find_uid =
+      [client](const std::string& name) -> absl::StatusOr<std::string> {
+    const auto volume = client.GetVolume(name);
+    if (!volume.ok()) return volume.status();
+    return volume->uid();
+  };
+  return std::make_unique<NbdAttacher>(std::move(world));
+}
+
+// What a container's end is to the processes that serve files; "" where there
+// is no container.
+std::string TellContainersEnd(bool was_init) {
+  constexpr char kEndsWith[] = "; devices end with this container: ";
+  if (was_init) {
+    return absl::StrCat(kEndsWith, "it has process numbers of its own");
+  }
+  if (!IsInContainerOfNode()) return "";
+  const absl::Status outlives = CheckNodeCgroup();
+  if (outlives.ok()) return "; devices outlive this container";
+  return absl::StrCat(kEndsWith, std::string(outlives.message()));
+}
+
+}  // namespace
+
+ChosenAttacher ChooseAttacher(const Client& client,
+                              const AttachOptions& options,
+                              CommandRunner* commands, const Mounter* mounter) {
+  const absl::Status driver = OpenNbdNetlink().status();
+  if (options.way == AttachWay::kNbd ||
+      (options.way == AttachWay::kAuto && driver.ok())) {
+    auto attacher = MakeNbdAttacher(client, options);
+    attacher->KeepAll();
+    return {std::move(attacher), options.way == AttachWay::kNbd
+                                     ? "--attach=nbd"
+                                     : "the kernel's nbd driver is loaded"};
+  }
+  const std::string why =
+      options.way == AttachWay::kFuse
+          ? "--attach=fuse"
+          : absl::StrCat("no nbd driver: ", std::string(driver.message()));
+  return {std::make_unique<FuseAttacher>(commands, mounter, options.state_dir,
+                                         options.serve_command),
+          why + TellContainersEnd(options.was_init)};
+}
+
+}  // namespace ramvol::csi_driver
