@@ -135,20 +135,18 @@ class TwoNodes(PodTest):
         self.assertEqual(text, "kept\n")
 
     def test_a_node_that_restarts(self):
-        """Its pods stay where they are, and say what they lack, until they are deleted.
-        One with an inline volume begins anew."""
+        """Its pods stay where they are. Those with an inline volume, or one that is made
+        anew, begin anew; others say what they lack, until they are deleted."""
         self.start_deployments()
         self.second.lose()
         self.come_back()
-        wait_until("an inline volume", lambda: len(self.volumes(self.second)) == 1)
-        scratch = self.pod_of("scratch")["metadata"]["name"]
-        self.wait_for_loss("scratch", f"{scratch}-files")
+        wait_until("new volumes", lambda: len(self.volumes(self.second)) == 2)
+        for app in "scratch", "inline":
+            read = ("exec", f"deployment/{app}", "--", "cat", "/files/file")
+            wait_until(app, lambda read=read: self.cluster.kubectl(*read) == "used\n")
+            self.assertTrue(self.runs_on(app, self.second))
         self.wait_for_loss("keeper", "files")
         self.cluster.kubectl("delete", "pods", "--all", "--wait")
-        nodes = self.cluster.nodes
-        wait_until(
-            "scratch", lambda: any(self.runs_on("scratch", node) for node in nodes)
-        )
         self.assertFalse(self.runs_on("keeper", self.second))
 
     def wait_for_loss(self, app, claim):
