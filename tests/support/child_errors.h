@@ -26,14 +26,14 @@ class ChildErrors {
   void Collect() const { dup2(fd_, STDERR_FILENO); }
 
   // In the parent, once the child has ended: shows what it wrote, and fails if
-  // a sanitizer wrote there.
+  // that is the beginning of a report, by a sanitizer, a check or a signal.
   void ExpectNoReport() const {
     std::string text(static_cast<size_t>(lseek(fd_, 0, SEEK_END)), '\0');
     EXPECT_EQ(pread(fd_, text.data(), text.size(), 0),
               static_cast<ssize_t>(text.size()));
     if (!text.empty()) std::fprintf(stderr, "%s", text.c_str());
     EXPECT_THAT(text, ::testing::Not(::testing::ContainsRegex(
-                          "Sanitizer: |runtime error: ")));
+                          "Sanitizer:|runtime error: |check failed: |SIG")));
   }
 
  private:

@@ -24,6 +24,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/memory/kill_point.h"
 #include "tests/server/engine/support/shm_dir.h"
+#include "tests/support/child_errors.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
@@ -219,15 +220,18 @@ const Call kCalls[] = {
 
 // Runs `act` in a process of its own. Whether it was killed.
 bool IsKilled(const std::function<void()>& act) {
+  const testing::ChildErrors errors;
   const pid_t child = fork();
   RAMVOL_CHECK(child >= 0);
   if (child == 0) {
+    errors.Collect();
     act();
     KillAtPointForTest(-1);
     _exit(0);
   }
   int status = 0;
   RAMVOL_CHECK(waitpid(child, &status, 0) == child);
+  errors.ExpectNoReport();
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
   RAMVOL_CHECK(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
   return killed;

@@ -14,6 +14,7 @@
 #include "server/saves/save_dir.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/server/saves/save_fixture.h"
+#include "tests/support/child_errors.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
@@ -56,8 +57,10 @@ std::map<std::string, std::string> Wanted(int n) {
 // generation `n`, and saved; killed at step `kill_at` of the save. Returns
 // whether it was killed.
 bool SaveAndDie(const std::string& path, int n, int kill_at) {
+  const testing::ChildErrors errors;
   const pid_t pid = fork();
   if (pid == 0) {
+    errors.Collect();
     int step = 0;
     auto dir = SaveDir::Open(path, [&] {
       if (step++ == kill_at) kill(getpid(), SIGKILL);
@@ -69,6 +72,7 @@ bool SaveAndDie(const std::string& path, int n, int kill_at) {
   }
   int status = 0;
   EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  errors.ExpectNoReport();
   if (WIFSIGNALED(status)) return true;
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
   return false;
@@ -115,8 +119,10 @@ TEST(SaveKillTest, AKilledRestoreBeginsAnew) {
   engine::ShmDir state;
   const std::string path = dir.path() + "/saves";
   ASSERT_FALSE(SaveAndDie(path, 3, -1));
+  const testing::ChildErrors errors;
   const pid_t pid = fork();
   if (pid == 0) {
+    errors.Collect();
     auto saves = SaveDir::Open(path);
     TestVolumes volumes(uint64_t{256} << 20, state.path());
     int calls = 0;
@@ -128,6 +134,7 @@ TEST(SaveKillTest, AKilledRestoreBeginsAnew) {
   }
   int status = 0;
   EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  errors.ExpectNoReport();
   EXPECT_TRUE(WIFSIGNALED(status));
   TestVolumes volumes(uint64_t{256} << 20, state.path());
   EXPECT_EQ(volumes.engine().recovered().volumes, 0u);

@@ -413,6 +413,8 @@ class KilledProcessTest : public ArenaRecoveryTest {
         const Piece piece = slot;
         std::atomic_ref<uint32_t>(slot.bytes).store(0);
         Free(piece);
+        // Only the child knows.
+        if (HasFailure()) _exit(1);
         continue;
       }
       std::vector<Piece> added;
@@ -435,12 +437,22 @@ class KilledProcessTest : public ArenaRecoveryTest {
     if (child == 0) {
       errors.Collect();
       ClaimAll();
+      if (HasFailure()) _exit(1);
       Work();
     }
-    while (*done < until) sched_yield();
-    ASSERT_EQ(kill(child, SIGKILL), 0);
-    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    int status = 0;
+    pid_t ended = 0;
+    while (*done < until && ended == 0) {
+      sched_yield();
+      ended = waitpid(child, &status, WNOHANG);
+    }
+    if (ended == 0) {
+      ASSERT_EQ(kill(child, SIGKILL), 0);
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+    }
     errors.ExpectNoReport();
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        << "the process ended by itself: " << status;
   }
 
   std::vector<Piece> ClaimAll() {
