@@ -2,6 +2,7 @@
 node, and one more node if wanted. Everything is below one folder, or in folders that only
 the node has (own_machine)."""
 
+import contextlib
 import glob
 import json
 import os
@@ -195,11 +196,14 @@ class Cluster:
             _tell(path)
 
     def stop(self):
-        for node in self.nodes[1:]:
-            node.lose()
-        self._programs.end("kube-scheduler", "kube-controller-manager")
-        self.nodes[0].stop()
-        self._programs.end("kube-apiserver", "etcd")
+        with contextlib.ExitStack() as steps:  # The last one first.
+            steps.callback(self._programs.end, "kube-apiserver", "etcd")
+            steps.callback(self.nodes[0].stop)
+            steps.callback(
+                self._programs.end, "kube-scheduler", "kube-controller-manager"
+            )
+            for node in self.nodes[1:]:
+                steps.callback(node.lose)
 
 
 def _tell(path, size=3000):

@@ -379,6 +379,8 @@ def main():
         cluster.start(images)
         say("cluster ready", time.monotonic() - began)
         prepare(cluster, options)
+        for name in options.tests:
+            assert hasattr(Test, name) or hasattr(TwoNodes, name), f"no test {name}"
         tests = [
             f"{each.__name__}.{name}"
             for each in (Test, TwoNodes)

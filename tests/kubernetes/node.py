@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 
+import pods
 from processes import PATIENCE, Programs, wait_until
 
 KUBELET = {
@@ -137,11 +138,16 @@ class Node:
 
     def lose(self):
         """The node, at once. Its devices go as well, which they would with its kernel."""
-        volumes = f"{self.machine.root}/var/lib/kubelet/plugins/csi.ramvol.dev/volumes"
+        volumes = f"{pods.KUBELET}/plugins/csi.ramvol.dev/volumes"
         devices = []
-        for note in glob.glob(f"{volumes}/*.loop"):
-            with open(note, encoding="ascii") as file:
-                devices.append(file.read())
+        for note in glob.glob(f"{self.machine.root}{volumes}/*.loop"):
+            with contextlib.suppress(FileNotFoundError):
+                with open(note, encoding="ascii") as file:
+                    device = file.read()
+                # A note may be out of date, and its device somebody else's.
+                name = os.path.basename(note).removesuffix(".loop")
+                if pods.csi_node.backing_file(device) in ("/", f"{volumes}/{name}"):
+                    devices.append(device)
         self.machine.end()
         for device in devices:
             subprocess.run(["losetup", "--detach", device], check=False)

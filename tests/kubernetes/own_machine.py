@@ -119,7 +119,9 @@ class Another:
         """At once, with all of its processes and mounts."""
         if self._unshare is None:
             return
-        os.kill(int(self.process), signal.SIGKILL)
+        if self.process:
+            os.kill(int(self.process), signal.SIGKILL)
+        self._unshare.kill()
         self._unshare.wait()
         self._unshare.stdout.close()
         self._unshare = None

@@ -192,7 +192,8 @@ def sweep():
     for device in csi_node.loops_below(KUBELET):
         subprocess.run(["losetup", "--detach", device], check=False)
     for pid in csi_node.servers_below(KUBELET):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for target in csi_node.mounts_below(KUBELET):
         subprocess.run(["umount", "--lazy", target], check=False)
     for node in PodTest.cluster.nodes:
