@@ -132,6 +132,7 @@ class Session final : private RequestOwner, private ReplySender::Host {
   void ExecuteStatus(Request& request);
   void ExecuteRead(Request& request);
 
+  // Devices answer at once: mu_ is held.
   uint64_t size_bytes() const override { return device_.size_bytes(); }
   void Finish(Request* request, const absl::Status& status) override
       ABSL_LOCKS_EXCLUDED(mu_);
