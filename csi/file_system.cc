@@ -82,12 +82,13 @@ bool ProbeBtrfs(std::string_view data, FileSystem* found) {
   return true;
 }
 
+absl::Status DeviceError(const std::string& device, int error) {
+  return absl::InternalError(absl::StrCat(device, ": ", std::strerror(error)));
+}
+
 absl::StatusOr<std::string> ReadBeginning(const std::string& device) {
   const int fd = open(device.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return absl::InternalError(
-        absl::StrCat(device, ": ", std::strerror(errno)));
-  }
+  if (fd < 0) return DeviceError(device, errno);
   const absl::Cleanup close_fd = [fd] { close(fd); };
   std::string data(kProbeBytes, '\0');
   size_t size = 0;
@@ -95,10 +96,7 @@ absl::StatusOr<std::string> ReadBeginning(const std::string& device) {
     const ssize_t n = pread(fd, data.data() + size, data.size() - size,
                             static_cast<off_t>(size));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      return absl::InternalError(
-          absl::StrCat(device, ": ", std::strerror(errno)));
-    }
+    if (n < 0) return DeviceError(device, errno);
     if (n == 0) break;
     size += static_cast<size_t>(n);
   }
@@ -107,17 +105,19 @@ absl::StatusOr<std::string> ReadBeginning(const std::string& device) {
 }
 
 Command MakeCommand(const std::string& type, const std::string& device,
-                    uint64_t bytes) {
-  if (type == "xfs") return {"mkfs.xfs", "-q", "-f", "-K", device};
-  if (type == "btrfs") return {"mkfs.btrfs", "-q", "-f", "-K", device};
-  // The device reads as zero, so inode tables need no zeroing.
-  Command command = {"mkfs.ext4",
-                     "-q",
-                     "-F",
-                     "-m",
-                     "0",
-                     "-E",
-                     "nodiscard,assume_storage_prezeroed=1"};
+                    bool is_zero, uint64_t bytes) {
+  if (type == "xfs" || type == "btrfs") {
+    Command command = {absl::StrCat("mkfs.", type), "-q", "-f"};
+    if (is_zero) command.emplace_back("-K");
+    command.push_back(device);
+    return command;
+  }
+  Command command = {"mkfs.ext4", "-q", "-F", "-m", "0"};
+  // Then inode tables need no zeroing.
+  if (is_zero) {
+    command.insert(command.end(),
+                   {"-E", "nodiscard,assume_storage_prezeroed=1"});
+  }
   if (bytes >= kMinBytesForJournal) {
     command.insert(command.end(), {"-J", kExt4Journal});
   }
@@ -153,11 +153,20 @@ uint64_t FileSystems::DeviceBytes(const std::string& device) const {
   return bytes;
 }
 
+absl::Status FileSystems::WriteBack(const std::string& device) const {
+  const int fd = open(device.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return DeviceError(device, errno);
+  const absl::Cleanup close_fd = [fd] { close(fd); };
+  if (fsync(fd) != 0) return DeviceError(device, errno);
+  return absl::OkStatus();
+}
+
 absl::Status FileSystems::Make(const std::string& type,
-                               const std::string& device,
+                               const std::string& device, bool is_zero,
                                absl::Time deadline) const {
   return commands_
-      ->Output(MakeCommand(type, device, DeviceBytes(device)), deadline)
+      ->Output(MakeCommand(type, device, is_zero, DeviceBytes(device)),
+               deadline)
       .status();
 }
 

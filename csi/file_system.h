@@ -38,10 +38,13 @@ class FileSystems {
   // 0 when the device cannot be opened.
   uint64_t DeviceBytes(const std::string& device) const;
 
-  // Makes a file system, with options for a device that is sparse and reads as
-  // zero: nothing is trimmed, nothing is zeroed, now or later.
+  // Writes what is in the device's cache to it. INTERNAL when that fails.
+  absl::Status WriteBack(const std::string& device) const;
+
+  // Makes a file system. In a device that `is_zero`, so that it reads as zero
+  // everywhere, nothing is trimmed, and nothing is zeroed, now or later.
   absl::Status Make(const std::string& type, const std::string& device,
-                    absl::Time deadline) const;
+                    bool is_zero, absl::Time deadline) const;
   // Repairs what a loss of the device left, as far as that is safe. INTERNAL
   // when a person has to.
   absl::Status Check(const std::string& type, const std::string& device,

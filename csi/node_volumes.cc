@@ -79,6 +79,16 @@ Usage MakeUsage(uint64_t unit, uint64_t total, uint64_t free,
 
 bool IsClone(const v1::Volume& volume) { return !volume.source().empty(); }
 
+bool IsWritable(const v1::Volume& volume, const Access& access) {
+  return !access.read_only && !volume.read_only();
+}
+
+// What a device holds, by the type that was found there.
+std::string Describe(const std::string& type) {
+  if (type.empty()) return "nothing";
+  return type == "unknown" ? "unknown data" : type;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Volume> NodeVolumes::FindOrRecreate(
@@ -151,6 +161,12 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
     const auto mount = mounter_->Find(staging);
     if (*staged && mount.has_value()) return mount->source;
   }
+  // What is written from now on is somebody's.
+  if (access.block && IsWritable(volume, access) &&
+      !LabelOf(volume, label::kFormatting).empty()) {
+    const auto noted = volumes_->Relabel(volume, {{label::kFormatting, ""}});
+    if (!noted.ok()) return noted.status();
+  }
   auto device = Attach(volume, access.read_only, deadline);
   if (!device.ok() || access.block) return device;
   const absl::Status mounted =
@@ -159,40 +175,68 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
   return device;
 }
 
+absl::StatusOr<FileSystem> NodeVolumes::Look(const v1::Volume& volume,
+                                             const std::string& device) const {
+  absl::StatusOr<FileSystem> found = file_systems_->Probe(device);
+  if (!found.ok() || !found->type.empty()) return found;
+  const absl::Status written = file_systems_->WriteBack(device);
+  if (!written.ok()) return written;
+  const absl::StatusOr<bool> empty = volumes_->HoldsNothing(volume);
+  if (!empty.ok()) return empty.status();
+  if (!*empty) found->type = "unknown";
+  return found;
+}
+
+absl::StatusOr<FileSystem> NodeVolumes::Format(const v1::Volume& volume,
+                                               const std::string& device,
+                                               const std::string& type,
+                                               absl::Time deadline) {
+  const bool begun = !LabelOf(volume, label::kFormatting).empty();
+  const auto noted = volumes_->Relabel(volume, {{label::kFormatting, type}});
+  if (!noted.ok()) return noted.status();
+  const absl::Status made =
+      file_systems_->Make(type, device, /*is_zero=*/!begun, deadline);
+  if (!made.ok()) return made;
+  const auto done = volumes_->Relabel(
+      *noted, {{label::kFormatting, ""}, {label::kFormatted, type}});
+  if (!done.ok()) return done.status();
+  return FileSystem{.type = type, .size_bytes = UINT64_MAX};
+}
+
 absl::StatusOr<FileSystem> NodeVolumes::Prepare(const v1::Volume& volume,
                                                 const std::string& device,
                                                 const Access& access,
                                                 absl::Time deadline) {
-  absl::StatusOr<FileSystem> found = file_systems_->Probe(device);
+  absl::StatusOr<FileSystem> found = Look(volume, device);
   if (!found.ok()) return found;
-  const bool writable = !access.read_only && !volume.read_only();
-  const std::string formatted = LabelOf(volume, label::kFormatted);
-  // Until that is noted, nobody has had the volume: what there is is the half
-  // of a file system.
-  const bool ours = !LabelOf(volume, label::kHandle).empty() &&
-                    !IsClone(volume) && formatted.empty();
-  if (writable && (ours || found->type.empty())) {
-    const std::string type =
-        access.fs_type.empty() ? kDefaultFileSystem : access.fs_type;
-    absl::Status made = file_systems_->Make(type, device, deadline);
-    if (made.ok()) made = volumes_->MarkFormatted(volume, type);
-    if (!made.ok()) return made;
-    return FileSystem{.type = type, .size_bytes = UINT64_MAX};
+  const bool writable = IsWritable(volume, access);
+  const bool formatted = !LabelOf(volume, label::kFormatted).empty();
+  // What there is then is the half of a file system, which nobody has had.
+  const bool begun = !formatted && !LabelOf(volume, label::kFormatting).empty();
+  if (writable && (begun || (!formatted && found->type.empty()))) {
+    return Format(volume, device,
+                  access.fs_type.empty() ? kDefaultFileSystem : access.fs_type,
+                  deadline);
   }
-  if (found->type.empty() || found->type == "unknown" ||
+  if (begun || found->type.empty() || found->type == "unknown" ||
       (!access.fs_type.empty() && found->type != access.fs_type)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "volume \"", HandleOf(volume), "\" holds ",
-        found->type.empty() ? "nothing" : found->type, ", not ",
+        begun ? "half a file system" : Describe(found->type), ", not ",
         access.fs_type.empty() ? "a known file system" : access.fs_type));
   }
   if (!writable) return found;
-  absl::Status ready = file_systems_->Check(found->type, device, deadline);
-  if (ready.ok() && IsClone(volume) && formatted.empty()) {
-    ready = file_systems_->Rename(found->type, device, deadline);
-    if (ready.ok()) ready = volumes_->MarkFormatted(volume, found->type);
-  }
+  const absl::Status ready =
+      file_systems_->Check(found->type, device, deadline);
   if (!ready.ok()) return ready;
+  if (IsClone(volume) && !formatted) {
+    const absl::Status renamed =
+        file_systems_->Rename(found->type, device, deadline);
+    if (!renamed.ok()) return renamed;
+    const auto noted =
+        volumes_->Relabel(volume, {{label::kFormatted, found->type}});
+    if (!noted.ok()) return noted.status();
+  }
   return found;
 }
 
@@ -208,7 +252,7 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
       MountOptionsFor(prepared->type, IsClone(volume));
   options.insert(options.end(), access.mount_options.begin(),
                  access.mount_options.end());
-  const bool writable = !access.read_only && !volume.read_only();
+  const bool writable = IsWritable(volume, access);
   if (!writable) options.push_back("ro");
   const absl::Status mounted =
       mounter_->MountDevice(device, target, prepared->type, options, deadline);

@@ -144,6 +144,14 @@ class NodeVolumes {
   absl::StatusOr<FileSystem> Prepare(const v1::Volume& volume,
                                      const std::string& device,
                                      const Access& access, absl::Time deadline);
+  // Probe, but what has data beyond the beginning is "unknown", not "".
+  absl::StatusOr<FileSystem> Look(const v1::Volume& volume,
+                                  const std::string& device) const;
+  // Makes a file system in a volume that is empty, or that this was begun in.
+  absl::StatusOr<FileSystem> Format(const v1::Volume& volume,
+                                    const std::string& device,
+                                    const std::string& type,
+                                    absl::Time deadline);
   // Whether the file system is mounted there and works; unmounts one whose
   // device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,

@@ -22,6 +22,9 @@ inline constexpr char kSource[] = "csi-source";
 inline constexpr char kGroup[] = "csi-group";
 // The file system that the driver has made in the volume, or found in a clone.
 inline constexpr char kFormatted[] = "csi-formatted";
+// The one that it is making in a volume that was empty: what the volume holds
+// is nobody's.
+inline constexpr char kFormatting[] = "csi-formatting";
 // Of an inline volume: where it is published. It ends there.
 inline constexpr char kEphemeral[] = "csi-ephemeral";
 // The StorageClass, as its parameter "class" says it.

@@ -326,14 +326,28 @@ absl::StatusOr<std::vector<v1::Snapshot>> Volumes::ListSnapshots() const {
   return all;
 }
 
-absl::Status Volumes::MarkFormatted(const v1::Volume& volume,
-                                    const std::string& type) const {
+absl::StatusOr<v1::Volume> Volumes::Relabel(
+    const v1::Volume& volume,
+    const std::vector<std::pair<const char*, std::string>>& labels) const {
   v1::UpdateVolumeRequest request;
   request.set_name(volume.name());
-  *request.mutable_volume()->mutable_labels() = volume.labels();
-  (*request.mutable_volume()->mutable_labels())[label::kFormatted] = type;
+  auto& all = *request.mutable_volume()->mutable_labels();
+  all = volume.labels();
+  for (const auto& [key, value] : labels) {
+    if (value.empty()) {
+      all.erase(key);
+    } else {
+      all[key] = value;
+    }
+  }
   request.mutable_update_mask()->add_paths("labels");
-  return client_.UpdateVolume(request).status();
+  return client_.UpdateVolume(request);
+}
+
+absl::StatusOr<bool> Volumes::HoldsNothing(const v1::Volume& volume) const {
+  const auto stats = client_.StatVolume(volume.name());
+  if (!stats.ok()) return stats.status();
+  return stats->logical_bytes() == 0 && stats->restoring_bytes() == 0;
 }
 
 }  // namespace ramvol::csi_driver

@@ -85,9 +85,14 @@ class Volumes {
   absl::StatusOr<std::vector<v1::Volume>> List() const;
   absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots() const;
 
-  // Notes that the volume holds a file system of this type.
-  absl::Status MarkFormatted(const v1::Volume& volume,
-                             const std::string& type) const;
+  // Sets labels of the volume, or takes those away that are to be "". The
+  // others stay.
+  absl::StatusOr<v1::Volume> Relabel(
+      const v1::Volume& volume,
+      const std::vector<std::pair<const char*, std::string>>& labels) const;
+  // Whether all of it is a hole. What devices have in their caches is not in it
+  // yet.
+  absl::StatusOr<bool> HoldsNothing(const v1::Volume& volume) const;
 
   // What new volumes may promise: what is left of the memory limit, times the
   // over-commit unless they reserve their memory.

@@ -115,12 +115,14 @@ absl::StatusOr<std::string> FakeAttacher::Attach(const DeviceVolume& volume,
   if (!failure_.ok()) return failure_;
   AttachedDevice& device = devices_[volume.name];
   if (device.alive && device.uid == volume.uid) return device.device;
+  const bool replaced = !device.uid.empty() && device.uid != volume.uid;
   device = {.name = volume.name,
             .uid = volume.uid,
             .device = absl::StrCat(folder_, "/dev-", volume.name),
             .alive = true};
   // What is in it stays, as it does in the volume.
-  std::ofstream(device.device, std::ios::app).close();
+  const auto mode = replaced ? std::ios::trunc : std::ios::app;
+  std::ofstream(device.device, mode | std::ios::out).close();
   if (truncate(device.device.c_str(), kProbeBytes) != 0) {
     return absl::InternalError(device.device);
   }

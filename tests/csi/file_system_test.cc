@@ -24,14 +24,15 @@ absl::Time Later() { return absl::Now() + absl::Minutes(2); }
 
 // The beginning of a file with a file system of this size, as the driver makes
 // it.
-std::string Made(const std::string& type, uint64_t bytes) {
+std::string Made(const std::string& type, uint64_t bytes, bool is_zero) {
   const char* const folder = getenv("TEST_TMPDIR");
   const std::string path = absl::StrCat(folder, "/", type, bytes);
   SystemCommands commands;
   EXPECT_THAT(
       commands.Output({"truncate", "-s", absl::StrCat(bytes), path}, Later()),
       IsOk());
-  EXPECT_THAT(FileSystems(&commands).Make(type, path, Later()), IsOk());
+  EXPECT_THAT(FileSystems(&commands).Make(type, path, is_zero, Later()),
+              IsOk());
   std::ifstream file(path);
   std::string data(kProbeBytes, '\0');
   file.read(data.data(), kProbeBytes);
@@ -42,11 +43,14 @@ TEST(FileSystemTest, FindsWhatItMakes) {
   setenv("PATH", absl::StrCat(getenv("PATH"), ":/usr/sbin:/sbin").c_str(), 1);
   for (const std::string type : {"ext4", "xfs", "btrfs"}) {
     for (const uint64_t mib : {512, 20480}) {
-      const FileSystem found = ProbeFileSystem(Made(type, mib << 20));
-      EXPECT_EQ(found.type, type);
-      // A whole number of its units.
-      EXPECT_LE(found.size_bytes, mib << 20);
-      EXPECT_GT(found.size_bytes, (mib - 1) << 20);
+      for (const bool is_zero : {true, false}) {
+        const FileSystem found =
+            ProbeFileSystem(Made(type, mib << 20, is_zero));
+        EXPECT_EQ(found.type, type);
+        // A whole number of its units.
+        EXPECT_LE(found.size_bytes, mib << 20);
+        EXPECT_GT(found.size_bytes, (mib - 1) << 20);
+      }
     }
   }
 }
@@ -60,7 +64,7 @@ TEST(FileSystemTest, ZerosAreNoFileSystemAndOtherBytesAreUnknown) {
 }
 
 TEST(FileSystemTest, HalfASuperBlockIsUnknown) {
-  const std::string ext4 = Made("ext4", uint64_t{16} << 20);
+  const std::string ext4 = Made("ext4", uint64_t{16} << 20, true);
   EXPECT_EQ(ProbeFileSystem(ext4.substr(0, 2047)).type, "unknown");
   EXPECT_EQ(ProbeFileSystem("XFSB").type, "unknown");
   std::string absurd = ext4;

@@ -49,6 +49,14 @@ std::string NewFolder() {
   return folder;
 }
 
+// The beginning of a device that holds this.
+std::string Ext4() {
+  std::string data(2048, '\0');
+  data[1024 + 56] = '\x53';
+  data[1024 + 57] = '\xef';
+  return data;
+}
+
 Access Block() {
   Access access;
   access.block = true;
@@ -77,11 +85,12 @@ class NodeVolumesTest : public ::testing::Test {
   absl::Status Publish(const std::string& target, const Access& access = {}) {
     return node_.Publish("v", staging_, target, access, Later());
   }
-  std::string Formatted() {
+  std::string LabelOfV(const char* key) {
     const auto volume = world_.volumes().Find("v");
     EXPECT_THAT(volume, IsOk());
-    return LabelOf(*volume, label::kFormatted);
+    return volume.ok() ? LabelOf(*volume, key) : "";
   }
+  std::string Formatted() { return LabelOfV(label::kFormatted); }
   void WriteToDevice(const std::string& name, const std::string& data) {
     std::ofstream(absl::StrCat(folder_, "/dev-", name)) << data;
   }
@@ -121,10 +130,71 @@ TEST_F(NodeVolumesTest, AHalfMadeFileSystemIsMadeAnew) {
   commands_.Fail("mkfs.ext4");
   EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, HasSubstr("mkfs.ext4")));
   EXPECT_EQ(Formatted(), "");
+  EXPECT_EQ(LabelOfV(label::kFormatting), "ext4");
   WriteToDevice("v", "the half of a file system");
+  world_.Write("v", 0, "the half of a file system");
+  Access read_only;
+  read_only.read_only = true;
+  EXPECT_THAT(Stage(read_only), StatusIs(StatusCode::kFailedPrecondition,
+                                         HasSubstr("holds half")));
   commands_.Fail("mkfs.ext4", false);
+  commands_.Taken();
   EXPECT_THAT(Stage(), IsOk());
   EXPECT_EQ(Formatted(), "ext4");
+  EXPECT_EQ(LabelOfV(label::kFormatting), "");
+  // The device is not all zeros then.
+  EXPECT_THAT(commands_.Taken(),
+              Contains(AllOf(HasSubstr("mkfs.ext4"),
+                             Not(HasSubstr("assume_storage_prezeroed")))));
+}
+
+// As a pod that had it as a block device may have done, or people with ramvol.
+TEST_F(NodeVolumesTest, WhatSomebodyWroteIsNeverFormatted) {
+  // Beyond what is looked at to see of which type it is.
+  world_.Write("v", kMib / 2, "data");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
+                                HasSubstr("holds unknown data")));
+  WriteToDevice("v", "no file system that is known");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
+                                HasSubstr("holds unknown data")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  WriteToDevice("v", Ext4());
+  EXPECT_THAT(Stage(), IsOk());
+  EXPECT_THAT(commands_.Taken(), Not(Contains(HasSubstr("mkfs"))));
+}
+
+TEST_F(NodeVolumesTest, ABlockDeviceIsNoHalfMadeFileSystem) {
+  commands_.Fail("mkfs.ext4");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, _));
+  ASSERT_THAT(Stage(Block()), IsOk());
+  EXPECT_EQ(LabelOfV(label::kFormatting), "");
+  WriteToDevice("v", "data");
+  world_.Write("v", 0, "data");
+  commands_.Fail("mkfs.ext4", false);
+  commands_.Taken();
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
+                                HasSubstr("holds unknown data")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(NodeVolumesTest, WhatIsEmptyIsFormattedWhoeverMadeIt) {
+  v1::CreateVolumeRequest request;
+  request.set_name("people");
+  request.set_size_bytes(kMib);
+  ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
+  EXPECT_THAT(node_.Stage("people", folder_ + "/p", {}, Later()), IsOk());
+  request.set_name("clone");
+  request.set_source("v");
+  ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
+  EXPECT_THAT(node_.Stage("clone", folder_ + "/c", {}, Later()), IsOk());
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(HasSubstr("mkfs.ext4"), HasSubstr("mount"),
+                          HasSubstr("mkfs.ext4"), HasSubstr("mount")));
+  world_.Write("v", kMib / 2, "data");
+  request.set_name("full");
+  ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
+  EXPECT_THAT(node_.Stage("full", folder_ + "/f", {}, Later()),
+              StatusIs(StatusCode::kFailedPrecondition, _));
 }
 
 TEST_F(NodeVolumesTest, WhatWasFormattedIsNeverFormattedAgain) {
@@ -134,6 +204,10 @@ TEST_F(NodeVolumesTest, WhatWasFormattedIsNeverFormattedAgain) {
   commands_.Taken();
   EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
                                 HasSubstr("holds unknown")));
+  // Not even if its content is gone.
+  WriteToDevice("v", "");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
+                                HasSubstr("holds nothing")));
   EXPECT_THAT(commands_.Taken(), IsEmpty());
 }
 

@@ -267,14 +267,28 @@ TEST_F(VolumesTest, SnapshotsAreOfTheVolumeThatWasNamed) {
   EXPECT_THAT(volumes().DeleteSnapshot("Snap"), IsOk());
 }
 
-TEST_F(VolumesTest, MarkFormattedKeepsTheOtherLabels) {
+TEST_F(VolumesTest, RelabelKeepsTheOtherLabels) {
   const auto made = volumes().Create(New("v", kMib));
   ASSERT_THAT(made, IsOk());
-  ASSERT_THAT(volumes().MarkFormatted(*made, "xfs"), IsOk());
+  const auto begun = volumes().Relabel(*made, {{label::kFormatting, "xfs"}});
+  ASSERT_THAT(begun, IsOk());
+  EXPECT_EQ(LabelOf(*begun, label::kFormatting), "xfs");
+  ASSERT_THAT(volumes().Relabel(*begun, {{label::kFormatting, ""},
+                                         {label::kFormatted, "xfs"}}),
+              IsOk());
   const auto found = volumes().Find("v");
   ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->labels().count(label::kFormatting), 0u);
   EXPECT_EQ(LabelOf(*found, label::kFormatted), "xfs");
   EXPECT_EQ(LabelOf(*found, label::kHandle), "v");
+}
+
+TEST_F(VolumesTest, OneByteIsNotNothing) {
+  const auto made = volumes().Create(New("v", kMib));
+  ASSERT_THAT(made, IsOk());
+  EXPECT_EQ(volumes().HoldsNothing(*made).value_or(false), true);
+  world_.Write("v", kMib - 1, "x");
+  EXPECT_EQ(volumes().HoldsNothing(*made).value_or(true), false);
 }
 
 // Over a connection that says what the test wants.
