@@ -1,6 +1,7 @@
 #include "csi/mounter.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <cstddef>
 #include <optional>
@@ -70,13 +71,27 @@ std::string RealPath(const std::string& path) {
   return result;
 }
 
+// Whether both are there and have the same device number.
+bool IsSameDevice(const std::string& a, const std::string& b) {
+  struct stat of_a = {};
+  struct stat of_b = {};
+  return stat(a.c_str(), &of_a) == 0 && stat(b.c_str(), &of_b) == 0 &&
+         (S_ISBLK(of_a.st_mode) || S_ISCHR(of_a.st_mode)) &&
+         (of_a.st_mode & S_IFMT) == (of_b.st_mode & S_IFMT) &&
+         of_a.st_rdev == of_b.st_rdev;
+}
+
 }  // namespace
 
-bool Mount::Holds(std::string_view device) const {
+bool Mount::Holds(const std::string& device) const {
   if (source == device) return true;
-  const size_t slash = device.rfind('/');
-  return fs_type == "devtmpfs" && slash != std::string_view::npos &&
-         root == device.substr(slash);
+  if (fs_type == "devtmpfs") {
+    const size_t slash = device.rfind('/');
+    return slash != std::string::npos && root == device.substr(slash);
+  }
+  // As /dev is where a node is itself a container, such as kind's. Nothing else
+  // is looked at, since a network's file system may not answer.
+  return fs_type == "tmpfs" && IsSameDevice(target, device);
 }
 
 std::vector<Mount> ParseMounts(std::string_view mountinfo) {

@@ -25,7 +25,7 @@ struct Mount {
   bool read_only = false;
 
   // Whether a file system in this device, or the device itself, is mounted.
-  bool Holds(std::string_view device) const;
+  bool Holds(const std::string& device) const;
 };
 
 // Reads the format of /proc/self/mountinfo. Lines that it does not understand

@@ -39,6 +39,24 @@ TEST(ParseMountsTest, KnowsWhichDeviceIsMounted) {
   EXPECT_FALSE(mounts[0].Holds("/dev/loop3"));
 }
 
+// A device that every machine has stands for one with blocks.
+TEST(ParseMountsTest, KnowsADeviceWhereDevIsAnyTmpfs) {
+  const std::vector<Mount> mounts = ParseMounts(
+      "38 21 0:99 /loop4 /dev/null rw - tmpfs tmpfs rw\n"
+      "39 21 0:99 / /dev rw - tmpfs tmpfs rw\n"
+      "40 21 0:98 /loop4 /dev/null rw - nfs server:/ rw\n");
+  ASSERT_EQ(mounts.size(), 3);
+  EXPECT_TRUE(mounts[0].Holds("/dev/null"));
+  EXPECT_TRUE(mounts[0].Holds("/proc/self/root/dev/null"));
+  EXPECT_FALSE(mounts[0].Holds("/dev/zero"));
+  EXPECT_FALSE(mounts[0].Holds("/dev/loop4"));
+  EXPECT_FALSE(mounts[0].Holds("/none"));
+  EXPECT_FALSE(mounts[0].Holds(""));
+  EXPECT_FALSE(mounts[1].Holds("/dev/null"));
+  EXPECT_FALSE(mounts[1].Holds("/dev"));
+  EXPECT_FALSE(mounts[2].Holds("/dev/null"));
+}
+
 TEST(ParseMountsTest, NothingIsNothing) {
   EXPECT_TRUE(ParseMounts("").empty());
   EXPECT_TRUE(ParseMounts(" - - - \n\n").empty());
