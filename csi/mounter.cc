@@ -135,12 +135,16 @@ absl::Status Mounter::Bind(const std::string& source, const std::string& target,
   absl::Status bound =
       commands_->Output({"mount", "--bind", source, target}, deadline).status();
   if (!bound.ok() || !read_only) return bound;
-  bound =
-      commands_->Output({"mount", "-o", "remount,bind,ro", target}, deadline)
-          .status();
+  bound = MakeReadOnly(target, deadline);
   // What is left, the next try or Unmount takes away.
   if (!bound.ok()) Unmount(target, deadline).IgnoreError();
   return bound;
+}
+
+absl::Status Mounter::MakeReadOnly(const std::string& target,
+                                   absl::Time deadline) const {
+  return commands_->Output({"mount", "-o", "remount,bind,ro", target}, deadline)
+      .status();
 }
 
 absl::Status Mounter::Unmount(const std::string& target,

@@ -55,6 +55,10 @@ class Mounter {
   // nothing is mounted there.
   absl::Status Bind(const std::string& source, const std::string& target,
                     bool read_only, absl::Time deadline) const;
+  // Lets nobody write to what is mounted at `target`; elsewhere it stays as it
+  // is.
+  absl::Status MakeReadOnly(const std::string& target,
+                            absl::Time deadline) const;
   // Unmounts everything at `target`, which may be nothing.
   absl::Status Unmount(const std::string& target, absl::Time deadline) const;
 

@@ -341,7 +341,12 @@ absl::Status NodeVolumes::PublishInline(const std::string& handle,
                         .source = "",
                         .ephemeral_target = target});
   if (!volume.ok()) return volume.status();
-  return Stage(handle, target, access, deadline);
+  const absl::Status staged = Stage(handle, target, access, deadline);
+  if (!staged.ok() || !access.read_only_mount) return staged;
+  // Only now, for the file system may have to be made, or to grow, before.
+  const auto mount = mounter_->Find(target);
+  if (mount.has_value() && mount->read_only) return absl::OkStatus();
+  return mounter_->MakeReadOnly(target, deadline);
 }
 
 absl::Status NodeVolumes::Unpublish(const std::string& handle,
@@ -351,11 +356,15 @@ absl::Status NodeVolumes::Unpublish(const std::string& handle,
   if (done.ok()) done = RemoveTarget(target);
   if (!done.ok()) return done;
   const auto volume = volumes_->Find(handle);
-  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
   if (!volume.ok()) {
-    // Only of an inline volume something is left to be done.
-    const bool is_inline = handle.rfind("csi-", 0) == 0;
-    return is_inline ? volume.status() : absl::OkStatus();
+    // Only of an inline volume something is left to be done: no Unstage comes.
+    if (handle.rfind("csi-", 0) != 0) return absl::OkStatus();
+    if (!absl::IsNotFound(volume.status())) return volume.status();
+    // It is lost; its device is not.
+    const std::string name = NameOfHandle(handle);
+    const auto attached = attacher_->Find(name);
+    if (!attached.has_value() || IsInUse(*attached)) return absl::OkStatus();
+    return attacher_->Detach(name, deadline);
   }
   if (LabelOf(*volume, label::kEphemeral).empty()) return absl::OkStatus();
   done = attacher_->Detach(volume->name(), deadline);

@@ -6,6 +6,7 @@ CSI_ATTACH=nbd.
 Arguments: the paths of csi.proto, ramvold, ramvol, ramvol-csi and docs/csi.md."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -395,6 +396,17 @@ class CsiNodeTest(unittest.TestCase):
         for _ in range(2):
             pod.unpublish()
         self.assertFalse(os.path.exists(pod.target))
+        self.assert_clean()
+
+    def test_an_inline_volume_may_be_read_only(self):
+        pod = csi_client.Pod(self.node, self.client, "csi-" + "01234567" * 8)
+        context = {"csi.storage.k8s.io/ephemeral": "true", "size": "300Mi"}
+        for _ in range(2):
+            pod.publish(volume_context=context, readonly=True)
+        with self.assertRaises(OSError) as caught:
+            write_file(f"{pod.target}/file", "x")
+        self.assertEqual(caught.exception.errno, errno.EROFS)
+        pod.unpublish()
         self.assert_clean()
 
     def test_what_the_driver_did_not_make_is_used_but_not_deleted(self):

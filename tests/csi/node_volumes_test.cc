@@ -302,6 +302,42 @@ TEST_F(NodeVolumesTest, AnInlineVolumeEndsWhenItIsUnpublished) {
   EXPECT_THAT(attacher_.List(), IsEmpty());
 }
 
+TEST_F(NodeVolumesTest, AnInlineVolumeMayBeReadOnly) {
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  const auto publish = [&](const Access& access) {
+    return node_.PublishInline("csi-pod", target_, *parameters, access,
+                               Later());
+  };
+  // As after a call that was interrupted before it was made read-only.
+  for (const bool again : {false, true}) {
+    if (again) {
+      ASSERT_THAT(node_.Unpublish("csi-pod", target_, Later()), IsOk());
+      ASSERT_THAT(publish({}), IsOk());
+    }
+    for (int i = 0; i < 2; ++i) ASSERT_THAT(publish(ReadOnly()), IsOk());
+    const auto mount = mounter_.Find(target_);
+    ASSERT_TRUE(mount.has_value());
+    EXPECT_TRUE(mount->read_only);
+  }
+}
+
+TEST_F(NodeVolumesTest, OfALostInlineVolumeNothingStays) {
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  ASSERT_THAT(node_.PublishInline("csi-pod", target_, *parameters, {}, Later()),
+              IsOk());
+  // ramvold restarted without its state.
+  ASSERT_THAT(world_.volumes().Delete("csi-pod", Later()), IsOk());
+  attacher_.Kill(NameOfHandle("csi-pod"));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(node_.Unpublish("csi-pod", target_, Later()), IsOk());
+  }
+  EXPECT_THAT(attacher_.List(), IsEmpty());
+}
+
 TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
   const auto parameters = ParseParameters(
       {{"whenLost", "recreate"}, {"class", "scratch"}}, /*is_inline=*/false);
