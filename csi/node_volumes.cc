@@ -21,7 +21,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/reason.h"
+#include "base/event_log.h"
+#include "base/log_line.h"
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
@@ -102,8 +103,17 @@ absl::StatusOr<v1::Volume> NodeVolumes::FindOrRecreate(
                         .parameters = *access.recreate,
                         .size = {.required_bytes = access.recreate->size_bytes},
                         .source = "",
-                        .ephemeral_target = ""});
-  if (volume.ok()) counts_.Add(Counter::kRecreated, 1);
+                        .ephemeral_target = "",
+                        .recreated = true});
+  if (!volume.ok()) return volume;
+  counts_.Add(Counter::kRecreated, 1);
+  const std::string& image = access.recreate->image;
+  LogEvent(Event::kDataLoss,
+           {.volume = handle,
+            .reason = "recreated",
+            .message = absl::StrCat(
+                "ramvold has no such volume, so it is made anew: ",
+                image.empty() ? "empty" : absl::StrCat("a clone of ", image))});
   return volume;
 }
 

@@ -31,6 +31,8 @@ inline constexpr char kEphemeral[] = "csi-ephemeral";
 inline constexpr char kClass[] = "csi-class";
 // The node whose driver made it.
 inline constexpr char kNode[] = "csi-node";
+// "true": it was made anew in place of one that the node had lost.
+inline constexpr char kRecreated[] = "csi-recreated";
 }  // namespace label
 
 // The name of the volume or snapshot with this handle: the handle itself if it

@@ -215,6 +215,7 @@ absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
   if (!wanted.parameters.class_name.empty()) {
     labels[label::kClass] = wanted.parameters.class_name;
   }
+  if (wanted.recreated) labels[label::kRecreated] = "true";
   if (!wanted.ephemeral_target.empty()) {
     labels[label::kEphemeral] = wanted.ephemeral_target.substr(0, 256);
   }

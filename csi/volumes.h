@@ -43,6 +43,8 @@ struct NewVolume {
   std::string source = {};
   // For an inline volume, where it is to be published.
   std::string ephemeral_target = {};
+  // In place of one that is lost.
+  bool recreated = false;
 };
 
 // Thread-safe. Errors of calls to ramvold come back as they are; UNAVAILABLE

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/event_log.h"
 #include "csi/file_system.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
@@ -39,6 +40,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
+using ::testing::internal::CaptureStderr;
+using ::testing::internal::GetCapturedStderr;
 
 constexpr int64_t kMib = int64_t{1} << 20;
 
@@ -349,6 +352,7 @@ TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
   ASSERT_THAT(Stage(access), IsOk());
   ASSERT_THAT(Publish(target_, access), IsOk());
   EXPECT_EQ(node_.recreated(), 0u);
+  EXPECT_EQ(LabelOfV(label::kRecreated), "");
   EXPECT_EQ(world_.volumes().Find("v")->size_bytes(), kMib);
   ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
   // ramvold restarted without its state.
@@ -356,8 +360,15 @@ TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
   attacher_.Kill("v");
   EXPECT_THAT(Stage(), StatusIs(StatusCode::kNotFound, HasSubstr("\"v\"")));
   EXPECT_THAT(Publish(target_), StatusIs(StatusCode::kNotFound, _));
+  EventLog::OfProcess().Configure({.program = "test"});
+  CaptureStderr();
   ASSERT_THAT(Stage(access), IsOk());
   ASSERT_THAT(Publish(target_, access), IsOk());
+  EventLog::OfProcess().Flush(absl::Seconds(10));
+  EXPECT_THAT(GetCapturedStderr(),
+              HasSubstr("error data_loss volume=v reason=recreated: ramvold "
+                        "has no such volume, so it is made anew: empty"));
+  EXPECT_EQ(LabelOfV(label::kRecreated), "true");
   EXPECT_EQ(node_.recreated(), 1u);
   const auto volume = world_.volumes().Find("v");
   ASSERT_THAT(volume, IsOk());
