@@ -1,5 +1,6 @@
 #include "csi/fuse_file.h"
 
+#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fuse.h>
 #include <poll.h>
@@ -190,7 +191,7 @@ void FuseFile::Handle(const fuse_in_header& in, absl::Span<const char> body) {
     case FUSE_FSYNC:
       return volume_.FlushAsync(Answer(in.unique));
     case FUSE_STATFS:
-      return replies_->SendStruct(in.unique, fuse_statfs_out{});
+      return SendFileSystem(in.unique);
     case FUSE_FLUSH:
     case FUSE_RELEASE:
     case FUSE_DESTROY:
@@ -234,6 +235,17 @@ void FuseFile::SendAttributes(uint64_t unique) {
   answer.attr.mode = S_IFREG | S_IRUSR | S_IWUSR;
   answer.attr.nlink = 1;
   answer.attr.blksize = kPageBytes;
+  replies_->SendStruct(unique, answer);
+}
+
+void FuseFile::SendFileSystem(uint64_t unique) {
+  fuse_statfs_out answer = {};
+  // Since Linux 5.18 a loop device discards in units of bsize, and until 6.9
+  // it discards nothing when that is 0.
+  answer.st.bsize = kPageBytes;
+  answer.st.frsize = kPageBytes;
+  answer.st.blocks = size_bytes_ / kPageBytes;
+  answer.st.namelen = NAME_MAX;
   replies_->SendStruct(unique, answer);
 }
 

@@ -52,6 +52,7 @@ class FuseFile {
   void Handle(const fuse_in_header& in, absl::Span<const char> body);
   void Init(const fuse_in_header& in, absl::Span<const char> body);
   void SendAttributes(uint64_t unique);
+  void SendFileSystem(uint64_t unique);
   void Resize(const fuse_in_header& in, absl::Span<const char> body);
   void Open(const fuse_in_header& in);
   void Read(const fuse_in_header& in, absl::Span<const char> body);
