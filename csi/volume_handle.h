@@ -13,7 +13,8 @@ namespace ramvol::csi_driver {
 // The specification's bound of names and ids.
 inline constexpr size_t kMaxHandleBytes = 128;
 
-// Labels of what the driver made. Only that is listed and deleted.
+// Labels of what the driver made. Only that is listed and deleted. kImage alone
+// is of others.
 namespace label {
 inline constexpr char kHandle[] = "csi-handle";
 // Of a snapshot: the handle of its volume.
@@ -27,6 +28,9 @@ inline constexpr char kFormatted[] = "csi-formatted";
 inline constexpr char kFormatting[] = "csi-formatting";
 // Of an inline volume: where it is published. It ends there.
 inline constexpr char kEphemeral[] = "csi-ephemeral";
+// "true" for a volume or snapshot that inline volumes may clone. Whoever runs
+// ramvold sets it, or ramvol-image, never the driver.
+inline constexpr char kImage[] = "csi-image";
 // The StorageClass, as its parameter "class" says it.
 inline constexpr char kClass[] = "csi-class";
 // The node whose driver made it.

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/reason.h"
@@ -40,6 +41,20 @@ std::string Get(const google::protobuf::Map<std::string, std::string>& labels,
                 const char* key) {
   const auto found = labels.find(key);
   return found == labels.end() ? "" : found->second;
+}
+
+// Whether inline volumes may clone it, which anybody who writes a pod may name.
+template <typename Source>
+bool IsOffered(const Source& source) {
+  return LabelOf(source, label::kImage) == "true";
+}
+
+absl::Status NotOffered(const std::string& image) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "parameter image is \"", image,
+      "\", which is not offered to inline volumes; give one with the label ",
+      label::kImage, "=true, which ramvol set --label gives a volume, and ",
+      "ramvol snapshot create --label a snapshot"));
 }
 
 // Whether a setting that was asked for, if it was, is what it is.
@@ -136,15 +151,25 @@ absl::StatusOr<v1::Snapshot> Volumes::FindSnapshot(
   return snapshot;
 }
 
-absl::StatusOr<std::string> Volumes::ResolveImage(
-    const std::string& image) const {
-  if (absl::StartsWith(image, "@")) return image;
-  const absl::Status volume = client_.GetVolume(image).status();
-  if (volume.ok()) return image;
-  if (!absl::IsNotFound(volume)) return volume;
-  const absl::Status snapshot = client_.GetSnapshot(image).status();
-  if (snapshot.ok()) return "@" + image;
-  if (!absl::IsNotFound(snapshot)) return snapshot;
+absl::StatusOr<std::string> Volumes::ResolveImage(const std::string& image,
+                                                  bool is_inline) const {
+  const bool is_snapshot = absl::StartsWith(image, "@");
+  if (is_snapshot && !is_inline) return image;
+  if (!is_snapshot) {
+    const auto volume = client_.GetVolume(image);
+    if (volume.ok()) {
+      if (is_inline && !IsOffered(*volume)) return NotOffered(image);
+      return image;
+    }
+    if (!absl::IsNotFound(volume.status())) return volume.status();
+  }
+  const std::string name(absl::StripPrefix(image, "@"));
+  const auto snapshot = client_.GetSnapshot(name);
+  if (snapshot.ok()) {
+    if (is_inline && !IsOffered(*snapshot)) return NotOffered(image);
+    return "@" + name;
+  }
+  if (!absl::IsNotFound(snapshot.status())) return snapshot.status();
   return absl::NotFoundError(
       absl::StrCat("this node has no volume and no snapshot \"", image,
                    "\" to clone; import the image first"));
@@ -185,7 +210,8 @@ absl::Status Volumes::CheckRoom(uint64_t bytes, v1::Allocator allocator) const {
 absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
   std::string source = wanted.source;
   if (source.empty() && !wanted.parameters.image.empty()) {
-    auto image = ResolveImage(wanted.parameters.image);
+    auto image =
+        ResolveImage(wanted.parameters.image, !wanted.ephemeral_target.empty());
     if (!image.ok()) return image.status();
     source = *std::move(image);
   }

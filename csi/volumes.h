@@ -67,7 +67,8 @@ class Volumes {
   //
   // ALREADY_EXISTS: there is one of this handle that is different. NOT_FOUND:
   // there is no source. OUT_OF_RANGE: see ChooseSize. RESOURCE_EXHAUSTED: it is
-  // larger than AvailableBytes.
+  // larger than AvailableBytes. FAILED_PRECONDITION: it is inline, and its
+  // image is not offered to everyone who may write a pod (label::kImage).
   absl::StatusOr<v1::Volume> Create(const NewVolume& wanted) const;
   // OK as well when there is none. FAILED_PRECONDITION: it is attached, or not
   // the driver's.
@@ -101,7 +102,9 @@ class Volumes {
   absl::StatusOr<uint64_t> AvailableBytes(v1::Allocator allocator) const;
 
  private:
-  absl::StatusOr<std::string> ResolveImage(const std::string& image) const;
+  // The source that an image is.
+  absl::StatusOr<std::string> ResolveImage(const std::string& image,
+                                           bool is_inline) const;
   absl::StatusOr<uint64_t> SizeOfSource(const std::string& source) const;
   absl::Status CheckRoom(uint64_t bytes, v1::Allocator allocator) const;
 

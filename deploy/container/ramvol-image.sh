@@ -1,8 +1,8 @@
 #!/bin/sh
 # /usr/bin/ramvol-image of the driver's image: sees to it that this node's ramvold, of
 # RAMVOL_SERVER, has the volume NAME, made of FILE, or of what URL leads to, whose SHA-256
-# is SHA256 if that is given. FORMAT is that of `ramvol restore`. Runs until it is
-# stopped, because a node may lose its volumes.
+# is SHA256 if that is given. FORMAT is that of `ramvol restore`. Inline volumes may clone
+# it. Runs until it is stopped, because a node may lose its volumes.
 set -eu
 
 # Fails, and says why, or leaves the file's path in FILE.
@@ -20,6 +20,15 @@ make() {
   echo "volume $NAME is there"
 }
 
+# ramvol-csi clones nothing for an inline volume that has not this label.
+is_offered() {
+  case $(ramvol show "$NAME" --output=json) in
+  *'"csi-image"'*) ;;
+  *) return 1 ;;
+  esac
+}
+offer() { is_offered || ramvol set "$NAME" --label=csi-image=true >/dev/null; }
+
 trap 'exit 0' TERM INT
 while :; do
   pause=60
@@ -27,7 +36,10 @@ while :; do
   if ! ramvol health >/dev/null 2>&1; then
     pause=2
   elif ! ramvol show "$NAME" >/dev/null 2>&1; then
-    make || echo "volume $NAME could not be made; trying again in $pause s" >&2
+    { make && offer; } ||
+      echo "volume $NAME could not be made; trying again in $pause s" >&2
+  else
+    offer || echo "volume $NAME could not be labelled; trying again in $pause s" >&2
   fi
   sleep "$pause" &
   wait $!

@@ -27,6 +27,7 @@ using ::absl::StatusCode;
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
 using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -224,6 +225,48 @@ TEST_F(VolumesTest, ImagesAreVolumesOrSnapshots) {
   EXPECT_EQ(of_volume->size_bytes(), static_cast<int64_t>(kMib));
   EXPECT_THAT(volumes().Create(New("d", 0, {{"image", "none"}})),
               StatusIs(StatusCode::kNotFound, HasSubstr("import the image")));
+}
+
+// Whoever may write a pod names the image of an inline volume.
+TEST_F(VolumesTest, InlineVolumesCloneOnlyWhatIsOffered) {
+  const auto make = [this](const std::string& handle,
+                           const std::string& image) {
+    NewVolume wanted = New(handle, 0, {{"image", image}});
+    wanted.ephemeral_target = "/pods/x";
+    return volumes().Create(wanted).status();
+  };
+  const auto snapshot = [this](const std::string& name,
+                               const std::string& offered) {
+    v1::CreateSnapshotRequest request;
+    request.set_volume("people");
+    request.set_name(name);
+    (*request.mutable_labels())[label::kImage] = offered;
+    ASSERT_THAT(world_.client().CreateSnapshot(request), IsOk());
+  };
+  ASSERT_THAT(volumes().Create(New("claim", kMib)), IsOk());
+  ASSERT_THAT(volumes().CreateSnapshot("claims-snapshot", "claim"), IsOk());
+  MakeForeign("people");
+  snapshot("kept", "false");
+  snapshot("given", "true");
+  for (const std::string image :
+       {"claim", "claims-snapshot", "@claims-snapshot", "people", "kept",
+        "@kept"}) {
+    EXPECT_THAT(make("v", image), StatusIs(StatusCode::kFailedPrecondition,
+                                           AllOf(HasSubstr("\"" + image + "\""),
+                                                 HasSubstr("csi-image=true"))));
+  }
+  EXPECT_THAT(volumes().Find("v"), StatusIs(StatusCode::kNotFound, _));
+  EXPECT_THAT(make("v", "@none"), StatusIs(StatusCode::kNotFound, _));
+  EXPECT_THAT(make("v1", "given"), IsOk());
+  EXPECT_THAT(make("v2", "@given"), IsOk());
+  v1::UpdateVolumeRequest offer;
+  offer.set_name("people");
+  (*offer.mutable_volume()->mutable_labels())[label::kImage] = "true";
+  offer.mutable_update_mask()->add_paths("labels");
+  ASSERT_THAT(world_.client().UpdateVolume(offer), IsOk());
+  EXPECT_THAT(make("v3", "people"), IsOk());
+  // A clone of what is offered is not.
+  EXPECT_THAT(make("v4", "v3"), StatusIs(StatusCode::kFailedPrecondition, _));
 }
 
 TEST_F(VolumesTest, GrowsButNeverShrinks) {
