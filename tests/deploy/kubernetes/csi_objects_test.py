@@ -16,6 +16,7 @@ from csi_sets import CSI_EVERYTHING, CSI_SETS, SNAPSHOTS, driver_of, metadata_of
 from value_sets import DEPLOY, HELM, VALUE_SETS
 
 CSI = ("--show-only=templates/csi/*",)
+PROFILE = "security.openshift.io/csi-ephemeral-volume-profile"
 
 
 class SchemaTest(unittest.TestCase):
@@ -73,9 +74,10 @@ class ObjectsTest(unittest.TestCase):
     def test_driver(self):
         for values in CSI_SETS.values():
             documents = HELM.render(values)
-            spec = find(documents, "CSIDriver", "csi.ramvol.dev")["spec"]
+            found = find(documents, "CSIDriver", "csi.ramvol.dev")
+            self.assertEqual(found["metadata"]["labels"][PROFILE], "restricted")
             self.assertEqual(
-                spec,
+                found["spec"],
                 {
                     "attachRequired": False,
                     "podInfoOnMount": True,
@@ -84,6 +86,12 @@ class ObjectsTest(unittest.TestCase):
                     "storageCapacity": True,
                 },
             )
+
+    def test_no_inline_volumes(self):
+        documents = HELM.render({"csi": {"enabled": True, "inline": False}})
+        found = find(documents, "CSIDriver", "csi.ramvol.dev")
+        self.assertEqual(found["spec"]["volumeLifecycleModes"], ["Persistent"])
+        self.assertNotIn(PROFILE, found["metadata"]["labels"])
 
     def test_one_class_by_default(self):
         documents = HELM.render(CSI_SETS["defaults"])
@@ -319,6 +327,7 @@ class RefusalTest(unittest.TestCase):
             ({"sidecars": {"attacher": {}}}, "attacher"),
             ({"sidecars": {"resizer": {"extraArgs": ["v=5"]}}}, "extraArgs"),
             ({"kubeletDir": "/var/lib/kubelet/"}, "kubeletDir"),
+            ({"inline": "true"}, "inline"),
         ):
             with self.subTest(csi=csi):
                 done = HELM.template({"csi": {"enabled": True, **csi}})
