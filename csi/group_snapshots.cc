@@ -78,7 +78,7 @@ absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::Create(
     labels[label::kHandle] = snapshot.name();
     labels[label::kSource] = handle;
     labels[label::kGroup] = group;
-    labels[label::kNode] = volumes_->node_id().substr(0, 256);
+    labels[label::kNode] = volumes_->node_id();
   }
   return volumes_->client().CreateSnapshots(request);
 }

@@ -31,7 +31,8 @@
 ABSL_FLAG(std::string, endpoint, "unix:/run/ramvol-csi/csi.sock",
           "The Unix socket of the services: unix:PATH or unix://PATH.");
 ABSL_FLAG(std::string, node_id, "",
-          "The name of this node, as Kubernetes has it. Required.");
+          "The name of this node, as Kubernetes has it, of at most 63 "
+          "characters. Required.");
 ABSL_FLAG(std::string, ramvold, "",
           "Where this node's ramvold listens: unix:PATH, HOST or HOST:PORT. "
           "When not given: the environment's RAMVOL_SERVER, or "
@@ -126,16 +127,8 @@ absl::StatusOr<ClientOptions> ClientOptionsFromFlags() {
 absl::StatusOr<VolumesOptions> VolumesOptionsFromFlags() {
   VolumesOptions options = {.node_id = absl::GetFlag(FLAGS_node_id),
                             .overcommit = absl::GetFlag(FLAGS_overcommit)};
-  // As long as a label's value in Kubernetes.
-  if (options.node_id.empty() || options.node_id.size() > 253) {
-    return absl::InvalidArgumentError(
-        "--node_id is required, of at most 253 characters; give the name of "
-        "this node");
-  }
-  if (!(options.overcommit >= 0.1 && options.overcommit <= 1000)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--overcommit is ", options.overcommit, "; give 0.1 to 1000"));
-  }
+  const absl::Status valid = options.Validate();
+  if (!valid.ok()) return valid;
   return options;
 }
 

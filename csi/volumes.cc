@@ -31,6 +31,8 @@ constexpr uint64_t kMaxVolumeBytes =
 // ramvold notices at once that a device was detached, but not before it.
 constexpr absl::Duration kDetachPatience = absl::Seconds(5);
 constexpr absl::Duration kDetachPoll = absl::Milliseconds(10);
+// Of a label's value in Kubernetes.
+constexpr size_t kMaxNodeIdBytes = 63;
 
 absl::Status NoSuch(const std::string& what, const std::string& handle) {
   return absl::NotFoundError(
@@ -88,6 +90,25 @@ absl::Status CheckSame(const v1::Volume& volume,
 }
 
 }  // namespace
+
+absl::Status VolumesOptions::Validate() const {
+  if (node_id.empty()) {
+    return absl::InvalidArgumentError(
+        "--node_id is required; give the name of this node");
+  }
+  if (node_id.size() > kMaxNodeIdBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--node_id is \"", node_id, "\", of ", node_id.size(),
+        " characters; it becomes a label of the node, which Kubernetes bounds "
+        "to ",
+        kMaxNodeIdBytes, ": give the node a shorter name"));
+  }
+  if (!(overcommit >= 0.1 && overcommit <= 1000)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--overcommit is ", overcommit, "; give 0.1 to 1000"));
+  }
+  return absl::OkStatus();
+}
 
 std::string LabelOf(const v1::Volume& volume, const char* key) {
   return Get(volume.labels(), key);
@@ -237,7 +258,7 @@ absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
   request.set_name(NameOfHandle(wanted.handle));
   auto& labels = *request.mutable_labels();
   labels[label::kHandle] = wanted.handle;
-  labels[label::kNode] = options_.node_id.substr(0, 256);
+  labels[label::kNode] = options_.node_id;
   if (!wanted.parameters.class_name.empty()) {
     labels[label::kClass] = wanted.parameters.class_name;
   }
@@ -311,7 +332,7 @@ absl::StatusOr<v1::Snapshot> Volumes::CreateSnapshot(
   auto& labels = *request.mutable_labels();
   labels[label::kHandle] = handle;
   labels[label::kSource] = source_handle;
-  labels[label::kNode] = options_.node_id.substr(0, 256);
+  labels[label::kNode] = options_.node_id;
   return client_.CreateSnapshot(request);
 }
 

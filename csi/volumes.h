@@ -17,9 +17,16 @@
 namespace ramvol::csi_driver {
 
 struct VolumesOptions {
+  // The node's name. The value of the topology's label as well, which
+  // Kubernetes bounds to 63 characters though names may be longer.
   std::string node_id;
-  // Volumes may promise so many times what is left of the memory limit.
+  // Volumes may promise so many times what is left of the memory limit; 0.1 to
+  // 1000.
   double overcommit = 3;
+
+  // INVALID_ARGUMENT names the flag of ramvol-csi, its value and what is
+  // accepted.
+  absl::Status Validate() const;
 };
 
 // What is asked for. 0: nothing.

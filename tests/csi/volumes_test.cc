@@ -1,5 +1,6 @@
 #include "csi/volumes.h"
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -68,6 +69,22 @@ TEST(ChooseSizeTest, TakesWhatIsRequiredInWholeBlocks) {
   }
   EXPECT_THAT(ChooseSize({0, kMib}, 2 * kMib),
               StatusIs(StatusCode::kOutOfRange, _));
+}
+
+TEST(VolumesOptionsTest, ANodesNameIsALabelsValue) {
+  EXPECT_THAT(VolumesOptions{.node_id = std::string(63, 'n')}.Validate(),
+              IsOk());
+  EXPECT_THAT(VolumesOptions{}.Validate(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("required")));
+  EXPECT_THAT(
+      VolumesOptions{.node_id = std::string(64, 'n')}.Validate(),
+      StatusIs(StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("64 characters"), HasSubstr("a shorter name"))));
+  for (const double overcommit : {0.0, 1001.0, std::nan("")}) {
+    EXPECT_THAT(
+        (VolumesOptions{.node_id = "n", .overcommit = overcommit}.Validate()),
+        StatusIs(StatusCode::kInvalidArgument, HasSubstr("--overcommit")));
+  }
 }
 
 class VolumesTest : public ::testing::Test {
