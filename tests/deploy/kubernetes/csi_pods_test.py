@@ -266,6 +266,9 @@ class PrivilegesTest(unittest.TestCase):
                         continue
                     self.assertIs(security["allowPrivilegeEscalation"], False)
                     self.assertEqual(security["capabilities"], {"drop": ["ALL"]})
+                    self.assertEqual(
+                        security["seccompProfile"], {"type": "RuntimeDefault"}
+                    )
 
     def test_modules_are_loaded_by_a_container_that_ends(self):
         _, _, pod = driver_of(HELM.render(CSI_SETS["defaults"]))

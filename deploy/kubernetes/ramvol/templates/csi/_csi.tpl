@@ -98,7 +98,8 @@ tolerations:
      without any of its powers. */}}
 {{- define "ramvol.csi.unprivileged" -}}
 {{- $defaults := dict "runAsUser" 0 "runAsGroup" 0 "allowPrivilegeEscalation" false
-      "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
+      "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL"))
+      "seccompProfile" (dict "type" "RuntimeDefault") -}}
 {{- include "ramvol.overridden" (list $defaults .) -}}
 {{- end -}}
 
