@@ -49,15 +49,13 @@ NbdAttacher::~NbdAttacher() {
 
 void NbdAttacher::KeepAll() {
   for (const AttachedDevice& attached : List()) {
-    Keep(RequestFor(attached.name, /*read_only=*/false));
+    Keep(attached.name);
   }
 }
 
-AttachRequest NbdAttacher::RequestFor(const std::string& name,
-                                      bool read_only) const {
+AttachRequest NbdAttacher::RequestFor(const std::string& name) const {
   AttachRequest request;
   request.name = name;
-  request.read_only = read_only;
   request.request_timeout = kRequestTimeout;
   request.dead_connection_timeout = world_.dead_connection_timeout;
   return request;
@@ -85,26 +83,31 @@ absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
   if (!netlink.ok()) return netlink.status();
   KernelNbd kernel(netlink->get());
   const std::atomic<bool> interrupted = false;
-  const AttachRequest request = RequestFor(volume.name, volume.read_only);
+  AttachRequest request = RequestFor(volume.name);
+  request.read_only = volume.read_only;
   Attacher attacher(WorldOf(volume.name, &kernel, &interrupted), request);
   const absl::StatusOr<int> index = attacher.Attach();
   if (!index.ok()) return index.status();
-  Keep(request);
+  Keep(volume.name);
   return absl::StrCat(world_.dev, "/nbd", *index);
 }
 
 absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
-  Drop(name);
   const absl::StatusOr<int> index = FindDeviceOfVolume(world_.sys, name);
-  if (!index.ok()) {
-    if (GetReason(index.status()) == "NOT_ATTACHED") return absl::OkStatus();
-    return index.status();
+  absl::Status done = index.status();
+  if (index.ok()) {
+    auto netlink = world_.open_netlink();
+    if (!netlink.ok()) return netlink.status();
+    KernelNbd kernel(netlink->get());
+    done = DetachNbd(&kernel,
+                     {.index = *index, .sys = world_.sys, .dev = world_.dev});
+  } else if (GetReason(done) == "NOT_ATTACHED") {
+    done = absl::OkStatus();
   }
-  auto netlink = world_.open_netlink();
-  if (!netlink.ok()) return netlink.status();
-  KernelNbd kernel(netlink->get());
-  return DetachNbd(&kernel,
-                   {.index = *index, .sys = world_.sys, .dev = world_.dev});
+  // What is flushed needs connections until the end, and a device that is not
+  // detached needs them on.
+  if (done.ok()) Drop(name);
+  return done;
 }
 
 absl::Status NbdAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
@@ -133,26 +136,27 @@ std::vector<AttachedDevice> NbdAttacher::List() const {
   return devices;
 }
 
-void NbdAttacher::Keep(const AttachRequest& request) {
+void NbdAttacher::Keep(const std::string& name) {
   const MutexLock lock(&mu_);
-  std::unique_ptr<Keeper>& keeper = keepers_[request.name];
+  std::unique_ptr<Keeper>& keeper = keepers_[name];
   if (keeper != nullptr && !keeper->over) return;
   if (keeper != nullptr) keeper->thread.join();
   keeper = std::make_unique<Keeper>();
-  keeper->thread = std::thread(
-      [this, request, own = keeper.get()] { RunKeeper(request, own); });
+  keeper->thread =
+      std::thread([this, name, own = keeper.get()] { RunKeeper(name, own); });
 }
 
-void NbdAttacher::RunKeeper(const AttachRequest& request,
-                            Keeper* keeper) const {
+void NbdAttacher::RunKeeper(const std::string& name, Keeper* keeper) const {
+  AttachRequest request = RequestFor(name);
+  // It may be detached at any time.
+  request.must_be_attached = true;
   absl::Status ended = absl::UnavailableError("not begun");
   while (!ended.ok() && !keeper->interrupted &&
-         FindDeviceOfVolume(world_.sys, request.name).ok()) {
+         FindDeviceOfVolume(world_.sys, name).ok()) {
     auto netlink = world_.open_netlink();
     if (netlink.ok()) {
       KernelNbd kernel(netlink->get());
-      Attacher attacher(WorldOf(request.name, &kernel, &keeper->interrupted),
-                        request);
+      Attacher attacher(WorldOf(name, &kernel, &keeper->interrupted), request);
       ended = kernel.Listen();
       if (ended.ok()) ended = attacher.Attach().status();
       if (ended.ok()) ended = attacher.Monitor();

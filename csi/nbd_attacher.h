@@ -69,11 +69,11 @@ class NbdAttacher final : public DeviceAttacher {
     std::thread thread;
   };
 
-  AttachRequest RequestFor(const std::string& name, bool read_only) const;
+  AttachRequest RequestFor(const std::string& name) const;
   AttachWorld WorldOf(const std::string& name, KernelNbd* kernel,
                       const std::atomic<bool>* interrupted) const;
-  void Keep(const AttachRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
-  void RunKeeper(const AttachRequest& request, Keeper* keeper) const;
+  void Keep(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
+  void RunKeeper(const std::string& name, Keeper* keeper) const;
   // Waits for the thread.
   void Drop(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
 

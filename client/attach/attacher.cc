@@ -34,6 +34,12 @@ absl::Status Busy(const std::string& message) {
   return WithReason(absl::FailedPreconditionError(message), "DEVICE_BUSY");
 }
 
+absl::StatusOr<int> NotAttached(const std::string& name) {
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "volume \"", name, "\" is not attached any more")),
+                    "NOT_ATTACHED");
+}
+
 absl::Status Replaced(const std::string& name, const std::string& device) {
   return WithReason(
       absl::AbortedError(absl::StrCat(
@@ -89,7 +95,9 @@ absl::StatusOr<int> Attacher::Attach() {
   uid_ = *uid;
   absl::StatusOr<std::optional<NbdDevice>> device = FindAttached();
   if (!device.ok()) return device.status();
-  if (!device->has_value()) return AttachNew();
+  if (!device->has_value()) {
+    return request_.must_be_attached ? NotAttached(request_.name) : AttachNew();
+  }
   absl::Status holds = CheckHolds(**device);
   if (!holds.ok()) return holds;
   const int connections =

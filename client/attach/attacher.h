@@ -35,6 +35,8 @@ struct AttachRequest {
   std::optional<absl::Duration> dead_connection_timeout;
   std::optional<uint32_t> block_bytes;  // Not set: 512 or the server's minimum.
   bool read_only = false;
+  // Attaches nothing that is not attached.
+  bool must_be_attached = false;
 };
 
 // What an Attacher needs. Tests replace it.
@@ -61,7 +63,8 @@ class Attacher {
   // a device holds this very volume already, its dead connections are replaced.
   // Its size stays.
   //
-  // FAILED_PRECONDITION, reason DEVICE_BUSY: the device holds something else.
+  // FAILED_PRECONDITION, reason DEVICE_BUSY: the device holds something else;
+  // reason NOT_ATTACHED: none holds the volume, as one must.
   // ABORTED, reason VOLUME_REPLACED: the device holds an earlier volume of this
   // name, whose content is gone. New connections would mix both contents.
   absl::StatusOr<int> Attach();

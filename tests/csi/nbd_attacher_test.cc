@@ -34,6 +34,7 @@ namespace {
 
 using ::ramvol::testing::IsOk;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 // The attacher's threads have connections of their own.
@@ -104,9 +105,20 @@ class NbdAttacherTest : public ::testing::Test {
     return attacher.Attach({.name = "disk", .uid = "uid-1"}, Later());
   }
   static absl::Time Later() { return absl::Now() + absl::Minutes(1); }
+  void KillConnection() {
+    const MutexLock lock(&mu_);
+    kernel_.KillConnection(0);
+  }
   int Dead() {
     const MutexLock lock(&mu_);
     return kernel_.dead(0);
+  }
+  bool IsMended() {
+    const absl::Time end = absl::Now() + absl::Seconds(20);
+    while (Dead() > 0 && absl::Now() < end) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return Dead() == 0;
   }
 
   const std::string folder_ =
@@ -150,13 +162,21 @@ TEST_F(NbdAttacherTest, ReplacesDeadConnectionsAlsoOfAnEarlierProcess) {
   }
   NbdAttacher attacher(World());
   attacher.KeepAll();
-  {
-    const MutexLock lock(&mu_);
-    kernel_.KillConnection(0);
-  }
-  // The test's own time is the only bound.
-  while (Dead() > 0) absl::SleepFor(absl::Milliseconds(1));
+  KillConnection();
+  EXPECT_TRUE(IsMended());
   EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+}
+
+TEST_F(NbdAttacherTest, ADeviceThatCannotBeDetachedKeepsItsConnections) {
+  NbdAttacher attacher(World());
+  ASSERT_THAT(Attach(attacher), IsOk());
+  ASSERT_EQ(unlink((dev_ + "/nbd0").c_str()), 0);
+  EXPECT_THAT(attacher.Detach("disk", Later()), Not(IsOk()));
+  KillConnection();
+  EXPECT_TRUE(IsMended());
+  std::ofstream(dev_ + "/nbd0").close();
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
 }
 
 TEST_F(NbdAttacherTest, TellsTheDriverTheNewSize) {

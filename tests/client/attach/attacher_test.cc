@@ -128,6 +128,15 @@ TEST_F(AttacherTest, TakesAFreeDevice) {
   EXPECT_THAT(call().sockets, SizeIs(2));
 }
 
+TEST_F(AttacherTest, AttachesNothingAnewIfItMustBeAttached) {
+  request_.must_be_attached = true;
+  EXPECT_THAT(Attach().status(),
+              HasReason(absl::StatusCode::kFailedPrecondition, "NOT_ATTACHED"));
+  EXPECT_FALSE(kernel_.Has(0));
+  kernel_.AddDevice(0, "ramvol:disk:uid-1", 2);
+  EXPECT_THAT(Attach(), IsOk());
+}
+
 TEST_F(AttacherTest, TakesTheDeviceAndSettingsThatAreAskedFor) {
   request_.index = 5;
   request_.connections = 3;
