@@ -16,6 +16,7 @@
 #include "csi/fuse_attacher.h"
 #include "csi/nbd_attacher.h"
 #include "csi/node_cgroup.h"
+#include "csi/volumes.h"
 
 namespace ramvol::csi_driver {
 namespace {
@@ -53,6 +54,9 @@ std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
     const auto volume = client.GetVolume(name);
     if (!volume.ok()) return volume.status();
     return volume->uid();
+  };
+  world.has_volume = [client](const std::string& name, const std::string& uid) {
+    return HasVolume(client, name, uid);
   };
   return std::make_unique<NbdAttacher>(std::move(world));
 }

@@ -77,8 +77,7 @@ AttachWorld NbdAttacher::WorldOf(const std::string& name, KernelNbd* kernel,
   return world;
 }
 
-absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
-                                                absl::Time) {
+absl::StatusOr<int> NbdAttacher::AttachOnce(const DeviceVolume& volume) const {
   auto netlink = world_.open_netlink();
   if (!netlink.ok()) return netlink.status();
   KernelNbd kernel(netlink->get());
@@ -86,28 +85,45 @@ absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
   AttachRequest request = RequestFor(volume.name);
   request.read_only = volume.read_only;
   Attacher attacher(WorldOf(volume.name, &kernel, &interrupted), request);
-  const absl::StatusOr<int> index = attacher.Attach();
+  return attacher.Attach();
+}
+
+absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
+                                                absl::Time deadline) {
+  absl::StatusOr<int> index = AttachOnce(volume);
+  if (HasReason(index.status(), reason::kVolumeReplaced)) {
+    const absl::Status detached = Detach(volume.name, deadline);
+    if (!detached.ok()) return detached;
+    index = AttachOnce(volume);
+  }
   if (!index.ok()) return index.status();
   Keep(volume.name);
   return absl::StrCat(world_.dev, "/nbd", *index);
 }
 
+absl::Status NbdAttacher::Disconnect(int index,
+                                     const NbdBackend& backend) const {
+  // A flush would wait for a ramvold that is away.
+  const auto there = world_.has_volume(backend.name, backend.uid);
+  if (!there.ok()) return there.status();
+  auto netlink = world_.open_netlink();
+  if (!netlink.ok()) return netlink.status();
+  KernelNbd kernel(netlink->get());
+  return DetachNbd(
+      &kernel,
+      {.index = index, .flush = *there, .sys = world_.sys, .dev = world_.dev});
+}
+
 absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
-  const absl::StatusOr<int> index = FindDeviceOfVolume(world_.sys, name);
-  absl::Status done = index.status();
-  if (index.ok()) {
-    auto netlink = world_.open_netlink();
-    if (!netlink.ok()) return netlink.status();
-    KernelNbd kernel(netlink->get());
-    done = DetachNbd(&kernel,
-                     {.index = *index, .sys = world_.sys, .dev = world_.dev});
-  } else if (GetReason(done) == "NOT_ATTACHED") {
-    done = absl::OkStatus();
+  for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
+    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
+    if (!backend.has_value() || backend->name != name) continue;
+    const absl::Status done = Disconnect(device.index, *backend);
+    if (!done.ok()) return done;
   }
-  // What is flushed needs connections until the end, and a device that is not
-  // detached needs them on.
-  if (done.ok()) Drop(name);
-  return done;
+  // Not before: a flush needs connections, and so does a device that stays.
+  Drop(name);
+  return absl::OkStatus();
 }
 
 absl::Status NbdAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {

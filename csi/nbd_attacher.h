@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "client/attach/attacher.h"
 #include "client/attach/nbd_connection.h"
+#include "client/attach/nbd_devices.h"
 #include "client/attach/nbd_netlink.h"
 #include "csi/device_attacher.h"
 
@@ -31,6 +32,9 @@ struct NbdWorld {
   std::function<absl::StatusOr<NbdConnection>(const std::string&)> connect;
   // The present uid of the volume of this name.
   std::function<absl::StatusOr<std::string>(const std::string&)> find_uid;
+  // Whether ramvold still has the volume with this name, once, and uid.
+  std::function<absl::StatusOr<bool>(const std::string&, const std::string&)>
+      has_volume;
   std::string sys = "/sys";
   std::string dev = "/dev";
   int cpus = 1;
@@ -72,6 +76,9 @@ class NbdAttacher final : public DeviceAttacher {
   AttachRequest RequestFor(const std::string& name) const;
   AttachWorld WorldOf(const std::string& name, KernelNbd* kernel,
                       const std::atomic<bool>* interrupted) const;
+  absl::StatusOr<int> AttachOnce(const DeviceVolume& volume) const;
+  // What ramvold has lost cannot be written to it.
+  absl::Status Disconnect(int index, const NbdBackend& backend) const;
   void Keep(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
   void RunKeeper(const std::string& name, Keeper* keeper) const;
   // Waits for the thread.

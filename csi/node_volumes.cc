@@ -90,6 +90,12 @@ std::string Describe(const std::string& type) {
   return type == "unknown" ? "unknown data" : type;
 }
 
+absl::Status DeadAndInUse(const v1::Volume& volume) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the device of volume \"", HandleOf(volume),
+      "\" has lost ramvold for good; delete the pods that use it"));
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Volume> NodeVolumes::FindOrRecreate(
@@ -120,7 +126,12 @@ absl::StatusOr<v1::Volume> NodeVolumes::FindOrRecreate(
 absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
                                                 bool read_only,
                                                 absl::Time deadline) {
-  const bool is_new = !attacher_->Find(volume.name()).has_value();
+  const auto present = attacher_->Find(volume.name());
+  const bool is_new = !present.has_value();
+  // Else the pod's device node would be the next volume's.
+  if (!is_new && present->uid != volume.uid() && IsInUse(*present)) {
+    return DeadAndInUse(volume);
+  }
   const absl::Time begin = absl::Now();
   auto device =
       attacher_->Attach({.name = volume.name(),
@@ -145,9 +156,7 @@ absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
   }
   if (attached->alive && attached->uid == volume.uid()) return true;
   if (!CheckExclusive(attached->device, staging, staging).ok()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the device of volume \"", HandleOf(volume),
-        "\" has lost ramvold for good; delete the pods that use it"));
+    return DeadAndInUse(volume);
   }
   const absl::Status unmounted = mounter_->Unmount(staging, deadline);
   if (!unmounted.ok()) return unmounted;

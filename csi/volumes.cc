@@ -118,6 +118,19 @@ std::string LabelOf(const v1::Snapshot& snapshot, const char* key) {
   return Get(snapshot.labels(), key);
 }
 
+absl::StatusOr<bool> HasVolume(const Client& client, const std::string& name,
+                               const std::string& uid) {
+  const auto volume = client.GetVolume(name);
+  if (volume.ok() && volume->uid() == uid) return true;
+  if (!volume.ok() && !absl::IsNotFound(volume.status())) {
+    return volume.status();
+  }
+  const auto all = client.ListVolumes();
+  if (!all.ok()) return all.status();
+  return std::any_of(all->begin(), all->end(),
+                     [&uid](const auto& each) { return each.uid() == uid; });
+}
+
 std::string HandleOf(const v1::Volume& volume) {
   const std::string handle = LabelOf(volume, label::kHandle);
   return handle.empty() ? volume.name() : handle;

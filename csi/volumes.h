@@ -119,6 +119,10 @@ class Volumes {
   const VolumesOptions options_;
 };
 
+// Whether ramvold still has the volume with this uid, which had this name and
+// may have another one by now.
+absl::StatusOr<bool> HasVolume(const Client& client, const std::string& name,
+                               const std::string& uid);
 // The handle of what the driver made; else the name.
 std::string HandleOf(const v1::Volume& volume);
 std::string HandleOf(const v1::Snapshot& snapshot);

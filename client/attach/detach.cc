@@ -70,8 +70,10 @@ absl::Status FlushAndDisconnect(KernelNbd* kernel,
   absl::StatusOr<int> fd = OpenAlone(path);
   if (!fd.ok()) return fd.status();
   const auto closer = absl::MakeCleanup([&fd] { close(*fd); });
-  absl::Status flushed = Flush(*fd, path);
-  if (!flushed.ok()) return flushed;
+  if (options.flush) {
+    absl::Status flushed = Flush(*fd, path);
+    if (!flushed.ok()) return flushed;
+  }
   return kernel->Disconnect(options.index);
 }
 

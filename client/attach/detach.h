@@ -23,11 +23,14 @@ struct DetachOptions {
   // Detaches even if the device is in use or cannot be flushed. Data may be
   // lost.
   bool force = false;
+  // Without, what was not yet written is lost, but a device in use stays.
+  bool flush = true;
   std::string sys = "/sys";
   std::string dev = "/dev";
 };
 
-// Flushes the device, disconnects it and waits until it is free.
+// Flushes the device, unless told not to, disconnects it and waits until it is
+// free.
 //
 // Errors: FAILED_PRECONDITION, reason NOT_ATTACHED or DEVICE_BUSY (mounted, or
 // open in another program); FileErrors of flushing and of the driver. After an

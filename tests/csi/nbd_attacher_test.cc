@@ -33,6 +33,8 @@ namespace ramvol::csi_driver {
 namespace {
 
 using ::ramvol::testing::IsOk;
+using ::ramvol::testing::StatusIs;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -93,8 +95,15 @@ class NbdAttacherTest : public ::testing::Test {
       description.flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_CAN_MULTI_CONN;
       return NbdConnection(fds[0], description);
     };
-    world.find_uid = [](const std::string&) -> absl::StatusOr<std::string> {
-      return "uid-1";
+    world.find_uid = [this](const std::string&) -> absl::StatusOr<std::string> {
+      const MutexLock lock(&mu_);
+      return uid_;
+    };
+    world.has_volume = [this](const std::string&,
+                              const std::string& uid) -> absl::StatusOr<bool> {
+      const MutexLock lock(&mu_);
+      if (!uid_.ok() && !absl::IsNotFound(uid_.status())) return uid_.status();
+      return uid_.ok() && *uid_ == uid;
     };
     world.sys = sys_;
     world.dev = dev_;
@@ -103,6 +112,16 @@ class NbdAttacherTest : public ::testing::Test {
   }
   absl::StatusOr<std::string> Attach(NbdAttacher& attacher) {
     return attacher.Attach({.name = "disk", .uid = "uid-1"}, Later());
+  }
+  // ramvold has another volume of the name by now, or none, or is away.
+  void Answer(absl::StatusOr<std::string> uid) {
+    const MutexLock lock(&mu_);
+    uid_ = std::move(uid);
+  }
+  // A device that cannot be flushed.
+  void BreakDevice() {
+    ASSERT_EQ(unlink((dev_ + "/nbd0").c_str()), 0);
+    ASSERT_EQ(mkfifo((dev_ + "/nbd0").c_str(), 0600), 0);
   }
   static absl::Time Later() { return absl::Now() + absl::Minutes(1); }
   void KillConnection() {
@@ -129,6 +148,7 @@ class NbdAttacherTest : public ::testing::Test {
   Mutex mu_;
   FakeKernel kernel_ ABSL_GUARDED_BY(mu_){sys_};
   std::vector<int> server_ends_ ABSL_GUARDED_BY(mu_);
+  absl::StatusOr<std::string> uid_ ABSL_GUARDED_BY(mu_){"uid-1"};
 };
 
 TEST_F(NbdAttacherTest, AttachesOnceAndIsFound) {
@@ -177,6 +197,35 @@ TEST_F(NbdAttacherTest, ADeviceThatCannotBeDetachedKeepsItsConnections) {
   std::ofstream(dev_ + "/nbd0").close();
   EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
   EXPECT_THAT(attacher.List(), IsEmpty());
+}
+
+TEST_F(NbdAttacherTest, TheDeviceOfALostVolumeIsDetachedWithoutFlush) {
+  NbdAttacher attacher(World());
+  ASSERT_THAT(Attach(attacher), IsOk());
+  BreakDevice();
+  EXPECT_THAT(attacher.Detach("disk", Later()), Not(IsOk()));
+  Answer(absl::UnavailableError("away"));
+  EXPECT_THAT(attacher.Detach("disk", Later()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("away")));
+  EXPECT_THAT(attacher.List(), SizeIs(1));
+  Answer(absl::NotFoundError("lost"));
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+}
+
+TEST_F(NbdAttacherTest, TheDeviceOfALostVolumeIsReplaced) {
+  NbdAttacher attacher(World());
+  ASSERT_THAT(Attach(attacher), IsOk());
+  BreakDevice();
+  Answer("uid-2");
+  ASSERT_THAT(attacher.Attach({.name = "disk", .uid = "uid-2"}, Later()),
+              IsOk());
+  const std::vector<AttachedDevice> devices = attacher.List();
+  ASSERT_THAT(devices, SizeIs(1));
+  EXPECT_EQ(devices[0].uid, "uid-2");
+  // It is cared for.
+  KillConnection();
+  EXPECT_TRUE(IsMended());
 }
 
 TEST_F(NbdAttacherTest, TellsTheDriverTheNewSize) {

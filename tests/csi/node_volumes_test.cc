@@ -284,6 +284,21 @@ TEST_F(NodeVolumesTest, BlockDevicesAreNotFormatted) {
   ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
 }
 
+TEST_F(NodeVolumesTest, TheDeviceOfALostVolumeStaysWhileAPodHasIt) {
+  const Access block = Block();
+  ASSERT_THAT(Stage(block), IsOk());
+  ASSERT_THAT(Publish(target_, block), IsOk());
+  const std::string lost = attacher_.List().front().uid;
+  ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+  world_.CreateVolume("v", kMib);
+  EXPECT_THAT(Stage(block),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("delete")));
+  EXPECT_EQ(attacher_.List().front().uid, lost);
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+  EXPECT_THAT(Stage(block), IsOk());
+  EXPECT_NE(attacher_.List().front().uid, lost);
+}
+
 TEST_F(NodeVolumesTest, AnInlineVolumeEndsWhenItIsUnpublished) {
   const auto parameters =
       ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);

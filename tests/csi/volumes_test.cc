@@ -120,6 +120,20 @@ class VolumesTest : public ::testing::Test {
   DriverWorld world_;  // 256 MiB, over-commit 3.
 };
 
+TEST_F(VolumesTest, AVolumeIsLostWhenItsUidIs) {
+  const Client& client = world_.client();
+  const auto made = volumes().Create(New("v", kMib));
+  ASSERT_THAT(made, IsOk());
+  EXPECT_TRUE(*HasVolume(client, "v", made->uid()));
+  EXPECT_FALSE(*HasVolume(client, "v", "another"));
+  v1::RenameVolumeRequest rename;
+  rename.set_name("v");
+  rename.set_new_name("w");
+  ASSERT_THAT(client.RenameVolume(rename), IsOk());
+  EXPECT_TRUE(*HasVolume(client, "v", made->uid()));
+  EXPECT_FALSE(*HasVolume(client, "v", "another"));
+}
+
 TEST_F(VolumesTest, ARepeatedCreateFindsTheVolume) {
   const NewVolume wanted =
       New("PVC 1", kMib, {{"allocator", "sparse"}, {"class", "fast"}});
