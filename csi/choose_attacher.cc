@@ -1,6 +1,7 @@
 #include "csi/choose_attacher.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <thread>
@@ -13,9 +14,11 @@
 #include "client/attach/nbd_connection.h"
 #include "client/attach/nbd_endpoint.h"
 #include "client/attach/nbd_netlink.h"
+#include "csi/device_attacher.h"
 #include "csi/fuse_attacher.h"
 #include "csi/nbd_attacher.h"
 #include "csi/node_cgroup.h"
+#include "csi/two_way_attacher.h"
 #include "csi/volumes.h"
 
 namespace ramvol::csi_driver {
@@ -74,27 +77,43 @@ std::string TellContainersEnd(bool was_init) {
   return absl::StrCat(kEndsWith, std::string(outlives.message()));
 }
 
+// `present`, and beside it `earlier` if that has devices.
+ChosenAttacher KeepDevices(ChosenAttacher present,
+                           std::unique_ptr<DeviceAttacher> earlier) {
+  const size_t devices = earlier->List().size();
+  if (devices == 0) return present;
+  absl::StrAppend(&present.reason, "; ", devices,
+                  devices == 1 ? " device stays" : " devices stay",
+                  " attached by ", earlier->way(), " until its end");
+  present.attacher = std::make_unique<TwoWayAttacher>(
+      std::move(present.attacher), std::move(earlier));
+  return present;
+}
+
 }  // namespace
 
 ChosenAttacher ChooseAttacher(const Client& client,
                               const AttachOptions& options,
                               CommandRunner* commands, const Mounter* mounter) {
   const absl::Status driver = OpenNbdNetlink().status();
+  auto nbd = MakeNbdAttacher(client, options);
+  if (driver.ok()) nbd->KeepAll();
+  auto fuse = std::make_unique<FuseAttacher>(
+      commands, mounter, options.state_dir, options.serve_command);
   if (options.way == AttachWay::kNbd ||
       (options.way == AttachWay::kAuto && driver.ok())) {
-    auto attacher = MakeNbdAttacher(client, options);
-    attacher->KeepAll();
-    return {std::move(attacher), options.way == AttachWay::kNbd
-                                     ? "--attach=nbd"
-                                     : "the kernel's nbd driver is loaded"};
+    const char* const why = options.way == AttachWay::kNbd
+                                ? "--attach=nbd"
+                                : "the kernel's nbd driver is loaded";
+    return KeepDevices({std::move(nbd), why}, std::move(fuse));
   }
   const std::string why =
       options.way == AttachWay::kFuse
           ? "--attach=fuse"
           : absl::StrCat("no nbd driver: ", std::string(driver.message()));
-  return {std::make_unique<FuseAttacher>(commands, mounter, options.state_dir,
-                                         options.serve_command),
-          why + TellContainersEnd(options.was_init)};
+  return KeepDevices(
+      {std::move(fuse), why + TellContainersEnd(options.was_init)},
+      std::move(nbd));
 }
 
 }  // namespace ramvol::csi_driver

@@ -41,7 +41,7 @@ struct ChosenAttacher {
 };
 
 // Borrows `commands` and `mounter`. Devices of an earlier process are cared for
-// from now on.
+// from now on, also those that it attached in the other way.
 ChosenAttacher ChooseAttacher(const Client& client,
                               const AttachOptions& options,
                               CommandRunner* commands, const Mounter* mounter);

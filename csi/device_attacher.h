@@ -29,6 +29,8 @@ struct AttachedDevice {
   std::string device;
   // Whether requests can get through to ramvold, as far as one can tell.
   bool alive = true;
+  // Whether it certainly is the driver's. Else people may have attached it.
+  bool ours = false;
 };
 
 // One way of attaching. What is attached stays so when the process ends, and
@@ -56,10 +58,7 @@ class DeviceAttacher {
   // Tells the device that its volume has grown to `bytes`.
   virtual absl::Status Grow(const AttachedDevice& device, uint64_t bytes) = 0;
 
-  // Volumes that people attach in the same way are among them, unless
-  // is_alone.
   virtual std::vector<AttachedDevice> List() const = 0;
-  virtual bool is_alone() const = 0;
   std::optional<AttachedDevice> Find(const std::string& name) const {
     for (AttachedDevice& attached : List()) {
       if (attached.name == name) return std::move(attached);

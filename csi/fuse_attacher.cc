@@ -113,7 +113,8 @@ std::vector<AttachedDevice> FuseAttacher::List() const {
     devices.push_back({.name = std::move(name.volume),
                        .uid = std::move(name.uid),
                        .device = loops_.Find(file),
-                       .alive = IsServed(file)});
+                       .alive = IsServed(file),
+                       .ours = true});
   }
   return devices;
 }

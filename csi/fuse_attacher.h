@@ -40,7 +40,6 @@ class FuseAttacher final : public DeviceAttacher {
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
   absl::Status Grow(const AttachedDevice& device, uint64_t bytes) override;
   std::vector<AttachedDevice> List() const override;
-  bool is_alone() const override { return true; }
 
  private:
   // DIR/NAME@UID.

@@ -63,7 +63,6 @@ class NbdAttacher final : public DeviceAttacher {
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
   absl::Status Grow(const AttachedDevice& device, uint64_t bytes) override;
   std::vector<AttachedDevice> List() const override;
-  bool is_alone() const override { return false; }
 
  private:
   // A thread that keeps one device connected.

@@ -533,7 +533,7 @@ std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
     for (const v1::Volume& volume : *all) ours.insert(volume.name());
   }
   for (const AttachedDevice& attached : attacher_->List()) {
-    const bool is_ours = attacher_->is_alone() || ours.contains(attached.name);
+    const bool is_ours = attached.ours || ours.contains(attached.name);
     if (!is_ours || IsInUse(attached)) continue;
     did.push_back(CleanedUp(
         Counter::kDevice,

@@ -64,7 +64,6 @@ class FakeAttacher final : public DeviceAttacher {
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
   absl::Status Grow(const AttachedDevice& device, uint64_t bytes) override;
   std::vector<AttachedDevice> List() const override;
-  bool is_alone() const override { return false; }
 
   // All calls but List fail like this, unless it is OK.
   void FailWith(absl::Status status) { failure_ = std::move(status); }
