@@ -232,7 +232,7 @@ TEST_F(KilledServerTest, SnapshotsAndClonesAreOfOneInstant) {
     std::thread writes([&] { writer.Run(stop); });
     int made = 0;
     std::thread copies([&] {
-      for (; !stop.load(); ++made) {
+      for (; !stop.load() || made <= 3; ++made) {
         ASSERT_NO_FATAL_FAILURE(MakeCopies(made));
         if (made >= 3) DeleteCopies(made - 3);
       }
