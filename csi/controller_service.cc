@@ -117,7 +117,7 @@ void ControllerService::Describe(const v1::Volume& volume,
 }
 
 absl::Status ControllerService::Create(
-    const ::csi::v1::CreateVolumeRequest& request,
+    const ::csi::v1::CreateVolumeRequest& request, absl::Time deadline,
     ::csi::v1::Volume* response) {
   absl::Status valid = CheckHandle("name", request.name());
   if (valid.ok()) valid = CheckCapabilities(request.volume_capabilities());
@@ -138,7 +138,9 @@ absl::Status ControllerService::Create(
   }
   if (!source.ok()) return source.status();
   if (request.volume_content_source().has_volume()) {
-    flush_(request.volume_content_source().volume().volume_id());
+    const absl::Status flushed =
+        flush_(request.volume_content_source().volume().volume_id(), deadline);
+    if (!flushed.ok()) return flushed;
   }
   const std::string fs_type = parameters->fs_type;
   // A copy is of what was there at its time, which is not there any more.
@@ -170,8 +172,9 @@ grpc::Status ControllerService::CreateVolume(
     grpc::ServerContext* context, const ::csi::v1::CreateVolumeRequest* request,
     ::csi::v1::CreateVolumeResponse* response) {
   return calls_->Run(
-      "CreateVolume", request->name(), *context,
-      [&](absl::Time) { return Create(*request, response->mutable_volume()); });
+      "CreateVolume", request->name(), *context, [&](absl::Time deadline) {
+        return Create(*request, deadline, response->mutable_volume());
+      });
 }
 
 grpc::Status ControllerService::DeleteVolume(
@@ -283,7 +286,7 @@ grpc::Status ControllerService::ControllerGetCapabilities(
 }
 
 absl::Status ControllerService::Snapshot(
-    const ::csi::v1::CreateSnapshotRequest& request,
+    const ::csi::v1::CreateSnapshotRequest& request, absl::Time deadline,
     ::csi::v1::Snapshot* response) {
   absl::Status valid = CheckHandle("name", request.name());
   if (valid.ok()) {
@@ -293,7 +296,8 @@ absl::Status ControllerService::Snapshot(
   if (!valid.ok()) return valid;
   const auto lock = locks_->Take(absl::StrCat("@", request.name()));
   if (!lock.ok()) return lock.status();
-  flush_(request.source_volume_id());
+  const absl::Status flushed = flush_(request.source_volume_id(), deadline);
+  if (!flushed.ok()) return flushed;
   const auto snapshot =
       volumes_->CreateSnapshot(request.name(), request.source_volume_id());
   if (!snapshot.ok()) return snapshot.status();
@@ -305,10 +309,10 @@ grpc::Status ControllerService::CreateSnapshot(
     grpc::ServerContext* context,
     const ::csi::v1::CreateSnapshotRequest* request,
     ::csi::v1::CreateSnapshotResponse* response) {
-  return calls_->Run("CreateSnapshot", request->name(), *context,
-                     [&](absl::Time) {
-                       return Snapshot(*request, response->mutable_snapshot());
-                     });
+  return calls_->Run(
+      "CreateSnapshot", request->name(), *context, [&](absl::Time deadline) {
+        return Snapshot(*request, deadline, response->mutable_snapshot());
+      });
 }
 
 grpc::Status ControllerService::DeleteSnapshot(

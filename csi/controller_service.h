@@ -26,8 +26,9 @@ inline constexpr char kTopologyKey[] = "topology.csi.ramvol.dev/node";
 class ControllerService final : public ::csi::v1::Controller::Service {
  public:
   // Brings what a volume's file system holds back to the volume, as far as it
-  // is mounted on this node. Takes the handle.
-  using Flush = std::function<void(const std::string&)>;
+  // is mounted on this node. Takes the handle. Its errors are those of the
+  // call: nothing is copied without what the caches hold.
+  using Flush = std::function<absl::Status(const std::string&, absl::Time)>;
 
   // `context` comes back with each volume, for people.
   ControllerService(const Volumes* volumes, VolumeLocks* locks, Calls* calls,
@@ -84,11 +85,11 @@ class ControllerService final : public ::csi::v1::Controller::Service {
 
  private:
   absl::Status Create(const ::csi::v1::CreateVolumeRequest& request,
-                      ::csi::v1::Volume* response);
+                      absl::Time deadline, ::csi::v1::Volume* response);
   absl::Status List(const ::csi::v1::ListVolumesRequest& request,
                     ::csi::v1::ListVolumesResponse* response);
   absl::Status Snapshot(const ::csi::v1::CreateSnapshotRequest& request,
-                        ::csi::v1::Snapshot* response);
+                        absl::Time deadline, ::csi::v1::Snapshot* response);
   absl::Status List(const ::csi::v1::ListSnapshotsRequest& request,
                     ::csi::v1::ListSnapshotsResponse* response);
   absl::Status CheckTopology(

@@ -63,7 +63,9 @@ Driver::Driver(const DriverOptions& options)
       watch_(&volumes_, attaching_.attacher.get()) {}
 
 ControllerService::Flush Driver::Flush() {
-  return [this](const std::string& handle) { node_volumes_.Flush(handle); };
+  return [this](const std::string& handle, absl::Time deadline) {
+    return node_volumes_.Flush(handle, deadline);
+  };
 }
 
 absl::Status Driver::StartMetrics() {

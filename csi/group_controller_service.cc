@@ -56,7 +56,7 @@ grpc::Status GroupControllerService::GroupControllerGetCapabilities(
 
 absl::Status GroupControllerService::Create(
     const ::csi::v1::CreateVolumeGroupSnapshotRequest& request,
-    ::csi::v1::VolumeGroupSnapshot* response) {
+    absl::Time deadline, ::csi::v1::VolumeGroupSnapshot* response) {
   absl::Status valid = CheckHandle("name", request.name());
   if (valid.ok() && request.source_volume_ids().empty()) {
     valid = absl::InvalidArgumentError("source_volume_ids are missing");
@@ -73,7 +73,10 @@ absl::Status GroupControllerService::Create(
   if (!valid.ok()) return valid;
   const auto lock = locks_->Take(LockOf(request.name()));
   if (!lock.ok()) return lock.status();
-  for (const std::string& volume : volumes) flush_(volume);
+  for (const std::string& volume : volumes) {
+    const absl::Status flushed = flush_(volume, deadline);
+    if (!flushed.ok()) return flushed;
+  }
   const auto members = groups_->Create(request.name(), volumes);
   if (!members.ok()) return members.status();
   Describe(request.name(), *members, response);
@@ -84,10 +87,11 @@ grpc::Status GroupControllerService::CreateVolumeGroupSnapshot(
     grpc::ServerContext* context,
     const ::csi::v1::CreateVolumeGroupSnapshotRequest* request,
     ::csi::v1::CreateVolumeGroupSnapshotResponse* response) {
-  return calls_->Run(
-      "CreateVolumeGroupSnapshot", request->name(), *context, [&](absl::Time) {
-        return Create(*request, response->mutable_group_snapshot());
-      });
+  return calls_->Run("CreateVolumeGroupSnapshot", request->name(), *context,
+                     [&](absl::Time deadline) {
+                       return Create(*request, deadline,
+                                     response->mutable_group_snapshot());
+                     });
 }
 
 grpc::Status GroupControllerService::DeleteVolumeGroupSnapshot(

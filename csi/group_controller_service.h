@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "csi.grpc.pb.h"
 #include "csi.pb.h"
 #include "csi/calls.h"
@@ -23,7 +24,7 @@ class GroupControllerService final
     : public ::csi::v1::GroupController::Service {
  public:
   // As of ControllerService. All volumes are flushed before the instant.
-  using Flush = std::function<void(const std::string&)>;
+  using Flush = std::function<absl::Status(const std::string&, absl::Time)>;
 
   GroupControllerService(const GroupSnapshots* groups, VolumeLocks* locks,
                          Calls* calls, Flush flush)
@@ -52,7 +53,7 @@ class GroupControllerService final
  private:
   absl::Status Create(
       const ::csi::v1::CreateVolumeGroupSnapshotRequest& request,
-      ::csi::v1::VolumeGroupSnapshot* response);
+      absl::Time deadline, ::csi::v1::VolumeGroupSnapshot* response);
 
   const GroupSnapshots* const groups_;
   VolumeLocks* const locks_;

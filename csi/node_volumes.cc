@@ -30,6 +30,7 @@
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
 #include "csi/volumes.h"
+#include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::csi_driver {
@@ -37,6 +38,8 @@ namespace {
 
 constexpr char kDefaultFileSystem[] = "ext4";
 constexpr mode_t kFolderMode = 0750;
+// Whoever calls is to hear why a call has failed.
+constexpr absl::Duration kTimeToAnswer = absl::Milliseconds(500);
 
 absl::Status PathError(const std::string& path, int error) {
   return absl::InternalError(absl::StrCat(path, ": ", std::strerror(error)));
@@ -455,24 +458,29 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   return stats;
 }
 
-void NodeVolumes::Flush(const std::string& handle) const {
+absl::Status NodeVolumes::Flush(const std::string& handle,
+                                absl::Time deadline) const {
   const auto attached = attacher_->Find(NameOfHandle(handle));
-  if (!attached.has_value() || !attached->alive) return;
+  // What a dead device has not written is lost; the volume is as after a crash.
+  if (!attached.has_value() || !attached->alive) return absl::OkStatus();
   std::string path = attached->device;
   for (const csi_driver::Mount& mount : mounter_->List()) {
     if (mount.source != attached->device) continue;
     path = mount.target;
     break;
   }
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  // A device has no file system that syncfs could write.
-  if (path == attached->device) {
-    fsync(fd);
-  } else {
-    syncfs(fd);
+  // Writing waits for ramvold, for longer than any call, so ask it first.
+  absl::Status done = volumes_->client().GetServerInfo().status();
+  if (done.ok()) {
+    const bool is_device = path == attached->device;
+    done = write_back_.Run(
+        handle, [path, is_device] { return Sync(path, is_device); },
+        deadline - kTimeToAnswer);
   }
-  close(fd);
+  if (done.ok()) return done;
+  return {done.code(), absl::StrCat("the caches of volume \"", handle,
+                                    "\" could not be written back: ",
+                                    std::string(done.message()))};
 }
 
 void NodeVolumes::TrimAll(absl::Time deadline) const {

@@ -19,6 +19,7 @@
 #include "csi/mounter.h"
 #include "csi/parameters.h"
 #include "csi/volumes.h"
+#include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::csi_driver {
@@ -113,8 +114,12 @@ class NodeVolumes {
                                   const std::string& path) const;
 
   // Writes what a mounted file system or the device of the volume has in its
-  // caches to ramvold; nothing if it is not attached.
-  void Flush(const std::string& handle) const;
+  // caches to ramvold; nothing if it is not attached, or its device is dead.
+  //
+  // UNAVAILABLE: ramvold is away, or it takes too long. ABORTED: the volume is
+  // still being written back for an earlier call. INTERNAL: some of it could
+  // not be written.
+  absl::Status Flush(const std::string& handle, absl::Time deadline) const;
   // Trims all mounted file systems.
   void TrimAll(absl::Time deadline) const;
 
@@ -180,6 +185,7 @@ class NodeVolumes {
   const FileSystems* const file_systems_;
   Counters<Counter> counts_;
   DurationHistogram attach_times_;
+  const WriteBack write_back_;
 };
 
 }  // namespace ramvol::csi_driver

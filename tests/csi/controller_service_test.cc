@@ -230,6 +230,28 @@ TEST_F(ControllerServiceTest, AClonesSourceIsFlushedFirst) {
   EXPECT_THAT(world_.flushed(), ElementsAre("a"));
 }
 
+// Else a snapshot would be ready that lacks what pods have written.
+TEST_F(ControllerServiceTest, NothingIsCopiedThatCouldNotBeFlushed) {
+  world_.CreateVolume("a", kMib);
+  world_.FailFlushesWith(absl::InternalError("no space left"));
+  ::csi::v1::CreateSnapshotRequest snapshot;
+  snapshot.set_name("snapshot");
+  snapshot.set_source_volume_id("a");
+  EXPECT_THAT(Call(&Controller::CreateSnapshot, snapshot),
+              StatusIs(StatusCode::kInternal, HasSubstr("no space left")));
+  CreateVolumeRequest clone = New("clone");
+  clone.mutable_volume_content_source()->mutable_volume()->set_volume_id("a");
+  EXPECT_THAT(Call(&Controller::CreateVolume, clone),
+              StatusIs(StatusCode::kInternal, HasSubstr("no space left")));
+  EXPECT_THAT(world_.volumes().FindSnapshot("snapshot"),
+              StatusIs(StatusCode::kNotFound, _));
+  EXPECT_THAT(world_.volumes().Find("clone"),
+              StatusIs(StatusCode::kNotFound, _));
+  world_.FailFlushesWith(absl::OkStatus());
+  EXPECT_THAT(Call(&Controller::CreateSnapshot, snapshot), IsOk());
+  EXPECT_THAT(Call(&Controller::CreateVolume, clone), IsOk());
+}
+
 TEST_F(ControllerServiceTest, OneCallAtATimeForAVolume) {
   const auto held = world_.locks().Take("v");
   ASSERT_THAT(held, IsOk());

@@ -4,7 +4,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/client.h"
 #include "client/options.h"
 #include "client/remote_volume.h"
@@ -57,7 +59,10 @@ DriverWorld::DriverWorld(double overcommit)
 DriverWorld::~DriverWorld() { grpc_->Shutdown(); }
 
 ControllerService::Flush DriverWorld::Flusher() {
-  return [this](const std::string& handle) { flushed_.push_back(handle); };
+  return [this](const std::string& handle, absl::Time) {
+    flushed_.push_back(handle);
+    return flush_failure_;
+  };
 }
 
 ::csi::v1::CreateVolumeRequest DriverWorld::NewVolume(const std::string& name,

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "client/client.h"
 #include "csi.grpc.pb.h"
 #include "csi.pb.h"
@@ -39,6 +41,10 @@ class DriverWorld {
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   // The handles whose caches were flushed, in order.
   const std::vector<std::string>& flushed() const { return flushed_; }
+  // Flushes from now on, unless it is OK.
+  void FailFlushesWith(absl::Status status) {
+    flush_failure_ = std::move(status);
+  }
 
   ::csi::v1::Identity::Stub& identity() { return *identity_stub_; }
   ::csi::v1::Controller::Stub& controller() { return *controller_stub_; }
@@ -69,6 +75,7 @@ class DriverWorld {
   VolumeLocks locks_;
   Calls calls_;
   std::vector<std::string> flushed_;
+  absl::Status flush_failure_;
   IdentityService identity_;
   ControllerService controller_;
   const GroupSnapshots groups_;

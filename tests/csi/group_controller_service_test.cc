@@ -112,6 +112,15 @@ TEST_F(GroupControllerServiceTest, IsAmongThePluginsServices) {
   }));
 }
 
+TEST_F(GroupControllerServiceTest, KeepsNothingThatCouldNotBeFlushed) {
+  world_.FailFlushesWith(absl::UnavailableError("ramvold is away"));
+  EXPECT_THAT(Create("group", {kData, kLog}),
+              StatusIs(StatusCode::kUnavailable, HasSubstr("ramvold is away")));
+  const auto snapshots = world_.volumes().ListSnapshots();
+  ASSERT_THAT(snapshots, IsOk());
+  EXPECT_THAT(*snapshots, IsEmpty());
+}
+
 TEST_F(GroupControllerServiceTest, KeepsWhatAllVolumesHeldAtOneInstant) {
   world_.Write(kData, 0, "before");
   world_.Write(kLog, 0, "before");

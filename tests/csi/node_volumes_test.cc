@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/event_log.h"
+#include "client/client.h"
+#include "client/mocks/mock_client_connection.h"
 #include "csi/file_system.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
@@ -39,6 +42,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Return;
 using ::testing::SizeIs;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::GetCapturedStderr;
@@ -450,6 +454,34 @@ TEST_F(NodeVolumesTest, TimesOnlyWhatIsAttachedAnew) {
   ASSERT_THAT(Stage(), IsOk());
   ASSERT_THAT(Publish(target_), IsOk());
   EXPECT_EQ(node_.attach_times().count(), 1);
+}
+
+TEST_F(NodeVolumesTest, AFlushSaysWhatCouldNotBeWrittenBack) {
+  EXPECT_THAT(node_.Flush("v", Later()), IsOk());  // It is not attached.
+  ASSERT_THAT(Stage(Block()), IsOk());
+  EXPECT_THAT(node_.Flush("v", Later()), IsOk());
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_EQ(rmdir(staging_.c_str()), 0);
+  EXPECT_THAT(node_.Flush("v", Later()),
+              StatusIs(StatusCode::kInternal,
+                       AllOf(HasSubstr("\"v\""), HasSubstr(staging_))));
+}
+
+// Which would wait for as long as pods do.
+TEST_F(NodeVolumesTest, NothingIsFlushedWhileRamvoldIsAway) {
+  ASSERT_THAT(Stage(), IsOk());
+  const auto away =
+      std::make_shared<::testing::NiceMock<MockClientConnection>>();
+  ON_CALL(*away, GetServerInfo)
+      .WillByDefault(Return(absl::UnavailableError("no ramvold")));
+  const Volumes volumes(Client(away), {.node_id = "node-1"});
+  const NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
+  EXPECT_THAT(node.Flush("v", Later()),
+              StatusIs(StatusCode::kUnavailable,
+                       AllOf(HasSubstr("\"v\""), HasSubstr("no ramvold"))));
+  // Nothing is left to be written to a dead device.
+  attacher_.Kill("v");
+  EXPECT_THAT(node.Flush("v", Later()), IsOk());
 }
 
 }  // namespace

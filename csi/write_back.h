@@ -1,0 +1,38 @@
+// Writes the caches of volumes back, without waiting for ever.
+#ifndef RAMVOL_CSI_WRITE_BACK_H_
+#define RAMVOL_CSI_WRITE_BACK_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "csi/volume_locks.h"
+
+namespace ramvol::csi_driver {
+
+// Writes back what the file system mounted at `path`, or the block device
+// `path`, has in the kernel's caches. Nothing ends it before it is done.
+// INTERNAL: not all of that could be written.
+absl::Status Sync(const std::string& path, bool is_device);
+
+// Thread-safe.
+class WriteBack {
+ public:
+  using Work = std::function<absl::Status()>;
+
+  // Returns what `work` does, or at `deadline` UNAVAILABLE. Then `work` goes
+  // on, on a thread of its own, and until it has ended the volume gets ABORTED.
+  absl::Status Run(const std::string& volume, Work work,
+                   absl::Time deadline) const;
+
+ private:
+  // Shared with work that goes on.
+  const std::shared_ptr<VolumeLocks> under_way_ =
+      std::make_shared<VolumeLocks>();
+};
+
+}  // namespace ramvol::csi_driver
+
+#endif  // RAMVOL_CSI_WRITE_BACK_H_
