@@ -51,6 +51,17 @@ bool IsOffered(const Source& source) {
   return LabelOf(source, label::kImage) == "true";
 }
 
+// What the driver has not made. What somebody saved and restored under another
+// name has the labels of the original, which alone has its handle.
+template <typename Entry>
+void RemoveOthers(std::vector<Entry>& all) {
+  const auto is_other = [](const Entry& entry) {
+    const std::string handle = LabelOf(entry, label::kHandle);
+    return handle.empty() || NameOfHandle(handle) != entry.name();
+  };
+  all.erase(std::remove_if(all.begin(), all.end(), is_other), all.end());
+}
+
 absl::Status NotOffered(const std::string& image) {
   return absl::FailedPreconditionError(absl::StrCat(
       "parameter image is \"", image,
@@ -368,22 +379,14 @@ absl::Status Volumes::DeleteSnapshot(const std::string& handle) const {
 absl::StatusOr<std::vector<v1::Volume>> Volumes::List() const {
   absl::StatusOr<std::vector<v1::Volume>> all = client_.ListVolumes();
   if (!all.ok()) return all;
-  all->erase(std::remove_if(all->begin(), all->end(),
-                            [](const v1::Volume& volume) {
-                              return LabelOf(volume, label::kHandle).empty();
-                            }),
-             all->end());
+  RemoveOthers(*all);
   return all;
 }
 
 absl::StatusOr<std::vector<v1::Snapshot>> Volumes::ListSnapshots() const {
   absl::StatusOr<std::vector<v1::Snapshot>> all = client_.ListSnapshots();
   if (!all.ok()) return all;
-  all->erase(std::remove_if(all->begin(), all->end(),
-                            [](const v1::Snapshot& snapshot) {
-                              return LabelOf(snapshot, label::kHandle).empty();
-                            }),
-             all->end());
+  RemoveOthers(*all);
   return all;
 }
 

@@ -191,6 +191,36 @@ TEST_F(VolumesTest, OnlyItsOwnAreListedAndDeleted) {
   EXPECT_THAT(Names(), ElementsAre("people"));
 }
 
+// As `ramvol restore` makes it, which brings the labels back.
+TEST_F(VolumesTest, ACopyWithAllLabelsIsNotListed) {
+  for (const std::string handle : {"mine", "PVC 1"}) {
+    ASSERT_THAT(volumes().Create(New(handle, kMib)), IsOk());
+    ASSERT_THAT(volumes().CreateSnapshot(handle + " snapshot", handle), IsOk());
+    v1::CreateVolumeRequest copy;
+    copy.set_name("copy-of-" + NameOfHandle(handle));
+    copy.set_size_bytes(static_cast<int64_t>(kMib));
+    (*copy.mutable_labels())[label::kHandle] = handle;
+    ASSERT_THAT(world_.client().CreateVolume(copy), IsOk());
+    v1::CreateSnapshotRequest snapshot;
+    snapshot.set_volume(copy.name());
+    snapshot.set_name("snapshot-" + copy.name());
+    (*snapshot.mutable_labels())[label::kHandle] = handle + " snapshot";
+    ASSERT_THAT(world_.client().CreateSnapshot(snapshot), IsOk());
+  }
+  const auto listed = volumes().List();
+  ASSERT_THAT(listed, IsOk());
+  ASSERT_EQ(listed->size(), 2);
+  for (const v1::Volume& volume : *listed) {
+    EXPECT_EQ(volume.name(), NameOfHandle(HandleOf(volume)));
+  }
+  const auto snapshots = volumes().ListSnapshots();
+  ASSERT_THAT(snapshots, IsOk());
+  ASSERT_EQ(snapshots->size(), 2);
+  for (const v1::Snapshot& snapshot : *snapshots) {
+    EXPECT_EQ(snapshot.name(), NameOfHandle(HandleOf(snapshot)));
+  }
+}
+
 TEST_F(VolumesTest, AnAttachedVolumeStays) {
   ASSERT_THAT(volumes().Create(New("mine", kMib)), IsOk());
   const auto open = world_.client().Open("mine");
