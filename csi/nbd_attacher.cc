@@ -56,6 +56,7 @@ void NbdAttacher::KeepAll() {
 AttachRequest NbdAttacher::RequestFor(const std::string& name) const {
   AttachRequest request;
   request.name = name;
+  request.by_csi = true;
   request.request_timeout = kRequestTimeout;
   request.dead_connection_timeout = world_.dead_connection_timeout;
   return request;
@@ -135,7 +136,9 @@ absl::Status NbdAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
   NbdDeviceSettings settings;
   settings.index = *index;
   settings.size_bytes = bytes;
-  settings.backend = NbdBackend{device.name, device.uid}.ToString();
+  settings.backend =
+      NbdBackend{.name = device.name, .uid = device.uid, .by_csi = device.ours}
+          .ToString();
   return kernel.Reconfigure(settings);
 }
 
@@ -144,10 +147,10 @@ std::vector<AttachedDevice> NbdAttacher::List() const {
   for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
     const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
     if (!backend.has_value()) continue;
-    devices.push_back(
-        {.name = backend->name,
-         .uid = backend->uid,
-         .device = absl::StrCat(world_.dev, "/nbd", device.index)});
+    devices.push_back({.name = backend->name,
+                       .uid = backend->uid,
+                       .device = absl::StrCat(world_.dev, "/nbd", device.index),
+                       .ours = backend->by_csi});
   }
   return devices;
 }

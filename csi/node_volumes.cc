@@ -396,10 +396,8 @@ absl::Status NodeVolumes::Unpublish(const std::string& handle,
 
 absl::StatusOr<AttachedDevice> NodeVolumes::FindAt(
     const std::string& handle, const std::string& path) const {
-  const auto volume = volumes_->Find(handle);
-  if (!volume.ok()) return volume.status();
   const auto mount = mounter_->Find(path);
-  auto attached = attacher_->Find(volume->name());
+  auto attached = attacher_->Find(NameOfHandle(handle));
   if (mount.has_value() && attached.has_value() &&
       mount->Holds(attached->device)) {
     return *std::move(attached);
@@ -438,16 +436,16 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   const auto attached = FindAt(handle, path);
   if (!attached.ok()) return attached.status();
   const auto volume = volumes_->Find(handle);
-  if (!volume.ok()) return volume.status();
+  const bool lost = absl::IsNotFound(volume.status());
+  if (!volume.ok() && !lost) return volume.status();
   NodeStats stats;
-  stats.condition = ConditionOf(volumes_->client(), *volume,
-                                volumes_->client().GetServerInfo());
-  const uint64_t device_bytes = file_systems_->DeviceBytes(attached->device);
-  stats.bytes.total = device_bytes;
-  if (!attached->alive || attached->uid != volume->uid()) {
+  stats.bytes.total = file_systems_->DeviceBytes(attached->device);
+  if (lost || !attached->alive || attached->uid != volume->uid()) {
     stats.condition = DeadDevice();
     return stats;
   }
+  stats.condition = ConditionOf(volumes_->client(), *volume,
+                                volumes_->client().GetServerInfo());
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return PathError(path, errno);
   if (S_ISBLK(info.st_mode)) return stats;

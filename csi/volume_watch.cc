@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/event_log.h"
@@ -107,12 +108,22 @@ void VolumeWatch::Look() {
   summary.memory_limit_bytes =
       static_cast<uint64_t>(server->memory_limit_bytes());
   Conditions abnormal;
+  absl::flat_hash_set<std::string> names;
   for (const v1::Volume& volume : *all) {
     AddToClass(volume, &summary);
+    names.insert(volume.name());
     const Condition condition = Examine(volume, server, devices);
     ++summary.by_cause[static_cast<size_t>(condition.cause)];
     LogChange(HandleOf(volume), condition);
     if (condition.abnormal()) abnormal[HandleOf(volume)] = condition.cause;
+  }
+  for (const auto& [name, device] : devices) {
+    if (!device.ours || names.contains(name)) continue;
+    const auto there = HasVolume(volumes_->client(), name, device.uid);
+    if (!there.ok() || *there) continue;
+    ++summary.by_cause[static_cast<size_t>(Cause::kDeadDevice)];
+    LogChange(name, DeadDevice());
+    abnormal[name] = Cause::kDeadDevice;
   }
   abnormal_ = std::move(abnormal);
   Keep(std::move(summary));

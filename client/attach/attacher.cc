@@ -196,7 +196,9 @@ absl::StatusOr<int> Attacher::AttachNew() {
   settings.dead_connection_timeout = Patience();
   settings.server_flags = static_cast<uint16_t>(
       exported.flags | (request_.read_only ? NBD_FLAG_READ_ONLY : 0));
-  settings.backend = NbdBackend{.name = request_.name, .uid = uid_}.ToString();
+  settings.backend =
+      NbdBackend{.name = request_.name, .uid = uid_, .by_csi = request_.by_csi}
+          .ToString();
   settings.sockets = Sockets(*connections);
   absl::StatusOr<int> index = world_.kernel->Connect(settings);
   if (!index.ok()) {

@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kBackendPrefix = "ramvol:";
+constexpr std::string_view kPrefix = "ramvol:";
+constexpr std::string_view kCsiPrefix = "ramvol-csi:";
 
 // The only line of a file. "" if it cannot be read.
 std::string Line(const fs::path& path) {
@@ -49,18 +50,20 @@ int CountEntries(const fs::path& folder) {
 }  // namespace
 
 std::string NbdBackend::ToString() const {
-  return absl::StrCat(std::string(kBackendPrefix), name, ":", uid);
+  return absl::StrCat(std::string(by_csi ? kCsiPrefix : kPrefix), name, ":",
+                      uid);
 }
 
 std::optional<NbdBackend> ParseNbdBackend(std::string_view text) {
-  if (text.substr(0, kBackendPrefix.size()) != kBackendPrefix) {
-    return std::nullopt;
-  }
-  text.remove_prefix(kBackendPrefix.size());
+  const bool by_csi = text.substr(0, kCsiPrefix.size()) == kCsiPrefix;
+  const std::string_view prefix = by_csi ? kCsiPrefix : kPrefix;
+  if (text.substr(0, prefix.size()) != prefix) return std::nullopt;
+  text.remove_prefix(prefix.size());
   const size_t colon = text.find(':');
   if (colon == std::string_view::npos) return std::nullopt;
   return NbdBackend{.name = std::string(text.substr(0, colon)),
-                    .uid = std::string(text.substr(colon + 1))};
+                    .uid = std::string(text.substr(colon + 1)),
+                    .by_csi = by_csi};
 }
 
 std::vector<NbdDevice> AttachedNbdDevices(const std::string& sys) {

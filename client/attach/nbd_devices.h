@@ -15,8 +15,10 @@ namespace ramvol {
 struct NbdBackend {
   std::string name;
   std::string uid;
+  // Whether ramvol-csi has attached it.
+  bool by_csi = false;
 
-  // "ramvol:NAME:UID".
+  // "ramvol:NAME:UID" or "ramvol-csi:NAME:UID".
   std::string ToString() const;
 };
 // nullopt for text that is not ours.

@@ -165,6 +165,7 @@ TEST_F(NbdAttacherTest, AttachesOnceAndIsFound) {
   EXPECT_EQ(devices[0].name, "disk");
   EXPECT_EQ(devices[0].uid, "uid-1");
   EXPECT_EQ(devices[0].device, *device);
+  EXPECT_TRUE(devices[0].ours);
 }
 
 TEST_F(NbdAttacherTest, DetachMayBeRepeated) {

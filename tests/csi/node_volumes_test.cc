@@ -17,6 +17,7 @@
 #include "base/event_log.h"
 #include "client/client.h"
 #include "client/mocks/mock_client_connection.h"
+#include "csi/condition.h"
 #include "csi/file_system.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
@@ -301,6 +302,27 @@ TEST_F(NodeVolumesTest, TheDeviceOfALostVolumeStaysWhileAPodHasIt) {
   ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
   EXPECT_THAT(Stage(block), IsOk());
   EXPECT_NE(attacher_.List().front().uid, lost);
+}
+
+TEST_F(NodeVolumesTest, AVolumeThatIsLostIsAbnormalWhereItIsMounted) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_), IsOk());
+  EXPECT_FALSE(node_.Stats("v", target_)->condition.abnormal());
+  ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+  const auto stats = node_.Stats("v", target_);
+  ASSERT_THAT(stats, IsOk());
+  EXPECT_EQ(stats->condition.cause, Cause::kDeadDevice);
+  EXPECT_THAT(node_.Stats("v", folder_),
+              StatusIs(StatusCode::kNotFound, HasSubstr(folder_)));
+}
+
+TEST_F(NodeVolumesTest, CleansUpItsDevicesOfLostVolumes) {
+  ASSERT_THAT(Stage(Block()), IsOk());
+  ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+  EXPECT_THAT(node_.CleanUp(Later()), IsEmpty());
+  attacher_.Own("v");
+  EXPECT_THAT(node_.CleanUp(Later()), ElementsAre(HasSubstr("detached")));
+  EXPECT_THAT(attacher_.List(), IsEmpty());
 }
 
 TEST_F(NodeVolumesTest, AnInlineVolumeEndsWhenItIsUnpublished) {

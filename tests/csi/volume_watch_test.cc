@@ -28,6 +28,7 @@ using ::ramvol::testing::IsOk;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::Return;
 using ::testing::SizeIs;
 using ::testing::internal::CaptureStderr;
@@ -138,6 +139,38 @@ TEST_F(VolumeWatchTest, LogsDamageAndDeadDevices) {
                          HasSubstr("dead_device")));
   EXPECT_EQ(Count(Cause::kDamaged), 1);
   EXPECT_EQ(Count(Cause::kDeadDevice), 1);
+}
+
+TEST_F(VolumeWatchTest, DevicesOfVolumesThatAreLostAreDead) {
+  const auto later = absl::InfiniteFuture();
+  ASSERT_THAT(attacher_.Attach({.name = "lost", .uid = "u"}, later), IsOk());
+  attacher_.Own("lost");
+  // Somebody's, perhaps of another ramvold.
+  ASSERT_THAT(attacher_.Attach({.name = "people", .uid = "u"}, later), IsOk());
+  ON_CALL(*connection_, GetVolume)
+      .WillByDefault(Return(absl::NotFoundError("no such volume")));
+  EXPECT_THAT(Look(),
+              AllOf(HasSubstr("requests_fail"), HasSubstr("dead_device"),
+                    HasSubstr("lost"), Not(HasSubstr("people"))));
+  EXPECT_EQ(Count(Cause::kDeadDevice), 1);
+  EXPECT_THAT(Look(), IsEmpty());
+  ASSERT_THAT(attacher_.Detach("lost", later), IsOk());
+  Look();
+  EXPECT_EQ(Count(Cause::kDeadDevice), 0);
+}
+
+TEST_F(VolumeWatchTest, ADeviceOfAVolumeThatTheDriverDidNotMakeIsAlive) {
+  v1::Volume& volume = *volumes_list_.add_volumes();
+  volume.set_name("golden");
+  volume.set_uid("u");
+  Serve(10);
+  ON_CALL(*connection_, GetVolume).WillByDefault(Return(volume));
+  ASSERT_THAT(
+      attacher_.Attach({.name = "golden", .uid = "u"}, absl::InfiniteFuture()),
+      IsOk());
+  attacher_.Own("golden");
+  EXPECT_THAT(Look(), IsEmpty());
+  EXPECT_EQ(Count(Cause::kDeadDevice), 0);
 }
 
 TEST_F(VolumeWatchTest, KnowsNothingWhileTheServerIsAway) {

@@ -31,6 +31,12 @@ TEST(NbdDevicesTest, BackendsTellVolumesApart) {
   EXPECT_EQ(backend.ToString(), "ramvol:disk:a:b");
   EXPECT_EQ(ParseNbdBackend("ramvol:disk:a:b")->name, "disk");
   EXPECT_EQ(ParseNbdBackend("ramvol:disk:a:b")->uid, "a:b");
+  EXPECT_FALSE(ParseNbdBackend("ramvol:disk:a:b")->by_csi);
+  const NbdBackend csi = {.name = "disk", .uid = "a:b", .by_csi = true};
+  EXPECT_EQ(csi.ToString(), "ramvol-csi:disk:a:b");
+  EXPECT_EQ(ParseNbdBackend(csi.ToString())->name, "disk");
+  EXPECT_EQ(ParseNbdBackend(csi.ToString())->uid, "a:b");
+  EXPECT_TRUE(ParseNbdBackend(csi.ToString())->by_csi);
   EXPECT_THAT(ParseNbdBackend("").has_value(), Eq(false));
   EXPECT_THAT(ParseNbdBackend("ramvol:disk").has_value(), Eq(false));
   EXPECT_THAT(ParseNbdBackend("rbd/disk:a").has_value(), Eq(false));
