@@ -201,11 +201,13 @@ absl::StatusOr<std::vector<std::string>> FakeKernel::Connect(
 }
 
 absl::Status FakeKernel::Reconfigure(const ParsedMessage& message) {
-  Device& device = devices_.at(
+  const auto found = devices_.find(
       static_cast<int>(message.Number(NBD_ATTR_INDEX).value_or(999)));
-  if (message.Text(NBD_ATTR_BACKEND_IDENTIFIER) != device.backend) {
+  if (found == devices_.end() ||
+      message.Text(NBD_ATTR_BACKEND_IDENTIFIER) != found->second.backend) {
     return FileError(EINVAL, "the kernel");
   }
+  Device& device = found->second;
   for (size_t i = 0; i < message.sockets.size(); ++i) {
     if (device.dead > 0) --device.dead;
   }
