@@ -507,8 +507,7 @@ bool NodeVolumes::IsInUse(const AttachedDevice& attached) const {
 std::optional<std::string> NodeVolumes::CleanUpInline(const v1::Volume& volume,
                                                       absl::Time deadline) {
   const std::string target = LabelOf(volume, label::kEphemeral);
-  if (target.empty() ||
-      LabelOf(volume, label::kNode) != volumes_->node_id().substr(0, 256)) {
+  if (target.empty() || LabelOf(volume, label::kNode) != volumes_->node_id()) {
     return std::nullopt;
   }
   const auto attached = attacher_->Find(volume.name());
