@@ -74,9 +74,10 @@ def reset(stream):
 
 
 HELLO = PREFACE + frame(SETTINGS)
+PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
 
 
-def connect(port, source="127.0.0.1", hello=HELLO, tls=None, patience=30):
+def connect(port, source="127.0.0.1", hello=HELLO, tls=None, patience=PATIENCE):
     """`tls` is an ssl.SSLContext; its handshake comes first."""
     wire = socket.socket()
     wire.settimeout(patience)
@@ -105,7 +106,7 @@ def send_until_closed(wire, data):
     return False
 
 
-def is_closed(wire, seconds=20):
+def is_closed(wire, seconds=PATIENCE):
     """Reads until the peer hangs up."""
     wire.settimeout(seconds)
     try:
