@@ -26,6 +26,7 @@
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
+#include "csi/formatter.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
@@ -36,7 +37,6 @@
 namespace ramvol::csi_driver {
 namespace {
 
-constexpr char kDefaultFileSystem[] = "ext4";
 constexpr mode_t kFolderMode = 0750;
 // Whoever calls is to hear why a call has failed.
 constexpr absl::Duration kTimeToAnswer = absl::Milliseconds(500);
@@ -85,12 +85,6 @@ bool IsClone(const v1::Volume& volume) { return !volume.source().empty(); }
 
 bool IsWritable(const v1::Volume& volume, const Access& access) {
   return !access.read_only && !volume.read_only();
-}
-
-// What a device holds, by the type that was found there.
-std::string Describe(const std::string& type) {
-  if (type.empty()) return "nothing";
-  return type == "unknown" ? "unknown data" : type;
 }
 
 absl::Status DeadAndInUse(const v1::Volume& volume) {
@@ -183,11 +177,9 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
     const auto mount = mounter_->Find(staging);
     if (*staged && mount.has_value()) return mount->source;
   }
-  // What is written from now on is somebody's.
-  if (access.block && IsWritable(volume, access) &&
-      !LabelOf(volume, label::kFormatting).empty()) {
-    const auto noted = volumes_->Relabel(volume, {{label::kFormatting, ""}});
-    if (!noted.ok()) return noted.status();
+  if (access.block && IsWritable(volume, access)) {
+    const absl::Status theirs = formatter_.HandOver(volume);
+    if (!theirs.ok()) return theirs;
   }
   auto device = Attach(volume, access.read_only, deadline);
   if (!device.ok() || access.block) return device;
@@ -197,76 +189,13 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
   return device;
 }
 
-absl::StatusOr<FileSystem> NodeVolumes::Look(const v1::Volume& volume,
-                                             const std::string& device) const {
-  absl::StatusOr<FileSystem> found = file_systems_->Probe(device);
-  if (!found.ok() || !found->type.empty()) return found;
-  const absl::Status written = file_systems_->WriteBack(device);
-  if (!written.ok()) return written;
-  const absl::StatusOr<bool> empty = volumes_->HoldsNothing(volume);
-  if (!empty.ok()) return empty.status();
-  if (!*empty) found->type = "unknown";
-  return found;
-}
-
-absl::StatusOr<FileSystem> NodeVolumes::Format(const v1::Volume& volume,
-                                               const std::string& device,
-                                               const std::string& type,
-                                               absl::Time deadline) {
-  const bool begun = !LabelOf(volume, label::kFormatting).empty();
-  const auto noted = volumes_->Relabel(volume, {{label::kFormatting, type}});
-  if (!noted.ok()) return noted.status();
-  const absl::Status made =
-      file_systems_->Make(type, device, /*is_zero=*/!begun, deadline);
-  if (!made.ok()) return made;
-  const auto done = volumes_->Relabel(
-      *noted, {{label::kFormatting, ""}, {label::kFormatted, type}});
-  if (!done.ok()) return done.status();
-  return FileSystem{.type = type, .size_bytes = UINT64_MAX};
-}
-
-absl::StatusOr<FileSystem> NodeVolumes::Prepare(const v1::Volume& volume,
-                                                const std::string& device,
-                                                const Access& access,
-                                                absl::Time deadline) {
-  absl::StatusOr<FileSystem> found = Look(volume, device);
-  if (!found.ok()) return found;
-  const bool writable = IsWritable(volume, access);
-  const bool formatted = !LabelOf(volume, label::kFormatted).empty();
-  // What there is then is the half of a file system, which nobody has had.
-  const bool begun = !formatted && !LabelOf(volume, label::kFormatting).empty();
-  if (writable && (begun || (!formatted && found->type.empty()))) {
-    return Format(volume, device,
-                  access.fs_type.empty() ? kDefaultFileSystem : access.fs_type,
-                  deadline);
-  }
-  if (begun || found->type.empty() || found->type == "unknown" ||
-      (!access.fs_type.empty() && found->type != access.fs_type)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "volume \"", HandleOf(volume), "\" holds ",
-        begun ? "half a file system" : Describe(found->type), ", not ",
-        access.fs_type.empty() ? "a known file system" : access.fs_type));
-  }
-  if (!writable) return found;
-  const absl::Status ready =
-      file_systems_->Check(found->type, device, deadline);
-  if (!ready.ok()) return ready;
-  if (IsClone(volume) && !formatted) {
-    const absl::Status renamed =
-        file_systems_->Rename(found->type, device, deadline);
-    if (!renamed.ok()) return renamed;
-    const auto noted =
-        volumes_->Relabel(volume, {{label::kFormatted, found->type}});
-    if (!noted.ok()) return noted.status();
-  }
-  return found;
-}
-
 absl::Status NodeVolumes::Mount(const v1::Volume& volume,
                                 const std::string& device,
                                 const std::string& target, const Access& access,
                                 absl::Time deadline) {
-  const auto prepared = Prepare(volume, device, access, deadline);
+  const bool writable = IsWritable(volume, access);
+  const auto prepared = formatter_.Prepare(
+      volume, device, {.type = access.fs_type, .writable = writable}, deadline);
   if (!prepared.ok()) return prepared.status();
   const absl::Status made = MakeTarget(target, /*file=*/false);
   if (!made.ok()) return made;
@@ -274,7 +203,6 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
       MountOptionsFor(prepared->type, IsClone(volume));
   options.insert(options.end(), access.mount_options.begin(),
                  access.mount_options.end());
-  const bool writable = IsWritable(volume, access);
   if (!writable) options.push_back("ro");
   const absl::Status mounted =
       mounter_->MountDevice(device, target, prepared->type, options, deadline);

@@ -16,6 +16,7 @@
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
+#include "csi/formatter.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
 #include "csi/volumes.h"
@@ -69,7 +70,8 @@ class NodeVolumes {
       : volumes_(volumes),
         attacher_(attacher),
         mounter_(mounter),
-        file_systems_(file_systems) {}
+        file_systems_(file_systems),
+        formatter_(volumes, file_systems) {}
 
   // Attaches the volume, and mounts its file system at `staging` unless it is
   // wanted as a block device. Makes the file system in a new volume, gives one
@@ -146,17 +148,6 @@ class NodeVolumes {
   absl::Status Mount(const v1::Volume& volume, const std::string& device,
                      const std::string& target, const Access& access,
                      absl::Time deadline);
-  absl::StatusOr<FileSystem> Prepare(const v1::Volume& volume,
-                                     const std::string& device,
-                                     const Access& access, absl::Time deadline);
-  // Probe, but what has data beyond the beginning is "unknown", not "".
-  absl::StatusOr<FileSystem> Look(const v1::Volume& volume,
-                                  const std::string& device) const;
-  // Makes a file system in a volume that is empty, or that this was begun in.
-  absl::StatusOr<FileSystem> Format(const v1::Volume& volume,
-                                    const std::string& device,
-                                    const std::string& type,
-                                    absl::Time deadline);
   // Whether the file system is mounted there and works; unmounts one whose
   // device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,
@@ -183,6 +174,7 @@ class NodeVolumes {
   DeviceAttacher* const attacher_;
   const Mounter* const mounter_;
   const FileSystems* const file_systems_;
+  const Formatter formatter_;
   Counters<Counter> counts_;
   DurationHistogram attach_times_;
   const WriteBack write_back_;

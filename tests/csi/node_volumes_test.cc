@@ -57,14 +57,6 @@ std::string NewFolder() {
   return folder;
 }
 
-// The beginning of a device that holds this.
-std::string Ext4() {
-  std::string data(2048, '\0');
-  data[1024 + 56] = '\x53';
-  data[1024 + 57] = '\xef';
-  return data;
-}
-
 Access Block() {
   Access access;
   access.block = true;
@@ -134,41 +126,13 @@ TEST_F(NodeVolumesTest, AFreshVolumeIsFormattedOnceAndMounted) {
   EXPECT_THAT(commands_.Taken(), Not(Contains(HasSubstr("mkfs"))));
 }
 
-TEST_F(NodeVolumesTest, AHalfMadeFileSystemIsMadeAnew) {
-  commands_.Fail("mkfs.ext4");
-  EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, HasSubstr("mkfs.ext4")));
-  EXPECT_EQ(Formatted(), "");
-  EXPECT_EQ(LabelOfV(label::kFormatting), "ext4");
-  WriteToDevice("v", "the half of a file system");
-  world_.Write("v", 0, "the half of a file system");
-  Access read_only;
-  read_only.read_only = true;
-  EXPECT_THAT(Stage(read_only), StatusIs(StatusCode::kFailedPrecondition,
-                                         HasSubstr("holds half")));
-  commands_.Fail("mkfs.ext4", false);
-  commands_.Taken();
-  EXPECT_THAT(Stage(), IsOk());
-  EXPECT_EQ(Formatted(), "ext4");
-  EXPECT_EQ(LabelOfV(label::kFormatting), "");
-  // The device is not all zeros then.
-  EXPECT_THAT(commands_.Taken(),
-              Contains(AllOf(HasSubstr("mkfs.ext4"),
-                             Not(HasSubstr("assume_storage_prezeroed")))));
-}
-
-// As a pod that had it as a block device may have done, or people with ramvol.
-TEST_F(NodeVolumesTest, WhatSomebodyWroteIsNeverFormatted) {
-  // Beyond what is looked at to see of which type it is.
-  world_.Write("v", kMib / 2, "data");
-  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
-                                HasSubstr("holds unknown data")));
-  WriteToDevice("v", "no file system that is known");
-  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
-                                HasSubstr("holds unknown data")));
+TEST_F(NodeVolumesTest, WhatPodsMayOnlyReadIsNotFormatted) {
+  Access access;
+  access.read_only = true;
+  access.fs_type = "xfs";
+  EXPECT_THAT(Stage(access), StatusIs(StatusCode::kFailedPrecondition,
+                                      HasSubstr("holds nothing, not xfs")));
   EXPECT_THAT(commands_.Taken(), IsEmpty());
-  WriteToDevice("v", Ext4());
-  EXPECT_THAT(Stage(), IsOk());
-  EXPECT_THAT(commands_.Taken(), Not(Contains(HasSubstr("mkfs"))));
 }
 
 TEST_F(NodeVolumesTest, ABlockDeviceIsNoHalfMadeFileSystem) {
@@ -182,40 +146,6 @@ TEST_F(NodeVolumesTest, ABlockDeviceIsNoHalfMadeFileSystem) {
   commands_.Taken();
   EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
                                 HasSubstr("holds unknown data")));
-  EXPECT_THAT(commands_.Taken(), IsEmpty());
-}
-
-TEST_F(NodeVolumesTest, WhatIsEmptyIsFormattedWhoeverMadeIt) {
-  v1::CreateVolumeRequest request;
-  request.set_name("people");
-  request.set_size_bytes(kMib);
-  ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
-  EXPECT_THAT(node_.Stage("people", folder_ + "/p", {}, Later()), IsOk());
-  request.set_name("clone");
-  request.set_source("v");
-  ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
-  EXPECT_THAT(node_.Stage("clone", folder_ + "/c", {}, Later()), IsOk());
-  EXPECT_THAT(commands_.Taken(),
-              ElementsAre(HasSubstr("mkfs.ext4"), HasSubstr("mount"),
-                          HasSubstr("mkfs.ext4"), HasSubstr("mount")));
-  world_.Write("v", kMib / 2, "data");
-  request.set_name("full");
-  ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
-  EXPECT_THAT(node_.Stage("full", folder_ + "/f", {}, Later()),
-              StatusIs(StatusCode::kFailedPrecondition, _));
-}
-
-TEST_F(NodeVolumesTest, WhatWasFormattedIsNeverFormattedAgain) {
-  ASSERT_THAT(Stage(), IsOk());
-  ASSERT_THAT(node_.Unstage("v", staging_, Later()), IsOk());
-  WriteToDevice("v", "no file system that is known");
-  commands_.Taken();
-  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
-                                HasSubstr("holds unknown")));
-  // Not even if its content is gone.
-  WriteToDevice("v", "");
-  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
-                                HasSubstr("holds nothing")));
   EXPECT_THAT(commands_.Taken(), IsEmpty());
 }
 

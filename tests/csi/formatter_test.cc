@@ -1,0 +1,304 @@
+#include "csi/formatter.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/client.h"
+#include "client/mocks/mock_client_connection.h"
+#include "csi/file_system.h"
+#include "csi/volume_handle.h"
+#include "csi/volumes.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ramvol/v1/volume_service.pb.h"
+#include "tests/csi/driver_world.h"
+#include "tests/csi/fake_node.h"
+#include "tests/support/status_matchers.h"
+
+namespace ramvol::csi_driver {
+namespace {
+
+using ::absl::StatusCode;
+using ::ramvol::testing::IsOk;
+using ::ramvol::testing::StatusIs;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::NiceMock;
+using ::testing::Not;
+using ::testing::Return;
+
+constexpr int64_t kMib = int64_t{1} << 20;
+constexpr WantedFileSystem kReadOnly = {.type = "", .writable = false};
+
+// The beginnings of devices that hold these, as far as the driver looks.
+std::string Ext4() {
+  std::string data(2048, '\0');
+  data[1024 + 56] = '\x53';
+  data[1024 + 57] = '\xef';
+  return data;
+}
+std::string Btrfs() {
+  std::string data(65536 + 4096, '\0');
+  data.replace(65536 + 64, 8, "_BHRfS_M");
+  return data;
+}
+
+// The volume "v" and a file that stands for its device. What is written to one
+// is not in the other, as with what is in the device's cache.
+class FormatterTest : public ::testing::Test {
+ protected:
+  FormatterTest() {
+    world_.CreateVolume("v", kMib);
+    WriteToDevice("");
+  }
+
+  absl::StatusOr<FileSystem> Prepare(const WantedFileSystem& wanted = {}) {
+    return PrepareVolume("v", wanted);
+  }
+  absl::StatusOr<FileSystem> PrepareVolume(
+      const std::string& handle, const WantedFileSystem& wanted = {}) {
+    const auto volume = world_.volumes().Find(handle);
+    if (!volume.ok()) return volume.status();
+    return formatter_.Prepare(*volume, device_, wanted, Later());
+  }
+  absl::Status HandOver() {
+    const auto volume = world_.volumes().Find("v");
+    return volume.ok() ? formatter_.HandOver(*volume) : volume.status();
+  }
+  // Of people, or a clone.
+  void Create(const std::string& name, const std::string& source) {
+    v1::CreateVolumeRequest request;
+    request.set_name(name);
+    request.set_size_bytes(kMib);
+    request.set_source(source);
+    ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
+  }
+  // "FORMATTING/FORMATTED".
+  std::string Labels(const std::string& handle = "v") {
+    const auto volume = world_.volumes().Find(handle);
+    EXPECT_THAT(volume, IsOk());
+    if (!volume.ok()) return "";
+    return absl::StrCat(LabelOf(*volume, label::kFormatting), "/",
+                        LabelOf(*volume, label::kFormatted));
+  }
+  void WriteToDevice(const std::string& data) {
+    std::ofstream(device_) << data;
+    ASSERT_EQ(truncate(device_.c_str(), kProbeBytes), 0);
+  }
+  // A mkfs that is interrupted.
+  void BeginFormatting() {
+    commands_.Fail("mkfs.ext4");
+    EXPECT_THAT(Prepare(),
+                StatusIs(StatusCode::kInternal, HasSubstr("mkfs.ext4")));
+    commands_.Fail("mkfs.ext4", false);
+    commands_.Taken();
+    WriteToDevice("the half of a file system");
+    world_.Write("v", 0, "the half of a file system");
+  }
+  static absl::Time Later() { return absl::Now() + absl::Seconds(30); }
+
+  const std::string folder_ = getenv("TEST_TMPDIR");
+  const std::string device_ = folder_ + "/device";
+  DriverWorld world_;
+  FakeCommands commands_{folder_ + "/mountinfo"};
+  const FileSystems file_systems_{&commands_};
+  const Formatter formatter_{&world_.volumes(), &file_systems_};
+};
+
+TEST_F(FormatterTest, AHoleIsFormattedOnce) {
+  const auto made = Prepare();
+  ASSERT_THAT(made, IsOk());
+  EXPECT_EQ(made->type, "ext4");
+  EXPECT_EQ(made->size_bytes, UINT64_MAX);
+  EXPECT_EQ(Labels(), "/ext4");
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(AllOf(HasSubstr("mkfs.ext4"), HasSubstr(device_),
+                                HasSubstr("assume_storage_prezeroed=1"))));
+  // Repeated, it only looks whether that is whole.
+  const auto found = Prepare();
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->type, "ext4");
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("e2fsck -p")));
+}
+
+TEST_F(FormatterTest, MakesTheTypeThatIsWanted) {
+  const auto made = Prepare({.type = "xfs"});
+  ASSERT_THAT(made, IsOk());
+  EXPECT_EQ(made->type, "xfs");
+  EXPECT_EQ(Labels(), "/xfs");
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("mkfs.xfs")));
+}
+
+TEST_F(FormatterTest, WhatIsEmptyIsFormattedWhoeverMadeIt) {
+  Create("people", "");
+  EXPECT_THAT(PrepareVolume("people"), IsOk());
+  WriteToDevice("");
+  Create("clone", "v");
+  EXPECT_THAT(PrepareVolume("clone"), IsOk());
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(HasSubstr("mkfs.ext4"), HasSubstr("mkfs.ext4")));
+  WriteToDevice("");
+  world_.Write("v", kMib / 2, "data");
+  Create("full", "v");
+  EXPECT_THAT(PrepareVolume("full"),
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("\"full\" holds unknown data")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+// As a pod that had it as a block device may have done, or people with ramvol.
+TEST_F(FormatterTest, WhatSomebodyWroteIsNeverFormatted) {
+  // Beyond what is looked at to see of which type it is: the last block.
+  world_.Write("v", kMib - 1, "x");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("holds unknown data")));
+  WriteToDevice("no file system that is known");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("holds unknown data")));
+  EXPECT_EQ(Labels(), "/");
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  // Nor is a file system that somebody made.
+  WriteToDevice(Ext4());
+  const auto found = Prepare();
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->type, "ext4");
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("e2fsck")));
+}
+
+TEST_F(FormatterTest, AnotherTypeThanTheWantedOneStays) {
+  WriteToDevice(Ext4());
+  EXPECT_THAT(Prepare({.type = "xfs"}),
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("\"v\" holds ext4, not xfs")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(FormatterTest, WhatWasFormattedIsNeverFormattedAgain) {
+  ASSERT_THAT(Prepare(), IsOk());
+  commands_.Taken();
+  WriteToDevice("no file system that is known");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("holds unknown data")));
+  // Not even if its content is gone.
+  WriteToDevice("");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("holds nothing")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(FormatterTest, HalfAFileSystemIsMadeAnew) {
+  BeginFormatting();
+  EXPECT_EQ(Labels(), "ext4/");
+  ASSERT_THAT(Prepare(), IsOk());
+  EXPECT_EQ(Labels(), "/ext4");
+  // The device is not all zeros then.
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(AllOf(HasSubstr("mkfs.ext4"),
+                                Not(HasSubstr("assume_storage_prezeroed")))));
+}
+
+// Its super block may be written first.
+TEST_F(FormatterTest, HalfAFileSystemIsNotMistakenForAWholeOne) {
+  BeginFormatting();
+  WriteToDevice(Ext4());
+  ASSERT_THAT(Prepare(), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("mkfs.ext4")));
+}
+
+TEST_F(FormatterTest, WhatIsReadOnlyIsLeftAsItIs) {
+  EXPECT_THAT(Prepare(kReadOnly), StatusIs(StatusCode::kFailedPrecondition,
+                                           HasSubstr("\"v\" holds nothing, not "
+                                                     "a known file system")));
+  EXPECT_EQ(Labels(), "/");
+  WriteToDevice(Ext4());
+  EXPECT_THAT(Prepare(kReadOnly), IsOk());
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  WriteToDevice("");
+  BeginFormatting();
+  EXPECT_THAT(Prepare(kReadOnly),
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("\"v\" holds half a file system")));
+  EXPECT_EQ(Labels(), "ext4/");
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(FormatterTest, WhatIsHandedOverIsNoHalfMadeFileSystem) {
+  EXPECT_THAT(HandOver(), IsOk());
+  BeginFormatting();
+  ASSERT_THAT(HandOver(), IsOk());
+  EXPECT_EQ(Labels(), "/");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("holds unknown data")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(FormatterTest, ACloneGetsANameOfItsOwnOnce) {
+  Create("clone", "v");
+  WriteToDevice(Btrfs());
+  commands_.Fail("btrfstune");
+  EXPECT_THAT(PrepareVolume("clone"),
+              StatusIs(StatusCode::kInternal, HasSubstr("btrfstune")));
+  EXPECT_EQ(Labels("clone"), "/");
+  commands_.Fail("btrfstune", false);
+  commands_.Taken();
+  EXPECT_THAT(PrepareVolume("clone"), IsOk());
+  EXPECT_EQ(Labels("clone"), "/btrfs");
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("btrfstune")));
+  EXPECT_THAT(PrepareVolume("clone"), IsOk());
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+TEST_F(FormatterTest, WhatCannotBeRepairedIsAnError) {
+  WriteToDevice(Ext4());
+  commands_.Fail("e2fsck");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kInternal, HasSubstr("e2fsck")));
+}
+
+TEST_F(FormatterTest, ADeviceThatCannotBeReadIsNotTakenForEmpty) {
+  ASSERT_EQ(unlink(device_.c_str()), 0);
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kInternal, HasSubstr(device_)));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+// Else a mkfs that is interrupted would leave what nothing may format any more,
+// or what something may that is whole.
+TEST_F(FormatterTest, NothingIsFormattedThatRamvoldDoesNotNote) {
+  const auto connection = std::make_shared<NiceMock<MockClientConnection>>();
+  const Volumes volumes(Client(connection), {.node_id = "node-1"});
+  const Formatter formatter(&volumes, &file_systems_);
+  v1::Volume volume;
+  volume.set_name("v");
+  const auto prepare = [&] {
+    return formatter.Prepare(volume, device_, {}, Later());
+  };
+  ON_CALL(*connection, StatVolume)
+      .WillByDefault(Return(absl::UnavailableError("stat")));
+  EXPECT_THAT(prepare(), StatusIs(StatusCode::kUnavailable, "stat"));
+  // A volume of which something is still read back is not empty.
+  v1::VolumeStats stats;
+  stats.set_restoring_bytes(1);
+  ON_CALL(*connection, StatVolume).WillByDefault(Return(stats));
+  EXPECT_THAT(prepare(), StatusIs(StatusCode::kFailedPrecondition, _));
+  stats.clear_restoring_bytes();
+  ON_CALL(*connection, StatVolume).WillByDefault(Return(stats));
+  ON_CALL(*connection, UpdateVolume)
+      .WillByDefault(Return(absl::UnavailableError("update")));
+  EXPECT_THAT(prepare(), StatusIs(StatusCode::kUnavailable, "update"));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace ramvol::csi_driver
