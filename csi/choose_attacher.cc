@@ -39,9 +39,11 @@ absl::StatusOr<NbdEndpoint> FindNbd(const Client& client,
 }
 
 std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
-                                             const AttachOptions& options) {
+                                             const AttachOptions& options,
+                                             const AttachNode& node) {
   NbdWorld world;
-  world.open_netlink = OpenNbdNetlink;
+  world.open_netlink = node.open_netlink;
+  world.sys = node.sys;
   world.dead_connection_timeout = options.reconnect_timeout;
   world.cpus =
       std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -66,13 +68,13 @@ std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
 
 // What a container's end is to the processes that serve files; "" where there
 // is no container.
-std::string TellContainersEnd(bool was_init) {
+std::string TellContainersEnd(bool was_init, const std::string& proc) {
   constexpr char kEndsWith[] = "; devices end with this container: ";
   if (was_init) {
     return absl::StrCat(kEndsWith, "it has process numbers of its own");
   }
-  if (!IsInContainerOfNode()) return "";
-  const absl::Status outlives = CheckNodeCgroup();
+  if (!IsInContainerOfNode(proc)) return "";
+  const absl::Status outlives = CheckNodeCgroup(proc);
   if (outlives.ok()) return "; devices outlive this container";
   return absl::StrCat(kEndsWith, std::string(outlives.message()));
 }
@@ -94,9 +96,10 @@ ChosenAttacher KeepDevices(ChosenAttacher present,
 
 ChosenAttacher ChooseAttacher(const Client& client,
                               const AttachOptions& options,
-                              CommandRunner* commands, const Mounter* mounter) {
-  const absl::Status driver = OpenNbdNetlink().status();
-  auto nbd = MakeNbdAttacher(client, options);
+                              CommandRunner* commands, const Mounter* mounter,
+                              const AttachNode& node) {
+  const absl::Status driver = node.open_netlink().status();
+  auto nbd = MakeNbdAttacher(client, options, node);
   if (driver.ok()) nbd->KeepAll();
   auto fuse = std::make_unique<FuseAttacher>(
       commands, mounter, options.state_dir, options.serve_command);
@@ -112,7 +115,7 @@ ChosenAttacher ChooseAttacher(const Client& client,
           ? "--attach=fuse"
           : absl::StrCat("no nbd driver: ", std::string(driver.message()));
   return KeepDevices(
-      {std::move(fuse), why + TellContainersEnd(options.was_init)},
+      {std::move(fuse), why + TellContainersEnd(options.was_init, node.proc)},
       std::move(nbd));
 }
 

@@ -2,10 +2,13 @@
 #ifndef RAMVOL_CSI_CHOOSE_ATTACHER_H_
 #define RAMVOL_CSI_CHOOSE_ATTACHER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/attach/nbd_netlink.h"
 #include "client/client.h"
 #include "csi/command.h"
 #include "csi/device_attacher.h"
@@ -35,16 +38,29 @@ struct AttachOptions {
   bool was_init = false;
 };
 
+// What there is on the node. Tests replace it.
+struct AttachNode {
+  std::function<absl::StatusOr<std::unique_ptr<NbdNetlink>>()> open_netlink =
+      OpenNbdNetlink;
+  std::string sys = "/sys";
+  std::string proc = "/proc";
+};
+
 struct ChosenAttacher {
   std::unique_ptr<DeviceAttacher> attacher;
+  // Why this way, and what that means for devices.
   std::string reason;
 };
 
 // Borrows `commands` and `mounter`. Devices of an earlier process are cared for
 // from now on, also those that it attached in the other way.
+//
+// A way that is asked for is taken, also where it is not to be had: then Attach
+// says what is missing.
 ChosenAttacher ChooseAttacher(const Client& client,
                               const AttachOptions& options,
-                              CommandRunner* commands, const Mounter* mounter);
+                              CommandRunner* commands, const Mounter* mounter,
+                              const AttachNode& node = {});
 
 }  // namespace ramvol::csi_driver
 
