@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,25 +55,31 @@ void AddCalls(const Calls& counted, std::vector<MetricFamily>* out) {
 
 void AddDevices(const DeviceAttacher& attacher, const NodeVolumes& volumes,
                 std::vector<MetricFamily>* out) {
-  uint64_t alive = 0;
-  uint64_t dead = 0;
+  struct Counts {
+    uint64_t alive = 0;
+    uint64_t dead = 0;
+  };
+  std::map<std::string, Counts> by_way;
+  by_way[attacher.way()];  // Also without a device.
   for (const AttachedDevice& attached : attacher.List()) {
-    ++(attached.alive ? alive : dead);
+    Counts& counts = by_way[attached.way];
+    ++(attached.alive ? counts.alive : counts.dead);
   }
   MetricFamily devices =
       Family("ramvol_csi_devices",
              "Volumes that are block devices of this node, by the way in which "
              "they are attached, and whether they reach ramvold.",
              MetricType::Gauge);
-  const std::string way = attacher.way();
-  AddGauge(devices, {{"way", way}, {"state", "alive"}}, alive);
-  AddGauge(devices, {{"way", way}, {"state", "dead"}}, dead);
+  for (const auto& [way, counts] : by_way) {
+    AddGauge(devices, {{"way", way}, {"state", "alive"}}, counts.alive);
+    AddGauge(devices, {{"way", way}, {"state", "dead"}}, counts.dead);
+  }
   out->push_back(std::move(devices));
   MetricFamily times =
       Family("ramvol_csi_attach_duration_seconds",
              "Time that it took to make a volume a block device.",
              MetricType::Histogram);
-  AddHistogram(times, {{"way", way}}, volumes.attach_times());
+  AddHistogram(times, {{"way", attacher.way()}}, volumes.attach_times());
   out->push_back(std::move(times));
 }
 

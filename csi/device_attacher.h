@@ -31,6 +31,8 @@ struct AttachedDevice {
   bool alive = true;
   // Whether it certainly is the driver's. Else people may have attached it.
   bool ours = false;
+  // DeviceAttacher::way() of the one that has it.
+  std::string way;
 };
 
 // One way of attaching. What is attached stays so when the process ends, and

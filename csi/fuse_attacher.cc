@@ -114,7 +114,8 @@ std::vector<AttachedDevice> FuseAttacher::List() const {
                        .uid = std::move(name.uid),
                        .device = loops_.Find(file),
                        .alive = IsServed(file),
-                       .ours = true});
+                       .ours = true,
+                       .way = way()});
   }
   return devices;
 }

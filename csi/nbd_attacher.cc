@@ -150,7 +150,8 @@ std::vector<AttachedDevice> NbdAttacher::List() const {
     devices.push_back({.name = backend->name,
                        .uid = backend->uid,
                        .device = absl::StrCat(world_.dev, "/nbd", device.index),
-                       .ours = backend->by_csi});
+                       .ours = backend->by_csi,
+                       .way = way()});
   }
   return devices;
 }

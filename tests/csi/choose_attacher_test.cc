@@ -36,6 +36,7 @@ using ::absl::StatusCode;
 using ::ramvol::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::EndsWith;
+using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::NiceMock;
@@ -43,6 +44,7 @@ using ::testing::Not;
 using ::testing::Return;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kNoDriver[] = "the kernel's nbd driver is not loaded";
 
@@ -214,7 +216,10 @@ TEST_F(ChooseAttacherTest, DevicesOfTheOtherWayStay) {
   EXPECT_EQ(chosen.attacher->way(), "fuse");
   EXPECT_EQ(chosen.reason,
             "--attach=fuse; 1 device stays attached by nbd until its end");
-  EXPECT_THAT(chosen.attacher->List(), SizeIs(3));
+  EXPECT_THAT(chosen.attacher->List(),
+              UnorderedElementsAre(Field(&AttachedDevice::way, "fuse"),
+                                   Field(&AttachedDevice::way, "fuse"),
+                                   Field(&AttachedDevice::way, "nbd")));
 }
 
 TEST_F(ChooseAttacherTest, DevicesOfTheSameWayOrOfOthersAreNoMatter) {

@@ -119,7 +119,8 @@ absl::StatusOr<std::string> FakeAttacher::Attach(const DeviceVolume& volume,
   device = {.name = volume.name,
             .uid = volume.uid,
             .device = absl::StrCat(folder_, "/dev-", volume.name),
-            .alive = true};
+            .alive = true,
+            .way = way_};
   // What is in it stays, as it does in the volume.
   const auto mode = replaced ? std::ios::trunc : std::ios::app;
   std::ofstream(device.device, mode | std::ios::out).close();

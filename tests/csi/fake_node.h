@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -56,9 +57,10 @@ class FakeCommands final : public CommandRunner {
 // Devices are files of a folder, and die when the test says so.
 class FakeAttacher final : public DeviceAttacher {
  public:
-  explicit FakeAttacher(std::string folder) : folder_(std::move(folder)) {}
+  explicit FakeAttacher(std::string folder, std::string way = "fake")
+      : folder_(std::move(folder)), way_(std::move(way)) {}
 
-  std::string way() const override { return "fake"; }
+  std::string way() const override { return way_; }
   absl::StatusOr<std::string> Attach(const DeviceVolume& volume,
                                      absl::Time deadline) override;
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
@@ -74,6 +76,7 @@ class FakeAttacher final : public DeviceAttacher {
 
  private:
   const std::string folder_;
+  const std::string way_;
   std::map<std::string, AttachedDevice> devices_;
   absl::Status failure_;
   uint64_t grown_bytes_ = 0;
