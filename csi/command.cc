@@ -23,11 +23,17 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/file_descriptor.h"
+#include "base/mutex.h"
 
 extern char** environ;
 
 namespace ramvol::csi_driver {
 namespace {
+
+// How long a program that is killed may take to end. Exits are fast, unless
+// they wait in the kernel; then longer ones are no use.
+constexpr absl::Duration kKillTimeout = absl::Seconds(1);
+constexpr absl::Duration kLookInterval = absl::Milliseconds(1);
 
 // A lock that children inherit, unlike those of POSIX, and that can be asked
 // about without taking it, unlike flock's.
@@ -99,17 +105,35 @@ bool ReadAll(int fd, absl::Time deadline, std::string* output) {
   }
 }
 
-int WaitFor(pid_t pid) {
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+// Whether the program has ended, and how. Its number may be another one's from
+// then on.
+bool HasEnded(pid_t pid, int* status) {
+  const pid_t found = waitpid(pid, status, WNOHANG);
+  return found == pid || (found < 0 && errno != EINTR);
+}
+
+// The same, but waits until the deadline.
+bool WaitForEnd(pid_t pid, absl::Time deadline, int* status) {
+  while (!HasEnded(pid, status)) {
+    if (absl::Now() >= deadline) return false;
+    absl::SleepFor(kLookInterval);
   }
-  return status;
+  return true;
+}
+
+bool ShareAPath(const Command& a, const Command& b) {
+  return std::any_of(a.begin() + 1, a.end(), [&b](const std::string& word) {
+    return word.rfind('/', 0) == 0 &&
+           std::find(b.begin() + 1, b.end(), word) != b.end();
+  });
 }
 
 }  // namespace
 
 absl::StatusOr<CommandResult> SystemCommands::Run(const Command& command,
                                                   absl::Time deadline) {
+  const absl::Status alone = CheckAlone(command);
+  if (!alone.ok()) return alone;
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) {
     return absl::InternalError(absl::StrCat("pipe: ", std::strerror(errno)));
@@ -123,20 +147,53 @@ absl::StatusOr<CommandResult> SystemCommands::Run(const Command& command,
   close(fds[1]);
   if (!pid.ok()) return pid.status();
   CommandResult result;
-  const bool ended = ReadAll(fds[0], deadline, &result.output);
-  if (!ended) kill(-*pid, SIGKILL);
-  const int status = WaitFor(*pid);
-  absl::StripTrailingAsciiWhitespace(&result.output);
-  if (!ended) {
-    return absl::DeadlineExceededError(
-        absl::StrCat(absl::StrJoin(command, " "), " took too long"));
+  int status = 0;
+  // Its outputs may be closed while it waits for the end of what it wrote.
+  if (!ReadAll(fds[0], deadline, &result.output) ||
+      !WaitForEnd(*pid, deadline, &status)) {
+    return Kill(*pid, command);
   }
+  absl::StripTrailingAsciiWhitespace(&result.output);
   if (!WIFEXITED(status)) {
     return absl::InternalError(absl::StrCat(
         absl::StrJoin(command, " "), " ended with signal ", WTERMSIG(status)));
   }
   result.exit_code = WEXITSTATUS(status);
   return result;
+}
+
+absl::Status SystemCommands::Kill(pid_t pid, const Command& command) {
+  kill(-pid, SIGKILL);
+  int status = 0;
+  std::string text =
+      absl::StrCat(absl::StrJoin(command, " "), " took too long");
+  if (!WaitForEnd(pid, absl::Now() + kKillTimeout, &status)) {
+    absl::StrAppend(&text, ", and goes on though it was killed: process ", pid,
+                    " waits for the kernel, perhaps for a device without "
+                    "ramvold");
+    const MutexLock lock(&mu_);
+    going_on_[pid] = command;
+  }
+  return absl::DeadlineExceededError(text);
+}
+
+absl::Status SystemCommands::CheckAlone(const Command& command) {
+  const MutexLock lock(&mu_);
+  for (auto each = going_on_.begin(); each != going_on_.end();) {
+    int status = 0;
+    if (HasEnded(each->first, &status)) {
+      each = going_on_.erase(each);
+      continue;
+    }
+    if (ShareAPath(each->second, command)) {
+      return absl::AbortedError(absl::StrCat(
+          absl::StrJoin(command, " "), " waits for the end of process ",
+          each->first, ", ", absl::StrJoin(each->second, " "),
+          ", which took too long and was killed"));
+    }
+    ++each;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SystemCommands::Start(const Command& command,
@@ -157,8 +214,8 @@ absl::Status SystemCommands::Start(const Command& command,
   detached.insert(detached.end(), command.begin(), command.end());
   const absl::StatusOr<pid_t> pid = Spawn(detached, out.get());
   if (!pid.ok()) return pid.status();
-  if (absl::Now() > deadline) kill(-*pid, SIGKILL);
-  const int status = WaitFor(*pid);
+  int status = 0;
+  if (!WaitForEnd(*pid, deadline, &status)) return Kill(*pid, detached);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("cannot start ", command[0]));
 }
