@@ -5,19 +5,23 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -32,6 +36,7 @@ namespace {
 
 constexpr char kDevice[] = "/dev/loop";
 constexpr char kSysDevices[] = "/sys/block/loop";
+constexpr mode_t kNodeMode = 0600;  // As the kernel makes them.
 constexpr char kSysFile[] = "/loop/backing_file";
 
 // Of all loop devices that lie over a file.
@@ -52,6 +57,37 @@ std::vector<std::string> Numbers() {
   return numbers;
 }
 
+// A /dev that is not the kernel's own lacks devices that came after it: that of
+// a container, also one that is itself a node, such as kind's.
+absl::Status MakeNode(const std::string& number) {
+  const std::string device = kDevice + number;
+  if (access(device.c_str(), F_OK) == 0) return absl::OkStatus();
+  const std::string sys = absl::StrCat(kSysDevices, number, "/dev");
+  const std::pair<std::string, std::string> numbers =
+      absl::StrSplit(ReadFile(sys).value_or(""), absl::MaxSplits(':', 1));
+  unsigned major_number = 0;
+  unsigned minor_number = 0;
+  std::string why = absl::StrCat("no numbers in ", sys);
+  if (absl::SimpleAtoi(numbers.first, &major_number) &&
+      absl::SimpleAtoi(numbers.second, &minor_number)) {
+    if (mknod(device.c_str(), S_IFBLK | kNodeMode,
+              makedev(major_number, minor_number)) == 0 ||
+        errno == EEXIST) {
+      return absl::OkStatus();
+    }
+    why = std::strerror(errno);
+  }
+  return absl::InternalError(
+      absl::StrCat(device, " is free but missing, and cannot be made: ", why,
+                   "; let ramvol-csi see the node's /dev"));
+}
+
+// The path, also where /dev lacks it.
+std::string PathOf(const std::string& number) {
+  MakeNode(number).IgnoreError();
+  return kDevice + number;
+}
+
 // The path of the file that a device lies over, as the kernel shows it; "" if
 // there is none.
 std::string FileOf(const std::string& number) {
@@ -64,8 +100,7 @@ std::string FileOf(const std::string& number) {
 // that has lost its process as well.
 bool MayLieOver(const std::string& number, const std::string& file) {
   if (FileOf(number) != "/") return false;
-  const FileDescriptor loop(
-      open(absl::StrCat(kDevice, number).c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor loop(open(PathOf(number).c_str(), O_RDONLY | O_CLOEXEC));
   loop_info64 info = {};
   if (!loop.is_open()) return false;
   if (ioctl(loop.get(), LOOP_GET_STATUS64, &info) != 0) {
@@ -108,11 +143,11 @@ std::string LoopDevices::Find(const std::string& file) const {
     const std::string found = FileOf(number);
     // Deleted once its program is gone.
     if (found == file || found == file + " (deleted)") {
-      return kDevice + number;
+      return PathOf(number);
     }
   }
   const std::string noted = NotedNumber(file);
-  return !noted.empty() && MayLieOver(noted, file) ? kDevice + noted : "";
+  return !noted.empty() && MayLieOver(noted, file) ? PathOf(noted) : "";
 }
 
 absl::StatusOr<std::string> LoopDevices::Make(const std::string& file,
@@ -122,6 +157,9 @@ absl::StatusOr<std::string> LoopDevices::Make(const std::string& file,
   while (true) {
     auto device = commands_->Output({"losetup", "--find"}, deadline);
     if (!device.ok()) return device;
+    const std::string number(absl::StripPrefix(*device, kDevice));
+    const absl::Status reached = MakeNode(number);
+    if (!reached.ok()) return reached;
     const absl::Status noted = WriteNote(file, *device);
     if (!noted.ok()) return noted;
     // Direct, so that nothing is cached twice.
@@ -131,7 +169,6 @@ absl::StatusOr<std::string> LoopDevices::Make(const std::string& file,
     const absl::Status made = commands_->Output(command, deadline).status();
     if (made.ok()) return device;
     // Unless another program was faster, the next one fails as well.
-    const std::string number(absl::StripPrefix(*device, kDevice));
     if (FileOf(number).empty() || absl::Now() >= deadline) return made;
   }
 }

@@ -29,7 +29,8 @@ class LoopDevices {
   // The device over the file, "/dev/loop3", which may be gone or dead; "" if
   // there is none.
   std::string Find(const std::string& file) const;
-  // Another one over the file.
+  // Another one over the file. INTERNAL: losetup failed, or /dev lacks the
+  // device and gets no more of them.
   absl::StatusOr<std::string> Make(const std::string& file, bool read_only,
                                    absl::Time deadline);
   // Detaches all that are over the file, and takes the note away.

@@ -441,6 +441,32 @@ class CsiNodeTest(unittest.TestCase):
         self.node.ramvol("rm", "golden")
         self.assert_clean()
 
+    @unittest.skipIf(csi_node.ATTACH == "nbd", "loop devices come while they are used")
+    def test_devices_that_came_after_dev(self):
+        """As where the node is itself a container, such as kind's: /dev has what was
+        there when it was started."""
+        kept = {
+            name: os.stat(f"/dev/{name}") for name in ("fuse", "loop-control", "null")
+        }
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev"], check=True)
+        try:
+            for name, info in kept.items():
+                os.mknod(f"/dev/{name}", info.st_mode, info.st_rdev)
+            for name, fields in (("files", {}), ("block", {"block": True})):
+                self.create(name)
+                pod = csi_client.Pod(self.node, self.client, name, **fields).start()
+                (device,) = csi_node.loops_below(self.node.folder)
+                self.assertTrue(os.path.exists(device))
+                # As in a /dev that the container is given anew.
+                os.remove(device)
+                pod.stage()
+                self.assertTrue(os.path.exists(device))
+                pod.end()
+                self.client.DeleteVolume(volume_id=pod.id)
+        finally:
+            subprocess.run(["umount", "--lazy", "/dev"], check=True)
+        self.assert_clean()
+
     def test_metrics(self):
         self.refused(grpc.StatusCode.INVALID_ARGUMENT, self.client.DeleteVolume)
         text = self.metrics()
