@@ -175,7 +175,16 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
     const absl::StatusOr<bool> staged = IsStaged(volume, staging, deadline);
     if (!staged.ok()) return staged.status();
     const auto mount = mounter_->Find(staging);
-    if (*staged && mount.has_value()) return mount->source;
+    if (*staged && mount.has_value()) {
+      // A call that was interrupted may have mounted it, and no more.
+      const absl::Status filled = IsWritable(volume, access)
+                                      ? FillDevice(*mount, deadline)
+                                      : absl::OkStatus();
+      if (filled.ok()) return mount->source;
+      if (IsTaken(volume, mount->source, staging)) return filled;
+      const absl::Status unmounted = mounter_->Unmount(staging, deadline);
+      if (!unmounted.ok()) return unmounted;
+    }
   }
   if (access.block && IsWritable(volume, access)) {
     const absl::Status theirs = formatter_.HandOver(volume);
@@ -221,6 +230,24 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
   if (!grown.ok()) return grown;
   return mounter_->MountDevice(device, target, prepared->type, options,
                                deadline);
+}
+
+absl::Status NodeVolumes::FillDevice(const csi_driver::Mount& mount,
+                                     absl::Time deadline) const {
+  if (mount.read_only) return absl::OkStatus();
+  const auto found = file_systems_->Probe(mount.source);
+  if (!found.ok()) return found.status();
+  if (found->size_bytes >= file_systems_->DeviceBytes(mount.source)) {
+    return absl::OkStatus();
+  }
+  return file_systems_->Grow(mount.fs_type, mount.source, mount.target,
+                             deadline);
+}
+
+bool NodeVolumes::IsTaken(const v1::Volume& volume, const std::string& device,
+                          const std::string& staging) const {
+  return !LabelOf(volume, label::kEphemeral).empty() ||
+         !CheckExclusive(device, staging, staging).ok();
 }
 
 absl::Status NodeVolumes::Unstage(const std::string& handle,
@@ -349,13 +376,8 @@ absl::StatusOr<uint64_t> NodeVolumes::Expand(const std::string& handle,
   }
   const auto mount = mounter_->Find(path);
   if (!mount.has_value() || mount->source != attached->device) return bytes;
-  const auto found = file_systems_->Probe(attached->device);
-  if (!found.ok()) return found.status();
-  if (found->size_bytes < bytes) {
-    const absl::Status grown =
-        file_systems_->Grow(mount->fs_type, attached->device, path, deadline);
-    if (!grown.ok()) return grown;
-  }
+  const absl::Status filled = FillDevice(*mount, deadline);
+  if (!filled.ok()) return filled;
   return bytes;
 }
 

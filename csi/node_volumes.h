@@ -158,6 +158,13 @@ class NodeVolumes {
                                            const std::string& staging,
                                            const Access& access,
                                            absl::Time deadline);
+  // Lets the mounted file system grow to its device's size.
+  absl::Status FillDevice(const csi_driver::Mount& mount,
+                          absl::Time deadline) const;
+  // Whether pods may have what is mounted at `staging`, which is the target of
+  // an inline volume's pod.
+  bool IsTaken(const v1::Volume& volume, const std::string& device,
+               const std::string& staging) const;
   absl::StatusOr<AttachedDevice> FindAt(const std::string& handle,
                                         const std::string& path) const;
   absl::Status CheckExclusive(const std::string& device,

@@ -1,9 +1,8 @@
 #include "tests/csi/fake_node.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <utility>
@@ -21,9 +20,16 @@
 namespace ramvol::csi_driver {
 namespace {
 
-// The magic number of an ext4 file system in a device that is otherwise empty.
+namespace fs = std::filesystem;
+
+// The magic number of an ext4 file system that fills a device which is
+// otherwise empty, in blocks of 1 KiB.
 void FakeExt4(const std::string& device) {
   std::fstream file(device, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(0, std::ios::end);
+  const auto blocks = static_cast<uint32_t>(file.tellp() / 1024);
+  file.seekp(1024 + 4);
+  file.write(reinterpret_cast<const char*>(&blocks), sizeof(blocks));
   file.seekp(1024 + 56);
   file.write("\x53\xef", 2);
 }
@@ -43,7 +49,9 @@ absl::StatusOr<CommandResult> FakeCommands::Run(const Command& command,
   }
   if (command[0] == "mount") return Mount(command);
   if (command[0] == "umount") return Unmount(command.back());
-  if (command[0] == "mkfs.ext4") FakeExt4(command.back());
+  if (command[0] == "mkfs.ext4" || command[0] == "resize2fs") {
+    FakeExt4(command.back());
+  }
   return CommandResult{.exit_code = 0, .output = ""};
 }
 
@@ -124,8 +132,8 @@ absl::StatusOr<std::string> FakeAttacher::Attach(const DeviceVolume& volume,
   // What is in it stays, as it does in the volume.
   const auto mode = replaced ? std::ios::trunc : std::ios::app;
   std::ofstream(device.device, mode | std::ios::out).close();
-  if (truncate(device.device.c_str(), kProbeBytes) != 0) {
-    return absl::InternalError(device.device);
+  if (fs::file_size(device.device) < kProbeBytes) {
+    fs::resize_file(device.device, kProbeBytes);
   }
   return device.device;
 }
@@ -136,8 +144,9 @@ absl::Status FakeAttacher::Detach(const std::string& name, absl::Time) {
   return absl::OkStatus();
 }
 
-absl::Status FakeAttacher::Grow(const AttachedDevice&, uint64_t bytes) {
+absl::Status FakeAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
   if (!failure_.ok()) return failure_;
+  fs::resize_file(device.device, bytes);
   grown_bytes_ = bytes;
   return absl::OkStatus();
 }

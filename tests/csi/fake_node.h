@@ -19,7 +19,7 @@
 
 namespace ramvol::csi_driver {
 
-// Knows mount, umount and mkfs.ext4, and keeps a file like
+// Knows mount, umount, mkfs.ext4 and resize2fs, and keeps a file like
 // /proc/self/mountinfo. Any other program succeeds.
 class FakeCommands final : public CommandRunner {
  public:

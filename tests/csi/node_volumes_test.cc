@@ -91,6 +91,12 @@ class NodeVolumesTest : public ::testing::Test {
     return volume.ok() ? LabelOf(*volume, key) : "";
   }
   std::string Formatted() { return LabelOfV(label::kFormatted); }
+  // To twice what it has.
+  void EnlargeDevice(const std::string& name) {
+    const std::string device = absl::StrCat(folder_, "/dev-", name);
+    const uint64_t bytes = file_systems_.DeviceBytes(device);
+    ASSERT_EQ(truncate(device.c_str(), static_cast<off_t>(2 * bytes)), 0);
+  }
   void WriteToDevice(const std::string& name, const std::string& data) {
     std::ofstream(absl::StrCat(folder_, "/dev-", name)) << data;
   }
@@ -397,8 +403,63 @@ TEST_F(NodeVolumesTest, GrowthReachesTheDevice) {
   EXPECT_THAT(node_.Expand("v", folder_ + "/elsewhere", twice, Later()),
               StatusIs(StatusCode::kNotFound, _));
   attacher_.FailWith(absl::FailedPreconditionError("with the next staging"));
-  EXPECT_THAT(node_.Expand("v", staging_, twice, Later()),
+  EXPECT_THAT(node_.Expand("v", staging_, {.required_bytes = 4 << 20}, Later()),
               StatusIs(StatusCode::kFailedPrecondition, _));
+}
+
+// As a clone that is larger than its source, when the call that mounted it was
+// interrupted before it let the file system grow.
+TEST_F(NodeVolumesTest, AMountThatDoesNotFillItsDeviceGrows) {
+  ASSERT_THAT(Stage(), IsOk());
+  const std::string device = attacher_.List().front().device;
+  const auto is_growth = HasSubstr("resize2fs " + device);
+  for (const bool is_publish : {false, true}) {
+    EnlargeDevice("v");
+    commands_.Taken();
+    Access read_only;
+    read_only.read_only = true;
+    EXPECT_THAT(Stage(read_only), IsOk());
+    EXPECT_THAT(commands_.Taken(), IsEmpty());
+    EXPECT_THAT(is_publish ? Publish(target_) : Stage(), IsOk());
+    EXPECT_THAT(commands_.Taken(), Contains(is_growth));
+    EXPECT_THAT(Stage(), IsOk());
+    EXPECT_THAT(commands_.Taken(), IsEmpty());
+  }
+  // A kernel that does not let it grow while it is mounted; a pod has it.
+  EnlargeDevice("v");
+  commands_.Fail("resize2fs");
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, is_growth));
+  EXPECT_TRUE(mounter_.Find(staging_).has_value());
+  // Else it is staged anew.
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+  commands_.Taken();
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kInternal, is_growth));
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(is_growth, HasSubstr("umount"), HasSubstr("e2fsck"),
+                          HasSubstr("mount"), is_growth, HasSubstr("umount"),
+                          HasSubstr("e2fsck -f"), is_growth));
+  commands_.Fail("resize2fs", false);
+  EXPECT_THAT(Stage(), IsOk());
+}
+
+TEST_F(NodeVolumesTest, AnInlineVolumeThatDoesNotFillItsDeviceGrows) {
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  const auto publish = [&] {
+    return node_.PublishInline("csi-pod", target_, *parameters, {}, Later());
+  };
+  ASSERT_THAT(publish(), IsOk());
+  EnlargeDevice(NameOfHandle("csi-pod"));
+  // Its pod may have it by now.
+  commands_.Fail("resize2fs");
+  EXPECT_THAT(publish(),
+              StatusIs(StatusCode::kInternal, HasSubstr("resize2fs")));
+  EXPECT_TRUE(mounter_.Find(target_).has_value());
+  commands_.Fail("resize2fs", false);
+  commands_.Taken();
+  EXPECT_THAT(publish(), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("resize2fs")));
 }
 
 TEST_F(NodeVolumesTest, TimesOnlyWhatIsAttachedAnew) {
