@@ -136,7 +136,7 @@ absl::Status Mounter::Bind(const std::string& source, const std::string& target,
       commands_->Output({"mount", "--bind", source, target}, deadline).status();
   if (!bound.ok() || !read_only) return bound;
   bound = MakeReadOnly(target, deadline);
-  // What is left, the next try or Unmount takes away.
+  // What is left, the next try makes read-only, or Unmount takes away.
   if (!bound.ok()) Unmount(target, deadline).IgnoreError();
   return bound;
 }

@@ -292,6 +292,10 @@ absl::Status NodeVolumes::Publish(const std::string& handle,
     if (present->Holds(*device) && present->read_only == read_only) {
       return absl::OkStatus();
     }
+    // As a call leaves it that was interrupted in the middle of Bind.
+    if (present->Holds(*device) && read_only) {
+      return mounter_->MakeReadOnly(target, deadline);
+    }
     return absl::AlreadyExistsError(
         absl::StrCat(present->source, " is mounted at ", target,
                      present->read_only ? ", read-only" : ", to be written"));

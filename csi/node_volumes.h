@@ -90,7 +90,8 @@ class NodeVolumes {
   // Lets the staged volume appear at `target`, which is made. Stages it anew if
   // its device was lost meanwhile.
   //
-  // The errors of Stage. ALREADY_EXISTS: it is there in another way.
+  // The errors of Stage. ALREADY_EXISTS: something else is there, or it is
+  // there to be read only and is wanted to be written.
   // FAILED_PRECONDITION: another pod has it.
   absl::Status Publish(const std::string& handle, const std::string& staging,
                        const std::string& target, const Access& access,

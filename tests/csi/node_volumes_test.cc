@@ -208,6 +208,30 @@ TEST_F(NodeVolumesTest, PublishingAgainMustBeTheSame) {
   EXPECT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
 }
 
+// Between the two programs that it takes.
+TEST_F(NodeVolumesTest, AReadOnlyPublishMayBeInterrupted) {
+  for (const bool block : {false, true}) {
+    Access access = ReadOnly();
+    access.block = block;
+    ASSERT_THAT(Stage(access), IsOk());
+    ASSERT_THAT(
+        mounter_.Bind(block ? attacher_.List().front().device : staging_,
+                      target_, /*read_only=*/false, Later()),
+        IsOk());
+    for (int i = 0; i < 2; ++i) EXPECT_THAT(Publish(target_, access), IsOk());
+    const auto mount = mounter_.Find(target_);
+    ASSERT_TRUE(mount.has_value());
+    EXPECT_TRUE(mount->read_only);
+    ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+    ASSERT_THAT(node_.Unstage("v", staging_, Later()), IsOk());
+  }
+  // What is somebody else's stays as it is.
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(mounter_.Bind("/dev/other", target_, false, Later()), IsOk());
+  EXPECT_THAT(Publish(target_, ReadOnly()),
+              StatusIs(StatusCode::kAlreadyExists, HasSubstr("to be written")));
+}
+
 TEST_F(NodeVolumesTest, AVolumeForOnePodIsForOnePod) {
   ASSERT_THAT(Stage(), IsOk());
   ASSERT_THAT(Publish(target_, ForOnePod()), IsOk());
