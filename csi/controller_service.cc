@@ -68,20 +68,21 @@ absl::StatusOr<std::pair<std::vector<Entry>, std::string>> PageOf(
   return std::make_pair(std::move(page), std::move(next));
 }
 
-// A volume's name or "@SNAPSHOT"; "" without a source.
-absl::StatusOr<std::string> SourceOf(
-    const Volumes& volumes, const ::csi::v1::VolumeContentSource& source) {
+// A volume's name or "@SNAPSHOT", which may not be there; "" without a source.
+std::string NameOfSource(const ::csi::v1::VolumeContentSource& source) {
+  if (source.has_volume()) return NameOfHandle(source.volume().volume_id());
+  if (!source.has_snapshot()) return "";
+  return absl::StrCat("@", NameOfHandle(source.snapshot().snapshot_id()));
+}
+
+// NOT_FOUND: it is not there.
+absl::Status CheckSource(const Volumes& volumes,
+                         const ::csi::v1::VolumeContentSource& source) {
   if (source.has_volume()) {
-    const auto volume = volumes.Find(source.volume().volume_id());
-    if (!volume.ok()) return volume.status();
-    return volume->name();
+    return volumes.Find(source.volume().volume_id()).status();
   }
-  if (source.has_snapshot()) {
-    const auto snapshot = volumes.FindSnapshot(source.snapshot().snapshot_id());
-    if (!snapshot.ok()) return snapshot.status();
-    return "@" + snapshot->name();
-  }
-  return "";
+  if (!source.has_snapshot()) return absl::OkStatus();
+  return volumes.FindSnapshot(source.snapshot().snapshot_id()).status();
 }
 
 void Copy(const Condition& condition, ::csi::v1::VolumeCondition* out) {
@@ -116,6 +117,19 @@ void ControllerService::Describe(const v1::Volume& volume,
       volumes_->node_id();
 }
 
+absl::Status ControllerService::PrepareSource(
+    const ::csi::v1::CreateVolumeRequest& request, absl::Time deadline) {
+  const auto& source = request.volume_content_source();
+  const absl::Status there = CheckSource(*volumes_, source);
+  // Whoever names nodes is to try the others.
+  if (absl::IsNotFound(there) &&
+      !request.accessibility_requirements().requisite().empty()) {
+    return absl::ResourceExhaustedError(there.message());
+  }
+  if (!there.ok() || !source.has_volume()) return there;
+  return flush_(source.volume().volume_id(), deadline);
+}
+
 absl::Status ControllerService::Create(
     const ::csi::v1::CreateVolumeRequest& request, absl::Time deadline,
     ::csi::v1::Volume* response) {
@@ -130,30 +144,26 @@ absl::Status ControllerService::Create(
   if (!size.ok()) return size.status();
   const auto lock = locks_->Take(request.name());
   if (!lock.ok()) return lock.status();
-  auto source = SourceOf(*volumes_, request.volume_content_source());
-  // Whoever names nodes is to try the others.
-  if (absl::IsNotFound(source.status()) &&
-      !request.accessibility_requirements().requisite().empty()) {
-    return absl::ResourceExhaustedError(source.status().message());
-  }
-  if (!source.ok()) return source.status();
-  if (request.volume_content_source().has_volume()) {
-    const absl::Status flushed =
-        flush_(request.volume_content_source().volume().volume_id(), deadline);
-    if (!flushed.ok()) return flushed;
-  }
-  const std::string fs_type = parameters->fs_type;
   // A copy is of what was there at its time, which is not there any more.
   const bool recreate =
       parameters->recreate && !request.has_volume_content_source();
-  const auto volume = volumes_->Create({.handle = request.name(),
-                                        .parameters = *std::move(parameters),
-                                        .size = *size,
-                                        .source = *std::move(source)});
+  const NewVolume wanted = {
+      .handle = request.name(),
+      .parameters = *std::move(parameters),
+      .size = *size,
+      .source = NameOfSource(request.volume_content_source())};
+  // Once it is made, its source may go.
+  auto volume = volumes_->FindMade(wanted);
+  if (absl::IsNotFound(volume.status())) {
+    const absl::Status ready = PrepareSource(request, deadline);
+    if (!ready.ok()) return ready;
+    volume = volumes_->Create(wanted);
+  }
   if (!volume.ok()) return volume.status();
   Describe(*volume, response);
   response->mutable_volume_context()->insert(volume_context_.begin(),
                                              volume_context_.end());
+  const std::string& fs_type = wanted.parameters.fs_type;
   if (!fs_type.empty())
     (*response->mutable_volume_context())["fsType"] = fs_type;
   if (recreate) {

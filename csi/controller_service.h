@@ -86,6 +86,9 @@ class ControllerService final : public ::csi::v1::Controller::Service {
  private:
   absl::Status Create(const ::csi::v1::CreateVolumeRequest& request,
                       absl::Time deadline, ::csi::v1::Volume* response);
+  // Sees to it that a volume can be made of its source, if it has one.
+  absl::Status PrepareSource(const ::csi::v1::CreateVolumeRequest& request,
+                             absl::Time deadline);
   absl::Status List(const ::csi::v1::ListVolumesRequest& request,
                     ::csi::v1::ListVolumesResponse* response);
   absl::Status Snapshot(const ::csi::v1::CreateSnapshotRequest& request,

@@ -76,16 +76,26 @@ bool Fits(T wanted, T is) {
   return wanted == T() || wanted == is;
 }
 
+// Whether Create makes the volume of this source. An image is taken by what it
+// is called, since it may be gone.
+bool HasSource(const v1::Volume& volume, const NewVolume& wanted) {
+  const std::string& image = wanted.parameters.image;
+  if (!wanted.source.empty() || image.empty()) {
+    return volume.source() == wanted.source;
+  }
+  return volume.source() == image || volume.source() == "@" + image;
+}
+
 // OK if the volume is what Create would make.
-absl::Status CheckSame(const v1::Volume& volume,
-                       const v1::CreateVolumeRequest& wanted,
-                       const SizeRange& size) {
+absl::Status CheckSame(const v1::Volume& volume, const NewVolume& new_volume) {
+  const SizeRange& size = new_volume.size;
+  const v1::CreateVolumeRequest wanted = new_volume.parameters.ToRequest(0);
   const auto bytes = static_cast<uint64_t>(volume.size_bytes());
   std::string other;
   if (bytes < size.required_bytes ||
       (size.limit_bytes > 0 && bytes > size.limit_bytes)) {
     other = absl::StrCat("size is ", FormatSize(bytes));
-  } else if (volume.source() != wanted.source()) {
+  } else if (!HasSource(volume, new_volume)) {
     other = absl::StrCat("source is \"", volume.source(), "\"");
   } else if (!Fits(wanted.allocator(), volume.allocator()) ||
              !Fits(wanted.zstd_level(), volume.zstd_level()) ||
@@ -252,7 +262,17 @@ absl::Status Volumes::CheckRoom(uint64_t bytes, v1::Allocator allocator) const {
       "ramvol-csi's --overcommit"));
 }
 
+absl::StatusOr<v1::Volume> Volumes::FindMade(const NewVolume& wanted) const {
+  absl::StatusOr<v1::Volume> volume = Find(wanted.handle);
+  if (!volume.ok()) return volume;
+  absl::Status same = CheckSame(*volume, wanted);
+  if (!same.ok()) return same;
+  return volume;
+}
+
 absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
+  absl::StatusOr<v1::Volume> existing = FindMade(wanted);
+  if (!absl::IsNotFound(existing.status())) return existing;
   std::string source = wanted.source;
   if (source.empty() && !wanted.parameters.image.empty()) {
     auto image =
@@ -260,24 +280,15 @@ absl::StatusOr<v1::Volume> Volumes::Create(const NewVolume& wanted) const {
     if (!image.ok()) return image.status();
     source = *std::move(image);
   }
-  v1::CreateVolumeRequest request = wanted.parameters.ToRequest(0);
-  request.set_source(source);
-  absl::StatusOr<v1::Volume> existing = Find(wanted.handle);
-  if (existing.ok()) {
-    const absl::Status same = CheckSame(*existing, request, wanted.size);
-    if (!same.ok()) return same;
-    return existing;
-  }
-  if (!absl::IsNotFound(existing.status())) return existing;
   const absl::StatusOr<uint64_t> source_bytes = SizeOfSource(source);
   if (!source_bytes.ok()) return source_bytes.status();
   const absl::StatusOr<uint64_t> bytes = ChooseSize(wanted.size, *source_bytes);
   if (!bytes.ok()) return bytes.status();
   // What a clone shares takes nothing.
   const absl::Status room =
-      CheckRoom(*bytes - *source_bytes, request.allocator());
+      CheckRoom(*bytes - *source_bytes, wanted.parameters.allocator);
   if (!room.ok()) return room;
-  request = wanted.parameters.ToRequest(*bytes);
+  v1::CreateVolumeRequest request = wanted.parameters.ToRequest(*bytes);
   request.set_source(source);
   request.set_name(NameOfHandle(wanted.handle));
   auto& labels = *request.mutable_labels();

@@ -70,12 +70,18 @@ class Volumes {
   // NOT_FOUND: the driver has made no such snapshot.
   absl::StatusOr<v1::Snapshot> FindSnapshot(const std::string& handle) const;
 
-  // Makes the volume, or finds it as it was made.
+  // The volume, if it is there as Create makes it. Its source may be gone by
+  // now.
   //
-  // ALREADY_EXISTS: there is one of this handle that is different. NOT_FOUND:
-  // there is no source. OUT_OF_RANGE: see ChooseSize. RESOURCE_EXHAUSTED: it is
-  // larger than AvailableBytes. FAILED_PRECONDITION: it is inline, and its
-  // image is not offered to everyone who may write a pod (label::kImage).
+  // NOT_FOUND: there is none of this handle. ALREADY_EXISTS: there is one that
+  // is different.
+  absl::StatusOr<v1::Volume> FindMade(const NewVolume& wanted) const;
+  // Makes the volume, or finds it as FindMade does.
+  //
+  // The errors of FindMade, but NOT_FOUND: there is no source. OUT_OF_RANGE:
+  // see ChooseSize. RESOURCE_EXHAUSTED: it is larger than AvailableBytes.
+  // FAILED_PRECONDITION: it is inline, and its image is not offered to everyone
+  // who may write a pod (label::kImage).
   absl::StatusOr<v1::Volume> Create(const NewVolume& wanted) const;
   // OK as well when there is none. FAILED_PRECONDITION: it is attached, or not
   // the driver's.

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "csi.grpc.pb.h"
 #include "csi.pb.h"
 #include "gmock/gmock.h"
@@ -155,6 +156,37 @@ TEST_F(ControllerServiceTest, SourcesOfOtherNodesSendTheirCopiesElsewhere) {
   ExpectRefused(request, StatusCode::kResourceExhausted, "on this node");
   source.mutable_volume()->set_volume_id("elsewhere");
   ExpectRefused(request, StatusCode::kResourceExhausted, "on this node");
+}
+
+// The answer to the first call may be lost. Elsewhere there would be a second
+// copy.
+TEST_F(ControllerServiceTest, ARepeatedCopyAsksForItsSourceNoMore) {
+  world_.CreateVolume("a", kMib);
+  world_.CreateSnapshot("Snap A", "a");
+  CreateVolumeRequest clone = New("clone");
+  clone.mutable_volume_content_source()->mutable_volume()->set_volume_id("a");
+  CreateVolumeRequest restored = New("restored");
+  restored.mutable_volume_content_source()->mutable_snapshot()->set_snapshot_id(
+      "Snap A");
+  for (CreateVolumeRequest* request : {&clone, &restored}) {
+    (*request->mutable_accessibility_requirements()
+          ->add_requisite()
+          ->mutable_segments())[kTopologyKey] = "node-1";
+    ASSERT_THAT(Call(&Controller::CreateVolume, *request), IsOk());
+  }
+  world_.FailFlushesWith(absl::InternalError("no space left"));
+  EXPECT_THAT(Call(&Controller::CreateVolume, clone), IsOk());
+  world_.FailFlushesWith(absl::OkStatus());
+  ASSERT_THAT(world_.volumes().DeleteSnapshot("Snap A"), IsOk());
+  ASSERT_THAT(world_.volumes().Delete("a", absl::InfiniteFuture()), IsOk());
+  for (const CreateVolumeRequest* request : {&clone, &restored}) {
+    const auto again = Call(&Controller::CreateVolume, *request);
+    ASSERT_THAT(again, IsOk());
+    EXPECT_TRUE(again->volume().has_content_source());
+  }
+  // It is of that source, though.
+  clone.mutable_volume_content_source()->mutable_volume()->set_volume_id("b");
+  ExpectRefused(clone, StatusCode::kAlreadyExists, "source is \"a\"");
 }
 
 TEST_F(ControllerServiceTest, CapacityIsOfThisNodeAndThisAllocator) {

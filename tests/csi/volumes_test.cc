@@ -288,6 +288,31 @@ TEST_F(VolumesTest, ImagesAreVolumesOrSnapshots) {
               StatusIs(StatusCode::kNotFound, HasSubstr("import the image")));
 }
 
+// The answer may have been lost, and the image replaced by another one since.
+TEST_F(VolumesTest, ARepeatedCreateNeedsNoImage) {
+  v1::DeleteVolumeRequest gone;
+  gone.set_name("golden");
+  MakeForeign("golden");
+  const auto of_volume = volumes().Create(New("a", 0, {{"image", "golden"}}));
+  ASSERT_THAT(of_volume, IsOk());
+  ASSERT_THAT(world_.client().DeleteVolume(gone), IsOk());
+  const auto again = volumes().Create(New("a", 0, {{"image", "golden"}}));
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->uid(), of_volume->uid());
+  MakeForeign("people");
+  v1::CreateSnapshotRequest snapshot;
+  snapshot.set_volume("people");
+  snapshot.set_name("golden");
+  ASSERT_THAT(world_.client().CreateSnapshot(snapshot), IsOk());
+  EXPECT_THAT(volumes().Create(New("a", 0, {{"image", "golden"}})), IsOk());
+  for (const char* other : {"@golden", "people"}) {
+    EXPECT_THAT(volumes().Create(New("a", 0, {{"image", other}})),
+                StatusIs(StatusCode::kAlreadyExists, HasSubstr("golden")));
+  }
+  ASSERT_THAT(volumes().Create(New("b", 0, {{"image", "golden"}})), IsOk());
+  EXPECT_THAT(volumes().Create(New("b", 0, {{"image", "@golden"}})), IsOk());
+}
+
 // Whoever may write a pod names the image of an inline volume.
 TEST_F(VolumesTest, InlineVolumesCloneOnlyWhatIsOffered) {
   const auto make = [this](const std::string& handle,
@@ -328,6 +353,12 @@ TEST_F(VolumesTest, InlineVolumesCloneOnlyWhatIsOffered) {
   EXPECT_THAT(make("v3", "people"), IsOk());
   // A clone of what is offered is not.
   EXPECT_THAT(make("v4", "v3"), StatusIs(StatusCode::kFailedPrecondition, _));
+  // What was cloned stays when the image is offered no more.
+  (*offer.mutable_volume()->mutable_labels())[label::kImage] = "false";
+  ASSERT_THAT(world_.client().UpdateVolume(offer), IsOk());
+  EXPECT_THAT(make("v3", "people"), IsOk());
+  EXPECT_THAT(make("v5", "people"),
+              StatusIs(StatusCode::kFailedPrecondition, _));
 }
 
 TEST_F(VolumesTest, GrowsButNeverShrinks) {
