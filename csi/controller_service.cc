@@ -306,10 +306,14 @@ absl::Status ControllerService::Snapshot(
   if (!valid.ok()) return valid;
   const auto lock = locks_->Take(absl::StrCat("@", request.name()));
   if (!lock.ok()) return lock.status();
-  const absl::Status flushed = flush_(request.source_volume_id(), deadline);
-  if (!flushed.ok()) return flushed;
-  const auto snapshot =
-      volumes_->CreateSnapshot(request.name(), request.source_volume_id());
+  const std::string& source = request.source_volume_id();
+  // For one that is there, it is too late to write the caches back.
+  auto snapshot = volumes_->FindMadeSnapshot(request.name(), source);
+  if (absl::IsNotFound(snapshot.status())) {
+    const absl::Status flushed = flush_(source, deadline);
+    if (!flushed.ok()) return flushed;
+    snapshot = volumes_->CreateSnapshot(request.name(), source);
+  }
   if (!snapshot.ok()) return snapshot.status();
   DescribeSnapshot(*snapshot, response);
   return absl::OkStatus();

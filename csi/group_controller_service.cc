@@ -73,11 +73,15 @@ absl::Status GroupControllerService::Create(
   if (!valid.ok()) return valid;
   const auto lock = locks_->Take(LockOf(request.name()));
   if (!lock.ok()) return lock.status();
-  for (const std::string& volume : volumes) {
-    const absl::Status flushed = flush_(volume, deadline);
-    if (!flushed.ok()) return flushed;
+  // For snapshots that are there, it is too late to write the caches back.
+  auto members = groups_->FindMade(request.name(), volumes);
+  if (absl::IsNotFound(members.status())) {
+    for (const std::string& volume : volumes) {
+      const absl::Status flushed = flush_(volume, deadline);
+      if (!flushed.ok()) return flushed;
+    }
+    members = groups_->Create(request.name(), volumes);
   }
-  const auto members = groups_->Create(request.name(), volumes);
   if (!members.ok()) return members.status();
   Describe(request.name(), *members, response);
   return absl::OkStatus();

@@ -32,6 +32,11 @@ Handles HandlesOf(const std::vector<v1::Snapshot>& members) {
   return handles;
 }
 
+absl::Status NoSuch(const std::string& group) {
+  return absl::NotFoundError(
+      absl::StrCat("there is no group snapshot \"", group, "\" on this node"));
+}
+
 absl::Status OtherMembers(const std::string& group) {
   return absl::InvalidArgumentError(
       absl::StrCat("snapshot_ids are not the members of group snapshot \"",
@@ -52,7 +57,7 @@ absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::MembersOf(
   return all;
 }
 
-absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::Create(
+absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::FindMade(
     const std::string& group, const std::vector<std::string>& volumes) const {
   const Handles wanted(volumes.begin(), volumes.end());
   if (wanted.size() != volumes.size()) {
@@ -61,12 +66,17 @@ absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::Create(
   }
   absl::StatusOr<std::vector<v1::Snapshot>> existing = MembersOf(group);
   if (!existing.ok()) return existing;
-  if (!existing->empty()) {
-    if (SourcesOf(*existing) == wanted) return existing;
-    return absl::AlreadyExistsError(
-        absl::StrCat("group snapshot \"", group,
-                     "\" exists, and is of other volumes; delete it first"));
-  }
+  if (existing->empty()) return NoSuch(group);
+  if (SourcesOf(*existing) == wanted) return existing;
+  return absl::AlreadyExistsError(
+      absl::StrCat("group snapshot \"", group,
+                   "\" exists, and is of other volumes; delete it first"));
+}
+
+absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::Create(
+    const std::string& group, const std::vector<std::string>& volumes) const {
+  absl::StatusOr<std::vector<v1::Snapshot>> existing = FindMade(group, volumes);
+  if (!absl::IsNotFound(existing.status())) return existing;
   v1::CreateSnapshotsRequest request;
   for (const std::string& handle : volumes) {
     const absl::StatusOr<v1::Volume> volume = volumes_->Find(handle);
@@ -87,10 +97,7 @@ absl::StatusOr<std::vector<v1::Snapshot>> GroupSnapshots::Find(
     const std::string& group, const std::vector<std::string>& snapshots) const {
   absl::StatusOr<std::vector<v1::Snapshot>> members = MembersOf(group);
   if (!members.ok()) return members;
-  if (members->empty()) {
-    return absl::NotFoundError(absl::StrCat("there is no group snapshot \"",
-                                            group, "\" on this node"));
-  }
+  if (members->empty()) return NoSuch(group);
   if (HandlesOf(*members) != Handles(snapshots.begin(), snapshots.end())) {
     return OtherMembers(group);
   }

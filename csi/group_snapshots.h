@@ -19,12 +19,17 @@ class GroupSnapshots {
  public:
   explicit GroupSnapshots(const Volumes* volumes) : volumes_(volumes) {}
 
-  // Makes a snapshot of each volume, all at one instant or none; or finds them
-  // as they were made.
+  // The snapshots, if they are there as Create makes them.
   //
-  // NOT_FOUND: there is no such volume. ALREADY_EXISTS: the group has other
-  // volumes. INVALID_ARGUMENT: a volume comes twice, or there are more than
-  // 100.
+  // NOT_FOUND: there is no such group. ALREADY_EXISTS: the group has other
+  // volumes. INVALID_ARGUMENT: a volume comes twice.
+  absl::StatusOr<std::vector<v1::Snapshot>> FindMade(
+      const std::string& group, const std::vector<std::string>& volumes) const;
+  // Makes a snapshot of each volume, all at one instant or none; or finds them
+  // as FindMade does.
+  //
+  // The errors of FindMade, but NOT_FOUND: there is no such volume.
+  // INVALID_ARGUMENT: there are more than 100.
   absl::StatusOr<std::vector<v1::Snapshot>> Create(
       const std::string& group, const std::vector<std::string>& volumes) const;
 

@@ -346,18 +346,21 @@ absl::StatusOr<v1::Volume> Volumes::Expand(const std::string& handle,
   return client_.UpdateVolume(request);
 }
 
+absl::StatusOr<v1::Snapshot> Volumes::FindMadeSnapshot(
+    const std::string& handle, const std::string& source_handle) const {
+  absl::StatusOr<v1::Snapshot> snapshot = FindSnapshot(handle);
+  if (!snapshot.ok() || (LabelOf(*snapshot, label::kSource) == source_handle &&
+                         LabelOf(*snapshot, label::kGroup).empty())) {
+    return snapshot;
+  }
+  return absl::AlreadyExistsError(absl::StrCat(
+      "snapshot \"", handle, "\" exists, and is of another volume or a group"));
+}
+
 absl::StatusOr<v1::Snapshot> Volumes::CreateSnapshot(
     const std::string& handle, const std::string& source_handle) const {
-  absl::StatusOr<v1::Snapshot> existing = FindSnapshot(handle);
-  if (existing.ok()) {
-    if (LabelOf(*existing, label::kSource) == source_handle &&
-        LabelOf(*existing, label::kGroup).empty()) {
-      return existing;
-    }
-    return absl::AlreadyExistsError(
-        absl::StrCat("snapshot \"", handle,
-                     "\" exists, and is of another volume or a group"));
-  }
+  absl::StatusOr<v1::Snapshot> existing =
+      FindMadeSnapshot(handle, source_handle);
   if (!absl::IsNotFound(existing.status())) return existing;
   const absl::StatusOr<v1::Volume> volume = Find(source_handle);
   if (!volume.ok()) return volume.status();

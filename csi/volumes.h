@@ -90,7 +90,13 @@ class Volumes {
   absl::StatusOr<v1::Volume> Expand(const std::string& handle,
                                     const SizeRange& size) const;
 
-  // ALREADY_EXISTS: the snapshot is of another volume, or of a group.
+  // The snapshot, if it is there as CreateSnapshot makes it. NOT_FOUND: there
+  // is none of this handle. ALREADY_EXISTS: it is of another volume, or of a
+  // group.
+  absl::StatusOr<v1::Snapshot> FindMadeSnapshot(
+      const std::string& handle, const std::string& source_handle) const;
+  // Makes the snapshot, or finds it as FindMadeSnapshot does. The errors of
+  // that, but NOT_FOUND: there is no such volume.
   absl::StatusOr<v1::Snapshot> CreateSnapshot(
       const std::string& handle, const std::string& source_handle) const;
   // OK as well when there is none. INVALID_ARGUMENT: it is of a group, and only

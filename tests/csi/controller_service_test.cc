@@ -284,6 +284,24 @@ TEST_F(ControllerServiceTest, NothingIsCopiedThatCouldNotBeFlushed) {
   EXPECT_THAT(Call(&Controller::CreateVolume, clone), IsOk());
 }
 
+// The answer to the first call may be lost, and memory be full by now.
+TEST_F(ControllerServiceTest, ASnapshotThatIsThereIsNotFlushedAgain) {
+  world_.CreateVolume("a", kMib);
+  const auto first = world_.CreateSnapshot("Snap A", "a");
+  world_.FailFlushesWith(absl::InternalError("no space left"));
+  ::csi::v1::CreateSnapshotRequest request;
+  request.set_name("Snap A");
+  request.set_source_volume_id("a");
+  const auto again = Call(&Controller::CreateSnapshot, request);
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->snapshot().creation_time().nanos(),
+            first.creation_time().nanos());
+  EXPECT_THAT(world_.flushed(), ElementsAre("a"));
+  request.set_source_volume_id("b");
+  EXPECT_THAT(Call(&Controller::CreateSnapshot, request),
+              StatusIs(StatusCode::kAlreadyExists, _));
+}
+
 TEST_F(ControllerServiceTest, OneCallAtATimeForAVolume) {
   const auto held = world_.locks().Take("v");
   ASSERT_THAT(held, IsOk());

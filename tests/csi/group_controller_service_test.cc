@@ -147,8 +147,11 @@ TEST_F(GroupControllerServiceTest, KeepsWhatAllVolumesHeldAtOneInstant) {
 TEST_F(GroupControllerServiceTest, RepeatedCallsFindWhatTheFirstOneMade) {
   const auto first = Create("group", {kData, kLog});
   ASSERT_THAT(first, IsOk());
+  // Nothing is flushed for what is there: that may fail by now.
+  world_.FailFlushesWith(absl::InternalError("no space left"));
   const auto second = Create("group", {kLog, kData});
   ASSERT_THAT(second, IsOk());
+  EXPECT_THAT(world_.flushed(), ElementsAre(kData, kLog));
   EXPECT_EQ(second->creation_time().nanos(), first->creation_time().nanos());
   EXPECT_THAT(Snapshots(), SizeIs(2));
   const auto found = Get("group", IdsOf(*first));
