@@ -1,16 +1,20 @@
 #include "csi/choose_attacher.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/read_file.h"
 #include "client/attach/nbd_connection.h"
 #include "client/attach/nbd_endpoint.h"
 #include "client/attach/nbd_netlink.h"
@@ -25,6 +29,27 @@ namespace ramvol::csi_driver {
 namespace {
 
 constexpr absl::Duration kNbdTimeout = absl::Seconds(10);
+// Of Linux, since when a device tells what it holds: no driver finds its
+// devices again without.
+constexpr std::pair<int, int> kNbdSince = {5, 14};
+
+// FAILED_PRECONDITION: this kernel's nbd driver is too old.
+absl::Status CheckKernel(const std::string& proc) {
+  const std::string release(absl::StripAsciiWhitespace(
+      ReadFile(absl::StrCat(proc, "/sys/kernel/osrelease")).value_or("")));
+  const char* const end = release.data() + release.size();
+  std::pair<int, int> version;
+  // "5.10.0-28-amd64".
+  const auto [dot, bad] = std::from_chars(release.data(), end, version.first);
+  if (bad == std::errc() && dot != end) {
+    std::from_chars(dot + 1, end, version.second);
+  }
+  if (version >= kNbdSince) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("Linux \"", release,
+                   "\" is too old: nbd devices tell what they hold from ",
+                   kNbdSince.first, ".", kNbdSince.second, " on"));
+}
 
 absl::StatusOr<NbdEndpoint> FindNbd(const Client& client,
                                     const std::string& server,
@@ -38,11 +63,18 @@ absl::StatusOr<NbdEndpoint> FindNbd(const Client& client,
   return chosen;
 }
 
+// What is missing is the error.
+absl::StatusOr<std::unique_ptr<NbdNetlink>> OpenDriver(const AttachNode& node) {
+  const absl::Status kernel = CheckKernel(node.proc);
+  if (!kernel.ok()) return kernel;
+  return node.open_netlink();
+}
+
 std::unique_ptr<NbdAttacher> MakeNbdAttacher(const Client& client,
                                              const AttachOptions& options,
                                              const AttachNode& node) {
   NbdWorld world;
-  world.open_netlink = node.open_netlink;
+  world.open_netlink = [node] { return OpenDriver(node); };
   world.sys = node.sys;
   world.dead_connection_timeout = options.reconnect_timeout;
   world.cpus =
@@ -98,7 +130,7 @@ ChosenAttacher ChooseAttacher(const Client& client,
                               const AttachOptions& options,
                               CommandRunner* commands, const Mounter* mounter,
                               const AttachNode& node) {
-  const absl::Status driver = node.open_netlink().status();
+  const absl::Status driver = OpenDriver(node).status();
   auto nbd = MakeNbdAttacher(client, options, node);
   if (driver.ok()) nbd->KeepAll();
   auto fuse = std::make_unique<FuseAttacher>(
@@ -113,7 +145,7 @@ ChosenAttacher ChooseAttacher(const Client& client,
   const std::string why =
       options.way == AttachWay::kFuse
           ? "--attach=fuse"
-          : absl::StrCat("no nbd driver: ", std::string(driver.message()));
+          : absl::StrCat("no nbd: ", std::string(driver.message()));
   return KeepDevices(
       {std::move(fuse), why + TellContainersEnd(options.was_init, node.proc)},
       std::move(nbd));

@@ -17,7 +17,7 @@
 namespace ramvol::csi_driver {
 
 enum class AttachWay {
-  kAuto,  // kNbd where the kernel has the driver, else kFuse.
+  kAuto,  // kNbd where the kernel has a driver that is new enough, else kFuse.
   kNbd,
   kFuse,
 };

@@ -69,9 +69,11 @@ class ChooseAttacherTest : public ::testing::Test {
     if (mkdtemp(folder_.data()) == nullptr) std::abort();
     node_.sys = folder_ + "/sys";
     node_.proc = folder_ + "/proc";
-    for (const char* each : {"/sys/block", "/state", "/proc/1/root"}) {
+    for (const char* each :
+         {"/sys/block", "/state", "/proc/1/root", "/proc/sys/kernel"}) {
       fs::create_directories(folder_ + each);
     }
+    SetKernel("6.1.0-13-amd64");
     fs::create_directories(folder_ + "/proc/self");
     fs::create_directory_symlink(folder_ + "/proc/1/root",
                                  folder_ + "/proc/self/root");
@@ -81,6 +83,10 @@ class ChooseAttacherTest : public ::testing::Test {
     });
   }
 
+  // Its release, as uname tells it.
+  void SetKernel(const std::string& release) {
+    std::ofstream(folder_ + "/proc/sys/kernel/osrelease") << release << "\n";
+  }
   void LoadDriver() {
     node_.open_netlink = []() -> absl::StatusOr<std::unique_ptr<NbdNetlink>> {
       return std::make_unique<IdleNetlink>();
@@ -156,7 +162,28 @@ TEST_F(ChooseAttacherTest, ByItselfItTakesTheKernelsDriverWhereThatIs) {
 TEST_F(ChooseAttacherTest, ByItselfItTakesFuseElsewhereAndSaysWhy) {
   const ChosenAttacher chosen = Choose(AttachWay::kAuto);
   EXPECT_EQ(chosen.attacher->way(), "fuse");
-  EXPECT_EQ(chosen.reason, std::string("no nbd driver: ") + kNoDriver);
+  EXPECT_EQ(chosen.reason, std::string("no nbd: ") + kNoDriver);
+}
+
+// Their drivers do not tell what devices hold, so none would be found again.
+TEST_F(ChooseAttacherTest, ByItselfItTakesFuseWhereKernelsAreOld) {
+  LoadDriver();
+  for (const char* release : {"5.10.0-28-amd64", "4.18.0-553.el8", "5.13.19"}) {
+    SetKernel(release);
+    const ChosenAttacher chosen = Choose(AttachWay::kAuto);
+    EXPECT_EQ(chosen.attacher->way(), "fuse");
+    EXPECT_THAT(chosen.reason, AllOf(StartsWith("no nbd: "), HasSubstr(release),
+                                     HasSubstr("5.14")));
+    EXPECT_THAT(Choose(AttachWay::kNbd)
+                    .attacher->Attach({.name = "v", .uid = "uid"}, Later()),
+                StatusIs(StatusCode::kFailedPrecondition, HasSubstr(release)));
+  }
+  for (const char* release : {"5.14.0-70.el9", "5.14", "5.15.0", "10.0-rc1"}) {
+    SetKernel(release);
+    EXPECT_EQ(Choose(AttachWay::kAuto).attacher->way(), "nbd") << release;
+  }
+  SetKernel("what?");
+  EXPECT_THAT(Choose(AttachWay::kAuto).reason, HasSubstr("\"what?\""));
 }
 
 TEST_F(ChooseAttacherTest, AWayThatIsAskedForIsTaken) {
@@ -187,7 +214,7 @@ TEST_F(ChooseAttacherTest, FuseTellsWhatTheContainersEndDoesToDevices) {
   EXPECT_EQ(Choose(AttachWay::kFuse).reason,
             "--attach=fuse; devices outlive this container");
   EXPECT_THAT(Choose(AttachWay::kAuto).reason,
-              AllOf(StartsWith("no nbd driver: "),
+              AllOf(StartsWith("no nbd: "),
                     EndsWith("; devices outlive this container")));
   options_.was_init = true;
   EXPECT_EQ(Choose(AttachWay::kFuse).reason,
