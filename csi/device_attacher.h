@@ -29,8 +29,6 @@ struct AttachedDevice {
   std::string device;
   // Whether requests can get through to ramvold, as far as one can tell.
   bool alive = true;
-  // Whether it certainly is the driver's. Else people may have attached it.
-  bool ours = false;
   // DeviceAttacher::way() of the one that has it.
   std::string way;
 };
@@ -60,6 +58,7 @@ class DeviceAttacher {
   // Tells the device that its volume has grown to `bytes`.
   virtual absl::Status Grow(const AttachedDevice& device, uint64_t bytes) = 0;
 
+  // What drivers have attached in this way. What people have is no matter here.
   virtual std::vector<AttachedDevice> List() const = 0;
   std::optional<AttachedDevice> Find(const std::string& name) const {
     for (AttachedDevice& attached : List()) {

@@ -114,7 +114,6 @@ std::vector<AttachedDevice> FuseAttacher::List() const {
                        .uid = std::move(name.uid),
                        .device = loops_.Find(file),
                        .alive = IsServed(file),
-                       .ours = true,
                        .way = way()});
   }
   return devices;

@@ -35,6 +35,22 @@ constexpr absl::Duration kRequestTimeout = absl::Seconds(10);
 // Between attempts to care for a device whose server is away.
 constexpr absl::Duration kKeeperPause = absl::Milliseconds(500);
 
+struct OwnDevice {
+  int index = 0;
+  NbdBackend backend;
+};
+
+// Those that a driver has attached, this one or an earlier one.
+std::vector<OwnDevice> OwnDevices(const std::string& sys) {
+  std::vector<OwnDevice> devices;
+  for (const NbdDevice& device : AttachedNbdDevices(sys)) {
+    std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
+    if (!backend.has_value() || !backend->by_csi) continue;
+    devices.push_back({device.index, *std::move(backend)});
+  }
+  return devices;
+}
+
 }  // namespace
 
 NbdAttacher::~NbdAttacher() {
@@ -78,6 +94,10 @@ AttachWorld NbdAttacher::WorldOf(const std::string& name, KernelNbd* kernel,
   return world;
 }
 
+std::string NbdAttacher::PathOf(int index) const {
+  return absl::StrCat(world_.dev, "/nbd", index);
+}
+
 absl::StatusOr<int> NbdAttacher::AttachOnce(const DeviceVolume& volume) const {
   auto netlink = world_.open_netlink();
   if (!netlink.ok()) return netlink.status();
@@ -89,8 +109,25 @@ absl::StatusOr<int> NbdAttacher::AttachOnce(const DeviceVolume& volume) const {
   return attacher.Attach();
 }
 
+absl::Status NbdAttacher::CheckNotPeoples(const DeviceVolume& volume) const {
+  for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
+    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
+    if (!backend.has_value() || backend->by_csi || backend->uid != volume.uid) {
+      continue;
+    }
+    const std::string path = PathOf(device.index);
+    return absl::FailedPreconditionError(absl::StrCat(
+        "somebody has attached volume \"", volume.name, "\" by hand, as ", path,
+        ", and two devices would not see what the other one writes; unmount ",
+        "it and run \"ramvol detach ", path, "\" on this node"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
                                                 absl::Time deadline) {
+  const absl::Status alone = CheckNotPeoples(volume);
+  if (!alone.ok()) return alone;
   absl::StatusOr<int> index = AttachOnce(volume);
   if (HasReason(index.status(), reason::kVolumeReplaced)) {
     const absl::Status detached = Detach(volume.name, deadline);
@@ -99,7 +136,7 @@ absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
   }
   if (!index.ok()) return index.status();
   Keep(volume.name);
-  return absl::StrCat(world_.dev, "/nbd", *index);
+  return PathOf(*index);
 }
 
 absl::Status NbdAttacher::Disconnect(int index,
@@ -116,10 +153,9 @@ absl::Status NbdAttacher::Disconnect(int index,
 }
 
 absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
-  for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
-    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
-    if (!backend.has_value() || backend->name != name) continue;
-    const absl::Status done = Disconnect(device.index, *backend);
+  for (const OwnDevice& device : OwnDevices(world_.sys)) {
+    if (device.backend.name != name) continue;
+    const absl::Status done = Disconnect(device.index, device.backend);
     if (!done.ok()) return done;
   }
   // Not before: a flush needs connections, and so does a device that stays.
@@ -127,30 +163,31 @@ absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
   return absl::OkStatus();
 }
 
-absl::Status NbdAttacher::Grow(const AttachedDevice& device, uint64_t bytes) {
-  const absl::StatusOr<int> index = FindDeviceOfVolume(world_.sys, device.name);
-  if (!index.ok()) return index.status();
-  auto netlink = world_.open_netlink();
-  if (!netlink.ok()) return netlink.status();
-  KernelNbd kernel(netlink->get());
-  NbdDeviceSettings settings;
-  settings.index = *index;
-  settings.size_bytes = bytes;
-  settings.backend =
-      NbdBackend{.name = device.name, .uid = device.uid, .by_csi = device.ours}
-          .ToString();
-  return kernel.Reconfigure(settings);
+absl::Status NbdAttacher::Grow(const AttachedDevice& attached, uint64_t bytes) {
+  for (const OwnDevice& device : OwnDevices(world_.sys)) {
+    if (PathOf(device.index) != attached.device ||
+        device.backend.uid != attached.uid) {
+      continue;
+    }
+    auto netlink = world_.open_netlink();
+    if (!netlink.ok()) return netlink.status();
+    KernelNbd kernel(netlink->get());
+    NbdDeviceSettings settings;
+    settings.index = device.index;
+    settings.size_bytes = bytes;
+    settings.backend = device.backend.ToString();
+    return kernel.Reconfigure(settings);
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "volume \"", attached.name, "\" is not ", attached.device, " any more"));
 }
 
 std::vector<AttachedDevice> NbdAttacher::List() const {
   std::vector<AttachedDevice> devices;
-  for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
-    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
-    if (!backend.has_value()) continue;
-    devices.push_back({.name = backend->name,
-                       .uid = backend->uid,
-                       .device = absl::StrCat(world_.dev, "/nbd", device.index),
-                       .ours = backend->by_csi,
+  for (const OwnDevice& device : OwnDevices(world_.sys)) {
+    devices.push_back({.name = device.backend.name,
+                       .uid = device.backend.uid,
+                       .device = PathOf(device.index),
                        .way = way()});
   }
   return devices;
@@ -171,8 +208,7 @@ void NbdAttacher::RunKeeper(const std::string& name, Keeper* keeper) const {
   // It may be detached at any time.
   request.must_be_attached = true;
   absl::Status ended = absl::UnavailableError("not begun");
-  while (!ended.ok() && !keeper->interrupted &&
-         FindDeviceOfVolume(world_.sys, name).ok()) {
+  while (!ended.ok() && !keeper->interrupted && Find(name).has_value()) {
     auto netlink = world_.open_netlink();
     if (netlink.ok()) {
       KernelNbd kernel(netlink->get());

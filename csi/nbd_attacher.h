@@ -44,7 +44,8 @@ struct NbdWorld {
 
 // The driver keeps the device when this process or ramvold ends. A thread for
 // each device replaces connections that die, so that requests only wait while
-// ramvold is restarted.
+// ramvold is restarted. Devices that people attached, with "ramvol attach" or
+// otherwise, stay as they are: the text that the kernel keeps tells which.
 class NbdAttacher final : public DeviceAttacher {
  public:
   explicit NbdAttacher(NbdWorld world) : world_(std::move(world)) {}
@@ -58,10 +59,11 @@ class NbdAttacher final : public DeviceAttacher {
   void KeepAll();
 
   std::string way() const override { return "nbd"; }
+  // Also FAILED_PRECONDITION: people have attached the volume on this node.
   absl::StatusOr<std::string> Attach(const DeviceVolume& volume,
                                      absl::Time deadline) override;
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
-  absl::Status Grow(const AttachedDevice& device, uint64_t bytes) override;
+  absl::Status Grow(const AttachedDevice& attached, uint64_t bytes) override;
   std::vector<AttachedDevice> List() const override;
 
  private:
@@ -75,6 +77,8 @@ class NbdAttacher final : public DeviceAttacher {
   AttachRequest RequestFor(const std::string& name) const;
   AttachWorld WorldOf(const std::string& name, KernelNbd* kernel,
                       const std::atomic<bool>* interrupted) const;
+  std::string PathOf(int index) const;
+  absl::Status CheckNotPeoples(const DeviceVolume& volume) const;
   absl::StatusOr<int> AttachOnce(const DeviceVolume& volume) const;
   // What ramvold has lost cannot be written to it.
   absl::Status Disconnect(int index, const NbdBackend& backend) const;

@@ -15,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -487,13 +486,8 @@ CleanUpCounts NodeVolumes::counts() const {
 std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
   std::vector<std::string> did;
   const auto all = volumes_->List();
-  absl::flat_hash_set<std::string> ours;
-  if (all.ok()) {
-    for (const v1::Volume& volume : *all) ours.insert(volume.name());
-  }
   for (const AttachedDevice& attached : attacher_->List()) {
-    const bool is_ours = attached.ours || ours.contains(attached.name);
-    if (!is_ours || IsInUse(attached)) continue;
+    if (IsInUse(attached)) continue;
     did.push_back(CleanedUp(
         Counter::kDevice,
         absl::StrCat("detached volume ", attached.name, ", which nothing used"),

@@ -118,7 +118,7 @@ void VolumeWatch::Look() {
     if (condition.abnormal()) abnormal[HandleOf(volume)] = condition.cause;
   }
   for (const auto& [name, device] : devices) {
-    if (!device.ours || names.contains(name)) continue;
+    if (names.contains(name)) continue;
     const auto there = HasVolume(volumes_->client(), name, device.uid);
     if (!there.ok() || *there) continue;
     ++summary.by_cause[static_cast<size_t>(Cause::kDeadDevice)];

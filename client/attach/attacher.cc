@@ -118,6 +118,7 @@ absl::StatusOr<std::optional<NbdDevice>> Attacher::FindAttached() const {
   for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
     const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
     if (!backend.has_value() || backend->name != request_.name) continue;
+    if (request_.by_csi && !backend->by_csi) continue;
     found.push_back(device);
     paths.push_back(NbdDevicePath(device.index));
   }

@@ -35,7 +35,7 @@ struct AttachRequest {
   std::optional<absl::Duration> dead_connection_timeout;
   std::optional<uint32_t> block_bytes;  // Not set: 512 or the server's minimum.
   bool read_only = false;
-  // Whether this is ramvol-csi, which tells its devices from people's.
+  // Whether this is ramvol-csi, for which no device counts but its own.
   bool by_csi = false;
   // Attaches nothing that is not attached.
   bool must_be_attached = false;

@@ -70,8 +70,6 @@ class FakeAttacher final : public DeviceAttacher {
   // All calls but List fail like this, unless it is OK.
   void FailWith(absl::Status status) { failure_ = std::move(status); }
   void Kill(const std::string& name);
-  // It certainly is the driver's.
-  void Own(const std::string& name) { devices_[name].ours = true; }
   uint64_t grown_bytes() const { return grown_bytes_; }
 
  private:

@@ -118,6 +118,10 @@ class NbdAttacherTest : public ::testing::Test {
     const MutexLock lock(&mu_);
     uid_ = std::move(uid);
   }
+  void AddDeviceOfPeople(const std::string& backend) {
+    const MutexLock lock(&mu_);
+    kernel_.AddDevice(0, backend, 1);
+  }
   // A device that cannot be flushed.
   void BreakDevice() {
     ASSERT_EQ(unlink((dev_ + "/nbd0").c_str()), 0);
@@ -165,7 +169,45 @@ TEST_F(NbdAttacherTest, AttachesOnceAndIsFound) {
   EXPECT_EQ(devices[0].name, "disk");
   EXPECT_EQ(devices[0].uid, "uid-1");
   EXPECT_EQ(devices[0].device, *device);
-  EXPECT_TRUE(devices[0].ours);
+}
+
+// Perhaps of another server, which has a volume of the same name.
+TEST_F(NbdAttacherTest, DevicesOfPeopleStayAsTheyAre) {
+  AddDeviceOfPeople("ramvol:disk:theirs");
+  NbdAttacher attacher(World());
+  attacher.KeepAll();
+  EXPECT_THAT(attacher.List(), IsEmpty());
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+  const auto device = Attach(attacher);
+  ASSERT_THAT(device, IsOk());
+  EXPECT_EQ(*device, dev_ + "/nbd1");
+  ASSERT_THAT(attacher.List(), SizeIs(1));
+  EXPECT_EQ(attacher.List()[0].device, *device);
+  EXPECT_THAT(attacher.Grow(attacher.List()[0], 2 << 20), IsOk());
+  std::ofstream(*device).close();
+  EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+  const MutexLock lock(&mu_);
+  EXPECT_TRUE(kernel_.Has(0));
+  for (const ParsedMessage& call : kernel_.calls) {
+    EXPECT_NE(call.Number(NBD_ATTR_INDEX), 0) << call.command;
+  }
+}
+
+// Each device would have a cache of its own.
+TEST_F(NbdAttacherTest, AVolumeThatPeopleHaveAttachedIsRefused) {
+  AddDeviceOfPeople("ramvol:disk:uid-1");
+  NbdAttacher attacher(World());
+  EXPECT_THAT(Attach(attacher),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("run \"ramvol detach " + dev_ + "/nbd0\"")));
+  EXPECT_THAT(attacher.List(), IsEmpty());
+  {
+    const MutexLock lock(&mu_);
+    EXPECT_THAT(kernel_.calls, IsEmpty());
+    kernel_.RemoveDevice(0);
+  }
+  EXPECT_THAT(Attach(attacher), IsOk());
 }
 
 TEST_F(NbdAttacherTest, DetachMayBeRepeated) {

@@ -128,6 +128,18 @@ TEST_F(AttacherTest, TakesAFreeDevice) {
   EXPECT_THAT(call().sockets, SizeIs(2));
 }
 
+TEST_F(AttacherTest, TheDriverForPodsTakesItsOwnDevicesAlone) {
+  kernel_.AddDevice(0, "ramvol:disk:uid-1", 1);
+  request_.by_csi = true;
+  for (int i = 0; i < 2; ++i) {
+    absl::StatusOr<int> index = Attach();
+    ASSERT_THAT(index, IsOk());
+    EXPECT_EQ(*index, 1);
+  }
+  EXPECT_EQ(call().command, NBD_CMD_RECONFIGURE);
+  EXPECT_EQ(call().Text(NBD_ATTR_BACKEND_IDENTIFIER), "ramvol-csi:disk:uid-1");
+}
+
 TEST_F(AttacherTest, AttachesNothingAnewIfItMustBeAttached) {
   request_.must_be_attached = true;
   EXPECT_THAT(Attach().status(),
