@@ -157,7 +157,7 @@ class ObjectsTest(unittest.TestCase):
             sidecars["csi-snapshotter"]["args"][1:],
             ["--feature-gates=CSIVolumeGroupSnapshot=true"],
         )
-        self.assertEqual(pod["nodeSelector"], {"kubernetes.io/hostname": "node-1"})
+        self.assertEqual(pod["nodeSelector"]["kubernetes.io/hostname"], "node-1")
 
     def test_no_groups_by_default(self):
         documents = HELM.render(CSI_EVERYTHING)

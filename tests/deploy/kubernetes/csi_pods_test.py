@@ -204,7 +204,7 @@ class SnapshotMetadataTest(unittest.TestCase):
     def test_it_runs_on_the_node_of_the_snapshots(self):
         _, _, driver_pod = driver_of(self.documents)
         selector = self.pod["nodeSelector"]
-        self.assertEqual(list(selector), ["kubernetes.io/hostname"])
+        self.assertIn("kubernetes.io/hostname", selector)
         self.assertEqual(selector, driver_pod["nodeSelector"])
 
     def test_it_is_not_in_the_nodes_network(self):
@@ -324,12 +324,20 @@ class PrivilegesTest(unittest.TestCase):
         documents = HELM.render(CSI_EVERYTHING)
         for name in "disks-csi", "disks-csi-server":
             template = find(documents, "DaemonSet", name)["spec"]["template"]
-            self.assertEqual(template["spec"]["nodeSelector"], {"ram": "much"})
+            self.assertEqual(template["spec"]["nodeSelector"]["ram"], "much")
             self.assertEqual(template["spec"]["tolerations"], [{"operator": "Exists"}])
             self.assertEqual(template["metadata"]["annotations"], {"a/b": "c"})
             self.assertEqual(template["metadata"]["labels"]["team"], "storage")
         server, _ = server_of(documents, "disks")
         self.assertEqual(server["securityContext"]["seLinuxOptions"], {"type": "spc_t"})
+
+    def test_pods_keep_to_nodes_that_can_run_them(self):
+        """Also where the values choose among those."""
+        for values in CSI_SETS.values():
+            for document in HELM.render(values):
+                if document["kind"] in ("DaemonSet", "Deployment", "StatefulSet"):
+                    selector = document["spec"]["template"]["spec"]["nodeSelector"]
+                    self.assertEqual(selector["kubernetes.io/os"], "linux")
 
     def test_no_selector_of_the_statefulset_finds_them(self):
         documents = HELM.render(CSI_SETS["defaults"])
