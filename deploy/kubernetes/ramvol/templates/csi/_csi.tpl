@@ -1,4 +1,4 @@
-{{/* The name of the driver is csi/volumes.h's kDriverName. */}}
+{{/* The name of the driver is csi/identity_service.h's kDriverName. */}}
 {{- define "ramvol.csi.driver" -}}csi.ramvol.dev{{- end -}}
 
 {{- define "ramvol.csi.name" -}}{{ include "ramvol.fullname" . }}-csi{{- end -}}
