@@ -81,6 +81,7 @@ class FlagsTest(unittest.TestCase):
         self.assertLessEqual(
             {
                 "--node-deployment",
+                "--node-deployment-base-delay=5s",
                 "--strict-topology",
                 "--immediate-topology=false",
                 "--enable-capacity",
