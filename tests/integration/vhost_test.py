@@ -607,7 +607,7 @@ class Rights(Case):
         self.grant("reader", "writer")
         self.assertTrue(owner.wire.is_closed())
         writer.write(0, b"w" * 512)
-        self.assertIn("reason=PERMISSION_DENIED", self.server.log())
+        until(lambda: "reason=PERMISSION_DENIED" in self.server.log(), "the log")
 
 
 class Limits(Case):
