@@ -30,11 +30,13 @@
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/nbd_bridge/raw_client.h"
 #include "tests/server/access_world.h"
+#include "tests/support/eventually.h"
 
 namespace ramvol {
 namespace {
 
 using ::ramvol::testing::AccessWorld;
+using ::ramvol::testing::Eventually;
 using ::ramvol::testing::kRoles;
 using ::ramvol::testing::OptionAnswer;
 using ::ramvol::testing::RawClient;
@@ -46,8 +48,6 @@ using ::testing::Not;
 
 constexpr char kVolumes[] = "/ramvol.v1.VolumeService/";
 constexpr char kAccess[] = "/ramvol.v1.AccessService/";
-// The promise is a second, which a busy machine may not keep.
-constexpr absl::Duration kSoon = absl::Seconds(20);
 
 class AccessTest : public ::testing::Test {
  protected:
@@ -272,10 +272,8 @@ TEST_F(AccessTest, ARightThatIsTakenAwayEndsStreams) {
   const size_t at = policy.find("ROLE_WRITER");
   policy.replace(at, 11, "ROLE_READER");
   world_.WritePolicy(policy);
-  const absl::Time began = absl::Now();
   const absl::Status end = writer.WaitForEnd();
   EXPECT_TRUE(absl::IsPermissionDenied(end)) << end;
-  EXPECT_LT(absl::Now() - began, kSoon);
   // Others go on, and the reader may come again.
   OpenIo reader(world_, "writer", "t-1");
   EXPECT_TRUE(reader.opened());
@@ -291,9 +289,7 @@ TEST_F(AccessTest, ATokenThatIsTakenAwayEndsStreams) {
   OpenIo stream(world_, "owner", "t-1");
   ASSERT_TRUE(stream.opened());
   world_.WriteTokens("");
-  const absl::Time began = absl::Now();
   EXPECT_TRUE(absl::IsPermissionDenied(stream.WaitForEnd()));
-  EXPECT_LT(absl::Now() - began, kSoon);
 }
 
 // Nobody but the admin has a grant.
@@ -339,10 +335,8 @@ TEST_F(AccessTest, ARightThatIsTakenAwayEndsWatching) {
   OpenWatch watch(world_, "viewer");
   OpenWatch admin(world_, "admin");
   world_.WritePolicy(kAdminAlone);
-  const absl::Time began = absl::Now();
   const absl::Status end = watch.WaitForEnd();
   EXPECT_TRUE(absl::IsPermissionDenied(end)) << end;
-  EXPECT_LT(absl::Now() - began, kSoon);
   // Others go on.
   Create("t-1");
   v1::WatchEventsResponse response;
@@ -353,9 +347,7 @@ TEST_F(AccessTest, ARightThatIsTakenAwayEndsWatching) {
 TEST_F(AccessTest, ATokenThatIsTakenAwayEndsWatching) {
   OpenWatch watch(world_, "viewer");
   world_.WriteTokens("");
-  const absl::Time began = absl::Now();
   EXPECT_TRUE(absl::IsPermissionDenied(watch.WaitForEnd()));
-  EXPECT_LT(absl::Now() - began, kSoon);
 }
 
 class ImageAccessTest : public AccessTest {
@@ -418,7 +410,6 @@ TEST_F(ImageAccessTest, ARightThatIsTakenAwayEndsSaving) {
              .ok()) {
     absl::SleepFor(absl::Milliseconds(10));
   }
-  const absl::Time began = absl::Now();
   int64_t read = 0;
   while (save.stream()->Read(&response)) {
     read += static_cast<int64_t>(response.data().size());
@@ -426,7 +417,6 @@ TEST_F(ImageAccessTest, ARightThatIsTakenAwayEndsSaving) {
   const absl::Status end = FromGrpcStatus(save.stream()->Finish());
   EXPECT_TRUE(absl::IsPermissionDenied(end)) << end;
   EXPECT_LT(read, kBytes);
-  EXPECT_LT(absl::Now() - began, kSoon);
 }
 
 // Midway: before the image says what the volume is like, and after.
@@ -462,22 +452,17 @@ TEST_F(ImageAccessTest, ARightThatIsTakenAwayEndsRestoring) {
                                                    "\"token:owner\" volumes: "
                                                    "\"t-*\" role: "
                                                    "ROLE_WRITER }"));
-    const absl::Time began = absl::Now();
     // The client does not half-close: only the server can end it.
     const absl::Status end = FromGrpcStatus(restore.stream()->Finish());
     EXPECT_TRUE(absl::IsPermissionDenied(end)) << end;
-    EXPECT_LT(absl::Now() - began, kSoon);
   }
   // What had come is gone.
-  v1::GetServerInfoResponse info;
-  for (int i = 0; i < 1000; ++i) {
-    info = world_.AskAs<v1::GetServerInfoResponse>(
+  EXPECT_TRUE(Eventually([this] {
+    const auto info = world_.AskAs<v1::GetServerInfoResponse>(
         "admin", absl::StrCat(kVolumes, "GetServerInfo"),
         v1::GetServerInfoRequest());
-    if (info.memory_used_bytes() < kBytes + (kBytes / 8)) break;
-    absl::SleepFor(absl::Milliseconds(10));
-  }
-  EXPECT_LT(info.memory_used_bytes(), kBytes + (kBytes / 8));
+    return info.memory_used_bytes() < kBytes + (kBytes / 8);
+  }));
 }
 
 TEST_F(AccessTest, ABadPolicyChangesNothing) {
@@ -587,9 +572,7 @@ TEST_F(AccessTest, ARightThatIsTakenAwayEndsNbd) {
   std::string policy = AccessWorld::Policy();
   policy.replace(policy.find("ROLE_WRITER"), 11, "ROLE_READER");
   world_.WritePolicy(policy);
-  const absl::Time began = absl::Now();
   EXPECT_TRUE(client.SeesEnd());
-  EXPECT_LT(absl::Now() - began, kSoon);
   other.Send(nbd::Command::kFlush, 1, 0, 0);
   EXPECT_EQ(other.Read().error, nbd::Error::kNone);
 }
@@ -607,11 +590,7 @@ TEST_F(AccessTest, AuditsWhatChangesAndWhatIsRefused) {
     client.Enter("t-1", nbd::Style::kStructured);
   }
   const auto has = [this](const std::string& text) {
-    for (int i = 0; i < 1000; ++i) {
-      if (Audit().find(text) != std::string::npos) return true;
-      absl::SleepFor(absl::Milliseconds(10));
-    }
-    return false;
+    return Eventually([&] { return Audit().find(text) != std::string::npos; });
   };
   EXPECT_TRUE(has("\"identities\":[\"token:admin\"],\"peer\":\"127.0.0.1:"));
   EXPECT_TRUE(

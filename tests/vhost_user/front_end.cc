@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kPageBytes = 4096;
 // Of an indirect table.
 constexpr size_t kTableEntries = 64;
-constexpr absl::Duration kPatience = absl::Seconds(10);
+constexpr absl::Duration kPatience = absl::Minutes(2);
 
 int MakeMemory(size_t bytes) {
   const int fd = memfd_create("guest", MFD_CLOEXEC);
