@@ -48,6 +48,11 @@ class ClientTest : public ::testing::Test {
 
   RemoteVolume OpenOrDie(const Client& client) {
     absl::StatusOr<RemoteVolume> volume = client.Open("scratch");
+    // Where a test has short timeouts, a busy machine needs more than one.
+    while (absl::IsUnavailable(volume.status()) ||
+           absl::IsDeadlineExceeded(volume.status())) {
+      volume = client.Open("scratch");
+    }
     EXPECT_TRUE(volume.ok()) << volume.status();
     if (!volume.ok()) std::abort();
     return *std::move(volume);

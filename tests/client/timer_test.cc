@@ -41,10 +41,15 @@ TEST(ThreadTimerTest, CallsInOrderOfTimeFromItsOwnThread) {
   const std::shared_ptr<Timer> timer = MakeThreadTimer();
   Log log;
   const absl::Time now = timer->Now();
-  timer->RunAt(now + absl::Milliseconds(20), [&] { log.Add(3); });
-  timer->RunAt(now + absl::Milliseconds(10), [&] { log.Add(2); });
-  timer->RunAt(now - absl::Hours(1), [&, caller = std::this_thread::get_id()] {
-    log.Add(std::this_thread::get_id() == caller ? -1 : 1);
+  const std::thread::id caller = std::this_thread::get_id();
+  timer->RunAt(now + absl::Hours(1), [&] { log.Add(4); });
+  // From the timer's thread, so that none is called before all are there.
+  timer->RunAt(now, [&] {
+    timer->RunAt(now + absl::Milliseconds(20), [&] { log.Add(3); });
+    timer->RunAt(now + absl::Milliseconds(10), [&] { log.Add(2); });
+    timer->RunAt(now - absl::Hours(1), [&] {
+      log.Add(std::this_thread::get_id() == caller ? -1 : 1);
+    });
   });
   EXPECT_THAT(log.Await(3), ElementsAre(1, 2, 3));
   EXPECT_GE(timer->Now(), now + absl::Milliseconds(20));

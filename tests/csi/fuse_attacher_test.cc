@@ -14,6 +14,7 @@
 #include "csi/command.h"
 #include "csi/device_attacher.h"
 #include "csi/mounter.h"
+#include "csi/wait_until.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -52,6 +53,11 @@ class FuseAttacherTest : public ::testing::Test {
     for (pid_t pid = 0; file >> pid;) pids.push_back(pid);
     return pids;
   }
+  // Waits until they have noted their numbers.
+  bool HaveStarted(size_t count) const {
+    return WaitUntil(In(absl::Minutes(1)),
+                     [&] { return Started().size() >= count; });
+  }
 
   const DeviceVolume volume_ = {.name = "disk", .uid = "uid"};
   std::string dir_ = ::testing::TempDir() + "/fuse.XXXXXX";
@@ -73,6 +79,7 @@ TEST_F(FuseAttacherTest, StartsNoSecondProcessBesideOneThatIsAboutToBegin) {
                 StatusIs(absl::StatusCode::kDeadlineExceeded,
                          HasSubstr("cannot serve volume \"disk\"")));
   }
+  EXPECT_TRUE(HaveStarted(1));
   const std::vector<pid_t> started = Started();
   EXPECT_THAT(started, SizeIs(1));
   for (const pid_t pid : started) kill(pid, SIGKILL);
@@ -108,6 +115,7 @@ TEST_F(FuseAttacherTest, EndsNoOtherProcessThatIsCalledSo) {
   FuseAttacher attacher = Attacher("kill -STOP $$");
   EXPECT_THAT(attacher.Attach(volume_, In(absl::Seconds(1))),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("disk")));
+  EXPECT_TRUE(HaveStarted(2));
   EXPECT_THAT(attacher.Detach("disk", In(absl::Minutes(1))), IsOk());
   EXPECT_TRUE(IsStarted(log));
   const std::vector<pid_t> started = Started();

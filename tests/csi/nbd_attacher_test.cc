@@ -137,7 +137,7 @@ class NbdAttacherTest : public ::testing::Test {
     return kernel_.dead(0);
   }
   bool IsMended() {
-    const absl::Time end = absl::Now() + absl::Seconds(20);
+    const absl::Time end = absl::Now() + absl::Minutes(1);
     while (Dead() > 0 && absl::Now() < end) {
       absl::SleepFor(absl::Milliseconds(1));
     }

@@ -100,7 +100,7 @@ class NodeVolumesTest : public ::testing::Test {
   void WriteToDevice(const std::string& name, const std::string& data) {
     std::ofstream(absl::StrCat(folder_, "/dev-", name)) << data;
   }
-  static absl::Time Later() { return absl::Now() + absl::Seconds(30); }
+  static absl::Time Later() { return absl::Now() + absl::Minutes(1); }
 
   const std::string folder_ = NewFolder();
   const std::string staging_ = folder_ + "/staging";
@@ -363,7 +363,7 @@ TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
   CaptureStderr();
   ASSERT_THAT(Stage(access), IsOk());
   ASSERT_THAT(Publish(target_, access), IsOk());
-  EventLog::OfProcess().Flush(absl::Seconds(10));
+  EventLog::OfProcess().Flush(absl::Minutes(1));
   EXPECT_THAT(GetCapturedStderr(),
               HasSubstr("error data_loss volume=v reason=recreated: ramvold "
                         "has no such volume, so it is made anew: empty"));

@@ -60,7 +60,7 @@ class VolumeWatchTest : public ::testing::Test {
   std::string Look() {
     CaptureStderr();
     watch_.Look();
-    EventLog::OfProcess().Flush(absl::Seconds(10));
+    EventLog::OfProcess().Flush(absl::Minutes(1));
     return GetCapturedStderr();
   }
   uint64_t Count(Cause cause) {

@@ -20,7 +20,7 @@ using ::ramvol::testing::StatusIs;
 using ::testing::_;
 using ::testing::HasSubstr;
 
-absl::Time Later() { return absl::Now() + absl::Seconds(30); }
+absl::Time Later() { return absl::Now() + absl::Minutes(1); }
 
 TEST(WriteBackTest, SaysWhatTheWorkDid) {
   const WriteBack write_back;

@@ -40,7 +40,7 @@ TEST(ProcessMetricsTest, CountsOpenFiles) {
 TEST(ProcessMetricsTest, CpuTimeGrows) {
   const double before = Value("process_cpu_seconds_total");
   EXPECT_GE(before, 0);
-  const absl::Time end = absl::Now() + absl::Seconds(30);
+  const absl::Time end = absl::Now() + absl::Minutes(2);
   while (Value("process_cpu_seconds_total") <= before && absl::Now() < end) {
   }
   EXPECT_GT(Value("process_cpu_seconds_total"), before);

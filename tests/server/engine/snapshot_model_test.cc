@@ -111,7 +111,7 @@ class Model {
           continue;
         }
         // Background threads may have the rest pinned for a moment.
-        const absl::Time deadline = absl::Now() + absl::Seconds(20);
+        const absl::Time deadline = absl::Now() + absl::Seconds(60);
         while (before - engine_.Stats().memory_allocated_bytes != own[i] &&
                absl::Now() < deadline) {
           std::this_thread::yield();
