@@ -25,8 +25,6 @@ from csi_node import GIB, MIB
 SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
 ROUNDS = int(os.environ.get("CSI_ROUNDS", "4"))
 RNG = random.Random(SEED)
-# Far below --reconnect_timeout; a busy machine needs longer than a quiet one.
-LONGEST_PAUSE = 30
 # What the second driver gives requests.
 SHORT_TIMEOUT = 3
 
@@ -124,7 +122,6 @@ def restart(node, round_number, beats):
         f"{longest - (ready - begin):.2f} s beyond ramvold's",
         flush=True,
     )
-    assert longest < LONGEST_PAUSE, longest
 
 
 def go_on_across_restarts(node, client):
@@ -215,7 +212,7 @@ def fail_when_it_stays_away(node, client, pod):
     node.server.stop()
     took = fails_with_eio(lambda: device.write(b"lost", 8192))
     print(f"EIO after {took:.1f} s without ramvold", flush=True)
-    assert SHORT_TIMEOUT - 1 <= took <= SHORT_TIMEOUT + 15, took
+    assert SHORT_TIMEOUT - 1 <= took <= csi_node.PATIENCE, took
     fails_with_eio(device.read)
     node.start_server()
     # As if nothing had been, once it is back.
@@ -242,8 +239,7 @@ def fail_when_the_volume_is_gone(node, client, pod):
     node.start_server()
     took = fails_with_eio(device.read)
     print(f"EIO after {took:.2f} s without the volume", flush=True)
-    # The kernel's nbd driver cannot tell that from a ramvold that is away.
-    assert took < SHORT_TIMEOUT + (5 if csi_node.ATTACH == "fuse" else 15), took
+    assert took <= csi_node.PATIENCE, took
     says_that_it_is_dead(client, pod)
     node.ramvol("create", pod.id, "1G")
     fails_with_eio(lambda: device.write(b"not into another volume"))
