@@ -22,12 +22,13 @@ readonly boot_seconds=300
 root=$work/root
 # Flags of `ramvol qemu` for a guest's disks.
 disk_flags=()
-server_pid='' guest_pid=''
+server_pid='' guest_pid='' port_pids=()
 
 # shellcheck disable=SC2317  # The trap calls it.
 finish() {
   [[ -z $guest_pid ]] || kill -KILL "$guest_pid" 2>/dev/null
   [[ -z $server_pid ]] || kill "$server_pid" 2>/dev/null
+  [[ ${#port_pids[@]} = 0 ]] || kill "${port_pids[@]}" 2>/dev/null
   wait
   rm -rf "$work" "$sockets"
 }
@@ -113,11 +114,25 @@ start_server() {
   "$ramvold" --memory_limit=512M --metrics_listen= \
     --nbd_listen="unix:$sockets/nbd" "$@" >server.out 2>server.err &
   server_pid=$!
-  for ((i = 0; i < 400; i++)); do
+  for ((i = 0; i < 1200; i++)); do
     grep -q ready server.out && return
     sleep 0.05
   done
   die "the server is not ready: $(cat server.err)"
+}
+
+# free_port NAME: sets it to a port that stays bound until the test ends, so that
+# nobody else gets it. Servers bind it with SO_REUSEADDR, because nobody listens.
+free_port() {
+  exec {port_fd}< <(exec python3 -c '
+import signal, socket
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1], flush=True)
+signal.pause()')
+  port_pids+=($!)
+  read -r "$1" <&"$port_fd"
 }
 
 stop_server() {

@@ -33,10 +33,6 @@ make_initramfs() {
   pack_initramfs "$init"
 }
 
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 start() {
   start_server --listen="$RAMVOL_SERVER,127.0.0.1:$grpc_port" --state_dir="$state"
 }
@@ -76,8 +72,9 @@ boot() {
 }
 
 make_initramfs
-grpc_port=$(free_port)
-nbd_port=$(free_port)
+grpc_port='' nbd_port=''
+free_port grpc_port
+free_port nbd_port
 start
 start_proxy
 "$cli" create disk 1G >/dev/null || die "create"

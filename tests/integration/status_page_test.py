@@ -440,7 +440,12 @@ class BrowserTest(unittest.TestCase):
         self.assert_nothing_is_wrong()
 
     def test_a_restart(self):
-        server = Server()
+        # Bound by this process too, so that nobody else gets it meanwhile.
+        holder = socket.socket()
+        self.addCleanup(holder.close)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        server = Server(port=holder.getsockname()[1])
         server.ramvol("create", "before", "1M")
         self.open(server)
         server.stop()

@@ -29,10 +29,10 @@ fail() {
   exit 1
 }
 
-# await FILE PATTERN: waits for it, for half a minute.
+# await FILE PATTERN: waits for it, for a minute.
 await() {
   local i
-  for ((i = 0; i < 600; i++)); do
+  for ((i = 0; i < 1200; i++)); do
     grep -qs -- "$2" "$1" && return
     sleep 0.05
   done
@@ -65,8 +65,16 @@ socat -u "UNIX-RECV:$sockets/notify" "CREATE:notified" &
 pids+=($!)
 await /proc/net/unix "$sockets/notify"
 
-tcp=127.0.0.1:$(/usr/bin/python3 -c 'import socket
-s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# Bound until the test ends, so that nobody else gets it. Who listens binds it with
+# SO_REUSEADDR, too.
+exec {port_fd}< <(exec /usr/bin/python3 -c 'import signal, socket
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True)
+signal.pause()')
+pids+=($!)
+read -r port <&"$port_fd"
+tcp=127.0.0.1:$port
 
 # Both protocols, on sockets of both kinds, and what systemd is told.
 activate ramvold grpc:nbd:grpc "$ramvold" --metrics_listen= --memory_limit=64M \

@@ -10,11 +10,18 @@ import urllib.parse
 import urllib.request
 
 SCRAPE_SECONDS = 1
+PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
+_reserved = []
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """It stays bound, so that nobody else gets it. Others may bind it as servers do,
+    with SO_REUSEADDR, because nobody listens."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _reserved.append(holder)
+    return holder.getsockname()[1]
 
 
 class Prometheus:
@@ -56,7 +63,8 @@ class Prometheus:
         self._await_ready()
 
     def _await_ready(self):
-        for _ in range(600):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             try:
                 with urllib.request.urlopen(self.url + "/-/ready"):
                     return
@@ -70,7 +78,7 @@ class Prometheus:
         encoded = urllib.parse.urlencode(parameters, doseq=True)
         try:
             with urllib.request.urlopen(
-                f"{self.url}/api/v1/{path}?{encoded}", timeout=30
+                f"{self.url}/api/v1/{path}?{encoded}", timeout=PATIENCE
             ) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
@@ -99,4 +107,4 @@ class Prometheus:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=PATIENCE)
