@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 
-from prometheus import free_port
+from prometheus import PATIENCE, free_port
 
 
 class Programs:
@@ -125,7 +125,7 @@ class Programs:
         """All must end cleanly."""
         for process in reversed(self.started):
             process.terminate()
-        codes = [process.wait(timeout=30) for process in self.started]
+        codes = [process.wait(timeout=PATIENCE) for process in self.started]
         if self.way:
             self.cut_way()
         assert not any(codes), f"ramvold, ramvol-nbd and ramvol-csi ended with {codes}"
