@@ -62,7 +62,7 @@ expect_text err "ramvold --listen"
 "$ramvold" --listen="$RAMVOL_SERVER" --metrics_listen=127.0.0.1:0 \
   --nbd_listen=127.0.0.1:0 --memory_limit=256M >server.out 2>server.err &
 server_pid=$!
-for ((i = 0; i < 200; i++)); do
+for ((i = 0; i < 1200; i++)); do
   grep -q ready server.out server.err && break
   sleep 0.05
 done
@@ -242,7 +242,7 @@ done
 socat "UNIX-LISTEN:$sockets/slow,fork" \
   "SYSTEM:'sleep 0.5; exec socat - UNIX-CONNECT:$sockets/s'" &
 socat_pid=$!
-for ((i = 0; i < 200; i++)); do
+for ((i = 0; i < 1200; i++)); do
   [[ -S $sockets/slow ]] && break
   sleep 0.05
 done
@@ -342,13 +342,13 @@ expect_text out '"type":"attached"'
 "$cli" events 'watched*' --follow --since=now -o json >events.out 2>events.err &
 events_pid=$!
 # It is subscribed once it tells something.
-for ((i = 0; i < 600; i++)); do
+for ((i = 0; i < 1200; i++)); do
   "$cli" create "watched-$i" 4096 --label=note=x >out 2>err || fail "create: $(cat err)"
   [[ -s events.out ]] && break
   sleep 0.05
 done
 "$cli" rm 'watched-*' --yes >out || fail "rm of what is watched"
-for ((i = 0; i < 600; i++)); do
+for ((i = 0; i < 1200; i++)); do
   grep -q volume_deleted events.out && break
   sleep 0.05
 done

@@ -74,7 +74,7 @@ podman run --detach --name="$name" --network=none --memory=512m \
   --memory-swap=512m --read-only --cap-drop=all \
   --security-opt=no-new-privileges "$image" >/dev/null 2>"$work/run.err" ||
   fail "$(cat "$work/run.err")"
-for ((i = 0; i < 100; i++)); do
+for ((i = 0; i < 300; i++)); do
   # systemd's timers would do this; there may be no systemd.
   podman healthcheck run "$name" >/dev/null 2>&1 && break
   sleep 0.2

@@ -36,7 +36,7 @@ TEXT
   --volumes_file="$work/volumes" \
   >"$work/ready" 2>"$work/log" &
 server_pid=$!
-for ((i = 0; i < 300; i++)); do
+for ((i = 0; i < 600; i++)); do
   [[ -s $work/ready ]] && break
   sleep 0.1
 done

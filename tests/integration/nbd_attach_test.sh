@@ -11,7 +11,7 @@ attached() { "$cli" stat "$1" | sed -n 's/^Attached: *\([0-9]*\) client.*/\1/p';
 # await_attached VOLUME COUNT: a count follows its clients at once, or nearly.
 await_attached() {
   local i
-  for ((i = 0; i < 200; i++)); do
+  for ((i = 0; i < 1200; i++)); do
     [[ $(attached "$1") == "$2" ]] && return
     sleep 0.05
   done

@@ -95,7 +95,7 @@ disk_kib() { du -k "$1" | cut -f1; }
 # await_ready FILE PID: waits for the ready line in FILE.
 await_ready() {
   local i
-  for ((i = 0; i < 600; i++)); do
+  for ((i = 0; i < 1200; i++)); do
     grep -qs ' ready: ' "$1" && return
     kill -0 "$2" 2>/dev/null || break
     sleep 0.05

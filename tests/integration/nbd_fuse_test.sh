@@ -43,7 +43,7 @@ attach() {
   say "nbdfuse fuse $*"
   nbdfuse "${@:2}" fuse "$1" 2>nbdfuse.err &
   fuse_pid=$!
-  for ((i = 0; i < 200; i++)); do
+  for ((i = 0; i < 1200; i++)); do
     [[ -e fuse/nbd ]] && return
     kill -0 $fuse_pid 2>/dev/null || break
     sleep 0.05
@@ -53,7 +53,7 @@ attach() {
 
 # A loop device is let go of some time after umount.
 detach() {
-  local end=$((SECONDS + 20))
+  local end=$((SECONDS + 60))
   until fusermount3 -u fuse 2>umount.err; do
     ((SECONDS < end)) || die "fusermount3: $(cat umount.err)"
     sleep 0.05

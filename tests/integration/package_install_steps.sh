@@ -117,7 +117,7 @@ done
 ramvol-csi --endpoint=unix:/tmp/csi.sock --node_id=a --state_dir=/tmp/csi \
   >/tmp/csi.log 2>&1 &
 driver=$!
-for ((i = 0; i < 100; i++)); do
+for ((i = 0; i < 600; i++)); do
   ! grep -q '^ramvol-csi ready' /tmp/csi.log || break
   sleep 0.1
 done

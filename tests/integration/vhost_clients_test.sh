@@ -116,7 +116,7 @@ ramvol-vhost qemu-storage-daemon \
   --nbd-server "addr.type=unix,addr.path=$daemon_dir/again.nbd,max-connections=8" \
   --export type=nbd,id=e,node-name=n,name=again,writable=on >daemon.out 2>&1 &
 daemon_pid=$!
-for ((i = 0; i < 200; i++)); do
+for ((i = 0; i < 1200; i++)); do
   [[ -S $daemon_dir/again.nbd ]] && break
   sleep 0.05
 done
