@@ -28,11 +28,17 @@ class Screen:
     """A program on a terminal of its own."""
 
     def __init__(self, command, columns, rows):
+        go_on, tell = os.pipe()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            os.read(go_on, 1)
             os.execv(command[0], command)
         self.output = b""
         self.resize(columns, rows)
+        self.first_modes = self.modes()
+        os.write(tell, b".")
+        os.close(go_on)
+        os.close(tell)
 
     def resize(self, columns, rows):
         """The kernel sends SIGWINCH."""
@@ -119,7 +125,6 @@ def check(server):
     ramvol("create", "bbb", "1G", stdout=subprocess.DEVNULL)
 
     screen = Screen([RAMVOL, f"--server={address}", "top", "--interval=200ms"], 80, 24)
-    before = screen.modes()
     screen.wait_for(
         "with both volumes", lambda p: "VOLUME" in p and volumes(p) == ["aaa", "bbb"]
     )
@@ -169,7 +174,7 @@ def check(server):
     screen.type(b"q")
     if (code := screen.wait_for_end()) != 0:
         fail(f"top ended with {code}")
-    if screen.modes() != before:
+    if screen.modes() != screen.first_modes:
         fail("the terminal's modes are not what they were")
     if not screen.output.rstrip().endswith(b"\x1b[?25h\x1b[?1049l"):
         fail(f"the screen was not given back: {screen.output[-100:]}")
