@@ -24,8 +24,10 @@ from csi_node import MIB
 SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
 ROUNDS = int(os.environ.get("CSI_ROUNDS", "5"))
 RNG = random.Random(SEED)
-# losetup first says which device is free.
-STEPS = "setsid losetup--find losetup mkfs.ext4 e2fsck mount umount".split()
+# losetup first says which device is free; mount --bind shows it to the pod.
+STEPS = "setsid losetup--find losetup mkfs.ext4 e2fsck mount mount--bind umount".split()
+# Of a clone that is larger than its source.
+CLONE_STEPS = "e2fsck mount resize2fs".split()
 WRAPPER = """#!/bin/bash
 # Kills before or after the program that it stands for, once.
 at() {{
@@ -39,7 +41,7 @@ at() {{
   [[ $victim != driver ]] || exit 1
 }}
 step={name}
-[[ $1 != --find ]] || step+=--find
+[[ $1 != --find && $1 != --bind ]] || step+=$1
 at "$step:before"
 {real} "$@"
 code=$?
@@ -109,7 +111,7 @@ class Kubelet:
 
 def make_wrappers(node):
     os.makedirs(f"{node.folder}/bin", exist_ok=True)
-    for name in {step.partition("--")[0] for step in STEPS}:
+    for name in {step.partition("--")[0] for step in STEPS + CLONE_STEPS}:
         path = f"{node.folder}/bin/{name}"
         real = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
         with open(path, "w", encoding="utf-8") as file:
@@ -122,10 +124,13 @@ def make_wrappers(node):
 
 
 class Life:
-    """One volume: made, used twice, deleted."""
+    """One volume: made, used twice, the second time to be read only, deleted."""
 
-    def __init__(self, kubelet, name, is_inline=False):
+    def __init__(self, kubelet, name, is_inline=False, is_clone=False):
         self.kubelet = kubelet
+        self.is_clone = is_clone
+        # What is called before the volume is used for the second time.
+        self.between = lambda: None
         self.id = "csi-" + name.encode().hex().ljust(64, "0") if is_inline else name
         self.is_inline = is_inline
         folder = kubelet.node.folder
@@ -134,7 +139,7 @@ class Life:
         os.makedirs(self.staging, exist_ok=True)
         os.makedirs(os.path.dirname(self.target), exist_ok=True)
 
-    def start(self):
+    def start(self, readonly=False):
         common = {
             "volume_id": self.id,
             "volume_capability": self.kubelet.client.capability(),
@@ -150,8 +155,18 @@ class Life:
             staging_target_path=self.staging,
             target_path=self.target,
             volume_context=context,
+            readonly=readonly,
             **common,
         )
+
+    def size(self):
+        return (600 if self.is_clone else 300) * MIB
+
+    def check(self, readonly):
+        """Whether it is there as it was wanted; inodes take a part of the size."""
+        info = os.statvfs(self.target)
+        assert bool(info.f_flag & os.ST_RDONLY) == readonly, info
+        assert info.f_blocks * info.f_frsize > self.size() * 0.8, info
 
     def stop(self):
         self.kubelet.call(
@@ -186,23 +201,28 @@ class Life:
 
     def run(self):
         if not self.is_inline:
+            golden = {"volume_content_source": {"snapshot": {"snapshot_id": "golden"}}}
             self.kubelet.call(
                 "CreateVolume",
                 name=self.id,
-                capacity_range={"required_bytes": 300 * MIB},
+                capacity_range={"required_bytes": self.size()},
                 volume_capabilities=[self.kubelet.client.capability()],
+                **(golden if self.is_clone else {}),
             )
         content = RNG.randbytes(64) * 4096
         self.start()
         while not self.write(content):
             self.stop()
             self.start()
+        self.check(readonly=False)
         if not self.is_inline:
             self.stop()
-            self.start()
+            self.between()
+            self.start(readonly=True)
             while (found := self.read()) is None:
                 self.stop()
-                self.start()
+                self.start(readonly=True)
+            self.check(readonly=True)
             assert found == content, f"{self.id}: {len(found)} bytes, others"
         self.stop()
         if not self.is_inline:
@@ -217,23 +237,50 @@ def check_clean(kubelet, what):
     assert node.volumes() == [], f"{what}: {node.volumes()}"
 
 
+def make_golden(kubelet):
+    """A snapshot of a file system that clones are larger than."""
+    client = kubelet.client
+    client.CreateVolume(
+        name="base",
+        capacity_range={"required_bytes": 300 * MIB},
+        volume_capabilities=[client.capability()],
+    )
+    base = Life(kubelet, "base")
+    base.start()
+    base.stop()
+    client.CreateSnapshot(name="golden", source_volume_id="base")
+    client.DeleteVolume(volume_id="base")
+
+
 def kill_at_each_step(kubelet):
     """Both before and after each step."""
     node = kubelet.node
+    plan = f"{node.folder}/plan"
     count = 0
-    for step in STEPS:
+    for step, is_clone in [(step, False) for step in STEPS] + [
+        (step, True) for step in CLONE_STEPS
+    ]:
         for when in ("before", "after"):
             for victim in ("driver", "ramvold", "fuse"):
-                with open(f"{node.folder}/plan", "w", encoding="utf-8") as file:
-                    file.write(f"{step}:{when} {victim}\n")
-                what = f"{victim} killed {when} {step}"
-                is_inline = count % 2 == 1
-                Life(kubelet, f"step-{count}", is_inline).run()
-                done = not os.path.exists(f"{node.folder}/plan")
+                what = f"{victim} killed {when} {step}{' of a clone' * is_clone}"
+                # Volumes of the pod itself have no step to be shown to it.
+                is_inline = count % 2 == 1 and not is_clone and step != "mount--bind"
+                life = Life(kubelet, f"step-{count}", is_inline, is_clone)
+
+                def arm(line=f"{step}:{when} {victim}\n"):
+                    with open(plan, "w", encoding="utf-8") as file:
+                        file.write(line)
+
+                if step == "mount--bind":
+                    life.between = arm
+                else:
+                    arm()
+                life.run()
+                done = not os.path.exists(plan)
                 # e2fsck has only what is staged a second time.
                 assert done or (step == "e2fsck" and is_inline), f"{what}: never came"
                 with contextlib.suppress(FileNotFoundError):
-                    os.remove(f"{node.folder}/plan")
+                    os.remove(plan)
                 check_clean(kubelet, what)
                 count += 1
     print(f"{count} kills at steps; {kubelet.repeated} calls repeated", flush=True)
@@ -277,6 +324,8 @@ def main():
         node.start_driver()
         with Kubelet(node, messages) as kubelet:
             probe_without_ramvold(kubelet)
+            kubelet.revive()
+            make_golden(kubelet)
             kill_at_each_step(kubelet)
             kill_at_random(kubelet)
     print("PASSED")
