@@ -151,9 +151,7 @@ absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
         absl::StrCat(mount->source, " is mounted at ", staging));
   }
   if (attached->alive && attached->uid == volume.uid()) return true;
-  if (!CheckExclusive(attached->device, staging, staging).ok()) {
-    return DeadAndInUse(volume);
-  }
+  if (IsTaken(volume, attached->device, staging)) return DeadAndInUse(volume);
   const absl::Status unmounted = mounter_->Unmount(staging, deadline);
   if (!unmounted.ok()) return unmounted;
   return false;

@@ -340,6 +340,26 @@ TEST_F(NodeVolumesTest, OfALostInlineVolumeNothingStays) {
   EXPECT_THAT(attacher_.List(), IsEmpty());
 }
 
+// A kubelet that starts anew may repeat the call.
+TEST_F(NodeVolumesTest, ALostInlineVolumeIsNotUnmountedBelowItsPod) {
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  const auto publish = [&] {
+    return node_.PublishInline("csi-pod", target_, *parameters, {}, Later());
+  };
+  ASSERT_THAT(publish(), IsOk());
+  ASSERT_THAT(world_.volumes().Delete("csi-pod", Later()), IsOk());
+  attacher_.Kill(NameOfHandle("csi-pod"));
+  EXPECT_THAT(publish(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("delete the pods")));
+  EXPECT_TRUE(mounter_.Find(target_).has_value());
+  EXPECT_THAT(node_.Unpublish("csi-pod", target_, Later()), IsOk());
+  EXPECT_THAT(attacher_.List(), IsEmpty());
+  EXPECT_THAT(world_.volumes().Find("csi-pod"),
+              StatusIs(StatusCode::kNotFound, _));
+}
+
 TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
   const auto parameters = ParseParameters(
       {{"whenLost", "recreate"}, {"class", "scratch"}}, /*is_inline=*/false);
