@@ -28,8 +28,9 @@ inline constexpr char kFormatted[] = "csi-formatted";
 inline constexpr char kFormatting[] = "csi-formatting";
 // Of an inline volume: where it is published. It ends there.
 inline constexpr char kEphemeral[] = "csi-ephemeral";
-// "true" for a volume or snapshot that inline volumes may clone. Whoever runs
-// ramvold sets it, or ramvol-image, never the driver.
+// Its own name, for a volume or snapshot that inline volumes may clone. So a
+// copy that somebody fills under another name is not offered, though labels
+// travel. Whoever runs ramvold sets it, or ramvol-image, never the driver.
 inline constexpr char kImage[] = "csi-image";
 // The StorageClass, as its parameter "class" says it.
 inline constexpr char kClass[] = "csi-class";

@@ -48,7 +48,7 @@ std::string Get(const google::protobuf::Map<std::string, std::string>& labels,
 // Whether inline volumes may clone it, which anybody who writes a pod may name.
 template <typename Source>
 bool IsOffered(const Source& source) {
-  return LabelOf(source, label::kImage) == "true";
+  return LabelOf(source, label::kImage) == source.name();
 }
 
 // What the driver has not made. What somebody saved and restored under another
@@ -66,8 +66,9 @@ absl::Status NotOffered(const std::string& image) {
   return absl::FailedPreconditionError(absl::StrCat(
       "parameter image is \"", image,
       "\", which is not offered to inline volumes; give one with the label ",
-      label::kImage, "=true, which ramvol set --label gives a volume, and ",
-      "ramvol snapshot create --label a snapshot"));
+      label::kImage, "=", std::string(absl::StripPrefix(image, "@")),
+      ", which ramvol set --label gives a volume, and ramvol snapshot create "
+      "--label a snapshot"));
 }
 
 // Whether a setting that was asked for, if it was, is what it is.

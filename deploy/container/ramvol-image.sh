@@ -20,14 +20,14 @@ make() {
   echo "volume $NAME is there"
 }
 
-# ramvol-csi clones nothing for an inline volume that has not this label.
+# ramvol-csi clones nothing for an inline volume that has not its name as this label.
 is_offered() {
   case $(ramvol show "$NAME" --output=json) in
   *'"csi-image"'*) ;;
   *) return 1 ;;
   esac
 }
-offer() { is_offered || ramvol set "$NAME" --label=csi-image=true >/dev/null; }
+offer() { is_offered || ramvol set "$NAME" --label="csi-image=$NAME" >/dev/null; }
 
 trap 'exit 0' TERM INT
 while :; do

@@ -334,13 +334,17 @@ TEST_F(VolumesTest, InlineVolumesCloneOnlyWhatIsOffered) {
   ASSERT_THAT(volumes().CreateSnapshot("claims-snapshot", "claim"), IsOk());
   MakeForeign("people");
   snapshot("kept", "false");
-  snapshot("given", "true");
+  snapshot("given", "given");
+  // Labels travel with what is saved and restored, or copied.
+  snapshot("copied", "given");
   for (const std::string image :
        {"claim", "claims-snapshot", "@claims-snapshot", "people", "kept",
-        "@kept"}) {
-    EXPECT_THAT(make("v", image), StatusIs(StatusCode::kFailedPrecondition,
-                                           AllOf(HasSubstr("\"" + image + "\""),
-                                                 HasSubstr("csi-image=true"))));
+        "@kept", "copied", "@copied"}) {
+    const std::string name = image[0] == '@' ? image.substr(1) : image;
+    EXPECT_THAT(make("v", image),
+                StatusIs(StatusCode::kFailedPrecondition,
+                         AllOf(HasSubstr("\"" + image + "\""),
+                               HasSubstr("csi-image=" + name + ","))));
   }
   EXPECT_THAT(volumes().Find("v"), StatusIs(StatusCode::kNotFound, _));
   EXPECT_THAT(make("v", "@none"), StatusIs(StatusCode::kNotFound, _));
@@ -348,7 +352,7 @@ TEST_F(VolumesTest, InlineVolumesCloneOnlyWhatIsOffered) {
   EXPECT_THAT(make("v2", "@given"), IsOk());
   v1::UpdateVolumeRequest offer;
   offer.set_name("people");
-  (*offer.mutable_volume()->mutable_labels())[label::kImage] = "true";
+  (*offer.mutable_volume()->mutable_labels())[label::kImage] = "people";
   offer.mutable_update_mask()->add_paths("labels");
   ASSERT_THAT(world_.client().UpdateVolume(offer), IsOk());
   EXPECT_THAT(make("v3", "people"), IsOk());
