@@ -16,6 +16,8 @@ inline constexpr size_t kMaxHandleBytes = 128;
 // Labels of what the driver made. Only that is listed and deleted. kImage alone
 // is of others.
 namespace label {
+// With which all of them begin.
+inline constexpr char kPrefix[] = "csi-";
 inline constexpr char kHandle[] = "csi-handle";
 // Of a snapshot: the handle of its volume.
 inline constexpr char kSource[] = "csi-source";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -51,15 +52,29 @@ bool IsOffered(const Source& source) {
   return LabelOf(source, label::kImage) == source.name();
 }
 
-// What the driver has not made. What somebody saved and restored under another
-// name has the labels of the original, which alone has its handle.
+// Labels travel with what somebody saves, and restores or renames to another
+// name. The driver's say nothing of that one then: they are the original's,
+// which alone has its handle.
 template <typename Entry>
-void RemoveOthers(std::vector<Entry>& all) {
+void ForgetOriginal(Entry* entry) {
+  const std::string handle = LabelOf(*entry, label::kHandle);
+  if (handle.empty() || NameOfHandle(handle) == entry->name()) return;
+  auto& labels = *entry->mutable_labels();
+  for (auto each = labels.begin(); each != labels.end();) {
+    const bool is_drivers = absl::StartsWith(each->first, label::kPrefix) &&
+                            each->first != label::kImage;
+    each = is_drivers ? labels.erase(each) : std::next(each);
+  }
+}
+
+// What the driver has not made.
+template <typename Entry>
+void RemoveOthers(std::vector<Entry>* all) {
+  for (Entry& entry : *all) ForgetOriginal(&entry);
   const auto is_other = [](const Entry& entry) {
-    const std::string handle = LabelOf(entry, label::kHandle);
-    return handle.empty() || NameOfHandle(handle) != entry.name();
+    return LabelOf(entry, label::kHandle).empty();
   };
-  all.erase(std::remove_if(all.begin(), all.end(), is_other), all.end());
+  all->erase(std::remove_if(all->begin(), all->end(), is_other), all->end());
 }
 
 absl::Status NotOffered(const std::string& image) {
@@ -89,6 +104,11 @@ bool HasSource(const v1::Volume& volume, const NewVolume& wanted) {
 
 // OK if the volume is what Create would make.
 absl::Status CheckSame(const v1::Volume& volume, const NewVolume& new_volume) {
+  if (LabelOf(volume, label::kHandle).empty()) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("volume \"", volume.name(),
+                     "\" exists, and it was not made by this driver"));
+  }
   const SizeRange& size = new_volume.size;
   const v1::CreateVolumeRequest wanted = new_volume.parameters.ToRequest(0);
   const auto bytes = static_cast<uint64_t>(volume.size_bytes());
@@ -190,9 +210,9 @@ absl::StatusOr<uint64_t> ChooseSize(const SizeRange& range,
 absl::StatusOr<v1::Volume> Volumes::Find(const std::string& handle) const {
   absl::StatusOr<v1::Volume> volume = client_.GetVolume(NameOfHandle(handle));
   if (absl::IsNotFound(volume.status())) return NoSuch("volume", handle);
-  if (volume.ok() && HandleOf(*volume) != handle) {
-    return NoSuch("volume", handle);
-  }
+  if (!volume.ok()) return volume;
+  ForgetOriginal(&*volume);
+  if (HandleOf(*volume) != handle) return NoSuch("volume", handle);
   return volume;
 }
 
@@ -394,14 +414,14 @@ absl::Status Volumes::DeleteSnapshot(const std::string& handle) const {
 absl::StatusOr<std::vector<v1::Volume>> Volumes::List() const {
   absl::StatusOr<std::vector<v1::Volume>> all = client_.ListVolumes();
   if (!all.ok()) return all;
-  RemoveOthers(*all);
+  RemoveOthers(&*all);
   return all;
 }
 
 absl::StatusOr<std::vector<v1::Snapshot>> Volumes::ListSnapshots() const {
   absl::StatusOr<std::vector<v1::Snapshot>> all = client_.ListSnapshots();
   if (!all.ok()) return all;
-  RemoveOthers(*all);
+  RemoveOthers(&*all);
   return all;
 }
 

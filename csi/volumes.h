@@ -65,7 +65,8 @@ class Volumes {
   const Client& client() const { return client_; }
 
   // NOT_FOUND: there is no volume of this handle. One that the driver has not
-  // made is found by its name.
+  // made is found by its name, as is a copy under another name of what it has
+  // made: that one comes without the original's labels.
   absl::StatusOr<v1::Volume> Find(const std::string& handle) const;
   // NOT_FOUND: the driver has made no such snapshot.
   absl::StatusOr<v1::Snapshot> FindSnapshot(const std::string& handle) const;

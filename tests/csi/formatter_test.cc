@@ -178,6 +178,21 @@ TEST_F(FormatterTest, WhatSomebodyWroteIsNeverFormatted) {
   EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("e2fsck")));
 }
 
+// Saved while mkfs was under way, restored under another name, and filled.
+TEST_F(FormatterTest, ACopysLabelsSayNothingAboutIt) {
+  v1::CreateVolumeRequest copy;
+  copy.set_name("copy");
+  copy.set_size_bytes(kMib);
+  (*copy.mutable_labels())[label::kHandle] = "v";
+  (*copy.mutable_labels())[label::kFormatting] = "ext4";
+  ASSERT_THAT(world_.client().CreateVolume(copy), IsOk());
+  world_.Write("copy", 0, "data");
+  WriteToDevice("data");
+  EXPECT_THAT(PrepareVolume("copy"), StatusIs(StatusCode::kFailedPrecondition,
+                                              HasSubstr("unknown data")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
 TEST_F(FormatterTest, AnotherTypeThanTheWantedOneStays) {
   WriteToDevice(Ext4());
   EXPECT_THAT(Prepare({.type = "xfs"}),

@@ -34,6 +34,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::Return;
+using ::testing::SizeIs;
 
 constexpr uint64_t kKib = uint64_t{1} << 10;
 constexpr uint64_t kMib = uint64_t{1} << 20;
@@ -220,6 +221,48 @@ TEST_F(VolumesTest, ACopyWithAllLabelsIsNotListed) {
   for (const v1::Snapshot& snapshot : *snapshots) {
     EXPECT_EQ(snapshot.name(), NameOfHandle(HandleOf(snapshot)));
   }
+}
+
+// Its labels are the original's, which would end with its pod.
+TEST_F(VolumesTest, ACopyUnderAnotherNameIsNobodys) {
+  NewVolume original = New("mine", kMib, {{"class", "fast"}});
+  original.ephemeral_target = "/pods/x";
+  const auto made = volumes().Create(original);
+  ASSERT_THAT(made, IsOk());
+  v1::CreateVolumeRequest copy;
+  copy.set_name("copy");
+  copy.set_size_bytes(static_cast<int64_t>(kMib));
+  *copy.mutable_labels() = made->labels();
+  (*copy.mutable_labels())[label::kFormatted] = "ext4";
+  (*copy.mutable_labels())[label::kImage] = "copy";
+  (*copy.mutable_labels())["team"] = "a";
+  ASSERT_THAT(world_.client().CreateVolume(copy), IsOk());
+  const auto found = volumes().Find("copy");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(HandleOf(*found), "copy");
+  EXPECT_THAT(found->labels(), SizeIs(2));
+  EXPECT_THAT(volumes().Delete("copy", Soon()),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("copy")));
+  // What the driver notes from now on is the copy's.
+  ASSERT_THAT(volumes().Relabel(*found, {{label::kFormatting, "xfs"}}), IsOk());
+  const auto noted = volumes().Find("copy");
+  ASSERT_THAT(noted, IsOk());
+  EXPECT_EQ(LabelOf(*noted, label::kFormatting), "xfs");
+  EXPECT_EQ(LabelOf(*noted, label::kImage), "copy");
+  EXPECT_EQ(LabelOf(*noted, "team"), "a");
+  EXPECT_THAT(noted->labels(), SizeIs(3));
+  const auto listed = volumes().List();
+  ASSERT_THAT(listed, IsOk());
+  EXPECT_THAT(*listed, SizeIs(1));
+  EXPECT_EQ(HandleOf(*volumes().Find("mine")), "mine");
+}
+
+// Its content is somebody's.
+TEST_F(VolumesTest, WhatPeopleMadeIsNotTakenForANewVolume) {
+  MakeForeign("people");
+  EXPECT_THAT(volumes().Create(New("people", kMib)),
+              StatusIs(StatusCode::kAlreadyExists,
+                       HasSubstr("\"people\" exists, and it was not made")));
 }
 
 TEST_F(VolumesTest, AnAttachedVolumeStays) {
