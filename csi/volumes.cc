@@ -440,6 +440,7 @@ absl::StatusOr<v1::Volume> Volumes::Relabel(
     }
   }
   request.mutable_update_mask()->add_paths("labels");
+  request.set_etag(volume.etag());
   return client_.UpdateVolume(request);
 }
 

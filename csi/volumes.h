@@ -109,7 +109,7 @@ class Volumes {
   absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots() const;
 
   // Sets labels of the volume, or takes those away that are to be "". The
-  // others stay.
+  // others stay. ABORTED: it has changed since; find it again.
   absl::StatusOr<v1::Volume> Relabel(
       const v1::Volume& volume,
       const std::vector<std::pair<const char*, std::string>>& labels) const;

@@ -466,6 +466,25 @@ TEST_F(VolumesTest, RelabelKeepsTheOtherLabels) {
   EXPECT_EQ(LabelOf(*found, label::kHandle), "v");
 }
 
+// Labels give rights, too.
+TEST_F(VolumesTest, RelabelUndoesNothingThatCameBetween) {
+  const auto made = volumes().Create(New("v", kMib));
+  ASSERT_THAT(made, IsOk());
+  v1::UpdateVolumeRequest between;
+  between.set_name("v");
+  *between.mutable_volume()->mutable_labels() = made->labels();
+  (*between.mutable_volume()->mutable_labels())["team"] = "a";
+  between.mutable_update_mask()->add_paths("labels");
+  ASSERT_THAT(world_.client().UpdateVolume(between), IsOk());
+  EXPECT_THAT(volumes().Relabel(*made, {{label::kFormatting, "xfs"}}),
+              StatusIs(StatusCode::kAborted, HasSubstr("changed since")));
+  const auto found = volumes().Find("v");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(LabelOf(*found, "team"), "a");
+  EXPECT_EQ(LabelOf(*found, label::kFormatting), "");
+  EXPECT_THAT(volumes().Relabel(*found, {{label::kFormatting, "xfs"}}), IsOk());
+}
+
 TEST_F(VolumesTest, OneByteIsNotNothing) {
   const auto made = volumes().Create(New("v", kMib));
   ASSERT_THAT(made, IsOk());
