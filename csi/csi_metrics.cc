@@ -92,7 +92,8 @@ void AddCleanUps(const CleanUpCounts& counts, std::vector<MetricFamily>* out) {
   AddCounter(cleaned, {{"kind", "inline_volume"}}, counts.cleaned_volumes);
   out->push_back(std::move(cleaned));
   out->push_back(metrics::Counter("ramvol_csi_clean_up_failures_total",
-                                  "What could not be taken away then.",
+                                  "What could not be taken away then, or be "
+                                  "looked for.",
                                   counts.failures));
 }
 

@@ -29,10 +29,7 @@ constexpr absl::Duration kCleanUpTimeout = absl::Minutes(1);
 absl::StatusOr<std::unique_ptr<Driver>> Driver::Start(
     const DriverOptions& options) {
   auto driver = absl::WrapUnique(new Driver(options));
-  for (const std::string& line :
-       driver->node_volumes_.CleanUp(absl::Now() + kCleanUpTimeout)) {
-    options.cleaned_up(line);
-  }
+  driver->CleanUp();
   driver->watch_.Look();
   absl::Status started = driver->StartMetrics();
   if (!started.ok()) return started;
@@ -87,8 +84,23 @@ void Driver::StartTickers() {
       node_volumes_.TrimAll(absl::Now() + kTrimTimeout);
     });
   }
-  watcher_ =
-      std::make_unique<Ticker>(kWatchInterval, [this] { watch_.Look(); });
+  watcher_ = std::make_unique<Ticker>(kWatchInterval, [this] {
+    watch_.Look();
+    if (!cleaned_up_ && watch_.summary().reached) CleanUp();
+  });
+}
+
+void Driver::CleanUp() {
+  const auto did =
+      node_volumes_.CleanUp(&locks_, absl::Now() + kCleanUpTimeout);
+  cleaned_up_ = did.ok();
+  if (!did.ok()) {
+    options_.cleaned_up(
+        absl::StrCat("nothing, until ramvold says what there is: ",
+                     std::string(did.status().message())));
+    return;
+  }
+  for (const std::string& line : *did) options_.cleaned_up(line);
 }
 
 absl::Status Driver::Serve() {

@@ -43,14 +43,16 @@ struct DriverOptions {
   absl::Duration trim_interval = absl::Minutes(30);
   // "HOST:PORT", or "" for nowhere.
   std::string metrics_listen;
-  // Is told each thing that an earlier driver left and this one took away.
+  // Is told each thing that an earlier driver left and this one took away, also
+  // later, by another thread.
   std::function<void(const std::string&)> cleaned_up;
 };
 
 // Serves from Start to its end, and then leaves volumes attached and mounted.
 class Driver {
  public:
-  // Takes away what nothing uses, then serves. ramvold need not be there.
+  // Takes away what nothing uses, then serves. ramvold need not be there: then
+  // that comes later.
   // UNAVAILABLE, INVALID_ARGUMENT: an address cannot be served.
   static absl::StatusOr<std::unique_ptr<Driver>> Start(
       const DriverOptions& options);
@@ -70,6 +72,7 @@ class Driver {
   absl::Status Serve();
   absl::Status StartMetrics();
   void StartTickers();
+  void CleanUp();
   ControllerService::Flush Flush();
 
   const DriverOptions options_;
@@ -91,6 +94,7 @@ class Driver {
 
   DoorStats door_;
   VolumeWatch watch_;
+  bool cleaned_up_ = false;                     // watcher_ has it.
   std::unique_ptr<metrics::Endpoint> metrics_;  // Null: nowhere.
   std::unique_ptr<Ticker> trimmer_;             // Null: nothing is trimmed.
   std::unique_ptr<Ticker> watcher_;

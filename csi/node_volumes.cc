@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -29,6 +30,7 @@
 #include "csi/mounter.h"
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
+#include "csi/volume_locks.h"
 #include "csi/volumes.h"
 #include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -455,6 +457,21 @@ bool NodeVolumes::IsInUse(const AttachedDevice& attached) const {
          });
 }
 
+std::optional<std::string> NodeVolumes::CleanUpDevice(const std::string& name,
+                                                      absl::Time deadline) {
+  bool is_there = false;
+  for (const AttachedDevice& attached : attacher_->List()) {
+    if (attached.name != name) continue;
+    if (IsInUse(attached)) return std::nullopt;
+    is_there = true;
+  }
+  if (!is_there) return std::nullopt;
+  return CleanedUp(
+      Counter::kDevice,
+      absl::StrCat("detached volume ", name, ", which nothing used"),
+      attacher_->Detach(name, deadline));
+}
+
 std::optional<std::string> NodeVolumes::CleanUpInline(const v1::Volume& volume,
                                                       absl::Time deadline) {
   const std::string target = LabelOf(volume, label::kEphemeral);
@@ -481,20 +498,34 @@ CleanUpCounts NodeVolumes::counts() const {
           .failures = counts_.Sum(Counter::kFailure)};
 }
 
-std::vector<std::string> NodeVolumes::CleanUp(absl::Time deadline) {
-  std::vector<std::string> did;
+absl::StatusOr<std::vector<std::string>> NodeVolumes::CleanUp(
+    VolumeLocks* locks, absl::Time deadline) {
   const auto all = volumes_->List();
-  for (const AttachedDevice& attached : attacher_->List()) {
-    if (IsInUse(attached)) continue;
-    did.push_back(CleanedUp(
-        Counter::kDevice,
-        absl::StrCat("detached volume ", attached.name, ", which nothing used"),
-        attacher_->Detach(attached.name, deadline)));
+  if (!all.ok()) {
+    counts_.Add(Counter::kFailure, 1);
+    return all.status();
   }
-  if (!all.ok()) return did;
-  for (const v1::Volume& volume : *all) {
-    std::optional<std::string> line = CleanUpInline(volume, deadline);
+  std::vector<std::string> did;
+  const auto clean_up = [&](const std::string& handle, const auto& with_lock) {
+    const auto lock = locks->Take(handle);
+    // Whoever has it cares for it.
+    if (!lock.ok()) return;
+    std::optional<std::string> line = with_lock();
     if (line.has_value()) did.push_back(*std::move(line));
+  };
+  // What calls lock. Of a lost volume, mostly its name.
+  absl::flat_hash_map<std::string, std::string> handles;
+  for (const v1::Volume& volume : *all) {
+    handles[volume.name()] = HandleOf(volume);
+  }
+  for (const AttachedDevice& attached : attacher_->List()) {
+    const std::string& name = attached.name;
+    const auto found = handles.find(name);
+    clean_up(found == handles.end() ? name : found->second,
+             [&] { return CleanUpDevice(name, deadline); });
+  }
+  for (const v1::Volume& volume : *all) {
+    clean_up(HandleOf(volume), [&] { return CleanUpInline(volume, deadline); });
   }
   return did;
 }

@@ -19,6 +19,7 @@
 #include "csi/formatter.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
+#include "csi/volume_locks.h"
 #include "csi/volumes.h"
 #include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -55,7 +56,7 @@ struct NodeStats {
 struct CleanUpCounts {
   uint64_t cleaned_devices = 0;
   uint64_t cleaned_volumes = 0;  // Inline ones.
-  uint64_t failures = 0;
+  uint64_t failures = 0;         // Also to ask ramvold.
 };
 
 // Remembers nothing: the system's mounts and devices, and labels of ramvold's
@@ -126,10 +127,14 @@ class NodeVolumes {
   // Trims all mounted file systems.
   void TrimAll(absl::Time deadline) const;
 
-  // Takes away what calls that were interrupted left on this node: devices of
-  // the driver's volumes that nothing uses, and inline volumes whose pod is
-  // gone. Returns what it did, a line each.
-  std::vector<std::string> CleanUp(absl::Time deadline);
+  // Takes away what calls that were interrupted left on this node: devices that
+  // nothing uses, and inline volumes whose pod is gone. Takes the locks of what
+  // it takes away, and leaves what calls have. Returns what it did, a line
+  // each.
+  //
+  // An error of ramvold's: nothing was looked at; call it again.
+  absl::StatusOr<std::vector<std::string>> CleanUp(VolumeLocks* locks,
+                                                   absl::Time deadline);
   // All together so far.
   CleanUpCounts counts() const;
   // Volumes that were made anew so far.
@@ -175,6 +180,8 @@ class NodeVolumes {
   // Counts it, and returns its line.
   std::string CleanedUp(Counter what, const std::string& did,
                         const absl::Status& status);
+  std::optional<std::string> CleanUpDevice(const std::string& name,
+                                           absl::Time deadline);
   std::optional<std::string> CleanUpInline(const v1::Volume& volume,
                                            absl::Time deadline);
 

@@ -2,7 +2,8 @@
 """ramvold is stopped or killed, and started again, under pods that use its volumes:
 fio verifies what it wrote, in a file system and in a block device, and sees no error.
 Prints the pauses. The driver is killed meanwhile, too. Then what does end: a ramvold that
-never returns, after --reconnect_timeout, and volumes that it has no more, at once.
+never returns, after --reconnect_timeout, and volumes that it has no more, at once. A
+driver that starts before ramvold cleans up later.
 Arguments: the paths of csi.proto, ramvold, ramvol and ramvol-csi. CSI_SEED=N repeats a
 run, CSI_ROUNDS=N makes it longer."""
 
@@ -263,6 +264,23 @@ def says_that_it_is_dead(client, pod):
     assert "has lost ramvold" in stats.volume_condition.message, stats
 
 
+def cleans_up_once_ramvold_is_back(node, client):
+    """A driver that starts without ramvold cannot tell what is left of which pod."""
+    pod = csi_client.Pod(node, client, "csi-" + "01234567" * 8)
+    context = {"csi.storage.k8s.io/ephemeral": "true", "size": "300Mi"}
+    pod.publish(volume_context=context)
+    assert node.driver.stop() == 0
+    subprocess.run(["umount", pod.target], check=True)
+    node.server.kill()
+    node.start_driver()
+    assert "cleaned up: nothing, until" in node.driver.text(), node.driver.text()
+    node.start_server()
+    csi_node.wait_until("its clean-up", lambda: not node.volumes())
+    assert "cleaned up: deleted inline volume csi-" in node.driver.text()
+    assert not node.left(), node.left()
+    pod.unpublish()
+
+
 def main():
     csi_node.own_mounts()
     print(f"CSI_SEED={SEED}", flush=True)
@@ -272,6 +290,7 @@ def main():
         node.start_driver()
         client = csi_client.Client(node.endpoint, messages)
         go_on_across_restarts(node, client)
+        cleans_up_once_ramvold_is_back(node, client)
         csi_node.wait_until("nothing is left", lambda: not node.left())
         assert node.driver.stop() == 0
         node.start_driver(f"--reconnect_timeout={SHORT_TIMEOUT}s")

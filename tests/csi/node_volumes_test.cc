@@ -85,6 +85,11 @@ class NodeVolumesTest : public ::testing::Test {
   absl::Status Publish(const std::string& target, const Access& access = {}) {
     return node_.Publish("v", staging_, target, access, Later());
   }
+  std::vector<std::string> CleanUp() {
+    const auto did = node_.CleanUp(&world_.locks(), Later());
+    EXPECT_THAT(did, IsOk());
+    return did.value_or(std::vector<std::string>());
+  }
   std::string LabelOfV(const char* key) {
     const auto volume = world_.volumes().Find("v");
     EXPECT_THAT(volume, IsOk());
@@ -279,7 +284,7 @@ TEST_F(NodeVolumesTest, AVolumeThatIsLostIsAbnormalWhereItIsMounted) {
 TEST_F(NodeVolumesTest, CleansUpItsDevicesOfLostVolumes) {
   ASSERT_THAT(Stage(Block()), IsOk());
   ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
-  EXPECT_THAT(node_.CleanUp(Later()), ElementsAre(HasSubstr("detached")));
+  EXPECT_THAT(CleanUp(), ElementsAre(HasSubstr("detached")));
   EXPECT_THAT(attacher_.List(), IsEmpty());
 }
 
@@ -410,13 +415,13 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
       IsOk());
   // As after a restart of the node.
   ASSERT_THAT(mounter_.Unmount(target_, Later()), IsOk());
-  const std::vector<std::string> did = node_.CleanUp(Later());
-  EXPECT_THAT(did, ElementsAre(HasSubstr("csi-gone"), HasSubstr("forgotten"),
-                               HasSubstr("deleted inline volume csi-gone")));
+  EXPECT_THAT(CleanUp(),
+              ElementsAre(HasSubstr("csi-gone"), HasSubstr("forgotten"),
+                          HasSubstr("deleted inline volume csi-gone")));
   std::vector<std::string> left;
   for (const auto& device : attacher_.List()) left.push_back(device.name);
   EXPECT_THAT(left, ElementsAre("v"));
-  EXPECT_THAT(node_.CleanUp(Later()), IsEmpty());
+  EXPECT_THAT(CleanUp(), IsEmpty());
   EXPECT_EQ(node_.counts().cleaned_devices, 2);
   EXPECT_EQ(node_.counts().cleaned_volumes, 1);
   EXPECT_EQ(node_.counts().failures, 0);
@@ -425,8 +430,42 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
 TEST_F(NodeVolumesTest, CountsWhatItCannotCleanUp) {
   ASSERT_THAT(Stage(Block()), IsOk());
   attacher_.FailWith(absl::InternalError("stuck"));
-  EXPECT_THAT(node_.CleanUp(Later()), ElementsAre(HasSubstr("not detached")));
+  EXPECT_THAT(CleanUp(), ElementsAre(HasSubstr("not detached")));
   EXPECT_EQ(node_.counts().failures, 1);
+}
+
+TEST_F(NodeVolumesTest, CleansUpOnlyWhenRamvoldSaysWhatThereIs) {
+  ASSERT_THAT(Stage(Block()), IsOk());
+  const auto away =
+      std::make_shared<::testing::NiceMock<MockClientConnection>>();
+  ON_CALL(*away, ListVolumes)
+      .WillByDefault(Return(absl::UnavailableError("no ramvold")));
+  const Volumes volumes(Client(away), {.node_id = "node-1"});
+  NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
+  EXPECT_THAT(node.CleanUp(&world_.locks(), Later()),
+              StatusIs(StatusCode::kUnavailable, "no ramvold"));
+  EXPECT_THAT(attacher_.List(), SizeIs(1));
+  EXPECT_EQ(node.counts().failures, 1);
+}
+
+// By then calls come, and what they have begun looks as if nothing used it.
+TEST_F(NodeVolumesTest, CleansUpNothingThatACallHas) {
+  const std::string handle = "by no name of ramvold's";
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  ASSERT_THAT(node_.PublishInline(handle, target_, *parameters, {}, Later()),
+              IsOk());
+  ASSERT_THAT(mounter_.Unmount(target_, Later()), IsOk());
+  ASSERT_THAT(Stage(Block()), IsOk());
+  {
+    const auto call = world_.locks().Take(handle);
+    const auto other = world_.locks().Take("v");
+    EXPECT_THAT(CleanUp(), IsEmpty());
+  }
+  EXPECT_THAT(attacher_.List(), SizeIs(2));
+  EXPECT_THAT(CleanUp(), SizeIs(3));
+  EXPECT_THAT(attacher_.List(), IsEmpty());
 }
 
 TEST_F(NodeVolumesTest, GrowthReachesTheDevice) {
