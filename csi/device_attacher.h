@@ -37,6 +37,10 @@ struct AttachedDevice {
 // the next one finds it: nothing is remembered but by the system itself. All
 // calls may be repeated after they were interrupted anywhere.
 //
+// Deadlines bound waiting for processes and for devices to be free. What
+// ramvold and the kernel are asked for takes as long as those let it: a flush,
+// as long as ramvold is away.
+//
 // Thread-safe for different volumes. The caller calls once at a time for each.
 class DeviceAttacher {
  public:
@@ -53,7 +57,7 @@ class DeviceAttacher {
                                              absl::Time deadline) = 0;
   // Removes the device of the volume with this name, or what there is of it.
   // What is written must have been flushed and nothing may be mounted, else
-  // FAILED_PRECONDITION.
+  // FAILED_PRECONDITION. DEADLINE_EXCEEDED: it is not gone yet; Detach again.
   virtual absl::Status Detach(const std::string& name, absl::Time deadline) = 0;
   // Tells the device that its volume has grown to `bytes`.
   virtual absl::Status Grow(const AttachedDevice& device, uint64_t bytes) = 0;

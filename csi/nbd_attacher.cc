@@ -1,5 +1,6 @@
 #include "csi/nbd_attacher.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -139,23 +140,28 @@ absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
   return PathOf(*index);
 }
 
-absl::Status NbdAttacher::Disconnect(int index,
-                                     const NbdBackend& backend) const {
+absl::Status NbdAttacher::Disconnect(int index, const NbdBackend& backend,
+                                     absl::Time deadline) const {
   // A flush would wait for a ramvold that is away.
   const auto there = world_.has_volume(backend.name, backend.uid);
   if (!there.ok()) return there.status();
   auto netlink = world_.open_netlink();
   if (!netlink.ok()) return netlink.status();
   KernelNbd kernel(netlink->get());
-  return DetachNbd(
-      &kernel,
-      {.index = index, .flush = *there, .sys = world_.sys, .dev = world_.dev});
+  DetachOptions options;
+  options.index = index;
+  options.flush = *there;
+  options.free_timeout = std::min(options.free_timeout, deadline - absl::Now());
+  options.sys = world_.sys;
+  options.dev = world_.dev;
+  return DetachNbd(&kernel, options);
 }
 
-absl::Status NbdAttacher::Detach(const std::string& name, absl::Time) {
+absl::Status NbdAttacher::Detach(const std::string& name, absl::Time deadline) {
   for (const OwnDevice& device : OwnDevices(world_.sys)) {
     if (device.backend.name != name) continue;
-    const absl::Status done = Disconnect(device.index, device.backend);
+    const absl::Status done =
+        Disconnect(device.index, device.backend, deadline);
     if (!done.ok()) return done;
   }
   // Not before: a flush needs connections, and so does a device that stays.

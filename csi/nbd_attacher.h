@@ -81,7 +81,8 @@ class NbdAttacher final : public DeviceAttacher {
   absl::Status CheckNotPeoples(const DeviceVolume& volume) const;
   absl::StatusOr<int> AttachOnce(const DeviceVolume& volume) const;
   // What ramvold has lost cannot be written to it.
-  absl::Status Disconnect(int index, const NbdBackend& backend) const;
+  absl::Status Disconnect(int index, const NbdBackend& backend,
+                          absl::Time deadline) const;
   void Keep(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
   void RunKeeper(const std::string& name, Keeper* keeper) const;
   // Waits for the thread.

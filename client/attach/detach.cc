@@ -23,8 +23,6 @@
 namespace ramvol {
 namespace {
 
-// How long other programs, such as udev, may still have the device open.
-constexpr absl::Duration kFreeTimeout = absl::Seconds(5);
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 
 absl::Status NotAttached(const std::string& message) {
@@ -56,12 +54,19 @@ absl::Status Flush(int fd, const std::string& path) {
                                 "lose what was not yet written with --force"));
 }
 
-void WaitUntilFree(const DetachOptions& options) {
-  const absl::Time end = absl::Now() + kFreeTimeout;
-  while (FindNbdDevice(options.sys, options.index).has_value() &&
-         absl::Now() < end) {
+absl::Status WaitUntilFree(const DetachOptions& options) {
+  const absl::Time end = absl::Now() + options.free_timeout;
+  while (FindNbdDevice(options.sys, options.index).has_value()) {
+    if (absl::Now() >= end) {
+      return WithReason(
+          absl::DeadlineExceededError(absl::StrCat(
+              NbdDevicePath(options.index), " is disconnected, but another ",
+              "program still has it open; it is free when that has ended")),
+          "DEVICE_BUSY");
+    }
     absl::SleepFor(kLookInterval);
   }
+  return absl::OkStatus();
 }
 
 absl::Status FlushAndDisconnect(KernelNbd* kernel,
@@ -106,9 +111,10 @@ absl::Status DetachNbd(KernelNbd* kernel, const DetachOptions& options) {
   }
   absl::Status status = options.force ? kernel->Disconnect(options.index)
                                       : FlushAndDisconnect(kernel, options);
-  if (!status.ok()) return status;
-  WaitUntilFree(options);
-  return absl::OkStatus();
+  if (status.ok()) status = WaitUntilFree(options);
+  // Whoever forces it knows that it may be in use.
+  return options.force && absl::IsDeadlineExceeded(status) ? absl::OkStatus()
+                                                           : status;
 }
 
 }  // namespace ramvol

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/attach/kernel_nbd.h"
 
 namespace ramvol {
@@ -25,6 +26,8 @@ struct DetachOptions {
   bool force = false;
   // Without, what was not yet written is lost, but a device in use stays.
   bool flush = true;
+  // How long other programs, such as udev, may still have the device open.
+  absl::Duration free_timeout = absl::Seconds(5);
   std::string sys = "/sys";
   std::string dev = "/dev";
 };
@@ -33,8 +36,10 @@ struct DetachOptions {
 // free.
 //
 // Errors: FAILED_PRECONDITION, reason NOT_ATTACHED or DEVICE_BUSY (mounted, or
-// open in another program); FileErrors of flushing and of the driver. After an
-// error, the device is as before.
+// opened by another program for itself); FileErrors of flushing and of the
+// driver. After those, the device is as before. DEADLINE_EXCEEDED, reason
+// DEVICE_BUSY: it is disconnected, but not free, for another program still has
+// it open; with `force` that is no error.
 absl::Status DetachNbd(KernelNbd* kernel, const DetachOptions& options);
 
 }  // namespace ramvol

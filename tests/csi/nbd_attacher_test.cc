@@ -34,6 +34,7 @@ namespace {
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -127,6 +128,11 @@ class NbdAttacherTest : public ::testing::Test {
     ASSERT_EQ(unlink((dev_ + "/nbd0").c_str()), 0);
     ASSERT_EQ(mkfifo((dev_ + "/nbd0").c_str(), 0600), 0);
   }
+  void HoldOpen(bool held) {
+    const MutexLock lock(&mu_);
+    kernel_.held_open = held;
+  }
+  static absl::Time Soon() { return absl::Now() + absl::Milliseconds(50); }
   static absl::Time Later() { return absl::Now() + absl::Minutes(1); }
   void KillConnection() {
     const MutexLock lock(&mu_);
@@ -239,6 +245,19 @@ TEST_F(NbdAttacherTest, ADeviceThatCannotBeDetachedKeepsItsConnections) {
   EXPECT_TRUE(IsMended());
   std::ofstream(dev_ + "/nbd0").close();
   EXPECT_THAT(attacher.Detach("disk", Later()), IsOk());
+  EXPECT_THAT(attacher.List(), IsEmpty());
+}
+
+// Connections cannot be replaced any more, so it must not count as usable.
+TEST_F(NbdAttacherTest, ADeviceThatOthersHaveOpenIsNotDetached) {
+  NbdAttacher attacher(World());
+  ASSERT_THAT(Attach(attacher), IsOk());
+  HoldOpen(true);
+  EXPECT_THAT(attacher.Detach("disk", Soon()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       AllOf(HasSubstr("/nbd0"), HasSubstr("open"))));
+  HoldOpen(false);
+  EXPECT_THAT(attacher.Detach("disk", Soon()), IsOk());
   EXPECT_THAT(attacher.List(), IsEmpty());
 }
 

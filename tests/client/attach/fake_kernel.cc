@@ -178,6 +178,7 @@ absl::StatusOr<std::vector<std::string>> FakeKernel::Handle(
       break;
     }
     case NBD_CMD_DISCONNECT:
+      if (held_open) break;
       RemoveDevice(static_cast<int>(*message.Number(NBD_ATTR_INDEX)));
       break;
     default:

@@ -62,6 +62,8 @@ class FakeKernel {
   // Answers instead of doing anything, when not 0: an errno value.
   int fail_with = 0;
   bool lose_events = false;
+  // Another program has all devices open: they stay when they are disconnected.
+  bool held_open = false;
   std::vector<ParsedMessage> calls;
 
  private:
