@@ -58,20 +58,58 @@ class PackageTest(unittest.TestCase):
             self.assertEqual(Helm(archive).render(EVERYTHING), HELM.render(EVERYTHING))
 
 
+def values_of(part, key):
+    """Of all fields of this name, at any depth."""
+    if isinstance(part, list):
+        for each in part:
+            yield from values_of(each, key)
+    elif isinstance(part, dict):
+        for name, value in part.items():
+            if name == key:
+                yield value
+            yield from values_of(value, key)
+
+
 class DocsTest(unittest.TestCase):
-    def test_yaml_in_the_docs_is_valid(self):
-        valid = schemas.Schemas(schemas.versions()[-1])
+    def setUp(self):
         text = DOCS.read_text()
         blocks = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
         commands = re.findall(r"(?ms)<<'YAML'\n(.*?)^YAML$", text)
-        self.assertGreater(len(blocks), 2)
         self.assertGreaterEqual(len(commands), 2)
-        for block in blocks + commands:
-            (document,) = parse(block)
-            if "kind" in document:
-                self.assertEqual(valid.errors(document), [])
-            else:
-                HELM.render(document)
+        documents = [each for block in blocks + commands for each in parse(block)]
+        self.objects = [each for each in documents if "kind" in each]
+        self.values = [each for each in documents if "kind" not in each]
+
+    def test_yaml_in_the_docs_is_valid(self):
+        valid = schemas.Schemas(schemas.versions()[-1])
+        for document in self.objects:
+            self.assertEqual(valid.errors(document), [], document)
+        for document in self.values:
+            HELM.render(document)
+
+    def test_what_pods_ask_for_is_there(self):
+        """Classes and images of the page's own values, and the chart's driver."""
+        rendered = HELM.render(
+            {"csi": {"enabled": True, "snapshots": {"enabled": True}}}
+        )
+        for kind, key in (
+            ("CSIDriver", "driver"),
+            ("VolumeSnapshotClass", "volumeSnapshotClassName"),
+        ):
+            names = {
+                each["metadata"]["name"] for each in rendered if each["kind"] == kind
+            }
+            self.assertEqual(set(values_of(self.objects, key)), names)
+        attributes = list(values_of(self.objects, "volumeAttributes"))
+        for given, asked in (
+            # "" is no class.
+            ("storageClasses", {*values_of(self.objects, "storageClassName")} - {""}),
+            ("images", {*values_of(attributes, "image")}),
+        ):
+            lists = values_of(self.values, given)
+            names = {each["name"] for found in lists for each in found}
+            self.assertTrue(asked)
+            self.assertLessEqual(asked, names)
 
 
 class NotesTest(unittest.TestCase):
