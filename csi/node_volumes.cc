@@ -390,15 +390,18 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   if (!attached.ok()) return attached.status();
   const auto volume = volumes_->Find(handle);
   const bool lost = absl::IsNotFound(volume.status());
-  if (!volume.ok() && !lost) return volume.status();
   NodeStats stats;
   stats.bytes.total = file_systems_->DeviceBytes(attached->device);
-  if (lost || !attached->alive || attached->uid != volume->uid()) {
+  if (lost || !attached->alive ||
+      (volume.ok() && attached->uid != volume->uid())) {
     stats.condition = DeadDevice();
     return stats;
   }
-  stats.condition = ConditionOf(volumes_->client(), *volume,
-                                volumes_->client().GetServerInfo());
+  // The kernel knows the rest without ramvold.
+  stats.condition = volume.ok()
+                        ? ConditionOf(volumes_->client(), *volume,
+                                      volumes_->client().GetServerInfo())
+                        : ConditionOf(volumes_->client(), {}, volume.status());
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return PathError(path, errno);
   if (S_ISBLK(info.st_mode)) return stats;

@@ -113,7 +113,8 @@ class NodeVolumes {
   absl::StatusOr<uint64_t> Expand(const std::string& handle,
                                   const std::string& path,
                                   const SizeRange& size, absl::Time deadline);
-  // NOT_FOUND: it is not at `path`.
+  // Also without ramvold, of which the condition tells then. NOT_FOUND: it is
+  // not at `path`.
   absl::StatusOr<NodeStats> Stats(const std::string& handle,
                                   const std::string& path) const;
 

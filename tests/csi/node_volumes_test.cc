@@ -281,6 +281,27 @@ TEST_F(NodeVolumesTest, AVolumeThatIsLostIsAbnormalWhereItIsMounted) {
               StatusIs(StatusCode::kNotFound, HasSubstr(folder_)));
 }
 
+// Which is when somebody wants to know why a pod waits.
+TEST_F(NodeVolumesTest, StatisticsSayThatRamvoldIsAway) {
+  const auto away =
+      std::make_shared<::testing::NiceMock<MockClientConnection>>();
+  const absl::Status no_ramvold = absl::UnavailableError("no ramvold");
+  ON_CALL(*away, GetVolume).WillByDefault(Return(no_ramvold));
+  ON_CALL(*away, GetServerInfo).WillByDefault(Return(no_ramvold));
+  const Volumes volumes(Client(away), {.node_id = "node-1"});
+  const NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_), IsOk());
+  const auto stats = node.Stats("v", target_);
+  ASSERT_THAT(stats, IsOk());
+  EXPECT_EQ(stats->condition.cause, Cause::kUnreachable);
+  EXPECT_THAT(stats->condition.message, HasSubstr("no ramvold"));
+  EXPECT_GT(stats->bytes.total, 0);
+  EXPECT_TRUE(stats->inodes.has_value());
+  attacher_.Kill("v");
+  EXPECT_EQ(node.Stats("v", target_)->condition.cause, Cause::kDeadDevice);
+}
+
 TEST_F(NodeVolumesTest, CleansUpItsDevicesOfLostVolumes) {
   ASSERT_THAT(Stage(Block()), IsOk());
   ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
