@@ -21,7 +21,7 @@ import tempfile
 
 import markdown
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 240  # For a busy machine, not what is normal.
 NAMES = "HOST OTHER"  # Of hosts in the pages: this one.
 PRIVATE = "RAMVOL_DOCS_TEST"  # Set once the namespaces are.
 TMP = os.environ["TEST_TMPDIR"]

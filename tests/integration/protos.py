@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
+
 
 def load_protos(protoc, include_dirs, out_dir):
     subprocess.run(
@@ -38,4 +40,4 @@ class Stub:
             request_serializer=request.SerializeToString,
             response_deserializer=getattr(self.module, method + "Response").FromString,
         )
-        return lambda **fields: call(request(**fields), timeout=30)
+        return lambda **fields: call(request(**fields), timeout=PATIENCE)

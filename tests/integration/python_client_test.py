@@ -15,7 +15,7 @@ import tempfile
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from protos import Stub, load_protos
+from protos import PATIENCE, Stub, load_protos
 
 
 def error_reason(error):
@@ -75,7 +75,7 @@ def stream(channel, module):
         response_deserializer=module.IoResponse.FromString,
     )
     answered = set()
-    for response in call(iter(requests), timeout=30):
+    for response in call(iter(requests), timeout=PATIENCE):
         for result in response.results:
             assert not result.HasField("error"), result
             answered.add(result.id)
@@ -126,7 +126,7 @@ def main():
                 volumes.DeleteVolume(name="python")
         finally:
             server.terminate()
-            assert server.wait(timeout=30) == 0
+            assert server.wait(timeout=PATIENCE) == 0
     print("the Python client: all as expected")
 
 

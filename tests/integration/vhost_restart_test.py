@@ -7,6 +7,7 @@ Arguments: the paths of ramvold and ramvol. VHOST_KILLS=N kills N times.
 
 import os
 import struct
+import time
 
 from vhost_server import PATIENCE, Case, main, until
 from vhost_wire import IN, OK, OUT, WRITE_ZEROES
@@ -110,7 +111,10 @@ class Restart(Case):
     def test_nothing_is_lost(self):
         name, load = self.load(queues=2)
         waiting = []
-        for _ in range(KILLS):
+        end = time.monotonic() + PATIENCE
+        # On a busy machine, all may be answered before a kill comes.
+        while len(waiting) < KILLS or not any(waiting):
+            self.assertLess(time.monotonic(), end, waiting)
             load.run(self.random.randrange(200, 2000))
             load.fill()
             self.replace_server(name)
@@ -126,10 +130,9 @@ class Restart(Case):
             load.guest.queues[0].next_available,
         )
         print(
-            f"{KILLS} kills, {load.answered} requests answered once each; "
+            f"{len(waiting)} kills, {load.answered} requests answered once each; "
             f"unanswered when the servers died: {waiting}"
         )
-        self.assertGreater(max(waiting), 0)
 
     def test_requests_that_no_server_has_seen(self):
         """Published while there is none."""
