@@ -72,6 +72,12 @@ Condition ConditionOf(const Client& client, const v1::Volume& volume,
   return {Cause::kNone, "in order"};
 }
 
+Condition StoppedFileSystem() {
+  return {Cause::kDeadDevice,
+          "its file system has stopped after I/O errors, as when ramvold was "
+          "away for too long: writes fail; delete all pods that use it"};
+}
+
 Condition DeadDevice() {
   return {Cause::kDeadDevice,
           "its device has lost ramvold: reads and writes fail; delete the pod"};

@@ -41,6 +41,8 @@ Condition ConditionOf(const Client& client, const v1::Volume& volume,
 
 // Of a volume whose block device is dead.
 Condition DeadDevice();
+// Of a volume whose file system the kernel has stopped.
+Condition StoppedFileSystem();
 
 }  // namespace ramvol::csi_driver
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -46,6 +47,11 @@ std::string Unescape(absl::string_view text) {
   return out;
 }
 
+bool HasOption(absl::string_view options, absl::string_view option) {
+  const std::vector<absl::string_view> all = absl::StrSplit(options, ',');
+  return std::find(all.begin(), all.end(), option) != all.end();
+}
+
 std::optional<Mount> ParseLine(absl::string_view line) {
   const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
   size_t dash = 6;
@@ -54,12 +60,16 @@ std::optional<Mount> ParseLine(absl::string_view line) {
   Mount mount;
   mount.root = Unescape(words[3]);
   mount.target = Unescape(words[4]);
-  const std::vector<absl::string_view> options = absl::StrSplit(words[5], ',');
-  for (const absl::string_view option : options) {
-    if (option == "ro") mount.read_only = true;
-  }
+  mount.read_only = HasOption(words[5], "ro");
   mount.fs_type = std::string(words[dash + 1]);
   mount.source = Unescape(words[dash + 2]);
+  if (dash + 3 < words.size()) {
+    // The last two are ext4's, in Linux 6.15 and later.
+    for (const char* option : {"ro", "emergency_ro", "shutdown"}) {
+      mount.stopped = mount.stopped || HasOption(words[dash + 3], option);
+    }
+    mount.stopped = mount.stopped && !mount.read_only;
+  }
   return mount;
 }
 

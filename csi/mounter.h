@@ -23,6 +23,9 @@ struct Mount {
   std::string fs_type;
   std::string source;  // "/dev/loop3" of a file system in a device.
   bool read_only = false;
+  // Nobody can write to the file system, though this mount would let them: the
+  // kernel has stopped it after errors.
+  bool stopped = false;
 
   // Whether a file system in this device, or the device itself, is mounted.
   bool Holds(const std::string& device) const;

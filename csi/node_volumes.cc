@@ -22,6 +22,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/event_log.h"
+#include "base/file_descriptor.h"
 #include "base/log_line.h"
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
@@ -88,6 +89,21 @@ bool IsWritable(const v1::Volume& volume, const Access& access) {
   return !access.read_only && !volume.read_only();
 }
 
+// Its folder cannot even be opened where xfs has stopped, of which the mount's
+// options tell nothing.
+bool IsStopped(const Mount& mount) {
+  if (mount.stopped) return true;
+  const FileDescriptor folder(
+      open(mount.target.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return !folder.is_open() && errno == EIO;
+}
+
+absl::Status StoppedAndInUse(const v1::Volume& volume) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the file system of volume \"", HandleOf(volume),
+      "\" has stopped after I/O errors; delete all pods that use it"));
+}
+
 absl::Status DeadAndInUse(const v1::Volume& volume) {
   return absl::FailedPreconditionError(absl::StrCat(
       "the device of volume \"", HandleOf(volume),
@@ -152,8 +168,11 @@ absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
     return absl::AlreadyExistsError(
         absl::StrCat(mount->source, " is mounted at ", staging));
   }
-  if (attached->alive && attached->uid == volume.uid()) return true;
-  if (IsTaken(volume, attached->device, staging)) return DeadAndInUse(volume);
+  const bool alive = attached->alive && attached->uid == volume.uid();
+  if (alive && !IsStopped(*mount)) return true;
+  if (IsTaken(volume, attached->device, staging)) {
+    return alive ? StoppedAndInUse(volume) : DeadAndInUse(volume);
+  }
   const absl::Status unmounted = mounter_->Unmount(staging, deadline);
   if (!unmounted.ok()) return unmounted;
   return false;
@@ -402,6 +421,12 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
                         ? ConditionOf(volumes_->client(), *volume,
                                       volumes_->client().GetServerInfo())
                         : ConditionOf(volumes_->client(), {}, volume.status());
+  const auto mount = mounter_->Find(path);
+  if (mount.has_value() && mount->source == attached->device &&
+      IsStopped(*mount)) {
+    stats.condition = StoppedFileSystem();
+    return stats;
+  }
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return PathError(path, errno);
   if (S_ISBLK(info.st_mode)) return stats;

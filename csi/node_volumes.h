@@ -81,7 +81,8 @@ class NodeVolumes {
   //
   // NOT_FOUND: there is no such volume. ALREADY_EXISTS: something else is
   // mounted there. FAILED_PRECONDITION: the volume holds another file system,
-  // or none that is known, or its device is dead and in use.
+  // or none that is known, or it has stopped, or its device is dead, and pods
+  // have it.
   absl::Status Stage(const std::string& handle, const std::string& staging,
                      const Access& access, absl::Time deadline);
   // Unmounts and detaches; nothing to do is OK, also without ramvold.
@@ -155,8 +156,8 @@ class NodeVolumes {
   absl::Status Mount(const v1::Volume& volume, const std::string& device,
                      const std::string& target, const Access& access,
                      absl::Time deadline);
-  // Whether the file system is mounted there and works; unmounts one whose
-  // device is dead, unless pods have it.
+  // Whether the file system is mounted there and works; unmounts one that has
+  // stopped or whose device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,
                                 const std::string& staging,
                                 absl::Time deadline) const;

@@ -88,6 +88,7 @@ TEST(CauseTest, EachHasANameOfItsOwn) {
   }
   EXPECT_EQ(names.size(), kCauses);
   EXPECT_TRUE(DeadDevice().abnormal());
+  EXPECT_TRUE(StoppedFileSystem().abnormal());
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ import time
 
 import csi_client
 import csi_node
+import grpc
 from csi_node import GIB, MIB
 
 SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -192,8 +193,8 @@ def fails_with_eio(call):
 class Device:
     """A block device, past all caches."""
 
-    def __init__(self, path):
-        self.descriptor = os.open(path, os.O_RDWR | os.O_DIRECT)
+    def __init__(self, path, mode=os.O_RDWR):
+        self.descriptor = os.open(path, mode | os.O_DIRECT)
 
     def write(self, content, offset=0):
         os.pwrite(self.descriptor, direct_page(content), offset)
@@ -222,6 +223,51 @@ def fail_when_it_stays_away(node, client, pod):
     device.write(b"after")
     assert device.read() == b"after"
     device.close()
+
+
+def stop_its_file_system(node, client, pod, other):
+    """The kernel stops it, however alive its device is again. All pods of it have to go,
+    one that waits to start as well; then it is whole."""
+    device = Device(csi_node.device_at(pod.target), os.O_RDONLY)
+    with open(f"{pod.target}/file", "wb", buffering=0) as file:
+        file.write(b"before")
+        os.fsync(file.fileno())
+    node.server.stop()
+    csi_node.wait_until("its stop", lambda: make_folder(pod) == errno.EROFS)
+    node.start_server()
+    csi_node.wait_until("the device's return", lambda: has_returned(device))
+    device.close()
+    assert make_folder(pod) == errno.EROFS
+    says_that_it_is_dead(client, pod, "file system has stopped")
+    try:
+        other.publish()
+        raise AssertionError("another pod got it")
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error
+        assert "delete all pods" in error.details(), error
+    pod.end()
+    pod.start()
+    with open(f"{pod.target}/file", "rb") as file:
+        assert file.read() == b"before"
+    assert make_folder(pod) == 0
+    stats = client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
+    assert not stats.volume_condition.abnormal, stats
+    pod.end()
+    client.DeleteVolume(volume_id=pod.id)
+
+
+def make_folder(pod):
+    """An errno, or 0. The journal has to be written for it."""
+    try:
+        os.mkdir(f"{pod.target}/{time.monotonic_ns()}")
+        folder = os.open(pod.target, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        return error.errno
+    return 0
 
 
 def has_returned(device):
@@ -258,10 +304,10 @@ def fail_when_the_volume_is_gone(node, client, pod):
     node.ramvol("rm", pod.id)
 
 
-def says_that_it_is_dead(client, pod):
+def says_that_it_is_dead(client, pod, why="has lost ramvold"):
     stats = client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
     assert stats.volume_condition.abnormal, stats
-    assert "has lost ramvold" in stats.volume_condition.message, stats
+    assert why in stats.volume_condition.message, stats
 
 
 def cleans_up_once_ramvold_is_back(node, client):
@@ -301,6 +347,15 @@ def main():
         )
         pod = csi_client.Pod(node, client, "ends", block=True).start()
         fail_when_it_stays_away(node, client, pod)
+        client.CreateVolume(
+            name="stops",
+            capacity_range={"required_bytes": 64 * MIB},
+            volume_capabilities=[client.capability()],
+        )
+        files = csi_client.Pod(node, client, "stops").start()
+        other = csi_client.Pod(node, client, "stops")
+        other.target += "-of-another-pod"
+        stop_its_file_system(node, client, files, other)
         fail_when_the_volume_is_gone(node, client, pod)
         csi_node.wait_until("nothing is left", lambda: not node.left())
         client.close()

@@ -72,6 +72,13 @@ std::vector<std::string> FakeCommands::Taken() {
   return std::exchange(ran_, {});
 }
 
+void FakeCommands::StopFileSystems(const std::string& device) {
+  for (Entry& entry : mounts_) {
+    if (entry.source == device) entry.stopped = true;
+  }
+  WriteMountinfo();
+}
+
 CommandResult FakeCommands::Mount(const Command& command) {
   const auto has = [&command](const char* word) {
     return std::find(command.begin(), command.end(), word) != command.end();
@@ -114,7 +121,7 @@ void FakeCommands::WriteMountinfo() const {
   for (const Entry& entry : mounts_) {
     file << "36 21 7:3 " << entry.root << " " << entry.target << " "
          << (entry.read_only ? "ro" : "rw") << " - " << entry.fs_type << " "
-         << entry.source << " rw\n";
+         << entry.source << (entry.stopped ? " ro\n" : " rw\n");
   }
 }
 

@@ -32,6 +32,8 @@ class FakeCommands final : public CommandRunner {
 
   // Programs of this name fail from now on, or no longer.
   void Fail(const std::string& program, bool fails = true);
+  // The kernel lets nobody write to the file systems in this device any more.
+  void StopFileSystems(const std::string& device);
   // What ran since the last call of this, each as one line.
   std::vector<std::string> Taken();
 
@@ -42,6 +44,7 @@ class FakeCommands final : public CommandRunner {
     std::string fs_type;
     std::string target;
     bool read_only = false;
+    bool stopped = false;
   };
 
   CommandResult Mount(const Command& command);

@@ -1,5 +1,6 @@
 #include "csi/mounter.h"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,19 @@ TEST(ParseMountsTest, KnowsADeviceWhereDevIsAnyTmpfs) {
   EXPECT_FALSE(mounts[1].Holds("/dev/null"));
   EXPECT_FALSE(mounts[1].Holds("/dev"));
   EXPECT_FALSE(mounts[2].Holds("/dev/null"));
+}
+
+TEST(ParseMountsTest, KnowsAFileSystemThatHasStopped) {
+  const std::vector<Mount> mounts = ParseMounts(
+      "36 21 7:3 / /s rw - ext4 /dev/loop3 ro,discard\n"
+      "36 21 7:3 / /s rw - ext4 /dev/loop3 rw,emergency_ro\n"
+      "36 21 7:3 / /s rw - ext4 /dev/loop3 rw,shutdown,discard\n"
+      "36 21 7:3 / /s ro - ext4 /dev/loop3 ro\n"
+      "36 21 7:3 / /s rw,errors=ro - ext4 /dev/loop3 rw,errors=remount-ro\n");
+  ASSERT_EQ(mounts.size(), 5);
+  for (size_t i = 0; i < mounts.size(); ++i) {
+    EXPECT_EQ(mounts[i].stopped, i < 3) << i;
+  }
 }
 
 TEST(ParseMountsTest, NothingIsNothing) {

@@ -202,6 +202,28 @@ TEST_F(NodeVolumesTest, ADeadDeviceIsReplacedUnlessAPodHasIt) {
   EXPECT_TRUE(attacher_.List().front().alive);
 }
 
+// As after a ramvold that was away for too long, and has all volumes.
+TEST_F(NodeVolumesTest, AFileSystemThatHasStoppedIsMountedAnewUnlessAPodHasIt) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_), IsOk());
+  commands_.StopFileSystems(attacher_.List().front().device);
+  EXPECT_THAT(Stage(), StatusIs(StatusCode::kFailedPrecondition,
+                                HasSubstr("has stopped")));
+  EXPECT_THAT(Publish(target_ + "2"), StatusIs(StatusCode::kFailedPrecondition,
+                                               HasSubstr("delete all pods")));
+  const auto stats = node_.Stats("v", target_);
+  ASSERT_THAT(stats, IsOk());
+  EXPECT_EQ(stats->condition.cause, Cause::kDeadDevice);
+  EXPECT_THAT(stats->condition.message, HasSubstr("file system has stopped"));
+  ASSERT_THAT(node_.Unpublish("v", target_, Later()), IsOk());
+  commands_.Taken();
+  ASSERT_THAT(Publish(target_), IsOk());
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(HasSubstr("umount"), HasSubstr("e2fsck"),
+                          HasSubstr("mount -t ext4"), HasSubstr("--bind")));
+  EXPECT_FALSE(node_.Stats("v", target_)->condition.abnormal());
+}
+
 TEST_F(NodeVolumesTest, PublishingAgainMustBeTheSame) {
   ASSERT_THAT(Stage(), IsOk());
   ASSERT_THAT(Publish(target_, ReadOnly()), IsOk());
