@@ -271,9 +271,28 @@ bool NodeVolumes::IsTaken(const v1::Volume& volume, const std::string& device,
 absl::Status NodeVolumes::Unstage(const std::string& handle,
                                   const std::string& staging,
                                   absl::Time deadline) {
-  const absl::Status unmounted = mounter_->Unmount(staging, deadline);
+  const absl::Status unmounted = Unmount(handle, staging, deadline);
   if (!unmounted.ok()) return unmounted;
   return attacher_->Detach(NameOfHandle(handle), deadline);
+}
+
+absl::Status NodeVolumes::Unmount(const std::string& handle,
+                                  const std::string& path,
+                                  absl::Time deadline) const {
+  const auto mount = mounter_->Find(path);
+  const auto attached = attacher_->Find(NameOfHandle(handle));
+  const bool is_last = mount.has_value() && attached.has_value() &&
+                       attached->alive && mount->source == attached->device &&
+                       CheckExclusive(attached->device, path, path).ok();
+  // Then the kernel writes back what is in the caches, and waits for ramvold,
+  // for longer than any call.
+  const absl::Status there =
+      is_last ? volumes_->client().GetServerInfo().status() : absl::OkStatus();
+  if (there.ok()) return mounter_->Unmount(path, deadline);
+  return {there.code(),
+          absl::StrCat("volume \"", handle, "\" stays mounted at ", path,
+                       " until its caches can be written back: ",
+                       std::string(there.message()))};
 }
 
 absl::Status NodeVolumes::CheckExclusive(const std::string& device,
@@ -351,7 +370,7 @@ absl::Status NodeVolumes::PublishInline(const std::string& handle,
 absl::Status NodeVolumes::Unpublish(const std::string& handle,
                                     const std::string& target,
                                     absl::Time deadline) {
-  absl::Status done = mounter_->Unmount(target, deadline);
+  absl::Status done = Unmount(handle, target, deadline);
   if (done.ok()) done = RemoveTarget(target);
   if (!done.ok()) return done;
   const auto volume = volumes_->Find(handle);

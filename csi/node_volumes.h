@@ -86,6 +86,7 @@ class NodeVolumes {
   absl::Status Stage(const std::string& handle, const std::string& staging,
                      const Access& access, absl::Time deadline);
   // Unmounts and detaches; nothing to do is OK, also without ramvold.
+  // UNAVAILABLE: ramvold is away, so that what was written would be lost.
   absl::Status Unstage(const std::string& handle, const std::string& staging,
                        absl::Time deadline);
 
@@ -156,6 +157,9 @@ class NodeVolumes {
   absl::Status Mount(const v1::Volume& volume, const std::string& device,
                      const std::string& target, const Access& access,
                      absl::Time deadline);
+  // Mounter::Unmount, unless that would have to wait for ramvold: UNAVAILABLE.
+  absl::Status Unmount(const std::string& handle, const std::string& path,
+                       absl::Time deadline) const;
   // Whether the file system is mounted there and works; unmounts one that has
   // stopped or whose device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,

@@ -600,6 +600,48 @@ TEST_F(NodeVolumesTest, AFlushSaysWhatCouldNotBeWrittenBack) {
                        AllOf(HasSubstr("\"v\""), HasSubstr(staging_))));
 }
 
+// Else the call would wait for as long as pods do, in the kernel.
+TEST_F(NodeVolumesTest, TheLastMountStaysWhileRamvoldIsAway) {
+  ASSERT_THAT(Stage(), IsOk());
+  ASSERT_THAT(Publish(target_), IsOk());
+  const auto away =
+      std::make_shared<::testing::NiceMock<MockClientConnection>>();
+  ON_CALL(*away, GetServerInfo)
+      .WillByDefault(Return(absl::UnavailableError("no ramvold")));
+  const Volumes volumes(Client(away), {.node_id = "node-1"});
+  NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
+  EXPECT_THAT(node.Unpublish("v", target_, Later()), IsOk());
+  commands_.Taken();
+  EXPECT_THAT(node.Unstage("v", staging_, Later()),
+              StatusIs(StatusCode::kUnavailable,
+                       AllOf(HasSubstr(staging_), HasSubstr("no ramvold"))));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  EXPECT_THAT(attacher_.List(), SizeIs(1));
+  // Nothing gets through from a dead device.
+  attacher_.Kill("v");
+  EXPECT_THAT(node.Unstage("v", staging_, Later()), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("umount")));
+  EXPECT_THAT(attacher_.List(), IsEmpty());
+  EXPECT_THAT(node.Unstage("v", staging_, Later()), IsOk());
+}
+
+TEST_F(NodeVolumesTest, TheMountOfAnInlineVolumeStaysWhileRamvoldIsAway) {
+  const auto parameters =
+      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+  ASSERT_THAT(parameters, IsOk());
+  ASSERT_THAT(node_.PublishInline("csi-pod", target_, *parameters, {}, Later()),
+              IsOk());
+  const auto away =
+      std::make_shared<::testing::NiceMock<MockClientConnection>>();
+  ON_CALL(*away, GetServerInfo)
+      .WillByDefault(Return(absl::UnavailableError("no ramvold")));
+  const Volumes volumes(Client(away), {.node_id = "node-1"});
+  NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
+  EXPECT_THAT(node.Unpublish("csi-pod", target_, Later()),
+              StatusIs(StatusCode::kUnavailable, HasSubstr("no ramvold")));
+  EXPECT_TRUE(mounter_.Find(target_).has_value());
+}
+
 // Which would wait for as long as pods do.
 TEST_F(NodeVolumesTest, NothingIsFlushedWhileRamvoldIsAway) {
   ASSERT_THAT(Stage(), IsOk());
