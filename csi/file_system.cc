@@ -213,7 +213,10 @@ absl::Status FileSystems::GrowUnmounted(const std::string& type,
   const absl::StatusOr<CommandResult> checked =
       commands_->Run({"e2fsck", "-f", "-p", device}, deadline);
   if (!checked.ok()) return checked.status();
-  return commands_->Output({"resize2fs", device}, deadline).status();
+  // It moves what the kernel's would not touch. Killed meanwhile, it might
+  // leave what nobody can repair.
+  return commands_->Output({"resize2fs", device}, absl::InfiniteFuture())
+      .status();
 }
 
 absl::Status FileSystems::Trim(const std::string& target,

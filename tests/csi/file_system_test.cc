@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -61,6 +64,34 @@ TEST(FileSystemTest, ZerosAreNoFileSystemAndOtherBytesAreUnknown) {
   std::string data(kProbeBytes, '\0');
   data[510] = '\x55';
   EXPECT_EQ(ProbeFileSystem(data).type, "unknown");
+}
+
+// Notes the deadlines of programs.
+class Deadlines final : public CommandRunner {
+ public:
+  absl::StatusOr<CommandResult> Run(const Command& command,
+                                    absl::Time deadline) override {
+    of[command[0]] = deadline;
+    return CommandResult();
+  }
+  absl::Status Start(const Command&, const std::string&, absl::Time) override {
+    return absl::UnimplementedError("not used");
+  }
+
+  std::map<std::string, absl::Time> of;
+};
+
+TEST(FileSystemTest, NothingEndsAGrowthThatIsNotTheKernels) {
+  Deadlines deadlines;
+  const FileSystems file_systems(&deadlines);
+  const absl::Time deadline = Later();
+  EXPECT_THAT(file_systems.GrowUnmounted("ext4", "/dev/disk", deadline),
+              IsOk());
+  EXPECT_EQ(deadlines.of["e2fsck"], deadline);
+  EXPECT_EQ(deadlines.of["resize2fs"], absl::InfiniteFuture());
+  EXPECT_THAT(file_systems.Grow("ext4", "/dev/disk", "/mounted", deadline),
+              IsOk());
+  EXPECT_EQ(deadlines.of["resize2fs"], deadline);
 }
 
 TEST(FileSystemTest, HalfASuperBlockIsUnknown) {
