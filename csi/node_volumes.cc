@@ -471,8 +471,15 @@ absl::Status NodeVolumes::Flush(const std::string& handle,
   absl::Status done = volumes_->client().GetServerInfo().status();
   if (done.ok()) {
     const bool is_device = path == attached->device;
+    // A copy, for what goes on beyond this call.
+    const auto is_it = [mounter = *mounter_, path, is_device,
+                        device = attached->device] {
+      const auto mount = mounter.Find(path);
+      return is_device || (mount.has_value() && mount->source == device);
+    };
     done = write_back_.Run(
-        handle, [path, is_device] { return Sync(path, is_device); },
+        handle,
+        [path, is_device, is_it] { return Sync(path, is_device, is_it); },
         deadline - kTimeToAnswer);
   }
   if (done.ok()) return done;

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <future>
 #include <string>
 #include <thread>
@@ -18,8 +19,13 @@
 
 namespace ramvol::csi_driver {
 
-absl::Status Sync(const std::string& path, bool is_device) {
+absl::Status Sync(const std::string& path, bool is_device,
+                  const std::function<bool()>& is_it) {
   const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.is_open() && !is_it()) {
+    return absl::UnavailableError(
+        absl::StrCat(path, " was unmounted just now; try again"));
+  }
   // A device has no file system that syncfs could write.
   if (file.is_open() &&
       (is_device ? fsync(file.get()) : syncfs(file.get())) == 0) {

@@ -14,8 +14,13 @@ namespace ramvol::csi_driver {
 
 // Writes back what the file system mounted at `path`, or the block device
 // `path`, has in the kernel's caches. Nothing ends it before it is done.
-// INTERNAL: not all of that could be written.
-absl::Status Sync(const std::string& path, bool is_device);
+// `is_it` is asked when `path` is open, whether that is what was meant: it may
+// have been unmounted, but no longer can.
+//
+// INTERNAL: not all of that could be written. UNAVAILABLE: it is not what was
+// meant; nothing was written.
+absl::Status Sync(const std::string& path, bool is_device,
+                  const std::function<bool()>& is_it);
 
 // Thread-safe.
 class WriteBack {

@@ -52,11 +52,17 @@ TEST(WriteBackTest, WaitsNoLongerThanTheDeadline) {
 }
 
 TEST(SyncTest, SaysWhatCannotBeWritten) {
-  EXPECT_THAT(Sync("/proc", /*is_device=*/false), IsOk());
-  EXPECT_THAT(Sync("/dev/null", /*is_device=*/true),
+  const auto is_it = [] { return true; };
+  EXPECT_THAT(Sync("/proc", /*is_device=*/false, is_it), IsOk());
+  EXPECT_THAT(Sync("/dev/null", /*is_device=*/true, is_it),
               StatusIs(StatusCode::kInternal, HasSubstr("/dev/null")));
-  EXPECT_THAT(Sync("/none/here", /*is_device=*/false),
+  EXPECT_THAT(Sync("/none/here", /*is_device=*/false, is_it),
               StatusIs(StatusCode::kInternal, HasSubstr("/none/here: No")));
+}
+
+TEST(SyncTest, SaysThatItOpenedSomethingElse) {
+  EXPECT_THAT(Sync("/proc", /*is_device=*/false, [] { return false; }),
+              StatusIs(StatusCode::kUnavailable, HasSubstr("unmounted")));
 }
 
 }  // namespace
