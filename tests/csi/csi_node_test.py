@@ -441,6 +441,42 @@ class CsiNodeTest(unittest.TestCase):
         self.node.ramvol("rm", "golden")
         self.assert_clean()
 
+    def test_what_is_restored_under_another_name_is_a_volume_of_its_own(self):
+        image = f"{self.node.folder}/claim.qcow2"
+        self.create("claim")
+        pod = csi_client.Pod(self.node, self.client, "claim").start()
+        wanted = write_file(f"{pod.target}/file", "saved")
+        pod.end()
+        self.node.ramvol("set", "claim", "--label=csi-image=claim")
+        self.node.ramvol("save", "claim", image)
+        self.node.ramvol("restore", image, "back")
+        # The copy has the label that offers the original alone.
+        context = {"csi.storage.k8s.io/ephemeral": "true", "image": "claim"}
+        inline = csi_client.Pod(self.node, self.client, "csi-" + "89abcdef" * 8)
+        inline.publish(volume_context=context)
+        self.assertEqual(digest(f"{inline.target}/file"), wanted)
+        self.node.ramvol("set", "claim", "--unlabel=csi-image")
+        inline.publish(volume_context=context)
+        inline.unpublish()
+        context["image"] = "back"
+        why = self.refused(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            inline.publish,
+            volume_context=context,
+        )
+        self.assertIn("csi-image=back", why)
+        self.client.DeleteVolume(volume_id="claim")
+        pod = csi_client.Pod(self.node, self.client, "back").start()
+        self.assertEqual(digest(f"{pod.target}/file"), wanted)
+        pod.end()
+        self.refused(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            self.client.DeleteVolume,
+            volume_id="back",
+        )
+        self.node.ramvol("rm", "back")
+        self.assert_clean()
+
     @unittest.skipIf(csi_node.ATTACH == "nbd", "loop devices come while they are used")
     def test_devices_that_came_after_dev(self):
         """As where the node is itself a container, such as kind's: /dev has what was
