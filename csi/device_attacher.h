@@ -64,6 +64,7 @@ class DeviceAttacher {
 
   // What drivers have attached in this way. What people have is no matter here.
   virtual std::vector<AttachedDevice> List() const = 0;
+  // The first in the list.
   std::optional<AttachedDevice> Find(const std::string& name) const {
     for (AttachedDevice& attached : List()) {
       if (attached.name == name) return std::move(attached);

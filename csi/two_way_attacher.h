@@ -30,6 +30,8 @@ class TwoWayAttacher final : public DeviceAttacher {
                                      absl::Time deadline) override;
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
   absl::Status Grow(const AttachedDevice& device, uint64_t bytes) override;
+  // Those of the earlier way come first: Find has to find what Attach would
+  // keep.
   std::vector<AttachedDevice> List() const override;
 
  private:

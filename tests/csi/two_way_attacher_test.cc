@@ -68,6 +68,15 @@ TEST_F(TwoWayAttacherTest, WhatIsAttachedStaysInItsWay) {
   EXPECT_THAT(Attach("old", "1"), HasSubstr("/present/"));
 }
 
+TEST_F(TwoWayAttacherTest, TheDeviceThatAttachKeepsIsFoundFirst) {
+  ASSERT_THAT(present_->Attach({.name = "old", .uid = "1"}, kLater), IsOk());
+  ASSERT_THAT(attacher_->List(), SizeIs(2));
+  const auto found = attacher_->Find("old");
+  ASSERT_TRUE(found.has_value());
+  EXPECT_THAT(found->device, HasSubstr("/earlier/"));
+  EXPECT_EQ(Attach("old", "1"), found->device);
+}
+
 TEST_F(TwoWayAttacherTest, ADeadDeviceIsReplacedInThePresentWay) {
   earlier_->Kill("old");
   // As long as it is in use.
