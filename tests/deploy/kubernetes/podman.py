@@ -67,7 +67,7 @@ def pod_of(stateful_set, name, memory):
     template = stateful_set["spec"]["template"]
     spec = dict(template["spec"], restartPolicy="Never")
     # Of the cluster.
-    for field in "serviceAccountName", "topologySpreadConstraints":
+    for field in "nodeSelector", "serviceAccountName", "topologySpreadConstraints":
         del spec[field]
     # podman has no probes over gRPC, and takes ports for such to publish.
     dropped = "startupProbe", "readinessProbe", "livenessProbe", "ports"
