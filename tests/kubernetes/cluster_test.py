@@ -125,8 +125,12 @@ class Test(PodTest):
         self.assertEqual(backups.ask(other, "monday")[0], 401)
 
     def test_golden_image(self):
+        """For a claim, and inline: the image's pod has offered it."""
         self.apply(manifest("golden"))
-        self.assertEqual(self.run_pod("first", "copy", "cat /files/file"), "golden")
+        read = "cat /files/file"
+        self.assertEqual(self.run_pod("first", "copy", read), "golden")
+        text = self.run_pod("second", claim="", command=read, kind="inline_pod")
+        self.assertEqual(text, "golden")
 
     def test_growth_while_mounted(self):
         self.apply(manifest("growing"))
