@@ -148,8 +148,7 @@ import golden "$digest"
 wait_for "the image" ramvol show golden
 [ "$(ramvol export golden - | head -c 3000000 | sha256sum)" = "$digest  -" ] ||
   fail "the image is another"
-is_offered() { ramvol show golden --output=json | grep '"csi-image": *"golden"' >/dev/null; }
-wait_for "the label by which inline volumes may clone the image" is_offered
+podman exec "$importer" /usr/bin/ramvol-image check || fail "the image is not ready"
 # A node that lost its volumes.
 podman rm --force "$server" >/dev/null
 rm -rf "$state/state"

@@ -53,7 +53,12 @@ class ImagesTest(unittest.TestCase):
         self.assertEqual(found["FORMAT"], "auto")
         self.assertNotIn("FILE", found)
         (volume,) = [v for v in pod["volumes"] if v["name"] == "image"]
-        self.assertEqual(volume["emptyDir"], {})
+        self.assertEqual(volume["emptyDir"], {"sizeLimit": "20Gi"})
+        image = {"name": "big", "url": "http://a", "sizeLimit": "1Ti"}
+        documents = HELM.render({"csi": {"enabled": True, "images": [image]}})
+        pod = pod_of(documents, "ramvol-image-big")
+        (volume,) = [v for v in pod["volumes"] if v["name"] == "image"]
+        self.assertEqual(volume["emptyDir"], {"sizeLimit": "1Ti"})
 
     def test_of_a_volume(self):
         pod = pod_of(HELM.render(VALUES), "ramvol-image-other-1-0")
@@ -101,7 +106,7 @@ class ImagesTest(unittest.TestCase):
     def test_ready_when_the_volume_is_there(self):
         pod = pod_of(HELM.render(VALUES), "ramvol-image-golden")
         probe = pod["containers"][0]["readinessProbe"]["exec"]["command"]
-        self.assertEqual(probe, ["/usr/bin/ramvol", "show", "golden"])
+        self.assertEqual(probe, ["/usr/bin/ramvol-image", "check"])
 
     def test_bad_values(self):
         for image, word in (
@@ -113,6 +118,7 @@ class ImagesTest(unittest.TestCase):
             ({"name": "a", "volume": CLAIM}, "path"),
             ({"name": "a", "url": "a.img"}, "url"),
             ({"name": "a", "url": "http://a", "sha256": "12"}, "sha256"),
+            ({"name": "a", "url": "http://a", "sizeLimit": "much"}, "sizeLimit"),
             ({"name": "A", "url": "http://a"}, "name"),
             ({"url": "http://a"}, "name"),
         ):
