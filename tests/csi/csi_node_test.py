@@ -477,6 +477,24 @@ class CsiNodeTest(unittest.TestCase):
         self.node.ramvol("rm", "back")
         self.assert_clean()
 
+    @unittest.skipIf(csi_node.ATTACH != "nbd", "ramvol attaches by nbd")
+    def test_what_people_have_attached_stays_theirs(self):
+        volume = self.create("backup", 300 * MIB)
+        device = self.node.ramvol("attach", "backup").decode().strip()
+        pod = csi_client.Pod(self.node, self.client, volume.volume_id)
+        with open(device, "rb") as reader:
+            text = self.refused(grpc.StatusCode.FAILED_PRECONDITION, pod.stage)
+            self.assertIn(f'run "ramvol detach {device}"', text)
+            pod.end()
+            self.assertEqual(csi_node.nbd_devices(), [device])
+            self.assertEqual(reader.read(4096), bytes(4096))
+        self.node.ramvol("detach", device)
+        pod.start()
+        write_file(f"{pod.target}/file", "x")
+        pod.end()
+        self.client.DeleteVolume(volume_id=pod.id)
+        self.assert_clean()
+
     @unittest.skipIf(csi_node.ATTACH == "nbd", "loop devices come while they are used")
     def test_devices_that_came_after_dev(self):
         """As where the node is itself a container, such as kind's: /dev has what was
