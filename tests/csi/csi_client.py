@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import grpc
 
@@ -62,6 +63,19 @@ class Client:
             response_deserializer=getattr(self.pb, method + "Response").FromString,
         )
         return lambda **fields: call(request(**fields), timeout=self._timeout)
+
+    def await_driver(self):
+        """After it was started anew: what was a connection to the one before may end
+        with the next call."""
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self.Probe()
+            except grpc.RpcError as error:
+                unreached = error.code() == grpc.StatusCode.UNAVAILABLE
+                if not unreached or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
 
     def close(self):
         self._channel.close()

@@ -146,7 +146,7 @@ class InitTest(unittest.TestCase):
         for loop in (idle_loop, used_loop):
             self.assertEqual(csi_node.backing_file(loop), "/")
         self.start_driver()
-        self.assertIn("cleaned up: detached volume idle", self.node.driver.text())
+        self.node.await_log("cleaned up: detached volume idle")
         self.assert_free(idle_loop)
         # The pod has it until it is deleted.
         self.assertEqual(csi_node.backing_file(used_loop), "/")
@@ -214,9 +214,7 @@ class InitTest(unittest.TestCase):
                 call.join()
                 os.remove(reached)
                 self.start_driver()
-                self.assertIn(
-                    f"cleaned up: detached volume {pod.id}", self.node.driver.text()
-                )
+                self.node.await_log(f"cleaned up: detached volume {pod.id}")
                 for loop in loops:
                     self.assert_free(loop)
                 self.assertEqual(os.listdir(self.node.devices), [])

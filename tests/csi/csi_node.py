@@ -200,6 +200,10 @@ class Node:
             env=self.environment,
         )
 
+    def await_log(self, text):
+        """Of the driver, which writes it a little later."""
+        wait_until(f'"{text}"', lambda: text in self.driver.text())
+
     def ramvol(self, *words, **options):
         return subprocess.run(
             [self.programs[1], "--server", self.grpc, *words],

@@ -91,7 +91,7 @@ def start_fio(node, name, path, seconds, direct=True):
     )
 
 
-def restart(node, round_number, beats):
+def restart(node, client, round_number, beats):
     """Odd rounds kill it."""
     violent = round_number % 2 == 1
     for beat in beats:
@@ -110,6 +110,7 @@ def restart(node, round_number, beats):
     if RNG.random() < 0.5:
         node.driver.kill()
         node.start_driver()
+        client.await_driver()
     # Each has gone on after the restart.
     goals = [(beat, beat.beats + 3) for beat in beats]
     csi_node.wait_until(
@@ -150,7 +151,7 @@ def go_on_across_restarts(node, client):
     rounds = 0
     while any(run.poll() is None for run in runs) or rounds < ROUNDS:
         time.sleep(RNG.uniform(0.3, 1.5))
-        restart(node, rounds, beats)
+        restart(node, client, rounds, beats)
         rounds += 1
     for beat in beats:
         beat.over.set()
@@ -319,11 +320,12 @@ def cleans_up_once_ramvold_is_back(node, client):
     subprocess.run(["umount", pod.target], check=True)
     node.server.kill()
     node.start_driver()
-    assert "cleaned up: nothing, until" in node.driver.text(), node.driver.text()
+    client.await_driver()
+    node.await_log("cleaned up: nothing, until")
     node.start_server()
-    csi_node.wait_until("its clean-up", lambda: not node.volumes())
-    assert "cleaned up: deleted inline volume csi-" in node.driver.text()
-    assert not node.left(), node.left()
+    node.await_log("cleaned up: deleted inline volume csi-")
+    csi_node.wait_until("nothing is left", lambda: not node.left())
+    assert not node.volumes(), node.volumes()
     pod.unpublish()
 
 
@@ -340,6 +342,7 @@ def main():
         csi_node.wait_until("nothing is left", lambda: not node.left())
         assert node.driver.stop() == 0
         node.start_driver(f"--reconnect_timeout={SHORT_TIMEOUT}s")
+        client.await_driver()
         client.CreateVolume(
             name="ends",
             capacity_range={"required_bytes": 64 * MIB},
