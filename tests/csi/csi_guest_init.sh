@@ -10,7 +10,6 @@ mkdir /dev/shm
 for folder in /dev/shm /run /var/tmp; do mount -t tmpfs tmpfs "$folder"; done
 # shellcheck source=/dev/null
 source "$ramvol_settings"
-mount -t tmpfs tmpfs /tmp
 ip link set lo up
 # ramvold maps more than there is memory.
 echo 1 >/proc/sys/vm/overcommit_memory
@@ -24,6 +23,7 @@ finish() {
 
 echo "guest: Linux $(uname -r)"
 insmod "$module" nbds_max=8 || finish FAILED
-(cd /tmp && CSI_ATTACH=nbd CSI_SEED=$seed CSI_ROUNDS=2 /usr/bin/python3 -B "${test[@]}") ||
-  finish FAILED
+# Not /tmp, below which the programs may lie.
+export TMPDIR=/run CSI_TMPDIR=/run CSI_ATTACH=nbd CSI_SEED=$seed CSI_ROUNDS=2
+(cd /run && /usr/bin/python3 -B "${test[@]}") || finish FAILED
 finish passed

@@ -25,7 +25,7 @@ finish() {
 }
 trap finish EXIT
 
-# What the guest's first program needs to know. Files are real ones: it has no /tmp of this
+# What the guest's first program needs to know. Files are real ones: it has no /run of this
 # machine.
 {
   printf 'module=%q\n' "$(find "$uml" -name nbd.ko | head -n 1)"

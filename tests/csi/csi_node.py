@@ -16,6 +16,8 @@ PATIENCE = 60  # Seconds; for a busy machine, not what is normal.
 MIB = 1 << 20
 GIB = 1 << 30
 CAP_SYS_RESOURCE = 24
+# Short, for the sockets.
+TMPDIR = os.environ.get("CSI_TMPDIR", "/tmp")
 ATTACH = os.environ.get("CSI_ATTACH", "fuse")  # Or nbd.
 
 
@@ -137,8 +139,7 @@ class Program:
 class Node:
     def __init__(self, ramvold, ramvol, driver, memory="1G", state_dir=False):
         self.programs = [os.path.realpath(path) for path in (ramvold, ramvol, driver)]
-        # Short, for the sockets.
-        self.folder = tempfile.mkdtemp(prefix="ramvol-csi.", dir="/tmp")
+        self.folder = tempfile.mkdtemp(prefix="ramvol-csi.", dir=TMPDIR)
         self.grpc = f"unix:{self.folder}/ramvold.sock"
         self.endpoint = f"unix:{self.folder}/csi.sock"
         self.devices = f"{self.folder}/volumes"
