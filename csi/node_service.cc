@@ -167,20 +167,21 @@ grpc::Status NodeService::NodeGetVolumeStats(
     ::csi::v1::NodeGetVolumeStatsResponse* response) {
   const std::string& id = request->volume_id();
   const std::string& path = request->volume_path();
-  return calls_->Run("NodeGetVolumeStats", id, *context, [&](absl::Time) {
-    const absl::Status valid = CheckCall(id, "volume_path", path);
-    if (!valid.ok()) return valid;
-    const auto stats = volumes_->Stats(id, path);
-    if (!stats.ok()) return stats.status();
-    Add(stats->bytes, VolumeUsage::BYTES, response->add_usage());
-    if (stats->inodes.has_value()) {
-      Add(*stats->inodes, VolumeUsage::INODES, response->add_usage());
-    }
-    auto* const condition = response->mutable_volume_condition();
-    condition->set_abnormal(stats->condition.abnormal());
-    condition->set_message(stats->condition.message);
-    return absl::OkStatus();
-  });
+  return calls_->Run(
+      "NodeGetVolumeStats", id, *context, [&](absl::Time deadline) {
+        const absl::Status valid = CheckCall(id, "volume_path", path);
+        if (!valid.ok()) return valid;
+        const auto stats = volumes_->Stats(id, path, deadline);
+        if (!stats.ok()) return stats.status();
+        Add(stats->bytes, VolumeUsage::BYTES, response->add_usage());
+        if (stats->inodes.has_value()) {
+          Add(*stats->inodes, VolumeUsage::INODES, response->add_usage());
+        }
+        auto* const condition = response->mutable_volume_condition();
+        condition->set_abnormal(stats->condition.abnormal());
+        condition->set_message(stats->condition.message);
+        return absl::OkStatus();
+      });
 }
 
 grpc::Status NodeService::NodeExpandVolume(

@@ -22,7 +22,6 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/event_log.h"
-#include "base/file_descriptor.h"
 #include "base/log_line.h"
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
@@ -89,15 +88,6 @@ bool IsWritable(const v1::Volume& volume, const Access& access) {
   return !access.read_only && !volume.read_only();
 }
 
-// Its folder cannot even be opened where xfs has stopped, of which the mount's
-// options tell nothing.
-bool IsStopped(const Mount& mount) {
-  if (mount.stopped) return true;
-  const FileDescriptor folder(
-      open(mount.target.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return !folder.is_open() && errno == EIO;
-}
-
 absl::Status StoppedAndInUse(const v1::Volume& volume) {
   return absl::FailedPreconditionError(absl::StrCat(
       "the file system of volume \"", HandleOf(volume),
@@ -158,6 +148,16 @@ absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
   return device;
 }
 
+bool NodeVolumes::IsStopped(const v1::Volume& volume,
+                            const csi_driver::Mount& mount,
+                            absl::Time deadline) const {
+  // By ext4's mount options before Linux 6.15, and by xfs's, one cannot tell.
+  if (mount.stopped || mount.read_only) return mount.stopped;
+  return absl::IsDataLoss(checks_.Run(
+      HandleOf(volume), [path = mount.target] { return CheckWrites(path); },
+      deadline - kTimeToAnswer));
+}
+
 absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
                                            const std::string& staging,
                                            absl::Time deadline) const {
@@ -169,7 +169,7 @@ absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
         absl::StrCat(mount->source, " is mounted at ", staging));
   }
   const bool alive = attached->alive && attached->uid == volume.uid();
-  if (alive && !IsStopped(*mount)) return true;
+  if (alive && !IsStopped(volume, *mount, deadline)) return true;
   if (IsTaken(volume, attached->device, staging)) {
     return alive ? StoppedAndInUse(volume) : DeadAndInUse(volume);
   }
@@ -423,7 +423,8 @@ absl::StatusOr<uint64_t> NodeVolumes::Expand(const std::string& handle,
 }
 
 absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
-                                             const std::string& path) const {
+                                             const std::string& path,
+                                             absl::Time deadline) const {
   const auto attached = FindAt(handle, path);
   if (!attached.ok()) return attached.status();
   const auto volume = volumes_->Find(handle);
@@ -441,8 +442,9 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
                                       volumes_->client().GetServerInfo())
                         : ConditionOf(volumes_->client(), {}, volume.status());
   const auto mount = mounter_->Find(path);
-  if (mount.has_value() && mount->source == attached->device &&
-      IsStopped(*mount)) {
+  // Only ramvold lets it write.
+  if (volume.ok() && mount.has_value() && mount->source == attached->device &&
+      IsStopped(*volume, *mount, deadline)) {
     stats.condition = StoppedFileSystem();
     return stats;
   }

@@ -118,7 +118,8 @@ class NodeVolumes {
   // Also without ramvold, of which the condition tells then. NOT_FOUND: it is
   // not at `path`.
   absl::StatusOr<NodeStats> Stats(const std::string& handle,
-                                  const std::string& path) const;
+                                  const std::string& path,
+                                  absl::Time deadline) const;
 
   // Writes what a mounted file system or the device of the volume has in its
   // caches to ramvold; nothing if it is not attached, or its device is dead.
@@ -160,6 +161,10 @@ class NodeVolumes {
   // Mounter::Unmount, unless that would have to wait for ramvold: UNAVAILABLE.
   absl::Status Unmount(const std::string& handle, const std::string& path,
                        absl::Time deadline) const;
+  // Whether the kernel has stopped the mounted file system after errors. Not
+  // beyond the deadline: then it is not known.
+  bool IsStopped(const v1::Volume& volume, const csi_driver::Mount& mount,
+                 absl::Time deadline) const;
   // Whether the file system is mounted there and works; unmounts one that has
   // stopped or whose device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,
@@ -199,6 +204,8 @@ class NodeVolumes {
   Counters<Counter> counts_;
   DurationHistogram attach_times_;
   const WriteBack write_back_;
+  // Of whether file systems write, which must not keep a flush from beginning.
+  const WriteBack checks_;
 };
 
 }  // namespace ramvol::csi_driver

@@ -22,6 +22,10 @@ namespace ramvol::csi_driver {
 absl::Status Sync(const std::string& path, bool is_device,
                   const std::function<bool()>& is_it);
 
+// Whether the file system mounted at `path`, to be written, still is.
+// DATA_LOSS: the kernel has stopped it after errors. Waits as Sync does.
+absl::Status CheckWrites(const std::string& path);
+
 // Thread-safe.
 class WriteBack {
  public:

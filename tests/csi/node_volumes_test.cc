@@ -191,7 +191,7 @@ TEST_F(NodeVolumesTest, ADeadDeviceIsReplacedUnlessAPodHasIt) {
   attacher_.Kill("v");
   EXPECT_THAT(Stage(),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr("delete")));
-  const auto stats = node_.Stats("v", target_);
+  const auto stats = node_.Stats("v", target_, Later());
   ASSERT_THAT(stats, IsOk());
   EXPECT_TRUE(stats->condition.abnormal());
   EXPECT_THAT(stats->condition.message, HasSubstr("delete the pod"));
@@ -211,7 +211,7 @@ TEST_F(NodeVolumesTest, AFileSystemThatHasStoppedIsMountedAnewUnlessAPodHasIt) {
                                 HasSubstr("has stopped")));
   EXPECT_THAT(Publish(target_ + "2"), StatusIs(StatusCode::kFailedPrecondition,
                                                HasSubstr("delete all pods")));
-  const auto stats = node_.Stats("v", target_);
+  const auto stats = node_.Stats("v", target_, Later());
   ASSERT_THAT(stats, IsOk());
   EXPECT_EQ(stats->condition.cause, Cause::kDeadDevice);
   EXPECT_THAT(stats->condition.message, HasSubstr("file system has stopped"));
@@ -221,7 +221,7 @@ TEST_F(NodeVolumesTest, AFileSystemThatHasStoppedIsMountedAnewUnlessAPodHasIt) {
   EXPECT_THAT(commands_.Taken(),
               ElementsAre(HasSubstr("umount"), HasSubstr("e2fsck"),
                           HasSubstr("mount -t ext4"), HasSubstr("--bind")));
-  EXPECT_FALSE(node_.Stats("v", target_)->condition.abnormal());
+  EXPECT_FALSE(node_.Stats("v", target_, Later())->condition.abnormal());
 }
 
 TEST_F(NodeVolumesTest, PublishingAgainMustBeTheSame) {
@@ -294,12 +294,12 @@ TEST_F(NodeVolumesTest, TheDeviceOfALostVolumeStaysWhileAPodHasIt) {
 TEST_F(NodeVolumesTest, AVolumeThatIsLostIsAbnormalWhereItIsMounted) {
   ASSERT_THAT(Stage(), IsOk());
   ASSERT_THAT(Publish(target_), IsOk());
-  EXPECT_FALSE(node_.Stats("v", target_)->condition.abnormal());
+  EXPECT_FALSE(node_.Stats("v", target_, Later())->condition.abnormal());
   ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
-  const auto stats = node_.Stats("v", target_);
+  const auto stats = node_.Stats("v", target_, Later());
   ASSERT_THAT(stats, IsOk());
   EXPECT_EQ(stats->condition.cause, Cause::kDeadDevice);
-  EXPECT_THAT(node_.Stats("v", folder_),
+  EXPECT_THAT(node_.Stats("v", folder_, Later()),
               StatusIs(StatusCode::kNotFound, HasSubstr(folder_)));
 }
 
@@ -314,14 +314,15 @@ TEST_F(NodeVolumesTest, StatisticsSayThatRamvoldIsAway) {
   const NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
   ASSERT_THAT(Stage(), IsOk());
   ASSERT_THAT(Publish(target_), IsOk());
-  const auto stats = node.Stats("v", target_);
+  const auto stats = node.Stats("v", target_, Later());
   ASSERT_THAT(stats, IsOk());
   EXPECT_EQ(stats->condition.cause, Cause::kUnreachable);
   EXPECT_THAT(stats->condition.message, HasSubstr("no ramvold"));
   EXPECT_GT(stats->bytes.total, 0);
   EXPECT_TRUE(stats->inodes.has_value());
   attacher_.Kill("v");
-  EXPECT_EQ(node.Stats("v", target_)->condition.cause, Cause::kDeadDevice);
+  EXPECT_EQ(node.Stats("v", target_, Later())->condition.cause,
+            Cause::kDeadDevice);
 }
 
 TEST_F(NodeVolumesTest, CleansUpItsDevicesOfLostVolumes) {
