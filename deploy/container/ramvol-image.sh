@@ -29,7 +29,8 @@ fetch() {
   curl --fail --silent --show-error --location --retry 3 --remote-time "$@" \
     --output "$FILE.new" "$URL" || return
   [ ! -e "$FILE.new" ] || mv "$FILE.new" "$FILE"
-  [ -z "${SHA256:-}" ] || echo "$SHA256  $FILE" | sha256sum --check --quiet
+  [ -z "${SHA256:-}" ] || echo "$SHA256  $FILE" | sha256sum --check --quiet ||
+    { rm -f "$FILE" && return 1; }  # It may have been damaged on its way.
 }
 
 # The volume appears when all of it is there, with its label.
