@@ -136,12 +136,13 @@ absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
     index = AttachOnce(volume);
   }
   if (!index.ok()) return index.status();
+  SetDisconnected({*index, volume.uid}, false);
   Keep(volume.name);
   return PathOf(*index);
 }
 
 absl::Status NbdAttacher::Disconnect(int index, const NbdBackend& backend,
-                                     absl::Time deadline) const {
+                                     absl::Time deadline) {
   // A flush would wait for a ramvold that is away.
   const auto there = world_.has_volume(backend.name, backend.uid);
   if (!there.ok()) return there.status();
@@ -150,11 +151,32 @@ absl::Status NbdAttacher::Disconnect(int index, const NbdBackend& backend,
   KernelNbd kernel(netlink->get());
   DetachOptions options;
   options.index = index;
-  options.flush = *there;
+  // Nor is there a way to ramvold once it was disconnected.
+  const Disconnected key = {index, backend.uid};
+  options.flush = *there && !IsDisconnected(key);
   options.free_timeout = std::min(options.free_timeout, deadline - absl::Now());
   options.sys = world_.sys;
   options.dev = world_.dev;
-  return DetachNbd(&kernel, options);
+  absl::Status done = DetachNbd(&kernel, options);
+  // Flushed, disconnected, and still open.
+  const bool is_busy =
+      absl::IsDeadlineExceeded(done) && HasReason(done, "DEVICE_BUSY");
+  if (is_busy || done.ok()) SetDisconnected(key, is_busy);
+  return done;
+}
+
+bool NbdAttacher::IsDisconnected(const Disconnected& device) {
+  const MutexLock lock(&mu_);
+  return disconnected_.count(device) != 0;
+}
+
+void NbdAttacher::SetDisconnected(const Disconnected& device, bool is) {
+  const MutexLock lock(&mu_);
+  if (is) {
+    disconnected_.insert(device);
+  } else {
+    disconnected_.erase(device);
+  }
 }
 
 absl::Status NbdAttacher::Detach(const std::string& name, absl::Time deadline) {
@@ -162,6 +184,7 @@ absl::Status NbdAttacher::Detach(const std::string& name, absl::Time deadline) {
     if (device.backend.name != name) continue;
     const absl::Status done =
         Disconnect(device.index, device.backend, deadline);
+    if (IsDisconnected({device.index, device.backend.uid})) Drop(name);
     if (!done.ok()) return done;
   }
   // Not before: a flush needs connections, and so does a device that stays.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -74,6 +75,10 @@ class NbdAttacher final : public DeviceAttacher {
     std::thread thread;
   };
 
+  // The index of a device that is disconnected and not free, and the uid of the
+  // volume that it had.
+  using Disconnected = std::pair<int, std::string>;
+
   AttachRequest RequestFor(const std::string& name) const;
   AttachWorld WorldOf(const std::string& name, KernelNbd* kernel,
                       const std::atomic<bool>* interrupted) const;
@@ -82,7 +87,10 @@ class NbdAttacher final : public DeviceAttacher {
   absl::StatusOr<int> AttachOnce(const DeviceVolume& volume) const;
   // What ramvold has lost cannot be written to it.
   absl::Status Disconnect(int index, const NbdBackend& backend,
-                          absl::Time deadline) const;
+                          absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
+  bool IsDisconnected(const Disconnected& device) ABSL_LOCKS_EXCLUDED(mu_);
+  void SetDisconnected(const Disconnected& device, bool is)
+      ABSL_LOCKS_EXCLUDED(mu_);
   void Keep(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
   void RunKeeper(const std::string& name, Keeper* keeper) const;
   // Waits for the thread.
@@ -91,6 +99,8 @@ class NbdAttacher final : public DeviceAttacher {
   const NbdWorld world_;
   Mutex mu_;
   std::map<std::string, std::unique_ptr<Keeper>> keepers_ ABSL_GUARDED_BY(mu_);
+  // Of this driver's, that programs have open still.
+  std::set<Disconnected> disconnected_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ramvol::csi_driver

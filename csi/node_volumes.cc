@@ -15,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -556,32 +555,27 @@ CleanUpCounts NodeVolumes::counts() const {
 
 absl::StatusOr<std::vector<std::string>> NodeVolumes::CleanUp(
     VolumeLocks* locks, absl::Time deadline) {
+  // First: of what is attached later, calls take care.
+  const std::vector<AttachedDevice> devices = attacher_->List();
   const auto all = volumes_->List();
   if (!all.ok()) {
     counts_.Add(Counter::kFailure, 1);
     return all.status();
   }
   std::vector<std::string> did;
-  const auto clean_up = [&](const std::string& handle, const auto& with_lock) {
-    const auto lock = locks->Take(handle);
+  const auto clean_up = [&](const std::string& name, const auto& with_lock) {
+    const auto lock = locks->TakeNamed(name);
     // Whoever has it cares for it.
     if (!lock.ok()) return;
     std::optional<std::string> line = with_lock();
     if (line.has_value()) did.push_back(*std::move(line));
   };
-  // What calls lock. Of a lost volume, mostly its name.
-  absl::flat_hash_map<std::string, std::string> handles;
-  for (const v1::Volume& volume : *all) {
-    handles[volume.name()] = HandleOf(volume);
-  }
-  for (const AttachedDevice& attached : attacher_->List()) {
-    const std::string& name = attached.name;
-    const auto found = handles.find(name);
-    clean_up(found == handles.end() ? name : found->second,
-             [&] { return CleanUpDevice(name, deadline); });
+  for (const AttachedDevice& attached : devices) {
+    clean_up(attached.name,
+             [&] { return CleanUpDevice(attached.name, deadline); });
   }
   for (const v1::Volume& volume : *all) {
-    clean_up(HandleOf(volume), [&] { return CleanUpInline(volume, deadline); });
+    clean_up(volume.name(), [&] { return CleanUpInline(volume, deadline); });
   }
   return did;
 }

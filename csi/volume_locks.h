@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "csi/volume_handle.h"
 
 namespace ramvol::csi_driver {
 
@@ -37,7 +38,12 @@ class VolumeLocks {
 
   // ABORTED when another call has the volume: the specification's code for a
   // call that the container orchestrator should repeat later.
-  absl::StatusOr<Held> Take(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_) {
+  absl::StatusOr<Held> Take(const std::string& handle) {
+    return TakeNamed(NameOfHandle(handle));
+  }
+  // The same, by the volume's name.
+  absl::StatusOr<Held> TakeNamed(const std::string& name)
+      ABSL_LOCKS_EXCLUDED(mu_) {
     const MutexLock lock(&mu_);
     if (!held_.insert(name).second) {
       return absl::AbortedError(absl::StrCat("another call for volume \"", name,

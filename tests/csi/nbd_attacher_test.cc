@@ -256,6 +256,10 @@ TEST_F(NbdAttacherTest, ADeviceThatOthersHaveOpenIsNotDetached) {
   EXPECT_THAT(attacher.Detach("disk", Soon()),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
                        AllOf(HasSubstr("/nbd0"), HasSubstr("open"))));
+  // It was flushed, and cannot be any more.
+  BreakDevice();
+  EXPECT_THAT(attacher.Detach("disk", Soon()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("open")));
   HoldOpen(false);
   EXPECT_THAT(attacher.Detach("disk", Soon()), IsOk());
   EXPECT_THAT(attacher.List(), IsEmpty());
