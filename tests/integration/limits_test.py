@@ -175,7 +175,7 @@ class LimitsTest(unittest.TestCase):
         seconds = MEASURED
         while True:
             counts = self.measure_once(seconds, rate, burst, length, readers)
-            if sum(counts) * length >= rate * MEASURED / 4 and enough(counts):
+            if sum(counts) * length >= rate * seconds / 4 and enough(counts):
                 return
             self.assertLess(time.monotonic(), deadline, counts)
             seconds *= 2
