@@ -22,6 +22,8 @@ constexpr absl::Duration kTrimTimeout = absl::Minutes(1);
 // How often conditions are looked at: often enough to be told before a memory
 // limit is reached, mostly.
 constexpr absl::Duration kWatchInterval = absl::Seconds(10);
+// Of each file system, of which hardly one has errors.
+constexpr absl::Duration kCheckTimeout = absl::Seconds(2);
 constexpr absl::Duration kCleanUpTimeout = absl::Minutes(1);
 
 }  // namespace
@@ -57,7 +59,11 @@ Driver::Driver(const DriverOptions& options)
       group_controller_(&groups_, &locks_, &calls_, Flush()),
       metadata_(&volumes_, &calls_),
       node_(volumes_.node_id(), &node_volumes_, &locks_, &calls_),
-      watch_(&volumes_, attaching_.attacher.get()) {}
+      watch_(&volumes_, attaching_.attacher.get(),
+             [this](const AttachedDevice& attached) {
+               return node_volumes_.HasStopped(attached,
+                                               absl::Now() + kCheckTimeout);
+             }) {}
 
 ControllerService::Flush Driver::Flush() {
   return [this](const std::string& handle, absl::Time deadline) {

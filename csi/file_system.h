@@ -58,8 +58,8 @@ class FileSystems {
   absl::Status Grow(const std::string& type, const std::string& device,
                     const std::string& target, absl::Time deadline) const;
   // The same when it is mounted nowhere, which takes longer. Once begun, it
-  // goes on beyond the deadline. UNIMPLEMENTED of types that only grow while
-  // they are mounted.
+  // goes on beyond the deadline, for an hour at most and while the driver runs.
+  // UNIMPLEMENTED of types that only grow while they are mounted.
   absl::Status GrowUnmounted(const std::string& type, const std::string& device,
                              absl::Time deadline) const;
   // Tells the device what is free.

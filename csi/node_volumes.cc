@@ -28,6 +28,7 @@
 #include "csi/formatter.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
+#include "csi/stopped_file_system.h"
 #include "csi/volume_handle.h"
 #include "csi/volume_locks.h"
 #include "csi/volumes.h"
@@ -147,14 +148,26 @@ absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
   return device;
 }
 
-bool NodeVolumes::IsStopped(const v1::Volume& volume,
-                            const csi_driver::Mount& mount,
-                            absl::Time deadline) const {
-  // By ext4's mount options before Linux 6.15, and by xfs's, one cannot tell.
+absl::StatusOr<bool> NodeVolumes::IsStopped(const csi_driver::Mount& mount,
+                                            absl::Time deadline) const {
   if (mount.stopped || mount.read_only) return mount.stopped;
-  return absl::IsDataLoss(checks_.Run(
-      HandleOf(volume), [path = mount.target] { return CheckWrites(path); },
-      deadline - kTimeToAnswer));
+  const absl::Status writes = checks_.Run(
+      mount.source, [path = mount.target] { return CheckWrites(path); },
+      deadline - kTimeToAnswer);
+  if (absl::IsDataLoss(writes)) return true;
+  if (!writes.ok()) return writes;
+  return false;
+}
+
+bool NodeVolumes::HasStopped(const AttachedDevice& attached,
+                             absl::Time deadline) const {
+  for (const csi_driver::Mount& mount : mounter_->List()) {
+    if (mount.source == attached.device && !mount.read_only) {
+      return MayHaveStopped(mount) &&
+             IsStopped(mount, deadline).value_or(false);
+    }
+  }
+  return false;
 }
 
 absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
@@ -168,7 +181,11 @@ absl::StatusOr<bool> NodeVolumes::IsStaged(const v1::Volume& volume,
         absl::StrCat(mount->source, " is mounted at ", staging));
   }
   const bool alive = attached->alive && attached->uid == volume.uid();
-  if (alive && !IsStopped(volume, *mount, deadline)) return true;
+  if (alive) {
+    const absl::StatusOr<bool> stopped = IsStopped(*mount, deadline);
+    if (!stopped.ok()) return stopped.status();
+    if (!*stopped) return true;
+  }
   if (IsTaken(volume, attached->device, staging)) {
     return alive ? StoppedAndInUse(volume) : DeadAndInUse(volume);
   }
@@ -194,11 +211,17 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
     const auto mount = mounter_->Find(staging);
     if (*staged && mount.has_value()) {
       // A call that was interrupted may have mounted it, and no more.
-      const absl::Status filled = IsWritable(volume, access)
-                                      ? FillDevice(*mount, deadline)
-                                      : absl::OkStatus();
+      // Pods that have it go on with what there is, and so does this one.
+      if (!CheckExclusive(mount->source, staging, staging).ok()) {
+        return mount->source;
+      }
+      const absl::Status filled =
+          IsWritable(volume, access) && !mount->read_only
+              ? FillDevice(*mount, deadline)
+              : absl::OkStatus();
       if (filled.ok()) return mount->source;
-      if (IsTaken(volume, mount->source, staging)) return filled;
+      // Its pod may have it.
+      if (!LabelOf(volume, label::kEphemeral).empty()) return filled;
       const absl::Status unmounted = mounter_->Unmount(staging, deadline);
       if (!unmounted.ok()) return unmounted;
     }
@@ -251,7 +274,6 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
 
 absl::Status NodeVolumes::FillDevice(const csi_driver::Mount& mount,
                                      absl::Time deadline) const {
-  if (mount.read_only) return absl::OkStatus();
   const auto found = file_systems_->Probe(mount.source);
   if (!found.ok()) return found.status();
   if (found->size_bytes >= file_systems_->DeviceBytes(mount.source)) {
@@ -440,10 +462,8 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
                         ? ConditionOf(volumes_->client(), *volume,
                                       volumes_->client().GetServerInfo())
                         : ConditionOf(volumes_->client(), {}, volume.status());
-  const auto mount = mounter_->Find(path);
   // Only ramvold lets it write.
-  if (volume.ok() && mount.has_value() && mount->source == attached->device &&
-      IsStopped(*volume, *mount, deadline)) {
+  if (volume.ok() && HasStopped(*attached, deadline)) {
     stats.condition = StoppedFileSystem();
     return stats;
   }

@@ -105,7 +105,8 @@ class NodeVolumes {
                              const std::string& target,
                              const Parameters& parameters, const Access& access,
                              absl::Time deadline);
-  // Takes it and the target away, and an inline volume as a whole.
+  // Takes it and the target away, and an inline volume as a whole. UNAVAILABLE,
+  // of an inline volume: ramvold is away.
   absl::Status Unpublish(const std::string& handle, const std::string& target,
                          absl::Time deadline);
 
@@ -120,6 +121,10 @@ class NodeVolumes {
   absl::StatusOr<NodeStats> Stats(const std::string& handle,
                                   const std::string& path,
                                   absl::Time deadline) const;
+
+  // Whether the kernel has stopped a file system in the device after errors, as
+  // far as it shows that, or tells it in time.
+  bool HasStopped(const AttachedDevice& attached, absl::Time deadline) const;
 
   // Writes what a mounted file system or the device of the volume has in its
   // caches to ramvold; nothing if it is not attached, or its device is dead.
@@ -161,10 +166,10 @@ class NodeVolumes {
   // Mounter::Unmount, unless that would have to wait for ramvold: UNAVAILABLE.
   absl::Status Unmount(const std::string& handle, const std::string& path,
                        absl::Time deadline) const;
-  // Whether the kernel has stopped the mounted file system after errors. Not
-  // beyond the deadline: then it is not known.
-  bool IsStopped(const v1::Volume& volume, const csi_driver::Mount& mount,
-                 absl::Time deadline) const;
+  // Whether the kernel has stopped the mounted file system after errors.
+  // UNAVAILABLE, ABORTED: that cannot be told in time.
+  absl::StatusOr<bool> IsStopped(const csi_driver::Mount& mount,
+                                 absl::Time deadline) const;
   // Whether the file system is mounted there and works; unmounts one that has
   // stopped or whose device is dead, unless pods have it.
   absl::StatusOr<bool> IsStaged(const v1::Volume& volume,

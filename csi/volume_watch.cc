@@ -67,6 +67,9 @@ Condition VolumeWatch::Examine(
       (!device->second.alive || device->second.uid != volume.uid())) {
     return DeadDevice();
   }
+  if (device != devices.end() && has_stopped_(device->second)) {
+    return StoppedFileSystem();
+  }
   return ConditionOf(volumes_->client(), volume, server);
 }
 

@@ -5,8 +5,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -45,8 +47,14 @@ class VolumeWatch {
  public:
   static constexpr size_t kMaxClasses = 50;
 
-  VolumeWatch(const Volumes* volumes, const DeviceAttacher* attacher)
-      : volumes_(volumes), attacher_(attacher) {}
+  // Of a device, whether its file system has stopped.
+  using HasStopped = std::function<bool(const AttachedDevice&)>;
+
+  VolumeWatch(const Volumes* volumes, const DeviceAttacher* attacher,
+              HasStopped has_stopped)
+      : volumes_(volumes),
+        attacher_(attacher),
+        has_stopped_(std::move(has_stopped)) {}
 
   // Takes as long as ramvold lets it wait.
   void Look() ABSL_LOCKS_EXCLUDED(look_mu_, mu_);
@@ -69,6 +77,7 @@ class VolumeWatch {
 
   const Volumes* const volumes_;
   const DeviceAttacher* const attacher_;
+  const HasStopped has_stopped_;
 
   // Held for a look. mu_ may follow.
   Mutex look_mu_;

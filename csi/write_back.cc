@@ -1,7 +1,6 @@
 #include "csi/write_back.h"
 
 #include <fcntl.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,13 +19,6 @@
 
 namespace ramvol::csi_driver {
 
-namespace {
-
-// That nothing has.
-constexpr char kNoAttribute[] = "trusted.csi.ramvol.dev.none";
-
-}  // namespace
-
 absl::Status Sync(const std::string& path, bool is_device,
                   const std::function<bool()>& is_it) {
   const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -40,19 +32,6 @@ absl::Status Sync(const std::string& path, bool is_device,
     return absl::OkStatus();
   }
   return absl::InternalError(absl::StrCat(path, ": ", std::strerror(errno)));
-}
-
-absl::Status CheckWrites(const std::string& path) {
-  const FileDescriptor folder(
-      open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Begins a transaction and changes nothing. fsync would not tell: with
-  // nothing to commit, ext4 is content.
-  if (folder.is_open() && fremovexattr(folder.get(), kNoAttribute) == 0) {
-    return absl::OkStatus();
-  }
-  // Where xfs has stopped, not even its folder can be opened.
-  if (errno != EIO && errno != EROFS) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(path, ": ", std::strerror(errno)));
 }
 
 absl::Status WriteBack::Run(const std::string& volume, Work work,

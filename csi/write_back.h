@@ -1,4 +1,5 @@
-// Writes the caches of volumes back, without waiting for ever.
+// Writes the caches of volumes back, and does what else may wait for ramvold in
+// the kernel, without waiting for ever.
 #ifndef RAMVOL_CSI_WRITE_BACK_H_
 #define RAMVOL_CSI_WRITE_BACK_H_
 
@@ -21,10 +22,6 @@ namespace ramvol::csi_driver {
 // meant; nothing was written.
 absl::Status Sync(const std::string& path, bool is_device,
                   const std::function<bool()>& is_it);
-
-// Whether the file system mounted at `path`, to be written, still is.
-// DATA_LOSS: the kernel has stopped it after errors. Waits as Sync does.
-absl::Status CheckWrites(const std::string& path);
 
 // Thread-safe.
 class WriteBack {

@@ -44,7 +44,7 @@ class CsiMetricsTest : public ::testing::Test {
   // Of ramvol_csi_devices, by "WAY STATE".
   std::map<std::string, double> Devices(const DeviceAttacher& attacher) {
     NodeVolumes node(&volumes_, nullptr, &mounter_, &file_systems_);
-    const VolumeWatch watch(&volumes_, nullptr);
+    const VolumeWatch watch(&volumes_, nullptr, nullptr);
     std::map<std::string, double> devices;
     for (const prometheus::MetricFamily& family :
          CsiMetrics(&calls_, &attacher, &node, &watch).Collect()) {

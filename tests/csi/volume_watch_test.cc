@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,6 +14,7 @@
 #include "client/client.h"
 #include "client/mocks/mock_client_connection.h"
 #include "csi/condition.h"
+#include "csi/device_attacher.h"
 #include "csi/volume_handle.h"
 #include "csi/volumes.h"
 #include "gmock/gmock.h"
@@ -72,7 +74,11 @@ class VolumeWatchTest : public ::testing::Test {
       std::make_shared<::testing::NiceMock<MockClientConnection>>();
   const Volumes volumes_{Client(connection_), {.node_id = "node-1"}};
   FakeAttacher attacher_{std::getenv("TEST_TMPDIR")};
-  VolumeWatch watch_{&volumes_, &attacher_};
+  std::set<std::string> stopped_;
+  VolumeWatch watch_{&volumes_, &attacher_,
+                     [this](const AttachedDevice& attached) {
+                       return stopped_.count(attached.name) != 0;
+                     }};
 };
 
 TEST_F(VolumeWatchTest, SumsUpVolumesByTheirClass) {
@@ -122,6 +128,19 @@ TEST_F(VolumeWatchTest, LogsPressureOnceAndItsEnd) {
   EXPECT_THAT(Look(), IsEmpty());
   Serve(95);
   EXPECT_THAT(Look(), HasSubstr("memory_low"));
+}
+
+TEST_F(VolumeWatchTest, LogsFileSystemsThatHaveStopped) {
+  Add("v", 100).set_uid("u");
+  Serve(10);
+  ASSERT_THAT(
+      attacher_.Attach({.name = "v", .uid = "u"}, absl::InfiniteFuture()),
+      IsOk());
+  EXPECT_THAT(Look(), IsEmpty());
+  stopped_ = {"v"};
+  EXPECT_THAT(Look(), AllOf(HasSubstr("requests_fail volume=v"),
+                            HasSubstr("file system has stopped")));
+  EXPECT_EQ(Count(Cause::kDeadDevice), 1);
 }
 
 TEST_F(VolumeWatchTest, LogsDamageAndDeadDevices) {
