@@ -311,9 +311,13 @@ def fail_when_the_volume_is_gone(node, client, pod):
 
 
 def says_that_it_is_dead(client, pod, why="has lost ramvold"):
-    stats = client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
-    assert stats.volume_condition.abnormal, stats
-    assert why in stats.volume_condition.message, stats
+    def says():
+        stats = client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
+        condition = stats.volume_condition
+        return condition.abnormal and why in condition.message
+
+    # The kernel counts an error a little after it has told it.
+    csi_node.wait_until(why, says)
 
 
 def cleans_up_once_ramvold_is_back(node, client):
