@@ -62,7 +62,8 @@ class DeviceAttacher {
   // Tells the device that its volume has grown to `bytes`.
   virtual absl::Status Grow(const AttachedDevice& device, uint64_t bytes) = 0;
 
-  // What drivers have attached in this way. What people have is no matter here.
+  // What drivers have attached in this way. Devices that people attached are
+  // not listed.
   virtual std::vector<AttachedDevice> List() const = 0;
   // The first in the list.
   std::optional<AttachedDevice> Find(const std::string& name) const {

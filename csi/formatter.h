@@ -21,7 +21,7 @@ struct WantedFileSystem {
 };
 
 // Nothing that somebody wrote is ever formatted. Two labels of ramvold's volume
-// remember what this did, so that it may be interrupted anywhere:
+// remember what this did, so that it can be interrupted anywhere:
 //
 //   neither                may be formatted if all of it is a hole
 //   label::kFormatting     mkfs was begun: what there is may be formatted anew

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -510,7 +509,6 @@ absl::Status NodeVolumes::Flush(const std::string& handle,
 }
 
 void NodeVolumes::TrimAll(absl::Time deadline) const {
-  std::vector<std::string> done;
   const std::vector<csi_driver::Mount> mounts = mounter_->List();
   for (const AttachedDevice& attached : attacher_->List()) {
     if (!attached.alive) continue;

@@ -61,7 +61,7 @@ absl::Status WaitUntilFree(const DetachOptions& options) {
       return WithReason(
           absl::DeadlineExceededError(absl::StrCat(
               NbdDevicePath(options.index), " is disconnected, but another ",
-              "program still has it open; it is free when that has ended")),
+              "program still has it open; it is free once that closes it")),
           "DEVICE_BUSY");
     }
     absl::SleepFor(kLookInterval);
