@@ -41,7 +41,6 @@ using ::testing::Not;
 using ::testing::Return;
 
 constexpr int64_t kMib = int64_t{1} << 20;
-constexpr WantedFileSystem kReadOnly = {.type = "", .writable = false};
 
 // The beginnings of devices that hold these, as far as the driver looks.
 std::string Ext4() {
@@ -112,6 +111,7 @@ class FormatterTest : public ::testing::Test {
 
   const std::string folder_ = getenv("TEST_TMPDIR");
   const std::string device_ = folder_ + "/device";
+  const WantedFileSystem read_only_ = {.type = "", .writable = false};
   DriverWorld world_;
   FakeCommands commands_{folder_ + "/mountinfo"};
   const FileSystems file_systems_{&commands_};
@@ -234,16 +234,17 @@ TEST_F(FormatterTest, HalfAFileSystemIsNotMistakenForAWholeOne) {
 }
 
 TEST_F(FormatterTest, WhatIsReadOnlyIsLeftAsItIs) {
-  EXPECT_THAT(Prepare(kReadOnly), StatusIs(StatusCode::kFailedPrecondition,
-                                           HasSubstr("\"v\" holds nothing, not "
-                                                     "a known file system")));
+  EXPECT_THAT(Prepare(read_only_),
+              StatusIs(StatusCode::kFailedPrecondition,
+                       HasSubstr("\"v\" holds nothing, not "
+                                 "a known file system")));
   EXPECT_EQ(Labels(), "/");
   WriteToDevice(Ext4());
-  EXPECT_THAT(Prepare(kReadOnly), IsOk());
+  EXPECT_THAT(Prepare(read_only_), IsOk());
   EXPECT_THAT(commands_.Taken(), IsEmpty());
   WriteToDevice("");
   BeginFormatting();
-  EXPECT_THAT(Prepare(kReadOnly),
+  EXPECT_THAT(Prepare(read_only_),
               StatusIs(StatusCode::kFailedPrecondition,
                        HasSubstr("\"v\" holds half a file system")));
   EXPECT_EQ(Labels(), "ext4/");
