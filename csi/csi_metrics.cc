@@ -12,6 +12,7 @@
 #include "csi/calls.h"
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
+#include "csi/leftovers.h"
 #include "csi/node_volumes.h"
 #include "csi/volume_watch.h"
 #include "prometheus/client_metric.h"
@@ -83,13 +84,13 @@ void AddDevices(const DeviceAttacher& attacher, const NodeVolumes& volumes,
   out->push_back(std::move(times));
 }
 
-void AddCleanUps(const CleanUpCounts& counts, std::vector<MetricFamily>* out) {
+void AddCleanUps(const LeftoverCounts& counts, std::vector<MetricFamily>* out) {
   MetricFamily cleaned =
       Family("ramvol_csi_cleaned_up_total",
              "What nothing used when the driver started, and was taken away.",
              MetricType::Counter);
-  AddCounter(cleaned, {{"kind", "device"}}, counts.cleaned_devices);
-  AddCounter(cleaned, {{"kind", "inline_volume"}}, counts.cleaned_volumes);
+  AddCounter(cleaned, {{"kind", "device"}}, counts.devices);
+  AddCounter(cleaned, {{"kind", "inline_volume"}}, counts.volumes);
   out->push_back(std::move(cleaned));
   out->push_back(metrics::Counter("ramvol_csi_clean_up_failures_total",
                                   "What could not be taken away then, or be "
@@ -139,7 +140,7 @@ std::vector<MetricFamily> CsiMetrics::Collect() const {
   std::vector<MetricFamily> all;
   AddCalls(*calls_, &all);
   AddDevices(*attacher_, *volumes_, &all);
-  AddCleanUps(volumes_->counts(), &all);
+  AddCleanUps(leftovers_->counts(), &all);
   all.push_back(metrics::Counter("ramvol_csi_recreated_volumes_total",
                                  "Lost volumes that were made anew.",
                                  volumes_->recreated()));

@@ -6,6 +6,7 @@
 
 #include "csi/calls.h"
 #include "csi/device_attacher.h"
+#include "csi/leftovers.h"
 #include "csi/node_volumes.h"
 #include "csi/volume_watch.h"
 #include "prometheus/collectable.h"
@@ -17,8 +18,13 @@ namespace ramvol::csi_driver {
 class CsiMetrics final : public prometheus::Collectable {
  public:
   CsiMetrics(const Calls* calls, const DeviceAttacher* attacher,
-             const NodeVolumes* volumes, const VolumeWatch* watch)
-      : calls_(calls), attacher_(attacher), volumes_(volumes), watch_(watch) {}
+             const NodeVolumes* volumes, const Leftovers* leftovers,
+             const VolumeWatch* watch)
+      : calls_(calls),
+        attacher_(attacher),
+        volumes_(volumes),
+        leftovers_(leftovers),
+        watch_(watch) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -26,6 +32,7 @@ class CsiMetrics final : public prometheus::Collectable {
   const Calls* const calls_;
   const DeviceAttacher* const attacher_;
   const NodeVolumes* const volumes_;
+  const Leftovers* const leftovers_;
   const VolumeWatch* const watch_;
 };
 

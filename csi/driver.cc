@@ -50,6 +50,7 @@ Driver::Driver(const DriverOptions& options)
                                 &mounter_)),
       node_volumes_(&volumes_, attaching_.attacher.get(), &mounter_,
                     &file_systems_),
+      leftovers_(&volumes_, attaching_.attacher.get(), &mounter_, &locks_),
       identity_(&calls_),
       controller_(&volumes_, &locks_, &calls_,
                   {{"attach", attaching_.attacher->way()},
@@ -77,7 +78,7 @@ absl::Status Driver::StartMetrics() {
       options_.metrics_listen,
       {std::make_shared<metrics::ProcessMetrics>(),
        std::make_shared<CsiMetrics>(&calls_, attaching_.attacher.get(),
-                                    &node_volumes_, &watch_)},
+                                    &node_volumes_, &leftovers_, &watch_)},
       [] { return std::string(); }, &door_);
   if (!started.ok()) return started.status();
   metrics_ = *std::move(started);
@@ -97,8 +98,7 @@ void Driver::StartTickers() {
 }
 
 void Driver::CleanUp() {
-  const auto did =
-      node_volumes_.CleanUp(&locks_, absl::Now() + kCleanUpTimeout);
+  const auto did = leftovers_.TakeAway(absl::Now() + kCleanUpTimeout);
   cleaned_up_ = did.ok();
   if (!did.ok()) {
     options_.cleaned_up(

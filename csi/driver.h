@@ -23,6 +23,7 @@
 #include "csi/group_controller_service.h"
 #include "csi/group_snapshots.h"
 #include "csi/identity_service.h"
+#include "csi/leftovers.h"
 #include "csi/mounter.h"
 #include "csi/node_service.h"
 #include "csi/node_volumes.h"
@@ -85,6 +86,7 @@ class Driver {
 
   Calls calls_;
   VolumeLocks locks_;
+  Leftovers leftovers_;
   IdentityService identity_;
   ControllerService controller_;
   const GroupSnapshots groups_;

@@ -118,6 +118,13 @@ std::vector<Mount> Mounter::List() const {
   return ParseMounts(ReadFile(mountinfo_).value_or(""));
 }
 
+bool Mounter::IsMounted(const std::string& device) const {
+  const std::vector<Mount> mounts = List();
+  return !device.empty() &&
+         std::any_of(mounts.begin(), mounts.end(),
+                     [&](const Mount& mount) { return mount.Holds(device); });
+}
+
 std::optional<Mount> Mounter::Find(const std::string& target) const {
   const std::string real = RealPath(target);
   std::optional<Mount> found;

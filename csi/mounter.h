@@ -48,6 +48,8 @@ class Mounter {
   // What is mounted at `target` itself, on top; nullopt if nothing is. Symbolic
   // links on the way are followed.
   std::optional<Mount> Find(const std::string& target) const;
+  // Whether a device, or a file system in it, is mounted anywhere. Not "".
+  bool IsMounted(const std::string& device) const;
 
   // Mounts the file system in a device. `options` are as of mount -o.
   absl::Status MountDevice(const std::string& device, const std::string& target,

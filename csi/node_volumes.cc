@@ -29,7 +29,6 @@
 #include "csi/parameters.h"
 #include "csi/stopped_file_system.h"
 #include "csi/volume_handle.h"
-#include "csi/volume_locks.h"
 #include "csi/volumes.h"
 #include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -115,7 +114,7 @@ absl::StatusOr<v1::Volume> NodeVolumes::FindOrRecreate(
                         .ephemeral_target = "",
                         .recreated = true});
   if (!volume.ok()) return volume;
-  counts_.Add(Counter::kRecreated, 1);
+  ++recreated_;
   const std::string& image = access.recreate->image;
   LogEvent(Event::kDataLoss,
            {.volume = handle,
@@ -132,7 +131,8 @@ absl::StatusOr<std::string> NodeVolumes::Attach(const v1::Volume& volume,
   const auto present = attacher_->Find(volume.name());
   const bool is_new = !present.has_value();
   // Else the pod's device node would be the next volume's.
-  if (!is_new && present->uid != volume.uid() && IsInUse(*present)) {
+  if (!is_new && present->uid != volume.uid() &&
+      mounter_->IsMounted(present->device)) {
     return DeadAndInUse(volume);
   }
   const absl::Time begin = absl::Now();
@@ -401,7 +401,8 @@ absl::Status NodeVolumes::Unpublish(const std::string& handle,
     // It is lost; its device is not.
     const std::string name = NameOfHandle(handle);
     const auto attached = attacher_->Find(name);
-    if (!attached.has_value() || IsInUse(*attached)) return absl::OkStatus();
+    if (!attached.has_value() || mounter_->IsMounted(attached->device))
+      return absl::OkStatus();
     return attacher_->Detach(name, deadline);
   }
   if (LabelOf(*volume, label::kEphemeral).empty()) return absl::OkStatus();
@@ -520,82 +521,6 @@ void NodeVolumes::TrimAll(absl::Time deadline) const {
       file_systems_->Trim(mount->target, deadline).IgnoreError();
     }
   }
-}
-
-bool NodeVolumes::IsInUse(const AttachedDevice& attached) const {
-  const std::vector<csi_driver::Mount> mounts = mounter_->List();
-  return !attached.device.empty() &&
-         std::any_of(mounts.begin(), mounts.end(), [&](const auto& mount) {
-           return mount.Holds(attached.device);
-         });
-}
-
-std::optional<std::string> NodeVolumes::CleanUpDevice(const std::string& name,
-                                                      absl::Time deadline) {
-  bool is_there = false;
-  for (const AttachedDevice& attached : attacher_->List()) {
-    if (attached.name != name) continue;
-    if (IsInUse(attached)) return std::nullopt;
-    is_there = true;
-  }
-  if (!is_there) return std::nullopt;
-  return CleanedUp(
-      Counter::kDevice,
-      absl::StrCat("detached volume ", name, ", which nothing used"),
-      attacher_->Detach(name, deadline));
-}
-
-std::optional<std::string> NodeVolumes::CleanUpInline(const v1::Volume& volume,
-                                                      absl::Time deadline) {
-  const std::string target = LabelOf(volume, label::kEphemeral);
-  if (target.empty() || LabelOf(volume, label::kNode) != volumes_->node_id()) {
-    return std::nullopt;
-  }
-  const auto attached = attacher_->Find(volume.name());
-  if (attached.has_value() && IsInUse(*attached)) return std::nullopt;
-  return CleanedUp(Counter::kInlineVolume,
-                   absl::StrCat("deleted inline volume ", HandleOf(volume)),
-                   volumes_->Delete(HandleOf(volume), deadline));
-}
-
-std::string NodeVolumes::CleanedUp(Counter what, const std::string& did,
-                                   const absl::Status& status) {
-  counts_.Add(status.ok() ? what : Counter::kFailure, 1);
-  if (status.ok()) return did;
-  return absl::StrCat("not ", did, ": ", std::string(status.message()));
-}
-
-CleanUpCounts NodeVolumes::counts() const {
-  return {.cleaned_devices = counts_.Sum(Counter::kDevice),
-          .cleaned_volumes = counts_.Sum(Counter::kInlineVolume),
-          .failures = counts_.Sum(Counter::kFailure)};
-}
-
-absl::StatusOr<std::vector<std::string>> NodeVolumes::CleanUp(
-    VolumeLocks* locks, absl::Time deadline) {
-  // First: of what is attached later, calls take care.
-  const std::vector<AttachedDevice> devices = attacher_->List();
-  const auto all = volumes_->List();
-  if (!all.ok()) {
-    counts_.Add(Counter::kFailure, 1);
-    return all.status();
-  }
-  std::vector<std::string> did;
-  const auto clean_up = [&](const std::string& name, const auto& with_lock) {
-    const auto lock = locks->TakeNamed(name);
-    // Whoever has it cares for it.
-    if (!lock.ok()) return;
-    std::optional<std::string> line = with_lock();
-    if (line.has_value()) did.push_back(*std::move(line));
-  };
-  for (const AttachedDevice& attached : devices) {
-    clean_up(attached.name,
-             [&] { return CleanUpDevice(attached.name, deadline); });
-  }
-  for (const v1::Volume& volume : *all) {
-    clean_up(volume.name(), [&] { return CleanUpInline(volume, deadline); });
-  }
-  return did;
 }
 
 }  // namespace ramvol::csi_driver

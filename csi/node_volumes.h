@@ -3,6 +3,7 @@
 #ifndef RAMVOL_CSI_NODE_VOLUMES_H_
 #define RAMVOL_CSI_NODE_VOLUMES_H_
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,7 +12,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/counters.h"
 #include "base/duration_histogram.h"
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
@@ -19,7 +19,6 @@
 #include "csi/formatter.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
-#include "csi/volume_locks.h"
 #include "csi/volumes.h"
 #include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -50,13 +49,6 @@ struct NodeStats {
   Usage bytes;
   std::optional<Usage> inodes;
   Condition condition;
-};
-
-// What CleanUp did.
-struct CleanUpCounts {
-  uint64_t cleaned_devices = 0;
-  uint64_t cleaned_volumes = 0;  // Inline ones.
-  uint64_t failures = 0;         // Also to ask ramvold.
 };
 
 // Remembers nothing: the system's mounts and devices, and labels of ramvold's
@@ -136,26 +128,14 @@ class NodeVolumes {
   // Trims all mounted file systems.
   void TrimAll(absl::Time deadline) const;
 
-  // Takes away what calls that were interrupted left on this node: devices that
-  // nothing uses, and inline volumes whose pod is gone. Takes the locks of what
-  // it takes away, and leaves what calls have. Returns what it did, a line
-  // each.
-  //
-  // An error of ramvold's: nothing was looked at; call it again.
-  absl::StatusOr<std::vector<std::string>> CleanUp(VolumeLocks* locks,
-                                                   absl::Time deadline);
-  // All together so far.
-  CleanUpCounts counts() const;
   // Volumes that were made anew so far.
-  uint64_t recreated() const { return counts_.Sum(Counter::kRecreated); }
+  uint64_t recreated() const { return recreated_; }
   // Of volumes that were no devices before.
   DurationHistogram::Snapshot attach_times() const {
     return attach_times_.Get();
   }
 
  private:
-  enum class Counter { kDevice, kInlineVolume, kFailure, kRecreated, kCount };
-
   absl::StatusOr<v1::Volume> FindOrRecreate(const std::string& handle,
                                             const Access& access);
   absl::StatusOr<std::string> Attach(const v1::Volume& volume, bool read_only,
@@ -192,21 +172,13 @@ class NodeVolumes {
   absl::Status CheckExclusive(const std::string& device,
                               const std::string& staging,
                               const std::string& target) const;
-  bool IsInUse(const AttachedDevice& attached) const;
-  // Counts it, and returns its line.
-  std::string CleanedUp(Counter what, const std::string& did,
-                        const absl::Status& status);
-  std::optional<std::string> CleanUpDevice(const std::string& name,
-                                           absl::Time deadline);
-  std::optional<std::string> CleanUpInline(const v1::Volume& volume,
-                                           absl::Time deadline);
 
   const Volumes* const volumes_;
   DeviceAttacher* const attacher_;
   const Mounter* const mounter_;
   const FileSystems* const file_systems_;
   const Formatter formatter_;
-  Counters<Counter> counts_;
+  std::atomic<uint64_t> recreated_ = 0;
   DurationHistogram attach_times_;
   const WriteBack write_back_;
   // Of whether file systems write, which must not keep a flush from beginning.

@@ -14,6 +14,7 @@
 #include "csi/calls.h"
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
+#include "csi/leftovers.h"
 #include "csi/mounter.h"
 #include "csi/node_volumes.h"
 #include "csi/two_way_attacher.h"
@@ -44,10 +45,11 @@ class CsiMetricsTest : public ::testing::Test {
   // Of ramvol_csi_devices, by "WAY STATE".
   std::map<std::string, double> Devices(const DeviceAttacher& attacher) {
     NodeVolumes node(&volumes_, nullptr, &mounter_, &file_systems_);
+    const Leftovers leftovers(&volumes_, nullptr, &mounter_, nullptr);
     const VolumeWatch watch(&volumes_, nullptr, nullptr);
     std::map<std::string, double> devices;
     for (const prometheus::MetricFamily& family :
-         CsiMetrics(&calls_, &attacher, &node, &watch).Collect()) {
+         CsiMetrics(&calls_, &attacher, &node, &leftovers, &watch).Collect()) {
       if (family.name != "ramvol_csi_devices") continue;
       for (const prometheus::ClientMetric& metric : family.metric) {
         devices[absl::StrCat(metric.label[0].value, " ",

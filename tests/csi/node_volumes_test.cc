@@ -19,6 +19,7 @@
 #include "client/mocks/mock_client_connection.h"
 #include "csi/condition.h"
 #include "csi/file_system.h"
+#include "csi/leftovers.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
@@ -86,7 +87,7 @@ class NodeVolumesTest : public ::testing::Test {
     return node_.Publish("v", staging_, target, access, Later());
   }
   std::vector<std::string> CleanUp() {
-    const auto did = node_.CleanUp(&world_.locks(), Later());
+    const auto did = leftovers_.TakeAway(Later());
     EXPECT_THAT(did, IsOk());
     return did.value_or(std::vector<std::string>());
   }
@@ -116,6 +117,8 @@ class NodeVolumesTest : public ::testing::Test {
   const FileSystems file_systems_{&commands_};
   FakeAttacher attacher_{folder_};
   NodeVolumes node_{&world_.volumes(), &attacher_, &mounter_, &file_systems_};
+  Leftovers leftovers_{&world_.volumes(), &attacher_, &mounter_,
+                       &world_.locks()};
 };
 
 TEST_F(NodeVolumesTest, AFreshVolumeIsFormattedOnceAndMounted) {
@@ -466,16 +469,16 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
   for (const auto& device : attacher_.List()) left.push_back(device.name);
   EXPECT_THAT(left, ElementsAre("v"));
   EXPECT_THAT(CleanUp(), IsEmpty());
-  EXPECT_EQ(node_.counts().cleaned_devices, 2);
-  EXPECT_EQ(node_.counts().cleaned_volumes, 1);
-  EXPECT_EQ(node_.counts().failures, 0);
+  EXPECT_EQ(leftovers_.counts().devices, 2);
+  EXPECT_EQ(leftovers_.counts().volumes, 1);
+  EXPECT_EQ(leftovers_.counts().failures, 0);
 }
 
 TEST_F(NodeVolumesTest, CountsWhatItCannotCleanUp) {
   ASSERT_THAT(Stage(Block()), IsOk());
   attacher_.FailWith(absl::InternalError("stuck"));
   EXPECT_THAT(CleanUp(), ElementsAre(HasSubstr("not detached")));
-  EXPECT_EQ(node_.counts().failures, 1);
+  EXPECT_EQ(leftovers_.counts().failures, 1);
 }
 
 TEST_F(NodeVolumesTest, CleansUpOnlyWhenRamvoldSaysWhatThereIs) {
@@ -485,11 +488,11 @@ TEST_F(NodeVolumesTest, CleansUpOnlyWhenRamvoldSaysWhatThereIs) {
   ON_CALL(*away, ListVolumes)
       .WillByDefault(Return(absl::UnavailableError("no ramvold")));
   const Volumes volumes(Client(away), {.node_id = "node-1"});
-  NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
-  EXPECT_THAT(node.CleanUp(&world_.locks(), Later()),
+  Leftovers leftovers(&volumes, &attacher_, &mounter_, &world_.locks());
+  EXPECT_THAT(leftovers.TakeAway(Later()),
               StatusIs(StatusCode::kUnavailable, "no ramvold"));
   EXPECT_THAT(attacher_.List(), SizeIs(1));
-  EXPECT_EQ(node.counts().failures, 1);
+  EXPECT_EQ(leftovers.counts().failures, 1);
 }
 
 // By then calls come, and what they have begun looks as if nothing used it.
