@@ -14,8 +14,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "base/reason.h"
 #include "gmock/gmock.h"
@@ -38,8 +36,6 @@ extern "C" const char* __tsan_default_options() { return "detect_deadlocks=0"; }
 
 namespace ramvol::saves {
 namespace {
-
-constexpr absl::Duration kMaxSettle = absl::Seconds(60);
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::Noise;
@@ -136,7 +132,7 @@ TEST_F(ReadBackTest, EverythingIsReadWhenSomebodyAsksForIt) {
   EXPECT_EQ(reading->LeftOf(after.Find("disk1")->uid()), 0u);
   EXPECT_EQ(after.Everything(), wanted);
   DeleteAll(after);
-  EXPECT_EQ(after.engine().Stats().memory_allocated_bytes, empty);
+  ExpectMemory(after, empty);
 }
 
 TEST_F(ReadBackTest, EverythingIsReadWhenNobodyDoes) {
@@ -420,14 +416,7 @@ TEST_F(ReadBackTest, RandomWorkSeesWhatItWouldSeeWithoutReading) {
       EXPECT_TRUE(TestVolumes::Content(*after.Find(name)) == content) << name;
     }
     DeleteAll(after);
-    // A background thread that is at work on a volume lets go of it a little
-    // later.
-    const absl::Time deadline = absl::Now() + kMaxSettle;
-    while (after.engine().Stats().memory_allocated_bytes != empty &&
-           absl::Now() < deadline) {
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-    EXPECT_EQ(after.engine().Stats().memory_allocated_bytes, empty);
+    ExpectMemory(after, empty);
   }
 }
 

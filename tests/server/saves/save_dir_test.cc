@@ -113,7 +113,7 @@ class SaveDirTest : public ::testing::Test {
     absl::Status status = OpenDir()->Begin(&volumes.engine(), nullptr).status();
     if (!status.ok()) {
       EXPECT_THAT(volumes.Everything(), IsEmpty());
-      EXPECT_EQ(volumes.engine().Stats().memory_allocated_bytes, before);
+      ExpectMemory(volumes, before);
     }
     return status;
   }
@@ -169,7 +169,7 @@ TEST_F(SaveDirTest, NothingStaysInMemoryWhenAllIsDeletedAfterwards) {
       EXPECT_THAT(after.engine().DeleteVolume(volume, false), IsOk()) << name;
     }
   }
-  EXPECT_EQ(after.engine().Stats().memory_allocated_bytes, empty);
+  ExpectMemory(after, empty);
 }
 
 // A golden image of half noise, half text; 50 clones with changes of their own.
