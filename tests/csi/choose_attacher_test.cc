@@ -101,9 +101,11 @@ class ChooseAttacherTest : public ::testing::Test {
   void ShowCgroups() {
     std::ofstream(folder_ + "/proc/1/mountinfo")
         << "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 none rw\n";
-    const std::string cgroups = folder_ + "/proc/1/root/sys/fs/cgroup/";
-    fs::create_directories(cgroups + "ramvol-csi");
-    std::ofstream(cgroups + "ramvol-csi/cgroup.procs");
+    // Below process number 1's root, in the test's own folder.
+    const fs::path cgroup =
+        fs::path(folder_) / "proc/1/root" / "sys/fs/cgroup" / "ramvol-csi";
+    fs::create_directories(cgroup);
+    std::ofstream(cgroup / "cgroup.procs");
   }
   // Devices of an earlier process.
   void AddNbdDevice(const std::string& backend) {

@@ -86,6 +86,13 @@ class NodeVolumesTest : public ::testing::Test {
   absl::Status Publish(const std::string& target, const Access& access = {}) {
     return node_.Publish("v", staging_, target, access, Later());
   }
+  // An inline volume of 2 MiB at target_.
+  absl::Status PublishInline(const std::string& handle) {
+    const auto parameters =
+        ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
+    if (!parameters.ok()) return parameters.status();
+    return node_.PublishInline(handle, target_, *parameters, {}, Later());
+  }
   std::vector<std::string> CleanUp() {
     const auto did = leftovers_.TakeAway(Later());
     EXPECT_THAT(did, IsOk());
@@ -394,12 +401,7 @@ TEST_F(NodeVolumesTest, OfALostInlineVolumeNothingStays) {
 
 // A kubelet that starts anew may repeat the call.
 TEST_F(NodeVolumesTest, ALostInlineVolumeIsNotUnmountedBelowItsPod) {
-  const auto parameters =
-      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
-  ASSERT_THAT(parameters, IsOk());
-  const auto publish = [&] {
-    return node_.PublishInline("csi-pod", target_, *parameters, {}, Later());
-  };
+  const auto publish = [this] { return PublishInline("csi-pod"); };
   ASSERT_THAT(publish(), IsOk());
   ASSERT_THAT(world_.volumes().Delete("csi-pod", Later()), IsOk());
   attacher_.Kill(NameOfHandle("csi-pod"));
@@ -454,12 +456,7 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
   world_.CreateVolume("forgotten", kMib);
   ASSERT_THAT(node_.Stage("forgotten", folder_ + "/f", Block(), Later()),
               IsOk());
-  const auto parameters =
-      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
-  ASSERT_THAT(parameters, IsOk());
-  ASSERT_THAT(
-      node_.PublishInline("csi-gone", target_, *parameters, {}, Later()),
-      IsOk());
+  ASSERT_THAT(PublishInline("csi-gone"), IsOk());
   // As after a restart of the node.
   ASSERT_THAT(mounter_.Unmount(target_, Later()), IsOk());
   EXPECT_THAT(CleanUp(),
@@ -498,11 +495,7 @@ TEST_F(NodeVolumesTest, CleansUpOnlyWhenRamvoldSaysWhatThereIs) {
 // By then calls come, and what they have begun looks as if nothing used it.
 TEST_F(NodeVolumesTest, CleansUpNothingThatACallHas) {
   const std::string handle = "by no name of ramvold's";
-  const auto parameters =
-      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
-  ASSERT_THAT(parameters, IsOk());
-  ASSERT_THAT(node_.PublishInline(handle, target_, *parameters, {}, Later()),
-              IsOk());
+  ASSERT_THAT(PublishInline(handle), IsOk());
   ASSERT_THAT(mounter_.Unmount(target_, Later()), IsOk());
   ASSERT_THAT(Stage(Block()), IsOk());
   {
@@ -570,12 +563,7 @@ TEST_F(NodeVolumesTest, AMountThatDoesNotFillItsDeviceGrows) {
 }
 
 TEST_F(NodeVolumesTest, AnInlineVolumeThatDoesNotFillItsDeviceGrows) {
-  const auto parameters =
-      ParseParameters({{"size", "2Mi"}}, /*is_inline=*/true);
-  ASSERT_THAT(parameters, IsOk());
-  const auto publish = [&] {
-    return node_.PublishInline("csi-pod", target_, *parameters, {}, Later());
-  };
+  const auto publish = [this] { return PublishInline("csi-pod"); };
   ASSERT_THAT(publish(), IsOk());
   EnlargeDevice(NameOfHandle("csi-pod"));
   // Its pod may have it by now.
