@@ -63,6 +63,7 @@ void AddDevices(const DeviceAttacher& attacher, const NodeVolumes& volumes,
   std::map<std::string, Counts> by_way;
   by_way[attacher.way()];  // Also without a device.
   for (const AttachedDevice& attached : attacher.List()) {
+    if (attached.device.empty()) continue;
     Counts& counts = by_way[attached.way];
     ++(attached.alive ? counts.alive : counts.dead);
   }

@@ -480,8 +480,11 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
 absl::Status NodeVolumes::Flush(const std::string& handle,
                                 absl::Time deadline) const {
   const auto attached = attacher_->Find(NameOfHandle(handle));
+  if (!attached.has_value() || attached->device.empty()) {
+    return absl::OkStatus();
+  }
   // What a dead device has not written is lost; the volume is as after a crash.
-  if (!attached.has_value() || !attached->alive) return absl::OkStatus();
+  if (!attached->alive) return absl::OkStatus();
   std::string path = attached->device;
   for (const csi_driver::Mount& mount : mounter_->List()) {
     if (mount.source != attached->device) continue;

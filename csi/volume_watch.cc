@@ -104,6 +104,7 @@ void VolumeWatch::Look() {
   if (!reached.ok()) return Keep({});
   Devices devices;
   for (AttachedDevice& attached : attacher_->List()) {
+    if (attached.device.empty()) continue;
     devices[attached.name] = std::move(attached);
   }
   VolumesSummary summary;

@@ -85,5 +85,13 @@ TEST_F(CsiMetricsTest, DevicesCountUnderTheWayThatTheyAreAttachedIn) {
                           Pair("nbd alive", 1), Pair("nbd dead", 0)));
 }
 
+TEST_F(CsiMetricsTest, WhatWasNeverMadeIsNoDevice) {
+  FakeAttacher attacher(folder_, "fuse");
+  attacher.BeginToAttach({.name = "a", .uid = "u"}, /*alive=*/false);
+  attacher.BeginToAttach({.name = "b", .uid = "u"}, /*alive=*/true);
+  EXPECT_THAT(Devices(attacher),
+              ElementsAre(Pair("fuse alive", 0), Pair("fuse dead", 0)));
+}
+
 }  // namespace
 }  // namespace ramvol::csi_driver

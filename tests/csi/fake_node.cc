@@ -129,7 +129,9 @@ absl::StatusOr<std::string> FakeAttacher::Attach(const DeviceVolume& volume,
                                                  absl::Time) {
   if (!failure_.ok()) return failure_;
   AttachedDevice& device = devices_[volume.name];
-  if (device.alive && device.uid == volume.uid) return device.device;
+  if (device.alive && device.uid == volume.uid && !device.device.empty()) {
+    return device.device;
+  }
   const bool replaced = !device.uid.empty() && device.uid != volume.uid;
   device = {.name = volume.name,
             .uid = volume.uid,
@@ -166,6 +168,14 @@ std::vector<AttachedDevice> FakeAttacher::List() const {
 
 void FakeAttacher::Kill(const std::string& name) {
   devices_[name].alive = false;
+}
+
+void FakeAttacher::BeginToAttach(const DeviceVolume& volume, bool alive) {
+  devices_[volume.name] = {.name = volume.name,
+                           .uid = volume.uid,
+                           .device = "",
+                           .alive = alive,
+                           .way = way_};
 }
 
 }  // namespace ramvol::csi_driver

@@ -73,6 +73,8 @@ class FakeAttacher final : public DeviceAttacher {
   // All calls but List fail like this, unless it is OK.
   void FailWith(absl::Status status) { failure_ = std::move(status); }
   void Kill(const std::string& name);
+  // An Attach that was interrupted: before there was a process, or after it.
+  void BeginToAttach(const DeviceVolume& volume, bool alive);
   uint64_t grown_bytes() const { return grown_bytes_; }
 
  private:

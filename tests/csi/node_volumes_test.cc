@@ -586,6 +586,8 @@ TEST_F(NodeVolumesTest, TimesOnlyWhatIsAttachedAnew) {
 
 TEST_F(NodeVolumesTest, AFlushSaysWhatCouldNotBeWrittenBack) {
   EXPECT_THAT(node_.Flush("v", Later()), IsOk());  // It is not attached.
+  attacher_.BeginToAttach({.name = "v", .uid = "u"}, /*alive=*/true);
+  EXPECT_THAT(node_.Flush("v", Later()), IsOk());
   ASSERT_THAT(Stage(Block()), IsOk());
   EXPECT_THAT(node_.Flush("v", Later()), IsOk());
   ASSERT_THAT(Stage(), IsOk());

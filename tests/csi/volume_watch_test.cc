@@ -160,6 +160,14 @@ TEST_F(VolumeWatchTest, LogsDamageAndDeadDevices) {
   EXPECT_EQ(Count(Cause::kDeadDevice), 1);
 }
 
+TEST_F(VolumeWatchTest, ADeviceThatWasNeverMadeIsNotDead) {
+  Add("v", 100).set_uid("u");
+  Serve(10);
+  attacher_.BeginToAttach({.name = "v", .uid = "u"}, /*alive=*/false);
+  EXPECT_THAT(Look(), IsEmpty());
+  EXPECT_EQ(Count(Cause::kDeadDevice), 0);
+}
+
 TEST_F(VolumeWatchTest, DevicesOfVolumesThatAreLostAreDead) {
   const auto later = absl::InfiniteFuture();
   ASSERT_THAT(attacher_.Attach({.name = "lost", .uid = "u"}, later), IsOk());
