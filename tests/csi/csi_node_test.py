@@ -438,7 +438,7 @@ class CsiNodeTest(unittest.TestCase):
         why = self.refused(grpc.StatusCode.FAILED_PRECONDITION, own.stage)
         self.assertIn("holds unknown", why)
         own.end()
-        self.node.ramvol("rm", "golden")
+        self.node.ramvol("rm", "--force", "golden")
         self.assert_clean()
 
     def test_what_is_restored_under_another_name_is_a_volume_of_its_own(self):
@@ -474,7 +474,7 @@ class CsiNodeTest(unittest.TestCase):
             self.client.DeleteVolume,
             volume_id="back",
         )
-        self.node.ramvol("rm", "back")
+        self.node.ramvol("rm", "--force", "back")
         self.assert_clean()
 
     @unittest.skipIf(csi_node.ATTACH != "nbd", "ramvol attaches by nbd")

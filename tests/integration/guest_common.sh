@@ -107,6 +107,16 @@ pack_initramfs() {
 
 # --- The host's side ---
 
+# await_detached VOLUME: until the server has seen that its guest has ended.
+await_detached() {
+  local i
+  for ((i = 0; i < 1200; i++)); do
+    [[ $("$cli" stat "$1" --output=json) == *'"attachedClients": 0'* ]] && return
+    sleep 0.05
+  done
+  die "$1 is still attached: $("$cli" stat "$1")"
+}
+
 # start_server [FLAG...]
 start_server() {
   local i

@@ -83,11 +83,7 @@ boot check
 kept=$(stored_bytes disk)
 echo "host: disk stores $kept bytes after fstrim in the guest"
 ((written - kept >= 46 << 20)) || die "fstrim in the guest freed too little"
-for ((i = 0; i < 1200; i++)); do
-  [[ $("$cli" stat kdisk --output=json) != *'"attachedClients": 0'* ]] || break
-  sleep 0.05
-done
-((i < 1200)) || die "kdisk is still attached: $("$cli" stat kdisk)"
+await_detached kdisk
 
 stop_server
 echo "all passed, in $SECONDS s"

@@ -82,8 +82,7 @@ boot check disk "${second[@]}"
 echo "host: disk stores $kept bytes after fstrim in the guest"
 ((written - kept >= 46 << 20)) || die "fstrim in the guest freed too little"
 ((kills >= 5)) || die "only $kills kills"
-[[ $("$cli" stat disk --output=json) == *'"attachedClients": 0'* ]] ||
-  die "disk is still attached: $("$cli" stat disk)"
+await_detached disk
 
 "$cli" create speed 64M >/dev/null || die "create"
 by_nbd=$("$cli" qemu speed) || die "ramvol qemu"

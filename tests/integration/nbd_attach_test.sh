@@ -6,18 +6,6 @@
 source "$(dirname "$0")/nbd_common.sh" "$@"
 need nbdinfo qemu-io fio
 
-attached() { "$cli" stat "$1" | sed -n 's/^Attached: *\([0-9]*\) client.*/\1/p'; }
-
-# await_attached VOLUME COUNT: a count follows its clients at once, or nearly.
-await_attached() {
-  local i
-  for ((i = 0; i < 1200; i++)); do
-    [[ $(attached "$1") == "$2" ]] && return
-    sleep 0.05
-  done
-  fail "$1: $(attached "$1") clients are attached, not $2"
-}
-
 # A client that holds connections: `open_client VOLUME...` connects to each, and
 # `ask LINE` runs a line of Python there (with a list `h` of handles) and gives
 # what it printed.

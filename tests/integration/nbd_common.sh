@@ -170,8 +170,23 @@ make_volume() {
   "$cli" create "$@" >/dev/null || die "ramvol create $*"
 }
 
+# How many clients a volume has.
+attached() { "$cli" stat "$1" | sed -n 's/^Attached: *\([0-9]*\) client.*/\1/p'; }
+
+# await_attached VOLUME COUNT: a count follows its clients at once, or nearly.
+await_attached() {
+  local i
+  for ((i = 0; i < 1200; i++)); do
+    [[ $(attached "$1") == "$2" ]] && return
+    sleep 0.05
+  done
+  fail "$1: $(attached "$1") clients are attached, not $2"
+}
+
+# delete_volume NAME: one whose clients have ended.
 delete_volume() {
-  "$cli" rm "$@" >/dev/null || fail "ramvol rm $*"
+  await_attached "$1" 0
+  "$cli" rm "$1" >/dev/null || fail "ramvol rm $1"
 }
 
 # --- Images ---

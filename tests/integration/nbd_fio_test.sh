@@ -56,6 +56,7 @@ run "$(tcp_uri fio)" --rw=randtrim --bs_unaligned=1 --bsrange=1-300000
 run "$(unix_uri fio)" --rw=randwrite --bs=4k --fsync=8 "${verify[@]}" --io_size=8M
 
 say "What was trimmed is given back"
+await_attached fio 0
 "$cli" trim fio --all >/dev/null || fail "trim"
 run "$(unix_uri fio)" --rw=write --bs=256k "${verify[@]}"
 run "$(unix_uri fio)" --rw=trim --bs=256k

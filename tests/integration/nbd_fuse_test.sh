@@ -123,7 +123,6 @@ else
   echo "not allowed: $(cat mount.err)"
 fi
 detach
-[[ $("$cli" stat disk | grep -c '^Attached: *0 clients') == 1 ]] ||
-  fail "still attached: $("$cli" stat disk)"
+await_attached disk 0
 
 finish_test

@@ -69,6 +69,7 @@ works qemu-img compare -f qcow2 -F raw compressed.qcow2 "$(tcp_uri golden)"
 delete_volume layered
 
 say "Over content, and differences are found"
+await_attached copy 0
 random_bytes 50000000 | "$cli" write copy 100000000 || fail "write"
 refused "Content mismatch" qemu-img compare -f raw -F raw image "$(unix_uri copy)"
 works qemu-img convert -n -f raw -O raw image "$(unix_uri copy)"

@@ -82,6 +82,7 @@ expect_map() {
 
 say "The map shows holes over empty regions at once"
 expect_map "$(unix_uri disk)" "0 1073741824 3"
+await_attached disk 0
 random_bytes 1000000 | "$cli" write disk 1048576 || fail "write"
 printf x | "$cli" write disk 600000000 || fail "write"
 expect_map "$(tcp_uri disk)" "0 1048576 3
@@ -98,6 +99,7 @@ jq . out >/dev/null || fail "not JSON: $(cat out)"
 make_volume large 4T
 expect_map "$(unix_uri large)" "0 4398046511104 3"
 delete_volume large
+await_attached disk 0
 "$cli" trim disk --all >/dev/null || fail "trim"
 
 say "nbdcopy carries an image in and out, bit for bit"
@@ -148,6 +150,7 @@ works nbdcopy "$(unix_uri from)" "$(tcp_uri to)"
   fail "the copy is less sparse: $("$cli" extents to --totals)"
 works nbdcopy --connections=4 "$(unix_uri from)" null:
 # Over content: what is zero in the image must be zero then.
+await_attached to 0
 random_bytes 200000001 | "$cli" write to 0 || fail "write"
 works nbdcopy --connections=2 image "$(unix_uri to)"
 "$cli" export to - | cmp - image || fail "over other content"

@@ -143,7 +143,7 @@ daemon_pid=
 
 say "Nobody is left, and the sockets go with their volumes"
 for volume in golden io blkio again; do
-  [[ $(stat_of attachedClients $volume) == 0 ]] || fail "$volume: $("$cli" stat $volume)"
+  await_attached $volume 0
   [[ -S $sockets/$volume.sock ]] || fail "no $volume.sock"
   delete_volume $volume
   [[ ! -e $sockets/$volume.sock ]] || fail "$volume.sock is still there"
