@@ -22,7 +22,10 @@ def descendants(pid):
     """{number: (program, state)}"""
     found = {}
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        for child in file.read().split():
+        children = file.read().split()
+    for child in children:
+        # It may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             with open(f"/proc/{child}/stat", encoding="utf-8") as stats:
                 program, _, rest = stats.read().partition("(")[2].rpartition(") ")
             found[int(child)] = (program, rest[0])

@@ -171,6 +171,7 @@ if as_mounted true 2>/dev/null; then
   # shellcheck disable=SC2016
   as_mounted bash -euc '
     for volumes in "" first; do
+      rm -f ready
       ./ramvold --state_dir="$PWD" --memory_limit=64M --metrics_listen= \
         --listen="unix:$PWD/grpc" >ready &
       until grep -q ready ready; do kill -0 $! && sleep 0.05; done

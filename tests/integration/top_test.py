@@ -82,6 +82,7 @@ class Screen:
             self.read(0.1)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid != 0:
+                self.read(0)  # What it wrote last.
                 return os.waitstatus_to_exitcode(status)
         return fail("top does not end")
 
@@ -161,7 +162,7 @@ def check(server):
     print(picture)
     screen.resize(40, 8)
     picture = screen.wait_for(
-        "of 40 columns", lambda p: max(map(len, p.splitlines())) < 40
+        "of 40 columns", lambda p: max(map(len, p.splitlines()), default=80) < 40
     )
     if len(picture.splitlines()) > 8:
         fail(f"8 rows were asked for:\n{picture}")
