@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "csi/btrfs_uuid.h"
 #include "csi/command.h"
 
 namespace ramvol::csi_driver {
@@ -184,12 +185,10 @@ absl::Status FileSystems::Check(const std::string& type,
                                           result->output));
 }
 
-absl::Status FileSystems::Rename(const std::string& type,
-                                 const std::string& device,
-                                 absl::Time deadline) const {
-  if (type != "btrfs") return absl::OkStatus();
-  return commands_->Output({"btrfstune", "-f", "-m", device}, deadline)
-      .status();
+absl::Status FileSystems::RenewUuid(const std::string& type,
+                                    const std::string& device) const {
+  // ext4 needs none, and xfs an option of its mount.
+  return type == "btrfs" ? RenewBtrfsUuid(device) : absl::OkStatus();
 }
 
 absl::Status FileSystems::Grow(const std::string& type,
@@ -224,11 +223,11 @@ absl::Status FileSystems::Trim(const std::string& target,
   return commands_->Output({"fstrim", target}, deadline).status();
 }
 
-std::vector<std::string> MountOptionsFor(const std::string& type,
-                                         bool is_clone) {
+std::vector<std::string> MountOptionsFor(const std::string& type) {
   if (type == "btrfs") return {"discard=async"};
-  // Two of the same UUID, a source and its clone, may be mounted.
-  if (type == "xfs" && is_clone) return {"discard", "nouuid"};
+  // It may be a copy, whether or not that can be told, and the other one be
+  // mounted.
+  if (type == "xfs") return {"discard", "nouuid"};
   return {"discard"};
 }
 

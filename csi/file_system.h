@@ -49,10 +49,10 @@ class FileSystems {
   // when a person has to.
   absl::Status Check(const std::string& type, const std::string& device,
                      absl::Time deadline) const;
-  // Gives a clone that is not mounted a name of its own, where the kernel
-  // refuses two of the same.
-  absl::Status Rename(const std::string& type, const std::string& device,
-                      absl::Time deadline) const;
+  // Gives a copy that is not mounted a UUID of its own, where kernels refuse
+  // two of the same. INTERNAL when the device fails.
+  absl::Status RenewUuid(const std::string& type,
+                         const std::string& device) const;
   // Makes the file system as large as its device, when it is mounted at
   // `target`.
   absl::Status Grow(const std::string& type, const std::string& device,
@@ -70,8 +70,7 @@ class FileSystems {
 };
 
 // Options with which the driver mounts `type`, beside the user's.
-std::vector<std::string> MountOptionsFor(const std::string& type,
-                                         bool is_clone);
+std::vector<std::string> MountOptionsFor(const std::string& type);
 
 }  // namespace ramvol::csi_driver
 

@@ -21,6 +21,12 @@ bool IsFormatted(const v1::Volume& volume) {
   return !LabelOf(volume, label::kFormatted).empty();
 }
 
+// Whether a file system in it that the driver has not made may be another
+// volume's as well. What was saved and is restored knows no source any more.
+bool IsCopy(const v1::Volume& volume) {
+  return !volume.source().empty() || !LabelOf(volume, label::kHandle).empty();
+}
+
 // What there is then is the half of a file system, which nobody has had.
 bool IsBegun(const v1::Volume& volume) {
   return !IsFormatted(volume) && !LabelOf(volume, label::kFormatting).empty();
@@ -42,7 +48,7 @@ absl::StatusOr<FileSystem> Formatter::Prepare(const v1::Volume& volume,
   if (!found.ok()) return found;
   const bool begun = IsBegun(volume);
   const bool is_new = !IsFormatted(volume) && found->type.empty();
-  if (wanted.writable && (begun || is_new)) {
+  if (wanted.make && (begun || is_new)) {
     return Format(volume, device,
                   wanted.type.empty() ? kDefaultFileSystem : wanted.type,
                   deadline);
@@ -54,7 +60,7 @@ absl::StatusOr<FileSystem> Formatter::Prepare(const v1::Volume& volume,
         begun ? "half a file system" : Describe(found->type), ", not ",
         wanted.type.empty() ? "a known file system" : wanted.type));
   }
-  if (!wanted.writable) return found;
+  if (volume.read_only()) return found;
   const absl::Status mended = Mend(volume, device, found->type, deadline);
   if (!mended.ok()) return mended;
   return found;
@@ -97,10 +103,9 @@ absl::Status Formatter::Mend(const v1::Volume& volume,
                              const std::string& device, const std::string& type,
                              absl::Time deadline) const {
   const absl::Status checked = file_systems_->Check(type, device, deadline);
-  const bool is_clone = !volume.source().empty();
-  if (!checked.ok() || !is_clone || IsFormatted(volume)) return checked;
-  const absl::Status renamed = file_systems_->Rename(type, device, deadline);
-  if (!renamed.ok()) return renamed;
+  if (!checked.ok() || !IsCopy(volume) || IsFormatted(volume)) return checked;
+  const absl::Status renewed = file_systems_->RenewUuid(type, device);
+  if (!renewed.ok()) return renewed;
   return volumes_->Relabel(volume, {{label::kFormatted, type}}).status();
 }
 

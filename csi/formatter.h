@@ -16,8 +16,8 @@ namespace ramvol::csi_driver {
 // What a pod wants to find in a volume.
 struct WantedFileSystem {
   std::string type;  // "": ext4, or what there is.
-  // Else nothing is made, checked or renamed.
-  bool writable = true;
+  // Else an empty volume stays so.
+  bool make = true;
 };
 
 // Nothing that somebody wrote is ever formatted. Two labels of ramvold's volume
@@ -34,13 +34,13 @@ class Formatter {
       : volumes_(volumes), file_systems_(file_systems) {}
 
   // The file system in `device`, ready to be mounted. One is made in a volume
-  // that may be formatted. One that is there is repaired, and gets a name of
-  // its own when the volume is a clone. Its size is UINT64_MAX if it fills the
-  // device for certain.
+  // that may be formatted. One that is there is repaired, and gets a UUID of
+  // its own when the volume is a copy, unless ramvold lets nobody write to it.
+  // Its size is UINT64_MAX if it fills the device for certain.
   //
   // FAILED_PRECONDITION: the volume holds something else, or half a file
-  // system that may not be written. Otherwise the errors of FileSystems and of
-  // calls to ramvold; call it again.
+  // system that may not be made anew. Otherwise the errors of FileSystems and
+  // of calls to ramvold; call it again.
   absl::StatusOr<FileSystem> Prepare(const v1::Volume& volume,
                                      const std::string& device,
                                      const WantedFileSystem& wanted,
@@ -59,7 +59,7 @@ class Formatter {
                                     const std::string& device,
                                     const std::string& type,
                                     absl::Time deadline) const;
-  // Repairs it, and names it anew if it is a clone's.
+  // Repairs it, and gives it a UUID of its own if it is a copy's.
   absl::Status Mend(const v1::Volume& volume, const std::string& device,
                     const std::string& type, absl::Time deadline) const;
 

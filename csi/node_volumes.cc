@@ -80,8 +80,6 @@ Usage MakeUsage(uint64_t unit, uint64_t total, uint64_t free,
   return {unit * total, unit * (total - free), unit * available};
 }
 
-bool IsClone(const v1::Volume& volume) { return !volume.source().empty(); }
-
 bool IsWritable(const v1::Volume& volume, const Access& access) {
   return !access.read_only && !volume.read_only();
 }
@@ -229,7 +227,8 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
     const absl::Status theirs = formatter_.HandOver(volume);
     if (!theirs.ok()) return theirs;
   }
-  auto device = Attach(volume, access.read_only, deadline);
+  // A journal has to be replayed also where pods may only read.
+  auto device = Attach(volume, access.block && access.read_only, deadline);
   if (!device.ok() || access.block) return device;
   const absl::Status mounted =
       Mount(volume, *device, staging, access, deadline);
@@ -243,12 +242,11 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
                                 absl::Time deadline) {
   const bool writable = IsWritable(volume, access);
   const auto prepared = formatter_.Prepare(
-      volume, device, {.type = access.fs_type, .writable = writable}, deadline);
+      volume, device, {.type = access.fs_type, .make = writable}, deadline);
   if (!prepared.ok()) return prepared.status();
   const absl::Status made = MakeTarget(target, /*file=*/false);
   if (!made.ok()) return made;
-  std::vector<std::string> options =
-      MountOptionsFor(prepared->type, IsClone(volume));
+  std::vector<std::string> options = MountOptionsFor(prepared->type);
   options.insert(options.end(), access.mount_options.begin(),
                  access.mount_options.end());
   if (!writable) options.push_back("ro");

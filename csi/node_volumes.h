@@ -30,7 +30,8 @@ struct Access {
   bool block = false;   // The device itself, else a file system.
   std::string fs_type;  // "": ext4, or what a clone has.
   std::vector<std::string> mount_options;
-  bool read_only = false;  // For all pods, so the device, too.
+  // For all pods, so a block device itself is, too.
+  bool read_only = false;
   // For this pod alone.
   bool read_only_mount = false;
   // No other pod may have it.
@@ -68,7 +69,7 @@ class NodeVolumes {
 
   // Attaches the volume, and mounts its file system at `staging` unless it is
   // wanted as a block device. Makes the file system in a new volume, gives one
-  // in a clone a name of its own, and lets it grow to the volume's size. A
+  // in a copy a UUID of its own, and lets it grow to the volume's size. A
   // volume that the node has lost is made anew, if `access` says of what.
   //
   // NOT_FOUND: there is no such volume. ALREADY_EXISTS: something else is

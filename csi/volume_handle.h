@@ -23,7 +23,7 @@ inline constexpr char kHandle[] = "csi-handle";
 inline constexpr char kSource[] = "csi-source";
 // Of a snapshot: the handle of the group that it was made with.
 inline constexpr char kGroup[] = "csi-group";
-// The file system that the driver has made in the volume, or found in a clone.
+// The file system that the driver has made in the volume, or found in a copy.
 inline constexpr char kFormatted[] = "csi-formatted";
 // The one that it is making in a volume that was empty: what the volume holds
 // is nobody's.

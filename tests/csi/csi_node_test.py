@@ -178,6 +178,53 @@ class CsiNodeTest(unittest.TestCase):
                 self.client.DeleteSnapshot(snapshot_id=snapshot.snapshot_id)
                 self.assert_clean()
 
+    def test_copies_of_a_crash_mounted_beside(self):
+        """With what only the source's journal has: a copy of a file system that is in
+        use, a copy of that one, only to be read, and what a save brings back, which
+        nobody knows for a copy."""
+        for fs_type in ("ext4", "xfs", "btrfs"):
+            with self.each(fs_type):
+                source = self.create(f"used-{fs_type}")
+                pod = csi_client.Pod(
+                    self.node, self.client, source.volume_id, fs_type=fs_type
+                ).start()
+                subprocess.run(["sync", "-f", pod.target], check=True)
+                want = write_file(f"{pod.target}/file", fs_type)
+                # The driver would have it write its caches back.
+                crash = f"crash-{fs_type}"
+                self.node.ramvol("snapshot", "create", source.volume_id, crash)
+                for name, parameters in {
+                    f"copy-{fs_type}": {"image": f"@{crash}"},
+                    f"reader-{fs_type}": {"image": f"copy-{fs_type}"},
+                }.items():
+                    self.create(name, parameters=parameters)
+                image = f"{self.node.folder}/saved.qcow2"
+                self.node.ramvol("save", f"copy-{fs_type}", image)
+                self.client.DeleteVolume(volume_id=f"copy-{fs_type}")
+                self.node.ramvol("restore", image, f"copy-{fs_type}")
+                copy, reader = (
+                    csi_client.Pod(
+                        self.node, self.client, f"{name}-{fs_type}", **fields
+                    )
+                    for name, fields in {
+                        "copy": {},
+                        "reader": {"mode": "SINGLE_NODE_READER_ONLY"},
+                    }.items()
+                )
+                for other in (copy, reader):
+                    other.start()
+                    self.assertEqual(digest(f"{other.target}/file"), want)
+                with self.assertRaises(OSError) as caught:
+                    write_file(f"{reader.target}/file", "x")
+                self.assertEqual(caught.exception.errno, errno.EROFS)
+                write_file(f"{copy.target}/file", "copy")
+                self.assertEqual(digest(f"{pod.target}/file"), want)
+                self.node.ramvol("snapshot", "rm", crash)
+                for each in (pod, copy, reader):
+                    each.end()
+                    self.client.DeleteVolume(volume_id=each.id)
+                self.assert_clean()
+
     def test_a_group_snapshot_is_of_one_instant(self):
         """A number goes to the first volume, then to the second one, again and again:
         the clones of a group never have it in the second one alone."""

@@ -51,7 +51,9 @@ std::string Ext4() {
 }
 std::string Btrfs() {
   std::string data(65536 + 4096, '\0');
+  data.replace(65536, 4, "\xbe\x19\x0d\x4d");  // The checksum of the rest.
   data.replace(65536 + 64, 8, "_BHRfS_M");
+  data[65536 + 136] = '\x01';  // One device.
   return data;
 }
 
@@ -76,6 +78,14 @@ class FormatterTest : public ::testing::Test {
   absl::Status HandOver() {
     const auto volume = world_.volumes().Find("v");
     return volume.ok() ? formatter_.HandOver(*volume) : volume.status();
+  }
+  // The UUID of the btrfs in it.
+  std::string DeviceUuid() const {
+    std::ifstream file(device_);
+    std::string uuid(16, '\0');
+    file.seekg(65536 + 32);
+    file.read(uuid.data(), 16);
+    return uuid;
   }
   // Of people, or a clone.
   void Create(const std::string& name, const std::string& source) {
@@ -111,7 +121,7 @@ class FormatterTest : public ::testing::Test {
 
   const std::string folder_ = getenv("TEST_TMPDIR");
   const std::string device_ = folder_ + "/device";
-  const WantedFileSystem read_only_ = {.type = "", .writable = false};
+  const WantedFileSystem not_made_ = {.type = "", .make = false};
   DriverWorld world_;
   FakeCommands commands_{folder_ + "/mountinfo"};
   const FileSystems file_systems_{&commands_};
@@ -233,21 +243,33 @@ TEST_F(FormatterTest, HalfAFileSystemIsNotMistakenForAWholeOne) {
   EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("mkfs.ext4")));
 }
 
-TEST_F(FormatterTest, WhatIsReadOnlyIsLeftAsItIs) {
-  EXPECT_THAT(Prepare(read_only_),
-              StatusIs(StatusCode::kFailedPrecondition,
-                       HasSubstr("\"v\" holds nothing, not "
-                                 "a known file system")));
-  EXPECT_EQ(Labels(), "/");
-  WriteToDevice(Ext4());
-  EXPECT_THAT(Prepare(read_only_), IsOk());
-  EXPECT_THAT(commands_.Taken(), IsEmpty());
-  WriteToDevice("");
+TEST_F(FormatterTest, WhatMayNotBeMadeIsOnlyRepaired) {
+  EXPECT_THAT(Prepare(not_made_), StatusIs(StatusCode::kFailedPrecondition,
+                                           HasSubstr("\"v\" holds nothing, not "
+                                                     "a known file system")));
   BeginFormatting();
-  EXPECT_THAT(Prepare(read_only_),
+  EXPECT_THAT(Prepare(not_made_),
               StatusIs(StatusCode::kFailedPrecondition,
                        HasSubstr("\"v\" holds half a file system")));
   EXPECT_EQ(Labels(), "ext4/");
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  ASSERT_THAT(HandOver(), IsOk());
+  WriteToDevice(Ext4());
+  EXPECT_THAT(Prepare(not_made_), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("e2fsck")));
+}
+
+TEST_F(FormatterTest, WhatNobodyMayWriteStaysAsItIs) {
+  auto volume = world_.volumes().Find("v");
+  ASSERT_THAT(volume, IsOk());
+  volume->set_read_only(true);
+  for (const std::string& data : {Ext4(), Btrfs()}) {
+    WriteToDevice(data);
+    EXPECT_THAT(formatter_.Prepare(*volume, device_, not_made_, Later()),
+                IsOk());
+  }
+  EXPECT_EQ(DeviceUuid(), std::string(16, '\0'));
+  EXPECT_EQ(Labels(), "/");
   EXPECT_THAT(commands_.Taken(), IsEmpty());
 }
 
@@ -261,20 +283,25 @@ TEST_F(FormatterTest, WhatIsHandedOverIsNoHalfMadeFileSystem) {
   EXPECT_THAT(commands_.Taken(), IsEmpty());
 }
 
-TEST_F(FormatterTest, ACloneGetsANameOfItsOwnOnce) {
+TEST_F(FormatterTest, ACopyGetsAUuidOfItsOwnOnce) {
+  const std::string old(16, '\0');
   Create("clone", "v");
+  // The driver's own "v" has no source; what it holds and the driver has not
+  // made is a copy, too.
+  for (const std::string name : {"clone", "v"}) {
+    WriteToDevice(Btrfs());
+    EXPECT_THAT(PrepareVolume(name, not_made_), IsOk());
+    EXPECT_EQ(Labels(name), "/btrfs");
+    const std::string renewed = DeviceUuid();
+    EXPECT_NE(renewed, old);
+    EXPECT_THAT(PrepareVolume(name), IsOk());
+    EXPECT_EQ(DeviceUuid(), renewed);
+  }
+  Create("people", "");
   WriteToDevice(Btrfs());
-  commands_.Fail("btrfstune");
-  EXPECT_THAT(PrepareVolume("clone"),
-              StatusIs(StatusCode::kInternal, HasSubstr("btrfstune")));
-  EXPECT_EQ(Labels("clone"), "/");
-  commands_.Fail("btrfstune", false);
-  commands_.Taken();
-  EXPECT_THAT(PrepareVolume("clone"), IsOk());
-  EXPECT_EQ(Labels("clone"), "/btrfs");
-  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("btrfstune")));
-  EXPECT_THAT(PrepareVolume("clone"), IsOk());
-  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  EXPECT_THAT(PrepareVolume("people"), IsOk());
+  EXPECT_EQ(DeviceUuid(), old);
+  EXPECT_EQ(Labels("people"), "/");
 }
 
 TEST_F(FormatterTest, WhatCannotBeRepairedIsAnError) {

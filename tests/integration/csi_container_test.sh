@@ -66,7 +66,7 @@ for label in title description licenses source version revision; do
 done
 # shellcheck disable=SC2016  # The container's own.
 podman run --rm --network=none --entrypoint=sh "$csi_image" -c '
-  for program in btrfs btrfstune curl e2fsck fstrim losetup mkfs.btrfs mkfs.ext4 \
+  for program in btrfs curl e2fsck fstrim losetup mkfs.btrfs mkfs.ext4 \
     mkfs.xfs modprobe mount ramvol ramvol-image resize2fs setpriv setsid \
     sha256sum umount xfs_growfs; do
     command -v $program >/dev/null || { echo "no $program"; exit 1; }

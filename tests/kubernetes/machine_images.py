@@ -11,7 +11,7 @@ PROGRAMS += ["csi/ramvol-csi"]
 # What ramvol-csi runs.
 DRIVER_PROGRAMS = "mount umount losetup modprobe setpriv setsid fstrim".split()
 DRIVER_PROGRAMS += "mkfs.ext4 e2fsck resize2fs mkfs.xfs xfs_growfs".split()
-DRIVER_PROGRAMS += "mkfs.btrfs btrfs btrfstune".split()
+DRIVER_PROGRAMS += "mkfs.btrfs btrfs".split()
 # What tests' pods run.
 BUSYBOX = "sh cat cmp cp dd df echo rm sleep sync tail test touch".split()
 # Entrypoints.
