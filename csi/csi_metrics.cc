@@ -94,8 +94,8 @@ void AddCleanUps(const LeftoverCounts& counts, std::vector<MetricFamily>* out) {
   AddCounter(cleaned, {{"kind", "inline_volume"}}, counts.volumes);
   out->push_back(std::move(cleaned));
   out->push_back(metrics::Counter("ramvol_csi_clean_up_failures_total",
-                                  "What could not be taken away then, or be "
-                                  "looked for.",
+                                  "How often something of that could not be "
+                                  "taken away, or be looked for.",
                                   counts.failures));
 }
 

@@ -93,13 +93,14 @@ void Driver::StartTickers() {
   }
   watcher_ = std::make_unique<Ticker>(kWatchInterval, [this] {
     watch_.Look();
-    if (!cleaned_up_ && watch_.summary().reached) CleanUp();
+    if (absl::Now() >= leftovers_.next_try() && watch_.summary().reached) {
+      CleanUp();
+    }
   });
 }
 
 void Driver::CleanUp() {
   const auto did = leftovers_.TakeAway(absl::Now() + kCleanUpTimeout);
-  cleaned_up_ = did.ok();
   if (!did.ok()) {
     options_.cleaned_up(
         absl::StrCat("nothing, until ramvold says what there is: ",

@@ -44,8 +44,8 @@ struct DriverOptions {
   absl::Duration trim_interval = absl::Minutes(30);
   // "HOST:PORT", or "" for nowhere.
   std::string metrics_listen;
-  // Is told each thing that an earlier driver left and this one took away, also
-  // later, by another thread.
+  // Is told each thing that an earlier driver left and this one took away, or
+  // could not yet; also later, by another thread.
   std::function<void(const std::string&)> cleaned_up;
 };
 
@@ -96,7 +96,6 @@ class Driver {
 
   DoorStats door_;
   VolumeWatch watch_;
-  bool cleaned_up_ = false;                     // watcher_ has it.
   std::unique_ptr<metrics::Endpoint> metrics_;  // Null: nowhere.
   std::unique_ptr<Ticker> trimmer_;             // Null: nothing is trimmed.
   std::unique_ptr<Ticker> watcher_;

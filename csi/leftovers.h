@@ -3,6 +3,7 @@
 #define RAMVOL_CSI_LEFTOVERS_H_
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,9 +26,17 @@ struct LeftoverCounts {
   uint64_t failures = 0;  // Also to ask ramvold.
 };
 
-// Borrows all that it is given. Thread-safe.
+// What cannot be taken away is tried again for as long as that fails, rarely:
+// once somebody has ended what is in the way, nobody has to restart the driver.
+//
+// Borrows all that it is given. Thread-safe, but for TakeAway and next_try,
+// which belong to one thread at a time.
 class Leftovers {
  public:
+  // Between tries; twice as long each time that nothing came of it.
+  static constexpr absl::Duration kMinPause = absl::Seconds(10);
+  static constexpr absl::Duration kMaxPause = absl::Minutes(10);
+
   Leftovers(const Volumes* volumes, DeviceAttacher* attacher,
             const Mounter* mounter, VolumeLocks* locks)
       : volumes_(volumes),
@@ -35,31 +44,51 @@ class Leftovers {
         mounter_(mounter),
         locks_(locks) {}
 
-  // Takes away devices that nothing uses, and inline volumes whose pod is gone.
-  // Takes the locks of these, and leaves what calls have. Returns what it did,
-  // a line each.
+  // Takes away devices that nothing uses, and inline volumes whose pod is gone:
+  // of those that were there when this was OK for the first time, what is left.
+  // Takes the locks of these, and leaves what calls have to the next time.
+  // Returns what it did, a line each, and of each that it could not take away a
+  // line at the first time.
   //
   // An error of ramvold's: nothing was looked at; call it again.
   absl::StatusOr<std::vector<std::string>> TakeAway(absl::Time deadline);
+  // When to call TakeAway; InfiniteFuture: nothing is left.
+  absl::Time next_try() const { return next_try_; }
+
   // All together so far.
   LeftoverCounts counts() const;
 
  private:
   enum class Counter { kDevice, kInlineVolume, kFailure, kCount };
+  // What nobody may use.
+  struct Suspect {
+    std::string name;                         // ramvold's.
+    std::optional<v1::Volume> inline_volume;  // Not set: it is a device.
+    bool failed = false;                      // Before.
+  };
+  // What was done about a suspect. Nothing, of one that is in use.
+  struct Deed {
+    Counter kind;
+    std::string text;
+    absl::Status status;
+  };
 
-  std::optional<std::string> TakeDevice(const std::string& name,
-                                        absl::Time deadline);
-  std::optional<std::string> TakeInline(const v1::Volume& volume,
-                                        absl::Time deadline);
-  // Counts it, and returns its line.
-  std::string Count(Counter what, const std::string& did,
-                    const absl::Status& status);
+  absl::Status FindSuspects();
+  std::optional<Deed> TakeDevice(const std::string& name,
+                                 absl::Time deadline) const;
+  std::optional<Deed> TakeInline(const v1::Volume& volume,
+                                 absl::Time deadline) const;
+  // The first one. Puts it at the end if it is not done with.
+  std::optional<std::string> TakeNext(absl::Time deadline);
 
   const Volumes* const volumes_;
   DeviceAttacher* const attacher_;
   const Mounter* const mounter_;
   VolumeLocks* const locks_;
   Counters<Counter> counts_;
+  std::optional<std::deque<Suspect>> suspects_;  // Not set: not known yet.
+  absl::Duration pause_ = kMinPause;
+  absl::Time next_try_ = absl::InfinitePast();
 };
 
 }  // namespace ramvol::csi_driver

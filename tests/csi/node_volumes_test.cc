@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <memory>
@@ -471,11 +472,41 @@ TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {
   EXPECT_EQ(leftovers_.counts().failures, 0);
 }
 
-TEST_F(NodeVolumesTest, CountsWhatItCannotCleanUp) {
+TEST_F(NodeVolumesTest, WhatCannotBeCleanedUpIsTriedAgainAndSaidOnce) {
   ASSERT_THAT(Stage(Block()), IsOk());
   attacher_.FailWith(absl::InternalError("stuck"));
-  EXPECT_THAT(CleanUp(), ElementsAre(HasSubstr("not detached")));
-  EXPECT_EQ(leftovers_.counts().failures, 1);
+  absl::Duration pause = Leftovers::kMinPause;
+  for (int i = 0; i < 10; ++i) {
+    const absl::Time before = absl::Now();
+    const std::vector<std::string> said = CleanUp();
+    if (i == 0) {
+      EXPECT_THAT(said, ElementsAre(HasSubstr("not detached")));
+    } else {
+      EXPECT_THAT(said, IsEmpty());
+    }
+    EXPECT_GE(leftovers_.next_try(), before + pause);
+    EXPECT_LE(leftovers_.next_try(), absl::Now() + pause);
+    pause = std::min(2 * pause, Leftovers::kMaxPause);
+  }
+  EXPECT_EQ(leftovers_.counts().failures, 10);
+  // What came since is none of this.
+  attacher_.FailWith(absl::OkStatus());
+  world_.CreateVolume("later", kMib);
+  ASSERT_THAT(node_.Stage("later", folder_ + "/l", Block(), Later()), IsOk());
+  EXPECT_THAT(CleanUp(), ElementsAre(HasSubstr("detached volume v")));
+  EXPECT_THAT(attacher_.List(), SizeIs(1));
+  EXPECT_EQ(leftovers_.next_try(), absl::InfiniteFuture());
+}
+
+TEST_F(NodeVolumesTest, WhatAPodHasByNowIsNotCleanedUp) {
+  ASSERT_THAT(Stage(Block()), IsOk());
+  attacher_.FailWith(absl::InternalError("stuck"));
+  EXPECT_THAT(CleanUp(), SizeIs(1));
+  attacher_.FailWith(absl::OkStatus());
+  ASSERT_THAT(Publish(target_, Block()), IsOk());
+  EXPECT_THAT(CleanUp(), IsEmpty());
+  EXPECT_THAT(attacher_.List(), SizeIs(1));
+  EXPECT_EQ(leftovers_.next_try(), absl::InfiniteFuture());
 }
 
 TEST_F(NodeVolumesTest, CleansUpOnlyWhenRamvoldSaysWhatThereIs) {
