@@ -134,7 +134,7 @@ ChosenAttacher ChooseAttacher(const Client& client,
   auto nbd = MakeNbdAttacher(client, options, node);
   if (driver.ok()) nbd->KeepAll();
   auto fuse = std::make_unique<FuseAttacher>(
-      commands, mounter, options.state_dir, options.serve_command);
+      commands, mounter, options.state_dir, options.serve_command, node.sys);
   if (options.way == AttachWay::kNbd ||
       (options.way == AttachWay::kAuto && driver.ok())) {
     const char* const why = options.way == AttachWay::kNbd

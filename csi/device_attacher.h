@@ -51,7 +51,8 @@ class DeviceAttacher {
 
   // The path of the volume's device, which is made if there is none.
   //
-  // FAILED_PRECONDITION: the volume is attached, but dead, and still mounted.
+  // FAILED_PRECONDITION: the volume is attached, but dead, and still mounted;
+  // or people have attached it on this node.
   // DEADLINE_EXCEEDED, INTERNAL: it did not work; Attach or Detach again.
   virtual absl::StatusOr<std::string> Attach(const DeviceVolume& volume,
                                              absl::Time deadline) = 0;

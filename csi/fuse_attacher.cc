@@ -33,6 +33,7 @@
 #include "csi/fuse_process.h"
 #include "csi/loop_devices.h"
 #include "csi/mounter.h"
+#include "csi/peoples_devices.h"
 #include "csi/wait_until.h"
 
 namespace ramvol::csi_driver {
@@ -132,6 +133,8 @@ absl::Status FuseAttacher::CheckUnused(const AttachedDevice& attached) const {
 
 absl::StatusOr<std::string> FuseAttacher::Attach(const DeviceVolume& volume,
                                                  absl::Time deadline) {
+  const absl::Status alone = CheckNotPeoples(sys_, volume);
+  if (!alone.ok()) return alone;
   for (const AttachedDevice& attached : List()) {
     if (attached.name != volume.name) continue;
     const bool starts = !attached.alive && attached.device.empty() &&

@@ -25,13 +25,14 @@ namespace ramvol::csi_driver {
 class FuseAttacher final : public DeviceAttacher {
  public:
   // Borrows `commands` and `mounter`. `dir` exists. `serve` is the command that
-  // serves a file, without the file's flag.
+  // serves a file, without the file's flag. `sys`: where sysfs is.
   FuseAttacher(CommandRunner* commands, const Mounter* mounter, std::string dir,
-               Command serve)
+               Command serve, std::string sys = "/sys")
       : commands_(commands),
         mounter_(mounter),
         dir_(std::move(dir)),
         serve_(std::move(serve)),
+        sys_(std::move(sys)),
         loops_(commands) {}
 
   std::string way() const override { return "fuse"; }
@@ -53,6 +54,7 @@ class FuseAttacher final : public DeviceAttacher {
   const Mounter* const mounter_;
   const std::string dir_;
   const Command serve_;
+  const std::string sys_;
   LoopDevices loops_;
 };
 

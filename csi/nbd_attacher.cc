@@ -26,6 +26,7 @@
 #include "client/attach/nbd_devices.h"
 #include "client/attach/nbd_netlink.h"
 #include "csi/device_attacher.h"
+#include "csi/peoples_devices.h"
 
 namespace ramvol::csi_driver {
 namespace {
@@ -110,24 +111,9 @@ absl::StatusOr<int> NbdAttacher::AttachOnce(const DeviceVolume& volume) const {
   return attacher.Attach();
 }
 
-absl::Status NbdAttacher::CheckNotPeoples(const DeviceVolume& volume) const {
-  for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
-    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
-    if (!backend.has_value() || backend->by_csi || backend->uid != volume.uid) {
-      continue;
-    }
-    const std::string path = PathOf(device.index);
-    return absl::FailedPreconditionError(absl::StrCat(
-        "somebody has attached volume \"", volume.name, "\" by hand, as ", path,
-        ", and two devices would not see what the other one writes; unmount ",
-        "it and run \"ramvol detach ", path, "\" on this node"));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::string> NbdAttacher::Attach(const DeviceVolume& volume,
                                                 absl::Time deadline) {
-  const absl::Status alone = CheckNotPeoples(volume);
+  const absl::Status alone = CheckNotPeoples(world_.sys, volume);
   if (!alone.ok()) return alone;
   absl::StatusOr<int> index = AttachOnce(volume);
   if (HasReason(index.status(), reason::kVolumeReplaced)) {

@@ -60,7 +60,6 @@ class NbdAttacher final : public DeviceAttacher {
   void KeepAll();
 
   std::string way() const override { return "nbd"; }
-  // Also FAILED_PRECONDITION: people have attached the volume on this node.
   absl::StatusOr<std::string> Attach(const DeviceVolume& volume,
                                      absl::Time deadline) override;
   absl::Status Detach(const std::string& name, absl::Time deadline) override;
@@ -83,7 +82,6 @@ class NbdAttacher final : public DeviceAttacher {
   AttachWorld WorldOf(const std::string& name, KernelNbd* kernel,
                       const std::atomic<bool>* interrupted) const;
   std::string PathOf(int index) const;
-  absl::Status CheckNotPeoples(const DeviceVolume& volume) const;
   absl::StatusOr<int> AttachOnce(const DeviceVolume& volume) const;
   // What ramvold has lost cannot be written to it.
   absl::Status Disconnect(int index, const NbdBackend& backend,

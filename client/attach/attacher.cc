@@ -93,6 +93,8 @@ absl::StatusOr<int> Attacher::Attach() {
   absl::StatusOr<std::string> uid = world_.find_uid();
   if (!uid.ok()) return uid.status();
   uid_ = *uid;
+  const absl::Status ours = CheckNotForPods();
+  if (!ours.ok()) return ours;
   absl::StatusOr<std::optional<NbdDevice>> device = FindAttached();
   if (!device.ok()) return device.status();
   if (!device->has_value()) {
@@ -109,6 +111,17 @@ absl::StatusOr<int> Attacher::Attach() {
   return index_;
 }
 
+// A second device would not see what the first one writes.
+absl::Status Attacher::CheckNotForPods() const {
+  if (request_.by_csi) return absl::OkStatus();
+  const std::optional<NbdDevice> device =
+      FindNbdDeviceOf(world_.sys, uid_, /*by_csi=*/true);
+  if (!device.has_value()) return absl::OkStatus();
+  return Busy(absl::StrCat("ramvol-csi has attached volume \"", request_.name,
+                           "\" for pods, as ", NbdDevicePath(device->index),
+                           "; delete them first, or clone the volume"));
+}
+
 absl::StatusOr<std::optional<NbdDevice>> Attacher::FindAttached() const {
   if (request_.index.has_value()) {
     return FindNbdDevice(world_.sys, *request_.index);
@@ -118,7 +131,7 @@ absl::StatusOr<std::optional<NbdDevice>> Attacher::FindAttached() const {
   for (const NbdDevice& device : AttachedNbdDevices(world_.sys)) {
     const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
     if (!backend.has_value() || backend->name != request_.name) continue;
-    if (request_.by_csi && !backend->by_csi) continue;
+    if (request_.by_csi != backend->by_csi) continue;
     found.push_back(device);
     paths.push_back(NbdDevicePath(device.index));
   }
@@ -132,7 +145,8 @@ absl::StatusOr<std::optional<NbdDevice>> Attacher::FindAttached() const {
 absl::Status Attacher::CheckHolds(const NbdDevice& device) const {
   const std::string path = NbdDevicePath(device.index);
   const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
-  if (backend.has_value() && backend->name == request_.name) {
+  if (backend.has_value() && backend->name == request_.name &&
+      backend->by_csi == request_.by_csi) {
     return backend->uid == uid_ ? absl::OkStatus()
                                 : Replaced(request_.name, path);
   }

@@ -35,7 +35,8 @@ struct AttachRequest {
   std::optional<absl::Duration> dead_connection_timeout;
   std::optional<uint32_t> block_bytes;  // Not set: 512 or the server's minimum.
   bool read_only = false;
-  // Whether this is ramvol-csi, for which no device counts but its own.
+  // Whether this is ramvol-csi, for which no device counts but its own. Those
+  // are not for others.
   bool by_csi = false;
   // Attaches nothing that is not attached.
   bool must_be_attached = false;
@@ -65,8 +66,9 @@ class Attacher {
   // a device holds this very volume already, its dead connections are replaced.
   // Its size stays.
   //
-  // FAILED_PRECONDITION, reason DEVICE_BUSY: the device holds something else;
-  // reason NOT_ATTACHED: none holds the volume, as one must.
+  // FAILED_PRECONDITION, reason DEVICE_BUSY: the device holds something else,
+  // or ramvol-csi has attached the volume; reason NOT_ATTACHED: none holds the
+  // volume, as one must.
   // ABORTED, reason VOLUME_REPLACED: the device holds an earlier volume of this
   // name, whose content is gone. New connections would mix both contents.
   absl::StatusOr<int> Attach();
@@ -85,6 +87,7 @@ class Attacher {
 
  private:
   absl::StatusOr<std::optional<NbdDevice>> FindAttached() const;
+  absl::Status CheckNotForPods() const;
   absl::Status CheckHolds(const NbdDevice& device) const;
   absl::StatusOr<std::vector<NbdConnection>> Connect(int wanted) const;
   absl::StatusOr<std::vector<NbdConnection>> ConnectToKnown(int wanted) const;

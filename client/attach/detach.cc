@@ -87,14 +87,26 @@ absl::Status FlushAndDisconnect(KernelNbd* kernel,
 absl::StatusOr<int> FindDeviceOfVolume(const std::string& sys,
                                        const std::string& name) {
   std::vector<std::string> paths;
+  std::string of_pods;
   int index = 0;
   for (const NbdDevice& device : AttachedNbdDevices(sys)) {
     const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
     if (!backend.has_value() || backend->name != name) continue;
+    if (backend->by_csi) {
+      of_pods = NbdDevicePath(device.index);
+      continue;
+    }
     index = device.index;
     paths.push_back(NbdDevicePath(index));
   }
   if (paths.size() == 1) return index;
+  if (paths.empty() && !of_pods.empty()) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat(
+            "ramvol-csi has attached volume \"", name, "\" for pods; delete ",
+            "them, or, if the driver is gone, detach ", of_pods)),
+        "DEVICE_BUSY");
+  }
   if (paths.empty()) {
     return NotAttached(
         absl::StrCat("volume \"", name, "\" is not attached to this host"));

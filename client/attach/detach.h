@@ -11,11 +11,11 @@
 
 namespace ramvol {
 
-// The only device that holds the volume `name`. `sys` is where sysfs is
-// mounted.
+// The only device that holds the volume `name`, beside those of ramvol-csi.
+// `sys` is where sysfs is mounted.
 //
 // FAILED_PRECONDITION, reason NOT_ATTACHED: no device or several devices hold
-// it.
+// it; reason DEVICE_BUSY: pods have it, by ramvol-csi.
 absl::StatusOr<int> FindDeviceOfVolume(const std::string& sys,
                                        const std::string& name);
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -92,6 +93,18 @@ std::optional<NbdDevice> FindNbdDevice(const std::string& sys, int index) {
                    .backend = Line(folder / "backend"),
                    .queues = std::max(1, CountEntries(folder / "mq")),
                    .size_bytes = SizeBytes(Line(folder / "size"))};
+}
+
+std::optional<NbdDevice> FindNbdDeviceOf(const std::string& sys,
+                                         std::string_view uid, bool by_csi) {
+  for (NbdDevice& device : AttachedNbdDevices(sys)) {
+    const std::optional<NbdBackend> backend = ParseNbdBackend(device.backend);
+    if (backend.has_value() && backend->by_csi == by_csi &&
+        backend->uid == uid) {
+      return std::move(device);
+    }
+  }
+  return std::nullopt;
 }
 
 std::optional<int> ParseNbdDevice(std::string_view path) {

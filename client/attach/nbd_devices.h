@@ -40,6 +40,11 @@ std::vector<NbdDevice> AttachedNbdDevices(const std::string& sys);
 // The device with this index, if it is attached.
 std::optional<NbdDevice> FindNbdDevice(const std::string& sys, int index);
 
+// The first device that holds the volume with this uid and that ramvol-csi has
+// attached, or has not.
+std::optional<NbdDevice> FindNbdDeviceOf(const std::string& sys,
+                                         std::string_view uid, bool by_csi);
+
 // 3 for "/dev/nbd3". nullopt for any other path, such as a partition's.
 std::optional<int> ParseNbdDevice(std::string_view path);
 std::string NbdDevicePath(int index);

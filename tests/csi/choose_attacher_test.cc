@@ -154,6 +154,20 @@ class ChooseAttacherTest : public ::testing::Test {
   const Mounter mounter_{&commands_, ::testing::TempDir() + "/mountinfo"};
 };
 
+// The two devices would have caches of their own.
+TEST_F(ChooseAttacherTest, InNoWayAVolumeIsAttachedThatPeopleHave) {
+  AddNbdDevice("ramvol:disk:uid");
+  LoadDriver();
+  for (const AttachWay way : {AttachWay::kNbd, AttachWay::kFuse}) {
+    const ChosenAttacher chosen = Choose(way);
+    EXPECT_THAT(
+        chosen.attacher->Attach({.name = "disk", .uid = "uid"}, Later()),
+        StatusIs(absl::StatusCode::kFailedPrecondition,
+                 HasSubstr("run \"ramvol detach /dev/nbd0\"")));
+    EXPECT_THAT(chosen.attacher->List(), IsEmpty());
+  }
+}
+
 TEST_F(ChooseAttacherTest, ByItselfItTakesTheKernelsDriverWhereThatIs) {
   LoadDriver();
   const ChosenAttacher chosen = Choose(AttachWay::kAuto);

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -138,6 +139,26 @@ TEST_F(AttacherTest, TheDriverForPodsTakesItsOwnDevicesAlone) {
   }
   EXPECT_EQ(call().command, NBD_CMD_RECONFIGURE);
   EXPECT_EQ(call().Text(NBD_ATTR_BACKEND_IDENTIFIER), "ramvol-csi:disk:uid-1");
+}
+
+// A second cache over what they have, and theirs to detach.
+TEST_F(AttacherTest, DevicesForPodsAreNotForPeople) {
+  kernel_.AddDevice(0, "ramvol-csi:disk:uid-1", 1);
+  for (const std::optional<int> index : {std::optional<int>(), {0}, {4}}) {
+    request_.index = index;
+    EXPECT_THAT(Attach(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("for pods, as /dev/nbd0")));
+  }
+  // Of an earlier volume of the name.
+  uid_ = "uid-2";
+  request_.index = 0;
+  EXPECT_THAT(Attach(),
+              HasReason(absl::StatusCode::kFailedPrecondition, "DEVICE_BUSY"));
+  EXPECT_TRUE(kernel_.calls.empty());
+  request_.index.reset();
+  absl::StatusOr<int> index = Attach();
+  ASSERT_THAT(index, IsOk());
+  EXPECT_EQ(*index, 1);
 }
 
 TEST_F(AttacherTest, AttachesNothingAnewIfItMustBeAttached) {

@@ -177,6 +177,21 @@ TEST_F(AttachCommandsTest, DetachTakesVolumesAndDevices) {
   EXPECT_THAT(Err(1, {"detach", "/dev/nbd0"}), HasSubstr("(NOT_ATTACHED)"));
 }
 
+TEST_F(AttachCommandsTest, WhatPodsHaveIsDetachedByItsPathOnly) {
+  kernel_.AddDevice(0, "ramvol-csi:disk:uid-1", 1);
+  EXPECT_THAT(Err(1, {"detach", "disk"}),
+              AllOf(HasSubstr("for pods"), HasSubstr("(DEVICE_BUSY)")));
+  EXPECT_THAT(Err(1, {"attach", "disk"}), HasSubstr("(DEVICE_BUSY)"));
+  EXPECT_TRUE(kernel_.calls.empty());
+  kernel_.AddDevice(1, "ramvol:disk:uid-1", 1);
+  WriteFile(dev_ + "/nbd1", "");
+  EXPECT_EQ(Out({"detach", "disk"}), "");
+  EXPECT_TRUE(kernel_.Has(0));
+  EXPECT_FALSE(kernel_.Has(1));
+  EXPECT_EQ(Out({"detach", "/dev/nbd0"}), "");
+  EXPECT_FALSE(kernel_.Has(0));
+}
+
 TEST_F(AttachCommandsTest, WhatCannotBeFlushedIsDetachedByForceOnly) {
   Out({"attach", "disk", "/dev/nbd3"});
   // Its file is missing here.
