@@ -19,12 +19,11 @@ namespace ramvol::csi_driver {
 namespace {
 
 constexpr absl::Duration kTrimTimeout = absl::Minutes(1);
-// How often conditions are looked at: often enough to be told before a memory
-// limit is reached, mostly.
-constexpr absl::Duration kWatchInterval = absl::Seconds(10);
 // Of each file system, of which hardly one has errors.
 constexpr absl::Duration kCheckTimeout = absl::Seconds(2);
-constexpr absl::Duration kCleanUpTimeout = absl::Minutes(1);
+// What hangs for longer is taken away later, beside calls, and must not keep
+// the driver from serving.
+constexpr absl::Duration kCleanUpTimeout = absl::Seconds(20);
 
 }  // namespace
 
@@ -47,7 +46,7 @@ Driver::Driver(const DriverOptions& options)
       mounter_(&commands_),
       file_systems_(&commands_),
       attaching_(ChooseAttacher(volumes_.client(), options.attach, &commands_,
-                                &mounter_)),
+                                &mounter_, options.node)),
       node_volumes_(&volumes_, attaching_.attacher.get(), &mounter_,
                     &file_systems_),
       leftovers_(&volumes_, attaching_.attacher.get(), &mounter_, &locks_),
@@ -88,10 +87,12 @@ absl::Status Driver::StartMetrics() {
 void Driver::StartTickers() {
   if (options_.trim_interval > absl::ZeroDuration()) {
     trimmer_ = std::make_unique<Ticker>(options_.trim_interval, [this] {
+      // Else fstrim waits in the kernel, beyond its deadline.
+      if (!watch_.summary().reached) return;
       node_volumes_.TrimAll(absl::Now() + kTrimTimeout);
     });
   }
-  watcher_ = std::make_unique<Ticker>(kWatchInterval, [this] {
+  watcher_ = std::make_unique<Ticker>(options_.watch_interval, [this] {
     watch_.Look();
     if (absl::Now() >= leftovers_.next_try() && watch_.summary().reached) {
       CleanUp();

@@ -47,6 +47,10 @@ struct DriverOptions {
   // Is told each thing that an earlier driver left and this one took away, or
   // could not yet; also later, by another thread.
   std::function<void(const std::string&)> cleaned_up;
+  // How often conditions are looked at: often enough to be told before a memory
+  // limit is reached, mostly.
+  absl::Duration watch_interval = absl::Seconds(10);
+  AttachNode node = {};
 };
 
 // Serves from Start to its end, and then leaves volumes attached and mounted.
@@ -65,7 +69,8 @@ class Driver {
   std::string description() const;
 
   // Ends calls that last longer than `drain_timeout`. Returns when all have
-  // ended. Call it at most once.
+  // ended. Call it at most once. What the driver does by itself ends with the
+  // Driver, whose end may wait for that for minutes.
   void Shutdown(absl::Duration drain_timeout);
 
  private:

@@ -246,12 +246,16 @@ int Run(Program& program, bool was_init) {
   options->cleaned_up = [&program](const std::string& what) {
     program.Log("cleaned up: " + what);
   };
-  const auto driver = Driver::Start(*options);
+  auto driver = Driver::Start(*options);
   if (!driver.ok()) return program.Fail(driver.status());
   program.PrintReady((*driver)->description());
   program.WaitForStopSignal();
   const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
-  program.Stop(drain_timeout, [&] { (*driver)->Shutdown(drain_timeout); });
+  program.Stop(drain_timeout, [&] {
+    (*driver)->Shutdown(drain_timeout);
+    // A trim under way, or a clean-up, must not hold up the process's end.
+    driver->reset();
+  });
   return EXIT_SUCCESS;
 }
 

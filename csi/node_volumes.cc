@@ -513,6 +513,7 @@ absl::Status NodeVolumes::Flush(const std::string& handle,
 void NodeVolumes::TrimAll(absl::Time deadline) const {
   const std::vector<csi_driver::Mount> mounts = mounter_->List();
   for (const AttachedDevice& attached : attacher_->List()) {
+    if (absl::Now() >= deadline) return;
     if (!attached.alive) continue;
     const auto mount = std::find_if(
         mounts.begin(), mounts.end(), [&attached](const auto& each) {
