@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "client/client.h"
 #include "csi/file_system.h"
 #include "csi/volume_handle.h"
 #include "csi/volumes.h"
@@ -67,8 +68,12 @@ absl::StatusOr<FileSystem> Formatter::Prepare(const v1::Volume& volume,
 }
 
 absl::Status Formatter::HandOver(const v1::Volume& volume) const {
-  if (LabelOf(volume, label::kFormatting).empty()) return absl::OkStatus();
-  return volumes_->Relabel(volume, {{label::kFormatting, ""}}).status();
+  // Of a copy under another name, `volume` has none of the labels; under the
+  // original's it would count again.
+  const auto whole = volumes_->client().GetVolume(volume.name());
+  if (!whole.ok()) return whole.status();
+  if (LabelOf(*whole, label::kFormatting).empty()) return absl::OkStatus();
+  return volumes_->Relabel(*whole, {{label::kFormatting, ""}}).status();
 }
 
 absl::StatusOr<FileSystem> Formatter::Look(const v1::Volume& volume,

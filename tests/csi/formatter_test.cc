@@ -75,8 +75,8 @@ class FormatterTest : public ::testing::Test {
     if (!volume.ok()) return volume.status();
     return formatter_.Prepare(*volume, device_, wanted, Later());
   }
-  absl::Status HandOver() {
-    const auto volume = world_.volumes().Find("v");
+  absl::Status HandOver(const std::string& handle = "v") {
+    const auto volume = world_.volumes().Find(handle);
     return volume.ok() ? formatter_.HandOver(*volume) : volume.status();
   }
   // The UUID of the btrfs in it.
@@ -94,6 +94,12 @@ class FormatterTest : public ::testing::Test {
     request.set_size_bytes(kMib);
     request.set_source(source);
     ASSERT_THAT(world_.client().CreateVolume(request), IsOk());
+  }
+  absl::Status Rename(const std::string& name, const std::string& new_name) {
+    v1::RenameVolumeRequest request;
+    request.set_name(name);
+    request.set_new_name(new_name);
+    return world_.client().RenameVolume(request).status();
   }
   // "FORMATTING/FORMATTED".
   std::string Labels(const std::string& handle = "v") {
@@ -281,6 +287,21 @@ TEST_F(FormatterTest, WhatIsHandedOverIsNoHalfMadeFileSystem) {
   EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
                                   HasSubstr("holds unknown data")));
   EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
+// Saved while mkfs was under way, restored under another name, given to a pod,
+// and given the original's name.
+TEST_F(FormatterTest, WhatIsHandedOverUnderAnotherNameStaysSo) {
+  BeginFormatting();
+  ASSERT_THAT(Rename("v", "copy"), IsOk());
+  ASSERT_THAT(HandOver("copy"), IsOk());
+  ASSERT_THAT(Rename("copy", "v"), IsOk());
+  EXPECT_EQ(Labels(), "/");
+  EXPECT_THAT(Prepare(), StatusIs(StatusCode::kFailedPrecondition,
+                                  HasSubstr("holds unknown data")));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  // And it is the driver's again.
+  EXPECT_THAT(world_.volumes().Delete("v", Later()), IsOk());
 }
 
 TEST_F(FormatterTest, ACopyGetsAUuidOfItsOwnOnce) {
