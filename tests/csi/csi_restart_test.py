@@ -7,7 +7,9 @@ driver that starts before ramvold cleans up later.
 Arguments: the paths of csi.proto, ramvold, ramvol and ramvol-csi. CSI_SEED=N repeats a
 run, CSI_ROUNDS=N makes it longer."""
 
+import concurrent.futures
 import contextlib
+import copy
 import errno
 import mmap
 import os
@@ -29,6 +31,8 @@ ROUNDS = int(os.environ.get("CSI_ROUNDS", "4"))
 RNG = random.Random(SEED)
 # What the second driver gives requests.
 SHORT_TIMEOUT = 3
+# What it says to whoever writes to one that the kernel has stopped.
+STOPPED = {"ext4": errno.EROFS, "xfs": errno.EIO, "btrfs": errno.EROFS}
 
 
 def direct_page(content):
@@ -229,20 +233,44 @@ def fail_when_it_stays_away(node, client, pod):
     device.close()
 
 
-def stop_its_file_system(node, client, pod, other):
-    """The kernel stops it, however alive its device is again. All pods of it have to go,
-    one that waits to start as well; then it is whole."""
-    device = Device(csi_node.device_at(pod.target), os.O_RDONLY)
-    with open(f"{pod.target}/file", "wb", buffering=0) as file:
-        file.write(b"before")
-        os.fsync(file.fileno())
+def stop_their_file_systems(node, client):
+    """The kernel stops them, however alive their devices are again. All pods of one have
+    to go, one that waits to start as well; then it is whole."""
+    pods = {}
+    for fs_type in STOPPED:
+        client.CreateVolume(
+            name=f"stops-{fs_type}",
+            capacity_range={"required_bytes": 400 * MIB},
+            volume_capabilities=[client.capability(fs_type=fs_type)],
+        )
+        pod = csi_client.Pod(node, client, f"stops-{fs_type}", fs_type=fs_type).start()
+        with open(f"{pod.target}/file", "wb", buffering=0) as file:
+            file.write(b"before")
+            os.fsync(file.fileno())
+        pods[fs_type] = pod
+    devices = [
+        Device(csi_node.device_at(pod.target), os.O_RDONLY) for pod in pods.values()
+    ]
     node.server.stop()
-    csi_node.wait_until("its stop", lambda: make_folder(pod) == errno.EROFS)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        list(threads.map(await_stop, pods.values(), pods))
     node.start_server()
-    csi_node.wait_until("the device's return", lambda: has_returned(device))
-    device.close()
-    assert make_folder(pod) == errno.EROFS
+    for device in devices:
+        csi_node.wait_until("the device's return", lambda it=device: has_returned(it))
+        device.close()
+    for fs_type, pod in pods.items():
+        assert has_stopped(pod, fs_type)
+        starts_anew_without_pods(client, pod)
+
+
+def await_stop(pod, fs_type):
+    csi_node.wait_until(f"the stop of {fs_type}", lambda: has_stopped(pod, fs_type))
+
+
+def starts_anew_without_pods(client, pod):
     says_that_it_is_dead(client, pod, "file system has stopped")
+    other = copy.copy(pod)
+    other.target += "-of-another-pod"
     try:
         other.publish()
         raise AssertionError("another pod got it")
@@ -258,7 +286,7 @@ def stop_its_file_system(node, client, pod, other):
     pod.start()
     with open(f"{pod.target}/file", "rb") as file:
         assert file.read() == b"before"
-    assert make_folder(pod) == 0
+    make_folder(pod)
     stats = client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
     assert not stats.volume_condition.abnormal, stats
     pod.end()
@@ -266,17 +294,24 @@ def stop_its_file_system(node, client, pod, other):
 
 
 def make_folder(pod):
-    """An errno, or 0. The journal has to be written for it."""
+    """The journal has to be written for it."""
+    os.mkdir(f"{pod.target}/{time.monotonic_ns()}")
+    folder = os.open(pod.target, os.O_RDONLY)
     try:
-        os.mkdir(f"{pod.target}/{time.monotonic_ns()}")
-        folder = os.open(pod.target, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def has_stopped(pod, fs_type):
+    """What fails without a look at the device fails for good."""
+    with contextlib.suppress(OSError):
+        make_folder(pod)
+    try:
+        os.removexattr(pod.target, "trusted.none")
     except OSError as error:
-        return error.errno
-    return 0
+        return error.errno == STOPPED[fs_type]
+    return False
 
 
 def has_returned(device):
@@ -362,15 +397,7 @@ def main():
         )
         pod = csi_client.Pod(node, client, "ends", block=True).start()
         fail_when_it_stays_away(node, client, pod)
-        client.CreateVolume(
-            name="stops",
-            capacity_range={"required_bytes": 64 * MIB},
-            volume_capabilities=[client.capability()],
-        )
-        files = csi_client.Pod(node, client, "stops").start()
-        other = csi_client.Pod(node, client, "stops")
-        other.target += "-of-another-pod"
-        stop_its_file_system(node, client, files, other)
+        stop_their_file_systems(node, client)
         fail_when_the_volume_is_gone(node, client, pod)
         csi_node.wait_until("nothing is left", lambda: not node.left())
         client.close()
