@@ -397,6 +397,31 @@ class CsiNodeTest(unittest.TestCase):
         self.client.DeleteVolume(volume_id=volume.volume_id)
         self.assert_clean()
 
+    def test_files_that_are_removed_take_no_memory(self):
+        for fs_type in ("ext4", "xfs", "btrfs"):
+            with self.each(fs_type):
+                volume = self.create(f"removed-{fs_type}")
+                pod = csi_client.Pod(
+                    self.node, self.client, volume.volume_id, fs_type=fs_type
+                ).start()
+                path = f"{pod.target}/file"
+                with open(path, "wb") as file:
+                    file.write(os.urandom(16 * MIB))
+                    os.fsync(file.fileno())
+                self.assertGreater(self.memory(volume.volume_id), 16 * MIB)
+                os.remove(path)
+                for command in ["sync", "-f"], ["fstrim"]:
+                    subprocess.run(
+                        [*command, pod.target], check=True, env=self.node.environment
+                    )
+                csi_node.wait_until(
+                    f"memory of {fs_type}",
+                    lambda it=volume.volume_id: self.memory(it) < 4 * MIB,
+                )
+                pod.end()
+                self.client.DeleteVolume(volume_id=volume.volume_id)
+                self.assert_clean()
+
     def test_the_node_alone_lets_a_volume_grow(self):
         volume = self.create("growing-node")
         pod = csi_client.Pod(
