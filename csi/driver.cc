@@ -49,6 +49,7 @@ Driver::Driver(const DriverOptions& options)
                                 &mounter_, options.node)),
       node_volumes_(&volumes_, attaching_.attacher.get(), &mounter_,
                     &file_systems_),
+      write_back_(&volumes_, attaching_.attacher.get(), &mounter_),
       leftovers_(&volumes_, attaching_.attacher.get(), &mounter_, &locks_),
       identity_(&calls_),
       controller_(&volumes_, &locks_, &calls_,
@@ -67,7 +68,7 @@ Driver::Driver(const DriverOptions& options)
 
 ControllerService::Flush Driver::Flush() {
   return [this](const std::string& handle, absl::Time deadline) {
-    return node_volumes_.Flush(handle, deadline);
+    return write_back_.Flush(handle, deadline);
   };
 }
 

@@ -31,6 +31,7 @@
 #include "csi/volume_locks.h"
 #include "csi/volume_watch.h"
 #include "csi/volumes.h"
+#include "csi/write_back.h"
 #include "grpcpp/server.h"
 
 namespace ramvol::csi_driver {
@@ -88,6 +89,7 @@ class Driver {
   const FileSystems file_systems_;
   const ChosenAttacher attaching_;
   NodeVolumes node_volumes_;
+  const WriteBack write_back_;
 
   Calls calls_;
   VolumeLocks locks_;

@@ -1,9 +1,7 @@
 #include "csi/node_volumes.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -25,54 +23,19 @@
 #include "csi/device_attacher.h"
 #include "csi/file_system.h"
 #include "csi/formatter.h"
+#include "csi/mount_target.h"
 #include "csi/mounter.h"
 #include "csi/parameters.h"
 #include "csi/stopped_file_system.h"
 #include "csi/volume_handle.h"
 #include "csi/volumes.h"
-#include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::csi_driver {
 namespace {
 
-constexpr mode_t kFolderMode = 0750;
-// Whoever calls is to hear why a call has failed.
-constexpr absl::Duration kTimeToAnswer = absl::Milliseconds(500);
-
 absl::Status PathError(const std::string& path, int error) {
   return absl::InternalError(absl::StrCat(path, ": ", std::strerror(error)));
-}
-
-// A folder to mount a file system at, or a file for a device, and the folder
-// that it is in.
-absl::Status MakeTarget(const std::string& target, bool file) {
-  const size_t slash = target.rfind('/');
-  if (slash != std::string::npos && slash > 0) {
-    const std::string parent = target.substr(0, slash);
-    if (mkdir(parent.c_str(), kFolderMode) != 0 && errno != EEXIST) {
-      return PathError(parent, errno);
-    }
-  }
-  if (!file) {
-    if (mkdir(target.c_str(), kFolderMode) == 0 || errno == EEXIST) {
-      return absl::OkStatus();
-    }
-    return PathError(target, errno);
-  }
-  const int fd = open(target.c_str(), O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
-  if (fd < 0) return PathError(target, errno);
-  close(fd);
-  return absl::OkStatus();
-}
-
-// An empty folder or a file.
-absl::Status RemoveTarget(const std::string& target) {
-  if (rmdir(target.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
-  if (errno == ENOTDIR && (unlink(target.c_str()) == 0 || errno == ENOENT)) {
-    return absl::OkStatus();
-  }
-  return PathError(target, errno);
 }
 
 Usage MakeUsage(uint64_t unit, uint64_t total, uint64_t free,
@@ -150,7 +113,7 @@ absl::StatusOr<bool> NodeVolumes::IsStopped(const csi_driver::Mount& mount,
   if (mount.stopped || mount.read_only) return mount.stopped;
   const absl::Status writes = checks_.Run(
       mount.source, [path = mount.target] { return CheckWrites(path); },
-      deadline - kTimeToAnswer);
+      deadline);
   if (absl::IsDataLoss(writes)) return true;
   if (!writes.ok()) return writes;
   return false;
@@ -244,7 +207,7 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
   const auto prepared = formatter_.Prepare(
       volume, device, {.type = access.fs_type, .make = writable}, deadline);
   if (!prepared.ok()) return prepared.status();
-  const absl::Status made = MakeTarget(target, /*file=*/false);
+  const absl::Status made = MakeTarget(target, TargetKind::kFolder);
   if (!made.ok()) return made;
   std::vector<std::string> options = MountOptionsFor(prepared->type);
   options.insert(options.end(), access.mount_options.begin(),
@@ -359,7 +322,8 @@ absl::Status NodeVolumes::Publish(const std::string& handle,
     const absl::Status alone = CheckExclusive(*device, staging, target);
     if (!alone.ok()) return alone;
   }
-  const absl::Status made = MakeTarget(target, access.block);
+  const absl::Status made = MakeTarget(
+      target, access.block ? TargetKind::kFile : TargetKind::kFolder);
   if (!made.ok()) return made;
   return mounter_->Bind(access.block ? *device : staging, target, read_only,
                         deadline);
@@ -394,7 +358,7 @@ absl::Status NodeVolumes::Unpublish(const std::string& handle,
   const auto volume = volumes_->Find(handle);
   if (!volume.ok()) {
     // Only of an inline volume something is left to be done: no Unstage comes.
-    if (handle.rfind("csi-", 0) != 0) return absl::OkStatus();
+    if (!MayBeInline(handle)) return absl::OkStatus();
     if (!absl::IsNotFound(volume.status())) return volume.status();
     // It is lost; its device is not.
     const std::string name = NameOfHandle(handle);
@@ -473,41 +437,6 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   stats.bytes = MakeUsage(fs.f_frsize, fs.f_blocks, fs.f_bfree, fs.f_bavail);
   stats.inodes = MakeUsage(1, fs.f_files, fs.f_ffree, fs.f_favail);
   return stats;
-}
-
-absl::Status NodeVolumes::Flush(const std::string& handle,
-                                absl::Time deadline) const {
-  const auto attached = attacher_->Find(NameOfHandle(handle));
-  if (!attached.has_value() || attached->device.empty()) {
-    return absl::OkStatus();
-  }
-  // What a dead device has not written is lost; the volume is as after a crash.
-  if (!attached->alive) return absl::OkStatus();
-  std::string path = attached->device;
-  for (const csi_driver::Mount& mount : mounter_->List()) {
-    if (mount.source != attached->device) continue;
-    path = mount.target;
-    break;
-  }
-  // Writing waits for ramvold, for longer than any call, so ask it first.
-  absl::Status done = volumes_->client().GetServerInfo().status();
-  if (done.ok()) {
-    const bool is_device = path == attached->device;
-    // A copy, for what goes on beyond this call.
-    const auto is_it = [mounter = *mounter_, path, is_device,
-                        device = attached->device] {
-      const auto mount = mounter.Find(path);
-      return is_device || (mount.has_value() && mount->source == device);
-    };
-    done = write_back_.Run(
-        handle,
-        [path, is_device, is_it] { return Sync(path, is_device, is_it); },
-        deadline - kTimeToAnswer);
-  }
-  if (done.ok()) return done;
-  return {done.code(), absl::StrCat("the caches of volume \"", handle,
-                                    "\" could not be written back: ",
-                                    std::string(done.message()))};
 }
 
 void NodeVolumes::TrimAll(absl::Time deadline) const {

@@ -18,9 +18,9 @@
 #include "csi/file_system.h"
 #include "csi/formatter.h"
 #include "csi/mounter.h"
+#include "csi/outlasting_work.h"
 #include "csi/parameters.h"
 #include "csi/volumes.h"
-#include "csi/write_back.h"
 #include "ramvol/v1/volume_service.pb.h"
 
 namespace ramvol::csi_driver {
@@ -119,13 +119,6 @@ class NodeVolumes {
   // far as it shows that, or tells it in time.
   bool HasStopped(const AttachedDevice& attached, absl::Time deadline) const;
 
-  // Writes what a mounted file system or the device of the volume has in its
-  // caches to ramvold; nothing if it is not attached, or its device is dead.
-  //
-  // UNAVAILABLE: ramvold is away, or it takes too long. ABORTED: the volume is
-  // still being written back for an earlier call. INTERNAL: some of it could
-  // not be written.
-  absl::Status Flush(const std::string& handle, absl::Time deadline) const;
   // Trims all mounted file systems.
   void TrimAll(absl::Time deadline) const;
 
@@ -181,9 +174,8 @@ class NodeVolumes {
   const Formatter formatter_;
   std::atomic<uint64_t> recreated_ = 0;
   DurationHistogram attach_times_;
-  const WriteBack write_back_;
-  // Of whether file systems write, which must not keep a flush from beginning.
-  const WriteBack checks_;
+  // Of whether file systems write.
+  const OutlastingWork checks_;
 };
 
 }  // namespace ramvol::csi_driver

@@ -41,6 +41,11 @@ std::string NameOfHandle(std::string_view handle) {
                       HexOf(DigestOf(handle)).substr(0, kDigestDigits));
 }
 
+bool MayBeInline(std::string_view handle) {
+  constexpr std::string_view kPrefix = "csi-";
+  return handle.substr(0, kPrefix.size()) == kPrefix;
+}
+
 std::string HandleOfMember(std::string_view group, std::string_view volume) {
   // The length tells where the one ends and the other begins.
   const std::string both =

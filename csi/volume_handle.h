@@ -47,6 +47,9 @@ inline constexpr char kRecreated[] = "csi-recreated";
 // hexadecimal digits that stand for it.
 std::string NameOfHandle(std::string_view handle);
 
+// Whether the handle may be of an inline volume, as Kubernetes forms those.
+bool MayBeInline(std::string_view handle);
+
 // The handle, and name, of the snapshot of a volume in a group of snapshots.
 std::string HandleOfMember(std::string_view group, std::string_view volume);
 

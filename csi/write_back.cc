@@ -6,16 +6,16 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
-#include <future>
 #include <string>
-#include <thread>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/file_descriptor.h"
-#include "csi/volume_locks.h"
+#include "csi/device_attacher.h"
+#include "csi/mounter.h"
+#include "csi/volume_handle.h"
+#include "csi/volumes.h"
 
 namespace ramvol::csi_driver {
 
@@ -34,26 +34,39 @@ absl::Status Sync(const std::string& path, bool is_device,
   return absl::InternalError(absl::StrCat(path, ": ", std::strerror(errno)));
 }
 
-absl::Status WriteBack::Run(const std::string& volume, Work work,
-                            absl::Time deadline) const {
-  auto held = under_way_->Take(volume);
-  if (!held.ok()) return held.status();
-  std::promise<absl::Status> promise;
-  std::future<absl::Status> result = promise.get_future();
-  std::thread([locks = under_way_, held = *std::move(held),
-               work = std::move(work), promise = std::move(promise)]() mutable {
-    absl::Status status;
-    {
-      const VolumeLocks::Held until_done = std::move(held);
-      status = work();
-    }
-    promise.set_value(std::move(status));
-  }).detach();
-  if (result.wait_until(absl::ToChronoTime(deadline)) ==
-      std::future_status::ready) {
-    return result.get();
+absl::Status WriteBack::Flush(const std::string& handle,
+                              absl::Time deadline) const {
+  const auto attached = attacher_->Find(NameOfHandle(handle));
+  if (!attached.has_value() || attached->device.empty()) {
+    return absl::OkStatus();
   }
-  return absl::UnavailableError("that takes longer than the call; try again");
+  // What a dead device has not written is lost; the volume is as after a crash.
+  if (!attached->alive) return absl::OkStatus();
+  std::string path = attached->device;
+  for (const Mount& mount : mounter_->List()) {
+    if (mount.source != attached->device) continue;
+    path = mount.target;
+    break;
+  }
+  // Writing waits for ramvold, for longer than any call, so ask it first.
+  absl::Status done = volumes_->client().GetServerInfo().status();
+  if (done.ok()) {
+    const bool is_device = path == attached->device;
+    // A copy, for what goes on beyond this call.
+    const auto is_it = [mounter = *mounter_, path, is_device,
+                        device = attached->device] {
+      const auto mount = mounter.Find(path);
+      return is_device || (mount.has_value() && mount->source == device);
+    };
+    done = flushes_.Run(
+        handle,
+        [path, is_device, is_it] { return Sync(path, is_device, is_it); },
+        deadline);
+  }
+  if (done.ok()) return done;
+  return {done.code(), absl::StrCat("the caches of volume \"", handle,
+                                    "\" could not be written back: ",
+                                    std::string(done.message()))};
 }
 
 }  // namespace ramvol::csi_driver

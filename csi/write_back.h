@@ -1,15 +1,16 @@
-// Writes the caches of volumes back, and does what else may wait for ramvold in
-// the kernel, without waiting for ever.
+// Writes the caches of volumes back.
 #ifndef RAMVOL_CSI_WRITE_BACK_H_
 #define RAMVOL_CSI_WRITE_BACK_H_
 
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "csi/volume_locks.h"
+#include "csi/device_attacher.h"
+#include "csi/mounter.h"
+#include "csi/outlasting_work.h"
+#include "csi/volumes.h"
 
 namespace ramvol::csi_driver {
 
@@ -23,20 +24,26 @@ namespace ramvol::csi_driver {
 absl::Status Sync(const std::string& path, bool is_device,
                   const std::function<bool()>& is_it);
 
-// Thread-safe.
+// Borrows all that it is given. Thread-safe.
 class WriteBack {
  public:
-  using Work = std::function<absl::Status()>;
+  WriteBack(const Volumes* volumes, const DeviceAttacher* attacher,
+            const Mounter* mounter)
+      : volumes_(volumes), attacher_(attacher), mounter_(mounter) {}
 
-  // Returns what `work` does, or at `deadline` UNAVAILABLE. Then `work` goes
-  // on, on a thread of its own, and until it has ended the volume gets ABORTED.
-  absl::Status Run(const std::string& volume, Work work,
-                   absl::Time deadline) const;
+  // Writes what a mounted file system or the device of the volume has in its
+  // caches to ramvold; nothing if it is not attached, or its device is dead.
+  //
+  // UNAVAILABLE: ramvold is away, or it takes too long. ABORTED: the volume is
+  // still being written back for an earlier call. INTERNAL: some of it could
+  // not be written.
+  absl::Status Flush(const std::string& handle, absl::Time deadline) const;
 
  private:
-  // Shared with work that goes on.
-  const std::shared_ptr<VolumeLocks> under_way_ =
-      std::make_shared<VolumeLocks>();
+  const Volumes* const volumes_;
+  const DeviceAttacher* const attacher_;
+  const Mounter* const mounter_;
+  const OutlastingWork flushes_;
 };
 
 }  // namespace ramvol::csi_driver

@@ -25,6 +25,7 @@
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
 #include "csi/volumes.h"
+#include "csi/write_back.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "ramvol/v1/volume_service.pb.h"
@@ -125,6 +126,7 @@ class NodeVolumesTest : public ::testing::Test {
   const FileSystems file_systems_{&commands_};
   FakeAttacher attacher_{folder_};
   NodeVolumes node_{&world_.volumes(), &attacher_, &mounter_, &file_systems_};
+  const WriteBack write_back_{&world_.volumes(), &attacher_, &mounter_};
   Leftovers leftovers_{&world_.volumes(), &attacher_, &mounter_,
                        &world_.locks()};
 };
@@ -616,15 +618,15 @@ TEST_F(NodeVolumesTest, TimesOnlyWhatIsAttachedAnew) {
 }
 
 TEST_F(NodeVolumesTest, AFlushSaysWhatCouldNotBeWrittenBack) {
-  EXPECT_THAT(node_.Flush("v", Later()), IsOk());  // It is not attached.
+  EXPECT_THAT(write_back_.Flush("v", Later()), IsOk());  // It is not attached.
   attacher_.BeginToAttach({.name = "v", .uid = "u"}, /*alive=*/true);
-  EXPECT_THAT(node_.Flush("v", Later()), IsOk());
+  EXPECT_THAT(write_back_.Flush("v", Later()), IsOk());
   ASSERT_THAT(Stage(Block()), IsOk());
-  EXPECT_THAT(node_.Flush("v", Later()), IsOk());
+  EXPECT_THAT(write_back_.Flush("v", Later()), IsOk());
   ASSERT_THAT(Stage(), IsOk());
-  EXPECT_THAT(node_.Flush("v", Later()), IsOk());
+  EXPECT_THAT(write_back_.Flush("v", Later()), IsOk());
   ASSERT_EQ(rmdir(staging_.c_str()), 0);
-  EXPECT_THAT(node_.Flush("v", Later()),
+  EXPECT_THAT(write_back_.Flush("v", Later()),
               StatusIs(StatusCode::kInternal,
                        AllOf(HasSubstr("\"v\""), HasSubstr(staging_))));
 }
@@ -679,13 +681,13 @@ TEST_F(NodeVolumesTest, NothingIsFlushedWhileRamvoldIsAway) {
   ON_CALL(*away, GetServerInfo)
       .WillByDefault(Return(absl::UnavailableError("no ramvold")));
   const Volumes volumes(Client(away), {.node_id = "node-1"});
-  const NodeVolumes node(&volumes, &attacher_, &mounter_, &file_systems_);
-  EXPECT_THAT(node.Flush("v", Later()),
+  const WriteBack write_back(&volumes, &attacher_, &mounter_);
+  EXPECT_THAT(write_back.Flush("v", Later()),
               StatusIs(StatusCode::kUnavailable,
                        AllOf(HasSubstr("\"v\""), HasSubstr("no ramvold"))));
   // Nothing is left to be written to a dead device.
   attacher_.Kill("v");
-  EXPECT_THAT(node.Flush("v", Later()), IsOk());
+  EXPECT_THAT(write_back.Flush("v", Later()), IsOk());
 }
 
 }  // namespace
