@@ -21,6 +21,7 @@
 #include "base/log_line.h"
 #include "csi/condition.h"
 #include "csi/device_attacher.h"
+#include "csi/device_size.h"
 #include "csi/file_system.h"
 #include "csi/formatter.h"
 #include "csi/mount_target.h"
@@ -216,7 +217,7 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
   const absl::Status mounted =
       mounter_->MountDevice(device, target, prepared->type, options, deadline);
   if (!mounted.ok()) return mounted;
-  if (!writable || prepared->size_bytes >= file_systems_->DeviceBytes(device)) {
+  if (!writable || prepared->size_bytes >= SizeOfDevice(device)) {
     return absl::OkStatus();
   }
   if (file_systems_->Grow(prepared->type, device, target, deadline).ok()) {
@@ -236,7 +237,7 @@ absl::Status NodeVolumes::FillDevice(const csi_driver::Mount& mount,
                                      absl::Time deadline) const {
   const auto found = file_systems_->Probe(mount.source);
   if (!found.ok()) return found.status();
-  if (found->size_bytes >= file_systems_->DeviceBytes(mount.source)) {
+  if (found->size_bytes >= SizeOfDevice(mount.source)) {
     return absl::OkStatus();
   }
   return file_systems_->Grow(mount.fs_type, mount.source, mount.target,
@@ -394,7 +395,7 @@ absl::StatusOr<uint64_t> NodeVolumes::Expand(const std::string& handle,
   const auto volume = volumes_->Expand(handle, size);
   if (!volume.ok()) return volume.status();
   const auto bytes = static_cast<uint64_t>(volume->size_bytes());
-  if (file_systems_->DeviceBytes(attached->device) < bytes) {
+  if (SizeOfDevice(attached->device) < bytes) {
     const absl::Status grown = attacher_->Grow(*attached, bytes);
     if (!grown.ok()) return grown;
   }
@@ -413,7 +414,7 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   const auto volume = volumes_->Find(handle);
   const bool lost = absl::IsNotFound(volume.status());
   NodeStats stats;
-  stats.bytes.total = file_systems_->DeviceBytes(attached->device);
+  stats.bytes.total = SizeOfDevice(attached->device);
   if (lost || !attached->alive ||
       (volume.ok() && attached->uid != volume->uid())) {
     stats.condition = DeadDevice();
