@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -181,8 +182,11 @@ absl::StatusOr<std::string> NodeVolumes::EnsureStaged(
               ? FillDevice(*mount, deadline)
               : absl::OkStatus();
       if (filled.ok()) return mount->source;
-      // Its pod may have it.
-      if (!LabelOf(volume, label::kEphemeral).empty()) return filled;
+      // Its pod may have it, or nothing gets through to it.
+      if (!LabelOf(volume, label::kEphemeral).empty() ||
+          absl::IsUnavailable(filled) || absl::IsAborted(filled)) {
+        return filled;
+      }
       const absl::Status unmounted = mounter_->Unmount(staging, deadline);
       if (!unmounted.ok()) return unmounted;
     }
@@ -235,9 +239,18 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
 
 absl::Status NodeVolumes::FillDevice(const csi_driver::Mount& mount,
                                      absl::Time deadline) const {
-  const auto found = file_systems_->Probe(mount.source);
-  if (!found.ok()) return found.status();
-  if (found->size_bytes >= SizeOfDevice(mount.source)) {
+  // It reads the device, of which the cache need not have anything.
+  const auto bytes = std::make_shared<uint64_t>(0);
+  const absl::Status read = checks_.Run(
+      mount.source,
+      [bytes, file_systems = *file_systems_, device = mount.source] {
+        const auto found = file_systems.Probe(device);
+        if (found.ok()) *bytes = found->size_bytes;
+        return found.status();
+      },
+      deadline);
+  if (!read.ok()) return read;
+  if (*bytes >= SizeOfDevice(mount.source)) {
     return absl::OkStatus();
   }
   return file_systems_->Grow(mount.fs_type, mount.source, mount.target,
@@ -311,7 +324,8 @@ absl::Status NodeVolumes::Publish(const std::string& handle,
     if (present->Holds(*device) && present->read_only == read_only) {
       return absl::OkStatus();
     }
-    // As a call leaves it that was interrupted in the middle of Bind.
+    // As a call leaves it that was interrupted in the middle of Bind, from
+    // which a pod that may write cannot be told.
     if (present->Holds(*device) && read_only) {
       return mounter_->MakeReadOnly(target, deadline);
     }

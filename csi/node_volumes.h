@@ -75,7 +75,7 @@ class NodeVolumes {
   // NOT_FOUND: there is no such volume. ALREADY_EXISTS: something else is
   // mounted there. FAILED_PRECONDITION: the volume holds another file system,
   // or none that is known, or it has stopped, or its device is dead, and pods
-  // have it.
+  // have it. UNAVAILABLE, ABORTED: a mounted one does not answer in time.
   absl::Status Stage(const std::string& handle, const std::string& staging,
                      const Access& access, absl::Time deadline);
   // Unmounts and detaches; nothing to do is OK, also without ramvold.
@@ -87,7 +87,8 @@ class NodeVolumes {
   // its device was lost meanwhile.
   //
   // The errors of Stage. ALREADY_EXISTS: something else is there, or it is
-  // there to be read only and is wanted to be written.
+  // there to be read only and is wanted to be written. The other way round, it
+  // becomes read-only.
   // FAILED_PRECONDITION: another pod has it.
   absl::Status Publish(const std::string& handle, const std::string& staging,
                        const std::string& target, const Access& access,
@@ -154,7 +155,8 @@ class NodeVolumes {
                                            const std::string& staging,
                                            const Access& access,
                                            absl::Time deadline);
-  // Lets the mounted file system grow to its device's size.
+  // Lets the mounted file system grow to its device's size. UNAVAILABLE,
+  // ABORTED: that cannot be told in time.
   absl::Status FillDevice(const csi_driver::Mount& mount,
                           absl::Time deadline) const;
   // Whether pods may have what is mounted at `staging`, which is the target of
@@ -174,7 +176,7 @@ class NodeVolumes {
   const Formatter formatter_;
   std::atomic<uint64_t> recreated_ = 0;
   DurationHistogram attach_times_;
-  // Of whether file systems write.
+  // What mounted file systems are asked for.
   const OutlastingWork checks_;
 };
 

@@ -16,9 +16,9 @@ constexpr absl::Duration kTimeToAnswer = absl::Milliseconds(500);
 
 }  // namespace
 
-absl::Status OutlastingWork::Run(const std::string& volume, Work work,
+absl::Status OutlastingWork::Run(const std::string& what, Work work,
                                  absl::Time deadline) const {
-  auto held = under_way_->Take(volume);
+  auto held = under_way_->TakeNamed(what);
   if (!held.ok()) return held.status();
   std::promise<absl::Status> promise;
   std::future<absl::Status> result = promise.get_future();

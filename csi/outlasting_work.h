@@ -13,16 +13,16 @@
 namespace ramvol::csi_driver {
 
 // For what may wait for ramvold in the kernel, which nothing ends: one piece of
-// work at a time for each volume. Thread-safe.
+// work at a time for each `what`, a volume or its device. Thread-safe.
 class OutlastingWork {
  public:
   using Work = std::function<absl::Status()>;
 
   // Returns what `work` does, or UNAVAILABLE half a second before `deadline`,
   // so that whoever calls hears why. Then `work` goes on, on a thread of its
-  // own, perhaps beyond the life of this; until it has ended the volume gets
+  // own, perhaps beyond the life of this; until it has ended, `what` gets
   // ABORTED.
-  absl::Status Run(const std::string& volume, Work work,
+  absl::Status Run(const std::string& what, Work work,
                    absl::Time deadline) const;
 
  private:

@@ -1,10 +1,13 @@
 #include "csi/node_volumes.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -25,6 +28,7 @@
 #include "csi/parameters.h"
 #include "csi/volume_handle.h"
 #include "csi/volumes.h"
+#include "csi/wait_until.h"
 #include "csi/write_back.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -593,6 +597,32 @@ TEST_F(NodeVolumesTest, AMountThatDoesNotFillItsDeviceGrows) {
                           HasSubstr("e2fsck -f"), is_growth));
   commands_.Fail("resize2fs", false);
   EXPECT_THAT(Stage(), IsOk());
+}
+
+// As of a ramvold that went away just now: a call must not wait for as long as
+// pods do.
+TEST_F(NodeVolumesTest, ADeviceThatDoesNotAnswerStaysMounted) {
+  ASSERT_THAT(Stage(), IsOk());
+  const std::string device = attacher_.List().front().device;
+  ASSERT_EQ(rename(device.c_str(), (device + "-kept").c_str()), 0);
+  ASSERT_EQ(mkfifo(device.c_str(), 0600), 0);
+  commands_.Taken();
+  // The second call finds the first one's read under way.
+  bool aborted = false;
+  int writer = -1;
+  EXPECT_TRUE(WaitUntil(Later(), [&] {
+    const absl::Time soon = absl::Now() + absl::Seconds(1);
+    const absl::Status staged = node_.Stage("v", staging_, {}, soon);
+    aborted = aborted || absl::IsAborted(staged);
+    EXPECT_TRUE(aborted || absl::IsUnavailable(staged)) << staged;
+    if (aborted) writer = open(device.c_str(), O_WRONLY | O_NONBLOCK);
+    return writer >= 0;
+  }));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+  ASSERT_EQ(rename((device + "-kept").c_str(), device.c_str()), 0);
+  close(writer);
+  EXPECT_TRUE(WaitUntil(Later(), [this] { return Stage().ok(); }));
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
 }
 
 TEST_F(NodeVolumesTest, AnInlineVolumeThatDoesNotFillItsDeviceGrows) {
