@@ -3,7 +3,7 @@
 fio verifies what it wrote, in a file system and in a block device, and sees no error.
 Prints the pauses. The driver is killed meanwhile, too. Then what does end: a ramvold that
 never returns, after --reconnect_timeout, and volumes that it has no more, at once. A
-driver that starts before ramvold cleans up later.
+driver that starts before ramvold cleans up later, and one that trims ends all the same.
 Arguments: the paths of csi.proto, ramvold, ramvol and ramvol-csi. CSI_SEED=N repeats a
 run, CSI_ROUNDS=N makes it longer."""
 
@@ -16,6 +16,7 @@ import os
 import random
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -376,6 +377,31 @@ def cleans_up_once_ramvold_is_back(node, client):
     pod.unpublish()
 
 
+def ends_in_the_middle_of_a_trim(node, client):
+    """Which would go on for a minute, and the kubelet has less patience."""
+    client.CreateVolume(
+        name="trimmed",
+        capacity_range={"required_bytes": 64 * MIB},
+        volume_capabilities=[client.capability()],
+    )
+    pod = csi_client.Pod(node, client, "trimmed").start()
+    assert node.driver.stop() == 0
+    os.mkdir(f"{node.folder}/bin")
+    fstrim, begun = f"{node.folder}/bin/fstrim", f"{node.folder}/begun"
+    with open(fstrim, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\ntouch {begun}\nexec sleep 600\n")
+    os.chmod(fstrim, stat.S_IRWXU)
+    node.start_driver("--trim_interval=100ms", "--drain_timeout=100ms")
+    csi_node.wait_until("a trim", lambda: os.path.exists(begun))
+    assert node.driver.stop() == 1
+    assert "still under way after --drain_timeout" in node.driver.text()
+    os.remove(fstrim)
+    node.start_driver()
+    client.await_driver()
+    pod.end()
+    client.DeleteVolume(volume_id=pod.id)
+
+
 def main():
     csi_node.own_mounts()
     print(f"CSI_SEED={SEED}", flush=True)
@@ -386,6 +412,7 @@ def main():
         client = csi_client.Client(node.endpoint, messages)
         go_on_across_restarts(node, client)
         cleans_up_once_ramvold_is_back(node, client)
+        ends_in_the_middle_of_a_trim(node, client)
         csi_node.wait_until("nothing is left", lambda: not node.left())
         assert node.driver.stop() == 0
         node.start_driver(f"--reconnect_timeout={SHORT_TIMEOUT}s")
