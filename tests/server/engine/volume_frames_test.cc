@@ -49,15 +49,24 @@ TEST_F(VolumeFramesTest, StreamsMakeLargeFramesAndLoneBlocksSmallOnes) {
 }
 
 TEST_F(VolumeFramesTest, NeighboursWrittenOneByOneAreCompressedTogether) {
-  Volume& volume = Make(kGiB);
+  constexpr auto kSlow = std::chrono::milliseconds(150);
   const std::string data = Text(random_, kChunkBytes);
-  for (size_t at = 0; at < data.size(); at += 4096) {
-    ASSERT_TRUE(Write(volume, at, data.substr(at, 4096)).ok());
+  uint64_t dirty_blocks = 0;
+  for (int tries = 0; dirty_blocks != 16 && tries < 100; ++tries) {
+    const auto start = std::chrono::steady_clock::now();
+    Restart();
+    Make(kGiB);
+    for (size_t at = 0; at < data.size(); at += 4096) {
+      ASSERT_TRUE(Write(*volume_, at, data.substr(at, 4096)).ok());
+    }
+    dirty_blocks = volume_->Stats().dirty_blocks;
+    // A writer that was slow may have seemed to be quiet meanwhile.
+    if (std::chrono::steady_clock::now() - start < kSlow) break;
   }
-  EXPECT_EQ(volume.Stats().dirty_blocks, 16u);
+  ASSERT_EQ(dirty_blocks, 16u);
   engine_->QuiesceForTest(false);
-  EXPECT_THAT(volume.Stats().frames, ElementsAre(0, 0, 4, 0, 0));
-  EXPECT_EQ(Read(volume, 0, data.size()), data);
+  EXPECT_THAT(volume_->Stats().frames, ElementsAre(0, 0, 4, 0, 0));
+  EXPECT_EQ(Read(*volume_, 0, data.size()), data);
 }
 
 // Writes for a second, to 4096 blocks in turn. Returns how many, or none if the
