@@ -483,6 +483,7 @@ TEST_F(ArchiveTest, ARestoreThatDoesNotFitLeavesNothing) {
   EXPECT_THAT(Restore(image).status(),
               HasReason(absl::StatusCode::kResourceExhausted,
                         reason::kVolumeMemoryLimit));
+  engine_->QuiesceForTest(false);
   EXPECT_LE(engine_->Stats().memory_allocated_bytes, before);
   options_.memory_limit_bytes = 0;
   const auto restored = Restore(image);

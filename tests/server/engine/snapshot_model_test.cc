@@ -11,12 +11,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/support/random_data.h"
 
 namespace ramvol::engine {
@@ -110,14 +109,8 @@ class Model {
         if (std::find(left.begin(), left.end(), roots[i]) != left.end()) {
           continue;
         }
-        // Background threads may have the rest pinned for a moment.
-        const absl::Time deadline = absl::Now() + absl::Seconds(60);
-        while (before - engine_.Stats().memory_allocated_bytes != own[i] &&
-               absl::Now() < deadline) {
-          std::this_thread::yield();
-        }
-        ASSERT_EQ(before - engine_.Stats().memory_allocated_bytes, own[i])
-            << roots[i]->volume->name();
+        SCOPED_TRACE(roots[i]->volume->name());
+        ExpectAllocated(engine_, before - own[i]);
       }
     }
   }
@@ -381,13 +374,7 @@ TEST_P(SnapshotModelTest, EachRootEqualsAByteArray) {
     EXPECT_EQ(model.refused(), 0);
   }
   model.DeleteAll(random);
-  // A background thread may hold for a moment longer what it was merging.
-  const absl::Time deadline = absl::Now() + absl::Seconds(60);
-  while ((*engine)->Stats().memory_allocated_bytes != empty_bytes &&
-         absl::Now() < deadline) {
-    std::this_thread::yield();
-  }
-  EXPECT_EQ((*engine)->Stats().memory_allocated_bytes, empty_bytes);
+  ExpectAllocated(**engine, empty_bytes);
   EXPECT_EQ((*engine)->Stats().hot_cache_bytes, 0u);
 }
 

@@ -11,13 +11,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "base/reason.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
 #include "server/engine/volume.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
@@ -88,14 +87,7 @@ class SnapshotTest : public ::testing::Test {
     for (size_t i = 0; i < bytes; i += 2) data[i] = 'x';
     return data;
   }
-  void ExpectEmpty() {
-    const absl::Time deadline = absl::Now() + absl::Seconds(60);
-    while (engine_->Stats().memory_allocated_bytes != empty_bytes_ &&
-           absl::Now() < deadline) {
-      std::this_thread::yield();
-    }
-    EXPECT_EQ(engine_->Stats().memory_allocated_bytes, empty_bytes_);
-  }
+  void ExpectEmpty() { ExpectAllocated(*engine_, empty_bytes_); }
   void Delete(const std::shared_ptr<Volume>& volume) {
     ASSERT_THAT(engine_->DeleteVolume(volume, false), IsOk());
   }
@@ -340,8 +332,8 @@ TEST_F(SnapshotTest, RevertingBringsContentAndSizeBack) {
   EXPECT_EQ(volume->size_bytes(), 8 * kMib);
   EXPECT_TRUE(Read(*volume, 0, kMib) == before);
   EXPECT_THAT(ChangesOf(*volume, *snapshot), IsEmpty());
-  EXPECT_EQ(volume->Stats().own_bytes,
-            volume->Stats().memory_bytes - volume->Stats().shared_bytes);
+  const VolumeStats stats = volume->Stats();
+  EXPECT_EQ(stats.own_bytes, stats.memory_bytes - stats.shared_bytes);
   ASSERT_THAT(volume->Update(grow), IsOk());
   EXPECT_EQ(Read(*volume, 8 * kMib, 4096), std::string(4096, '\0'));
   Delete(volume);

@@ -16,13 +16,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "base/check.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
 #include "server/engine/memory/kill_point.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/child_errors.h"
 #include "tests/support/random_data.h"
@@ -115,16 +114,6 @@ void DeleteAll(Engine& engine) {
       EXPECT_THAT(engine.DeleteVolume(named.volume, false), IsOk());
     }
   }
-}
-
-// Background work may hold the memory of a leaf for a moment longer.
-void ExpectAllocated(const Engine& engine, uint64_t bytes) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(60);
-  while (engine.Stats().memory_allocated_bytes != bytes &&
-         absl::Now() < deadline) {
-    absl::SleepFor(absl::Milliseconds(1));
-  }
-  EXPECT_EQ(engine.Stats().memory_allocated_bytes, bytes);
 }
 
 struct Call {

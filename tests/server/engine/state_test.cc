@@ -13,6 +13,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/types/blocks.h"
 #include "tests/server/engine/support/damage.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -182,7 +183,7 @@ TEST_F(StateTest, AllThatWasDeletedIsGoneAndFreesItsMemory) {
               StatusIs(absl::StatusCode::kNotFound, _));
   ASSERT_THAT(engine_->DeleteVolume(Find("clone"), false), IsOk());
   ASSERT_THAT(engine_->DeleteVolume(Find("@one"), false), IsOk());
-  EXPECT_EQ(engine_->Stats().memory_allocated_bytes, allocated);
+  ExpectAllocated(*engine_, allocated);
   Restart();
   EXPECT_EQ(engine_->recovered().volumes, 0u);
   EXPECT_EQ(engine_->Stats().memory_allocated_bytes, allocated);
@@ -291,7 +292,7 @@ TEST_F(StateTest, WhatDamagedVolumesHoldIsFreedWithThem) {
   }
   // And of one process.
   ASSERT_THAT(engine_->DeleteVolume(Find("whole"), false), IsOk());
-  EXPECT_EQ(engine_->Stats().memory_allocated_bytes, allocated);
+  ExpectAllocated(*engine_, allocated);
 }
 
 TEST_F(StateTest, AllDamagedVolumesCanBeDeletedAtOnce) {
@@ -316,7 +317,7 @@ TEST_F(StateTest, AllDamagedVolumesCanBeDeletedAtOnce) {
   for (const std::string name : {"disk", "@one", "clone"}) {
     ASSERT_THAT(engine_->DeleteVolume(Find(name), false), IsOk());
   }
-  EXPECT_EQ(engine_->Stats().memory_allocated_bytes, allocated);
+  ExpectAllocated(*engine_, allocated);
   Restart();
   EXPECT_EQ(engine_->recovered().volumes, 0u);
 }

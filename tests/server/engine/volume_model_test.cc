@@ -8,11 +8,10 @@
 #include <thread>
 #include <vector>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/support/random_data.h"
 
 namespace ramvol::engine {
@@ -233,13 +232,7 @@ TEST_P(VolumeModelTest, EqualsAByteArray) {
   EXPECT_EQ(after.hot_bytes, 0u);
   EXPECT_EQ(after.dead_bytes, 0u);
   volume->reset();
-  // A background thread may hold for a moment longer what it was merging.
-  const absl::Time deadline = absl::Now() + absl::Seconds(60);
-  while ((*engine)->Stats().memory_allocated_bytes != empty_bytes &&
-         absl::Now() < deadline) {
-    std::this_thread::yield();
-  }
-  EXPECT_EQ((*engine)->Stats().memory_allocated_bytes, empty_bytes);
+  ExpectAllocated(**engine, empty_bytes);
 }
 
 std::vector<ModelCase> Cases() {

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/server/engine/support/volume_fixture.h"
 #include "tests/support/random_data.h"
 
@@ -153,7 +154,7 @@ TEST_F(VolumeTest, DeletedVolumeGivesMemoryBackAndAnswersNotFound) {
   ASSERT_TRUE(Write(volume, 0, Text(random_, 8 << 20)).ok());
   ASSERT_TRUE(Write(volume, kGiB / 2, Text(random_, 4096)).ok());
   ASSERT_TRUE(engine_->DeleteVolume(volume_, false).ok());
-  EXPECT_EQ(engine_->Stats().memory_allocated_bytes, before);
+  ExpectAllocated(*engine_, before);
   std::string out(10, 'x');
   const absl::Status status = volume.Read(0, absl::MakeSpan(out));
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

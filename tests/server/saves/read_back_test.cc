@@ -23,6 +23,7 @@
 #include "server/saves/manifest.h"
 #include "server/saves/save_dir.h"
 #include "server/saves/save_reader.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -132,7 +133,7 @@ TEST_F(ReadBackTest, EverythingIsReadWhenSomebodyAsksForIt) {
   EXPECT_EQ(reading->LeftOf(after.Find("disk1")->uid()), 0u);
   EXPECT_EQ(after.Everything(), wanted);
   DeleteAll(after);
-  ExpectMemory(after, empty);
+  engine::ExpectAllocated(after.engine(), empty);
 }
 
 TEST_F(ReadBackTest, EverythingIsReadWhenNobodyDoes) {
@@ -416,7 +417,7 @@ TEST_F(ReadBackTest, RandomWorkSeesWhatItWouldSeeWithoutReading) {
       EXPECT_TRUE(TestVolumes::Content(*after.Find(name)) == content) << name;
     }
     DeleteAll(after);
-    ExpectMemory(after, empty);
+    engine::ExpectAllocated(after.engine(), empty);
   }
 }
 

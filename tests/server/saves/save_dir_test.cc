@@ -23,6 +23,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/engine.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/server/engine/support/shm_dir.h"
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
@@ -113,7 +114,7 @@ class SaveDirTest : public ::testing::Test {
     absl::Status status = OpenDir()->Begin(&volumes.engine(), nullptr).status();
     if (!status.ok()) {
       EXPECT_THAT(volumes.Everything(), IsEmpty());
-      ExpectMemory(volumes, before);
+      engine::ExpectAllocated(volumes.engine(), before);
     }
     return status;
   }
@@ -169,7 +170,7 @@ TEST_F(SaveDirTest, NothingStaysInMemoryWhenAllIsDeletedAfterwards) {
       EXPECT_THAT(after.engine().DeleteVolume(volume, false), IsOk()) << name;
     }
   }
-  ExpectMemory(after, empty);
+  engine::ExpectAllocated(after.engine(), empty);
 }
 
 // A golden image of half noise, half text; 50 clones with changes of their own.

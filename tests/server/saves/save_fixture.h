@@ -19,7 +19,6 @@
 #include "ramvol/state/v1/state.pb.h"
 #include "server/engine/engine.h"
 #include "server/saves/save_dir.h"
-#include "tests/support/eventually.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
 
@@ -152,15 +151,6 @@ class TestVolumes {
   int64_t second_ = 1000;
   std::unique_ptr<engine::Engine> engine_;
 };
-
-// A background thread that is at work on a volume lets go of it a little later.
-inline void ExpectMemory(TestVolumes& volumes, uint64_t bytes) {
-  const auto allocated = [&volumes] {
-    return volumes.engine().Stats().memory_allocated_bytes;
-  };
-  EXPECT_TRUE(ramvol::testing::Eventually([&] { return allocated() == bytes; }))
-      << allocated() << " bytes in place of " << bytes;
-}
 
 // About the size of what Fill makes.
 inline constexpr uint64_t kFilledBytes = 4 << 20;

@@ -18,13 +18,12 @@
 #include "absl/debugging/failure_signal_handler.h"
 #include "absl/debugging/symbolize.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/check.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/memory/kill_point.h"
+#include "tests/server/engine/support/expect_allocated.h"
 #include "tests/support/child_errors.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
@@ -36,7 +35,6 @@ using ::ramvol::testing::IsOk;
 using ::ramvol::testing::RandomData;
 using ::ramvol::testing::SkewedBelow;
 
-constexpr absl::Duration kMaxSettle = absl::Seconds(60);
 constexpr int kThreads = 3;
 // Volumes and snapshots of each thread; the latter come second.
 constexpr int kRoots = 8;
@@ -356,14 +354,7 @@ void ExpectFreed(Engine& engine, uint64_t bytes) {
       EXPECT_THAT(engine.DeleteVolume(named.volume, false), IsOk());
     }
   }
-  // A background thread that is at work on a volume lets go of it a little
-  // later.
-  const absl::Time deadline = absl::Now() + kMaxSettle;
-  while (engine.Stats().memory_allocated_bytes != bytes &&
-         absl::Now() < deadline) {
-    absl::SleepFor(absl::Milliseconds(5));
-  }
-  EXPECT_EQ(engine.Stats().memory_allocated_bytes, bytes);
+  ExpectAllocated(engine, bytes);
 }
 
 }  // namespace ramvol::engine
