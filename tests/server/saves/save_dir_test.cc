@@ -201,7 +201,7 @@ TEST_F(SaveDirTest, WhatClonesShareIsWrittenOnceAndSharedAgain) {
     }
   }
   before.engine().QuiesceForTest(/*merge=*/true);
-  const uint64_t bytes_before = before.engine().Stats().memory_used_bytes;
+  const uint64_t bytes_before = before.engine().Stats().memory_allocated_bytes;
   const auto wanted = before.Everything();
   const SaveDir::Saved saved = Save(before);
   const uint64_t disk_bytes = DiskBytes(saved.path);
@@ -210,7 +210,7 @@ TEST_F(SaveDirTest, WhatClonesShareIsWrittenOnceAndSharedAgain) {
   Restore(after);
   EXPECT_EQ(after.Everything(), wanted);
   after.engine().QuiesceForTest(/*merge=*/true);
-  const uint64_t bytes_after = after.engine().Stats().memory_used_bytes;
+  const uint64_t bytes_after = after.engine().Stats().memory_allocated_bytes;
   std::printf("memory %lu, after the restore %lu, disk %lu\n", bytes_before,
               bytes_after, disk_bytes);
   EXPECT_LT(bytes_after, bytes_before * 105 / 100);
@@ -236,7 +236,7 @@ TEST_F(SaveDirTest, OtherFamiliesAreSharedToo) {
                   reverted, before.Find("@before-revert"), false),
               IsOk());
   before.engine().QuiesceForTest(/*merge=*/true);
-  const uint64_t bytes_before = before.engine().Stats().memory_used_bytes;
+  const uint64_t bytes_before = before.engine().Stats().memory_allocated_bytes;
   const auto wanted = before.Everything();
   const uint64_t disk_bytes = DiskBytes(Save(before).path);
 
@@ -244,7 +244,7 @@ TEST_F(SaveDirTest, OtherFamiliesAreSharedToo) {
   Restore(after);
   EXPECT_EQ(after.Everything(), wanted);
   after.engine().QuiesceForTest(/*merge=*/true);
-  const uint64_t bytes_after = after.engine().Stats().memory_used_bytes;
+  const uint64_t bytes_after = after.engine().Stats().memory_allocated_bytes;
   std::printf("memory %lu, after the restore %lu, disk %lu\n", bytes_before,
               bytes_after, disk_bytes);
   EXPECT_LT(bytes_after, bytes_before * 105 / 100);
