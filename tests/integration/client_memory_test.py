@@ -412,10 +412,18 @@ class ManyWrites(Case):
         self.failed = []
 
         def write():
-            try:
-                self.write()
-            except grpc.RpcError as error:
-                self.failed.append(error)
+            end = time.monotonic() + PATIENCE
+            while True:
+                sent = time.monotonic()
+                try:
+                    return self.write()
+                except grpc.RpcError as error:
+                    # 16 MiB have 14 seconds while others wait. This process may
+                    # have too little of the processor for that.
+                    late = time.monotonic() - sent >= 14
+                    slow = late and "CLIENT_TOO_SLOW" in error.details()
+                    if not slow or time.monotonic() > end:
+                        return self.failed.append(error)
 
         threads = [threading.Thread(target=write) for _ in range(32)]
         for thread in threads:

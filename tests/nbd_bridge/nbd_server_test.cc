@@ -190,7 +190,10 @@ std::vector<std::unique_ptr<RawClient>> Hogs(NbdHarness& harness, int clients,
 }
 
 TEST_F(NbdServerTest, ClientsThatNeverReadTakeNotAllMemory) {
-  NbdHarness harness(/*synchronous=*/true, {}, kNoPatience);
+  ClientMemory::Options options = kNoPatience;
+  // For who reads, but does not run for a moment.
+  options.max_stall = absl::Seconds(1);
+  NbdHarness harness(/*synchronous=*/true, {}, options);
   MemoryVolume& volume = harness.exports().Add("v", 1 << 20);
   ASSERT_THAT(volume.Write(0, std::string(1 << 20, 'x')), IsOk());
   const auto hogs = Hogs(harness, 100, 4);
