@@ -25,8 +25,8 @@ from breakable_proxy import BreakableProxy
 RAMVOLD, RAMVOL, BRIDGE = (os.path.realpath(path) for path in sys.argv[1:])
 # Far longer than the cuts: the machine may be busy.
 RECONNECT_SECONDS = 60
-# For what has to fail.
-SHORT_RECONNECT_SECONDS = 10
+# For what has to fail. It is also all the time there is to come back.
+SHORT_RECONNECT_SECONDS = 20
 PATIENCE = 120  # Seconds; for a busy machine, not what is normal.
 SEED = random.SystemRandom().randrange(1 << 32)
 RNG = random.Random(SEED)
@@ -243,10 +243,9 @@ def bring_writes_late(setting):
     for writer in writers:
         writer.start()
     late = rounds = 0
-    deadline = time.monotonic() + PATIENCE
     # On a busy machine, nothing may be on its way when the freeze comes.
     while rounds < 8 or late < BLOCK:
-        assert time.monotonic() < deadline, f"only {late} bytes came late"
+        assert rounds < 60, f"only {late} bytes came late"
         write_on(writers)
         setting.proxy.freeze()
         setting.proxy.up()

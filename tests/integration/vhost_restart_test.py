@@ -7,7 +7,6 @@ Arguments: the paths of ramvold and ramvol. VHOST_KILLS=N kills N times.
 
 import os
 import struct
-import time
 
 from vhost_server import PATIENCE, Case, main, until
 from vhost_wire import IN, OK, OUT, WRITE_ZEROES
@@ -111,10 +110,9 @@ class Restart(Case):
     def test_nothing_is_lost(self):
         name, load = self.load(queues=2)
         waiting = []
-        end = time.monotonic() + PATIENCE
         # On a busy machine, all may be answered before a kill comes.
         while len(waiting) < KILLS or not any(waiting):
-            self.assertLess(time.monotonic(), end, waiting)
+            self.assertLess(len(waiting), 10 * KILLS, waiting)
             load.run(self.random.randrange(200, 2000))
             load.fill()
             self.replace_server(name)
