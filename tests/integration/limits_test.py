@@ -494,6 +494,23 @@ class LimitsTest(unittest.TestCase):
         with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
             self.limits_outlive(f"--state_dir={folder}/state")
 
+    def opened(self, name):
+        """A connection to it. The places of those before come back a little later
+        than their attachments."""
+        wires = []
+
+        def opens():
+            wires.append(nbd_wire.Wire(self.nbd))
+            try:
+                wires[-1].go(name)
+            except AssertionError:
+                wires[-1].close()
+                return False
+            return True
+
+        self.wait_for(opens)
+        return wires[-1]
+
     def write_policy(self, path, limits):
         with open(path + ".new", "w") as file:
             file.write('grants { identities: "anonymous" role: ROLE_ADMIN }\n')
@@ -511,9 +528,7 @@ class LimitsTest(unittest.TestCase):
             self.measure(300, 30, 1, reader)
         self.measure(300, 30, 1, self.by_io, self.by_nbd)
         self.wait_for(lambda: self.stats().attached_clients == 0)
-        with nbd_wire.Wire(self.nbd) as first, nbd_wire.Wire(self.nbd) as second:
-            first.go("disk")
-            second.go("other")
+        with self.opened("disk"), self.opened("other"):
             with nbd_wire.Wire(self.nbd) as third:
                 with self.assertRaises(AssertionError):
                     third.go("disk")

@@ -233,7 +233,9 @@ def main():
                 ):
                     assert values[label] == label_values[label], (label, values[label])
                 assert values["reason"] == {"VOLUME_MEMORY_LIMIT"}, values["reason"]
-                assert values["grpc_code"] == {"OK", "NotFound"}, values["grpc_code"]
+                # Who leaves before its stream has ended cancels that.
+                codes = values["grpc_code"] - {"Canceled"}
+                assert codes == {"OK", "NotFound"}, values["grpc_code"]
 
             in_the_end(ramvold_is_right)
             in_the_end(

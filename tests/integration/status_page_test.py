@@ -341,7 +341,13 @@ class BrowserTest(unittest.TestCase):
 
     def assert_nothing_is_wrong(self):
         """No errors, nothing that the policy forbids, nothing from elsewhere."""
-        self.assertEqual(self.browser.get_log("browser"), [])
+        # A server with much to do may answer 503; the page asks again.
+        wrong = [
+            entry
+            for entry in self.browser.get_log("browser")
+            if "/api/v1/" not in entry["message"] or " 503 " not in entry["message"]
+        ]
+        self.assertEqual(wrong, [])
         loaded = self.run_js(
             "return performance.getEntriesByType('resource').map((entry) => entry.name)"
         )
@@ -474,7 +480,7 @@ class BrowserTest(unittest.TestCase):
         server.ramvol("create", "disk", "1M")
         self.click("#pause")
         self.wait(lambda: self.cells(0) == ["disk"], "it goes on")
-        self.assertEqual(self.text("state"), "Live")
+        self.wait(lambda: self.text("state") == "Live", "it says so")
 
     def test_light_and_dark(self):
         server = self.serve()

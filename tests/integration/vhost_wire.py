@@ -248,7 +248,7 @@ class Queue:
 
     def drain_calls(self):
         """Waits until no more come."""
-        while self.await_call(0.1):
+        while self.await_call(1):
             pass
 
     def await_used(self, seconds=TIMEOUT_SECONDS):
