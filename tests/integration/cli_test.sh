@@ -139,7 +139,7 @@ expect 3 show scartch
 expect_text err 'did you mean "scratch"?'
 expect 3 extents nothing-like-it
 expect_text err '"ramvol ls" lists'
-expect 5 ls --server=no-such-host.invalid --timeout=5s
+expect 5 ls --server=no-such-host.invalid --timeout=60s
 expect_text err "no server answers at no-such-host.invalid:7420: the name is unknown"
 expect 5 ls --server=unix:/no/such/socket
 expect 3 show nothing -o json
@@ -243,7 +243,7 @@ socat "UNIX-LISTEN:$sockets/slow,fork" \
   "SYSTEM:'sleep 0.5; exec socat - UNIX-CONNECT:$sockets/s'" &
 socat_pid=$!
 for ((i = 0; i < 1200; i++)); do
-  [[ -S $sockets/slow ]] && break
+  socat -u OPEN:/dev/null "UNIX-CONNECT:$sockets/slow" 2>/dev/null && break
   sleep 0.05
 done
 expect 0 ls --quiet --server "unix:$sockets/slow"

@@ -61,13 +61,13 @@ def repeat(kind, call):
 def write(number):
     call = method("Write", block.WriteResponse, new_channel())
     request = block.WriteRequest(volume=TARGET, offset=number * len(DATA), data=DATA)
-    repeat("write", lambda: call(request, timeout=60))
+    repeat("write", lambda: call(request, timeout=600))
 
 
 def read(_):
     call = method("Read", block.ReadResponse, new_channel())
     request = block.ReadRequest(volume=FULL, length=len(DATA))
-    repeat("read", lambda: call(request, timeout=60))
+    repeat("read", lambda: call(request, timeout=600))
 
 
 def stream(number):
@@ -88,7 +88,7 @@ def stream(number):
                 operation.write.data = DATA
                 yield request
 
-        for response in call(requests(), timeout=60):
+        for response in call(requests(), timeout=600):
             for result in response.results:
                 answered.release()
                 code = result.error.code

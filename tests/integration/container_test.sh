@@ -32,7 +32,7 @@ source deploy/container/podman.sh "$work"
 state() { podman inspect --format="{{.State.$1}}" "$name"; }
 pid() { state Pid; }
 inside() { nsenter --net="/proc/$(pid)/ns/net" -- "$@"; }
-ramvol() { inside "$cli" --timeout=60s "$@"; }
+ramvol() { inside "$cli" --timeout=600s "$@"; }
 
 cgroup_v1() {
   echo "/sys/fs/cgroup/memory$(sed -n 's/.*:memory://p' "/proc/$(pid)/cgroup")"

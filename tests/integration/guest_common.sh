@@ -18,7 +18,7 @@ cd "$work" || exit 1
 sockets=$(mktemp -d /tmp/ramvol-guest.XXXXXX)
 export RAMVOL_SERVER=unix:$sockets/grpc
 export PATH=$PATH:/usr/sbin:/sbin
-readonly boot_seconds=300
+readonly boot_seconds=800
 root=$work/root
 # Flags of `ramvol qemu` for a guest's disks.
 disk_flags=()

@@ -17,7 +17,7 @@ import unittest
 
 RAMVOLD, RAMVOL = (os.path.realpath(path) for path in sys.argv[1:3])
 QEMU_IMG = sys.argv[3]
-PATIENCE = 60
+PATIENCE = 240
 MIB = 1 << 20
 
 
