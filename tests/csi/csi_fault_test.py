@@ -97,7 +97,8 @@ class Kubelet:
             file.write(str(program.process.pid))
 
     def call(self, method, **fields):
-        end = time.monotonic() + csi_node.PATIENCE
+        # Some calls may each take all of their time.
+        end = time.monotonic() + 3 * csi_node.PATIENCE
         while True:
             try:
                 return getattr(self.client, method)(**fields)

@@ -506,7 +506,7 @@ class CsiNodeTest(unittest.TestCase):
         listed = [entry.volume.volume_id for entry in self.client.ListVolumes().entries]
         self.assertEqual(listed, [])
         # Something that is no file system is never formatted.
-        self.node.ramvol("write", "golden", "1024", input=b"\xff" * 4096)
+        self.node.ramvol("write", "--force", "golden", "1024", input=b"\xff" * 4096)
         why = self.refused(grpc.StatusCode.FAILED_PRECONDITION, own.stage)
         self.assertIn("holds unknown", why)
         own.end()
@@ -640,12 +640,16 @@ class CsiNodeTest(unittest.TestCase):
             open("/dev/urandom", "rb") as source,
             open(f"{pod.target}/file", "wb") as file,
         ):
+            condition = before.volume_condition
             for _ in range(60):
                 file.write(source.read(MIB))
                 os.fsync(file.fileno())
                 if self.client.NodeGetVolumeStats(**where).volume_condition.abnormal:
+                    # Not for certain: meanwhile, some may have been compressed.
+                    listed = self.client.ListVolumes().entries[0]
+                    condition = listed.status.volume_condition
+                if condition.abnormal:
                     break
-        condition = self.client.ListVolumes().entries[0].status.volume_condition
         self.assertTrue(condition.abnormal)
         self.assertIn("of its memory limit", condition.message)
         pod.end()
@@ -745,7 +749,7 @@ class CsiNodeTest(unittest.TestCase):
             f"{before / MIB:.1f} MiB after a quarter, {after / MIB:.1f} MiB at the end"
         )
         if not keeps_freed(self.node.driver.process.pid):
-            self.assertLess(after, before + 4 * MIB)
+            self.assertLess(after, before + 8 * MIB)
         self.assert_clean()
 
 

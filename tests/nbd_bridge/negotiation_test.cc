@@ -281,7 +281,7 @@ TEST_F(NegotiationTest, TooMuchDataIsNotHeld) {
     ASSERT_TRUE(clients.back()->socket().SendAll(
         option, absl::Now() + absl::Seconds(60)));
   }
-  EXPECT_LT(ResidentBytes(), before + 4 * kLength);
+  EXPECT_LT(ResidentBytes(), before + 8 * kLength);
 }
 
 TEST_F(NegotiationTest, AbsurdlyMuchDataEnds) {
