@@ -18,8 +18,9 @@ namespace {
 constexpr absl::Duration kIdle = absl::Milliseconds(200);
 // Writers are quiet if they dirtied at most this many blocks in that time.
 constexpr uint64_t kQuietBlocks = 256;
-// Bounds FlushAll: waits of 1 ms for other threads, and attempts that fail.
-constexpr int kMaxWaits = 1000;
+// Bound FlushAll: waits of 1 ms for other threads, and attempts that fail.
+constexpr int kMaxWaits = 60000;
+constexpr int kMaxFailures = 1000;
 // Background work yields to requests.
 constexpr int kNice = 5;
 
@@ -94,12 +95,13 @@ void Maintainer::FlushWhileQuiet(uint64_t dirtied_before) {
 
 void Maintainer::FlushAll() {
   // A dirty chunk that is in no queue is being flushed by another thread.
-  for (int waits = 0; waits < kMaxWaits;) {
+  int failures = 0;
+  for (int waits = 0; waits < kMaxWaits && failures < kMaxFailures;) {
     if (const Home dirty = parts_.hot.PickDirty()) {
       const int64_t before = parts_.hot.dirty_blocks();
       parts_.chunks.Flush(dirty);
       // Flushing gained nothing: memory may be short.
-      if (parts_.hot.dirty_blocks() >= before) ++waits;
+      if (parts_.hot.dirty_blocks() >= before) ++failures;
       continue;
     }
     if (parts_.hot.dirty_blocks() == 0) return;
