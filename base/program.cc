@@ -16,7 +16,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
@@ -27,18 +26,9 @@
 #include "base/systemd.h"
 #include "base/version.h"
 
-ABSL_FLAG(std::string, log_format, "text",
-          "The format of the log on standard error: text, or json for one "
-          "object a line.");
-ABSL_FLAG(std::string, log_level, "info",
-          "The lowest level to log: info, warning or error.");
-ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
-          "How long requests under way may go on after SIGTERM or SIGINT.");
-
 namespace ramvol {
 namespace {
 
-constexpr char kThisFile[] = "base/program.cc";
 constexpr absl::Duration kMaxTimeoutFlag = absl::Hours(24);
 // How long to wait after draining for a call that does not return.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
@@ -105,24 +95,12 @@ void RaiseFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// INVALID_ARGUMENT names the flag and the accepted values.
-absl::Status SetLog(const std::string& program) {
-  const auto format = ParseLogFormat(absl::GetFlag(FLAGS_log_format));
-  if (!format.ok()) return format.status();
-  const auto level = ParseLogLevel(absl::GetFlag(FLAGS_log_level));
-  if (!level.ok()) return level.status();
-  const bool journal = IsJournal(std::getenv("JOURNAL_STREAM"), STDERR_FILENO);
-  EventLog::OfProcess().Configure({program, *format, *level, journal});
-  return absl::OkStatus();
-}
-
 }  // namespace
 
-Program::Program(std::string name, std::string usage,
-                 std::vector<std::string> flag_files)
+Program::Program(std::string name, std::string usage, std::string main_file)
     : name_(std::move(name)),
       usage_(std::move(usage)),
-      flag_files_(std::move(flag_files)) {
+      main_file_(std::move(main_file)) {
   sigemptyset(&stop_signals_);
   sigaddset(&stop_signals_, SIGTERM);
   sigaddset(&stop_signals_, SIGINT);
@@ -140,12 +118,8 @@ Program::~Program() { EventLog::OfProcess().Flush(kLogFlushTime); }
 
 bool Program::ParseFlags(int argc, char** argv) const {
   absl::SetProgramUsageMessage(usage_);
-  const auto is_ours = [files = flag_files_](absl::string_view path) {
-    return absl::EndsWith(path, kThisFile) ||
-           std::any_of(files.begin(), files.end(),
-                       [path](absl::string_view file) {
-                         return absl::EndsWith(path, file);
-                       });
+  const auto is_ours = [file = main_file_](absl::string_view path) {
+    return absl::EndsWith(path, file);
   };
   absl::FlagsUsageConfig config;
   config.contains_help_flags = is_ours;
@@ -160,18 +134,22 @@ bool Program::ParseFlags(int argc, char** argv) const {
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   const std::vector<char*> rest = absl::ParseCommandLine(argc, pointers.data());
-  if (rest.size() > 1) {
-    Log(absl::StrCat("unknown argument \"", rest[1],
-                     "\"; flags begin with --, and --help lists them"));
-    return false;
-  }
-  absl::Status valid = SetLog(name_);
-  if (valid.ok()) {
-    valid =
-        CheckTimeoutFlag("drain_timeout", absl::GetFlag(FLAGS_drain_timeout));
-  }
-  if (!valid.ok()) Fail(valid);
-  return valid.ok();
+  if (rest.size() <= 1) return true;
+  Log(absl::StrCat("unknown argument \"", rest[1],
+                   "\"; flags begin with --, and --help lists them"));
+  return false;
+}
+
+absl::Status Program::SetLog(const std::string& format,
+                             const std::string& level) const {
+  const auto parsed_format = ParseLogFormat(format);
+  if (!parsed_format.ok()) return parsed_format.status();
+  const auto parsed_level = ParseLogLevel(level);
+  if (!parsed_level.ok()) return parsed_level.status();
+  const bool journal = IsJournal(std::getenv("JOURNAL_STREAM"), STDERR_FILENO);
+  EventLog::OfProcess().Configure(
+      {name_, *parsed_format, *parsed_level, journal});
+  return absl::OkStatus();
 }
 
 void Program::Log(const std::string& message) const {
@@ -244,10 +222,10 @@ void Program::StillBusy(const std::string& what) const {
       "\nSTATUS=", what));
 }
 
-void Program::Stop(const std::function<void(absl::Duration)>& shut_down,
+void Program::Stop(absl::Duration drain_timeout,
+                   const std::function<void()>& shut_down,
                    const std::function<void()>& left) const {
-  const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
-  auto done = std::async(std::launch::async, shut_down, drain_timeout);
+  auto done = std::async(std::launch::async, shut_down);
   if (done.wait_for(absl::ToChronoMilliseconds(
           drain_timeout + kShutdownGrace)) != std::future_status::ready) {
     Log("requests are still under way after --drain_timeout; leaving them");

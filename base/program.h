@@ -6,7 +6,6 @@
 
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -16,24 +15,24 @@ namespace ramvol {
 // One daemon, from main's first line to its last. Only Log is thread-safe.
 class Program {
  public:
-  // `usage` is what --help begins with. --help lists the flags of the files
-  // whose paths end in one of `flag_files`, such as "server/main.cc", beside
-  // those that all daemons have.
-  Program(std::string name, std::string usage,
-          std::vector<std::string> flag_files);
+  // `usage` is what --help begins with. --help lists the flags of the file
+  // whose path ends in `main_file`, such as "server/main.cc".
+  Program(std::string name, std::string usage, std::string main_file);
   // Writes the rest of the log.
   ~Program();
 
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  // Takes the flags in, with dashes or underscores in their names, and obeys
-  // those that all daemons have: --log_format, --log_level, --drain_timeout.
-  // False, and the log says why, when one of these is wrong or there is
-  // anything else. A flag that is unknown or malformed ends the process with 1,
-  // --help and --version end it with 0.
+  // Takes the flags in, with dashes or underscores in their names; false, and
+  // the log says why, when there is anything else. A flag that is unknown or
+  // malformed ends the process with 1, --help and --version end it with 0.
   bool ParseFlags(int argc, char** argv) const;
 
+  // Sets --log_format and --log_level of the process's log. INVALID_ARGUMENT
+  // names the flag and the accepted values.
+  absl::Status SetLog(const std::string& format,
+                      const std::string& level) const;
   // Writes a note to the process's log (base/event_log.h).
   void Log(const std::string& message) const;
   // Logs the message and returns main's exit code, 1 unless another is given.
@@ -56,9 +55,10 @@ class Program {
   bool StopIsPending() const;
   // Tells systemd that a start or stop goes on, and what is done.
   void StillBusy(const std::string& what) const;
-  // Calls `shut_down` with --drain_timeout. When that takes much longer, calls
+  // Calls `shut_down`. When that takes much longer than `drain_timeout`, calls
   // `left`, if there is one, and ends the process with 1.
-  void Stop(const std::function<void(absl::Duration)>& shut_down,
+  void Stop(absl::Duration drain_timeout,
+            const std::function<void()>& shut_down,
             const std::function<void()>& left = nullptr) const;
   // Ends the process, and destroys nothing; the log is written.
   [[noreturn]] static void ExitAtOnce(int exit_code = 0);
@@ -69,7 +69,7 @@ class Program {
 
   const std::string name_;
   const std::string usage_;
-  const std::vector<std::string> flag_files_;
+  const std::string main_file_;
   sigset_t stop_signals_;
   sigset_t caught_signals_;  // stop_signals_ and those that are only logged.
 };

@@ -19,8 +19,8 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/program.h"
-#include "client/connection_flags.h"
 #include "client/options.h"
+#include "client/server_address.h"
 #include "csi/choose_attacher.h"
 #include "csi/command.h"
 #include "csi/driver.h"
@@ -61,9 +61,28 @@ ABSL_FLAG(double, overcommit, 3,
 ABSL_FLAG(absl::Duration, trim_interval, absl::Minutes(30),
           "How often mounted file systems are trimmed, beside what they trim "
           "at once. 0: never.");
+ABSL_FLAG(std::string, tls_ca, "",
+          "The certificates that sign ramvold's, in PEM, or \"system\" for "
+          "those of this machine. When not given: the environment's "
+          "RAMVOL_TLS_CA; without, ramvold is reached without TLS.");
+ABSL_FLAG(std::string, tls_cert, "",
+          "The certificate by which ramvold knows this program, in PEM. When "
+          "not given: RAMVOL_TLS_CERT.");
+ABSL_FLAG(std::string, tls_key, "",
+          "The key of --tls_cert, in PEM. When not given: RAMVOL_TLS_KEY.");
+ABSL_FLAG(std::string, token_file, "",
+          "A file with the token by which ramvold knows this program. When not "
+          "given: RAMVOL_TOKEN_FILE.");
 ABSL_FLAG(std::string, metrics_listen, "",
           "Where Prometheus finds /metrics, and probes /healthz and /readyz: "
           "HOST:PORT. Off when not given.");
+ABSL_FLAG(std::string, log_format, "text",
+          "The format of the log on standard error: text, or json for one "
+          "object a line.");
+ABSL_FLAG(std::string, log_level, "info",
+          "The lowest level to log: info, warning or error.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
+          "How long calls under way may go on after SIGTERM or SIGINT.");
 
 namespace ramvol::csi_driver {
 namespace {
@@ -81,13 +100,26 @@ constexpr char kUsage[] =
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(2);
 constexpr absl::Duration kCallTimeout = absl::Seconds(20);
 
+// The flag's value, or else the environment's, or else "".
+std::string Value(const absl::Flag<std::string>& flag, const char* variable) {
+  std::string value = absl::GetFlag(flag);
+  if (!value.empty()) return value;
+  const char* const set = std::getenv(variable);
+  return set == nullptr ? "" : set;
+}
+
 absl::StatusOr<ClientOptions> ClientOptionsFromFlags() {
   ClientOptions options;
+  const std::string address = Value(FLAGS_ramvold, "RAMVOL_SERVER");
+  if (!address.empty()) options.server = WithDefaultPort(address);
   options.channels = 1;
   options.timeout = kCallTimeout;
   options.reconnect_timeout = kReconnectTimeout;
-  const absl::Status valid =
-      SetConnection(absl::GetFlag(FLAGS_ramvold), &options);
+  options.tls_ca = Value(FLAGS_tls_ca, "RAMVOL_TLS_CA");
+  options.tls_cert = Value(FLAGS_tls_cert, "RAMVOL_TLS_CERT");
+  options.tls_key = Value(FLAGS_tls_key, "RAMVOL_TLS_KEY");
+  options.token_file = Value(FLAGS_token_file, "RAMVOL_TOKEN_FILE");
+  const absl::Status valid = CheckCredentials(options);
   if (!valid.ok()) return valid;
   return options;
 }
@@ -137,10 +169,14 @@ Command ServeCommand() {
   Command command = {OwnPath(), absl::StrCat("--reconnect_timeout=",
                                              absl::FormatDuration(absl::GetFlag(
                                                  FLAGS_reconnect_timeout)))};
-  const std::string server = absl::GetFlag(FLAGS_ramvold);
-  if (!server.empty()) command.push_back("--ramvold=" + server);
-  for (std::string& flag : CredentialFlags()) {
-    command.push_back(std::move(flag));
+  for (const auto& [name, flag] :
+       {std::pair("--ramvold=", &FLAGS_ramvold),
+        std::pair("--tls_ca=", &FLAGS_tls_ca),
+        std::pair("--tls_cert=", &FLAGS_tls_cert),
+        std::pair("--tls_key=", &FLAGS_tls_key),
+        std::pair("--token_file=", &FLAGS_token_file)}) {
+    const std::string value = absl::GetFlag(*flag);
+    if (!value.empty()) command.push_back(absl::StrCat(name, value));
   }
   return command;
 }
@@ -194,8 +230,15 @@ absl::StatusOr<DriverOptions> OptionsFromFlags(bool was_init) {
 }
 
 int Run(Program& program, bool was_init) {
-  const absl::Status valid = CheckTimeoutFlag(
-      "reconnect_timeout", absl::GetFlag(FLAGS_reconnect_timeout));
+  const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
+                                          absl::GetFlag(FLAGS_log_level));
+  if (!log.ok()) return program.Fail(log);
+  const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
+  absl::Status valid = CheckTimeoutFlag("drain_timeout", drain_timeout);
+  if (valid.ok()) {
+    valid = CheckTimeoutFlag("reconnect_timeout",
+                             absl::GetFlag(FLAGS_reconnect_timeout));
+  }
   if (!valid.ok()) return program.Fail(valid);
   if (!absl::GetFlag(FLAGS_serve_file).empty()) return ServeFile(program);
   auto options = OptionsFromFlags(was_init);
@@ -211,7 +254,7 @@ int Run(Program& program, bool was_init) {
   if (!driver.ok()) return program.Fail(driver.status());
   program.PrintReady((*driver)->description());
   program.WaitForStopSignal();
-  program.Stop([&](absl::Duration drain_timeout) {
+  program.Stop(drain_timeout, [&] {
     (*driver)->Shutdown(drain_timeout);
     // A trim under way, or a clean-up, must not hold up the process's end.
     driver->reset();
@@ -222,7 +265,7 @@ int Run(Program& program, bool was_init) {
 }  // namespace
 
 int Main(int argc, char** argv, bool was_init) {
-  Program program("ramvol-csi", kUsage, {"csi/main.cc", kConnectionFlagsFile});
+  Program program("ramvol-csi", kUsage, "csi/main.cc");
   return program.ParseFlags(argc, argv) ? Run(program, was_init) : EXIT_FAILURE;
 }
 

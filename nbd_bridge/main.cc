@@ -23,8 +23,8 @@
 #include "base/systemd.h"
 #include "base/tls/tls_server.h"
 #include "client/client.h"
-#include "client/connection_flags.h"
 #include "client/options.h"
+#include "client/server_address.h"
 #include "nbd_bridge/metrics/bridge_metrics.h"
 #include "nbd_bridge/metrics/nbd_metrics.h"
 #include "nbd_bridge/nbd_address.h"
@@ -37,6 +37,19 @@ ABSL_FLAG(std::string, server, "",
           "Where ramvold listens: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH. "
           "When not "
           "given: the environment's RAMVOL_SERVER, or 127.0.0.1:7420.");
+ABSL_FLAG(std::string, tls_ca, "",
+          "The certificates that sign ramvold's, in PEM, or \"system\" for "
+          "those of this machine. When not given: the environment's "
+          "RAMVOL_TLS_CA; without, ramvold is reached without TLS. This file "
+          "and those of the next flags are read again when they change.");
+ABSL_FLAG(std::string, tls_cert, "",
+          "The certificate by which ramvold knows this program, in PEM. When "
+          "not given: RAMVOL_TLS_CERT.");
+ABSL_FLAG(std::string, tls_key, "",
+          "The key of --tls_cert, in PEM. When not given: RAMVOL_TLS_KEY.");
+ABSL_FLAG(std::string, token_file, "",
+          "A file with the token by which ramvold knows this program. When not "
+          "given: RAMVOL_TOKEN_FILE.");
 ABSL_FLAG(
     std::string, nbd_tls, "",
     "Whether NBD clients encrypt: off, allow or require, on all addresses "
@@ -84,6 +97,13 @@ ABSL_FLAG(absl::Duration, reconnect_timeout,
 // each message has half of it, and wakes as many threads (docs/decisions/0050).
 ABSL_FLAG(int, channels, 1,
           "Connections to ramvold, which all NBD connections share: 1 to 16.");
+ABSL_FLAG(std::string, log_format, "text",
+          "The format of the log on standard error: text, or json for one "
+          "object a line.");
+ABSL_FLAG(std::string, log_level, "info",
+          "The lowest level to log: info, warning or error.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
+          "How long requests under way may go on after SIGTERM or SIGINT.");
 
 namespace {
 
@@ -113,8 +133,23 @@ constexpr char kUsage[] =
     "the sockets were passed); ramvold need not be there yet. It logs to "
     "standard error. SIGTERM and SIGINT stop it cleanly.";
 
+// The flag's value, or else the environment's, or else "".
+std::string Value(const absl::Flag<std::string>& flag, const char* variable) {
+  std::string value = absl::GetFlag(flag);
+  if (!value.empty()) return value;
+  const char* const set = std::getenv(variable);
+  return set == nullptr ? "" : set;
+}
+
+std::string ServerAddress() {
+  const std::string address = Value(FLAGS_server, "RAMVOL_SERVER");
+  return address.empty() ? ramvol::ClientOptions().server
+                         : ramvol::WithDefaultPort(address);
+}
+
 absl::StatusOr<ramvol::ClientOptions> ClientOptionsFromFlags() {
   ramvol::ClientOptions options;
+  options.server = ServerAddress();
   options.channels = absl::GetFlag(FLAGS_channels);
   if (options.channels < 1 || options.channels > kMaxChannels) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -127,7 +162,11 @@ absl::StatusOr<ramvol::ClientOptions> ClientOptionsFromFlags() {
   options.timeout = options.reconnect_timeout + kRequestTimeout;
   options.max_backoff = kMaxBackoff;
   options.max_inflight_bytes = kMaxInflightBytes;
-  valid = ramvol::SetConnection(absl::GetFlag(FLAGS_server), &options);
+  options.tls_ca = Value(FLAGS_tls_ca, "RAMVOL_TLS_CA");
+  options.tls_cert = Value(FLAGS_tls_cert, "RAMVOL_TLS_CERT");
+  options.tls_key = Value(FLAGS_tls_key, "RAMVOL_TLS_KEY");
+  options.token_file = Value(FLAGS_token_file, "RAMVOL_TOKEN_FILE");
+  valid = ramvol::CheckCredentials(options);
   if (!valid.ok()) return valid;
   return options;
 }
@@ -231,6 +270,9 @@ absl::StatusOr<std::unique_ptr<ramvol::metrics::Endpoint>> StartMetrics(
 }
 
 int Run(ramvol::Program& program) {
+  const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
+                                          absl::GetFlag(FLAGS_log_level));
+  if (!log.ok()) return program.Fail(log);
   const auto client_options = ClientOptionsFromFlags();
   if (!client_options.ok()) return program.Fail(client_options.status());
   auto nbd_options = NbdOptionsFromFlags();
@@ -241,6 +283,10 @@ int Run(ramvol::Program& program) {
   if (!nbd_tls.ok()) return program.Fail(nbd_tls);
   const auto memory_options = MemoryOptionsFromFlags();
   if (!memory_options.ok()) return program.Fail(memory_options.status());
+  const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
+  const absl::Status valid =
+      ramvol::CheckTimeoutFlag("drain_timeout", drain_timeout);
+  if (!valid.ok()) return program.Fail(valid);
 
   program.Prepare();
   if (*tls != nullptr) (*tls)->Watch();
@@ -271,9 +317,7 @@ int Run(ramvol::Program& program) {
   }
   program.WaitForStopSignal();
   busy = "shutting down";
-  program.Stop([&](absl::Duration drain_timeout) {
-    (*server)->Shutdown(drain_timeout);
-  });
+  program.Stop(drain_timeout, [&] { (*server)->Shutdown(drain_timeout); });
   program.Log("stopped");
   return EXIT_SUCCESS;
 }
@@ -281,7 +325,6 @@ int Run(ramvol::Program& program) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ramvol::Program program("ramvol-nbd", kUsage,
-                          {"nbd_bridge/main.cc", ramvol::kConnectionFlagsFile});
+  ramvol::Program program("ramvol-nbd", kUsage, "nbd_bridge/main.cc");
   return program.ParseFlags(argc, argv) ? Run(program) : EXIT_FAILURE;
 }

@@ -175,6 +175,13 @@ ABSL_FLAG(std::string, audit_log, "",
           "A file to which a line of JSON is added for each call that changes "
           "or opens something, and for each that is refused; - is standard "
           "output. Empty: none.");
+ABSL_FLAG(std::string, log_format, "text",
+          "The format of the log on standard error: text, or json for one "
+          "object a line.");
+ABSL_FLAG(std::string, log_level, "info",
+          "The lowest level to log: info, warning or error.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(10),
+          "How long requests under way may go on after SIGTERM or SIGINT.");
 
 namespace {
 
@@ -448,10 +455,17 @@ ramvol::saves::Progress Busy(const ramvol::Program& program,
 }  // namespace
 
 int main(int argc, char** argv) {
-  ramvol::Program program("ramvold", kUsage, {"server/main.cc"});
+  ramvol::Program program("ramvold", kUsage, "server/main.cc");
   if (!program.ParseFlags(argc, argv)) return EXIT_FAILURE;
+  const absl::Status log = program.SetLog(absl::GetFlag(FLAGS_log_format),
+                                          absl::GetFlag(FLAGS_log_level));
+  if (!log.ok()) return program.Fail(log);
   auto options = OptionsFromFlags();
   if (!options.ok()) return program.Fail(options.status());
+  const absl::Duration drain_timeout = absl::GetFlag(FLAGS_drain_timeout);
+  const absl::Status valid =
+      ramvol::CheckTimeoutFlag("drain_timeout", drain_timeout);
+  if (!valid.ok()) return program.Fail(valid);
 
   program.Prepare();
   options->save_progress =
@@ -472,7 +486,7 @@ int main(int argc, char** argv) {
         quiet, Busy(program, "Saving all volumes", /*stoppable=*/false));
   };
   program.Stop(
-      [&](absl::Duration drain_timeout) { (*server)->Shutdown(drain_timeout); },
+      drain_timeout, [&] { (*server)->Shutdown(drain_timeout); },
       [&] { (void)save(/*quiet=*/false); });
   const absl::Status saved = save(/*quiet=*/true);
   int exit_code = EXIT_SUCCESS;

@@ -56,15 +56,14 @@ def tagged(name, text):
 
 
 def daemon_flags(help_text):
-    """(name, description, default) of each flag, by name; help has them by file."""
+    """(name, description, default) of each flag, in order."""
     flags = help_text[help_text.index("  Flags from ") :]
     flags = flags[: flags.index("\nTry --helpfull")]
-    flags = re.sub(r"^  Flags from .*:$", "", flags, flags=re.M)
     flat = " ".join(flags.split())
     found = re.findall(r"--(\w+) \((.*?)\); default: (\S*?);(?= --|$)", flat)
     if len(found) != len(re.findall(r"^    --\w+ ", flags, re.M)):
         sys.exit(f"cannot read these flags:\n{flags}")
-    return sorted(found)
+    return found
 
 
 def daemon_page(name, help_text):
