@@ -121,11 +121,6 @@ absl::Status ControllerService::PrepareSource(
     const ::csi::v1::CreateVolumeRequest& request, absl::Time deadline) {
   const auto& source = request.volume_content_source();
   const absl::Status there = CheckSource(*volumes_, source);
-  // Whoever names nodes is to try the others.
-  if (absl::IsNotFound(there) &&
-      !request.accessibility_requirements().requisite().empty()) {
-    return absl::ResourceExhaustedError(there.message());
-  }
   if (!there.ok() || !source.has_volume()) return there;
   return flush_(source.volume().volume_id(), deadline);
 }
@@ -156,8 +151,12 @@ absl::Status ControllerService::Create(
   auto volume = volumes_->FindMade(wanted);
   if (absl::IsNotFound(volume.status())) {
     const absl::Status ready = PrepareSource(request, deadline);
-    if (!ready.ok()) return ready;
-    volume = volumes_->Create(wanted);
+    volume = ready.ok() ? volumes_->Create(wanted) : ready;
+  }
+  // Whoever names nodes is to try the others for a source or an image.
+  if (absl::IsNotFound(volume.status()) &&
+      !request.accessibility_requirements().requisite().empty()) {
+    return absl::ResourceExhaustedError(volume.status().message());
   }
   if (!volume.ok()) return volume.status();
   Describe(*volume, response);
@@ -270,7 +269,7 @@ grpc::Status ControllerService::GetCapacity(
             ParseParameters(ToMap(request->parameters()), /*is_inline=*/false);
         if (!parameters.ok()) return parameters.status();
         if (!IsHere(request->accessible_topology())) return absl::OkStatus();
-        const auto bytes = volumes_->AvailableBytes(parameters->allocator);
+        const auto bytes = volumes_->LargestBytes(*parameters);
         if (!bytes.ok()) return bytes.status();
         response->set_available_capacity(static_cast<int64_t>(*bytes));
         response->mutable_maximum_volume_size()->set_value(

@@ -272,6 +272,20 @@ absl::StatusOr<uint64_t> Volumes::AvailableBytes(
   return static_cast<uint64_t>(available) / kBlockBytes * kBlockBytes;
 }
 
+absl::StatusOr<uint64_t> Volumes::LargestBytes(
+    const Parameters& parameters) const {
+  absl::StatusOr<uint64_t> shared = 0;
+  if (!parameters.image.empty()) {
+    const auto image = ResolveImage(parameters.image, /*is_inline=*/false);
+    shared = image.ok() ? SizeOfSource(*image) : image.status();
+  }
+  if (absl::IsNotFound(shared.status())) return 0;
+  if (!shared.ok()) return shared;
+  const auto available = AvailableBytes(parameters.allocator);
+  if (!available.ok()) return available;
+  return std::min<uint64_t>(kMaxVolumeBytes, *shared + *available);
+}
+
 absl::Status Volumes::CheckRoom(uint64_t bytes, v1::Allocator allocator) const {
   const absl::StatusOr<uint64_t> available = AvailableBytes(allocator);
   if (!available.ok()) return available.status();

@@ -80,7 +80,7 @@ class Volumes {
   // Makes the volume, or finds it as FindMade does.
   //
   // The errors of FindMade, but NOT_FOUND: there is no source. OUT_OF_RANGE:
-  // see ChooseSize. RESOURCE_EXHAUSTED: it is larger than AvailableBytes.
+  // see ChooseSize. RESOURCE_EXHAUSTED: it is larger than LargestBytes.
   // FAILED_PRECONDITION: it is inline, and its image is not offered to everyone
   // who may write a pod (label::kImage).
   absl::StatusOr<v1::Volume> Create(const NewVolume& wanted) const;
@@ -120,6 +120,9 @@ class Volumes {
   // What new volumes may promise: what is left of the memory limit, times the
   // over-commit unless they reserve their memory.
   absl::StatusOr<uint64_t> AvailableBytes(v1::Allocator allocator) const;
+  // How large a new volume with these parameters may be: that, and for a clone
+  // what it shares with its image. 0: this node does not have the image.
+  absl::StatusOr<uint64_t> LargestBytes(const Parameters& parameters) const;
 
  private:
   // The source that an image is.

@@ -156,6 +156,14 @@ TEST_F(ControllerServiceTest, SourcesOfOtherNodesSendTheirCopiesElsewhere) {
   ExpectRefused(request, StatusCode::kResourceExhausted, "on this node");
   source.mutable_volume()->set_volume_id("elsewhere");
   ExpectRefused(request, StatusCode::kResourceExhausted, "on this node");
+  // The scheduler is to choose a node that has the image.
+  request.clear_volume_content_source();
+  (*request.mutable_parameters())["image"] = "golden";
+  ExpectRefused(request, StatusCode::kResourceExhausted, "\"golden\"");
+  (*request.mutable_parameters())["image"] = "@golden";
+  ExpectRefused(request, StatusCode::kResourceExhausted, "golden");
+  request.clear_accessibility_requirements();
+  ExpectRefused(request, StatusCode::kNotFound, "golden");
 }
 
 // The answer to the first call may be lost. Elsewhere there would be a second
@@ -204,6 +212,35 @@ TEST_F(ControllerServiceTest, CapacityIsOfThisNodeAndThisAllocator) {
   const auto elsewhere = Call(&Controller::GetCapacity, request);
   ASSERT_THAT(elsewhere, IsOk());
   EXPECT_EQ(elsewhere->available_capacity(), 0);
+}
+
+TEST_F(ControllerServiceTest, CapacityOfAClassIsThatOfClonesOfItsImage) {
+  ::csi::v1::GetCapacityRequest request;
+  auto& parameters = *request.mutable_parameters();
+  const auto none = Call(&Controller::GetCapacity, request);
+  ASSERT_THAT(none, IsOk());
+  const int64_t of_none = none->available_capacity();
+  for (const char* image : {"golden", "@golden"}) {
+    parameters["image"] = image;
+    const auto missing = Call(&Controller::GetCapacity, request);
+    ASSERT_THAT(missing, IsOk());
+    EXPECT_EQ(missing->available_capacity(), 0);
+    EXPECT_EQ(missing->maximum_volume_size().value(), 0);
+  }
+  world_.CreateVolume("golden", of_none);
+  world_.CreateSnapshot("golden", "golden");
+  for (const char* image : {"golden", "@golden"}) {
+    parameters["image"] = image;
+    const auto clone = Call(&Controller::GetCapacity, request);
+    ASSERT_THAT(clone, IsOk());
+    EXPECT_GT(clone->maximum_volume_size().value(), of_none * 3 / 2);
+    EXPECT_LE(clone->maximum_volume_size().value(), of_none * 2);
+    // It is true.
+    CreateVolumeRequest fits = New(std::string("of ") + image);
+    (*fits.mutable_parameters())["image"] = image;
+    fits.mutable_capacity_range()->set_required_bytes(of_none * 3 / 2);
+    EXPECT_THAT(Call(&Controller::CreateVolume, fits), IsOk());
+  }
 }
 
 TEST_F(ControllerServiceTest, ListsPageByPage) {
