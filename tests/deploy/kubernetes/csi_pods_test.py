@@ -85,7 +85,7 @@ class FlagsTest(unittest.TestCase):
                 "--strict-topology",
                 "--immediate-topology=false",
                 "--enable-capacity",
-                "--capacity-ownerref-level=1",
+                "--capacity-ownerref-level=0",
             },
             set(provisioner["args"]),
         )
