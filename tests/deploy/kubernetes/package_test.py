@@ -38,9 +38,13 @@ class PackageTest(unittest.TestCase):
         self.assertIn("StatefulSet", kinds)
         self.assertNotIn("Pod", kinds)
 
-    def test_no_server_is_tested_where_there_is_none(self):
-        documents = HELM.render({"replicas": 0})
-        self.assertNotIn("Pod", {document["kind"] for document in documents})
+    def test_nothing_looks_for_servers_where_there_are_none(self):
+        """The test, and what names their Secret or keeps nodes from being drained."""
+        values = {"replicas": 0, "serviceMonitor": {"enabled": True}}
+        documents = HELM.render(values)
+        kinds = {document["kind"] for document in documents}
+        for kind in "Pod", "PodDisruptionBudget", "ServiceMonitor":
+            self.assertNotIn(kind, kinds)
 
     def test_chart_has_the_programs_version(self):
         header = (PROTO.parent / "base" / "version.h").read_text()
