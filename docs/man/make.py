@@ -76,6 +76,8 @@ def daemon_page(name, help_text):
     )
     lines.append(".SH OPTIONS")
     for flag, text, default in daemon_flags(help_text):
+        if text.startswith("For the driver itself"):  # Nobody types it.
+            continue
         lines.append(tagged(f"--{flag}", f"{text} Default: {default}."))
     lines.append(tagged("--version", "Prints the version."))
     lines.append(tagged("--flagfile", "Reads flags from this file, one a line."))
