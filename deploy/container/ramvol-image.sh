@@ -60,7 +60,7 @@ while :; do
     pause=$((pause * 2 < most ? pause * 2 : most))
     why="could not be made"
     ! is_there || why="is there, but is no image: remove it, name the image otherwise, \
-or say that it is one: ramvol set $NAME --label=csi-image=$NAME (=false withdraws it)"
+or say that it is one: ramvol set $NAME --label=csi-image=$NAME (csi-image=false: no image for inline volumes)"
     echo "volume $NAME $why; trying again in $rest s" >&2
   fi
   sleep "$rest" &

@@ -24,7 +24,7 @@ cat <<TEXT
 #
 #   kubectl create namespace ramvol
 #   kubectl label namespace ramvol pod-security.kubernetes.io/enforce=$level
-#   kubectl apply -f $file
+#   sed 's|image: "localhost/|image: "registry.example/|' $file | kubectl apply -f -
 #
 # docs/kubernetes.md says more.
 TEXT

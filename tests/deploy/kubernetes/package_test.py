@@ -161,6 +161,16 @@ class NotesTest(unittest.TestCase):
         self.assertIn("ramvol.ramvol:7420", both)
         self.assertNotIn("ramvol-image", both)
 
+    def test_alerts_without_metrics(self):
+        rules, port = {"prometheusRule": {"enabled": True}}, {"metricsPort": 7422}
+        for values, expected in (
+            ({"csi": {"enabled": True}}, False),
+            ({"csi": {"enabled": True}, **rules}, True),
+            ({"csi": {"enabled": True, "driver": port}, **rules}, False),
+            (rules, False),
+        ):
+            self.assertEqual("NO METRICS" in self.notes(values), expected, values)
+
     def test_nothing(self):
         notes = self.notes(NOTHING)
         self.assertNotIn("nbd://", notes)
