@@ -33,6 +33,12 @@ bool IsBegun(const v1::Volume& volume) {
   return !IsFormatted(volume) && !LabelOf(volume, label::kFormatting).empty();
 }
 
+// The value of a label of formatting. Under another name than the original's,
+// only what names the volume counts.
+std::string Mark(const std::string& type, const v1::Volume& volume) {
+  return absl::StrCat(type, "@", volume.name());
+}
+
 // What a device holds, by the type that was found there.
 std::string Describe(const std::string& type) {
   if (type.empty()) return "nothing";
@@ -62,18 +68,14 @@ absl::StatusOr<FileSystem> Formatter::Prepare(const v1::Volume& volume,
         wanted.type.empty() ? "a known file system" : wanted.type));
   }
   if (volume.read_only()) return found;
-  const absl::Status mended = Mend(volume, device, found->type, deadline);
+  const absl::Status mended =
+      Mend(volume, device, found->type, wanted.make, deadline);
   if (!mended.ok()) return mended;
   return found;
 }
 
 absl::Status Formatter::HandOver(const v1::Volume& volume) const {
-  // Of a copy under another name, `volume` has none of the labels; under the
-  // original's it would count again.
-  const auto whole = volumes_->client().GetVolume(volume.name());
-  if (!whole.ok()) return whole.status();
-  if (LabelOf(*whole, label::kFormatting).empty()) return absl::OkStatus();
-  return volumes_->Relabel(*whole, {{label::kFormatting, ""}}).status();
+  return volumes_->Relabel(volume, {{label::kFormatting, ""}}).status();
 }
 
 absl::StatusOr<FileSystem> Formatter::Look(const v1::Volume& volume,
@@ -93,25 +95,32 @@ absl::StatusOr<FileSystem> Formatter::Format(const v1::Volume& volume,
                                              const std::string& type,
                                              absl::Time deadline) const {
   const bool begun = IsBegun(volume);
-  const auto noted = volumes_->Relabel(volume, {{label::kFormatting, type}});
+  const std::string mark = Mark(type, volume);
+  const auto noted = volumes_->Relabel(volume, {{label::kFormatting, mark}});
   if (!noted.ok()) return noted.status();
   const absl::Status made =
       file_systems_->Make(type, device, /*is_zero=*/!begun, deadline);
   if (!made.ok()) return made;
   const auto done = volumes_->Relabel(
-      *noted, {{label::kFormatting, ""}, {label::kFormatted, type}});
+      *noted, {{label::kFormatting, ""}, {label::kFormatted, mark}});
   if (!done.ok()) return done.status();
   return FileSystem{.type = type, .size_bytes = UINT64_MAX};
 }
 
 absl::Status Formatter::Mend(const v1::Volume& volume,
                              const std::string& device, const std::string& type,
-                             absl::Time deadline) const {
+                             bool is_handed_over, absl::Time deadline) const {
   const absl::Status checked = file_systems_->Check(type, device, deadline);
-  if (!checked.ok() || !IsCopy(volume) || IsFormatted(volume)) return checked;
-  const absl::Status renewed = file_systems_->RenewUuid(type, device);
-  if (!renewed.ok()) return renewed;
-  return volumes_->Relabel(volume, {{label::kFormatted, type}}).status();
+  if (!checked.ok()) return checked;
+  Labels labels;
+  if (is_handed_over) labels.emplace_back(label::kFormatting, "");
+  if (IsCopy(volume) && !IsFormatted(volume)) {
+    const absl::Status renewed = file_systems_->RenewUuid(type, device);
+    if (!renewed.ok()) return renewed;
+    labels.emplace_back(label::kFormatted, Mark(type, volume));
+  }
+  if (labels.empty()) return absl::OkStatus();
+  return volumes_->Relabel(volume, labels).status();
 }
 
 }  // namespace ramvol::csi_driver

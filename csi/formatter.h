@@ -27,6 +27,10 @@ struct WantedFileSystem {
 //   label::kFormatting     mkfs was begun: what there is may be formatted anew
 //   label::kFormatted      never to be formatted again, whatever it holds
 //
+// Whatever a pod gets to write to is label::kFormatting no longer, also under
+// another name than the one that mkfs was begun under, where the label does not
+// count: it would count again under that name.
+//
 // Borrows all that it is given. Thread-safe for different volumes.
 class Formatter {
  public:
@@ -47,7 +51,8 @@ class Formatter {
                                      absl::Time deadline) const;
 
   // Call it before a pod gets the volume as a block device to write: from then
-  // on, what there is is somebody's, also where mkfs was begun.
+  // on, what there is is somebody's, also where mkfs was begun. Prepare does so
+  // with a file system.
   absl::Status HandOver(const v1::Volume& volume) const;
 
  private:
@@ -60,8 +65,10 @@ class Formatter {
                                     const std::string& type,
                                     absl::Time deadline) const;
   // Repairs it, and gives it a UUID of its own if it is a copy's.
+  // `is_handed_over`: to a pod that may write.
   absl::Status Mend(const v1::Volume& volume, const std::string& device,
-                    const std::string& type, absl::Time deadline) const;
+                    const std::string& type, bool is_handed_over,
+                    absl::Time deadline) const;
 
   const Volumes* const volumes_;
   const FileSystems* const file_systems_;

@@ -23,10 +23,11 @@ inline constexpr char kHandle[] = "csi-handle";
 inline constexpr char kSource[] = "csi-source";
 // Of a snapshot: the handle of the group that it was made with.
 inline constexpr char kGroup[] = "csi-group";
-// The file system that the driver has made in the volume, or found in a copy.
+// The file system that the driver has made in the volume, or found in a copy:
+// "TYPE@NAME", so that it counts under this name whatever the handle is.
 inline constexpr char kFormatted[] = "csi-formatted";
-// The one that it is making in a volume that was empty: what the volume holds
-// is nobody's.
+// The one that it is making in a volume that was empty, in the same form: what
+// the volume holds is nobody's.
 inline constexpr char kFormatting[] = "csi-formatting";
 // Of an inline volume: where it is published. It ends there.
 inline constexpr char kEphemeral[] = "csi-ephemeral";

@@ -52,18 +52,27 @@ bool IsOffered(const Source& source) {
   return LabelOf(source, label::kImage) == source.name();
 }
 
+// Whether the label is the driver's, and says nothing of what has this name
+// though another handle.
+bool IsOriginals(const std::string& key, const std::string& value,
+                 const std::string& name) {
+  if (key == label::kFormatting || key == label::kFormatted) {
+    return !absl::EndsWith(value, "@" + name);
+  }
+  return absl::StartsWith(key, label::kPrefix) && key != label::kImage;
+}
+
 // Labels travel with what somebody saves, and restores or renames to another
-// name. The driver's say nothing of that one then: they are the original's,
-// which alone has its handle.
+// name. The driver's are the original's then, which alone has its handle.
 template <typename Entry>
 void ForgetOriginal(Entry* entry) {
   const std::string handle = LabelOf(*entry, label::kHandle);
   if (handle.empty() || NameOfHandle(handle) == entry->name()) return;
   auto& labels = *entry->mutable_labels();
   for (auto each = labels.begin(); each != labels.end();) {
-    const bool is_drivers = absl::StartsWith(each->first, label::kPrefix) &&
-                            each->first != label::kImage;
-    each = is_drivers ? labels.erase(each) : std::next(each);
+    each = IsOriginals(each->first, each->second, entry->name())
+               ? labels.erase(each)
+               : std::next(each);
   }
 }
 
@@ -439,20 +448,29 @@ absl::StatusOr<std::vector<v1::Snapshot>> Volumes::ListSnapshots() const {
   return all;
 }
 
-absl::StatusOr<v1::Volume> Volumes::Relabel(
-    const v1::Volume& volume,
-    const std::vector<std::pair<const char*, std::string>>& labels) const {
+absl::StatusOr<v1::Volume> Volumes::Relabel(const v1::Volume& volume,
+                                            const Labels& labels) const {
+  // `volume` need not have all of them: see Find.
+  auto whole = client_.GetVolume(volume.name());
+  if (!whole.ok()) return whole;
+  if (whole->etag() != volume.etag()) {
+    return absl::AbortedError(
+        absl::StrCat("volume \"", HandleOf(volume), "\" has changed since"));
+  }
   v1::UpdateVolumeRequest request;
   request.set_name(volume.name());
   auto& all = *request.mutable_volume()->mutable_labels();
-  all = volume.labels();
+  all = whole->labels();
+  bool is_new = false;
   for (const auto& [key, value] : labels) {
+    is_new = is_new || Get(all, key) != value;
     if (value.empty()) {
       all.erase(key);
     } else {
       all[key] = value;
     }
   }
+  if (!is_new) return whole;
   request.mutable_update_mask()->add_paths("labels");
   request.set_etag(volume.etag());
   return client_.UpdateVolume(request);

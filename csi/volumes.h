@@ -54,6 +54,9 @@ struct NewVolume {
   bool recreated = false;
 };
 
+// Keys and values; "": none.
+using Labels = std::vector<std::pair<const char*, std::string>>;
+
 // Thread-safe. Errors of calls to ramvold come back as they are; UNAVAILABLE
 // when it cannot be reached.
 class Volumes {
@@ -66,7 +69,8 @@ class Volumes {
 
   // NOT_FOUND: there is no volume of this handle. One that the driver has not
   // made is found by its name, as is a copy under another name of what it has
-  // made: that one comes without the original's labels.
+  // made: that one comes without the original's labels, but with what
+  // label::kFormatting and label::kFormatted say of its own name.
   absl::StatusOr<v1::Volume> Find(const std::string& handle) const;
   // NOT_FOUND: the driver has made no such snapshot.
   absl::StatusOr<v1::Snapshot> FindSnapshot(const std::string& handle) const;
@@ -108,11 +112,11 @@ class Volumes {
   absl::StatusOr<std::vector<v1::Volume>> List() const;
   absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots() const;
 
-  // Sets labels of the volume, or takes those away that are to be "". The
-  // others stay. ABORTED: it has changed since; find it again.
-  absl::StatusOr<v1::Volume> Relabel(
-      const v1::Volume& volume,
-      const std::vector<std::pair<const char*, std::string>>& labels) const;
+  // Sets labels of the volume, and returns it with all that it has. The others
+  // stay, also those that Find leaves out. ABORTED: it has changed since; find
+  // it again.
+  absl::StatusOr<v1::Volume> Relabel(const v1::Volume& volume,
+                                     const Labels& labels) const;
   // Whether all of it is a hole. What devices have in their caches is not in it
   // yet.
   absl::StatusOr<bool> HoldsNothing(const v1::Volume& volume) const;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/client.h"
@@ -106,8 +107,10 @@ class FormatterTest : public ::testing::Test {
     const auto volume = world_.volumes().Find(handle);
     EXPECT_THAT(volume, IsOk());
     if (!volume.ok()) return "";
-    return absl::StrCat(LabelOf(*volume, label::kFormatting), "/",
-                        LabelOf(*volume, label::kFormatted));
+    const std::string both =
+        absl::StrCat(LabelOf(*volume, label::kFormatting), "/",
+                     LabelOf(*volume, label::kFormatted));
+    return absl::StrReplaceAll(both, {{"@" + volume->name(), ""}});
   }
   void WriteToDevice(const std::string& data) {
     std::ofstream(device_) << data;
@@ -304,6 +307,59 @@ TEST_F(FormatterTest, WhatIsHandedOverUnderAnotherNameStaysSo) {
   EXPECT_THAT(world_.volumes().Delete("v", Later()), IsOk());
 }
 
+// The same, once mkfs had ended, as a file system. And the other labels stay.
+TEST_F(FormatterTest, WhatIsMountedUnderAnotherNameIsNeverFormatted) {
+  BeginFormatting();
+  ASSERT_THAT(Rename("v", "copy"), IsOk());
+  WriteToDevice(Ext4());
+  ASSERT_THAT(PrepareVolume("copy"), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("e2fsck")));
+  ASSERT_THAT(Rename("copy", "v"), IsOk());
+  EXPECT_EQ(Labels(), "/");
+  ASSERT_THAT(Prepare(), IsOk());
+  EXPECT_THAT(commands_.Taken(), ElementsAre(HasSubstr("e2fsck")));
+  EXPECT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+}
+
+// What the driver makes under another name it knows there, and is the
+// original's driver's still.
+TEST_F(FormatterTest, WhatIsFormattedUnderAnotherNameStaysTheDrivers) {
+  ASSERT_THAT(Rename("v", "copy"), IsOk());
+  commands_.Fail("mkfs.ext4");
+  EXPECT_THAT(PrepareVolume("copy"), StatusIs(StatusCode::kInternal, _));
+  EXPECT_EQ(Labels("copy"), "ext4/");
+  commands_.Fail("mkfs.ext4", false);
+  WriteToDevice("the half of a file system");
+  ASSERT_THAT(PrepareVolume("copy"), IsOk());
+  EXPECT_EQ(Labels("copy"), "/ext4");
+  WriteToDevice("");
+  EXPECT_THAT(PrepareVolume("copy"), StatusIs(StatusCode::kFailedPrecondition,
+                                              HasSubstr("holds nothing")));
+  // Under a third one it is a copy.
+  ASSERT_THAT(Rename("copy", "third"), IsOk());
+  EXPECT_EQ(Labels("third"), "/");
+  ASSERT_THAT(Rename("third", "v"), IsOk());
+  EXPECT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+}
+
+TEST_F(FormatterTest, AClonesUuidIsRenewedOnceAlsoUnderAnotherName) {
+  const auto clone = world_.volumes().Create({.handle = "clone",
+                                              .parameters = {},
+                                              .size = {.required_bytes = kMib},
+                                              .source = "v"});
+  ASSERT_THAT(clone, IsOk());
+  ASSERT_THAT(Rename("clone", "other"), IsOk());
+  WriteToDevice(Btrfs());
+  ASSERT_THAT(PrepareVolume("other"), IsOk());
+  const std::string renewed = DeviceUuid();
+  EXPECT_NE(renewed, std::string(16, '\0'));
+  ASSERT_THAT(PrepareVolume("other"), IsOk());
+  EXPECT_EQ(DeviceUuid(), renewed);
+  ASSERT_THAT(Rename("other", "clone"), IsOk());
+  EXPECT_EQ(Labels("clone"), "/btrfs@other");
+  EXPECT_THAT(world_.volumes().Delete("clone", Later()), IsOk());
+}
+
 TEST_F(FormatterTest, ACopyGetsAUuidOfItsOwnOnce) {
   const std::string old(16, '\0');
   Create("clone", "v");
@@ -345,6 +401,7 @@ TEST_F(FormatterTest, NothingIsFormattedThatRamvoldDoesNotNote) {
   const Formatter formatter(&volumes, &file_systems_);
   v1::Volume volume;
   volume.set_name("v");
+  ON_CALL(*connection, GetVolume).WillByDefault(Return(volume));
   const auto prepare = [&] {
     return formatter.Prepare(volume, device_, {}, Later());
   };

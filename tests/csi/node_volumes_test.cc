@@ -141,7 +141,7 @@ TEST_F(NodeVolumesTest, AFreshVolumeIsFormattedOnceAndMounted) {
               ElementsAre(HasSubstr("mkfs.ext4"),
                           AllOf(HasSubstr("mount -t ext4 -o discard"),
                                 HasSubstr(staging_))));
-  EXPECT_EQ(Formatted(), "ext4");
+  EXPECT_EQ(Formatted(), "ext4@v");
   // Repeated, it does nothing.
   ASSERT_THAT(Stage(), IsOk());
   EXPECT_THAT(commands_.Taken(), IsEmpty());
@@ -455,7 +455,7 @@ TEST_F(NodeVolumesTest, ALostVolumeIsMadeAnewIfItsClassWantsIt) {
   EXPECT_EQ(volume->size_bytes(), 2 * kMib);
   EXPECT_EQ(LabelOf(*volume, label::kClass), "scratch");
   EXPECT_EQ(LabelOf(*volume, label::kEphemeral), "");
-  EXPECT_EQ(Formatted(), "ext4");
+  EXPECT_EQ(Formatted(), "ext4@v");
 }
 
 TEST_F(NodeVolumesTest, CleansUpWhatNothingUses) {

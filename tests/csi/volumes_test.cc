@@ -243,11 +243,16 @@ TEST_F(VolumesTest, ACopyUnderAnotherNameIsNobodys) {
   EXPECT_THAT(found->labels(), SizeIs(2));
   EXPECT_THAT(volumes().Delete("copy", Soon()),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr("copy")));
-  // What the driver notes from now on is the copy's.
-  ASSERT_THAT(volumes().Relabel(*found, {{label::kFormatting, "xfs"}}), IsOk());
+  // What names the copy is the copy's.
+  const std::string mark = "xfs@copy";
+  const auto relabelled =
+      volumes().Relabel(*found, {{label::kFormatting, mark}});
+  ASSERT_THAT(relabelled, IsOk());
+  EXPECT_EQ(LabelOf(*relabelled, label::kHandle), "mine");
+  EXPECT_EQ(LabelOf(*relabelled, label::kEphemeral), "/pods/x");
   const auto noted = volumes().Find("copy");
   ASSERT_THAT(noted, IsOk());
-  EXPECT_EQ(LabelOf(*noted, label::kFormatting), "xfs");
+  EXPECT_EQ(LabelOf(*noted, label::kFormatting), mark);
   EXPECT_EQ(LabelOf(*noted, label::kImage), "copy");
   EXPECT_EQ(LabelOf(*noted, "team"), "a");
   EXPECT_THAT(noted->labels(), SizeIs(3));
@@ -464,6 +469,11 @@ TEST_F(VolumesTest, RelabelKeepsTheOtherLabels) {
   EXPECT_EQ(found->labels().count(label::kFormatting), 0u);
   EXPECT_EQ(LabelOf(*found, label::kFormatted), "xfs");
   EXPECT_EQ(LabelOf(*found, label::kHandle), "v");
+  // Nor is anything written that is so already.
+  const auto again = volumes().Relabel(
+      *found, {{label::kFormatting, ""}, {label::kFormatted, "xfs"}});
+  ASSERT_THAT(again, IsOk());
+  EXPECT_EQ(again->etag(), found->etag());
 }
 
 // Labels give rights, too.
