@@ -70,8 +70,8 @@ class Driver {
   std::string description() const;
 
   // Ends calls that last longer than `drain_timeout`. Returns when all have
-  // ended. Call it at most once. What the driver does by itself ends with the
-  // Driver, whose end may wait for that for minutes.
+  // ended. Call it at most once. The destructor also waits for a trim or a
+  // clean-up under way, perhaps for minutes.
   void Shutdown(absl::Duration drain_timeout);
 
  private:

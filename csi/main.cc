@@ -254,12 +254,13 @@ int Run(Program& program, bool was_init) {
   if (!driver.ok()) return program.Fail(driver.status());
   program.PrintReady((*driver)->description());
   program.WaitForStopSignal();
-  program.Stop(drain_timeout, [&] {
-    (*driver)->Shutdown(drain_timeout);
-    // A trim under way, or a clean-up, must not hold up the process's end.
-    driver->reset();
-  });
-  return EXIT_SUCCESS;
+  program.Stop(drain_timeout, [&] { (*driver)->Shutdown(drain_timeout); });
+  // The driver's own end would wait for a trim or a clean-up under way. No call
+  // is left, and what is may be cut off anywhere, as by SIGKILL: all state is
+  // the system's, and volumes stay attached. A program that runs for the
+  // driver, even a mkfs that outlasted its call, ends with it by its
+  // parent-death signal, and the next driver takes up what was begun.
+  Program::ExitAtOnce(EXIT_SUCCESS);
 }
 
 }  // namespace
