@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@
 namespace ramvol::csi_driver {
 namespace {
 
+// Of a round of trims. What it does not reach, the next one does.
 constexpr absl::Duration kTrimTimeout = absl::Minutes(1);
 // Of each file system, of which hardly one has errors.
 constexpr absl::Duration kCheckTimeout = absl::Seconds(2);
@@ -87,11 +89,12 @@ absl::Status Driver::StartMetrics() {
 
 void Driver::StartTickers() {
   if (options_.trim_interval > absl::ZeroDuration()) {
-    trimmer_ = std::make_unique<Ticker>(options_.trim_interval, [this] {
+    const auto trim = [this, last = std::string()]() mutable {
       // Else fstrim waits in the kernel, beyond its deadline.
       if (!watch_.summary().reached) return;
-      node_volumes_.TrimAll(absl::Now() + kTrimTimeout);
-    });
+      last = node_volumes_.TrimAll(std::move(last), absl::Now() + kTrimTimeout);
+    };
+    trimmer_ = std::make_unique<Ticker>(options_.trim_interval, trim);
   }
   watcher_ = std::make_unique<Ticker>(options_.watch_interval, [this] {
     watch_.Look();

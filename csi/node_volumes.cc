@@ -454,10 +454,17 @@ absl::StatusOr<NodeStats> NodeVolumes::Stats(const std::string& handle,
   return stats;
 }
 
-void NodeVolumes::TrimAll(absl::Time deadline) const {
+std::string NodeVolumes::TrimAll(std::string last, absl::Time deadline) const {
   const std::vector<csi_driver::Mount> mounts = mounter_->List();
-  for (const AttachedDevice& attached : attacher_->List()) {
-    if (absl::Now() >= deadline) return;
+  std::vector<AttachedDevice> devices = attacher_->List();
+  std::sort(devices.begin(), devices.end(),
+            [&last](const auto& a, const auto& b) {
+              return std::pair(a.name <= last, a.name) <
+                     std::pair(b.name <= last, b.name);
+            });
+  for (const AttachedDevice& attached : devices) {
+    if (absl::Now() >= deadline) break;
+    last = attached.name;
     if (!attached.alive) continue;
     const auto mount = std::find_if(
         mounts.begin(), mounts.end(), [&attached](const auto& each) {
@@ -467,6 +474,7 @@ void NodeVolumes::TrimAll(absl::Time deadline) const {
       file_systems_->Trim(mount->target, deadline).IgnoreError();
     }
   }
+  return last;
 }
 
 }  // namespace ramvol::csi_driver

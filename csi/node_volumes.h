@@ -120,8 +120,10 @@ class NodeVolumes {
   // far as it shows that, or tells it in time.
   bool HasStopped(const AttachedDevice& attached, absl::Time deadline) const;
 
-  // Trims all mounted file systems.
-  void TrimAll(absl::Time deadline) const;
+  // Trims mounted file systems until the deadline: one round, by the volumes'
+  // names, that begins after `last`. Returns where the next one is to go on,
+  // also where this one was stopped: the name of the volume that came last.
+  std::string TrimAll(std::string last, absl::Time deadline) const;
 
   // Volumes that were made anew so far.
   uint64_t recreated() const { return recreated_; }

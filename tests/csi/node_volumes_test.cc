@@ -647,6 +647,35 @@ TEST_F(NodeVolumesTest, TimesOnlyWhatIsAttachedAnew) {
   EXPECT_EQ(node_.attach_times().count(), 1);
 }
 
+// Else one that takes all of the time would keep those behind it from being
+// trimmed for ever.
+TEST_F(NodeVolumesTest, TrimsGoOnWhereTheLastRoundEnded) {
+  for (const std::string name : {"a", "b", "c"}) {
+    world_.CreateVolume(name, kMib);
+    ASSERT_THAT(node_.Stage(name, staging_ + name, {}, Later()), IsOk());
+  }
+  world_.CreateVolume("block", kMib);
+  ASSERT_THAT(node_.Stage("block", staging_, Block(), Later()), IsOk());
+  const auto trim = [&](const std::string& last) {
+    commands_.Taken();
+    return node_.TrimAll(last, Later());
+  };
+  const std::string prefix = "fstrim " + staging_;
+  EXPECT_EQ(trim(""), "c");
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(prefix + "a", prefix + "b", prefix + "c"));
+  EXPECT_EQ(trim("a"), "a");
+  EXPECT_THAT(commands_.Taken(),
+              ElementsAre(prefix + "b", prefix + "c", prefix + "a"));
+  // Also when it is gone, or could not be trimmed.
+  attacher_.Kill("c");
+  commands_.Fail("fstrim");
+  EXPECT_EQ(trim("bz"), "block");
+  EXPECT_THAT(commands_.Taken(), ElementsAre(prefix + "a", prefix + "b"));
+  EXPECT_EQ(node_.TrimAll("b", absl::InfinitePast()), "b");
+  EXPECT_THAT(commands_.Taken(), IsEmpty());
+}
+
 TEST_F(NodeVolumesTest, AFlushSaysWhatCouldNotBeWrittenBack) {
   EXPECT_THAT(write_back_.Flush("v", Later()), IsOk());  // It is not attached.
   attacher_.BeginToAttach({.name = "v", .uid = "u"}, /*alive=*/true);
