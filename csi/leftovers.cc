@@ -34,25 +34,26 @@ absl::Status Leftovers::FindSuspects() {
   if (!all.ok()) return all.status();
   suspects_.emplace();
   for (const AttachedDevice& attached : devices) {
-    suspects_->push_back({attached.name, std::nullopt});
+    suspects_->push_back({attached.name, attached.uid, std::nullopt});
   }
   for (const v1::Volume& volume : *all) {
     if (LabelOf(volume, label::kEphemeral).empty() ||
         LabelOf(volume, label::kNode) != volumes_->node_id()) {
       continue;
     }
-    suspects_->push_back({volume.name(), volume});
+    suspects_->push_back({volume.name(), "", volume});
   }
   return absl::OkStatus();
 }
 
 std::optional<Leftovers::Deed> Leftovers::TakeDevice(
-    const std::string& name, absl::Time deadline) const {
+    const std::string& name, const std::string& uid,
+    absl::Time deadline) const {
   bool is_there = false;
   for (const AttachedDevice& attached : attacher_->List()) {
     if (attached.name != name) continue;
     if (mounter_->IsMounted(attached.device)) return std::nullopt;
-    is_there = true;
+    is_there = is_there || attached.uid == uid;
   }
   if (!is_there) return std::nullopt;
   return Deed{Counter::kDevice,
@@ -81,7 +82,7 @@ std::optional<std::string> Leftovers::TakeNext(absl::Time deadline) {
   const std::optional<Deed> deed =
       suspect.inline_volume.has_value()
           ? TakeInline(*suspect.inline_volume, deadline)
-          : TakeDevice(suspect.name, deadline);
+          : TakeDevice(suspect.name, suspect.uid, deadline);
   if (!deed.has_value()) return std::nullopt;
   counts_.Add(deed->status.ok() ? deed->kind : Counter::kFailure, 1);
   if (deed->status.ok()) {

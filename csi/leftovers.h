@@ -62,7 +62,9 @@ class Leftovers {
   enum class Counter { kDevice, kInlineVolume, kFailure, kCount };
   // What nobody may use.
   struct Suspect {
-    std::string name;                         // ramvold's.
+    std::string name;  // ramvold's.
+    // Of a device; a later volume of the name has another one.
+    std::string uid;
     std::optional<v1::Volume> inline_volume;  // Not set: it is a device.
     bool failed = false;                      // Before.
   };
@@ -75,6 +77,7 @@ class Leftovers {
 
   absl::Status FindSuspects();
   std::optional<Deed> TakeDevice(const std::string& name,
+                                 const std::string& uid,
                                  absl::Time deadline) const;
   std::optional<Deed> TakeInline(const v1::Volume& volume,
                                  absl::Time deadline) const;

@@ -515,6 +515,20 @@ TEST_F(NodeVolumesTest, WhatAPodHasByNowIsNotCleanedUp) {
   EXPECT_EQ(leftovers_.next_try(), absl::InfiniteFuture());
 }
 
+// Which is staged, and not published yet.
+TEST_F(NodeVolumesTest, ALaterVolumeOfTheNameIsNotCleanedUp) {
+  ASSERT_THAT(Stage(Block()), IsOk());
+  attacher_.FailWith(absl::InternalError("stuck"));
+  EXPECT_THAT(CleanUp(), SizeIs(1));
+  attacher_.FailWith(absl::OkStatus());
+  ASSERT_THAT(world_.volumes().Delete("v", Later()), IsOk());
+  world_.CreateVolume("v", kMib);
+  ASSERT_THAT(Stage(Block()), IsOk());
+  EXPECT_THAT(CleanUp(), IsEmpty());
+  EXPECT_THAT(attacher_.List(), SizeIs(1));
+  EXPECT_EQ(leftovers_.next_try(), absl::InfiniteFuture());
+}
+
 TEST_F(NodeVolumesTest, CleansUpOnlyWhenRamvoldSaysWhatThereIs) {
   ASSERT_THAT(Stage(Block()), IsOk());
   const auto away =
