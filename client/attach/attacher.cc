@@ -117,9 +117,12 @@ absl::Status Attacher::CheckNotForPods() const {
   const std::optional<NbdDevice> device =
       FindNbdDeviceOf(world_.sys, uid_, /*by_csi=*/true);
   if (!device.has_value()) return absl::OkStatus();
+  const std::string path = NbdDevicePath(device->index);
   return Busy(absl::StrCat("ramvol-csi has attached volume \"", request_.name,
-                           "\" for pods, as ", NbdDevicePath(device->index),
-                           "; delete them first, or clone the volume"));
+                           "\" for pods, as ", path,
+                           "; delete them first, or clone the volume, or, if "
+                           "the driver is gone, detach ",
+                           path));
 }
 
 absl::StatusOr<std::optional<NbdDevice>> Attacher::FindAttached() const {
@@ -150,11 +153,14 @@ absl::Status Attacher::CheckHolds(const NbdDevice& device) const {
     return backend->uid == uid_ ? absl::OkStatus()
                                 : Replaced(request_.name, path);
   }
+  const bool is_for_pods = backend.has_value() && backend->by_csi;
   return Busy(absl::StrCat(path, " is attached to ",
                            backend.has_value()
                                ? absl::StrCat("volume \"", backend->name, "\"")
                                : "something else",
-                           "; choose another device, or detach it first"));
+                           is_for_pods ? " for pods; choose another device"
+                                       : "; choose another device, or detach "
+                                         "it first"));
 }
 
 // Makes as many connections as wanted, or one if the server does not support

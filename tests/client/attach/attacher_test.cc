@@ -35,6 +35,7 @@ using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::Optional;
 using ::testing::SizeIs;
 
@@ -147,13 +148,19 @@ TEST_F(AttacherTest, DevicesForPodsAreNotForPeople) {
   for (const std::optional<int> index : {std::optional<int>(), {0}, {4}}) {
     request_.index = index;
     EXPECT_THAT(Attach(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                   HasSubstr("for pods, as /dev/nbd0")));
+                                   AllOf(HasSubstr("for pods, as /dev/nbd0"),
+                                         HasSubstr("the driver is gone, "
+                                                   "detach /dev/nbd0"))));
   }
   // Of an earlier volume of the name.
   uid_ = "uid-2";
   request_.index = 0;
-  EXPECT_THAT(Attach(),
+  const absl::StatusOr<int> busy = Attach();
+  EXPECT_THAT(busy,
               HasReason(absl::StatusCode::kFailedPrecondition, "DEVICE_BUSY"));
+  EXPECT_THAT(busy, StatusIs(absl::StatusCode::kFailedPrecondition,
+                             AllOf(HasSubstr("for pods; choose another"),
+                                   Not(HasSubstr("detach")))));
   EXPECT_TRUE(kernel_.calls.empty());
   request_.index.reset();
   absl::StatusOr<int> index = Attach();
