@@ -28,4 +28,10 @@ uint64_t SizeOfDevice(const std::string& device, const std::string& sys) {
   return static_cast<uint64_t>(info.st_size);
 }
 
+bool FillsDevice(uint64_t bytes, const std::string& device,
+                 const std::string& sys) {
+  const uint64_t size = SizeOfDevice(device, sys);
+  return bytes == UINT64_MAX || (size > 0 && bytes >= size);
+}
+
 }  // namespace ramvol::csi_driver

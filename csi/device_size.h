@@ -7,11 +7,16 @@
 
 namespace ramvol::csi_driver {
 
-// Does not open the device "/dev/NAME", so that it waits for nothing: neither
-// for a scan for partitions nor for a ramvold that is away. `sys`: where sysfs
-// is. 0 when there is no such device.
+// The size of the device "/dev/NAME", or of a file, which is one in tests; 0 if
+// sysfs, which is at `sys`, knows none. It is not opened, so this never waits:
+// neither for a scan for partitions nor for a ramvold that is away.
 uint64_t SizeOfDevice(const std::string& device,
                       const std::string& sys = "/sys");
+
+// Whether a file system of so many bytes fills the device for certain;
+// UINT64_MAX fills any.
+bool FillsDevice(uint64_t bytes, const std::string& device,
+                 const std::string& sys = "/sys");
 
 }  // namespace ramvol::csi_driver
 

@@ -221,7 +221,7 @@ absl::Status NodeVolumes::Mount(const v1::Volume& volume,
   const absl::Status mounted =
       mounter_->MountDevice(device, target, prepared->type, options, deadline);
   if (!mounted.ok()) return mounted;
-  if (!writable || prepared->size_bytes >= SizeOfDevice(device)) {
+  if (!writable || FillsDevice(prepared->size_bytes, device)) {
     return absl::OkStatus();
   }
   if (file_systems_->Grow(prepared->type, device, target, deadline).ok()) {
@@ -250,9 +250,7 @@ absl::Status NodeVolumes::FillDevice(const csi_driver::Mount& mount,
       },
       deadline);
   if (!read.ok()) return read;
-  if (*bytes >= SizeOfDevice(mount.source)) {
-    return absl::OkStatus();
-  }
+  if (FillsDevice(*bytes, mount.source)) return absl::OkStatus();
   return file_systems_->Grow(mount.fs_type, mount.source, mount.target,
                              deadline);
 }
