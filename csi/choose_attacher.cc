@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstddef>
 #include <memory>
 #include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -111,14 +111,19 @@ std::string TellContainersEnd(bool was_init, const std::string& proc) {
   return absl::StrCat(kEndsWith, std::string(outlives.message()));
 }
 
-// `present`, and beside it `earlier` if that has devices.
+// `present`, and beside it `earlier` if that has devices, or begun to make one.
 ChosenAttacher KeepDevices(ChosenAttacher present,
                            std::unique_ptr<DeviceAttacher> earlier) {
-  const size_t devices = earlier->List().size();
-  if (devices == 0) return present;
-  absl::StrAppend(&present.reason, "; ", devices,
-                  devices == 1 ? " device stays" : " devices stay",
-                  " attached by ", earlier->way(), " until its end");
+  const std::vector<AttachedDevice> all = earlier->List();
+  if (all.empty()) return present;
+  const auto devices = std::count_if(
+      all.begin(), all.end(),
+      [](const AttachedDevice& each) { return !each.device.empty(); });
+  if (devices > 0) {
+    absl::StrAppend(&present.reason, "; ", devices,
+                    devices == 1 ? " device stays" : " devices stay",
+                    " attached by ", earlier->way(), " until its end");
+  }
   present.attacher = std::make_unique<TwoWayAttacher>(
       std::move(present.attacher), std::move(earlier));
   return present;

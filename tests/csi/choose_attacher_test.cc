@@ -108,13 +108,15 @@ class ChooseAttacherTest : public ::testing::Test {
     std::ofstream(cgroup / "cgroup.procs");
   }
   // Devices of an earlier process.
-  void AddNbdDevice(const std::string& backend) {
-    const std::string device = folder_ + "/sys/block/nbd0";
+  void AddNbdDevice(const std::string& backend,
+                    const std::string& name = "nbd0") {
+    const std::string device = folder_ + "/sys/block/" + name;
     fs::create_directories(device);
     std::ofstream(device + "/pid") << "77\n";
     std::ofstream(device + "/backend") << backend << "\n";
   }
-  void AddFuseDevice(const std::string& name) {
+  // Not yet made.
+  void BeginFuseDevice(const std::string& name) {
     std::ofstream(folder_ + "/state/" + name + "@uid");
   }
 
@@ -243,26 +245,30 @@ TEST_F(ChooseAttacherTest, FuseTellsWhatTheContainersEndDoesToDevices) {
 
 TEST_F(ChooseAttacherTest, DevicesOfTheOtherWayStay) {
   LoadDriver();
-  AddFuseDevice("one");
-  ChosenAttacher chosen = Choose(AttachWay::kAuto);
-  EXPECT_EQ(chosen.attacher->way(), "nbd");
-  EXPECT_EQ(chosen.reason,
-            "the kernel's nbd driver is loaded; 1 device stays attached by "
-            "fuse until its end");
-  ASSERT_THAT(chosen.attacher->List(), SizeIs(1));
-  EXPECT_EQ(chosen.attacher->List()[0].name, "one");
-  AddFuseDevice("two");
-  EXPECT_THAT(Choose(AttachWay::kAuto).reason,
-              HasSubstr("; 2 devices stay attached by fuse until its end"));
-  AddNbdDevice("ramvol-csi:three:uid");
-  chosen = Choose(AttachWay::kFuse);
+  AddNbdDevice("ramvol-csi:one:uid");
+  EXPECT_EQ(Choose(AttachWay::kFuse).reason,
+            "--attach=fuse; 1 device stays attached by nbd until its end");
+  AddNbdDevice("ramvol-csi:two:uid", "nbd1");
+  BeginFuseDevice("three");
+  const ChosenAttacher chosen = Choose(AttachWay::kFuse);
   EXPECT_EQ(chosen.attacher->way(), "fuse");
   EXPECT_EQ(chosen.reason,
-            "--attach=fuse; 1 device stays attached by nbd until its end");
+            "--attach=fuse; 2 devices stay attached by nbd until its end");
   EXPECT_THAT(chosen.attacher->List(),
               UnorderedElementsAre(Field(&AttachedDevice::way, "fuse"),
-                                   Field(&AttachedDevice::way, "fuse"),
+                                   Field(&AttachedDevice::way, "nbd"),
                                    Field(&AttachedDevice::way, "nbd")));
+}
+
+// The call that began it was interrupted, and nothing else cleans up after it.
+TEST_F(ChooseAttacherTest, WhatWasBegunInTheOtherWayIsKeptAndNotCounted) {
+  LoadDriver();
+  BeginFuseDevice("one");
+  const ChosenAttacher chosen = Choose(AttachWay::kAuto);
+  EXPECT_EQ(chosen.attacher->way(), "nbd");
+  EXPECT_EQ(chosen.reason, "the kernel's nbd driver is loaded");
+  ASSERT_THAT(chosen.attacher->List(), SizeIs(1));
+  EXPECT_EQ(chosen.attacher->List()[0].name, "one");
 }
 
 TEST_F(ChooseAttacherTest, DevicesOfTheSameWayOrOfOthersAreNoMatter) {
