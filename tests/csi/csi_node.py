@@ -214,6 +214,10 @@ class Node:
             **options,
         ).stdout
 
+    def await_free(self, volume):
+        """Until ramvold has seen that the last client of the volume has gone."""
+        self.ramvol("wait", volume, "--until=free")
+
     def volumes(self):
         return self.ramvol("ls", "--quiet").decode().split()
 

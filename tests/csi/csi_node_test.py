@@ -506,11 +506,13 @@ class CsiNodeTest(unittest.TestCase):
         listed = [entry.volume.volume_id for entry in self.client.ListVolumes().entries]
         self.assertEqual(listed, [])
         # Something that is no file system is never formatted.
-        self.node.ramvol("write", "--force", "golden", "1024", input=b"\xff" * 4096)
+        self.node.await_free("golden")
+        self.node.ramvol("write", "golden", "1024", input=b"\xff" * 4096)
         why = self.refused(grpc.StatusCode.FAILED_PRECONDITION, own.stage)
         self.assertIn("holds unknown", why)
         own.end()
-        self.node.ramvol("rm", "--force", "golden")
+        self.node.await_free("golden")
+        self.node.ramvol("rm", "golden")
         self.assert_clean()
 
     def test_what_is_restored_under_another_name_is_a_volume_of_its_own(self):
@@ -546,7 +548,8 @@ class CsiNodeTest(unittest.TestCase):
             self.client.DeleteVolume,
             volume_id="back",
         )
-        self.node.ramvol("rm", "--force", "back")
+        self.node.await_free("back")
+        self.node.ramvol("rm", "back")
         self.assert_clean()
 
     @unittest.skipIf(csi_node.ATTACH != "nbd", "ramvol attaches by nbd")

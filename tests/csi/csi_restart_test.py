@@ -346,7 +346,8 @@ def fail_when_the_volume_is_gone(node, client, pod):
     assert device.read() == b"anew"
     device.close()
     pod.end()
-    node.ramvol("rm", "--force", pod.id)
+    node.await_free(pod.id)
+    node.ramvol("rm", pod.id)
 
 
 def says_that_it_is_dead(client, pod, why="has lost ramvold"):
