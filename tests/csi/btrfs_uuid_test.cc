@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <fstream>
 #include <iterator>
@@ -26,7 +27,7 @@ using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr int64_t kSuper = 65536;
+constexpr size_t kSuper = 65536;
 
 // A file with a file system, which csi_node_test mounts beside its source.
 class BtrfsUuidTest : public ::testing::Test {
@@ -53,10 +54,37 @@ class BtrfsUuidTest : public ::testing::Test {
     return found[2];
   }
   // Changes a byte of it.
-  void Damage(int64_t offset) {
+  void Damage(size_t offset) {
     std::fstream file(device_, std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(kSuper + offset);
     file.put('\x77');
+  }
+  // Sets its flags, and a checksum that fits.
+  void SetFlags(uint64_t flags) {
+    constexpr size_t kFlags = 56;
+    std::string super = Content().substr(kSuper, 4096);
+    for (size_t i = 0; i < sizeof(flags); ++i) {
+      super[kFlags + i] = static_cast<char>(flags >> (8 * i));
+    }
+    uint32_t crc = ~uint32_t{0};
+    for (size_t i = 32; i < super.size(); ++i) {
+      crc ^= static_cast<uint8_t>(super[i]);
+      for (int bit = 0; bit < 8; ++bit) {
+        crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82f63b78 : 0);
+      }
+    }
+    crc = ~crc;
+    for (size_t i = 0; i < sizeof(crc); ++i) {
+      super[i] = static_cast<char>(crc >> (8 * i));
+    }
+    std::fstream file(device_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(kSuper);
+    file << super;
+  }
+  void ExpectUnchanged() const {
+    const std::string before = Content();
+    EXPECT_THAT(RenewBtrfsUuid(device_), IsOk());
+    EXPECT_EQ(Content(), before);
   }
   std::string Content() const {
     std::ifstream file(device_);
@@ -86,16 +114,42 @@ TEST_F(BtrfsUuidTest, AllButTheSuperBlockKeepsTheOldOne) {
 
 TEST_F(BtrfsUuidTest, WhatIsDamagedStaysAsItIs) {
   Damage(/*offset=*/300);  // The label, which the checksum covers.
-  const std::string before = Content();
-  EXPECT_THAT(RenewBtrfsUuid(device_), IsOk());
-  EXPECT_EQ(Content(), before);
+  ExpectUnchanged();
 }
 
 TEST_F(BtrfsUuidTest, AnotherChecksumStaysAsItIs) {
   Run({"mkfs.btrfs", "-q", "-f", "--csum=xxhash", device_});
-  const std::string before = Content();
-  EXPECT_THAT(RenewBtrfsUuid(device_), IsOk());
-  EXPECT_EQ(Content(), before);
+  ExpectUnchanged();
+}
+
+// Others lie over it, and know it by the old one.
+TEST_F(BtrfsUuidTest, ASeedStaysAsItIs) {
+  Run({"btrfstune", "-S", "1", device_});
+  EXPECT_THAT(Show("csum"), HasSubstr("[match]"));
+  ExpectUnchanged();
+}
+
+TEST_F(BtrfsUuidTest, WhatHasSeveralDevicesStaysAsItIs) {
+  const std::string other = device_ + "2";
+  Run({"truncate", "--size=512M", other});
+  Run({"mkfs.btrfs", "-q", "-f", device_, other});
+  EXPECT_EQ(Show("num_devices"), "2");
+  ExpectUnchanged();
+  Run({"rm", other});
+}
+
+TEST_F(BtrfsUuidTest, WhatBtrfstuneHasNotEndedStaysAsItIs) {
+  constexpr uint64_t kWritten = 1;
+  for (const int bit : {35, 36}) {  // CHANGING_FSID, and its second form.
+    SetFlags(kWritten | uint64_t{1} << bit);
+    EXPECT_THAT(Show("csum"), HasSubstr("[match]"));
+    ExpectUnchanged();
+  }
+  // It is the flags that it stays for.
+  SetFlags(kWritten);
+  const std::string old = Show("fsid");
+  ASSERT_THAT(RenewBtrfsUuid(device_), IsOk());
+  EXPECT_NE(Show("fsid"), old);
 }
 
 TEST_F(BtrfsUuidTest, WhatIsTooShortIsNoFileSystem) {
