@@ -107,12 +107,12 @@ void Driver::StartTickers() {
 void Driver::CleanUp() {
   const auto did = leftovers_.TakeAway(absl::Now() + kCleanUpTimeout);
   if (!did.ok()) {
-    options_.cleaned_up(
-        absl::StrCat("nothing, until ramvold says what there is: ",
+    options_.log(
+        absl::StrCat("cleaned up: nothing, until ramvold says what there is: ",
                      std::string(did.status().message())));
     return;
   }
-  for (const std::string& line : *did) options_.cleaned_up(line);
+  for (const std::string& line : *did) options_.log(line);
 }
 
 absl::Status Driver::Serve() {

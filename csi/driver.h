@@ -45,9 +45,9 @@ struct DriverOptions {
   absl::Duration trim_interval = absl::Minutes(30);
   // "HOST:PORT", or "" for nowhere.
   std::string metrics_listen;
-  // Is told each thing that an earlier driver left and this one took away, or
-  // could not yet; also later, by another thread.
-  std::function<void(const std::string&)> cleaned_up;
+  // Gets a line of each thing that an earlier driver left and this one took
+  // away, or could not yet; also later, on another thread.
+  std::function<void(const std::string&)> log;
   // How often conditions are looked at: often enough to be told before a memory
   // limit is reached, mostly.
   absl::Duration watch_interval = absl::Seconds(10);

@@ -58,6 +58,7 @@ std::optional<Leftovers::Deed> Leftovers::TakeDevice(
   if (!is_there) return std::nullopt;
   return Deed{Counter::kDevice,
               absl::StrCat("detached volume ", name, ", which nothing used"),
+              absl::StrCat("detach volume ", name, ", which nothing uses"),
               attacher_->Detach(name, deadline)};
 }
 
@@ -68,6 +69,7 @@ std::optional<Leftovers::Deed> Leftovers::TakeInline(
     return std::nullopt;
   return Deed{Counter::kInlineVolume,
               absl::StrCat("deleted inline volume ", HandleOf(volume)),
+              absl::StrCat("delete inline volume ", HandleOf(volume)),
               volumes_->Delete(HandleOf(volume), deadline)};
 }
 
@@ -87,14 +89,13 @@ std::optional<std::string> Leftovers::TakeNext(absl::Time deadline) {
   counts_.Add(deed->status.ok() ? deed->kind : Counter::kFailure, 1);
   if (deed->status.ok()) {
     pause_ = kMinPause;
-    return deed->text;
+    return absl::StrCat("cleaned up: ", deed->done);
   }
   const bool is_known = std::exchange(suspect.failed, true);
   suspects_->push_back(std::move(suspect));
   if (is_known) return std::nullopt;
-  return absl::StrCat("not ", deed->text, ": ",
-                      std::string(deed->status.message()),
-                      "; it is tried again");
+  return absl::StrCat("cannot ", deed->failed, ": ",
+                      std::string(deed->status.message()), "; trying again");
 }
 
 absl::StatusOr<std::vector<std::string>> Leftovers::TakeAway(

@@ -45,10 +45,9 @@ class Leftovers {
         locks_(locks) {}
 
   // Takes away devices that nothing uses, and inline volumes whose pod is gone:
-  // of those that were there when this was OK for the first time, what is left.
-  // Takes the locks of these, and leaves what calls have to the next time.
-  // Returns what it did, a line each, and of each that it could not take away a
-  // line at the first time.
+  // only those that the first successful call found. Takes the locks of these,
+  // and leaves what calls have to the next time. Returns lines for the log: of
+  // each that it took away, and, at the first time, of each that it could not.
   //
   // An error of ramvold's: nothing was looked at; call it again.
   absl::StatusOr<std::vector<std::string>> TakeAway(absl::Time deadline);
@@ -71,7 +70,8 @@ class Leftovers {
   // What was done about a suspect. Nothing, of one that is in use.
   struct Deed {
     Counter kind;
-    std::string text;
+    std::string done;
+    std::string failed;
     absl::Status status;
   };
 

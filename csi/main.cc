@@ -247,9 +247,7 @@ int Run(Program& program, bool was_init) {
   if (!folders.ok()) return program.Fail(folders);
 
   program.Prepare();
-  options->cleaned_up = [&program](const std::string& what) {
-    program.Log("cleaned up: " + what);
-  };
+  options->log = [&program](const std::string& line) { program.Log(line); };
   auto driver = Driver::Start(*options);
   if (!driver.ok()) return program.Fail(driver.status());
   program.PrintReady((*driver)->description());

@@ -54,7 +54,7 @@ class DriverTest : public ::testing::Test {
     options_.attach.way = AttachWay::kFuse;
     options_.attach.state_dir = folder_ + "/state";
     options_.endpoint = "unix:" + folder_ + "/csi";
-    options_.cleaned_up = [this](const std::string& line) {
+    options_.log = [this](const std::string& line) {
       const MutexLock lock(&mu_);
       lines_.push_back(line);
     };
