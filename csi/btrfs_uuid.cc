@@ -55,7 +55,7 @@ void Set(SuperBlock* super, size_t offset, size_t bytes, uint64_t value) {
   }
 }
 
-// CRC-32C, of which no library that the driver has tells.
+// CRC-32C. No library that the driver links computes it.
 uint32_t Checksum(const SuperBlock& super) {
   constexpr uint32_t kPolynomial = 0x82f63b78;
   uint32_t crc = ~uint32_t{0};

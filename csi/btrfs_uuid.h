@@ -10,15 +10,15 @@
 namespace ramvol::csi_driver {
 
 // Gives the file system in `device`, which is not mounted, a new UUID, by one
-// write of its super block: whatever interrupts it, it is whole. All other
-// blocks keep the old one, which the super block then names as theirs (Linux
-// 5.0), as after btrfstune -m. That program commits a transaction as well, so
-// that the log of a copy that was taken while its source was in use, of what is
-// fsynced and not yet committed, cannot be read any more, nor mounted.
+// write of its super block. An interruption leaves the old or the new super
+// block. All other blocks keep the old UUID, which the super block then names
+// as theirs (Linux 5.0), as after btrfstune -m. But btrfstune also commits a
+// transaction: the log of a copy that was taken in use (what was fsynced and
+// not yet committed) does not fit then, and the copy cannot be mounted.
 //
-// Leaves what has other checksums than btrfs' default, a wrong one, or several
-// devices as it is. INTERNAL: the device cannot be read or written, or is in
-// use.
+// OK, and unchanged: other checksums than crc32c, a wrong one, several devices,
+// a seed, an unfinished btrfstune. INTERNAL: the device cannot be read or
+// written, or is in use.
 absl::Status RenewBtrfsUuid(const std::string& device);
 
 }  // namespace ramvol::csi_driver

@@ -19,7 +19,7 @@ class OutlastingWork {
   using Work = std::function<absl::Status()>;
 
   // Returns what `work` does, or UNAVAILABLE half a second before `deadline`,
-  // so that whoever calls hears why. Then `work` goes on, on a thread of its
+  // to leave the caller time to answer. Then `work` goes on, on a thread of its
   // own, perhaps beyond the life of this; until it has ended, `what` gets
   // ABORTED.
   absl::Status Run(const std::string& what, Work work,

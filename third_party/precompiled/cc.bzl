@@ -1,8 +1,7 @@
 """cc_library, cc_test and cc_test_library: they compile faster than Bazel's own.
 
-A sanitizer's build has the headers of the system's libraries precompiled, and that of
-the tests always. All other builds of our libraries have not, so that they see whether a
-file includes what it uses.
+Tests always use precompiled headers, of the system's libraries. Our libraries use them
+with sanitizers only: the other builds show whether a file includes what it uses.
 """
 
 # Half the time to compile with ASan, where speed matters least.
