@@ -38,6 +38,8 @@ constexpr char kDevice[] = "/dev/loop";
 constexpr char kSysDevices[] = "/sys/block/loop";
 constexpr mode_t kNodeMode = 0600;  // As the kernel makes them.
 constexpr char kSysFile[] = "/loop/backing_file";
+// A busy node's programs took and freed the device up to five times in a row.
+constexpr int kTriesOfFree = 20;
 
 // Of all loop devices that lie over a file.
 std::vector<std::string> Numbers() {
@@ -154,6 +156,7 @@ absl::StatusOr<std::string> LoopDevices::Make(const std::string& file,
                                               bool read_only,
                                               absl::Time deadline) {
   const MutexLock lock(&making_);
+  int tries_of_free = 0;
   while (true) {
     auto device = commands_->Output({"losetup", "--find"}, deadline);
     if (!device.ok()) return device;
@@ -168,8 +171,10 @@ absl::StatusOr<std::string> LoopDevices::Make(const std::string& file,
     command.insert(command.end(), {*device, file});
     const absl::Status made = commands_->Output(command, deadline).status();
     if (made.ok()) return device;
-    // Unless another program was faster, the next one fails as well.
-    if (FileOf(number).empty() || absl::Now() >= deadline) return made;
+    // Another program was faster, and may be done with it already. Else the
+    // next try fails as well.
+    if (FileOf(number).empty() && ++tries_of_free == kTriesOfFree) return made;
+    if (absl::Now() >= deadline) return made;
   }
 }
 

@@ -37,7 +37,8 @@ def zombies(pid):
     return [program for program, state in descendants(pid).values() if state == "Z"]
 
 
-# Stops for good at the step in the file "plan".
+# Stops for good at the step in the file "plan", unless it failed: another test may have
+# the device by then, and the driver takes the next one.
 WRAPPER = """#!/bin/bash
 at() {{
   [[ $(cat {folder}/plan) == "$1" ]] || return
@@ -48,7 +49,7 @@ at() {{
 at "before ${{1%%=*}}"
 PATH=${{PATH#*:}} losetup "$@"
 code=$?
-at "after ${{1%%=*}}"
+[[ $code != 0 ]] || at "after ${{1%%=*}}"
 exit $code
 """
 

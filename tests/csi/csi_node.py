@@ -80,8 +80,8 @@ def loops_below(folder):
 
 
 def backing_file(device):
-    """What the kernel shows; "" if it is free."""
-    with contextlib.suppress(FileNotFoundError):
+    """What the kernel shows; "" if it is free, which it may become meanwhile."""
+    with contextlib.suppress(OSError):
         name = device.split("/")[-1]
         with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8") as file:
             return file.read().strip()
