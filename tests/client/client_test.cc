@@ -13,7 +13,6 @@
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/mutex.h"
@@ -25,6 +24,7 @@
 #include "gtest/gtest.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/client/fake_grpc_server.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol {
 namespace {
@@ -71,16 +71,9 @@ class ClientTest : public ::testing::Test {
     return request;
   }
 
-  // Unix socket paths are short; the test's own directory may not be.
-  const std::string address_ = "unix:" + MakeDirectory() + "/s";
+  const testing::TempDir dir_ = testing::TempDir::ForSockets();
+  const std::string address_ = "unix:" + dir_.path() + "/s";
   FakeGrpcServer server_;
-
- private:
-  static std::string MakeDirectory() {
-    std::string path = absl::StrCat(::testing::TempDir(), "/XXXXXX");
-    if (path.size() > 90) path = "/tmp/XXXXXX";
-    return mkdtemp(path.data());
-  }
 };
 
 TEST_F(ClientTest, ManagesVolumes) {

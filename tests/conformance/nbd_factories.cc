@@ -1,7 +1,5 @@
-#include <stdlib.h>
-
 #include <cstdio>
-#include <filesystem>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,28 +13,16 @@
 #include "tests/conformance/device.h"
 #include "tests/conformance/grpc_device.h"
 #include "tests/conformance/nbd_device.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/test_server.h"
 
 namespace ramvol::testing {
 namespace {
 
-// A path for a socket, short enough for one. It is gone with this object.
+// A path for a socket. It is gone with this object.
 class SocketPath {
  public:
-  SocketPath() {
-    char folder[] = "/tmp/ramvol-nbd.XXXXXX";
-    if (mkdtemp(folder) == nullptr) std::abort();
-    folder_ = folder;
-  }
-  ~SocketPath() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  SocketPath(const SocketPath&) = delete;
-  SocketPath& operator=(const SocketPath&) = delete;
-
-  std::string path() const { return folder_ + "/nbd"; }
+  std::string path() const { return folder_.path() + "/nbd"; }
 
   nbd::NbdServerOptions NbdOptions() const {
     nbd::NbdServerOptions options;
@@ -45,7 +31,7 @@ class SocketPath {
   }
 
  private:
-  std::string folder_;
+  const TempDir folder_ = TempDir::ForSockets();
 };
 
 class NbdFactory : public GrpcFactory {

@@ -1,11 +1,9 @@
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,6 +19,7 @@
 #include "tests/conformance/grpc_device.h"
 #include "tests/conformance/nbd_device.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/test_server.h"
 
 namespace ramvol::testing {
@@ -104,24 +103,11 @@ class SectorDevice : public NbdDevice {
 // connection at a time.
 class Daemons {
  public:
-  Daemons() {
-    char folder[] = "/tmp/ramvol-vhost.XXXXXX";
-    if (mkdtemp(folder) == nullptr) std::abort();
-    folder_ = folder;
-  }
-  ~Daemons() {
-    daemons_.clear();
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  Daemons(const Daemons&) = delete;
-  Daemons& operator=(const Daemons&) = delete;
-
-  std::string vhost_user_dir() const { return folder_ + "/v"; }
+  std::string vhost_user_dir() const { return folder_.path() + "/v"; }
 
   std::unique_ptr<Device> Open(const std::string& name) {
-    const std::string nbd_socket = absl::StrCat(folder_, "/", name, ".nbd");
+    const std::string nbd_socket =
+        absl::StrCat(folder_.path(), "/", name, ".nbd");
     std::unique_ptr<StorageDaemon>& daemon = daemons_[name];
     if (daemon == nullptr) {
       daemon = std::make_unique<StorageDaemon>(
@@ -132,7 +118,7 @@ class Daemons {
   }
 
  private:
-  std::string folder_;
+  const TempDir folder_ = TempDir::ForSockets();
   std::map<std::string, std::unique_ptr<StorageDaemon>> daemons_;
 };
 

@@ -1,10 +1,8 @@
 #include "csi/choose_attacher.h"
 
 #include <netlink/msg.h>
-#include <stdlib.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -26,6 +24,7 @@
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/csi/fake_node.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::csi_driver {
 namespace {
@@ -34,6 +33,7 @@ namespace fs = std::filesystem;
 
 using ::absl::StatusCode;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::Field;
@@ -66,7 +66,6 @@ class IdleNetlink final : public NbdNetlink {
 class ChooseAttacherTest : public ::testing::Test {
  protected:
   ChooseAttacherTest() {
-    if (mkdtemp(folder_.data()) == nullptr) std::abort();
     node_.sys = folder_ + "/sys";
     node_.proc = folder_ + "/proc";
     for (const char* each :
@@ -138,7 +137,8 @@ class ChooseAttacherTest : public ::testing::Test {
   }
   static absl::Time Later() { return absl::Now() + absl::Seconds(30); }
 
-  std::string folder_ = ::testing::TempDir() + "/choose.XXXXXX";
+  const TempDir temp_;
+  const std::string folder_ = temp_.path();
   AttachOptions options_;
   AttachNode node_ = {
       .open_netlink = []() -> absl::StatusOr<std::unique_ptr<NbdNetlink>> {
@@ -152,8 +152,8 @@ class ChooseAttacherTest : public ::testing::Test {
   const std::shared_ptr<NiceMock<MockClientConnection>> connection_ =
       std::make_shared<NiceMock<MockClientConnection>>();
   const Client client_{connection_};
-  FakeCommands commands_{::testing::TempDir() + "/mountinfo"};
-  const Mounter mounter_{&commands_, ::testing::TempDir() + "/mountinfo"};
+  FakeCommands commands_{folder_ + "/mountinfo"};
+  const Mounter mounter_{&commands_, folder_ + "/mountinfo"};
 };
 
 // The two devices would have caches of their own.

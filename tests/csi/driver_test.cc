@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +27,7 @@
 #include "gtest/gtest.h"
 #include "ramvol/v1/volume_service.pb.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/test_server.h"
 
 namespace ramvol::csi_driver {
@@ -36,6 +36,7 @@ namespace {
 using ::absl::StatusCode;
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::ramvol::testing::TestServer;
 using ::testing::_;
 
@@ -43,7 +44,6 @@ using ::testing::_;
 class DriverTest : public ::testing::Test {
  protected:
   DriverTest() {
-    if (mkdtemp(folder_.data()) == nullptr) std::abort();
     for (const char* each : {"/sys", "/proc", "/state"}) {
       mkdir((folder_ + each).c_str(), 0700);
     }
@@ -99,8 +99,8 @@ class DriverTest : public ::testing::Test {
         [&](const std::string& line) { return absl::StrContains(line, text); });
   }
 
-  // Short, for sockets' paths.
-  std::string folder_ = "/tmp/driver.XXXXXX";
+  const TempDir temp_ = TempDir::ForSockets();
+  const std::string folder_ = temp_.path();
   DriverOptions options_;
   Mutex mu_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);

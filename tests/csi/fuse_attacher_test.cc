@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -18,12 +17,14 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::csi_driver {
 namespace {
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -34,17 +35,13 @@ absl::Time In(absl::Duration duration) { return absl::Now() + duration; }
 // mounts nothing.
 class FuseAttacherTest : public ::testing::Test {
  protected:
-  FuseAttacherTest() {
-    if (mkdtemp(dir_.data()) == nullptr) std::abort();
-  }
-
   // A shell with this script, which notes its number.
   Command Shell(const std::string& script) const {
     return {"sh", "-c", "echo $$ >>" + pids_ + "; " + script};
   }
   // Starts it.
   FuseAttacher Attacher(const std::string& script) {
-    return {&commands_, &mounter_, dir_, Shell(script)};
+    return {&commands_, &mounter_, dir_.path(), Shell(script)};
   }
   // The numbers of all processes that were started.
   std::vector<pid_t> Started() const {
@@ -60,13 +57,12 @@ class FuseAttacherTest : public ::testing::Test {
   }
 
   const DeviceVolume volume_ = {.name = "disk", .uid = "uid"};
-  std::string dir_ = ::testing::TempDir() + "/fuse.XXXXXX";
+  const TempDir dir_;
   SystemCommands commands_;
 
  private:
-  const std::string pids_ =
-      ::testing::TempDir() + "/fuse-pids." +
-      ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  const TempDir temp_;
+  const std::string pids_ = temp_.path() + "/pids";
   const Mounter mounter_{&commands_};
 };
 
@@ -110,7 +106,8 @@ TEST_F(FuseAttacherTest, EndsAProcessThatDoesNotBegin) {
 TEST_F(FuseAttacherTest, EndsNoOtherProcessThatIsCalledSo) {
   const std::string log = ::testing::TempDir() + "/other.log";
   Command other = Shell("kill -STOP $$");
-  other.insert(other.end(), {"sh", "--serve_file=" + dir_ + "/disk@uid"});
+  other.insert(other.end(),
+               {"sh", "--serve_file=" + dir_.path() + "/disk@uid"});
   ASSERT_THAT(commands_.Start(other, log, In(absl::Minutes(1))), IsOk());
   FuseAttacher attacher = Attacher("kill -STOP $$");
   EXPECT_THAT(attacher.Attach(volume_, In(absl::Seconds(1))),

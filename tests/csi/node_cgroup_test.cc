@@ -1,10 +1,5 @@
 #include "csi/node_cgroup.h"
 
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -14,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::csi_driver {
 namespace {
@@ -22,29 +18,24 @@ namespace fs = std::filesystem;
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::testing::HasSubstr;
-
-std::string MakeFolder() {
-  std::string path = ::testing::TempDir() + "/proc.XXXXXX";
-  if (mkdtemp(path.data()) == nullptr) std::abort();
-  return path;
-}
 
 // Folders and files in place of /proc and of the kernel's cgroups.
 class NodeCgroupTest : public ::testing::Test {
  protected:
   NodeCgroupTest() {
     for (const char* folder : {"/1/root", "/self/root", "/1/ns", "/self/ns"}) {
-      fs::create_directories(proc_ + folder);
+      fs::create_directories(proc() + folder);
     }
     // The same namespace: only root may enter another one.
-    std::ofstream(proc_ + "/1/ns/cgroup");
-    fs::create_hard_link(proc_ + "/1/ns/cgroup", proc_ + "/self/ns/cgroup");
+    std::ofstream(proc() + "/1/ns/cgroup");
+    fs::create_hard_link(proc() + "/1/ns/cgroup", proc() + "/self/ns/cgroup");
   }
 
   // A file system that the node has mounted.
   void Mount(const std::string& type, const std::string& target) {
-    std::ofstream(proc_ + "/1/mountinfo", std::ios::app)
+    std::ofstream(proc() + "/1/mountinfo", std::ios::app)
         << "31 23 0:28 / " << target << " rw,relatime - " << type
         << " none rw\n";
     fs::create_directories(PathOf(target));
@@ -58,12 +49,12 @@ class NodeCgroupTest : public ::testing::Test {
     return ReadFile(PathOf(folder) + "/cgroup.procs").value_or("none");
   }
   std::string PathOf(const std::string& path) const {
-    return proc_ + "/1/root" + path;
+    return proc() + "/1/root" + path;
   }
-  const std::string& proc() const { return proc_; }
+  const std::string& proc() const { return proc_.path(); }
 
  private:
-  const std::string proc_ = MakeFolder();
+  const TempDir proc_;
 };
 
 TEST_F(NodeCgroupTest, AContainerHasAnotherRootThanTheNode) {

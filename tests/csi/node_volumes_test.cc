@@ -1,7 +1,6 @@
 #include "csi/node_volumes.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,6 +35,7 @@
 #include "tests/csi/driver_world.h"
 #include "tests/csi/fake_node.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::csi_driver {
 namespace {
@@ -43,6 +43,7 @@ namespace {
 using ::absl::StatusCode;
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::testing::_;
 using ::testing::AllOf;
 using ::testing::Contains;
@@ -56,13 +57,6 @@ using ::testing::internal::CaptureStderr;
 using ::testing::internal::GetCapturedStderr;
 
 constexpr int64_t kMib = int64_t{1} << 20;
-
-// A folder of its own.
-std::string NewFolder() {
-  std::string folder = absl::StrCat(getenv("TEST_TMPDIR"), "/node.XXXXXX");
-  EXPECT_NE(mkdtemp(folder.data()), nullptr);
-  return folder;
-}
 
 Access Block() {
   Access access;
@@ -121,7 +115,8 @@ class NodeVolumesTest : public ::testing::Test {
   }
   static absl::Time Later() { return absl::Now() + absl::Minutes(1); }
 
-  const std::string folder_ = NewFolder();
+  const TempDir temp_;
+  const std::string folder_ = temp_.path();
   const std::string staging_ = folder_ + "/staging";
   const std::string target_ = folder_ + "/target";
   DriverWorld world_;

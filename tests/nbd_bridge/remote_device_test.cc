@@ -1,8 +1,5 @@
 #include "nbd_bridge/remote_device.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -33,6 +30,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/eventually.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/test_server.h"
 
 namespace ramvol::nbd {
@@ -41,6 +39,7 @@ namespace {
 using ::ramvol::testing::Eventually;
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::ramvol::testing::TestServer;
 using ::testing::_;
 using ::testing::ElementsAre;
@@ -115,33 +114,25 @@ auto IsExtent(uint64_t offset, uint64_t length, bool hole) {
 class RemoteDeviceTest : public ::testing::Test {
  protected:
   RemoteDeviceTest() {
-    char pattern[] = "/tmp/ramvol-remote.XXXXXX";
-    folder_ = mkdtemp(pattern);
     StartServer("disk");
     Connect(/*channels=*/2);
-  }
-  ~RemoteDeviceTest() override {
-    exports_.reset();
-    server_.reset();
-    unlink((folder_ + "/s").c_str());
-    rmdir(folder_.c_str());
   }
 
   // A new server, in place of the last one. Clients reach it only once it has
   // the volume, if there is one to make.
   void StartServer(const std::string& volume = "") {
     server_.reset();
-    const std::string path = folder_ + "/new";
+    const std::string path = folder_.path() + "/new";
     auto options = testing::TestServerOptions();
     options.listen = {{.host = "", .port = 0, .unix_path = path}};
     server_ = std::make_unique<TestServer>(options);
     if (!volume.empty()) server_->CreateVolume(volume, kSize);
-    ASSERT_EQ(rename(path.c_str(), (folder_ + "/s").c_str()), 0);
+    ASSERT_EQ(rename(path.c_str(), (folder_.path() + "/s").c_str()), 0);
   }
 
   void Connect(int channels) {
     ClientOptions options;
-    options.server = "unix:" + folder_ + "/s";
+    options.server = "unix:" + folder_.path() + "/s";
     options.channels = channels;
     options.reconnect_timeout = absl::Minutes(2);
     exports_ = std::make_unique<RemoteExports>(Client(options));
@@ -162,7 +153,7 @@ class RemoteDeviceTest : public ::testing::Test {
                 IsOk());
   }
 
-  std::string folder_;
+  const TempDir folder_ = TempDir::ForSockets();
   std::unique_ptr<TestServer> server_;
   std::unique_ptr<RemoteExports> exports_;
 };

@@ -2,7 +2,6 @@
 #ifndef RAMVOL_TESTS_SERVER_ACCESS_WORLD_H_
 #define RAMVOL_TESTS_SERVER_ACCESS_WORLD_H_
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "gtest/gtest.h"
 #include "nbd_bridge/nbd_address.h"
 #include "proto/status.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/test_server.h"
 
 namespace ramvol::testing {
@@ -34,13 +34,6 @@ inline constexpr const char* kRoles[] = {"none",   "viewer", "reader",
 class AccessWorld {
  public:
   AccessWorld() {
-    dir_ = absl::StrCat(
-        ::testing::TempDir(), "/",
-        ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    // Paths of sockets are short.
-    char socket_dir[] = "/tmp/access.XXXXXX";
-    socket_dir_ = mkdtemp(socket_dir);
-    std::filesystem::create_directories(dir_);
     WritePolicy(Policy());
     std::string tokens;
     for (const char* role : kRoles) {
@@ -59,12 +52,8 @@ class AccessWorld {
     absl::StrAppend(&nbd, ",unix:", NbdPath("stranger"));
     options.nbd.listen = *nbd::ParseNbdAddresses(nbd);
     options.listen.push_back(
-        {.host = "", .port = 0, .unix_path = socket_dir_ + "/grpc"});
+        {.host = "", .port = 0, .unix_path = dir_.path() + "/grpc"});
     server_ = std::make_unique<TestServer>(options);
-  }
-  ~AccessWorld() {
-    server_.reset();
-    std::filesystem::remove_all(socket_dir_);
   }
 
   static std::string Policy() {
@@ -85,14 +74,14 @@ class AccessWorld {
            "\"socket:*/admin\" role: ROLE_ADMIN }\n";
   }
 
-  std::string policy_path() const { return dir_ + "/policy"; }
-  std::string token_path() const { return dir_ + "/tokens"; }
-  std::string audit_path() const { return dir_ + "/audit"; }
+  std::string policy_path() const { return dir_.path() + "/policy"; }
+  std::string token_path() const { return dir_.path() + "/tokens"; }
+  std::string audit_path() const { return dir_.path() + "/audit"; }
   std::string NbdPath(const std::string& role) const {
-    return absl::StrCat(socket_dir_, "/", role);
+    return absl::StrCat(dir_.path(), "/", role);
   }
   std::string GrpcUnixAddress() const {
-    return "unix:" + socket_dir_ + "/grpc";
+    return "unix:" + dir_.path() + "/grpc";
   }
   TestServer& server() { return *server_; }
 
@@ -157,8 +146,7 @@ class AccessWorld {
     std::filesystem::rename(path + ".new", path);
   }
 
-  std::string dir_;
-  std::string socket_dir_;
+  const TempDir dir_ = TempDir::ForSockets();
   std::unique_ptr<TestServer> server_;
 };
 

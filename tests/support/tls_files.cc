@@ -9,8 +9,6 @@
 #include <cstdio>
 #include <fstream>
 
-#include "gtest/gtest.h"
-
 namespace ramvol::testing {
 namespace {
 
@@ -92,12 +90,6 @@ void TestAuthority::Write(const std::string& dir, const std::string& name,
 
 void TestAuthority::WriteCa(const std::string& dir) const {
   WritePem(dir + "/ca.pem", certificate_, nullptr);
-}
-
-std::string NewTestDir() {
-  std::string dir = ::testing::TempDir() + "/ramvol.XXXXXX";
-  Must(mkdtemp(dir.data()) != nullptr);
-  return dir;
 }
 
 void WriteTestFile(const std::string& path, const std::string& text) {

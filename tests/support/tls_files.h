@@ -35,8 +35,6 @@ class TestAuthority {
   X509* const certificate_;
 };
 
-// A new empty directory for a test's files.
-std::string NewTestDir();
 void WriteTestFile(const std::string& path, const std::string& text);
 
 }  // namespace ramvol::testing

@@ -7,7 +7,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -17,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "tests/nbd_bridge/memory_device.h"
 #include "tests/support/eventually.h"
+#include "tests/support/temp_dir.h"
 #include "tests/vhost_user/front_end.h"
 #include "vhost_user/protocol/descriptor.h"
 #include "vhost_user/stats.h"
@@ -37,14 +37,8 @@ ClientMemory::Options Memory() {
 class VhostServerTest : public ::testing::Test {
  protected:
   VhostServerTest() : memory_(Memory()) {
-    std::string name = "/tmp/vhost-XXXXXX";
-    dir_ = absl::StrCat(mkdtemp(name.data()), "/v");
     exports_.Add("a", 1 << 20);
     exports_.Add("@s", 1 << 20, /*read_only=*/true);
-  }
-  ~VhostServerTest() override {
-    server_.reset();
-    fs::remove_all(fs::path(dir_).parent_path());
   }
 
   void Start() {
@@ -67,7 +61,8 @@ class VhostServerTest : public ::testing::Test {
   ClientMemory memory_;
   MemoryExports exports_{/*synchronous=*/true};
   vhost::VhostStats stats_;
-  std::string dir_;
+  const TempDir parent_ = TempDir::ForSockets();
+  const std::string dir_ = parent_.path() + "/v";
   std::unique_ptr<VhostServer> server_;
 };
 

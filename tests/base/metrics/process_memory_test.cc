@@ -7,6 +7,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::metrics {
 namespace {
@@ -15,7 +16,6 @@ namespace {
 class AvailableMemoryTest : public ::testing::Test {
  protected:
   AvailableMemoryTest() {
-    std::filesystem::remove_all(root_);
     Put("/proc/meminfo", "MemTotal:        8000000 kB\nMemFree:  1 kB\n");
   }
   void Put(const std::string& path, const std::string& content) {
@@ -24,7 +24,8 @@ class AvailableMemoryTest : public ::testing::Test {
     std::ofstream(full) << content;
   }
 
-  const std::string root_ = ::testing::TempDir() + "/root";
+  const testing::TempDir temp_;
+  const std::string root_ = temp_.path();
 };
 
 constexpr uint64_t kRam = uint64_t{8000000} * 1024;

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "tests/base/tls/tls_client.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/tls_files.h"
 
 namespace ramvol {
@@ -25,7 +26,6 @@ using testing::CertificateSpec;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::NewTestDir;
 using testing::TestAuthority;
 using testing::TlsClient;
 using testing::WriteTestFile;
@@ -152,7 +152,8 @@ class TlsServerTest : public ::testing::Test {
     return *std::move(server);
   }
 
-  const std::string dir_ = NewTestDir();
+  const testing::TempDir temp_;
+  const std::string dir_ = temp_.path();
   const TestAuthority authority_;
 };
 

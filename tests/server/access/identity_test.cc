@@ -12,6 +12,7 @@
 #include "base/call_peer.h"
 #include "base/peer_names.h"
 #include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::access {
 namespace {
@@ -23,10 +24,9 @@ bool Has(const std::vector<std::string>& names, const std::string& name) {
 TEST(IdentityTest, NamesTheClientOfAUnixSocket) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  // Paths of sockets are short.
-  const std::string path = absl::StrCat("/tmp/identity.", getpid());
+  const testing::TempDir dir = testing::TempDir::ForSockets();
+  const std::string path = dir.path() + "/s";
   path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  unlink(path.c_str());
   const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
   const int client = socket(AF_UNIX, SOCK_STREAM, 0);
   const auto* where = reinterpret_cast<const sockaddr*>(&address);
@@ -39,7 +39,6 @@ TEST(IdentityTest, NamesTheClientOfAUnixSocket) {
   EXPECT_TRUE(Has(names, absl::StrCat("group:", getgid())));
   EXPECT_TRUE(Has(names, absl::StrCat("socket:", path)));
   for (const int fd : {listener, client, accepted}) close(fd);
-  unlink(path.c_str());
 }
 
 TEST(IdentityTest, NobodyComesOverTcp) {

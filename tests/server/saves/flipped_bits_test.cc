@@ -25,6 +25,7 @@
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::saves {
 namespace {
@@ -32,6 +33,7 @@ namespace {
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::Noise;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::ramvol::testing::Text;

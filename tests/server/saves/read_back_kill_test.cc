@@ -20,6 +20,7 @@
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::saves {
 namespace {
@@ -29,6 +30,7 @@ using ::ramvol::engine::Engine;
 using ::ramvol::engine::ShmDir;
 using ::ramvol::engine::StateImage;
 using ::ramvol::testing::IsOk;
+using ::ramvol::testing::TempDir;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::testing::IsEmpty;

@@ -18,6 +18,7 @@
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::saves {
 namespace {
@@ -25,6 +26,7 @@ namespace {
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::Noise;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::ramvol::testing::Text;
 using ::testing::_;
 using ::testing::IsEmpty;

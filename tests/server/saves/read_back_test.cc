@@ -27,6 +27,7 @@
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 // A save holds locks of all volumes for an instant; ThreadSanitizer's search
 // for deadlocks ends a thread with more than 64.
@@ -42,6 +43,7 @@ using ::ramvol::testing::IsOk;
 using ::ramvol::testing::Noise;
 using ::ramvol::testing::RandomData;
 using ::ramvol::testing::StatusIs;
+using ::ramvol::testing::TempDir;
 using ::ramvol::testing::TestSeed;
 using ::ramvol::testing::TestSteps;
 using ::ramvol::testing::Text;

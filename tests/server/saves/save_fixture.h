@@ -3,14 +3,11 @@
 #define RAMVOL_TESTS_SERVER_SAVES_SAVE_FIXTURE_H_
 
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,27 +20,6 @@
 #include "tests/support/status_matchers.h"
 
 namespace ramvol::saves {
-
-// A directory that goes with this.
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern =
-        absl::StrCat(::testing::TempDir(), "/save_test_XXXXXX");
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // One server's volumes. What is made from what is in their attributes.
 class TestVolumes {

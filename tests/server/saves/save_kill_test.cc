@@ -17,12 +17,14 @@
 #include "tests/support/child_errors.h"
 #include "tests/support/random_data.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::saves {
 namespace {
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::RandomData;
+using ::ramvol::testing::TempDir;
 using ::testing::IsEmpty;
 
 // Generation `n` of the same volumes.

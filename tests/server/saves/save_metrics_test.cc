@@ -10,12 +10,14 @@
 #include "tests/server/saves/save_fixture.h"
 #include "tests/support/metric_value.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::metrics {
 namespace {
 
 using ::ramvol::testing::IsOk;
 using ::ramvol::testing::MetricValue;
+using ::ramvol::testing::TempDir;
 
 double Value(const SaveMetrics& metrics, const std::string& name,
              const std::map<std::string, std::string>& labels = {}) {
@@ -31,7 +33,7 @@ TEST(SaveMetricsTest, WithoutASaveDirAllIsZero) {
 }
 
 TEST(SaveMetricsTest, TellsOfTheLastSaveAndOfFailures) {
-  saves::TempDir dir;
+  TempDir dir;
   saves::TestVolumes volumes;
   saves::TestVolumes after;
   volumes.Create("disk", 1 << 20);

@@ -1,7 +1,5 @@
 #include "client/cli/commands/config_command.h"
 
-#include <stdlib.h>
-
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -10,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "ramvol/v1/client_config.pb.h"
 #include "tests/client/cli/command_line_fixture.h"
+#include "tests/support/temp_dir.h"
 
 namespace ramvol::cli {
 namespace {
@@ -21,7 +20,6 @@ using ::testing::StartsWith;
 class ConfigCommandTest : public CommandLineTest {
  protected:
   ConfigCommandTest() {
-    EXPECT_NE(mkdtemp(dir_.data()), nullptr);
     cli_.env()["HOME"] = dir_;
     for (const char* file : {"ca", "crt", "key", "token"}) {
       std::ofstream(dir_ + "/" + file) << "x";
@@ -42,7 +40,8 @@ class ConfigCommandTest : public CommandLineTest {
         "/token config set-context east");
   }
 
-  std::string dir_ = ::testing::TempDir() + "/config.XXXXXX";
+  const testing::TempDir temp_;
+  const std::string dir_ = temp_.path();
 };
 
 TEST_F(ConfigCommandTest, ContextsAreMadeChosenAndRemoved) {
