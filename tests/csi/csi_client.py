@@ -1,8 +1,6 @@
 """A client of a CSI driver, as a kubelet is one: made from csi.proto alone."""
 
-import atexit
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,15 +21,15 @@ SERVICES = {
 
 def load(proto):
     """The module of csi.proto's messages."""
-    out = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, out, ignore_errors=True)
-    subprocess.run(
-        ["protoc", f"-I{os.path.dirname(proto)}", f"--python_out={out}", proto],
-        check=True,
-    )
-    sys.path.insert(0, out)
-    import csi_pb2
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as out:
+        subprocess.run(
+            ["protoc", f"-I{os.path.dirname(proto)}", f"--python_out={out}", proto],
+            check=True,
+        )
+        sys.path.insert(0, out)
+        import csi_pb2
 
+        sys.path.remove(out)
     return csi_pb2
 
 

@@ -25,8 +25,9 @@ from python_client_test import Stub, error_reason, load_protos
 RAMVOLD, RAMVOL_NBD, RAMVOL, PROTOC, PROTOS, GOOGLEAPIS = (
     os.path.abspath(sys.argv.pop(1)) for _ in range(6)
 )
-PROTO_OUT = tempfile.mkdtemp()
-load_protos(PROTOC, [PROTOS, GOOGLEAPIS, "/usr/include"], PROTO_OUT)
+# It is there until the test ends: error_reason imports from it, too.
+PROTO_OUT = tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR"))
+load_protos(PROTOC, [PROTOS, GOOGLEAPIS, "/usr/include"], PROTO_OUT.name)
 from ramvol.v1 import block_service_pb2 as block_pb
 from ramvol.v1 import volume_service_pb2 as volume_pb
 
@@ -123,8 +124,11 @@ def read_by_calls(channel, depth, length, until):
 
 
 class LimitsTest(unittest.TestCase):
+    def setUp(self):
+        # A socket's path may have 107 bytes at most.
+        self.work = self.enterContext(tempfile.TemporaryDirectory(dir="/tmp"))
+
     def start(self, *flags, policy=None):
-        self.work = self.work if hasattr(self, "work") else tempfile.mkdtemp()
         self.socket = os.path.join(self.work, "grpc")
         self.nbd = os.path.join(self.work, "nbd")
         flags = [
@@ -518,7 +522,6 @@ class LimitsTest(unittest.TestCase):
         os.rename(path + ".new", path)
 
     def test_limits_of_an_identity(self):
-        self.work = tempfile.mkdtemp()
         policy = os.path.join(self.work, "policy")
         self.write_policy(policy, "iops_total: 300 nbd_connections: 2")
         self.start(f"--auth_policy={policy}")
