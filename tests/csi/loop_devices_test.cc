@@ -79,10 +79,10 @@ TEST(LoopDevicesTest, TriesAgainIfAnotherProgramHadTheDevice) {
 TEST(LoopDevicesTest, GivesUpOnAFreeDeviceThatFails) {
   FakeLosetup losetup(kFreeDevice);
   losetup.failures_left = 100;
-  EXPECT_THAT(LoopDevices(&losetup).Make(::testing::TempDir() + "/file",
-                                         /*read_only=*/false,
-                                         absl::InfiniteFuture()),
-              StatusIs(absl::StatusCode::kInternal, HasSubstr("busy")));
+  EXPECT_THAT(
+      LoopDevices(&losetup).Make(::testing::TempDir() + "/file",
+                                 /*read_only=*/false, absl::InfiniteFuture()),
+      StatusIs(absl::StatusCode::kInternal, HasSubstr("busy")));
   EXPECT_THAT(losetup.ran, SizeIs(40));
 }
 
