@@ -25,6 +25,7 @@ import time
 import csi_client
 import csi_node
 import grpc
+from csi_file_systems import STOPPED, has_stopped, make_folder, says_that_it_is_dead
 from csi_node import GIB, MIB
 
 SEED = int(os.environ.get("CSI_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -32,8 +33,6 @@ ROUNDS = int(os.environ.get("CSI_ROUNDS", "4"))
 RNG = random.Random(SEED)
 # What the second driver gives requests.
 SHORT_TIMEOUT = 3
-# What it says to whoever writes to one that the kernel has stopped.
-STOPPED = {"ext4": errno.EROFS, "xfs": errno.EIO, "btrfs": errno.EROFS}
 
 
 def direct_page(content):
@@ -294,27 +293,6 @@ def starts_anew_without_pods(client, pod):
     client.DeleteVolume(volume_id=pod.id)
 
 
-def make_folder(pod):
-    """The journal has to be written for it."""
-    os.mkdir(f"{pod.target}/{time.monotonic_ns()}")
-    folder = os.open(pod.target, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def has_stopped(pod, fs_type):
-    """What fails without a look at the device fails for good."""
-    with contextlib.suppress(OSError):
-        make_folder(pod)
-    try:
-        os.removexattr(pod.target, "trusted.none")
-    except OSError as error:
-        return error.errno == STOPPED[fs_type]
-    return False
-
-
 def has_returned(device):
     with contextlib.suppress(OSError):
         device.read()
@@ -348,16 +326,6 @@ def fail_when_the_volume_is_gone(node, client, pod):
     pod.end()
     node.await_free(pod.id)
     node.ramvol("rm", pod.id)
-
-
-def says_that_it_is_dead(client, pod, why="has lost ramvold"):
-    def says():
-        stats = client.NodeGetVolumeStats(volume_id=pod.id, volume_path=pod.target)
-        condition = stats.volume_condition
-        return condition.abnormal and why in condition.message
-
-    # The kernel counts an error a little after it has told it.
-    csi_node.wait_until(why, says)
 
 
 def cleans_up_once_ramvold_is_back(node, client):
