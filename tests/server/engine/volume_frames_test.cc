@@ -70,13 +70,18 @@ TEST_F(VolumeFramesTest, NeighboursWrittenOneByOneAreCompressedTogether) {
 }
 
 // Writes for a second, to 4096 blocks in turn. Returns how many, or none if the
-// writer had so little of the processor that it seemed to be quiet.
-uint64_t WriteWithoutPause(const std::function<void(uint64_t)>& write) {
+// writer had so little of the processor that it seemed to be quiet. `begin` is
+// called when it has not seemed so for a while.
+uint64_t WriteWithoutPause(const std::function<void(uint64_t)>& write,
+                           const std::function<void()>& begin) {
   constexpr auto kPart = std::chrono::milliseconds(50);
-  constexpr int kParts = 20;
-  constexpr uint64_t kFew = 512;
+  constexpr int kFirst = 6;
+  constexpr int kParts = kFirst + 20;
+  // Three parts are in any 200 ms, in which a writer of 256 blocks is quiet.
+  constexpr uint64_t kFew = 128;
   uint64_t writes = 0;
   for (int i = 0; i < kParts; ++i) {
+    if (i == kFirst) begin();
     const uint64_t before = writes;
     const auto end = std::chrono::steady_clock::now() + kPart;
     while (std::chrono::steady_clock::now() < end) write(writes++ % 4096);
@@ -94,11 +99,12 @@ TEST_F(VolumeFramesTest, WhatIsWrittenAgainAndAgainIsNotCompressedMeanwhile) {
   const std::string data = Text(random_, 4096);
   uint64_t writes = 0;
   uint64_t before = 0;
-  for (int tries = 0; writes == 0 && tries < 100; ++tries) {
-    before = volume.Stats().compressions;
-    writes = WriteWithoutPause([&](uint64_t block) {
-      EXPECT_TRUE(Write(volume, block * 4096, data).ok());
-    });
+  for (int tries = 0; writes == 0 && tries < 300; ++tries) {
+    writes = WriteWithoutPause(
+        [&](uint64_t block) {
+          EXPECT_TRUE(Write(volume, block * 4096, data).ok());
+        },
+        [&] { before = volume.Stats().compressions; });
   }
   ASSERT_GT(writes, 0);
   EXPECT_LT(volume.Stats().compressions - before,
