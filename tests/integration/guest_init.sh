@@ -84,7 +84,7 @@ start_writing() {
 
 end_writing() {
   touch /tmp/stop
-  wait_for 150 "the writer" test -e /tmp/write.code
+  wait_for 150 "the writer" test -s /tmp/write.code
   [ "$(cat /tmp/write.code)" = 0 ] || fail "writing: $(cat /tmp/write.err)"
   drop_caches
   cmp /tmp/noise "$1" || fail "$1 differs"

@@ -159,7 +159,8 @@ start_writing() {
         cp -r /sbin "$1/copy$((i % 4))" &&
         sha256sum "$file" >"$file.sum" && sync; }
       code=$?
-      echo $i >/tmp/rounds
+      # Whole, for who reads it at this moment.
+      echo $i >/tmp/rounds.new && mv /tmp/rounds.new /tmp/rounds
     done
     echo $code >/tmp/write.code
   } &
@@ -170,7 +171,7 @@ more_rounds() { [ "$(rounds)" -gt "$1" ]; }
 
 end_writing() {
   touch /tmp/stop
-  wait_for 150 "the writer" test -e /tmp/write.code
+  wait_for 150 "the writer" test -s /tmp/write.code
   [ "$(cat /tmp/write.code)" = 0 ] || fail "writing: $(cat /tmp/write.err)"
   check_files "$1"
 }
